@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test check fast setup clean
+
+run: $(VENV)/installed  ## install, then train, measure and rank every method on the suite micro
+	$(BIN)/bench run --methods all --ranks 16,32,64
+
+test: check  ## install, then every check and test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: check  ## the inner loop: checks and the tests that need no Ray and no training
+	$(BIN)/python -m pytest -m "not ray and not slow"
+
+setup: $(VENV)/installed-dev  ## install again, for instance after adding an entry point
+	$(PIP) --no-deps --editable .
+
+# torch goes first and exactly: a range would bring gigabytes of CUDA where a CPU build is provided.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

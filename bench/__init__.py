@@ -1,0 +1,82 @@
+"""retain-bench: how much does a multimodal LLM forget when it learns a new task?
+
+These names are the whole interface for plugin authors. Heavy ones load torch when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bench.api import EditContext, EditMethod, Example, Method, Split, Step, Task, TrainMethod
+from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
+from bench.hyper import hyper
+from bench.spec import Recipe
+
+if TYPE_CHECKING:
+    from bench.adapters import Adapter, Layer, insert_lora, lora_adapters, lora_change
+    from bench.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Sparse
+    from bench.leaderboard import Leaderboard, Row, Table
+    from bench.stats import Estimate
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Adapter": "bench.adapters",
+    "Layer": "bench.adapters",
+    "insert_lora": "bench.adapters",
+    "lora_adapters": "bench.adapters",
+    "lora_change": "bench.adapters",
+    "Change": "bench.change",
+    "Decomposed": "bench.change",
+    "Delta": "bench.change",
+    "Dense": "bench.change",
+    "LowRank": "bench.change",
+    "Replaced": "bench.change",
+    "Sparse": "bench.change",
+    "Leaderboard": "bench.leaderboard",
+    "Row": "bench.leaderboard",
+    "Table": "bench.leaderboard",
+    "Estimate": "bench.stats",
+}
+
+__all__ = [
+    "Adapter",
+    "BenchError",
+    "Change",
+    "DataError",
+    "Decomposed",
+    "Delta",
+    "Dense",
+    "EditContext",
+    "EditMethod",
+    "Estimate",
+    "Example",
+    "Layer",
+    "Leaderboard",
+    "LowRank",
+    "Method",
+    "PluginError",
+    "Recipe",
+    "Replaced",
+    "Row",
+    "Sparse",
+    "Split",
+    "Step",
+    "StoreError",
+    "Table",
+    "Task",
+    "TrainMethod",
+    "TrialError",
+    "UsageError",
+    "hyper",
+    "insert_lora",
+    "lora_adapters",
+    "lora_change",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -1,0 +1,173 @@
+"""Walk the adapted layers of a live model, read what they learnt, and merge a change exactly."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.change import Change, Decomposed, Delta, LowRank, Replaced
+from bench.spec import Recipe
+
+# The decoder alone: the suffixes q_proj, k_proj and v_proj stand in the vision tower too.
+LANGUAGE_LINEARS = r".*language_model\.layers\.\d+\.(?:self_attn|mlp)\.(?:q|k|v|o|gate|up|down)_proj"
+CONNECTOR = "multi_modal_projector"
+CONNECTOR_LINEARS = rf".*{CONNECTOR}\.linear_\d+"
+
+_NAME = "default"  # peft's name for the only adapter we insert
+_BLOCK = re.compile(r"language_model\.layers\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One adapted linear layer: its parameter's full name, its frozen W0 [out, in], and where it stands.
+
+    ``role`` is the layer's own name, such as ``q_proj``; ``block`` counts decoder blocks from 0 and is None in the
+    connector.
+    """
+
+    name: str
+    weight: Tensor
+
+    @property
+    def role(self) -> str:
+        """The last part of the layer's name: q_proj, …, down_proj, linear_1, linear_2."""
+        return self.name.split(".")[-2]
+
+    @property
+    def block(self) -> int | None:
+        """The decoder block, counted from 0; None in the connector."""
+        found = _BLOCK.search(self.name)
+        return int(found.group(1)) if found else None
+
+    @property
+    def in_connector(self) -> bool:
+        """Whether the layer belongs to the connector."""
+        return CONNECTOR in self.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapter(Layer):
+    """A layer with its live factors A [rank, in] and B [out, rank], the scale, and DoRA's magnitude [out]."""
+
+    a: nn.Parameter
+    b: nn.Parameter
+    scale: float
+    magnitude: nn.Parameter | None = None
+
+
+def adapted_pattern(recipe: Recipe) -> str:
+    """Return the regular expression of the linear layers that carry an adapter under ``recipe``."""
+    if recipe.connector == "lora":
+        return f"(?:{LANGUAGE_LINEARS})|(?:{CONNECTOR_LINEARS})"
+    return LANGUAGE_LINEARS
+
+
+def adapted_layers(model: nn.Module, recipe: Recipe) -> dict[str, Layer]:
+    """Return the layers of a plain model that ``recipe`` adapts, by the full name of their weight."""
+    pattern = re.compile(adapted_pattern(recipe))
+    return {
+        f"{name}.weight": Layer(f"{name}.weight", module.weight)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and pattern.fullmatch(name)
+    }
+
+
+def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = False) -> nn.Module:
+    """Wrap ``model`` with LoRA on every decoder linear, and the connector as ``recipe`` says.
+
+    A [rank, in] starts uniform in +-1/sqrt(in), B [out, rank] at zero, from torch's global generator.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=recipe.scale * rank,
+        lora_dropout=recipe.dropout,
+        target_modules=adapted_pattern(recipe),
+        use_dora=dora,
+        modules_to_save=[CONNECTOR] if recipe.connector == "full" else None,
+    )
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.20 by the name it had before
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        wrapped: nn.Module = get_peft_model(model, config)
+    return wrapped
+
+
+def lora_adapters(model: nn.Module) -> Iterator[Adapter]:
+    """Yield the adapters of a wrapped model, in the model's order."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer) and _NAME in module.lora_A:
+            vectors = module.lora_magnitude_vector
+            yield Adapter(
+                name=f"{_plain(name)}.weight",
+                weight=module.get_base_layer().weight,
+                a=module.lora_A[_NAME].weight,
+                b=module.lora_B[_NAME].weight,
+                scale=module.scaling[_NAME],
+                magnitude=vectors[_NAME].weight if _NAME in vectors else None,
+            )
+
+
+def tuned_connector(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of a fully tuned connector by the plain model's full names."""
+    mark = f".modules_to_save.{_NAME}"
+    return {_plain(name).replace(mark, ""): parameter for name, parameter in model.named_parameters() if mark in name}
+
+
+def lora_change(model: nn.Module) -> Change:
+    """Return what a model wrapped by ``insert_lora`` has learnt, as copies on the CPU."""
+    deltas: dict[str, Delta] = {}
+    for adapter in lora_adapters(model):
+        b, a = _copy(adapter.b), _copy(adapter.a)
+        if adapter.magnitude is None:
+            deltas[adapter.name] = LowRank(b, a, adapter.scale)
+        else:
+            deltas[adapter.name] = Decomposed(b, a, adapter.scale, _copy(adapter.magnitude))
+    for name, parameter in tuned_connector(model).items():
+        deltas[name] = Replaced(_copy(parameter))
+    return Change(deltas)
+
+
+@contextmanager
+def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> Iterator[nn.Module]:
+    """Hold ``change`` merged into a plain model, then put the pristine weights back bit for bit.
+
+    Each parameter is computed in float32 from ``pristine`` and rounded once to the model's dtype.
+    """
+    try:
+        write(model, change, pristine)
+        yield model
+    finally:
+        restore(model, change, pristine)
+
+
+@torch.no_grad()
+def write(model: nn.Module, change: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
+    """Overwrite the changed parameters of a plain model by their merged values."""
+    for name, delta in change.items():
+        parameter = model.get_parameter(name)
+        parameter.copy_(delta.merged(pristine[name].to(parameter.device).float()))
+
+
+@torch.no_grad()
+def restore(model: nn.Module, names: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
+    """Copy the pristine values of the named parameters back into a plain model."""
+    for name in names:
+        model.get_parameter(name).copy_(pristine[name])
+
+
+def _copy(parameter: nn.Parameter) -> Tensor:
+    return parameter.detach().to("cpu", copy=True)
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("base_model.model.")

@@ -1,0 +1,151 @@
+"""What a plugin is: the base classes of methods and tasks, and what their hooks receive."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from bench.hyper import Scalar, hyper
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+    from torch import Generator, Tensor, nn
+    from torch.optim import Optimizer
+
+    from bench.adapters import Layer
+    from bench.change import Change
+    from bench.spec import Recipe
+
+Split = Literal["train", "validation", "test"]
+Batch = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question about one image. ``answers`` holds every accepted answer, the one to teach first."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    image: Image | Path
+
+
+class Task(ABC):
+    """A data set with its prompt and its metric. A changed prompt, split or metric is a new name."""
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    primary: ClassVar[str]
+    max_new_tokens: ClassVar[int] = 8
+
+    @abstractmethod
+    def examples(self, split: Split) -> Sequence[Example]:
+        """Return a split's examples, in an order that never changes."""
+
+    def prompt(self, example: Example) -> str:
+        """Return what the model is asked. It may not depend on ``example.answers``."""
+        return example.question
+
+    @abstractmethod
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return one number per example, [n], for each metric; ``primary`` is among them."""
+
+    def labels(self, example: Example) -> Mapping[str, str]:
+        """Return what is known of the picture, by kind; only pretraining an embedded base reads it."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer update, as a hook sees it.
+
+    ``index`` counts from 0 to ``total`` - 1. ``generator`` is seeded from the trial's seed and the index, so a
+    resumed run draws what an unbroken one draws.
+    """
+
+    index: int
+    total: int
+    model: nn.Module
+    batch: Batch
+    loss: Tensor
+    optimizer: Optimizer
+    generator: Generator
+    reference: Callable[[], AbstractContextManager[nn.Module]]
+    all_reduce: Callable[[Sequence[Tensor]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EditContext:
+    """What an edit may read: the base weights, the calibration data and a generator of its own.
+
+    ``layers`` gives every adapted linear layer by name, with its frozen weight W0 [out, in] and its block.
+    ``calibration(n)`` returns batches made of the first ``n`` training examples of the target.
+    ``capture(block, change, n)`` returns, by layer name, the inputs [tokens, in] of the adapted layers of one
+    decoder block on ``n`` calibration examples, with ``change`` merged into the model; padding is left out.
+    """
+
+    generator: Generator
+    layers: Mapping[str, Layer]
+    calibration: Callable[[int], Sequence[Batch]]
+    capture: Callable[[int, Change, int], Mapping[str, Tensor]]
+
+
+@dataclass(kw_only=True)
+class Method(ABC):
+    """A way of fine-tuning. An instance is its hyperparameters; run state is ``field(init=False)``, named ``x_``.
+
+    ``off`` holds settings under which the method equals its baseline. ``aliases`` maps a paper's letter to
+    the hyperparameter it stands for on the command line. A method that is not ``ranked`` is a reference row:
+    it is shown, but never best.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    off: ClassVar[Mapping[str, Scalar]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
+    ranked: ClassVar[bool] = True
+
+
+@dataclass(kw_only=True)
+class TrainMethod(Method):
+    """A method that trains adapters. Every hook has a default; an overridden hook is the flag."""
+
+    lr: float | None = hyper(None, low=2e-4, high=2e-2, log=True, minimum=0.0, maximum=1.0)
+
+    @abstractmethod
+    def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
+        """Insert adapters and return the model to train; the recipe says what the connector does."""
+
+    @abstractmethod
+    def change(self, model: nn.Module) -> Change:
+        """Return what was learnt: base + change gives the adapted model's outputs."""
+
+    def backward(self, step: Step) -> None:
+        """Add this micro-batch's gradients. Called for every micro-batch."""
+        step.loss.backward()  # type: ignore[no-untyped-call]
+
+    def penalty(self, step: Step) -> Tensor | None:
+        """Return a scalar of the weights alone, added to the loss once per update, or None."""
+        return None
+
+    def on_gradients(self, step: Step) -> None:
+        """Edit ``.grad``, once per update, after accumulation and all-reduce, before clipping."""
+
+    def on_update(self, step: Step) -> None:
+        """Edit the weights, once per update, after the optimizer and before anything reads them."""
+
+
+@dataclass(kw_only=True)
+class EditMethod(Method):
+    """A method that edits what its parent has learnt, without training."""
+
+    parent: ClassVar[str] = "lora"
+
+    @abstractmethod
+    def edit(self, change: Change, context: EditContext) -> Change:
+        """Return the edited change. Pure: neither ``change`` nor the model may be altered."""

@@ -1,0 +1,103 @@
+"""Who works on what: hands ready works to lanes, counts deaths, and lets children of a failure fail by name."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.spec import Record, Work
+
+_DEATHS = 2  # a trial that took two workers down with it is a failed record
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to one trial: ``done`` and ``failed`` carry the record, ``progress`` the stage."""
+
+    kind: Literal["started", "progress", "done", "failed"]
+    trial: str
+    lane: int
+    stage: str = ""
+    step: int = 0
+    steps: int = 0
+    loss: float = 0.0
+    record: Record | None = None
+
+
+class Broker:
+    """Bookkeeping of one command's works; knows nothing of Ray. ``works`` hold parents before children.
+
+    ``stored`` says which trials the store has finished: a parent among them need not run.
+    """
+
+    def __init__(self, works: Sequence[Work], stored: Mapping[str, Record]) -> None:
+        self._works = {work.trial.id: work for work in works}
+        self._waiting = deque(self._works)
+        self._running: dict[int, str] = {}
+        self._finished = {key for key, record in stored.items() if record.status == "done"} - set(self._works)
+        self._failed: dict[str, str] = {}
+        self._deaths: dict[str, int] = {}
+        self._closed = False
+        self.events: list[Event] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to hand out or to wait for."""
+        return self._closed or not (self._waiting or self._running)
+
+    def take(self, lane: int) -> Work | None:
+        """Return the lane's next work, or None while there is none ready; see ``over``.
+
+        A lane that asks again before it finished has been restarted: it gets its trial back, once.
+        """
+        if self._closed:
+            return None
+        if lane in self._running:
+            self.lost(lane)
+        for key in tuple(self._waiting):
+            work = self._works[key]
+            parent = work.trial.parent
+            if parent is not None and parent.id in self._failed:
+                self._fail(key, lane, f"Its parent {parent.label} failed: {self._failed[parent.id]}")
+            elif parent is None or parent.id in self._finished:
+                self._waiting.remove(key)
+                self._running[lane] = key
+                self.events.append(Event("started", key, lane))
+                return work
+        return None
+
+    def progress(self, lane: int, stage: str, step: int, steps: int, loss: float) -> None:
+        """Note how far a lane's trial is."""
+        if lane in self._running:
+            self.events.append(Event("progress", self._running[lane], lane, stage, step, steps, loss))
+
+    def finish(self, lane: int, record: Record) -> None:
+        """Take a lane's record."""
+        key = self._running.pop(lane)
+        if record.status == "failed":
+            self._failed[key] = record.error or "no reason given"
+        else:
+            self._finished.add(key)
+        self.events.append(Event(record.status, key, lane, record=record))
+
+    def lost(self, lane: int) -> None:
+        """Take back the trial of a lane whose worker died; the second death fails it."""
+        key = self._running.pop(lane, None)
+        if key is None:
+            return
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        self._waiting.appendleft(key)
+        if self._deaths[key] >= _DEATHS:
+            self._fail(key, lane, f"Its worker died {_DEATHS} times. Look at memory, and at the log of the lane.")
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self._closed = True
+
+    def _fail(self, key: str, lane: int, reason: str) -> None:
+        self._waiting.remove(key)
+        self._failed[key] = reason
+        record = Record(self._works[key].trial, "failed", error=reason)
+        self.events.append(Event("failed", key, lane, record=record))

@@ -1,0 +1,229 @@
+"""What a method has learnt: a change of weights, by the full name of the parameter, and its files."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from typing_extensions import override
+
+from bench.errors import StoreError
+
+_PREFIX = "base_model.model."  # what peft puts before the names of the model it wraps
+_WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delta(ABC):
+    """The change of one parameter."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def merged(self, weight: Tensor) -> Tensor:
+        """Return the changed parameter, float32, from the float32 original W0 of the same shape."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors this change is made of, by field."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowRank(Delta):
+    """W0 + scale * B A, with B [out, rank] and A [rank, in]."""
+
+    kind: ClassVar[str] = "low_rank"
+    b: Tensor
+    a: Tensor
+    scale: float
+
+    def product(self) -> Tensor:
+        """Return scale * B A, float32 [out, in]."""
+        return self.scale * (self.b.float() @ self.a.float())
+
+    @override
+    def merged(self, weight: Tensor) -> Tensor:
+        return weight + self.product()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decomposed(LowRank):
+    """diag(magnitude / |V|) V with V = W0 + scale * B A and |V| the norm of each row (DoRA)."""
+
+    kind: ClassVar[str] = "decomposed"
+    magnitude: Tensor
+
+    @override
+    def merged(self, weight: Tensor) -> Tensor:
+        direction = weight + self.product()
+        length: Tensor = direction.norm(dim=1)
+        return (self.magnitude.float() / length).unsqueeze(1) * direction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense(Delta):
+    """W0 + delta."""
+
+    kind: ClassVar[str] = "dense"
+    delta: Tensor
+
+    @override
+    def merged(self, weight: Tensor) -> Tensor:
+        return weight + self.delta.float()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sparse(Delta):
+    """W0 + delta where ``mask`` says so: one bit an entry, row by row, and the ``values`` of the ones."""
+
+    kind: ClassVar[str] = "sparse"
+    mask: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, delta: Tensor, keep: Tensor) -> Sparse:
+        """Build from a dense ``delta`` [out, in] and the boolean ``keep`` [out, in]."""
+        bits = torch.nn.functional.pad(keep.flatten().to(torch.uint8), (0, -keep.numel() % 8))
+        powers = 2 ** torch.arange(8, dtype=torch.uint8)
+        return cls((bits.view(-1, 8) * powers).sum(1, dtype=torch.uint8), delta[keep].float())
+
+    def keep(self, shape: torch.Size) -> Tensor:
+        """Return the mask as booleans of ``shape``."""
+        bits = (self.mask.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8)) & 1
+        return bits.flatten()[: shape.numel()].view(shape).bool()
+
+    @override
+    def merged(self, weight: Tensor) -> Tensor:
+        result = weight.clone()
+        result[self.keep(weight.shape)] += self.values.to(weight.device)
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replaced(Delta):
+    """The parameter itself, tuned in full."""
+
+    kind: ClassVar[str] = "replaced"
+    value: Tensor
+
+    @override
+    def merged(self, weight: Tensor) -> Tensor:
+        return self.value.float().clone()
+
+
+_KINDS: dict[str, type[Delta]] = {kind.kind: kind for kind in (LowRank, Decomposed, Dense, Sparse, Replaced)}
+_PEFT_FIELDS = {
+    "a": "lora_A.weight",
+    "b": "lora_B.weight",
+    "magnitude": "lora_magnitude_vector",
+}
+
+
+class Change(Mapping[str, Delta]):
+    """The changes of a model's parameters by full name, e.g. ``model.….q_proj.weight``. Immutable."""
+
+    def __init__(self, deltas: Mapping[str, Delta]) -> None:
+        self._deltas = dict(deltas)
+
+    @override
+    def __getitem__(self, name: str) -> Delta:
+        return self._deltas[name]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._deltas)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._deltas)
+
+    def replace(self, deltas: Mapping[str, Delta]) -> Change:
+        """Return the change with some parameters' deltas exchanged."""
+        return Change({**self._deltas, **deltas})
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tensors."""
+        tensors = (tensor for delta in self.values() for tensor in delta.tensors().values())
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def save(self, folder: Path, base: str = "") -> None:
+        """Write the change to a new folder; plain peft loads it where ``peft_loads`` says so."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors, kinds = {}, {}
+        for name, delta in self.items():
+            kinds[name] = {"kind": delta.kind, "scale": getattr(delta, "scale", None)}
+            for part, tensor in delta.tensors().items():
+                tensors[_key(name, delta, part)] = tensor.detach().cpu().contiguous()
+        # one key alone: safetensors writes several in an order that differs from process to process
+        save_file(tensors, folder / _WEIGHTS, {"bench": json.dumps(kinds)})
+        if self.peft_loads:
+            (folder / _CONFIG).write_text(json.dumps(self._peft_config(base), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Change:
+        """Read a change that ``save`` wrote.
+
+        Raises:
+            StoreError: the folder holds no change, or a damaged one.
+        """
+        try:
+            with safe_open(folder / _WEIGHTS, "pt") as file:
+                kinds = json.loads(file.metadata()["bench"])
+                return cls({name: _read(file, name, kind) for name, kind in kinds.items()})
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise StoreError(f"{folder} holds no readable change: {error}.") from error
+
+    @property
+    def peft_loads(self) -> bool:
+        """Whether peft's adapter format can express the change."""
+        adapters = self._adapters()
+        uniform = {(delta.a.shape[0], delta.scale, delta.kind) for delta in adapters.values()}
+        known = all(isinstance(delta, LowRank | Replaced) for delta in self.values())
+        return known and len(uniform) == 1
+
+    def _adapters(self) -> dict[str, LowRank]:
+        return {name: delta for name, delta in self.items() if isinstance(delta, LowRank)}
+
+    def _peft_config(self, base: str) -> dict[str, object]:
+        adapters = self._adapters()
+        first = next(iter(adapters.values()))
+        replaced = {name.split(".")[-3] for name, delta in self.items() if isinstance(delta, Replaced)}
+        return {
+            "peft_type": "LORA",
+            "base_model_name_or_path": base,
+            "r": first.a.shape[0],
+            "lora_alpha": first.scale * first.a.shape[0],
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "use_dora": isinstance(first, Decomposed),
+            "target_modules": sorted(name.removesuffix(".weight") for name in adapters),
+            "modules_to_save": sorted(replaced) or None,
+            "inference_mode": True,
+        }
+
+
+def _key(name: str, delta: Delta, part: str) -> str:
+    if isinstance(delta, Replaced):
+        return _PREFIX + name
+    return f"{_PREFIX}{name.removesuffix('.weight')}.{_PEFT_FIELDS.get(part, part)}"
+
+
+def _read(file: Any, name: str, saved: Mapping[str, object]) -> Delta:
+    kind = _KINDS[str(saved["kind"])]
+    names = [item.name for item in fields(kind)]
+    blank = kind.__new__(kind)
+    parts: dict[str, object] = {part: file.get_tensor(_key(name, blank, part)) for part in names if part != "scale"}
+    if "scale" in names:
+        parts["scale"] = saved["scale"]
+    return kind(**parts)

@@ -1,0 +1,117 @@
+"""Checks of reports, on a small fixed leaderboard with a failed cell, a cell that did not run, and a hole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from bench.errors import PluginError
+from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard, build
+from bench.spec import Cost
+
+Plugin = Callable[[Leaderboard, Path], Path]
+
+_SOURCES, _TARGET = ("shapes", "digits"), "letters"
+_ERROR = "The loss is nan at update 7"
+
+
+def fixed_leaderboard() -> Leaderboard:
+    """Return the leaderboard that reports are checked on: two methods, two ranks, all that can go wrong.
+
+    At rank 8, ``dare`` failed; at rank 16, ``lora`` lacks the scores of one source, and ``dare`` did not run.
+    """
+    cells = [
+        _cell("lora", 8, {"shapes": 0.75, "digits": 0.5, "letters": 0.625}),
+        CellScores("dare", 8, _TARGET, 0, "full", status="failed", error=_ERROR),
+        _cell("lora", 16, {"shapes": 0.25, "letters": 0.875}),
+        CellScores("dare", 16, _TARGET, 0, "full", status="missing", error=NOT_RUN),
+    ]
+    zero_shot = CellScores(
+        "zero_shot",
+        None,
+        None,
+        0,
+        "full",
+        ranked=False,
+        primary=_scores({name: 1.0 for name in (*_SOURCES, _TARGET)}),
+    )
+    heading = Heading(suite="checks", command="bench run --methods lora,dare", commit="0123abc")
+    return build(cells, zero_shot, sources=_SOURCES, targets=(_TARGET,), heading=heading)
+
+
+def check_writes_its_file(plugin: Plugin) -> None:
+    """A report writes the path it is given, and nothing beside it, and returns the path."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "leaderboard.txt"
+        returned = plugin(fixed_leaderboard(), path)
+        if returned != path or not path.is_file() or not path.stat().st_size:
+            raise PluginError(f"The report returns {returned!r}. Write to the path it is given, and return that path.")
+        others = sorted(item.name for item in Path(folder).iterdir() if item != path)
+        if others:
+            raise PluginError(f"The report also writes {others[0]}. Write one file.")
+
+
+def check_shows_every_row(plugin: Plugin) -> None:
+    """Every method is shown, the reference row too, and a measured score with its digits."""
+    text = _text(plugin)
+    for what in ("lora", "dare", "zero", "62.5", "87.5"):
+        if text is not None and what not in text and _fraction(what) not in text:
+            raise PluginError(f"The report does not show {what!r}. Write every row of leaderboard.tables.")
+
+
+def check_shows_holes_and_failures(plugin: Plugin) -> None:
+    """A failed cell, a cell that did not run and a missing score are shown with their reasons."""
+    text = _text(plugin)
+    for problem, where in (
+        (_ERROR, "dare failed"),
+        (NOT_RUN, "dare did not run"),
+        ("no scores on", "a score lacks"),
+    ):
+        if text is not None and problem not in text:
+            raise PluginError(
+                f"{where.capitalize()}, and the report does not say {problem!r}. Write the trouble of every row."
+            )
+
+
+def check_report_is_stable(plugin: Plugin) -> None:
+    """Two reports of one leaderboard have the same bytes."""
+    if _bytes(plugin) != _bytes(plugin):
+        raise PluginError("Two reports of one leaderboard differ. Write no time and nothing drawn at random.")
+
+
+REPORTS: tuple[Callable[[Plugin], None], ...] = (
+    check_writes_its_file,
+    check_shows_every_row,
+    check_shows_holes_and_failures,
+    check_report_is_stable,
+)
+
+
+def _cell(method: str, rank: int, means: dict[str, float]) -> CellScores:
+    cost = Cost(train_seconds=12.0, evaluate_seconds=3.0, peak_memory_bytes=1 << 29, trainable_parameters=4096)
+    return CellScores(method, rank, _TARGET, 0, "full", primary=_scores(means), cost=cost)
+
+
+def _scores(means: dict[str, float]) -> dict[str, np.ndarray]:
+    return {name: np.repeat([1.0, 0.0], [round(16 * mean), 16 - round(16 * mean)]) for name, mean in means.items()}
+
+
+def _bytes(plugin: Plugin) -> bytes:
+    with TemporaryDirectory() as folder:
+        return plugin(fixed_leaderboard(), Path(folder) / "leaderboard.txt").read_bytes()
+
+
+def _text(plugin: Plugin) -> str | None:
+    """Return the report as one line of plain text, or None where it is no text (a figure, a spreadsheet)."""
+    try:
+        text = _bytes(plugin).decode()
+    except UnicodeDecodeError:
+        return None
+    return " ".join(text.replace("\\_", "_").replace("\\", "").split())
+
+
+def _fraction(percent: str) -> str:
+    return f"{float(percent) / 100:g}" if percent[0].isdigit() else percent

@@ -1,0 +1,152 @@
+"""The command line: parses, calls, prints, exits. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.errors import BenchError, UsageError
+
+_EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake in the command, 130 interrupted."
+
+FORMATS = ("table", "markdown", "csv", "latex")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help()
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="bench: %(message)s", stream=sys.stderr)
+    options.words = list(sys.argv[1:] if arguments is None else arguments)
+    run: Callable[[Namespace], int] = options.run
+    try:
+        return run(options)
+    except UsageError as error:
+        return _complain(error, 2)
+    except BenchError as error:
+        return _complain(error, 2 if options.checks_first else 1)
+    except KeyboardInterrupt:
+        print("bench: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _complain(error: BenchError, code: int) -> int:
+    print(f"bench: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> ArgumentParser:
+    from bench import __version__
+
+    parser = ArgumentParser(
+        prog="bench",
+        description="Measure what a multimodal LLM forgets when it is fine-tuned, for every method on equal terms.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"bench {__version__}")
+    parser.set_defaults(run=None, checks_first=False)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def verb(name: str, text: str) -> ArgumentParser:
+        added: ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(run=_lazily(name), checks_first=name in {"run", "plan", "check"})
+        return added
+
+    _cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True)
+    _cells(verb("plan", "print what a run would train and evaluate, and what is cached"), starts=False)
+    _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
+    _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
+    _show(verb("show", "print one trial: its scores, cost, command, and what it forgot"))
+    _check(verb("check", "test methods, tasks and reports against the rules of their kind"))
+    _export(verb("export", "write a trial as a peft adapter or a merged model"))
+    _clean(verb("clean", "free checkpoints and unreferenced trials, asking first"))
+    _pretrain(verb("pretrain", "build the base model of an embedded suite from scratch"))
+    _output(verb("ui", "open MLflow on this machine to compare runs")).add_argument("--port", type=int, default=5000)
+    _output(verb("sync", "bring MLflow up to date with the run folder"))
+    return parser
+
+
+def _lazily(name: str) -> Callable[[Namespace], int]:
+    """Return the function behind a verb, imported only when it is called."""
+
+    def run(options: Namespace) -> int:
+        from bench import commands
+
+        command: Callable[[Namespace], int] = getattr(commands, name)
+        return command(options)
+
+    return run
+
+
+def _cells(parser: ArgumentParser, *, starts: bool) -> None:
+    from bench.request import add_arguments
+
+    add_arguments(parser)
+    if starts:
+        parser.add_argument(
+            "--lanes",
+            type=int,
+            metavar="N",
+            help="warm workers (default: one per GPU or CPU core; 0: in this process)",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+
+
+def _output(parser: ArgumentParser) -> ArgumentParser:
+    from bench.request import add_output_argument
+
+    add_output_argument(parser)
+    return parser
+
+
+def _listing(parser: ArgumentParser) -> None:
+    kinds = ("methods", "tasks", "suites", "trials")
+    parser.add_argument("what", nargs="?", choices=kinds, default="methods")
+    _output(parser)
+
+
+def _leaderboard(parser: ArgumentParser) -> None:
+    from bench.request import add_arguments
+
+    parser.description = "Print the leaderboard of the last run, or of the cells that the options name."
+    add_arguments(parser)
+    parser.add_argument("--format", choices=FORMATS, default="table")
+
+
+def _show(parser: ArgumentParser) -> None:
+    parser.add_argument("trial", metavar="TRIAL", help="a label, an id, or the start of either")
+    parser.add_argument("--examples", action="store_true", help="list what went right -> wrong against zero-shot")
+    parser.add_argument("--command", action="store_true", help="print the command that runs this trial again")
+    _output(parser)
+
+
+def _check(parser: ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME|FILE.py", help="plugins by name, or a file of plugins")
+
+
+def _export(parser: ArgumentParser) -> None:
+    parser.add_argument("trial", metavar="TRIAL")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--adapter", type=Path, metavar="DIR", help="write an adapter that peft loads")
+    group.add_argument("--merged", type=Path, metavar="DIR", help="write a whole model that transformers loads")
+    _output(parser)
+
+
+def _clean(parser: ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    _output(parser)
+
+
+def _pretrain(parser: ArgumentParser) -> None:
+    parser.add_argument("suite", metavar="SUITE")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the package's own assets)")
+    parser.add_argument("--seed", type=int, default=0)

@@ -1,0 +1,125 @@
+"""A task's examples as a model's batches: token ids, label masks, and frozen vision features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bench.api import Example, Split, Task
+from bench.errors import DataError
+from bench.models import Base
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IGNORED = -100  # the label of a token that is not learnt
+_GROUP = 32  # images go through the tower in fixed groups, so that their bits never depend on what is asked
+
+
+class Corpus:
+    """One split of a task for one base model. Tokens and vision features are computed once and kept."""
+
+    def __init__(self, base: Base, task: Task, split: Split, template: str) -> None:
+        self.base = base
+        self.task = task
+        self.examples: Sequence[Example] = task.examples(split)
+        self._template = template
+        self._tokens: dict[int, tuple[list[int], list[int]]] = {}
+        self._places, self._images = _distinct_images(self.examples)
+        self._features: dict[int, Tensor] = {}
+
+    def prompt_length(self, index: int) -> int:
+        """Return how many tokens an example's prompt takes, the image's included."""
+        return len(self._encoded(index)[0])
+
+    def target_tokens(self, indices: Sequence[int], max_length: int) -> int:
+        """Return how many tokens of these examples are learnt, where each is cut to ``max_length``."""
+        pairs = [self._encoded(index) for index in indices]
+        return sum(max(0, min(len(answer), max_length - len(prompt))) for prompt, answer in pairs)
+
+    def training_batch(self, indices: Sequence[int], max_length: int) -> dict[str, Tensor]:
+        """Return prompts with answers, padded on the right; only answer and end token are learnt."""
+        rows, labels = [], []
+        for index in indices:
+            prompt, answer = self._encoded(index)
+            rows.append([*prompt, *answer][:max_length])
+            labels.append([*[IGNORED] * len(prompt), *answer][:max_length])
+        batch = self._padded(rows, left=False)
+        width = batch["input_ids"].shape[1]
+        padded = [row + [IGNORED] * (width - len(row)) for row in labels]
+        batch["labels"] = torch.tensor(padded, device=self.base.device)
+        batch["pixel_values"] = self._pixels(indices)
+        return batch
+
+    def prompt_batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return prompts alone, padded on the left, ready to generate from."""
+        batch = self._padded([self._encoded(index)[0] for index in indices], left=True)
+        batch["pixel_values"] = self._pixels(indices)
+        return batch
+
+    def _encoded(self, index: int) -> tuple[list[int], list[int]]:
+        if index not in self._tokens:
+            self._tokens[index] = self._encode(self.examples[index])
+        return self._tokens[index]
+
+    def _encode(self, example: Example) -> tuple[list[int], list[int]]:
+        tokenizer = self.base.processor.tokenizer
+        image = self.base.processor.image_token
+        text = self._template.replace("{prompt}", self.task.prompt(example))
+        text = text.replace("<image>", image * self.base.image_tokens)
+        prompt = tokenizer(text).input_ids
+        whole = tokenizer(f"{text} {example.answers[0]}{tokenizer.eos_token}").input_ids
+        if whole[: len(prompt)] != prompt:
+            raise DataError(f"{self.task.name} {example.id}: the answer changes how the prompt is split into tokens.")
+        return prompt, whole[len(prompt) :]
+
+    def _padded(self, rows: Sequence[list[int]], *, left: bool) -> dict[str, Tensor]:
+        width = max(len(row) for row in rows)
+        pad = self.base.processor.tokenizer.pad_token_id
+        ids, mask = [], []
+        for row in rows:
+            gap = width - len(row)
+            ids.append([pad] * gap + row if left else row + [pad] * gap)
+            mask.append([0] * gap + [1] * len(row) if left else [1] * len(row) + [0] * gap)
+        device = self.base.device
+        return {
+            "input_ids": torch.tensor(ids, device=device),
+            "attention_mask": torch.tensor(mask, device=device),
+        }
+
+    def _pixels(self, indices: Sequence[int]) -> Tensor:
+        return torch.stack([self._feature(self._places[index]) for index in indices])
+
+    def _feature(self, place: int) -> Tensor:
+        group = place // _GROUP
+        if group not in self._features:
+            images = self._images[group * _GROUP : (group + 1) * _GROUP]
+            self._features[group] = self.base.features([opened(image) for image in images])
+        return self._features[group][place % _GROUP]
+
+
+def opened(image: Image | Path) -> Image:
+    """Return an example's image in RGB, from memory or from its file."""
+    if isinstance(image, Path):
+        from PIL import Image as Pillow
+
+        image = Pillow.open(image)
+    return image.convert("RGB")
+
+
+def _distinct_images(examples: Sequence[Example]) -> tuple[list[int], list[Image | Path]]:
+    """Return each example's place among the distinct images, and those images in order."""
+    places: list[int] = []
+    images: list[Image | Path] = []
+    known: dict[object, int] = {}
+    for example in examples:
+        key: object = example.image if isinstance(example.image, Path) else id(example.image)
+        if key not in known:
+            known[key] = len(images)
+            images.append(example.image)
+        places.append(known[key])
+    return places, images

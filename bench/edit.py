@@ -1,0 +1,101 @@
+"""Run an EditMethod on its parent's change: what it may read of the model and of the target's data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.adapters import adapted_layers, merged
+from bench.api import Batch, EditContext, EditMethod
+from bench.change import Change
+from bench.data import Corpus
+from bench.fit import Fitted, seed_update
+from bench.spec import Recipe
+
+_BATCH = 32
+
+
+def edit(method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: Corpus) -> Fitted:
+    """Return what ``method`` makes of its parent's change."""
+    began = time.monotonic()
+    capture = _Capture(corpus, recipe)
+    context = EditContext(
+        generator=seed_update(seed, 0),
+        layers=capture.layers,
+        calibration=capture.calibration,
+        capture=capture,
+    )
+    with torch.no_grad():
+        edited = method.edit(change, context)
+    return Fitted(change=edited, seconds=time.monotonic() - began)
+
+
+class _Stop(Exception):  # noqa: N818  it ends a forward pass early, and is no error
+    """Raised inside a forward pass once the wanted block has run."""
+
+
+class _Capture:
+    """Collects the inputs of a decoder block's linear layers, with a change merged into the model."""
+
+    def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
+        self._corpus = corpus
+        self._recipe = recipe
+        self.layers = adapted_layers(corpus.base.model, recipe)
+
+    def calibration(self, count: int) -> Sequence[Batch]:
+        """Return batches of the first ``count`` training examples."""
+        indices = range(min(count, len(self._corpus.examples)))
+        return [
+            self._corpus.training_batch(indices[at : at + _BATCH], self._recipe.max_length)
+            for at in range(0, len(indices), _BATCH)
+        ]
+
+    def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
+        """Return, by layer name, the inputs [tokens, in] of one block's layers; padding is left out."""
+        base = self._corpus.base
+        names = [name for name, layer in self.layers.items() if layer.block == block]
+        inputs: dict[str, list[Tensor]] = {name: [] for name in names}
+        with merged(base.model, change, base.pristine) as model:
+            for batch in self.calibration(count):
+                with _recording(model, names, batch["attention_mask"].bool(), inputs):
+                    _run(model, batch)
+        return {name: torch.cat(parts) for name, parts in inputs.items()}
+
+
+def _run(model: nn.Module, batch: Batch) -> None:
+    arguments: dict[str, Any] = {name: value for name, value in batch.items() if name != "labels"}
+    try:
+        model(**arguments, use_cache=False)
+    except _Stop:
+        return
+
+
+@contextmanager
+def _recording(
+    model: nn.Module, names: Sequence[str], mask: Tensor, inputs: Mapping[str, list[Tensor]]
+) -> Iterator[None]:
+    """Record the unpadded inputs of the named layers, and end the forward pass at the last of them."""
+    seen: set[str] = set()
+
+    def recorder(name: str) -> Any:
+        def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            inputs[name].append(arguments[0][mask].float())
+            seen.add(name)
+            if len(seen) == len(names):
+                raise _Stop
+
+        return record
+
+    hooks = [
+        model.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(recorder(name)) for name in names
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

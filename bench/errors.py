@@ -1,0 +1,37 @@
+"""The errors the project raises on purpose.
+
+BenchError
+    UsageError      the command asks for something that cannot be done (exit code 2)
+    PluginError     a method, task or report breaks its contract
+    DataError       a data set is missing, broken or not what it says
+    TrialError      a trial could not be finished
+    StoreError      the run folder cannot be read or written
+
+Every message says what happened, with the value, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """Base of every error that a message to the user explains in full."""
+
+
+class UsageError(BenchError):
+    """The command asks for something that cannot be done; nothing was started."""
+
+
+class PluginError(BenchError):
+    """A method, task or report breaks its contract."""
+
+
+class DataError(BenchError):
+    """A data set is missing, broken or not what it says it is."""
+
+
+class TrialError(BenchError):
+    """A trial could not be finished."""
+
+
+class StoreError(BenchError):
+    """The run folder cannot be read or written."""

@@ -1,0 +1,151 @@
+"""Trial -> Record, inside a lane: fit or edit, then evaluate. The lane keeps no trace of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from bench.adapters import merged
+from bench.api import EditMethod, Method, TrainMethod
+from bench.change import Change
+from bench.data import Corpus
+from bench.edit import edit
+from bench.environment import environment, peak_memory_bytes, reset_peak_memory
+from bench.errors import BenchError, TrialError
+from bench.evaluate import evaluate
+from bench.fit import Fitted, fit
+from bench.models import Base
+from bench.registry import load_method, load_task
+from bench.spec import Asked, Record, Score, Trial, Work
+from bench.store import CHECKPOINT, Store
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int, float], None]  # stage, done, total, loss
+
+
+def silent(stage: str, done: int, total: int, loss: float) -> None:
+    """Ignore progress."""
+
+
+@dataclass(eq=False)
+class Bench:
+    """What stays warm between the trials of a lane: base models by dtype, and tokens and features by split."""
+
+    store: Store
+    model: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _bases: dict[str, Base] = field(default_factory=dict, init=False)
+    _corpora: dict[tuple[str, str, str, str], Corpus] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)  # one and two threads differ in bits
+
+    def run(self, work: Work, progress: Progress = silent) -> Record:
+        """Do a piece of work and commit its record; an error becomes a failed record with its traceback."""
+        folder = self.store.folder(work.trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            record = self._run(work, progress)
+        except Exception as error:  # noqa: BLE001  a plugin may raise anything; the other trials go on
+            (folder / "error.txt").write_text(traceback.format_exc())
+            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            log.warning("%s failed: %s", work.trial.label, reason)
+            record = Record(work.trial, "failed", environment=environment(self.device), error=reason)
+        else:
+            (folder / "error.txt").unlink(missing_ok=True)
+        self.store.write(record)
+        return record
+
+    def _run(self, work: Work, progress: Progress) -> Record:
+        trial = work.trial
+        record = self.store.read(trial)
+        if record is None or record.status == "failed":
+            record = Record(trial, "done", environment=environment(self.device))
+        reset_peak_memory(self.device)
+        change = self._change(trial, progress)
+        facts = self.store.read_fitted(trial) or {}
+        cost = replace(
+            record.cost,
+            train_seconds=facts.get("seconds", 0.0),
+            trainable_parameters=int(facts.get("trainable_parameters", 0)),
+            change_bytes=change.bytes,
+        )
+        began = time.monotonic()
+        scores = self._scores(trial, record.lacks(work.asked), change, progress)
+        return record.with_scores(
+            scores,
+            replace(
+                cost,
+                evaluate_seconds=cost.evaluate_seconds + time.monotonic() - began,
+                peak_memory_bytes=max(cost.peak_memory_bytes, peak_memory_bytes(self.device)),
+            ),
+        )
+
+    def _change(self, trial: Trial, progress: Progress) -> Change:
+        """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
+        method = load_method(trial.method)(**trial.hyper)
+        if not isinstance(method, TrainMethod | EditMethod):
+            return Change({})
+        if self.store.read_fitted(trial) is None:
+            fitted = self._learn(method, trial, progress)
+            if fitted.change is None:
+                raise TrialError(f"{trial.label}: the method returned no change.")
+            facts = {"seconds": fitted.seconds, "trainable_parameters": fitted.trainable_parameters}
+            self.store.write_change(trial, fitted.change, fitted.losses, facts)
+        return self.store.read_change(trial)
+
+    def _learn(self, method: Method, trial: Trial, progress: Progress) -> Fitted:
+        if trial.target is None or trial.rank is None:
+            raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
+        recipe = trial.recipe
+        corpus = self._corpus(recipe.train_dtype, trial.target, "train", recipe.template)
+        if isinstance(method, TrainMethod):
+            return fit(
+                method,
+                trial.rank,
+                trial.seed,
+                recipe,
+                corpus,
+                checkpoint=self.store.folder(trial) / CHECKPOINT,
+                progress=lambda index, total, loss: progress("train", index, total, loss),
+            )
+        if not isinstance(method, EditMethod) or trial.parent is None:
+            raise TrialError(f"{trial.label}: an edit needs a parent.")
+        progress("edit", 0, 1, 0.0)
+        return edit(method, self.store.read_change(trial.parent), trial.seed, recipe, corpus)
+
+    def _scores(self, trial: Trial, asked: tuple[Asked, ...], change: Change, progress: Progress) -> dict[str, Score]:
+        scores: dict[str, Score] = {}
+        if not asked:
+            return scores
+        base = self._base(trial.recipe.eval_dtype)
+        with merged(base.model, change, base.pristine) as model:
+            for done, item in enumerate(asked):
+                progress("evaluate", done, len(asked), 0.0)
+                corpus = self._corpus(trial.recipe.eval_dtype, item.task, item.split, trial.recipe.template)
+                answers = evaluate(model, corpus, item)
+                file = self.store.write_scores(trial, item.key, [asdict(answer) for answer in answers])
+                metrics = {
+                    name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
+                }
+                scores[item.key] = Score(item, corpus.task.primary, metrics, file)
+        return scores
+
+    def _base(self, dtype: str) -> Base:
+        if dtype not in self._bases:
+            self._bases[dtype] = Base.load(self.model, dtype, self.device)
+        return self._bases[dtype]
+
+    def _corpus(self, dtype: str, task: str, split: str, template: str) -> Corpus:
+        key = (dtype, task, split, template)
+        if key not in self._corpora:
+            self._corpora[key] = Corpus(self._base(dtype), load_task(task), split, template)  # type: ignore[arg-type]
+        return self._corpora[key]

@@ -1,0 +1,55 @@
+"""Write a trial for use elsewhere: an adapter that plain peft loads, or a whole model for transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.spec import Record
+from bench.store import Store
+from bench.suite import Suite, by_revision
+
+
+def write_adapter(record: Record, store: Store, folder: Path) -> None:
+    """Write a trial's change as a peft adapter.
+
+    Raises:
+        UsageError: the trial failed, peft has no form for its change, or the folder is not empty.
+    """
+    suite = _ready(record, folder)
+    change = store.read_change(record.trial)
+    if not change.peft_loads:
+        raise UsageError(
+            f"The change of {record.trial.label} is no LoRA or DoRA, and peft has no form for it. Use --merged DIR."
+        )
+    change.save(folder, base=str(suite.model))
+
+
+def write_merged(record: Record, store: Store, folder: Path) -> None:
+    """Write the base model with a trial's change merged in, and its processor.
+
+    Raises:
+        UsageError: the trial failed, or the folder is not empty.
+    """
+    suite = _ready(record, folder)
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    from bench.adapters import write
+
+    model = LlavaForConditionalGeneration.from_pretrained(
+        suite.model, dtype=record.trial.recipe.eval_dtype, local_files_only=True
+    )
+    pristine = {name: value.clone() for name, value in model.state_dict().items()}
+    write(model, store.read_change(record.trial), pristine)
+    model.save_pretrained(folder)
+    AutoProcessor.from_pretrained(suite.model, local_files_only=True).save_pretrained(folder)
+
+
+def _ready(record: Record, folder: Path) -> Suite:
+    if record.status == "failed":
+        raise UsageError(f"{record.trial.label} failed ({record.error}); there is nothing to export.")
+    if record.trial.target is None:
+        raise UsageError(f"{record.trial.label} is the base model itself; there is no change to export.")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty. Choose a new folder.")
+    return by_revision(record.trial.model)

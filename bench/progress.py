@@ -1,0 +1,88 @@
+"""What a run looks like while it runs: a live table on a terminal, plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from bench.broker import Event
+from bench.plan import Plan
+from bench.spec import Record
+
+
+class Progress:
+    """Counts a plan's works as events come in, and draws them on stderr."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._names = {work.trial.id: work.trial.label for work in plan.works}
+        self._total = len(plan.works)
+        self._pending = len(plan.pending)
+        self._done = self._total - self._pending
+        self._failed = 0
+        self._running: dict[int, Event] = {}
+        self._began = time.monotonic()
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def take(self, event: Event) -> None:
+        """Take in an event and draw."""
+        if event.kind in {"started", "progress"}:
+            self._running[event.lane] = event
+        else:
+            self._running.pop(event.lane, None)
+            self._done += event.kind == "done"
+            self._failed += event.kind == "failed"
+            if event.record is not None:
+                self._say(f"{self._count()}  {describe(event.record)}")
+        if self._console.is_terminal:
+            self._live.update(self._status())
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def _count(self) -> str:
+        return f"[{self._done + self._failed}/{self._total}]"
+
+    def _status(self) -> Text:
+        lines = [
+            f"{self._done} of {self._total} done, {len(self._running)} running, {self._failed} failed, "
+            f"about {self._left()} left"
+        ]
+        for lane, event in sorted(self._running.items()):
+            share = f" {event.step}/{event.steps}" if event.steps else ""
+            loss = f" · loss {event.loss:.3f}" if event.stage == "train" else ""
+            lines.append(f"  lane {lane}: {self._names[event.trial]} · {event.stage or 'starting'}{share}{loss}")
+        return Text("\n".join(lines))
+
+    def _left(self) -> str:
+        finished = self._done + self._failed - (self._total - self._pending)
+        if not finished:
+            return "?"
+        seconds = (time.monotonic() - self._began) / finished * (self._pending - finished)
+        return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+def describe(record: Record) -> str:
+    """Return a record in one line: what it is, what it took, what came out."""
+    if record.status == "failed":
+        return f"{record.trial.label} FAILED: {record.error}"
+    cost = record.cost
+    parts = [
+        record.trial.label,
+        f"{cost.train_seconds:.0f} s training, {cost.evaluate_seconds:.0f} s evaluation",
+    ]
+    parts += [f"{score.asked.task} {100 * score.value:.1f}" for score in record.scores.values()]
+    return " · ".join(parts)

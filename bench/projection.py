@@ -1,0 +1,176 @@
+"""Record -> what a tracker shows of it: a name, parameters, tags and metrics. Knows no tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from bench.errors import BenchError
+from bench.registry import load_method
+from bench.spec import Record, Score, Trial, digest
+
+_RECIPE = (
+    "updates",
+    "batch_size",
+    "connector",
+    "connector_lr",
+    "scale",
+    "dropout",
+    "warmup",
+    "weight_decay",
+    "clip",
+    "train_dtype",
+    "eval_dtype",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One trial as a tracker's run. ``predictions`` is by task: the score's file in the trial's folder."""
+
+    name: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    predictions: Mapping[str, str]
+
+    @property
+    def state(self) -> str:
+        """A digest of all that is shown: what a tracker has of this state is up to date."""
+        return digest(asdict(self))[:12]
+
+
+def project(record: Record, zero_shot: Record | None, targets: Collection[str]) -> Projection:
+    """Return what is shown of a record; forgetting is against ``zero_shot``, on the same examples only.
+
+    A task is the target of the trial that learns it and a source of every other; of the untouched base model,
+    which learns none, ``targets`` are the targets.
+    """
+    scores = _newest(record)
+    return Projection(
+        name=record.trial.label,
+        params=_params(record.trial),
+        tags=_tags(record, scores),
+        metrics={**_scores(record.trial, scores, targets), **_forgetting(record, scores, zero_shot), **_cost(record)},
+        predictions={task: score.file for task, score in scores.items()},
+    )
+
+
+def reference_of(record: Record, zero_shots: Collection[Record]) -> Record | None:
+    """Return the untouched base model's record that a trial is compared with: same model, evaluated alike."""
+    return next((other for other in zero_shots if _alike(other.trial, record.trial)), None)
+
+
+def _alike(one: Trial, other: Trial) -> bool:
+    return (one.model, one.recipe.eval_dtype, one.recipe.template) == (
+        other.model,
+        other.recipe.eval_dtype,
+        other.recipe.template,
+    )
+
+
+def _newest(record: Record) -> dict[str, Score]:
+    """Return one score a task: of the test split before others, of the most examples, written last."""
+    chosen: dict[str, Score] = {}
+    for score in record.scores.values():
+        other = chosen.get(score.asked.task)
+        if other is None or _standing(score) >= _standing(other):
+            chosen[score.asked.task] = score
+    return chosen
+
+
+def _standing(score: Score) -> tuple[bool, int, int]:
+    return (score.asked.split == "test", score.asked.version, score.asked.count)
+
+
+def _params(trial: Trial) -> dict[str, str]:
+    recipe = trial.recipe.to_json()
+    if trial.rank is None:
+        return {"method": trial.method, "recipe.eval_dtype": trial.recipe.eval_dtype}
+    hyper = dict(trial.hyper)
+    if "lr" in hyper and hyper["lr"] is None:
+        hyper["lr"] = trial.recipe.lr
+    parent = trial.parent
+    values = {
+        "method": trial.method,
+        "rank": trial.rank,
+        "target": trial.target,
+        "seed": trial.seed,
+        **hyper,
+        **{f"recipe.{name}": recipe[name] for name in _RECIPE},
+        **({"edits": parent.label} if parent else {}),
+        **({f"{parent.method}.{name}": value for name, value in parent.hyper.items()} if parent else {}),
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _tags(record: Record, scores: Mapping[str, Score]) -> dict[str, str]:
+    trial = record.trial
+    counts = sorted({score.asked.count for score in scores.values()})
+    tags = {
+        "kind": "trial" if trial.target else "reference",
+        "method": trial.method,
+        "rank": trial.rank,
+        "target": trial.target,
+        "seed": None if trial.rank is None else trial.seed,
+        "connector": None if trial.rank is None else trial.recipe.connector,
+        "trial": trial.id,
+        "label": trial.label,
+        "edits": trial.parent.id if trial.parent else None,
+        "model": trial.model,
+        "commit": record.environment.get("commit"),
+        "device": record.environment.get("device"),
+        "paper": _paper(trial.method),
+        "status": record.status,
+        "error": record.error,
+        "split": " ".join(sorted({score.asked.split for score in scores.values()})),
+        "examples": "-".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else None,
+    }
+    return {name: str(value)[:1000] for name, value in tags.items() if value not in (None, "")}
+
+
+def _paper(method: str) -> str | None:
+    """Return the method's paper, or None where its plugin is not there any more."""
+    try:
+        return load_method(method).paper
+    except BenchError:
+        return None
+
+
+def _scores(trial: Trial, scores: Mapping[str, Score], targets: Collection[str]) -> dict[str, float]:
+    learnt = {trial.target} if trial.target else set(targets)
+    metrics: dict[str, float] = {}
+    for task, score in scores.items():
+        place = f"{'target' if task in learnt else 'source'}/{task}"
+        metrics[place] = score.value
+        others = {name: value for name, value in score.metrics.items() if name != score.primary}
+        metrics |= {f"{place}/{name}": value for name, value in others.items()}
+    sources = [score.value for task, score in scores.items() if task not in learnt]
+    if sources:
+        metrics["source/avg"] = fmean(sources)
+    if trial.target in scores:
+        metrics["target/avg"] = scores[str(trial.target)].value
+    if sources and trial.target in scores:
+        metrics["avg"] = (metrics["source/avg"] + metrics["target/avg"]) / 2
+    return metrics
+
+
+def _forgetting(record: Record, scores: Mapping[str, Score], zero_shot: Record | None) -> dict[str, float]:
+    """Return zero-shot minus now by source, and its mean where every source has one."""
+    if zero_shot is None or record.trial.target is None:
+        return {}
+    before = {score.asked.task: zero_shot.scores.get(score.asked.key) for score in scores.values()}
+    sources = [task for task in scores if task != record.trial.target]
+    lost = {
+        f"forgetting/{task}": was.value - scores[task].value for task in sources if (was := before[task]) is not None
+    }
+    if sources and len(lost) == len(sources):
+        lost["forgetting/avg"] = fmean(lost.values())
+    return lost
+
+
+def _cost(record: Record) -> dict[str, float]:
+    if record.status == "failed":
+        return {}
+    return {f"cost/{name}": float(value) for name, value in asdict(record.cost).items()}

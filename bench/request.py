@@ -1,0 +1,244 @@
+"""The command line's words -> a Request; every name and range is checked here, before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import registry
+from bench.errors import UsageError
+from bench.hyper import Scalar, field_name, parse
+from bench.plan import Request
+from bench.spec import CONNECTORS, Recipe
+from bench.suite import SUITES, Suite
+
+_RECIPE = "recipe"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options that say which cells are meant."""
+    add = parser.add_argument
+    add(
+        "--suite",
+        default="micro",
+        metavar="NAME",
+        help="the suite: base model, tasks and recipe (default: micro)",
+    )
+    add(
+        "--methods",
+        default="all",
+        metavar="A,B",
+        help="methods; all = the built-in seven, installed = every plugin",
+    )
+    add("--ranks", default="32", metavar="N,M", help="LoRA ranks (default: 32)")
+    add("--targets", default="all", metavar="A,B", help="tasks to learn (default: all of the suite)")
+    add(
+        "--sources",
+        default="all",
+        metavar="A,B",
+        help="tasks that may be forgotten (default: all of the suite)",
+    )
+    add("--seeds", default="0", metavar="N,M", help="training seeds (default: 0)")
+    add("--limit", metavar="N", help="score only the first N examples of each task")
+    add("--connector", choices=CONNECTORS, help="what training does to the connector (default: the suite's)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="METHOD.FIELD=VALUE",
+        help="a hyperparameter, or recipe.FIELD=VALUE; may be given several times",
+    )
+    add_plugin_argument(parser)
+    add_output_argument(parser)
+
+
+def add_plugin_argument(parser: ArgumentParser) -> None:
+    """Add the option that takes in a plugin's file."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE.py",
+        help="take in the methods and tasks of a file; may be given several times",
+    )
+
+
+def add_output_argument(parser: ArgumentParser) -> None:
+    """Add the option that names the run folder."""
+    parser.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="run folder (default: runs)")
+
+
+def read(arguments: Namespace) -> Request:
+    """Return the request that parsed arguments make.
+
+    Raises:
+        UsageError: a name is unknown, or a value out of range.
+        PluginError: a plugin cannot be imported, or breaks the contract.
+    """
+    for path in arguments.plugin:
+        registry.add_file(path)
+    suite = read_suite(arguments.suite)
+    methods = _methods(arguments.methods)
+    settings = _settings(arguments.set)
+    recipe = _recipe(suite, settings.pop(_RECIPE, {}), arguments.connector)
+    return Request(
+        suite=suite,
+        methods=methods,
+        ranks=_ranks(arguments.ranks, suite),
+        targets=_tasks(arguments.targets, suite.targets),
+        sources=_tasks(arguments.sources, suite.sources),
+        recipe=recipe,
+        seeds=_numbers("--seeds", arguments.seeds, least=0),
+        limit=None if arguments.limit is None else _numbers("--limit", arguments.limit, least=1)[0],
+        settings=_method_settings(settings),
+    )
+
+
+def read_suite(name: str) -> Suite:
+    """Return a suite by name."""
+    if name not in SUITES:
+        raise registry.suggest("suite", name, SUITES)
+    return SUITES[name]
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    if text == "installed":
+        return tuple(name for name in registry.names("method") if registry.load_method(name).ranked)
+    chosen = _words("--methods", text, registry.BUILT_IN_METHODS)
+    for name in chosen:
+        registry.load_method(name)
+    return tuple(name for name in chosen if name != registry.ZERO_SHOT)  # it is on every leaderboard anyway
+
+
+def _tasks(text: str, default: Sequence[str]) -> tuple[str, ...]:
+    chosen = _words("--targets or --sources", text, default)
+    for name in chosen:
+        registry.load_task(name)
+    return chosen
+
+
+def _words(option: str, text: str, everything: Sequence[str]) -> tuple[str, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    chosen = [name for word in words for name in (everything if word == "all" else (word,))]
+    if not chosen:
+        raise UsageError(f"{option} is empty; give names with commas between them, or all.")
+    return tuple(dict.fromkeys(chosen))
+
+
+def _ranks(text: str, suite: Suite) -> tuple[int, ...]:
+    ranks = _numbers("--ranks", text, least=1)
+    largest = suite.largest_rank()
+    for rank in ranks:
+        if rank > largest:
+            raise UsageError(
+                f"Rank {rank} is too large for the model of suite {suite.name}: "
+                f"its smallest adapted layer has {largest} rows or columns."
+            )
+    return ranks
+
+
+def _numbers(option: str, text: str, *, least: int) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"{option} is empty; give whole numbers with commas between them.")
+    numbers = []
+    for word in words:
+        try:
+            number = int(word)
+        except ValueError:
+            raise UsageError(f"{option} has {word!r}; give whole numbers with commas between them.") from None
+        if number < least:
+            raise UsageError(f"{option} has {number}; the least is {least}.")
+        numbers.append(number)
+    return tuple(dict.fromkeys(numbers))
+
+
+def _settings(items: Sequence[str]) -> dict[str, dict[str, str]]:
+    settings: dict[str, dict[str, str]] = {}
+    for item in items:
+        name, mark, value = item.partition("=")
+        method, dot, field = name.strip().partition(".")
+        if not (mark and dot and field):
+            raise UsageError(f"--set {item!r} is not of the form METHOD.FIELD=VALUE.")
+        settings.setdefault(method, {})[field] = value.strip()
+    return settings
+
+
+def _method_settings(settings: dict[str, dict[str, str]]) -> dict[str, dict[str, Scalar]]:
+    read: dict[str, dict[str, Scalar]] = {}
+    for name, fields in settings.items():
+        method = registry.load_method(name)
+        read[name] = {field_name(method, field): parse(method, field, text) for field, text in fields.items()}
+    return read
+
+
+def _recipe(suite: Suite, fields: dict[str, str], connector: str | None) -> Recipe:
+    """Return the suite's recipe with some of its fields set."""
+    known = typing.get_type_hints(Recipe)
+    changed: dict[str, object] = {name: _field(name, text, known) for name, text in fields.items()}
+    if connector is not None:
+        changed["connector"] = connector
+    recipe = dataclasses.replace(suite.recipe, **changed)  # type: ignore[arg-type]
+    if min(recipe.updates, recipe.batch_size, recipe.micro_batch_size or 1) < 1:
+        raise UsageError("recipe.updates, recipe.batch_size and recipe.micro_batch_size are at least 1.")
+    if min(recipe.lr, recipe.connector_lr, recipe.scale, recipe.warmup, recipe.weight_decay) < 0:
+        raise UsageError("recipe.lr, connector_lr, scale, warmup and weight_decay are not negative.")
+    if not 0 <= recipe.dropout < 1:
+        raise UsageError(f"recipe.dropout is {recipe.dropout}; give a number from 0 to below 1.")
+    return recipe
+
+
+def _field(name: str, text: str, known: dict[str, object]) -> object:
+    if name not in known:
+        raise UsageError(f"The recipe has no field {name!r}. Known: {', '.join(known)}.")
+    hint = known[name]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if typing.get_origin(hint) is typing.Literal:
+        if text not in typing.get_args(hint):
+            raise UsageError(f"recipe.{name} is {text!r}; choose one of {', '.join(typing.get_args(hint))}.")
+        return text
+    kind = next(kind for kind in kinds if kind is not type(None))
+    try:
+        return kind(text)  # type: ignore[operator]
+    except ValueError:
+        raise UsageError(f"recipe.{name} is {text!r}; give {kind.__name__}.") from None  # type: ignore[attr-defined]
+
+
+_SELECTION = (
+    "suite",
+    "methods",
+    "ranks",
+    "targets",
+    "sources",
+    "seeds",
+    "limit",
+    "connector",
+    "set",
+    "plugin",
+)
+
+
+def selection(arguments: Namespace) -> dict[str, object]:
+    """Return the options that say which cells are meant, as JSON."""
+    chosen = {name: getattr(arguments, name) for name in _SELECTION}
+    return {**chosen, "plugin": [str(path.resolve()) for path in arguments.plugin]}
+
+
+def from_selection(saved: dict[str, object], arguments: Namespace) -> Namespace:
+    """Return arguments with a saved selection in place of their own."""
+    plugins = [Path(str(path)) for path in typing.cast("list[str]", saved["plugin"])]
+    return Namespace(**{**vars(arguments), **saved, "plugin": plugins})
+
+
+def is_default(arguments: Namespace) -> bool:
+    """Whether the options that say which cells are meant were all left as they are."""
+    parser = ArgumentParser()
+    add_arguments(parser)
+    return selection(arguments) == selection(parser.parse_args([]))

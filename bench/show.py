@@ -1,0 +1,109 @@
+"""One trial as text: its scores and cost, the command that runs it again, and what it forgot."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.compare_examples import ScoredExample, right_to_wrong
+from bench.errors import UsageError
+from bench.hyper import values
+from bench.registry import ZERO_SHOT, load_method
+from bench.spec import Record, Score
+from bench.store import Store
+from bench.suite import by_revision
+
+
+def overview(record: Record, store: Store) -> str:
+    """Return a trial's scores, settings, cost and environment."""
+    trial, cost = record.trial, record.cost
+    lines = [f"{trial.label}  {trial.id}  {record.status}", f"  folder       {store.folder(trial)}"]
+    if record.error:
+        lines += [f"  error        {record.error}", f"  traceback    {store.folder(trial) / 'error.txt'}"]
+    if trial.parent:
+        lines.append(f"  edits        {trial.parent.label}  {trial.parent.id}")
+    lines.append(f"  settings     {_pairs(trial.hyper)}")
+    lines.append(f"  recipe       {_pairs(trial.recipe.to_json())}")
+    lines.append(
+        f"  cost         {cost.train_seconds:.1f} s training, {cost.evaluate_seconds:.1f} s evaluation, "
+        f"{cost.peak_memory_bytes / 2**20:.0f} MiB peak, {cost.trainable_parameters:,} trained, "
+        f"{cost.change_bytes / 2**20:.2f} MiB of change"
+    )
+    for score in record.scores.values():
+        means = "  ".join(f"{name} {100 * value:.2f}" for name, value in score.metrics.items())
+        lines.append(f"  {score.asked.task:<14} {means}  ({score.asked.split}, {score.asked.count} examples)")
+    lines.append(f"  environment  {_pairs(record.environment)}")
+    return "\n".join(lines)
+
+
+def command_line(record: Record, output: Path) -> str:
+    """Return the command that runs this trial again.
+
+    Raises:
+        UsageError: no suite of this version has the trial's base model.
+    """
+    trial = record.trial
+    suite = by_revision(trial.model)
+    words = ["bench", "run", "--suite", suite.name]
+    if trial.rank is not None and trial.target is not None:
+        words += ["--methods", trial.method, "--ranks", str(trial.rank), "--targets", trial.target]
+        words += ["--seeds", str(trial.seed)]
+        for part in (trial, trial.parent):
+            if part is not None:
+                defaults = values(load_method(part.method)())
+                words += _settings(part.method, part.hyper, defaults)
+        words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
+    return shlex.join([*words, "--output", str(output)])
+
+
+def examples(record: Record, store: Store) -> str:
+    """Return every source example that went from right to wrong against zero-shot, with both answers.
+
+    Raises:
+        UsageError: the run folder has no zero-shot record with the same examples.
+    """
+    sources = {key: score for key, score in record.scores.items() if score.asked.task != record.trial.target}
+    zero_shot = next(
+        (
+            other
+            for other in store.records()
+            if other.trial.method == ZERO_SHOT
+            and other.trial.model == record.trial.model
+            and sources.keys() <= other.scores.keys()
+        ),
+        None,
+    )
+    if zero_shot is None:
+        raise UsageError(f"{store.root} has no zero-shot scores of the same examples. Run bench run once more.")
+    blocks = []
+    for key, score in sources.items():
+        before = _examples(zero_shot, store, zero_shot.scores[key])
+        lost = right_to_wrong(before, _examples(record, store, score))
+        blocks.append(f"{score.asked.task}: {len(lost)} of {score.asked.count} went from right to wrong")
+        blocks += [
+            f"  {item.id}  {item.question}\n"
+            f"    accepted {' | '.join(dict.fromkeys(item.answers))}   zero-shot {item.before!r}   now {item.after!r}"
+            for item in lost
+        ]
+    return "\n".join(blocks)
+
+
+def _examples(record: Record, store: Store, score: Score) -> list[ScoredExample]:
+    return [
+        ScoredExample(
+            row["id"], row["question"], tuple(row["answers"]), row["prediction"], row["scores"][score.primary]
+        )
+        for row in store.read_scores(record.trial, score)
+    ]
+
+
+def _settings(name: str, now: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:
+    """Return the --set options for the values that are not the default."""
+    changed = {field: value for field, value in now.items() if value != default.get(field)}
+    return [word for field, value in changed.items() for word in ("--set", f"{name}.{field}={value}")]
+
+
+def _pairs(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "-"

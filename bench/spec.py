@@ -1,0 +1,229 @@
+"""The plain values that travel through the pipeline: frozen, JSON both ways, with ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
+
+from bench.errors import StoreError
+from bench.hyper import Scalar
+
+Connector = Literal["full", "frozen", "lora"]
+CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
+
+FIT_VERSION = 1  # raise when training or editing gives other numbers
+EVAL_VERSION = 1  # raise when generation or scoring gives other numbers
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of a JSON value, as hex; equal values have equal digests."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How every method of a suite is trained, and in which precision it is evaluated.
+
+    ``lr`` is the adapters' learning rate unless a method sets its own; ``connector_lr`` that of a fully tuned
+    connector. ``scale`` is lora_alpha / rank. ``warmup`` is a share of the updates; the schedule is a cosine to
+    zero. ``clip`` bounds the gradient norm; None, as in the paper, does not clip.
+    """
+
+    updates: int
+    batch_size: int
+    lr: float
+    connector_lr: float
+    micro_batch_size: int | None = None
+    connector: Connector = "full"
+    scale: float = 2.0
+    dropout: float = 0.05
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    clip: float | None = None
+    train_dtype: str = "float32"
+    eval_dtype: str = "float32"
+    max_length: int = 2048
+    template: str = "USER: <image>\n{prompt} ASSISTANT:"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a recipe back from JSON."""
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of a cell: everything that decides what is learnt, and nothing else.
+
+    ``model`` is the base model's revision, ``data`` the fingerprint of the training examples, ``code`` the digest of
+    the plugin's source. A trial without rank and target is a reference row: the untouched base model.
+    """
+
+    method: str
+    hyper: Mapping[str, Scalar]
+    rank: int | None
+    target: str | None
+    seed: int
+    recipe: Recipe
+    model: str
+    data: str
+    code: str
+    parent: Trial | None = None
+    version: int = FIT_VERSION
+
+    @property
+    def id(self) -> str:
+        """The training id: 12 hex digits over every field."""
+        return digest(self.to_json())[:12]
+
+    @property
+    def label(self) -> str:
+        """A readable name, unique within one command at default hyperparameters."""
+        if self.rank is None:
+            return self.method
+        return f"{self.method}-r{self.rank}-{self.target}-s{self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """The name of the trial's folder in the run folder."""
+        return f"{self.label}-{self.id}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the trial as JSON, its parents inside."""
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["hyper"] = dict(self.hyper)
+        data["recipe"] = self.recipe.to_json()
+        data["parent"] = self.parent.to_json() if self.parent else None
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a trial back from JSON."""
+        parent = cls.from_json(data["parent"]) if data["parent"] else None
+        recipe = Recipe.from_json(data["recipe"])
+        return cls(**{**data, "recipe": recipe, "parent": parent})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One score asked for: a task's split, which of its examples, and how answers are generated."""
+
+    task: str
+    split: str
+    count: int
+    examples: str
+    max_new_tokens: int
+    code: str
+    version: int = EVAL_VERSION
+
+    @property
+    def key(self) -> str:
+        """The score key within a trial: 12 hex digits over every field."""
+        return digest(asdict(self))[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a lane does in one go: one trial, and the scores that are still missing."""
+
+    trial: Trial
+    asked: tuple[Asked, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the work as JSON."""
+        return {"trial": self.trial.to_json(), "asked": [asdict(asked) for asked in self.asked]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a piece of work back from JSON."""
+        return cls(Trial.from_json(data["trial"]), tuple(Asked(**item) for item in data["asked"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The scores of one trial on one task's split: means by metric; the examples lie in ``file``."""
+
+    asked: Asked
+    primary: str
+    metrics: Mapping[str, float]
+    file: str
+
+    @property
+    def value(self) -> float:
+        """The primary metric's mean, a fraction (CIDEr may exceed 1)."""
+        return self.metrics[self.primary]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a trial took. Seconds are wall time on its lane; memory is the process's peak (CPU) or the device's."""
+
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    trainable_parameters: int = 0
+    change_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a trial left behind. ``scores`` is by score key; ``error`` is a failed trial's last line."""
+
+    trial: Trial
+    status: Literal["done", "failed"]
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+    def lacks(self, asked: tuple[Asked, ...]) -> tuple[Asked, ...]:
+        """Return the scores that are asked for and not there."""
+        return tuple(item for item in asked if item.key not in self.scores)
+
+    def with_scores(self, scores: Mapping[str, Score], cost: Cost) -> Record:
+        """Return the record with more scores."""
+        return replace(self, scores={**self.scores, **scores}, cost=cost)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON."""
+        return {
+            "id": self.trial.id,
+            "status": self.status,
+            "trial": self.trial.to_json(),
+            "scores": {key: asdict(score) for key, score in self.scores.items()},
+            "cost": asdict(self.cost),
+            "environment": dict(self.environment),
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a record back from JSON.
+
+        Raises:
+            StoreError: the record does not fit its own id, or lacks a field.
+        """
+        try:
+            trial = Trial.from_json(data["trial"])
+            scores = {key: Score(**{**item, "asked": Asked(**item["asked"])}) for key, item in data["scores"].items()}
+            record = cls(
+                trial,
+                data["status"],
+                scores,
+                Cost(**data["cost"]),
+                data["environment"],
+                data["error"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"The record lacks or misspells a field: {error}.") from error
+        if trial.id != data["id"]:
+            raise StoreError(f"The record says id {data['id']}, its trial gives {trial.id}.")
+        return record

@@ -1,0 +1,63 @@
+"""What the store has of a plan, as the cells of a leaderboard."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard, build
+from bench.plan import Plan
+from bench.registry import load_method
+from bench.spec import Asked, Record, Trial
+from bench.store import Store
+
+LENIENT = "lenient"
+
+
+def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
+    """Return the leaderboard of a plan, holes and failures included, from what the store has now."""
+    asked = {work.trial.id: work.asked for work in plan.works}
+    cells = [_cell(trial, store, asked[trial.id]) for trial in plan.cells]
+    zero_shot = _cell(plan.zero_shot, store, asked[plan.zero_shot.id])
+    return build(
+        cells,
+        zero_shot,
+        sources=plan.request.sources,
+        targets=plan.request.targets,
+        heading=heading,
+    )
+
+
+def _cell(trial: Trial, store: Store, asked: tuple[Asked, ...]) -> CellScores:
+    method = load_method(trial.method)
+    record = store.read(trial)
+    missing = record is None
+    primary, lenient = _scores(record, store, asked) if record is not None else ({}, {})
+    return CellScores(
+        method=trial.method,
+        rank=trial.rank,
+        target=trial.target,
+        seed=trial.seed,
+        connector=trial.recipe.connector,
+        ranked=method.ranked,
+        status="missing" if missing else record.status,
+        error=NOT_RUN if missing else record.error,
+        primary=primary,
+        lenient=lenient,
+        **({} if missing else {"cost": record.cost}),
+    )
+
+
+def _scores(
+    record: Record, store: Store, asked: tuple[Asked, ...]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the primary and the lenient scores, one number per example, by task."""
+    primary, lenient = {}, {}
+    for item in asked:
+        score = record.scores.get(item.key)
+        if score is None:
+            continue
+        rows = store.read_scores(record.trial, score)
+        primary[item.task] = np.array([row["scores"][score.primary] for row in rows])
+        if LENIENT in score.metrics:
+            lenient[item.task] = np.array([row["scores"][LENIENT] for row in rows])
+    return primary, lenient

@@ -1,0 +1,200 @@
+"""The run folder: one folder a trial, committed by its record.json; the source of truth."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StoreError, UsageError
+from bench.spec import Record, Score, Trial
+
+if TYPE_CHECKING:
+    from bench.change import Change
+
+log = logging.getLogger(__name__)
+
+RECORD = "record.json"
+CHANGE = "change"
+CHECKPOINT = "checkpoint.pt"
+_FITTED = "fitted.json"
+
+
+class Store:
+    """A run folder on a local or shared disk.
+
+    A trial's folder holds ``record.json`` (written last), ``change/``, ``losses.csv``, ``scores/*.jsonl``, and while
+    it runs ``checkpoint.pt``; a failed trial also has ``error.txt``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        """Create the run folder.
+
+        Raises:
+            UsageError: it cannot be written to.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".write-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write to --output {self.root}: {error.strerror}. Choose another folder."
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run folder for one command at a time, so that nothing is trained twice.
+
+        Raises:
+            UsageError: another command holds it.
+        """
+        self.prepare()
+        with (self.root / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"Another bench command is working in {self.root}. Wait for it, or choose another --output."
+                ) from error
+            yield
+
+    def folder(self, trial: Trial) -> Path:
+        """Return where a trial's files lie."""
+        return self.root / trial.folder
+
+    def read(self, trial: Trial) -> Record | None:
+        """Return a trial's record, or None while it is unfinished; a corrupt one is set aside and named."""
+        return self._read(self.folder(trial) / RECORD)
+
+    def records(self) -> Iterator[Record]:
+        """Yield every record of the run folder, in the order of the folders' names."""
+        for path in sorted(self.root.glob(f"*/{RECORD}")):
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def find(self, name: str) -> Record:
+        """Return the one record whose label, id or folder starts with ``name``.
+
+        Raises:
+            UsageError: there is none, or there are several.
+        """
+        found = [
+            record
+            for record in self.records()
+            if record.trial.folder.startswith(name) or record.trial.id.startswith(name)
+        ]
+        exact = [record for record in found if name in {record.trial.label, record.trial.id}]
+        if len(exact) == 1:
+            return exact[0]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise UsageError(f"No trial named {name!r} in {self.root}. bench ls --trials lists them.")
+        names = ", ".join(record.trial.folder for record in found[:6])
+        raise UsageError(f"{name!r} means {len(found)} trials: {names}. Give the id.")
+
+    def write(self, record: Record) -> None:
+        """Commit a record, replacing an earlier one in one atomic step."""
+        folder = self.folder(record.trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
+
+    def write_scores(self, trial: Trial, key: str, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Write one score's examples, a JSON line each, and return the file's place in the trial's folder."""
+        name = f"scores/{key}.jsonl"
+        path = self.folder(trial) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, "".join(json.dumps(row) + "\n" for row in rows))
+        return name
+
+    def read_scores(self, trial: Trial, score: Score) -> list[dict[str, Any]]:
+        """Return one score's examples.
+
+        Raises:
+            StoreError: the file is gone or damaged.
+        """
+        path = self.folder(trial) / score.file
+        try:
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+        except (OSError, json.JSONDecodeError) as error:
+            raise StoreError(f"{path} cannot be read ({error}). Delete {path.parent.parent} and run again.") from error
+        if len(rows) != score.asked.count:
+            raise StoreError(
+                f"{path} has {len(rows)} of {score.asked.count} examples. Delete the folder and run again."
+            )
+        return rows
+
+    def write_change(self, trial: Trial, change: Change, losses: Sequence[float], facts: Mapping[str, float]) -> None:
+        """Commit what a trial has learnt, so that a killed evaluation never trains again."""
+        folder = self.folder(trial)
+        draft = folder / f"{CHANGE}.tmp"
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(folder / CHANGE, ignore_errors=True)
+        change.save(draft, base=trial.model)
+        draft.replace(folder / CHANGE)
+        if losses:
+            with (folder / "losses.csv").open("w", newline="") as file:
+                rows = csv.writer(file)
+                rows.writerow(("step", "loss"))
+                rows.writerows((step, repr(loss)) for step, loss in enumerate(losses, 1))
+        _replace(folder / _FITTED, json.dumps(dict(facts)) + "\n")
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def read_fitted(self, trial: Trial) -> dict[str, float] | None:
+        """Return the facts committed with a trial's change, or None where it is still to be trained."""
+        path = self.folder(trial) / _FITTED
+        if not path.is_file() or not (self.folder(trial) / CHANGE).is_dir():
+            return None
+        facts: dict[str, float] = json.loads(path.read_text())
+        return facts
+
+    def read_change(self, trial: Trial) -> Change:
+        """Return what a trial has learnt.
+
+        Raises:
+            StoreError: the change is gone or damaged.
+        """
+        from bench.change import Change
+
+        return Change.load(self.folder(trial) / CHANGE)
+
+    def read_losses(self, trial: Trial) -> list[float]:
+        """Return the loss of every update, or nothing where a trial did not train."""
+        path = self.folder(trial) / "losses.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return [float(row["loss"]) for row in csv.DictReader(file)]
+
+    def _read(self, path: Path) -> Record | None:
+        if not path.is_file():
+            return None
+        try:
+            return Record.from_json(json.loads(path.read_text()))
+        except (StoreError, ValueError) as error:
+            aside = path.with_name(f"{RECORD}.corrupt")
+            path.replace(aside)
+            log.warning("%s is corrupt (%s); set aside as %s, its trial runs again.", path, error, aside.name)
+            return None
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f"{path.name}.tmp")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

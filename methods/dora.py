@@ -1,0 +1,37 @@
+"""DoRA: LoRA on the direction of each weight row, with the row's length trained apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
+
+from bench import insert_lora
+
+from .lora import LoRA
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench import Recipe
+
+
+@dataclass(kw_only=True)
+class DoRA(LoRA):
+    """W = diag(m / |V|) V with V = W0 + scale * B A; m [out] starts as |W0| and is trained (Eq. 5).
+
+    |.| is the norm of each row of V [out, in], one for each output. (The paper writes the weight transposed
+    and says "column-wise".) |V| is held constant in the gradient (section 4.3), and the bias is not scaled.
+    The change is ``bench.Decomposed``.
+
+    ``off`` is empty: no setting turns a trained magnitude into plain LoRA. Deviations: none known; this is
+    peft's ``use_dora``. The LoRASculpt paper gives DoRA no settings of its own, so it takes LoRA's.
+    """
+
+    name: ClassVar[str] = "dora"
+    paper: ClassVar[str] = "Liu et al., DoRA, ICML 2024, arXiv:2402.09353"
+
+    @override
+    def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
+        return insert_lora(model, rank, recipe, dora=True)

@@ -1,0 +1,204 @@
+"""LoRASculpt: LoRA with sparse factors, kept away from the weights that matter to the base model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from typing_extensions import override
+
+from bench import Adapter, Step, hyper, lora_adapters
+
+from .lora import LoRA
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_EPS = 1e-15
+# of one block of rows: near the cache, and with few joins of threads, which stall where cores are busy
+_ENTRIES = {"cpu": 1 << 20}
+_NORM_ENTRIES = 1 << 17  # a longer float32 sum of squares loses digits
+_ENTRIES_ON_DEVICE = 1 << 24
+
+
+def weight_norm(weight: Tensor, kind: str) -> float:
+    """Return W0's Frobenius norm, or its largest singular value if ``kind`` is ``spectral``.
+
+    The squares are added block by block in float64: torch's float32 norm of 4096 x 4096 entries is 8e-4 off.
+    """
+    if kind == "spectral":
+        return float(torch.linalg.matrix_norm(weight.float(), ord=2))
+    blocks = torch.split(weight.detach(), max(1, _NORM_ENTRIES // weight.shape[1]))
+    squares = [torch.linalg.vector_norm(block, dtype=_working(weight)).double() ** 2 for block in blocks]
+    return math.sqrt(float(torch.stack(squares).sum()))
+
+
+def importance(weight: Tensor, norm: float, omega: float, out: Tensor) -> Tensor:
+    """Write M = tanh(omega * |1 / log(|W0| / norm + 1e-15)|) into ``out`` and return it (Eq. 6-7).
+
+    Natural logarithm; entries in (0, 1]. As log(|W0| + 1e-15 norm) - log(norm), in place and in the
+    precision of ``out``. An entry that is the whole norm has log 1 = 0 and M = 1. A weight of zeros counts
+    as norm 1.
+    """
+    norm = norm or 1.0
+    out.copy_(weight).abs_()
+    return out.add_(_EPS * norm).log_().sub_(math.log(norm)).reciprocal_().abs_().mul_(omega).tanh_()
+
+
+def penalised_product(
+    weight: Tensor, b: Tensor, a: Tensor, norm: float, omega: float, *, entrywise: bool = False
+) -> Tensor:
+    """Return |M * (B A)|_F (Eq. 8), or its entrywise L1 norm (Eq. 10), for autograd to follow to A and B.
+
+    Value and gradients in closed form, in one pass over blocks of rows: with X = M * (B A) and G = M * X /
+    |X|_F (L1: G = M * sign(X)), dB = G A^T and dA = B^T G. Nothing of size [out, in] is made, and the saved
+    state is the size of A and B. Where X is all zero, G is zero, so that B = 0 gives no NaN.
+    """
+    value, db, da = _value_and_gradients(weight.detach(), b.detach(), a.detach(), (norm, omega), entrywise)
+    # x - x.detach() is 0 with gradient 1: the value stays exact and autograd takes the gradients from above.
+    return value + ((b - b.detach()) * db).sum() + ((a - a.detach()) * da).sum()
+
+
+def _value_and_gradients(
+    weight: Tensor, b: Tensor, a: Tensor, mask: tuple[float, float], entrywise: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    a, b = a.to(_working(a)), b.to(_working(b))
+    rows = _rows(weight)
+    buffers = a.new_empty(2, min(rows, len(b)), a.shape[1])
+    db, da = torch.empty_like(b), torch.zeros_like(a)
+    total = torch.zeros((), dtype=torch.float64, device=a.device)
+    for start in range(0, len(b), rows):
+        part = slice(start, start + rows)
+        m, x = buffers[:, : len(b[part])]
+        importance(weight[part], *mask, out=m)
+        torch.mm(b[part], a, out=x).mul_(m)
+        if entrywise:
+            total += x.abs().sum()
+            x.sign_()
+        else:
+            total += torch.dot(x.view(-1), x.view(-1))
+        x.mul_(m)
+        torch.mm(x, a.T, out=db[part])
+        da.addmm_(b[part].T, x)
+    if entrywise:
+        return total.to(a.dtype), db, da
+    length = total.sqrt()
+    factor = torch.where(length > 0, 1 / length, 0.0)
+    return length.to(a.dtype), db.mul_(factor), da.mul_(factor)
+
+
+def top_k(weight: Tensor, density: float) -> Tensor:
+    """Return the boolean mask of the floor(density * n) largest of n magnitudes, at least one (Eq. 3).
+
+    Over the whole tensor, not row by row; of equal magnitudes the first are kept.
+
+    >>> top_k(torch.tensor([[0.9, -0.8], [0.1, 0.2]]), 0.5).tolist()
+    [[True, True], [False, False]]
+    """
+    flat = weight.detach().abs().flatten()
+    count = max(1, int(density * flat.numel()))
+    kept = flat.argsort(descending=True, stable=True)[:count]
+    return torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, kept, True).view(weight.shape)
+
+
+@dataclass(kw_only=True)
+class LoRASculpt(LoRA):
+    """L = L_task + alpha * R(|M * (B A)|_F) (Eq. 9), with A and B pruned once to ``density`` and kept so.
+
+    Pruning: after the share ``warmup`` of the updates each A and each B keeps its largest entries, and is
+    projected again after every later update. (The paper's "sparsity s" is the kept share, here ``density``.)
+
+    ``cmr_reduction``  mean over the matrices, as in the released code, or sum, as in Algorithm 1.
+    ``cmr_modules``    qkv, as in the paper, or all: which layers of the decoder the penalty reads.
+    ``mask_norm``      fro, as in the code, or spectral: what W0 is divided by. Computed once per layer.
+    ``zero_moments``   also clears the pruned entries' AdamW moments; ``mask_grads`` clears their gradients.
+    Where the recipe's connector carries LoRA, its adapters add beta * sum |M * (B A)|_1 (Eq. 10-11) and are
+    never pruned.
+
+    Deviations from the released code (commit 08d3d28): it projects before the forward pass, and there only
+    the float32 master copy, so its forward pass and its export are never exactly sparse; we project right
+    after every update. Its 100 updates of warm-up become the same share of any run, at least 1. Its M is
+    bfloat16, ours float32. Eq. 10 is not in it. The penalty is added once per update, not once per
+    micro-batch.
+    """
+
+    name: ClassVar[str] = "lorasculpt"
+    paper: ClassVar[str] = "Liang et al., LoRASculpt, CVPR 2025, arXiv:2503.16843"
+    off: ClassVar[dict[str, float]] = {"alpha": 0.0, "beta": 0.0, "density": 1.0}
+    aliases: ClassVar[Mapping[str, str]] = {"s": "density"}
+
+    alpha: float = hyper(1e-3, low=1e-5, high=1e-1, log=True, minimum=0.0)
+    beta: float = hyper(1e-5, low=1e-7, high=1e-3, log=True, minimum=0.0)
+    omega: float = hyper(1.0, low=0.25, high=4.0, log=True, minimum=0.0)
+    density: float = hyper(0.1, low=0.02, high=0.5, log=True, minimum=1e-6, maximum=1.0)
+    warmup: float = hyper(0.0533, low=0.01, high=0.3, log=True, minimum=0.0, maximum=1.0)
+    cmr_reduction: str = hyper("mean", choices=("mean", "sum"), search=False)
+    cmr_modules: str = hyper("qkv", choices=("qkv", "all"), search=False)
+    mask_norm: str = hyper("fro", choices=("fro", "spectral"), search=False)
+    zero_moments: bool = hyper(False)
+    mask_grads: bool = hyper(False)
+
+    masks_: dict[str, Tensor] = field(init=False, default_factory=dict)
+    norms_: dict[str, float] = field(init=False, default_factory=dict)
+
+    @override
+    def penalty(self, step: Step) -> Tensor | None:
+        terms = []
+        adapters = list(lora_adapters(step.model))
+        decoder = [adapter for adapter in adapters if self._is_regularised(adapter)]
+        connector = [adapter for adapter in adapters if adapter.in_connector]
+        if self.alpha > 0 and decoder:
+            values = torch.stack([self._cmr(adapter) for adapter in decoder])
+            terms.append(self.alpha * (values.mean() if self.cmr_reduction == "mean" else values.sum()))
+        if self.beta > 0 and connector:
+            terms.append(self.beta * torch.stack([self._cmr(adapter) for adapter in connector]).sum())
+        return torch.stack(terms).sum() if terms else None
+
+    @override
+    def on_gradients(self, step: Step) -> None:
+        if self.mask_grads:
+            for key, factor in _decoder_factors(step):
+                if key in self.masks_ and factor.grad is not None:
+                    factor.grad.masked_fill_(~self.masks_[key].to(factor.device), 0.0)
+
+    @override
+    def on_update(self, step: Step) -> None:
+        if self.density == 1 or step.index + 1 < max(1, round(self.warmup * step.total)):
+            return
+        for key, factor in _decoder_factors(step):
+            if key not in self.masks_:
+                self.masks_[key] = top_k(factor, self.density)
+            pruned = ~self.masks_[key].to(factor.device)
+            factor.masked_fill_(pruned, 0.0)
+            if self.zero_moments:
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    step.optimizer.state[factor][moment].masked_fill_(pruned, 0.0)
+
+    def _is_regularised(self, adapter: Adapter) -> bool:
+        if adapter.in_connector:
+            return False
+        return self.cmr_modules == "all" or adapter.role in {"q_proj", "k_proj", "v_proj"}
+
+    def _cmr(self, adapter: Adapter) -> Tensor:
+        if adapter.name not in self.norms_:
+            self.norms_[adapter.name] = weight_norm(adapter.weight, self.mask_norm)
+        norm = self.norms_[adapter.name]
+        return penalised_product(adapter.weight, adapter.b, adapter.a, norm, self.omega, entrywise=adapter.in_connector)
+
+
+def _decoder_factors(step: Step) -> Iterator[tuple[str, Tensor]]:
+    for adapter in lora_adapters(step.model):
+        if not adapter.in_connector:
+            yield f"{adapter.name}.a", adapter.a
+            yield f"{adapter.name}.b", adapter.b
+
+
+def _working(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _rows(weight: Tensor) -> int:
+    return max(1, _ENTRIES.get(weight.device.type, _ENTRIES_ON_DEVICE) // weight.shape[1])

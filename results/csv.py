@@ -1,0 +1,84 @@
+"""The leaderboard as CSV: one number per line, with its interval, for any other program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from bench import Estimate, Leaderboard, Row
+
+COLUMNS = (
+    "suite",
+    "target",
+    "method",
+    "rank",
+    "connector",
+    "ranked",
+    "quantity",  # score, lenient, forgetting, difference (to the baseline), a cost, or problem
+    "of",  # a source task, source, target or avg
+    "seed",  # empty: over all seeds, and the only lines with an interval and a mark
+    "value",  # scores are fractions; CIDEr may exceed 1
+    "low",
+    "high",
+    "mark",  # best, or tied with the best
+    "status",  # done, failed, missing
+    "error",
+)
+
+
+def write(leaderboard: Leaderboard, path: Path) -> Path:
+    """Write the leaderboard as one CSV file in UTF-8."""
+    path.write_text(render(leaderboard), encoding="utf-8")
+    return path
+
+
+def render(leaderboard: Leaderboard) -> str:
+    """Return every number of the leaderboard, a line each; failures and holes are lines too."""
+    lines = [
+        {"suite": leaderboard.heading.suite, "target": table.target, **_place(row), **line}
+        for table in leaderboard.tables
+        for row in table.rows
+        for line in (*_measured(row), *_costs(row), *_problems(row))
+    ]
+    frame = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"rank": "Int64", "seed": "Int64"})
+    return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _place(row: Row) -> dict[str, object]:
+    return {"method": row.method, "rank": row.rank, "connector": row.connector, "ranked": row.ranked}
+
+
+def _measured(row: Row) -> Iterator[dict[str, object]]:
+    quantities = {
+        "score": row.scores,
+        "lenient": row.lenient,
+        "forgetting": row.forgetting,
+        "difference": row.difference,
+    }
+    for quantity, estimates in quantities.items():
+        for column, estimate in estimates.items():
+            mark = row.mark(column) if quantity == "score" else ""
+            yield from _lines({"quantity": quantity, "of": column, "status": "done"}, estimate, mark)
+
+
+def _lines(line: dict[str, object], estimate: Estimate, mark: str) -> Iterator[dict[str, object]]:
+    bounds = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    yield {**line, **bounds, "mark": mark}
+    for seed, value in estimate.by_seed.items():
+        yield {**line, "seed": seed, "value": value}
+
+
+def _costs(row: Row) -> Iterator[dict[str, object]]:
+    for seed, cost in row.costs.items():
+        for name in ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "trainable_parameters"):
+            yield {"quantity": name, "seed": seed, "value": getattr(cost, name), "status": "done"}
+
+
+def _problems(row: Row) -> Iterator[dict[str, object]]:
+    for problem in row.problems:
+        error = " ".join(problem.error.split())
+        yield {"quantity": "problem", "seed": problem.seed, "status": problem.status, "error": error}

@@ -1,0 +1,112 @@
+"""The leaderboard as Markdown: for a README, an issue or a note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench import Estimate, Leaderboard, Row, Table
+
+_HOLE = "-"
+
+
+def write(leaderboard: Leaderboard, path: Path) -> Path:
+    """Write the leaderboard as one Markdown file."""
+    path.write_text(render(leaderboard), encoding="utf-8")
+    return path
+
+
+def render(leaderboard: Leaderboard) -> str:
+    """Return a section per target: the table, every seed where there are a few, and what they do not say."""
+    heading = leaderboard.heading
+    lines = [f"# Leaderboard: {leaderboard.setting}", ""]
+    origin = {"Command": heading.command, "Commit": heading.commit, "Environment": heading.environment}
+    lines += [f"* {name}: `{value}`" for name, value in origin.items() if value]
+    for table in leaderboard.tables:
+        lines += ["", f"## Target {table.target}", "", *_grid(_head(leaderboard), _rows(leaderboard, table))]
+        if leaderboard.spread_shown:
+            lines += ["", "Every seed, and the range:", ""]
+            lines += _grid(_seed_head(leaderboard), _seed_rows(table))
+        lines += ["", leaderboard.resolution(table)]
+        holes = [f"* {row.label}: {_safe(row.trouble)}" for row in table.rows if row.scores and row.problems]
+        lines += ["", *holes] if holes else []
+    lines += [
+        "",
+        "**Bold**: the highest number of its rank. =: not told apart from the highest (in "
+        f"Avg - {leaderboard.baseline}: from {leaderboard.baseline}), as the paired interval covers 0. "
+        "Brackets: the interval.",
+        "",
+        *leaderboard.notes,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(leaderboard: Leaderboard) -> list[str]:
+    scores = [*leaderboard.sources, "Source", "Target", "Avg", "Source lost", f"Avg - {leaderboard.baseline}"]
+    connector = ["connector"] if len(leaderboard.connectors) > 1 else []
+    return ["method", "rank", *connector, *scores, "train s", "peak GB", "params"]
+
+
+def _rows(leaderboard: Leaderboard, table: Table) -> Iterator[list[str]]:
+    for row in table.rows:
+        rank = _HOLE if row.rank is None else str(row.rank)
+        cells = [row.method, rank, *([row.connector] if len(leaderboard.connectors) > 1 else [])]
+        if not row.scores:
+            empty = [_HOLE] * (len(_head(leaderboard)) - len(cells) - 1)
+            yield [*cells, _safe(row.trouble), *empty]
+            continue
+        cells += [_score(row, column, interval=column not in leaderboard.sources) for column in leaderboard.columns]
+        lost, difference = row.forgetting.get("source"), row.difference.get("avg")
+        cells.append(lost.percent if lost else _HOLE)
+        cells.append(_difference(difference) if difference else _HOLE)
+        yield [*cells, *row.cost_texts]
+
+
+def _score(row: Row, column: str, *, interval: bool) -> str:
+    if column not in row.scores:
+        return _HOLE
+    score, mark = row.scores[column], row.mark(column)
+    text = f"**{score.percent}**" if mark == "best" else score.percent
+    bounds = f" {_bounds(score)}" if interval else ""
+    return text + (" =" if mark == "tied" else "") + bounds
+
+
+def _difference(difference: Estimate) -> str:
+    return f"{difference.signed_percent}{' =' if difference.covers_zero else ''} {_bounds(difference)}"
+
+
+def _bounds(estimate: Estimate) -> str:
+    return f"[{100 * estimate.low:z.2f}, {100 * estimate.high:z.2f}]"
+
+
+def _seed_head(leaderboard: Leaderboard) -> list[str]:
+    return ["method", "rank", "seeds", "Source", "Target", "Avg", f"Avg - {leaderboard.baseline}"]
+
+
+def _seed_rows(table: Table) -> Iterator[list[str]]:
+    for row in table.rows:
+        if row.ranked and row.scores:
+            shown = [row.scores.get("source"), row.scores.get("target"), row.scores.get("avg")]
+            cells = [_seeds(estimate) for estimate in (*shown, row.difference.get("avg"))]
+            yield [row.method, str(row.rank), " ".join(map(str, row.seeds)), *cells]
+
+
+def _seeds(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return _HOLE
+    values = ", ".join(f"{100 * value:z.2f}" for value in estimate.by_seed.values())
+    return f"{values} ({estimate.range_percent})"
+
+
+def _grid(head: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
+    align = ["---", *("---:" for _ in head[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (head, align, *rows)]
+
+
+def _safe(text: str) -> str:
+    """Return an error text that cannot break out of its table cell, or be taken for markup."""
+    for character in "\\`*_|<>[]":
+        text = text.replace(character, f"\\{character}")
+    return text

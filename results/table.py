@@ -1,0 +1,167 @@
+"""The leaderboard for a terminal: one block per target, marks that survive without colour, and a legend."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from bench import Estimate, Leaderboard, Row, Table
+
+_MARKS = {"best": "*", "tied": "=", "": " "}
+_HOLE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    style: str = ""
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Detail:
+    """What a width has room for."""
+
+    costs: bool = True
+    intervals: bool = True
+    forgetting: bool = True
+
+
+Line = Sequence[_Cell] | Text  # a line of the grid, or one that spans it
+
+_DETAILS = (_Detail(), _Detail(costs=False), _Detail(False, False), _Detail(False, False, False))
+
+
+def write(leaderboard: Leaderboard, path: Path) -> Path:
+    """Write the table as plain text, 120 columns wide."""
+    path.write_text(render(leaderboard, 120).plain, encoding="utf-8")
+    return path
+
+
+def render(leaderboard: Leaderboard, width: int = 100) -> Text:
+    """Return the tables for a terminal of this width, with what fits there; print it without wrapping."""
+    for detail in _DETAILS:
+        grids = [_aligned(list(_lines(leaderboard, table, detail)), width) for table in leaderboard.tables]
+        if max((len(line) for grid in grids for line in grid.plain.splitlines()), default=0) <= width:
+            break
+    text = Text()
+    for table, grid in zip(leaderboard.tables, grids, strict=True):
+        text.append(f"target {table.target}", style="bold").append(f"   {leaderboard.setting}\n\n")
+        text.append_text(grid).append("\n")
+        if leaderboard.spread_shown:
+            text.append_text(_aligned(list(_seed_lines(leaderboard, table)), width)).append("\n")
+        holes = [f"{row.label}: {row.trouble}" for row in table.rows if row.scores and row.problems]
+        text.append(_wrapped([leaderboard.resolution(table), *holes], width)).append("\n")
+    return text.append(_wrapped([*_legend(leaderboard, detail), *leaderboard.notes], width))
+
+
+def _legend(leaderboard: Leaderboard, detail: _Detail) -> Iterator[str]:
+    yield "*  the highest number of its rank"
+    baseline = leaderboard.baseline
+    yield f"=  not told apart from the highest (or, in its column, from {baseline}): the interval covers 0"
+    yield "±  half the width of an interval; both bounds, lenient scores and every seed are in the CSV"
+    left_out = [
+        name
+        for name, shown in (
+            ("costs", detail.costs),
+            ("intervals of the scores", detail.intervals),
+            ("forgetting", detail.forgetting),
+        )
+        if not shown
+    ]
+    if left_out:
+        yield f"Left out at this width: {', '.join(left_out)}."
+
+
+def _lines(leaderboard: Leaderboard, table: Table, detail: _Detail) -> Iterator[Line]:
+    heads = [_head(source) for source in leaderboard.sources]
+    for name in ("Source", "Target", "Avg"):
+        heads += [("", name), ("", "")] if detail.intervals else [("", name)]
+    heads += [("Source", "lost")] if detail.forgetting else []
+    heads += [("Avg", f"- {leaderboard.baseline}"), ("", "")]
+    heads += [("train", "s"), ("peak", "GB"), ("", "params")] if detail.costs else []
+    yield [_Cell(""), *(_Cell(upper) for upper, _ in heads)]
+    yield [_Cell("method"), *(_Cell(lower) for _, lower in heads)]
+    for block in table.blocks():
+        if block[0].rank is not None:
+            connector = f", connector {block[0].connector}" if len(leaderboard.connectors) > 1 else ""
+            yield Text(f"rank {block[0].rank}{connector}", style="bold")
+        for row in block:
+            yield _cells(leaderboard, row, detail) if row.scores else _failure(row)
+
+
+def _head(source: str) -> tuple[str, str]:
+    """Break a name at its first underscore: its column stays narrow."""
+    upper, _, lower = source.partition("_")
+    return (upper, lower) if lower else ("", upper)
+
+
+def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
+    cells = [_Cell(f" {row.method}")]
+    for column in leaderboard.columns:
+        mark = row.mark(column)
+        number = _number(row.scores.get(column), _MARKS[mark], "bold" if mark == "best" else "")
+        wide = detail.intervals and column not in leaderboard.sources
+        cells += number if wide else number[:1]
+    if detail.forgetting:
+        lost = row.forgetting.get("source")
+        cells.append(_Cell(lost.percent if lost else _HOLE))
+    difference = row.difference.get("avg")
+    cells += _number(difference, "=" if difference and difference.covers_zero else " ", "", signed=True)
+    return [*cells, *(_Cell(text) for text in row.cost_texts)] if detail.costs else cells
+
+
+def _number(estimate: Estimate | None, mark: str, style: str, *, signed: bool = False) -> list[_Cell]:
+    if estimate is None:
+        return [_Cell(f"{_HOLE} "), _Cell("")]
+    text = estimate.signed_percent if signed else estimate.percent
+    return [_Cell(text + mark, style), _Cell(f"±{100 * estimate.half_width:.1f}", left=True)]
+
+
+def _failure(row: Row) -> Text:
+    return Text(f" {row.method}  ").append(row.trouble, style="red")
+
+
+def _seed_lines(leaderboard: Leaderboard, table: Table) -> Iterator[Line]:
+    seeds = [f"seed {seed}" for seed in leaderboard.seeds]
+    yield [
+        _Cell("Avg"),
+        *map(_Cell, seeds),
+        _Cell("range"),
+        _Cell(f"range of Avg minus {leaderboard.baseline}"),
+    ]
+    for row in table.rows:
+        if row.ranked and "avg" in row.scores:
+            avg, difference = row.scores["avg"], row.difference.get("avg")
+            values = [f"{100 * avg.by_seed[seed]:.2f}" if seed in avg.by_seed else _HOLE for seed in leaderboard.seeds]
+            ranges = [avg.range_percent, difference.range_percent if difference else _HOLE]
+            yield [_Cell(f" {row.label}"), *map(_Cell, values + ranges)]
+
+
+def _aligned(lines: Sequence[Line], width: int) -> Text:
+    """Return the lines with the first column to the left and the others to the right."""
+    grid = [line for line in lines if not isinstance(line, Text)]
+    widths = [max(len(line[i].text) for line in grid) for i in range(len(grid[0]))]
+    text = Text()
+    for line in lines:
+        if isinstance(line, Text):
+            line.truncate(width, overflow="ellipsis")
+            text.append_text(line)
+        else:
+            text.append(line[0].text.ljust(widths[0]))
+            for cell, size in zip(line[1:], widths[1:], strict=True):
+                padded = cell.text.ljust(size) if cell.left else cell.text.rjust(size)
+                text.append(" ").append(padded, style=cell.style)
+        text.rstrip()
+        text.append("\n")
+    return text
+
+
+def _wrapped(sentences: Sequence[str], width: int) -> str:
+    return "".join(textwrap.fill(sentence, width, subsequent_indent="  ") + "\n" for sentence in sentences)

@@ -1,0 +1,186 @@
+"""A LLaVA small enough to build in milliseconds, and the loop that trains it; shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench import Recipe, Step, TrainMethod
+from bench.suite import Suite
+
+torch.set_num_threads(1)
+
+IMAGE_TOKEN = 49
+PATCHES = 4
+
+TinyLlava = Callable[[], nn.Module]
+
+
+@pytest.fixture
+def tiny_llava() -> TinyLlava:
+    """Return a function that builds the same random LlavaForConditionalGeneration every time."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    def build() -> nn.Module:
+        vision = CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=8,
+            projection_dim=16,
+        )
+        text = LlamaConfig(
+            vocab_size=50,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+        )
+        config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN)
+        torch.manual_seed(0)
+        model: nn.Module = LlavaForConditionalGeneration(config)
+        return model.eval().requires_grad_(False)
+
+    return build
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """Return a recipe of six updates without dropout."""
+    return Recipe(updates=6, batch_size=2, lr=1e-2, connector_lr=1e-3, dropout=0.0)
+
+
+def _batch(seed: int = 0, size: int = 2) -> dict[str, torch.Tensor]:
+    """Return a batch with one image per example, left-padded by one token in the first."""
+    generator = torch.Generator().manual_seed(seed)
+    text = torch.randint(3, 48, (size, 5), generator=generator)
+    ids = torch.cat([text[:, :1], torch.full((size, PATCHES), IMAGE_TOKEN), text[:, 1:]], dim=1)
+    mask = torch.ones_like(ids)
+    mask[0, 0] = 0
+    labels = ids.clone()
+    labels[:, :-2] = -100
+    pixels = torch.randn(size, 3, 16, 16, generator=generator)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "pixel_values": pixels}
+
+
+def _step(model: nn.Module, optimizer: Any = None, index: int = 0, total: int = 6) -> Step:
+    """Return one update of ``model`` as a hook sees it, before any loss."""
+    generator = torch.Generator().manual_seed(index)
+    loss = torch.zeros(())
+    return Step(index, total, model, {}, loss, optimizer, generator, lambda: nullcontext(model), lambda tensors: None)
+
+
+def _train(
+    method: TrainMethod,
+    model: nn.Module,
+    recipe: Recipe,
+    after: Callable[[int, nn.Module], None] = lambda index, model: None,
+    rank: int = 2,
+) -> nn.Module:
+    """Train as bench.fit does, on random batches, and return the wrapped model."""
+    torch.manual_seed(1)
+    wrapped = method.adapt(model, rank, recipe).train()
+    parameters = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0)
+    for index in range(recipe.updates):
+        batch = _batch(index)
+        loss = wrapped(**batch, use_cache=False).loss
+        blank = _step(wrapped, optimizer, index, recipe.updates)
+        step = Step(
+            index,
+            recipe.updates,
+            wrapped,
+            batch,
+            loss,
+            optimizer,
+            blank.generator,
+            blank.reference,
+            blank.all_reduce,
+        )
+        method.backward(step)
+        if (penalty := method.penalty(step)) is not None:
+            penalty.backward()  # type: ignore[no-untyped-call]
+        method.on_gradients(step)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            method.on_update(step)
+        after(index, wrapped)
+    return wrapped
+
+
+@pytest.fixture
+def tiny_batch() -> Callable[..., dict[str, torch.Tensor]]:
+    """Return ``batch(seed=0, size=2)``."""
+    return _batch
+
+
+@pytest.fixture
+def step_of() -> Callable[..., Step]:
+    """Return ``step(model, optimizer=None, index=0, total=6)``."""
+    return _step
+
+
+@pytest.fixture
+def train() -> Callable[..., nn.Module]:
+    """Return ``train(method, model, recipe, after=..., rank=2)``."""
+    return _train
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the checks' random LLaVA, as a checkpoint on disk."""
+    from bench.tiny import tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    base = tiny().base
+    base.model.model.vision_tower = base.tower
+    base.model.save_pretrained(folder)
+    base.processor.save_pretrained(folder)
+    return folder
+
+
+TINY_TASKS = '''
+"""The task of coloured squares, once as a source and once as a target."""
+from typing import ClassVar
+from bench.tiny import Squares
+
+class Old(Squares):
+    """What may be forgotten."""
+    name: ClassVar[str] = "old_squares"
+
+class New(Squares):
+    """What is learnt."""
+    name: ClassVar[str] = "new_squares"
+'''
+
+
+@pytest.fixture
+def tiny_tasks(tmp_path: Path) -> Path:
+    """A plugin file with the two tasks of the suite tiny."""
+    path = tmp_path / "tiny_tasks.py"
+    path.write_text(TINY_TASKS)
+    return path
+
+
+@pytest.fixture
+def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """A suite that trains in a second, known by the name tiny while the test runs."""
+    from bench import registry, suite
+    from bench.tiny import RECIPE
+
+    monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
+    registry.add_file(tiny_tasks)
+    tiny = Suite("tiny", tiny_folder, ("old_squares",), ("new_squares",), RECIPE)
+    monkeypatch.setitem(suite.SUITES, "tiny", tiny)
+    return tiny

@@ -1,0 +1,140 @@
+"""Real Ray: lanes that lose a worker, and a driver that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import lanes, registry
+from bench.plan import Plan, Request, make
+from bench.spec import Record
+from bench.store import CHECKPOINT, Store
+from bench.suite import Suite
+
+pytestmark = pytest.mark.ray
+
+KILLER = '''
+"""LoRA whose worker is killed once, as the operating system would, after its first checkpoint."""
+import os, signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from bench import Step, TrainMethod, insert_lora, lora_change
+
+@dataclass(kw_only=True)
+class Killer(TrainMethod):
+    """LoRA with one SIGKILL."""
+    name: ClassVar[str] = "killer"
+    paper: ClassVar[str] = "none"
+    def adapt(self, model, rank, recipe):
+        return insert_lora(model, rank, recipe)
+    def change(self, model):
+        return lora_change(model)
+    def on_update(self, step: Step) -> None:
+        mark = Path(__file__).with_name("killed")
+        if step.index == 55 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+@dataclass(kw_only=True)
+class Fatal(Killer):
+    """LoRA that always takes its worker down."""
+    name: ClassVar[str] = "fatal"
+    def on_update(self, step: Step) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+
+@pytest.fixture
+def killer(tmp_path: Path, tiny_suite: Suite) -> Path:
+    path = tmp_path / "killer.py"
+    path.write_text(KILLER)
+    registry.add_file(path)
+    return path
+
+
+def planned(suite: Suite, store: Store, *methods: str, ranks: tuple[int, ...] = (2,)) -> Plan:
+    recipe = replace(suite.recipe, updates=60, dropout=0.1)
+    return make(Request(suite, methods, ranks, suite.targets, suite.sources, recipe), store)
+
+
+def done_by(plan: Plan, output: Path, plugins: tuple[Path, ...], count: int) -> dict[str, Record]:
+    setup = lanes.Setup(output, plan.request.suite.model, plugins)
+    events = lanes.run(plan.pending, plan.records, setup, count)
+    return {event.record.trial.label: event.record for event in events if event.record}
+
+
+def weights(store: Store, record: Record) -> bytes:
+    return (store.folder(record.trial) / "change" / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_killed_worker_resumes_its_trial_to_the_same_bytes_and_a_fatal_one_fails_alone(
+    tiny_suite: Suite, tiny_tasks: Path, killer: Path, tmp_path: Path
+) -> None:
+    plugins = (tiny_tasks, killer)
+    store = Store(tmp_path / "runs")
+    store.prepare()
+
+    records = done_by(planned(tiny_suite, store, "killer", "fatal", "lora", "dare"), store.root, plugins, 2)
+
+    assert (tmp_path / "killed").exists()
+    status = {label.split("-")[0]: record.status for label, record in records.items()}
+    assert status == {
+        "zero_shot": "done",
+        "killer": "done",
+        "fatal": "failed",
+        "lora": "done",
+        "dare": "done",
+    }
+    label = "killer-r2-new_squares-s0"
+    unbroken = Store(tmp_path / "unbroken")
+    unbroken.prepare()
+    alone = done_by(planned(tiny_suite, unbroken, "killer"), unbroken.root, plugins, 0)
+    assert weights(store, records[label]) == weights(unbroken, alone[label])
+    assert {key: score.metrics for key, score in records[label].scores.items()} == {
+        key: score.metrics for key, score in alone[label].scores.items()
+    }
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from bench import cli, suite
+from bench.suite import Suite
+from bench.tiny import RECIPE
+suite.SUITES["tiny"] = Suite("tiny", Path(sys.argv[1]), ("old_squares",), ("new_squares",), RECIPE)
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(
+    tiny_folder: Path, tiny_tasks: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "runs"
+    words = ["run", "--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,l2", "--ranks", "2"]
+    words += ["--set", "recipe.updates=400", "--lanes", "1", "--output", str(output)]
+    command = [sys.executable, "-c", DRIVER, str(tiny_folder), *words]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(output.glob(f"*/{CHECKPOINT}")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    checkpoints = list(output.glob(f"*/{CHECKPOINT}"))
+    time.sleep(5)  # Ray's processes end a few seconds after their driver
+
+    again = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+    assert checkpoints
+    assert again.returncode == 0, again.stderr
+    assert "lora" in again.stdout
+    third = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert third.returncode == 0, third.stderr
+    assert "3 of 3 trials, 2 of 2 trainings" in third.stderr
+    store = Store(output)
+    assert all(len(store.read_losses(record.trial)) in {0, 400} for record in store.records())

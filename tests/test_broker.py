@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import pytest
+
+from bench.broker import Broker
+from bench.spec import Recipe, Record, Trial, Work
+
+LORA = Trial(
+    method="lora",
+    hyper={"lr": None},
+    rank=4,
+    target="t",
+    seed=0,
+    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
+    model="m",
+    data="d",
+    code="c",
+)
+DARE = replace(LORA, method="dare", hyper={}, parent=LORA)
+OTHER = replace(LORA, rank=8)
+
+
+def broker_of(*trials: Trial, stored: tuple[Trial, ...] = ()) -> Broker:
+    records = {trial.id: Record(trial, "done") for trial in stored}
+    return Broker([Work(trial, ()) for trial in trials], records)
+
+
+def taken(broker: Broker, lane: int) -> Trial:
+    work = broker.take(lane)
+    assert work is not None
+    return work.trial
+
+
+def test_a_child_waits_for_its_parent() -> None:
+    broker = broker_of(LORA, DARE)
+
+    assert taken(broker, 0) == LORA
+    assert broker.take(1) is None
+    assert not broker.over
+    broker.finish(0, Record(LORA, "done"))
+    assert taken(broker, 1) == DARE
+
+
+def test_a_child_of_a_stored_parent_is_ready_at_once() -> None:
+    broker = broker_of(DARE, stored=(LORA,))
+
+    assert taken(broker, 0) == DARE
+
+
+def test_a_parent_that_must_run_again_is_waited_for_though_the_store_has_it() -> None:
+    broker = broker_of(LORA, DARE, stored=(LORA,))
+
+    assert taken(broker, 0) == LORA
+    assert broker.take(1) is None
+
+
+def test_a_failed_parent_fails_its_child_by_name_and_nothing_else() -> None:
+    broker = broker_of(LORA, DARE, OTHER)
+    taken(broker, 0)
+
+    broker.finish(0, Record(LORA, "failed", error="no luck"))
+
+    assert taken(broker, 0) == OTHER
+    broker.finish(0, Record(OTHER, "done"))
+    assert broker.over
+    failed = {event.record.trial.method: event.record.error for event in broker.events if event.kind == "failed"}
+    assert failed["dare"] == f"Its parent {LORA.label} failed: no luck"
+
+
+def test_a_restarted_lane_gets_its_trial_back_once() -> None:
+    broker = broker_of(LORA, OTHER)
+    taken(broker, 0)
+
+    assert taken(broker, 0) == LORA
+
+
+def test_the_second_death_of_a_trial_is_a_failed_record_and_the_lane_goes_on() -> None:
+    broker = broker_of(LORA, OTHER)
+    taken(broker, 0)
+    taken(broker, 0)
+
+    assert taken(broker, 0) == OTHER
+    failed = [event for event in broker.events if event.kind == "failed"]
+    assert [event.trial for event in failed] == [LORA.id]
+    assert "died 2 times" in str(failed[0].record.error)
+
+
+def test_a_broken_lane_gives_its_trial_to_another() -> None:
+    broker = broker_of(LORA)
+    taken(broker, 0)
+
+    broker.lost(0)
+
+    assert taken(broker, 1) == LORA
+
+
+def test_a_closed_broker_hands_out_nothing() -> None:
+    broker = broker_of(LORA)
+
+    broker.close()
+
+    assert broker.over
+    assert broker.take(0) is None
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_every_work_is_handed_out_exactly_once(lanes: int) -> None:
+    broker = broker_of(LORA, DARE, OTHER, replace(DARE, parent=OTHER, rank=8))
+    done: list[str] = []
+
+    while not broker.over:
+        held = [(lane, work.trial) for lane in range(lanes) if (work := broker.take(lane)) is not None]
+        for lane, trial in held:
+            done.append(trial.id)
+            broker.finish(lane, Record(trial, "done"))
+
+    assert len(done) == len(set(done)) == 4

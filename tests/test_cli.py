@@ -1,0 +1,204 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.store import RECORD, Store
+from bench.suite import Suite
+
+LIGHT = """
+import sys
+from bench.cli import main
+try:
+    main({words})
+except SystemExit:
+    pass
+heavy = {{"torch", "ray", "mlflow", "transformers", "peft", "pandas"}} & set(sys.modules)
+sys.exit(f"loaded {{heavy}}" if heavy else 0)
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["ls"], ["ls", "tasks"], ["ls", "suites"]])
+def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(words=words)], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--methods lorra", "No method named 'lorra'. Did you mean 'lora'?"),
+        ("--targets icon_chioce", "No task named 'icon_chioce'. Did you mean 'icon_choice'?"),
+        ("--sources gqa", "No task named 'gqa'."),
+        ("--suite mikro", "No suite named 'mikro'. Did you mean 'micro'?"),
+        ("--ranks 0", "--ranks has 0; the least is 1."),
+        ("--ranks -4", "--ranks has -4; the least is 1."),
+        ("--ranks 100000", "Rank 100000 is too large for the model of suite micro: its smallest adapted layer has 128"),
+        ("--ranks many", "--ranks has 'many'; give whole numbers"),
+        ("--ranks ,", "--ranks is empty"),
+        ("--seeds x", "--seeds has 'x'"),
+        ("--limit 0", "--limit has 0"),
+        ("--lanes -1", "--lanes is -1"),
+        ("--set lora.lorra=1", "No hyperparameter lora.lorra. Known: lr."),
+        ("--set lora.lr=2", "lora.lr is 2.0; give at most 1"),
+        ("--set lora.lr=fast", "lora.lr is 'fast'; give a number."),
+        ("--set lora.lr=nan", "lora.lr is 'nan'; give a finite number."),
+        ("--set lora", "--set 'lora' is not of the form METHOD.FIELD=VALUE."),
+        ("--set recipe.lrr=1", "The recipe has no field 'lrr'."),
+        ("--set recipe.updates=0", "recipe.updates"),
+        ("--plugin none.py", "--plugin none.py: no such file."),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "runs"
+
+    code = main(["run", "--output", str(output), *words.split()])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(output.glob("*"))
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+
+    assert main(["run", "--output", str(tmp_path / "file" / "runs")]) == 2
+    assert "Cannot write to --output" in capsys.readouterr().err
+
+
+def test_a_leaderboard_of_nothing_says_how_to_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["leaderboard", "--output", str(tmp_path)]) == 2
+    assert "has no run yet" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def words() -> list[str]:
+    return ["--suite", "tiny", "--methods", "lora,dare", "--ranks", "2"]
+
+
+@pytest.fixture
+def ran(tiny_suite: Suite, tmp_path: Path, words: list[str]) -> Path:
+    """A run folder with a finished run of two methods."""
+    output = tmp_path / "runs"
+    assert main(["run", *words, "--lanes", "0", "--output", str(output)]) == 0
+    return output
+
+
+def test_a_run_prints_the_leaderboard_on_stdout_and_writes_every_report(
+    ran: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captured = capsys.readouterr()
+
+    assert "lora" in captured.out
+    assert "dare" in captured.out
+    assert "2 cells, 1 trainings" in captured.err
+    assert {path.name for path in ran.glob("leaderboard.*")} >= {
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.tex",
+    }
+
+
+def test_the_same_command_again_does_nothing_and_prints_the_same(
+    ran: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = capsys.readouterr().out
+
+    code = main(["run", *words, "--lanes", "0", "--output", str(ran)])
+
+    again = capsys.readouterr()
+    assert code == 0
+    assert again.out == first
+    assert "cached: 3 of 3 trials, 1 of 1 trainings" in again.err
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(
+    tiny_suite: Suite, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "runs"
+
+    assert main(["run", *words, "--dry-run", "--output", str(output)]) == 0
+    assert "2 cells, 1 trainings; cached: 0 of 3 trials" in capsys.readouterr().out
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("format_", ["markdown", "csv", "latex", "table"])
+def test_the_leaderboard_comes_from_the_store_in_every_format(
+    ran: Path, format_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+
+    assert main(["leaderboard", "--format", format_, "--output", str(ran)]) == 0
+
+    captured = capsys.readouterr()
+    assert "dare" in captured.out
+    assert captured.err == ""
+
+
+def test_a_corrupt_record_is_named_set_aside_and_run_again(
+    ran: Path, words: list[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = next(ran.glob(f"dare-*/{RECORD}"))
+    path.write_text("{")
+
+    code = main(["run", *words, "--lanes", "0", "--output", str(ran)])
+
+    assert code == 0
+    assert str(path) in caplog.text
+    assert Store(ran).find("dare-r2-new_squares-s0").status == "done"
+
+
+def test_a_failing_trial_ends_in_exit_code_1_and_a_list_that_names_it_and_its_child(
+    tiny_suite: Suite, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = ["--set", "lora.lr=1", "--set", "recipe.connector_lr=1e30"]
+
+    code = main(["run", *words, *bad, "--lanes", "0", "--output", str(tmp_path / "runs")])
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert "failed: lora-r2-new_squares-s0: The loss is" in error
+    assert "failed: dare-r2-new_squares-s0: Its parent lora-r2-new_squares-s0 failed" in error
+
+
+def test_show_prints_scores_command_and_what_was_forgotten(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    for option in ([], ["--examples"], ["--command"]):
+        assert main(["show", "lora-r2-new_squares-s0", *option, "--output", str(ran)]) == 0
+
+    text = capsys.readouterr().out
+    assert "old_squares" in text
+    assert "went from right to wrong" in text
+    assert "bench run --suite tiny --methods lora --ranks 2 --targets new_squares --seeds 0" in text
+
+
+def test_the_command_that_show_prints_is_cached(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    main(["show", "dare-r2-new_squares-s0", "--command", "--output", str(ran)])
+    line = capsys.readouterr().out.split()
+
+    assert main([*line[1:], "--dry-run"]) == 0
+    assert "cached: 3 of 3 trials" in capsys.readouterr().out
+
+
+def test_clean_frees_trials_of_other_settings_and_keeps_the_run(
+    ran: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ["run", *words, "--set", "dare.drop_rate=0.5", "--lanes", "0", "--output", str(ran)]
+    assert main(other) == 0
+
+    assert main(["clean", "--yes", "--output", str(ran)]) == 0
+
+    assert "1 items" not in capsys.readouterr().err
+    left = sorted(record.trial.method for record in Store(ran).records())
+    assert left == ["dare", "lora", "zero_shot"]
+    assert Store(ran).find("dare").trial.hyper["drop_rate"] == 0.5

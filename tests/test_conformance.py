@@ -1,0 +1,15 @@
+"""Every plugin that is installed keeps every rule of its kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.checks import Check, find_plugins, parametrize_with_checks
+from bench.registry import names
+
+PLUGINS = [plugin for kind in ("method", "task", "report") for name in names(kind) for plugin in find_plugins(name)]
+
+
+@parametrize_with_checks(PLUGINS)
+def test_an_installed_plugin_keeps_the_rule(plugin: Any, check: Check) -> None:
+    check(plugin)

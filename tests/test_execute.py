@@ -1,0 +1,186 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+from bench import registry
+from bench.api import Step
+from bench.execute import Bench
+from bench.plan import Plan, Request, make
+from bench.spec import Work
+from bench.store import CHECKPOINT, Store
+from bench.suite import Suite
+
+LoRA = registry.load_method("lora")
+
+
+@dataclass(kw_only=True)
+class Stumbler(LoRA):  # type: ignore[valid-type, misc]
+    """LoRA that fails once, after its first checkpoint."""
+
+    name: ClassVar[str] = "stumbler"
+    healthy: ClassVar[bool] = False
+    count_: int = field(default=0, init=False)
+
+    def on_update(self, step: Step) -> None:
+        self.count_ += 1
+        if step.index == 55 and not self.healthy:
+            raise RuntimeError("stumbled")
+
+
+@pytest.fixture
+def plan_of(tiny_suite: Suite, tmp_path: Path) -> Callable[..., tuple[Plan, Store, Bench]]:
+    def build(*methods: str, folder: str = "runs", **changes: object) -> tuple[Plan, Store, Bench]:
+        recipe = replace(tiny_suite.recipe, **changes)  # type: ignore[arg-type]
+        store = Store(tmp_path / folder)
+        store.prepare()
+        request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe)
+        return make(request, store), store, Bench(store, tiny_suite.model)
+
+    return build
+
+
+def run_all(plan: Plan, bench: Bench) -> None:
+    for work in plan.works:
+        bench.run(work)
+
+
+def of(plan: Plan, method: str) -> Work:
+    return next(work for work in plan.works if work.trial.method == method)
+
+
+def weights(store: Store, work: Work) -> bytes:
+    return (store.folder(work.trial) / "change" / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora")
+
+    run_all(plan, bench)
+
+    record = store.read(of(plan, "lora").trial)
+    assert record is not None
+    assert record.status == "done"
+    assert record.cost.trainable_parameters > 0
+    assert record.cost.peak_memory_bytes > 0
+    assert len(store.read_losses(record.trial)) == plan.request.recipe.updates
+    assert len(record.scores) == 2
+    for score in record.scores.values():
+        assert len(store.read_scores(record.trial, score)) == score.asked.count
+
+
+def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora", lr=0.0, connector="frozen")
+
+    run_all(plan, bench)
+
+    record, zero_shot = store.read(of(plan, "lora").trial), store.read(plan.zero_shot)
+    assert record is not None
+    assert zero_shot is not None
+    for key, score in record.scores.items():
+        assert store.read_scores(record.trial, score) == store.read_scores(zero_shot.trial, zero_shot.scores[key])
+
+
+def test_a_finished_trial_is_not_done_again(plan_of: Callable[..., tuple[Plan, Store, Bench]]) -> None:
+    plan, store, bench = plan_of("lora")
+    run_all(plan, bench)
+    before = store.read(of(plan, "lora").trial)
+
+    after = bench.run(of(plan, "lora"))
+
+    assert after.scores == before.scores if before else False
+    assert make(plan.request, store).pending == ()
+
+
+def test_a_missing_score_is_evaluated_from_the_stored_change_without_training(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store, bench = plan_of("lora")
+    run_all(plan, bench)
+    monkeypatch.setattr("bench.execute.fit", None)  # calling it would raise
+    fewer = make(replace(plan.request, limit=5), store)
+
+    record = bench.run(of(fewer, "lora"))
+
+    assert record.status == "done"
+    assert len(record.scores) == 4
+
+
+def test_a_trial_gives_the_same_bytes_first_or_after_another(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora", "dora", "lorasculpt", dropout=0.1)
+    run_all(plan, bench)
+    alone, other, fresh = plan_of("lorasculpt", folder="other", dropout=0.1)
+
+    fresh.run(of(alone, "lorasculpt"))
+
+    assert weights(store, of(plan, "lorasculpt")) == weights(other, of(alone, "lorasculpt"))
+
+
+def test_a_failing_trial_is_a_failed_record_with_its_traceback(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora", lr=1.0, connector_lr=1e30)
+
+    record = bench.run(of(plan, "lora"))
+
+    assert record.status == "failed"
+    assert "loss is" in str(record.error)
+    assert "Traceback" in (store.folder(record.trial) / "error.txt").read_text()
+
+
+def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._from_files["method"], "stumbler", Stumbler)
+    plan, store, bench = plan_of("stumbler", updates=60, dropout=0.1)
+    failed = bench.run(of(plan, "stumbler"))
+    assert (store.folder(failed.trial) / CHECKPOINT).is_file()
+    monkeypatch.setattr(Stumbler, "healthy", True)
+
+    resumed = bench.run(of(plan, "stumbler"))
+
+    unbroken, other, fresh = plan_of("stumbler", folder="other", updates=60, dropout=0.1)
+    fresh.run(of(unbroken, "stumbler"))
+    assert (failed.status, resumed.status) == ("failed", "done")
+    assert weights(store, of(plan, "stumbler")) == weights(other, of(unbroken, "stumbler"))
+    assert store.read_losses(resumed.trial) == other.read_losses(resumed.trial)
+
+
+def test_answers_are_the_same_at_batch_size_one_and_many(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    from bench.adapters import merged
+    from bench.evaluate import generate
+
+    plan, store, bench = plan_of("lora")
+    run_all(plan, bench)
+    base = bench._base("float32")
+    corpus = bench._corpus("float32", plan.request.targets[0], "test", plan.request.recipe.template)
+    everything = range(len(corpus.examples))
+
+    with merged(base.model, store.read_change(of(plan, "lora").trial), base.pristine) as model:
+        one = generate(model, corpus, everything, 4, batch_size=1)
+        many = generate(model, corpus, everything, 4, batch_size=7)
+
+    assert one == many
+
+
+def test_pristine_weights_are_back_bit_for_bit_after_a_merge(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, _, bench = plan_of("lora", "model_tailor")
+
+    run_all(plan, bench)
+
+    base = bench._base("float32")
+    for name, parameter in base.model.named_parameters():
+        assert torch.equal(parameter, base.pristine[name]), name

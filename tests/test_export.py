@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bench.cli import main
+from bench.store import Store
+from bench.suite import Suite
+
+
+@pytest.fixture
+def ran(tiny_suite: Suite, tmp_path: Path) -> Path:
+    output = tmp_path / "runs"
+    words = ["--suite", "tiny", "--methods", "lora,dora,model_tailor", "--ranks", "2", "--lanes", "0"]
+    assert main(["run", *words, "--output", str(output)]) == 0
+    return output
+
+
+def answers(model: nn.Module, suite: Suite) -> list[str]:
+    """Generate with a plain model that was loaded from disk, through its own processor."""
+    from transformers import AutoProcessor
+
+    from bench.data import opened
+    from bench.registry import load_task
+
+    processor = AutoProcessor.from_pretrained(suite.model)
+    texts = []
+    for example in load_task("new_squares").examples("test"):
+        prompt = suite.recipe.template.replace("{prompt}", example.question)
+        batch = processor(text=prompt, images=opened(example.image), return_tensors="pt")
+        tokens = model.generate(**batch, do_sample=False, max_new_tokens=4)  # type: ignore[operator]
+        texts.append(processor.decode(tokens[0, batch["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+    return texts
+
+
+def stored(output: Path, label: str) -> list[str]:
+    store = Store(output)
+    record = store.find(label)
+    score = next(score for score in record.scores.values() if score.asked.task == "new_squares")
+    return [row["prediction"] for row in store.read_scores(record.trial, score)]
+
+
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_an_exported_adapter_answers_alike_in_plain_peft(
+    method: str, ran: Path, tiny_suite: Suite, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import LlavaForConditionalGeneration
+
+    label = f"{method}-r2-new_squares-s0"
+    assert main(["export", label, "--adapter", str(tmp_path / "adapter"), "--output", str(ran)]) == 0
+
+    base = LlavaForConditionalGeneration.from_pretrained(tiny_suite.model)
+    model = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+
+    assert answers(model, tiny_suite) == stored(ran, label)
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "model_tailor"])
+def test_an_exported_merged_model_answers_alike_in_plain_transformers(
+    method: str, ran: Path, tiny_suite: Suite, tmp_path: Path
+) -> None:
+    from transformers import LlavaForConditionalGeneration
+
+    label = f"{method}-r2-new_squares-s0"
+    assert main(["export", label, "--merged", str(tmp_path / "merged"), "--output", str(ran)]) == 0
+
+    model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
+
+    assert answers(model, tiny_suite) == stored(ran, label)
+
+
+def test_a_change_that_peft_cannot_express_says_what_to_do(
+    ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "model_tailor-r2-new_squares-s0", "--adapter", str(tmp_path / "a"), "--output", str(ran)]
+
+    assert main(words) == 2
+    assert "Use --merged DIR" in capsys.readouterr().err
+
+
+def test_an_export_never_overwrites_a_folder(ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+
+    assert main(["export", "lora", "--merged", str(tmp_path / "full"), "--output", str(ran)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_the_adapter_peft_loads_is_bit_equal_to_the_stored_one(ran: Path, tiny_suite: Suite, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import LlavaForConditionalGeneration
+
+    from bench.adapters import lora_change
+
+    label = "lora-r2-new_squares-s0"
+    main(["export", label, "--adapter", str(tmp_path / "adapter"), "--output", str(ran)])
+
+    base = LlavaForConditionalGeneration.from_pretrained(tiny_suite.model)
+    loaded = lora_change(PeftModel.from_pretrained(base, tmp_path / "adapter"))
+
+    change = Store(ran).read_change(Store(ran).find(label).trial)
+    assert set(loaded) == set(change)
+    for name, delta in change.items():
+        for part, tensor in delta.tensors().items():
+            assert torch.equal(tensor, loaded[name].tensors()[part]), name

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+from PIL import Image
+from typing_extensions import override
+
+from bench import Example
+from bench.fingerprint import of_examples
+
+
+class Lazy(Sequence[Example]):
+    """Draws each image when it is asked for, and keeps none."""
+
+    @override
+    def __len__(self) -> int:
+        return 50
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+
+    @override
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(50)[index]]
+        if index >= len(self):
+            raise IndexError(index)
+        return Example(str(index), "which shade ?", ("gray",), Image.new("RGB", (4, 4), (index, index, index)))
+
+    @override
+    def __iter__(self) -> Iterator[Example]:
+        return (self[place] for place in range(50))
+
+
+def test_images_that_are_drawn_when_asked_for_are_each_read() -> None:
+    prompts = ["which shade ?"] * 50
+
+    assert of_examples(Lazy(), prompts) == of_examples(list(Lazy()), prompts)

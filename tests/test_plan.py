@@ -1,0 +1,120 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.plan import Plan, Request, make
+from bench.registry import BUILT_IN_METHODS
+from bench.spec import Record, Score, Work
+from bench.store import Store
+from bench.suite import MICRO, Suite
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    """The suite micro with a base model that is only a configuration: planning reads no more."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps({"text_config": text}))
+    return replace(MICRO, model=folder)
+
+
+@pytest.fixture
+def request_(suite: Suite) -> Request:
+    return Request(
+        suite=suite,
+        methods=BUILT_IN_METHODS,
+        ranks=(16, 32, 64),
+        targets=suite.targets,
+        sources=suite.sources,
+        recipe=suite.recipe,
+        limit=20,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+def finish(store: Store, work: Work) -> None:
+    scores = {asked.key: Score(asked, "m", {"m": 1.0}, "f") for asked in work.asked}
+    store.write(Record(work.trial, "done", scores))
+
+
+def test_seven_methods_three_ranks_two_targets_are_42_cells_and_30_trainings(request_: Request, store: Store) -> None:
+    plan = make(request_, store)
+
+    assert len(plan.cells) == 42
+    assert len(plan.trainings) == 30
+    assert len(plan.works) == 43
+    assert len(plan.pending) == 43
+
+
+def test_parents_come_before_their_children(request_: Request, store: Store) -> None:
+    seen: set[str] = set()
+
+    for work in make(request_, store).works:
+        assert work.trial.parent is None or work.trial.parent.id in seen
+        seen.add(work.trial.id)
+
+
+def test_an_edit_alone_implies_its_parent_which_owes_no_scores(request_: Request, store: Store) -> None:
+    plan = make(replace(request_, methods=("dare",), ranks=(16,), targets=("icon_choice",)), store)
+
+    parent = next(work for work in plan.works if work.trial.method == "lora")
+    assert len(plan.cells) == 1
+    assert parent.asked == ()
+
+
+def test_what_the_store_has_is_not_pending(request_: Request, store: Store) -> None:
+    plan = make(request_, store)
+    for work in plan.works[:5]:
+        finish(store, work)
+
+    assert len(make(request_, store).pending) == 38
+
+
+def test_a_failed_record_is_pending_again(request_: Request, store: Store) -> None:
+    work = make(request_, store).works[1]
+    store.write(Record(work.trial, "failed", error="x"))
+
+    assert work in make(request_, store).pending
+
+
+def of_trial(plan: Plan, label: str) -> Work:
+    return next(work for work in plan.works if work.trial.label == label)
+
+
+def test_more_examples_ask_for_new_scores_of_the_same_trainings(request_: Request, store: Store) -> None:
+    few, more = make(request_, store), make(replace(request_, limit=30), store)
+    label = "lora-r16-icon_choice-s0"
+
+    assert of_trial(few, label).trial == of_trial(more, label).trial
+    assert not {a.key for a in of_trial(few, label).asked} & {a.key for a in of_trial(more, label).asked}
+
+
+def test_a_new_source_adds_one_score_to_every_trial_and_changes_nothing_else(request_: Request, store: Store) -> None:
+    fewer = replace(request_, sources=request_.sources[:3])
+    for work in make(fewer, store).works:
+        finish(store, work)
+
+    plan = make(request_, store)
+
+    assert len(plan.pending) == 43
+    assert all(len(plan.records[work.trial.id].lacks(work.asked)) == 1 for work in plan.pending)
+
+
+def test_a_hyperparameter_of_the_parent_makes_another_child(request_: Request, store: Store) -> None:
+    changed = replace(request_, settings={"lora": {"lr": 0.01}})
+    label = "dare-r16-icon_choice-s0"
+
+    assert of_trial(make(request_, store), label).trial.id != of_trial(make(changed, store), label).trial.id
+
+
+def test_zero_shot_is_one_trial_whatever_the_training_recipe(request_: Request, store: Store) -> None:
+    changed = replace(request_, recipe=replace(request_.recipe, updates=10), seeds=(0, 1))
+
+    assert make(request_, store).zero_shot == make(changed, store).zero_shot

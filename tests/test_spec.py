@@ -1,0 +1,83 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from bench.errors import StoreError
+from bench.spec import Asked, Cost, Recipe, Record, Score, Trial
+
+RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
+TRIAL = Trial(
+    method="lora",
+    hyper={"lr": None},
+    rank=4,
+    target="t",
+    seed=0,
+    recipe=RECIPE,
+    model="m",
+    data="d",
+    code="c",
+)
+ASKED = Asked(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
+
+
+def test_a_trial_survives_json_with_its_parent() -> None:
+    trial = replace(TRIAL, method="dare", parent=TRIAL)
+
+    assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"method": "l2"},
+        {"hyper": {"lr": 0.1}},
+        {"rank": 8},
+        {"target": "u"},
+        {"seed": 1},
+        {"recipe": replace(RECIPE, dropout=0.0)},
+        {"model": "n"},
+        {"data": "f"},
+        {"code": "g"},
+        {"parent": TRIAL},
+        {"version": 99},
+    ],
+)
+def test_every_field_of_a_trial_counts_in_its_id(changed: dict[str, object]) -> None:
+    assert replace(TRIAL, **changed).id != TRIAL.id  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"task": "u"},
+        {"split": "validation"},
+        {"count": 1},
+        {"examples": "f"},
+        {"max_new_tokens": 9},
+        {"version": 99},
+    ],
+)
+def test_every_field_of_a_score_counts_in_its_key(changed: dict[str, object]) -> None:
+    assert replace(ASKED, **changed).key != ASKED.key  # type: ignore[arg-type]
+
+
+def test_a_record_survives_json() -> None:
+    score = Score(ASKED, "accuracy", {"accuracy": 0.5}, "scores/x.jsonl")
+    record = Record(TRIAL, "done", {ASKED.key: score}, Cost(train_seconds=1.5), {"torch": "2"})
+
+    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_a_record_that_does_not_fit_its_id_is_refused() -> None:
+    data = Record(TRIAL, "done").to_json()
+
+    with pytest.raises(StoreError, match="says id"):
+        Record.from_json({**data, "id": "0" * 12})
+
+
+def test_a_record_knows_which_scores_it_lacks() -> None:
+    other = replace(ASKED, task="u")
+    record = Record(TRIAL, "done", {ASKED.key: Score(ASKED, "a", {"a": 1.0}, "f")})
+
+    assert record.lacks((ASKED, other)) == (other,)

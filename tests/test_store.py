@@ -1,0 +1,121 @@
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.change import Change, LowRank
+from bench.errors import StoreError, UsageError
+from bench.spec import Asked, Recipe, Record, Score, Trial
+from bench.store import RECORD, Store
+
+TRIAL = Trial(
+    method="lora",
+    hyper={},
+    rank=4,
+    target="t",
+    seed=0,
+    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
+    model="m",
+    data="d",
+    code="c",
+)
+ASKED = Asked(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_a_folder_without_a_record_is_unfinished(store: Store) -> None:
+    store.folder(TRIAL).mkdir()
+
+    assert store.read(TRIAL) is None
+    assert list(store.records()) == []
+
+
+def test_a_written_record_is_read_back(store: Store) -> None:
+    store.write(Record(TRIAL, "failed", error="why"))
+
+    assert store.read(TRIAL) == Record(TRIAL, "failed", error="why")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "null", '{"id": 1}'])
+def test_a_corrupt_record_is_set_aside_and_named(store: Store, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = store.folder(TRIAL) / RECORD
+    path.parent.mkdir()
+    path.write_text(content)
+
+    with caplog.at_level(logging.WARNING):
+        assert store.read(TRIAL) is None
+
+    assert str(path) in caplog.text
+    assert not path.exists()
+    assert path.with_name("record.json.corrupt").read_text() == content
+
+
+def test_a_change_is_committed_with_its_losses_and_facts(store: Store) -> None:
+    change = Change({"x.weight": LowRank(torch.ones(2, 1), torch.ones(1, 3), 2.0)})
+    store.folder(TRIAL).mkdir()
+    (store.folder(TRIAL) / "checkpoint.pt").touch()
+
+    store.write_change(TRIAL, change, [0.1, 1 / 3], {"seconds": 1.0})
+
+    assert store.read_fitted(TRIAL) == {"seconds": 1.0}
+    assert store.read_losses(TRIAL) == [0.1, 1 / 3]
+    assert list(store.read_change(TRIAL)) == ["x.weight"]
+    assert not (store.folder(TRIAL) / "checkpoint.pt").exists()
+
+
+def test_a_change_that_is_half_written_is_trained_again(store: Store) -> None:
+    change = Change({"x.weight": LowRank(torch.ones(2, 1), torch.ones(1, 3), 2.0)})
+    store.folder(TRIAL).mkdir()
+    store.write_change(TRIAL, change, [], {"seconds": 1.0})
+
+    (store.folder(TRIAL) / "fitted.json").unlink()
+
+    assert store.read_fitted(TRIAL) is None
+
+
+def test_scores_that_lack_an_example_are_named(store: Store) -> None:
+    name = store.write_scores(TRIAL, ASKED.key, [{"id": "1"}])
+
+    with pytest.raises(StoreError, match="1 of 2 examples"):
+        store.read_scores(TRIAL, Score(ASKED, "a", {"a": 1.0}, name))
+
+
+def test_two_commands_cannot_work_in_one_folder(store: Store) -> None:
+    with store.locked(), pytest.raises(UsageError, match="Another bench command"), Store(store.root).locked():
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(UsageError, match="Cannot write to --output"):
+        Store(tmp_path / "file" / "runs").prepare()
+
+
+def test_a_trial_is_found_by_label_id_or_the_start_of_either(store: Store) -> None:
+    store.write(Record(TRIAL, "done"))
+
+    for name in (TRIAL.label, TRIAL.id, TRIAL.id[:5], "lora-r4"):
+        assert store.find(name).trial == TRIAL
+
+
+def test_a_name_that_means_several_trials_is_refused_with_their_names(store: Store) -> None:
+    other = replace(TRIAL, hyper={"lr": 0.1})
+    store.write(Record(TRIAL, "done"))
+    store.write(Record(other, "done"))
+
+    with pytest.raises(UsageError, match="means 2 trials"):
+        store.find(TRIAL.label)
+
+
+def test_records_are_whole_json_on_disk(store: Store) -> None:
+    store.write(Record(TRIAL, "done"))
+
+    assert json.loads((store.folder(TRIAL) / RECORD).read_text())["id"] == TRIAL.id

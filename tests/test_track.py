@@ -1,0 +1,394 @@
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import suite
+from bench.change import Change, LowRank
+from bench.errors import StoreError, UsageError
+from bench.leaderboard import CellScores, Heading, Leaderboard, build
+from bench.plan import Plan, Request
+from bench.projection import project
+from bench.spec import Asked, Cost, Recipe, Record, Score, Trial
+from bench.store import Store
+from bench.suite import Suite
+from bench.track import Mirror, sync, tracking_uri, ui
+
+COMMAND = "bench run --methods lora,dare"
+RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
+ZERO_SHOT = Trial(
+    method="zero_shot",
+    hyper={},
+    rank=None,
+    target=None,
+    seed=0,
+    recipe=Recipe(updates=0, batch_size=0, lr=0.0, connector_lr=0.0),
+    model="m",
+    data="",
+    code="",
+)
+LORA = replace(ZERO_SHOT, method="lora", hyper={"lr": None}, rank=4, target="new", recipe=RECIPE, data="d", code="c")
+DARE = replace(LORA, method="dare", hyper={"drop_rate": 0.5}, parent=LORA)
+FACTS = {"commit": "0123456789ab", "device": "cpu"}
+
+
+def asked(task: str, count: int = 2) -> Asked:
+    return Asked(task=task, split="test", count=count, examples=f"{task}{count}", max_new_tokens=8, code="c")
+
+
+def put(store: Store, trial: Trial, values: dict[str, float], count: int = 2) -> Record:
+    """Write a done record: one score a task, its lenient score a tenth higher; a change and losses if it trains."""
+    scores = {}
+    for task, value in values.items():
+        item = asked(task, count)
+        metrics = {"accuracy": value, "lenient": value + 0.1}
+        file = store.write_scores(trial, item.key, [{"id": str(row), "scores": metrics} for row in range(count)])
+        scores[item.key] = Score(item, "accuracy", metrics, file)
+    if trial.target:
+        losses = [3.0, 2.0, 1.0] if trial.parent is None else []
+        change = Change({"x.weight": LowRank(torch.ones(2, 1), torch.ones(1, 3), 2.0)})
+        store.write_change(trial, change, losses, {"seconds": 7.0})
+    record = Record(trial, "done", scores, Cost(train_seconds=7.0, change_bytes=20), FACTS)
+    store.write(record)
+    return record
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow without runs: to create one takes five seconds, to copy it none."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A run folder with zero-shot, lora and dare, of a suite named small whose base model is of revision m."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(suite, "_revision", lambda folder: "m")
+    monkeypatch.setitem(suite.SUITES, "micro", small())
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    shutil.copy(database, store.root)
+    for trial, values in (
+        (ZERO_SHOT, {"old": 0.75, "older": 1.0, "new": 0.25}),
+        (LORA, {"old": 0.25, "older": 0.5, "new": 1.0}),
+        (DARE, {"old": 0.5, "older": 1.0, "new": 0.75}),
+    ):
+        store.folder(trial).mkdir()
+        put(store, trial, values)
+    return store
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Take back the settings that the tracker leaves for mlflow."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def small() -> Suite:
+    return Suite("small", Path("model"), ("old", "older"), ("new",), RECIPE)
+
+
+def plan() -> Plan:
+    request = Request(small(), ("lora", "dare"), (4,), ("new",), ("old", "older"), RECIPE)
+    return Plan(request, ZERO_SHOT, (LORA, DARE), (), {})
+
+
+def board() -> Leaderboard:
+    cells = [CellScores("lora", 4, "new", 0, "full", status="missing", error="not run")]
+    return build(cells, None, sources=("old",), targets=("new",), heading=Heading("small"))
+
+
+def client(store: Store) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri(store.root))
+
+
+def runs(store: Store) -> dict[str, Any]:
+    """Return every run of the suite's experiment by name."""
+    reader = client(store)
+    found = reader.search_runs([reader.get_experiment_by_name("small").experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {run.info.run_name: run for run in found}
+
+
+def read(run: Any, name: str) -> str:
+    return Path(run.info.artifact_uri.removeprefix("file://"), name).read_text()
+
+
+@pytest.fixture
+def mirrored(store: Store, tmp_path: Path) -> Store:
+    """The store after one command; zero-shot comes last, as it may when lanes work side by side."""
+    report = tmp_path / "leaderboard.md"
+    report.write_text("# Leaderboard\n")
+    with Mirror(store, plan(), COMMAND) as mirror:
+        for trial in (LORA, DARE, ZERO_SHOT, LORA):
+            record = store.read(trial)
+            assert record is not None
+            mirror.take(record)
+        mirror.finish(board(), [report])
+    return store
+
+
+def test_a_command_is_a_run_with_a_nested_run_per_trial(mirrored: Store) -> None:
+    found = runs(mirrored)
+
+    parent = found.pop(COMMAND)
+    assert sorted(found) == ["dare-r4-new-s0", "lora-r4-new-s0", "zero_shot"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+    assert {run.info.status for run in (parent, *found.values())} == {"FINISHED"}
+    assert parent.data.tags["command"] == COMMAND
+    table = json.loads(read(parent, "leaderboard.json"))
+    assert table["columns"][:3] == ["target", "method", "rank"]
+    assert table["data"][0][:3] == ["new", "lora", 4]
+    assert read(parent, "leaderboard.md") == "# Leaderboard\n"
+
+
+def test_a_trial_has_scores_forgetting_cost_and_its_loss_curve(mirrored: Store) -> None:
+    run = runs(mirrored)["lora-r4-new-s0"]
+
+    assert run.data.metrics == pytest.approx(
+        {
+            "source/old": 0.25,
+            "source/older": 0.5,
+            "source/old/lenient": 0.35,
+            "source/older/lenient": 0.6,
+            "source/avg": 0.375,
+            "target/new": 1.0,
+            "target/new/lenient": 1.1,
+            "target/avg": 1.0,
+            "avg": 0.6875,
+            "forgetting/old": 0.5,
+            "forgetting/older": 0.5,
+            "forgetting/avg": 0.5,
+            "cost/train_seconds": 7.0,
+            "cost/evaluate_seconds": 0.0,
+            "cost/peak_memory_bytes": 0.0,
+            "cost/trainable_parameters": 0.0,
+            "cost/change_bytes": 20.0,
+            "train/loss": 1.0,
+        }
+    )
+    curve = client(mirrored).get_metric_history(run.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+
+
+def test_a_trial_is_found_by_its_tags_and_shows_what_decided_it(mirrored: Store) -> None:
+    reader = client(mirrored)
+    place = reader.get_experiment_by_name("small").experiment_id
+    wanted = "tags.method = 'dare' and tags.rank = '4' and tags.target = 'new' and tags.seed = '0'"
+
+    (run,) = reader.search_runs([place], wanted)
+
+    assert run.data.tags["trial"] == DARE.id
+    assert run.data.tags["commit"] == "0123456789ab"
+    assert "arXiv" in run.data.tags["paper"]
+    assert run.data.params["drop_rate"] == "0.5"
+    assert run.data.params["recipe.updates"] == "3"
+    assert run.data.params["edits"] == "lora-r4-new-s0"
+
+
+def test_a_learning_rate_left_to_the_recipe_is_shown_as_the_recipes(mirrored: Store) -> None:
+    assert runs(mirrored)["lora-r4-new-s0"].data.params["lr"] == "0.001"
+
+
+def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:
+    run = runs(mirrored)["lora-r4-new-s0"]
+
+    names = {file.path for file in client(mirrored).list_artifacts(run.info.run_id, "adapter")}
+    assert names == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
+    place = Path(run.info.artifact_uri.removeprefix("file://"), "adapter/adapter_model.safetensors")
+    assert place.samefile(mirrored.folder(LORA) / "change" / "adapter_model.safetensors")
+    assert json.loads(read(run, "predictions/old.jsonl").splitlines()[0])["id"] == "0"
+
+
+def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
+    before = {name: run.info.run_id for name, run in runs(mirrored).items()}
+    record = put(mirrored, LORA, {"old": 0.5, "older": 0.5, "new": 1.0}, count=4)
+
+    with Mirror(mirrored, plan(), COMMAND) as mirror:
+        mirror.take(record)
+        mirror.finish(board(), [])
+
+    after = runs(mirrored)
+    assert {name: run.info.run_id for name, run in after.items()} == before
+    assert after["lora-r4-new-s0"].data.metrics["source/avg"] == 0.5
+    assert len(json.loads(read(after[COMMAND], "leaderboard.json"))["data"]) == 1
+
+
+def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> None:
+    assert sync(store) == 3
+    assert sync(store) == 0
+
+    found = runs(store)
+    assert sorted(found) == ["bench sync", "dare-r4-new-s0", "lora-r4-new-s0", "zero_shot"]
+    assert found["dare-r4-new-s0"].data.metrics["forgetting/avg"] == 0.125
+    assert found["zero_shot"].data.metrics["target/new"] == 0.25
+
+
+def test_sync_leaves_alone_what_a_command_has_mirrored(mirrored: Store) -> None:
+    assert sync(mirrored) == 0
+    assert "bench sync" not in runs(mirrored)
+
+
+def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
+    sync(store)
+    put(store, LORA, {"old": 0.0, "older": 0.0, "new": 0.0}, count=4)
+
+    assert sync(store) == 1
+    assert runs(store)["lora-r4-new-s0"].data.metrics["avg"] == 0.0
+
+
+def test_a_trial_that_was_cut_short_is_mirrored_again(store: Store) -> None:
+    sync(store)
+    run = runs(store)["lora-r4-new-s0"]
+    client(store).update_run(run.info.run_id, "RUNNING")
+
+    assert sync(store) == 1
+    assert runs(store)["lora-r4-new-s0"].info.status == "FINISHED"
+    assert len(client(store).get_metric_history(run.info.run_id, "train/loss")) == 3
+
+
+def test_a_failed_trial_shows_its_error_until_it_is_done(store: Store) -> None:
+    failed = Record(LORA, "failed", error="ValueError: boom")
+    (store.folder(LORA) / "error.txt").write_text("Traceback\nValueError: boom\n")
+    with Mirror(store, plan(), COMMAND) as mirror:
+        mirror.take(failed)
+    run = runs(store)["lora-r4-new-s0"]
+
+    assert run.info.status == runs(store)[COMMAND].info.status == "FAILED"
+    assert run.data.tags["error"] == "ValueError: boom"
+    assert read(run, "error.txt").endswith("boom\n")
+
+    sync(store)
+
+    run = runs(store)["lora-r4-new-s0"]
+    assert run.info.status == "FINISHED"
+    assert "error" not in run.data.tags
+
+
+def test_an_interrupted_command_ends_as_killed(store: Store) -> None:
+    record = store.read(LORA)
+    assert record is not None
+    mirror = Mirror(store, plan(), COMMAND)
+    mirror.take(record)
+    while not list(store.root.glob("mlartifacts/*/artifacts/adapter")):
+        time.sleep(0.01)
+
+    mirror.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+    assert runs(store)[COMMAND].info.status == "KILLED"
+
+
+def test_a_dead_server_is_one_warning_and_the_run_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    with caplog.at_level(logging.WARNING, "bench"), Mirror(store, plan(), COMMAND) as mirror:
+        for record in store.records():
+            mirror.take(record)
+        mirror.finish(board(), [])
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track"]
+    assert warning.startswith("MLflow is not reachable (http://127.0.0.1:9: ")
+    assert warning.endswith("the run goes on; bench sync brings it up to date later.")
+    assert "secret" not in warning
+    assert "\n" not in warning
+
+
+def test_sync_says_that_a_server_is_dead(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    with pytest.raises(StoreError, match="did not take the run folder"):
+        sync(store)
+
+
+def test_a_command_that_had_nothing_to_do_leaves_nothing(store: Store) -> None:
+    (store.root / "mlflow.db").unlink()
+
+    with Mirror(store, plan(), COMMAND) as mirror:
+        mirror.finish(board(), [])
+
+    assert not (store.root / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/runs", "s3:/bucket/runs", "/home/me/gs:/bucket"])
+def test_a_database_is_refused_on_a_remote_run_folder(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    with pytest.raises(StoreError, match="Set MLFLOW_TRACKING_URI"):
+        tracking_uri(Path(output))
+
+
+def test_a_task_counts_with_the_score_of_most_examples(store: Store) -> None:
+    few, many = asked("old", 2), asked("old", 4)
+    scores = {item.key: Score(item, "accuracy", {"accuracy": value}, "f") for item, value in ((many, 0.5), (few, 1.0))}
+
+    projection = project(Record(LORA, "done", scores), store.read(ZERO_SHOT), {"new"})
+
+    assert projection.metrics["source/old"] == 0.5
+    assert "forgetting/old" not in projection.metrics  # zero-shot was scored on other examples
+
+
+def test_importing_the_tracker_does_not_import_mlflow() -> None:
+    code = "import sys, bench.track; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_server_is_refused_where_it_cannot_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="Run bench run or bench sync first"):
+        ui(store.root / "elsewhere", 0)
+
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="--port"):
+        ui(store.root, taken.getsockname()[1])
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
+    with pytest.raises(UsageError, match="open http://host"):
+        ui(store.root, 0)
+
+
+@pytest.mark.slow
+def test_the_server_names_the_leaderboard_view_and_ends_on_ctrl_c(store: Store) -> None:
+    sync(store)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code = (
+        "import sys; from functools import partial; from pathlib import Path; from bench.track import ui; "
+        f"sys.exit(ui(Path({str(store.root)!r}), {port}, partial(print, flush=True)))"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+
+    first, second = server.stdout.readline(), server.stdout.readline()
+    server.send_signal(signal.SIGINT)
+    rest, _ = server.communicate(timeout=60)
+
+    assert f"http://127.0.0.1:{port} " in first
+    assert second == f"small: http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=bench\n"
+    assert (rest, server.returncode) == ("", 0)
+    with pytest.raises(ConnectionRefusedError):
+        HTTPConnection("127.0.0.1", port, timeout=5).request("GET", "/health")
