@@ -83,7 +83,8 @@ class Step:
 class EditContext:
     """What an edit may read: the base weights, the calibration data and a generator of its own.
 
-    ``layers`` gives every adapted linear layer by name, with its frozen weight W0 [out, in] and its block.
+    ``layers`` gives every adapted linear layer by name, with its frozen weight W0 [out, in] and its block; and the
+    parameters of a fully tuned connector, which have no block.
     ``calibration(n)`` returns batches made of the first ``n`` training examples of the target.
     ``capture(block, change, n)`` returns, by layer name, the inputs [tokens, in] of the adapted layers of one
     decoder block on ``n`` calibration examples, with ``change`` merged into the model; padding is left out.

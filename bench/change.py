@@ -165,7 +165,7 @@ class Change(Mapping[str, Delta]):
             kinds[name] = {"kind": delta.kind, "scale": getattr(delta, "scale", None)}
             for part, tensor in delta.tensors().items():
                 tensors[_key(name, delta, part)] = tensor.detach().cpu().contiguous()
-        # one key alone: safetensors writes several in an order that differs from process to process
+        # one key alone: safetensors writes several in an order drawn anew each time
         save_file(tensors, folder / _WEIGHTS, {"bench": json.dumps(kinds)})
         if self.peft_loads:
             (folder / _CONFIG).write_text(json.dumps(self._peft_config(base), indent=1) + "\n")

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.adapters import adapted_layers, merged
+from bench.adapters import Layer, adapted_layers, merged
 from bench.api import Batch, EditContext, EditMethod
-from bench.change import Change
+from bench.change import Change, Replaced
 from bench.data import Corpus
 from bench.fit import Fitted, seed_update
 from bench.spec import Recipe
@@ -23,7 +23,7 @@ _BATCH = 32
 def edit(method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: Corpus) -> Fitted:
     """Return what ``method`` makes of its parent's change."""
     began = time.monotonic()
-    capture = _Capture(corpus, recipe)
+    capture = _Capture(corpus, recipe, change)
     context = EditContext(
         generator=seed_update(seed, 0),
         layers=capture.layers,
@@ -42,10 +42,15 @@ class _Stop(Exception):  # noqa: N818  it ends a forward pass early, and is no e
 class _Capture:
     """Collects the inputs of a decoder block's linear layers, with a change merged into the model."""
 
-    def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
+    def __init__(self, corpus: Corpus, recipe: Recipe, change: Change) -> None:
         self._corpus = corpus
         self._recipe = recipe
-        self.layers = adapted_layers(corpus.base.model, recipe)
+        model = corpus.base.model
+        tuned = [name for name, delta in change.items() if isinstance(delta, Replaced)]
+        self.layers = {
+            **adapted_layers(model, recipe),
+            **{name: Layer(name, model.get_parameter(name)) for name in tuned},
+        }
 
     def calibration(self, count: int) -> Sequence[Batch]:
         """Return batches of the first ``count`` training examples."""

@@ -189,7 +189,7 @@ def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int
 
     Raises:
         UsageError: there is nothing to serve, or the port is taken.
-        StoreError: the server does not start.
+        StoreError: the server does not start, or ends by itself.
     """
     uri = tracking_uri(output)
     if urlsplit(uri).scheme in {"http", "https", "databricks"}:
@@ -197,7 +197,7 @@ def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int
     if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise UsageError(f"{output} has nothing for MLflow to show yet. Run bench run or bench sync first.")
     _check_free(port)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGHUP)}
     with TemporaryFile() as noise:
         server = subprocess.Popen(
             _server_command(uri, output, port),
@@ -210,12 +210,14 @@ def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int
             _wait_until_ready(server, port, noise)
             for line in _addresses(port):
                 say(line)
-            return server.wait()
+            server.wait()
+            raise StoreError(f"MLflow's server ended: {_last_words(noise)}")
         except KeyboardInterrupt:
             return 0
         finally:
             _end_server(server)
-            signal.signal(signal.SIGTERM, before)
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 class _Experiment:
@@ -383,6 +385,7 @@ def _view() -> str:
         "searchFilter": "tags.kind != 'command'",
         "orderByKey": "metrics.`avg`",
         "orderByAsc": False,
+        "runsHiddenMode": "SHOW_ALL",  # in charts, of ten
         "selectedColumns": _COLUMNS,
     }
     return json.dumps({"name": "Leaderboard", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
@@ -488,9 +491,13 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int, noise: IO[byte
             _request(port, "GET", "/health")
             return
         time.sleep(0.2)
+    raise StoreError(f"MLflow's server did not start: {_last_words(noise)}")
+
+
+def _last_words(noise: IO[bytes]) -> str:
     noise.seek(0)
-    words = noise.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
-    raise StoreError(f"MLflow's server did not start: {_without_password(words[-1])}")
+    lines = noise.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+    return _without_password(lines[-1])
 
 
 def _addresses(port: int) -> list[str]:
