@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.api import EditContext, EditMethod, Example, Method, Split, Step, Task, TrainMethod
 from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
-from bench.hyper import hyper
+from bench.hyperparameters import hyper
 from bench.spec import Recipe
 
 if TYPE_CHECKING:

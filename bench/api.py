@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.hyper import Scalar, hyper
+from bench.hyperparameters import Scalar, hyper
 
 if TYPE_CHECKING:
     import numpy as np

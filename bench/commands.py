@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from bench.plan import Plan, make
 from bench.progress import Progress
 from bench.store import Store
 from bench.suite import SUITES
+from bench.track import Mirror
 
 if TYPE_CHECKING:
     from bench.broker import Event
@@ -43,9 +44,11 @@ def run(options: Namespace) -> int:
         made = make(asked, store)
         _say(summary(made))
         (store.root / _COMMAND).write_text(json.dumps(_saved(options), indent=1) + "\n")
-        _work(made, store, options)
-        board = _board(made, store, options)
-        paths = _write_reports(board, store)
+        with Mirror(store, made, _line(options)) as mirror:
+            _work(made, store, options, mirror)
+            board = _board(made, store, options)
+            paths = _write_reports(board, store)
+            mirror.finish(board, paths)
     _print_table(board)
     for path in paths:
         _say(f"wrote {path}")
@@ -70,7 +73,7 @@ def summary(made: Plan) -> str:
 
 def ls(options: Namespace) -> int:
     """List what there is to choose from, or what a run folder holds."""
-    lists = {
+    lists: dict[str, Callable[[], Iterable[str]]] = {
         "methods": lambda: registry.names("method"),
         "tasks": lambda: registry.names("task"),
         "suites": lambda: sorted(SUITES),
@@ -175,7 +178,7 @@ def ui(options: Namespace) -> int:
     """Open MLflow on this machine."""
     from bench.track import ui as serve
 
-    return serve(options.output.resolve(), options.port)
+    return serve(options.output.resolve(), options.port, _say)
 
 
 def sync(options: Namespace) -> int:
@@ -189,13 +192,11 @@ def sync(options: Namespace) -> int:
     return 0
 
 
-def _work(made: Plan, store: Store, options: Namespace) -> None:
+def _work(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
     """Do what is pending, drawing progress and mirroring every record to MLflow."""
-    from bench.track import Mirror
-
     setup = lanes.Setup(store.root, made.request.suite.model, tuple(path.resolve() for path in options.plugin))
-    events: Iterator[Event] = lanes.run(made.pending, made.records, setup, options.lanes)
-    with closing(events), Progress(made) as progress, Mirror(store, made, _line(options)) as mirror:  # type: ignore[type-var]
+    events: Generator[Event] = lanes.run(made.pending, made.records, setup, options.lanes)
+    with closing(events), Progress(made) as progress:
         for event in events:
             progress.take(event)
             if event.record is not None:

@@ -19,7 +19,7 @@ from bench.api import Step, TrainMethod
 from bench.change import Change
 from bench.data import Corpus
 from bench.errors import TrialError
-from bench.hyper import state_names
+from bench.hyperparameters import state_names
 from bench.spec import Recipe, digest
 
 if TYPE_CHECKING:

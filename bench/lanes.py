@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class Setup:
     plugins: tuple[Path, ...] = ()
 
 
-def run(works: Sequence[Work], stored: Mapping[str, Record], setup: Setup, lanes: int | None) -> Iterator[Event]:
+def run(works: Sequence[Work], stored: Mapping[str, Record], setup: Setup, lanes: int | None) -> Generator[Event]:
     """Do the works and yield what happens. ``lanes`` 0 works in this process; None takes every free device."""
     if not works:
         return
@@ -49,7 +49,7 @@ def run(works: Sequence[Work], stored: Mapping[str, Record], setup: Setup, lanes
         yield from _run_lanes(works, stored, setup, min(count, len(works)), gpus=gpus, scratch=scratch)
 
 
-def _run_here(broker: Broker, setup: Setup) -> Iterator[Event]:
+def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
     store, bench, seen = Store(setup.output), _bench(setup), 0
     while not broker.over:
         work = broker.take(0)
@@ -117,7 +117,7 @@ def _run_lanes(
     *,
     gpus: bool,
     scratch: Path,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     import ray
 
     broker = _actor(works, stored)

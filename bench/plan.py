@@ -9,7 +9,7 @@ from functools import cache
 from bench.api import EditMethod, Method, Split, TrainMethod
 from bench.errors import UsageError
 from bench.fingerprint import of_examples, of_plugin
-from bench.hyper import Scalar, values
+from bench.hyperparameters import Scalar, values
 from bench.registry import ZERO_SHOT, load_method, load_task
 from bench.spec import Asked, Recipe, Record, Trial, Work
 from bench.store import Store

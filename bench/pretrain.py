@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Task
-from bench.pretrain_data import TEMPLATE, Album, Lesson, pictures, words
+from bench.pretrain_data import LONG_FORMS, TEMPLATE, Album, Lesson, pictures, words
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
@@ -287,7 +287,7 @@ def draw(album: Album, rng: random.Random) -> Iterator[list[Lesson]]:
     forms = album.forms(rng, DECODER.batch_size)
     lessons = [(form, album.lesson(rng, form)) for form in forms]
     for long in (False, True):
-        part = [lesson for form, lesson in lessons if (form == "letters") == long]
+        part = [lesson for form, lesson in lessons if (form in LONG_FORMS) == long]
         if part:
             yield part
 

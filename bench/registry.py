@@ -34,7 +34,8 @@ def load_method(name: str) -> type[Method]:
         UsageError: there is no such method.
         PluginError: it cannot be imported, or breaks the contract.
     """
-    return _load("method", name)
+    method: type[Method] = _load("method", name)
+    return method
 
 
 def load_task(name: str) -> Task:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import registry
 from bench.errors import UsageError
-from bench.hyper import Scalar, field_name, parse
+from bench.hyperparameters import Scalar, field_name, parse
 from bench.plan import Request
 from bench.spec import CONNECTORS, Recipe
 from bench.suite import SUITES, Suite

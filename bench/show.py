@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
-from bench.hyper import values
+from bench.hyperparameters import values
 from bench.registry import ZERO_SHOT, load_method
 from bench.spec import Record, Score
 from bench.store import Store

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from bench.errors import StoreError
-from bench.hyper import Scalar
+from bench.hyperparameters import Scalar
 
 Connector = Literal["full", "frozen", "lora"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")

@@ -28,22 +28,20 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
 
 
 def _cell(trial: Trial, store: Store, asked: tuple[Asked, ...]) -> CellScores:
-    method = load_method(trial.method)
-    record = store.read(trial)
-    missing = record is None
-    primary, lenient = _scores(record, store, asked) if record is not None else ({}, {})
+    record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
+    primary, lenient = _scores(record, store, asked)
     return CellScores(
         method=trial.method,
         rank=trial.rank,
         target=trial.target,
         seed=trial.seed,
         connector=trial.recipe.connector,
-        ranked=method.ranked,
-        status="missing" if missing else record.status,
-        error=NOT_RUN if missing else record.error,
+        ranked=load_method(trial.method).ranked,
+        status="missing" if record.error == NOT_RUN else record.status,
+        error=record.error,
         primary=primary,
         lenient=lenient,
-        **({} if missing else {"cost": record.cost}),
+        cost=record.cost,
     )
 
 

@@ -31,7 +31,7 @@ from urllib.request import url2pathname
 
 from bench.errors import StoreError, UsageError
 from bench.projection import Projection, project, reference_of
-from bench.spec import Record
+from bench.spec import Record, digest
 from bench.store import CHANGE, RECORD, Store
 from bench.suite import by_revision
 
@@ -322,7 +322,7 @@ class _Experiment:
         """Return the command's run: the one of the same command on the same run folder goes on."""
         if self._parent is None:
             output = f"{socket.gethostname()}:{self._store.root.resolve()}"
-            for run in self._runs(f"tags.kind = 'command' and tags.output = '{_quoted(output)}'"):
+            for run in self._runs(f"tags.kind = 'command' and tags.folder = '{_key(output)}'"):
                 if run.data.tags.get("command") == self._command:
                     self._parent = run.info.run_id
                 elif run.info.status == "RUNNING":  # one command at a time works in a run folder: this one died
@@ -337,6 +337,7 @@ class _Experiment:
             "kind": "command",
             "command": self._command,
             "output": output,
+            "folder": _key(output),
             "suite": self._suite,
             "mlflow.note.content": f"`{self._command}`\n\nin `{output}`",
             **_origin(),
@@ -446,8 +447,9 @@ def _suite(record: Record) -> str:
         return record.trial.model
 
 
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+def _key(output: str) -> str:
+    """Return what stands for a run folder in a filter, where a path's quotes cannot."""
+    return digest(output)[:12]
 
 
 def _one_line(error: Exception) -> str:

@@ -140,12 +140,13 @@ def train() -> Callable[..., nn.Module]:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the checks' random LLaVA, as a checkpoint on disk."""
-    from bench.tiny import tiny
+    from bench.checks.tiny import tiny
 
     folder = tmp_path_factory.mktemp("tiny")
     base = tiny().base
-    base.model.model.vision_tower = base.tower
-    base.model.save_pretrained(folder)
+    model: Any = base.model
+    model.model.vision_tower = base.tower
+    model.save_pretrained(folder)
     base.processor.save_pretrained(folder)
     return folder
 
@@ -153,7 +154,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY_TASKS = '''
 """The task of coloured squares, once as a source and once as a target."""
 from typing import ClassVar
-from bench.tiny import Squares
+from bench.checks.tiny import Squares
 
 class Old(Squares):
     """What may be forgotten."""
@@ -177,7 +178,7 @@ def tiny_tasks(tmp_path: Path) -> Path:
 def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that trains in a second, known by the name tiny while the test runs."""
     from bench import registry, suite
-    from bench.tiny import RECIPE
+    from bench.checks.tiny import RECIPE
 
     monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
     registry.add_file(tiny_tasks)

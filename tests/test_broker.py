@@ -31,6 +31,10 @@ def taken(broker: Broker, lane: int) -> Trial:
     return work.trial
 
 
+def failures(broker: Broker) -> list[Record]:
+    return [event.record for event in broker.events if event.kind == "failed" and event.record]
+
+
 def test_a_child_waits_for_its_parent() -> None:
     broker = broker_of(LORA, DARE)
 
@@ -63,7 +67,7 @@ def test_a_failed_parent_fails_its_child_by_name_and_nothing_else() -> None:
     assert taken(broker, 0) == OTHER
     broker.finish(0, Record(OTHER, "done"))
     assert broker.over
-    failed = {event.record.trial.method: event.record.error for event in broker.events if event.kind == "failed"}
+    failed = {record.trial.method: record.error for record in failures(broker)}
     assert failed["dare"] == f"Its parent {LORA.label} failed: no luck"
 
 
@@ -80,9 +84,9 @@ def test_the_second_death_of_a_trial_is_a_failed_record_and_the_lane_goes_on() -
     taken(broker, 0)
 
     assert taken(broker, 0) == OTHER
-    failed = [event for event in broker.events if event.kind == "failed"]
-    assert [event.trial for event in failed] == [LORA.id]
-    assert "died 2 times" in str(failed[0].record.error)
+    failed = failures(broker)
+    assert [record.trial for record in failed] == [LORA]
+    assert "died 2 times" in str(failed[0].error)
 
 
 def test_a_broken_lane_gives_its_trial_to_another() -> None:

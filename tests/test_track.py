@@ -29,11 +29,6 @@ from bench.store import Store
 from bench.suite import Suite
 from bench.track import Mirror, sync, tracking_uri, ui
 
-pytestmark = [
-    # mlflow 3.17 asks SQLAlchemy 2.1 for a loader by its old name
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
-]
-
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
 ZERO_SHOT = Trial(

@@ -106,7 +106,7 @@ import sys
 from pathlib import Path
 from bench import cli, suite
 from bench.suite import Suite
-from bench.tiny import RECIPE
+from bench.checks.tiny import RECIPE
 suite.SUITES["tiny"] = Suite("tiny", Path(sys.argv[1]), ("old_squares",), ("new_squares",), RECIPE)
 sys.exit(cli.main(sys.argv[2:]))
 """

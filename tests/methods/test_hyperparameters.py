@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import Method
-from bench.hyper import field_name, ranges, values
+from bench.hyperparameters import field_name, ranges, values
 from bench.methods.dare import DARE
 from bench.methods.dora import DoRA
 from bench.methods.l2 import L2

@@ -1,0 +1,178 @@
+"""The conformance suite: what every method, task and report has to keep. Shipped to third parties.
+
+``bench check NAME`` runs it, and so does pytest:
+
+    from bench.checks import parametrize_with_checks
+
+    @parametrize_with_checks([RsLoRA])
+    def test_rslora_keeps_the_rules(plugin, check):
+        check(plugin)
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import registry
+from bench.api import EditMethod, Method, Task, TrainMethod
+from bench.checks.edits import EDITS, check_off_returns_deltas_unchanged
+from bench.checks.plugins import METHODS, PLUGINS
+from bench.checks.reports import REPORTS
+from bench.checks.tasks import TASKS
+from bench.checks.training import TRAINING, check_differs_from_lora, check_off_equals_plain_lora
+from bench.checks.trials import TRIALS
+from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    import pytest
+
+Check = Callable[[Any], None]  # returns nothing, or raises a PluginError: the rule, and how to keep it
+
+_NEEDS_OFF: tuple[Check, ...] = (check_off_equals_plain_lora, check_off_returns_deltas_unchanged)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one check found of one plugin; ``message`` is empty where it passed."""
+
+    plugin: str
+    check: str
+    passed: bool
+    message: str
+    seconds: float
+
+    def __str__(self) -> str:
+        """Return the result as one line."""
+        line = f"{'pass' if self.passed else 'FAIL'}  {self.plugin}  {self.check}  {self.seconds:.1f} s"
+        return line if self.passed else f"{line}\n      {self.message}"
+
+
+def checks(plugin: Any) -> Iterator[Check]:
+    """Yield the checks that apply to a method class, a task class or a report function."""
+    for check in _checks_of_kind(plugin):
+        has_off = check not in _NEEDS_OFF or bool(plugin.off)
+        if has_off and not (check is check_differs_from_lora and plugin.name == "lora"):
+            yield check
+
+
+def run_checks(plugin: Any) -> Iterator[Result]:
+    """Yield the result of each check, as it ends. ``plugin`` may be a name or a ``file.py`` as well.
+
+    Raises:
+        UsageError: there is no plugin of that name.
+        PluginError: it cannot be imported.
+    """
+    for found in find_plugins(plugin) if isinstance(plugin, str) else (plugin,):
+        for check in checks(found):
+            yield _run(found, check)
+
+
+def find_plugins(name: str) -> Sequence[Any]:
+    """Return the plugins of a name, or of a file: method classes, task classes and report functions.
+
+    Raises:
+        UsageError: there is none.
+        PluginError: it cannot be imported.
+    """
+    if name.endswith(".py"):
+        names = registry.add_file(Path(name))
+        return [plugin for each in names for plugin in find_plugins(each)]
+    known = {kind: registry.names(kind) for kind in ("method", "task", "report")}
+    found: list[Any] = []
+    if name in known["method"]:
+        found.append(registry.load_method(name))
+    if name in known["task"]:
+        found.append(type(registry.load_task(name)))
+    if name in known["report"]:
+        found.append(registry.load_report(name))
+    if not found:
+        raise _without_entry_point(name) or registry.suggest(
+            "plugin", name, [each for names in known.values() for each in names]
+        )
+    return found
+
+
+def parametrize_with_checks(
+    plugins: Sequence[Any], expected_failures: Mapping[str, str] | None = None
+) -> pytest.MarkDecorator:
+    """Return a pytest decorator that runs a test(plugin, check) for every check of every plugin.
+
+    ``expected_failures`` gives a reason by check's name; such a check has to fail, or the test does.
+    """
+    import pytest
+
+    expected = dict(expected_failures or {})
+    cases = [(plugin, check) for plugin in plugins for check in checks(plugin)]
+    if unknown := expected.keys() - {check.__name__ for _, check in cases}:
+        raise UsageError(f"expected_failures names {sorted(unknown)[0]!r}, which is no check of these plugins.")
+    return pytest.mark.parametrize(
+        ("plugin", "check"),
+        [
+            pytest.param(
+                plugin,
+                check,
+                id=f"{label(plugin)}-{check.__name__}",
+                marks=[pytest.mark.xfail(reason=expected[check.__name__], strict=True)]
+                if check.__name__ in expected
+                else [],
+            )
+            for plugin, check in cases
+        ],
+    )
+
+
+def label(plugin: Any) -> str:
+    """Return what a plugin is called: a report by its module, all others by their name."""
+    if inspect.isclass(plugin):
+        return str(getattr(plugin, "name", plugin.__name__))
+    return str(plugin.__module__).rpartition(".")[2]
+
+
+def _checks_of_kind(plugin: Any) -> Iterator[Check]:
+    if not inspect.isclass(plugin):
+        if not callable(plugin):
+            raise UsageError(f"{plugin!r} is no plugin: give a method class, a task class or a report function.")
+        yield from REPORTS
+        return
+    yield from PLUGINS
+    if issubclass(plugin, Method):
+        yield from METHODS
+    if issubclass(plugin, TrainMethod):
+        yield from TRAINING
+    if issubclass(plugin, EditMethod):
+        yield from EDITS
+    if issubclass(plugin, TrainMethod | EditMethod):
+        yield from TRIALS
+    if issubclass(plugin, Task):
+        yield from TASKS
+
+
+def _run(plugin: Any, check: Check) -> Result:
+    began = time.monotonic()
+    message = ""
+    try:
+        check(plugin)
+    except BenchError as error:
+        message = str(error)
+    except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other checks go on
+        message = f"It raises {type(error).__name__}: {error}"
+    return Result(label(plugin), check.__name__, not message, message, time.monotonic() - began)
+
+
+def _without_entry_point(name: str) -> UsageError | None:
+    """Return the error for a plugin file of ours that no installed entry point names."""
+    for kind in ("methods", "tasks", "results"):
+        found = find_spec(f"bench.{kind}")
+        for folder in (found.submodule_search_locations if found else None) or ():
+            if (Path(folder) / f"{name}.py").is_file():
+                return UsageError(
+                    f"{kind}/{name}.py is there, but no entry point names it. Add one to pyproject.toml, "
+                    "then install again: make setup, or pip install -e ."
+                )
+    return None

@@ -1,0 +1,116 @@
+"""Checks of methods that edit what their parent has learnt: purity above all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from typing_extensions import override
+
+from bench.api import EditContext, EditMethod
+from bench.change import Change
+from bench.checks.runs import (
+    effects,
+    few,
+    global_generators,
+    learn,
+    parent_change,
+    trace,
+    traces,
+    unequal,
+)
+from bench.checks.tiny import RECIPE, Tiny, tiny
+from bench.edit import edit
+from bench.errors import PluginError
+from bench.hyperparameters import values
+
+Plugin = type[EditMethod]
+
+
+def check_edit_keeps_names_and_shapes(plugin: Plugin) -> None:
+    """The edited change has its parent's parameters, each with its shape and finite values."""
+    bench = tiny()
+    parent, edited = parent_change(plugin.parent), learn(plugin(), bench)
+    if names := [name for name in {**parent, **edited} if (name in parent) != (name in edited)]:
+        raise PluginError(f"The edit adds or drops {few(names)}. Return change.replace(...) instead.")
+    after = effects(edited, bench)
+    for name, value in after.items():
+        if value.shape != bench.base.pristine[name].shape or not value.isfinite().all():
+            raise PluginError(
+                f"After the edit, {name} has shape {list(value.shape)} or values that are not finite. "
+                f"Keep {list(bench.base.pristine[name].shape)}, and guard divisions."
+            )
+
+
+def check_edit_leaves_inputs_alone(plugin: Plugin) -> None:
+    """An edit alters neither the change it is given, nor the base, nor its own hyperparameters."""
+    bench, parent, method = tiny(), parent_change(plugin.parent), plugin()
+    before, settings = trace(bench), values(method)
+    _edited(method, parent, bench)
+    if names := unequal(parent, parent_change(plugin.parent)):
+        raise PluginError(f"The edit altered {few(names)} of the change it was given. Work on copies.")
+    if left := traces(before, trace(bench)):
+        raise PluginError(f"The edit altered the base: {few(left)}. Read the layers' weights, never write them.")
+    if values(method) != settings:
+        raise PluginError("The edit changed a hyperparameter. They are in the trial's id: leave them alone.")
+
+
+def check_edit_is_deterministic(plugin: Plugin) -> None:
+    """One seed gives equal edits, bit for bit, whatever else has drawn random numbers."""
+    edits = []
+    for seed in (1, 2):
+        with global_generators(seed):
+            bench, parent = tiny(), parent_change(plugin.parent)
+            edits.append(_edited(_Reseeded(inner=plugin(), seed=seed), parent, bench))
+    if names := unequal(*edits):
+        raise PluginError(f"Two edits from one seed differ in {few(names)}. Draw from context.generator alone.")
+
+
+def check_off_returns_deltas_unchanged(plugin: Plugin) -> None:
+    """With ``off`` set, the change comes back as it was."""
+    parent = parent_change(plugin.parent)
+    if names := unequal(parent, _edited(plugin(**plugin.off), parent, tiny())):
+        settings = ", ".join(f"{name}={value}" for name, value in plugin.off.items())
+        raise PluginError(f"With {settings}, the edit alters {few(names)}. Return the change itself.")
+
+
+def check_differs_from_its_parent(plugin: Plugin) -> None:
+    """At its defaults, the edit moves some weight."""
+    bench = tiny()
+    before, after = (effects(change, bench) for change in (parent_change(plugin.parent), learn(plugin(), bench)))
+    if all(torch.equal(value, before[name]) for name, value in after.items() if name in before):
+        raise PluginError(f"At its defaults, {plugin.__name__} changes nothing. Choose defaults that act.")
+
+
+EDITS: tuple[Callable[[Plugin], None], ...] = (
+    check_edit_keeps_names_and_shapes,
+    check_edit_leaves_inputs_alone,
+    check_edit_is_deterministic,
+    check_off_returns_deltas_unchanged,
+    check_differs_from_its_parent,
+)
+
+
+@dataclass(kw_only=True)
+class _Reseeded(EditMethod):
+    """Runs ``inner`` with a global generator in another state than the engine gives it."""
+
+    name: ClassVar[str] = "reseeded"
+    paper: ClassVar[str] = ""
+
+    inner: EditMethod
+    seed: int
+
+    @override
+    def edit(self, change: Change, context: EditContext) -> Change:
+        torch.manual_seed(self.seed)
+        return self.inner.edit(change, context)
+
+
+def _edited(method: EditMethod, parent: Change, bench: Tiny) -> Change:
+    change = edit(method, parent, 0, RECIPE, bench.train).change
+    if not isinstance(change, Change):
+        raise PluginError(f"{method.name}.edit returns {change!r}. Return a bench.Change.")
+    return change

@@ -1,0 +1,222 @@
+"""Run a method on the tiny model as a lane would, and compare what two runs have learnt or left behind."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from bench.adapters import merged
+from bench.api import EditMethod, Method, Step, TrainMethod
+from bench.change import Change, Delta
+from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
+from bench.edit import edit
+from bench.errors import PluginError
+from bench.evaluate import evaluate
+from bench.fit import Fitted, fit
+from bench.registry import load_method
+from bench.spec import Recipe
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@dataclass(kw_only=True)
+class Watched(TrainMethod):
+    """Hands every hook on to ``inner``, and keeps the trained model and each update's final gradients.
+
+    ``shake`` moves every trained parameter off its start, where many gradients and penalties are exactly 0.
+    """
+
+    name: ClassVar[str] = "watched"
+    paper: ClassVar[str] = ""
+
+    inner: TrainMethod
+    shake: float = 0.0
+    model: nn.Module = field(init=False)
+    gradients: list[dict[str, Tensor]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lr = self.inner.lr
+
+    @override
+    def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
+        self.model = self.inner.adapt(model, rank, recipe)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                if parameter.requires_grad and self.shake:
+                    parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=self.shake)
+        return self.model
+
+    @override
+    def change(self, model: nn.Module) -> Change:
+        return self.inner.change(model)
+
+    @override
+    def backward(self, step: Step) -> None:
+        self.inner.backward(step)
+
+    @override
+    def penalty(self, step: Step) -> Tensor | None:
+        return self.inner.penalty(step)
+
+    @override
+    def on_gradients(self, step: Step) -> None:
+        self.inner.on_gradients(step)
+        self.gradients.append(
+            {
+                name: parameter.grad.clone()
+                for name, parameter in step.model.named_parameters()
+                if parameter.grad is not None
+            }
+        )
+
+    @override
+    def on_update(self, step: Step) -> None:
+        self.inner.on_update(step)
+
+
+def train(method: TrainMethod, bench: Tiny | None = None, *, recipe: Recipe = RECIPE, rank: int = RANK) -> Fitted:
+    """Train a method for six updates on the tiny model and return what came out."""
+    return fit(method, rank, 0, recipe, (bench or tiny()).train)
+
+
+def learn(method: Method, bench: Tiny | None = None, *, recipe: Recipe = RECIPE) -> Change:
+    """Return what a method learns on the tiny model, by training or by editing what its parent learnt."""
+    bench = bench or tiny()
+    if isinstance(method, TrainMethod):
+        fitted = train(method, bench, recipe=recipe)
+    elif isinstance(method, EditMethod):
+        fitted = edit(method, parent_change(method.parent, recipe), 0, recipe, bench.train)
+    else:
+        return Change({})
+    if not isinstance(fitted.change, Change):
+        raise PluginError(f"{method.name} returns {fitted.change!r} for a change. Return a bench.Change.")
+    return fitted.change
+
+
+def parent_change(name: str, recipe: Recipe = RECIPE) -> Change:
+    """Return what a parent at its defaults has learnt; each call returns tensors of its own."""
+    return copy.deepcopy(_parent_change(name, recipe))
+
+
+@cache
+def _parent_change(name: str, recipe: Recipe) -> Change:
+    return learn(load_method(name)(), recipe=recipe)
+
+
+def plain_lora(method: TrainMethod) -> TrainMethod:
+    """Return the baseline at the method's learning rate."""
+    baseline = load_method("lora")
+    assert issubclass(baseline, TrainMethod)
+    return baseline(lr=method.lr)
+
+
+def answers_with(change: Change, bench: Tiny) -> list[str]:
+    """Return the answers of base + change to the test questions."""
+    with merged(bench.base.model, change, bench.base.pristine) as model:
+        answers = evaluate(model, bench.test, bench.asked)
+    return [answer.prediction for answer in answers]
+
+
+def unequal(one: Change, other: Change) -> list[str]:
+    """Return the names of the parameters whose deltas are not of one kind with the same bits."""
+    names = dict.fromkeys([*one, *other])
+    return [name for name in names if name not in one or name not in other or not _same(one[name], other[name])]
+
+
+def effects(change: Change, bench: Tiny) -> dict[str, Tensor]:
+    """Return what a change makes of each parameter it names, float32."""
+    return {name: delta.merged(bench.base.pristine[name].float()) for name, delta in change.items()}
+
+
+@torch.no_grad()
+def logits(model: nn.Module, bench: Tiny) -> Tensor:
+    """Return a model's float32 outputs for the first training examples."""
+    scores: Tensor = model.eval()(**bench.batch(), use_cache=False).logits
+    return scores.float()
+
+
+def one_update(recipe: Recipe = RECIPE) -> Recipe:
+    """Return the recipe cut to its first update."""
+    return replace(recipe, updates=1)
+
+
+@contextmanager
+def global_generators(seed: int) -> Iterator[None]:
+    """Seed every global generator there is, and put the caller's states back."""
+    state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        np.random.seed(seed)  # a careless plugin draws from it
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(numpy_state)
+
+
+def trace(bench: Tiny) -> dict[str, object]:
+    """Return all that a trial could leave behind: by what it is, its value."""
+    model = bench.base.model
+    found: dict[str, object] = {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "the model's configuration": str(model.config),
+        "the generation settings": str(model.generation_config),
+    }
+    for kind, tensors in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
+        for name, tensor in tensors:
+            found[f"the bytes of {kind} {name}"] = digest(tensor)
+            found[f"requires_grad of {kind} {name}"] = tensor.requires_grad
+            found[f"the gradient of {kind} {name}"] = tensor.grad is None
+            found[f"the hooks of {kind} {name}"] = len(tensor._backward_hooks or ())
+    for name, tensor in bench.base.pristine.items():
+        found[f"the pristine bytes of {name}"] = digest(tensor)
+    for name, module in model.named_modules():
+        found[f"the class of module {name}"] = type(module)
+        found[f"the mode of module {name}"] = module.training
+        found[f"the hooks of module {name}"] = sum(len(getattr(module, hooks)) for hooks in _HOOKS)
+        found[f"the forward of module {name}"] = "forward" in vars(module)
+    return found
+
+
+def traces(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """Return what differs between two calls of ``trace``."""
+    names = dict.fromkeys([*before, *after])
+    return [name for name in names if before.get(name) != after.get(name)]
+
+
+def digest(tensor: Tensor) -> str:
+    """Return the digest of a tensor's dtype, shape and bytes."""
+    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode() + content).hexdigest()
+
+
+def few(names: list[str]) -> str:
+    """Return the first of many names, for a message."""
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
+
+
+def _same(one: Delta, other: Delta) -> bool:
+    tensors, others = one.tensors(), other.tensors()
+    return (
+        type(one) is type(other)
+        and getattr(one, "scale", None) == getattr(other, "scale", None)
+        and tensors.keys() == others.keys()
+        and all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+    )

@@ -1,0 +1,172 @@
+"""Checks of tasks. Ids and files are compared over all examples up to 20,000 a split, the rest on samples."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bench import fingerprint, registry
+from bench.api import Example, Split, Task
+from bench.errors import PluginError
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+_IDS = 20_000  # examples whose ids are compared, of each split
+_IMAGES = 2_000  # images whose bytes are compared, of each split
+_SAMPLE = 200  # examples that are scored, prompted and fingerprinted, of each split
+
+Plugin = type[Task]
+
+
+def check_splits_are_disjoint(plugin: Plugin) -> None:
+    """Each split has examples with ids of their own, and no image stands in two splits."""
+    task = plugin()
+    ids: dict[str, Split] = {}
+    images: dict[bytes, Split] = {}
+    for split in SPLITS:
+        examples = task.examples(split)
+        if not len(examples):
+            raise PluginError(f"The {split} split of {task.name} is empty. Every task has {', '.join(SPLITS)}.")
+        for example in _spread(examples, _IDS):
+            if example.id in ids:
+                raise PluginError(f"The id {example.id!r} of {split} stands in {ids[example.id]} too. Make ids unique.")
+            ids[example.id] = split
+        for example in _spread(examples, _IMAGES):
+            digest = fingerprint.of_image(example)
+            if images.setdefault(digest, split) != split:
+                raise PluginError(
+                    f"The image of {split} example {example.id!r} stands in {images[digest]} too. "
+                    "Split by image, and leave duplicates out."
+                )
+
+
+def check_examples_are_stable(plugin: Plugin) -> None:
+    """Two reads give one fingerprint, in this process and in another with other hash seeds."""
+    first = fingerprint_of(plugin)
+    if fingerprint_of(plugin) != first:
+        raise PluginError(f"Two reads of {plugin.name} differ. Seed every draw, and return examples in one order.")
+    if _fingerprint_elsewhere(plugin) != first:
+        raise PluginError(
+            f"Another process reads {plugin.name} differently. Sort what comes from sets and folders, "
+            "and seed no generator with hash()."
+        )
+
+
+def check_own_answer_scores_best(plugin: Plugin) -> None:
+    """On average an example's own answer beats a shuffled one and the empty string."""
+    task = plugin()
+    examples = _spread(task.examples("test"), _SAMPLE)
+    own = [example.answers[0] for example in examples]
+    order = np.random.default_rng(0).permutation(len(own))
+    best = _mean(task, examples, own)
+    for what, predictions in (
+        ("others' answers", [own[place] for place in order]),
+        ("nothing", [""] * len(own)),
+    ):
+        other = _mean(task, examples, predictions)
+        if not best > other:
+            raise PluginError(
+                f"Examples' own answers score {best:.3f} {task.primary}, {what} {other:.3f}. "
+                "A higher score means a better answer."
+            )
+
+
+def check_primary_is_scored(plugin: Plugin) -> None:
+    """``score`` gives ``primary``, and one finite number per example, [n], for each metric."""
+    task = plugin()
+    examples = _spread(task.examples("test"), _SAMPLE)
+    scores = task.score(examples, ["no idea at all"] * len(examples))
+    if task.primary not in scores:
+        raise PluginError(
+            f"{task.name} scores {', '.join(scores)}, but not its primary {task.primary!r}. Make them agree."
+        )
+    for name, values in scores.items():
+        if np.shape(values) != (len(examples),) or not np.isfinite(values).all():
+            raise PluginError(
+                f"{task.name} gives {name} the shape {np.shape(values)}, or values that are not finite. "
+                f"Return one finite number per example: [{len(examples)}]."
+            )
+
+
+def check_prompt_ignores_the_answers(plugin: Plugin) -> None:
+    """The prompt is a non-empty text, unchanged when the answers are others."""
+    task = plugin()
+    for example in _spread(task.examples("test"), _SAMPLE):
+        prompt = task.prompt(example)
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise PluginError(f"The prompt of {example.id!r} is {prompt!r}. Return what the model is asked.")
+        for answers in (("something else",), (example.answers[0], "something else")):
+            if task.prompt(replace(example, answers=answers)) != prompt:
+                raise PluginError(
+                    f"The prompt of {example.id!r} changes with its answers. "
+                    "Put the options of a multiple choice into the question."
+                )
+
+
+TASKS: tuple[Callable[[Plugin], None], ...] = (
+    check_splits_are_disjoint,
+    check_examples_are_stable,
+    check_own_answer_scores_best,
+    check_primary_is_scored,
+    check_prompt_ignores_the_answers,
+)
+
+
+def fingerprint_of(plugin: Plugin) -> str:
+    """Return the digest of a sample of each split of a new instance of a task."""
+    task = plugin()
+    digests = []
+    for split in SPLITS:
+        examples = task.examples(split)
+        sample = _spread(examples, _SAMPLE)
+        digests.append(f"{len(examples)} {fingerprint.of_examples(sample, [task.prompt(e) for e in sample])}")
+    return " ".join(digests)
+
+
+def print_fingerprint(module: str, file: str, name: str) -> None:
+    """Write a task's fingerprint to standard output; the other process of ``check_examples_are_stable``."""
+    try:
+        plugin = getattr(importlib.import_module(module), name)
+    except ImportError:  # not installed: a file given by path
+        plugin = getattr(registry.run_file(Path(file)), name)
+    sys.stdout.write(fingerprint_of(plugin))
+
+
+def _fingerprint_elsewhere(plugin: Plugin) -> str:
+    arguments = (plugin.__module__, inspect.getfile(plugin), plugin.__qualname__)
+    code = f"from bench.checks.tasks import print_fingerprint; print_fingerprint(*{arguments!r})"
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:]
+        raise PluginError(f"Another process cannot read {plugin.name}: {' '.join(reason)}.")
+    return done.stdout
+
+
+def _spread(examples: Sequence[Example], count: int) -> list[Example]:
+    """Return at most ``count`` examples, evenly spread."""
+    return [examples[place] for place in _places(len(examples), count)]
+
+
+def _places(length: int, count: int) -> Iterator[int]:
+    step = max(1.0, length / count)
+    return (int(number * step) for number in range(min(length, count)))
+
+
+def _mean(task: Task, examples: Sequence[Example], predictions: Sequence[str]) -> float:
+    scores: Mapping[str, np.ndarray] = task.score(examples, predictions)
+    return float(np.mean(scores[task.primary]))

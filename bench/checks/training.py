@@ -1,0 +1,268 @@
+"""Checks of methods that train: what they learn, and what they leave as it was."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from bench.adapters import CONNECTOR, merged
+from bench.api import TrainMethod
+from bench.checks.runs import (
+    Watched,
+    effects,
+    few,
+    global_generators,
+    learn,
+    logits,
+    one_update,
+    plain_lora,
+    trace,
+    traces,
+    train,
+    unequal,
+)
+from bench.checks.tiny import RANK, RECIPE, tiny
+from bench.errors import PluginError, TrialError
+from bench.fit import Fitted, fit
+from bench.hyperparameters import state_names, values
+from bench.spec import CONNECTORS, Connector
+
+_STOP_AT, _UPDATES = 6, 8
+_STARTS_WITHIN = 1e-4  # of logits of size 1, in float32
+_REPRODUCES_WITHIN = 1e-3
+_ACCUMULATES_WITHIN = 1e-3  # of a gradient's norm
+
+Plugin = type[TrainMethod]
+
+
+def check_trains_adapters_only(plugin: Plugin) -> None:
+    """The base's own weights stay frozen and as they were, and something trains."""
+    bench = tiny()
+    base = {id(parameter): name for name, parameter in bench.base.model.named_parameters()}
+    model = plugin().adapt(bench.base.tree(), RANK, RECIPE)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise PluginError(f"{plugin.__name__}.adapt leaves nothing to train. Return what insert_lora returns.")
+    thawed = [base[id(parameter)] for parameter in trainable if id(parameter) in base]
+    if thawed:
+        raise PluginError(f"{few(thawed)} would be trained. Freeze the base; train only what adapt adds.")
+    bench = tiny()
+    before = trace(bench)
+    train(plugin(), bench)
+    changed = [name for name in traces(before, trace(bench)) if name.startswith("the bytes")]
+    if changed:
+        raise PluginError(f"Training changed {few(changed)} of the base. Edit only what adapt added.")
+
+
+def check_starts_at_the_base_model(plugin: Plugin) -> None:
+    """Right after ``adapt``, outputs equal the base model's, under every connector policy."""
+    for connector in CONNECTORS:
+        bench = tiny()
+        wanted = logits(bench.base.model, bench)
+        model = plugin().adapt(bench.base.tree(), RANK, replace(RECIPE, connector=connector))
+        gap = float((logits(model, bench) - wanted).abs().max())
+        if not gap <= _STARTS_WITHIN:
+            raise PluginError(
+                f"With connector {connector}, outputs are {gap:.2g} off the base model's right after adapt. "
+                "Start where W = W0, e.g. with B = 0."
+            )
+
+
+def check_is_deterministic(plugin: Plugin) -> None:
+    """One seed gives equal weights, bit for bit, whatever else has drawn random numbers."""
+    changes = []
+    for seed in (1, 2):
+        with global_generators(seed):
+            changes.append(learn(plugin()))
+    if names := unequal(*changes):
+        raise PluginError(
+            f"Two trainings from one seed differ in {few(names)}. Draw from step.generator alone, "
+            "and iterate over nothing unordered."
+        )
+
+
+def check_keeps_hyperparameters(plugin: Plugin) -> None:
+    """Training changes no hyperparameter: they are in the trial's id."""
+    method = plugin()
+    before = values(method)
+    train(method)
+    changed = [name for name, value in values(method).items() if value != before[name]]
+    if changed:
+        raise PluginError(
+            f"Training changed the hyperparameter {changed[0]}. "
+            f"Keep run state in a field(init=False), named {changed[0]}_."
+        )
+
+
+def check_deltas_reproduce_outputs(plugin: Plugin) -> None:
+    """Base + ``change()`` gives the adapted model's outputs, under every connector policy."""
+    for connector in CONNECTORS:
+        bench = tiny()
+        watched = Watched(inner=plugin())
+        change = learn(watched, bench, recipe=replace(RECIPE, connector=connector))
+        wanted = logits(watched.model, bench)
+        with merged(bench.base.model, change, bench.base.pristine) as model:
+            gap = float((logits(model, bench) - wanted).abs().max())
+        if not gap <= _REPRODUCES_WITHIN:
+            raise PluginError(
+                f"With connector {connector}, base + change() is {gap:.2g} off the trained model's outputs. "
+                "Return in change() exactly what the forward pass adds, its scale included."
+            )
+
+
+def check_obeys_the_connector_policy(plugin: Plugin) -> None:
+    """The connector is trained where the recipe says full or lora, and left alone where it says frozen."""
+    for connector in CONNECTORS:
+        moves = _moves_connector(plugin, connector)
+        if moves and connector == "frozen":
+            raise PluginError("With connector frozen, the change alters the connector. Pass the recipe to insert_lora.")
+        if not moves and connector != "frozen":
+            raise PluginError(
+                f"With connector {connector}, the change leaves the connector alone. "
+                "Pass the recipe to insert_lora, and return all that was trained."
+            )
+
+
+def check_off_equals_plain_lora(plugin: Plugin) -> None:
+    """With ``off`` set, six updates give plain LoRA's weights, bit for bit."""
+    for connector in ("full", "lora"):
+        recipe = replace(RECIPE, connector=connector)
+        method = plugin(**plugin.off)  # type: ignore[arg-type]
+        if names := unequal(learn(method, recipe=recipe), learn(plain_lora(method), recipe=recipe)):
+            settings = ", ".join(f"{name}={value}" for name, value in plugin.off.items())
+            raise PluginError(
+                f"With {settings} and connector {connector}, {few(names)} differ from plain LoRA's. "
+                "Switched off, a method adds nothing: no term (not even one times 0), no draw, no rounding."
+            )
+
+
+def check_resumes(plugin: Plugin) -> None:
+    """Stopped at 6 of 8 updates and resumed in a new instance, training equals an unbroken run."""
+    recipe = replace(RECIPE, updates=_UPDATES)
+    unbroken = train(plugin(), recipe=recipe)
+    stopped, resumed = plugin(), plugin()
+    with TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "checkpoint.pt"
+        try:
+            _fit_until(_STOP_AT + 1, stopped, checkpoint)
+            rest = _fit_until(_UPDATES + 1, resumed, checkpoint)
+        except pickle.UnpicklingError as error:
+            raise PluginError(
+                f"The checkpoint cannot be read back: {str(error).splitlines()[0]} "
+                "Keep tensors, numbers, strings, lists and dicts in run state."
+            ) from error
+    assert unbroken.change is not None
+    assert rest is not None
+    assert rest.change is not None
+    names = unequal(unbroken.change, rest.change)
+    if names or unbroken.losses != rest.losses:
+        fields = {*values(stopped), *state_names(stopped)}
+        loose = [name for name in vars(stopped) if name not in fields]
+        hint = f" {loose[0]!r} is no field, so no checkpoint holds it." if loose else ""
+        raise PluginError(
+            f"Stopped at {_STOP_AT} of {_UPDATES} and resumed, {few(names) or 'the losses'} differ from an "
+            f"unbroken run's.{hint} Keep all run state in fields declared field(init=False)."
+        )
+
+
+def check_accumulates(plugin: Plugin) -> None:
+    """With dropout 0, one batch of 16 or four of 4, answers of different lengths, give one update."""
+    whole, parts = (_gradients(plugin, size) for size in (None, 4))
+    for index, (one, other) in enumerate(zip(whole, parts, strict=True)):
+        for name, gradient in one.items():
+            gap = float((gradient - other[name]).norm())
+            if not gap <= _ACCUMULATES_WITHIN * float(gradient.norm()) + 1e-7:
+                raise PluginError(
+                    f"At update {index + 1}, the gradient of {name} depends on how the batch is split. "
+                    "Add terms of the weights in penalty, called once per update, not in backward."
+                )
+
+
+def check_differs_from_lora(plugin: Plugin) -> None:
+    """At its defaults, weights differ from plain LoRA's after six updates."""
+    bench = tiny()
+    method = plugin()
+    ours, plain = (effects(learn(item, bench), bench) for item in (method, plain_lora(method)))
+    if ours.keys() == plain.keys() and all(torch.equal(value, plain[name]) for name, value in ours.items()):
+        raise PluginError(
+            f"At its defaults, {plugin.__name__} learns what plain LoRA learns. "
+            "Choose defaults that act within six updates."
+        )
+
+
+def check_finite_at_start(plugin: Plugin) -> None:
+    """Loss and gradients are finite at B = 0, in float32 and in bfloat16."""
+    for dtype in ("float32", "bfloat16"):
+        watched = Watched(inner=plugin())
+        try:
+            train(watched, tiny(dtype), recipe=one_update())
+        except TrialError as error:
+            raise PluginError(f"In {dtype}, at B = 0: {error}") from error
+        bad = [name for name, value in watched.gradients[0].items() if not value.isfinite().all()]
+        if bad:
+            raise PluginError(
+                f"In {dtype}, the gradient of {few(bad)} is not finite at B = 0. Guard what divides by a norm of B."
+            )
+
+
+def check_rank_scales_parameters(plugin: Plugin) -> None:
+    """A larger rank trains more parameters."""
+    counts = [train(plugin(), recipe=one_update(), rank=rank).trainable_parameters for rank in (2, 4)]
+    if any(more <= fewer for fewer, more in pairwise(counts)):
+        raise PluginError(f"Rank 2 trains {counts[0]} parameters, rank 4 {counts[1]}. Pass the rank on to insert_lora.")
+
+
+TRAINING: tuple[Callable[[Plugin], None], ...] = (
+    check_trains_adapters_only,
+    check_starts_at_the_base_model,
+    check_finite_at_start,
+    check_is_deterministic,
+    check_keeps_hyperparameters,
+    check_deltas_reproduce_outputs,
+    check_obeys_the_connector_policy,
+    check_rank_scales_parameters,
+    check_differs_from_lora,
+    check_off_equals_plain_lora,
+    check_resumes,
+    check_accumulates,
+)
+
+
+class _Killed(Exception):  # noqa: N818  it stands for a kill signal, and is no error
+    """Raised in the middle of a training, as a kill would end it."""
+
+
+def _fit_until(update: int, method: TrainMethod, checkpoint: Path) -> Fitted | None:
+    """Train with a checkpoint every six updates, and die in the named one, before it is saved."""
+
+    def die(index: int, total: int, loss: float) -> None:
+        if index == update:
+            raise _Killed
+
+    recipe = replace(RECIPE, updates=_UPDATES)
+    try:
+        return fit(method, RANK, 0, recipe, tiny().train, checkpoint=checkpoint, every=_STOP_AT, progress=die)
+    except _Killed:
+        return None
+
+
+def _gradients(plugin: Plugin, size: int | None) -> list[dict[str, Tensor]]:
+    watched = Watched(inner=plugin(), shake=0.02)
+    train(watched, recipe=replace(RECIPE, updates=3, batch_size=16, dropout=0.0, micro_batch_size=size))
+    return watched.gradients
+
+
+def _moves_connector(plugin: Plugin, connector: Connector) -> bool:
+    bench = tiny()
+    change = learn(plugin(), bench, recipe=replace(RECIPE, updates=2, connector=connector))
+    after = effects(change, bench)
+    return any(
+        not torch.equal(value, bench.base.pristine[name].float()) for name, value in after.items() if CONNECTOR in name
+    )

@@ -1,0 +1,133 @@
+"""Hyperparameters of a method: default, validity and search range on one line of its class."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import UsageError
+
+Scalar = bool | int | float | str | None
+
+_KEY = "bench.hyperparameter"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a hyperparameter may be: ``low``/``high`` are searched, ``minimum``/``maximum`` are valid.
+
+    ``choices`` are the only valid values; they are searched too unless ``search`` is false.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Scalar, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    search: bool = True
+
+    @property
+    def searched(self) -> bool:
+        """Whether a search varies this hyperparameter."""
+        return self.search and (self.low is not None or bool(self.choices))
+
+
+def hyper(  # noqa: PLR0913  one line says all that a hyperparameter may be
+    default: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    log: bool = False,
+    choices: tuple[Scalar, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    search: bool = True,
+) -> Any:
+    """Declare a hyperparameter as a dataclass field.
+
+    ``low`` and ``high`` bound the search (no range: never searched); ``minimum`` and ``maximum`` bound
+    what ``--set`` accepts, which may be wider; ``choices`` bounds both. ``search=False`` keeps a choice of
+    readings, such as mean or sum, out of the search.
+    """
+    span = Range(low, high, log, choices, minimum, maximum, search)
+    return dataclasses.field(default=default, metadata={_KEY: span})
+
+
+def ranges(method: type) -> Mapping[str, Range]:
+    """Return the hyperparameters of a method class by name, in the order of its fields."""
+    return {field.name: field.metadata.get(_KEY, Range()) for field in dataclasses.fields(method) if field.init}
+
+
+def values(method: object) -> dict[str, Scalar]:
+    """Return a method's hyperparameters by name."""
+    return {name: getattr(method, name) for name in ranges(type(method))}
+
+
+def state_names(method: object) -> Iterator[str]:
+    """Yield the names of a method's run state: the fields that are no hyperparameters."""
+    for field in dataclasses.fields(method):  # type: ignore[arg-type]
+        if not field.init:
+            yield field.name
+
+
+def field_name(method: type, name: str) -> str:
+    """Return the hyperparameter that ``name`` stands for: the paper's letter, or the field itself."""
+    aliases: Mapping[str, str] = getattr(method, "aliases", {})
+    return aliases.get(name, name)
+
+
+def parse(method: type, name: str, text: str) -> Scalar:
+    """Read the value that ``--set`` gives to a hyperparameter, called by its field's name or by an alias.
+
+    Raises:
+        UsageError: there is no such hyperparameter, or the value is not valid for it.
+    """
+    name = field_name(method, name)
+    known = ranges(method)
+    label = f"{getattr(method, 'name', method.__name__)}.{name}"
+    if name not in known:
+        raise UsageError(f"No hyperparameter {label}. Known: {', '.join(known)}.")
+    default = next(f.default for f in dataclasses.fields(method) if f.name == name)
+    value = _convert(label, text, default)
+    check(label, value, known[name])
+    return value
+
+
+def _convert(label: str, text: str, default: object) -> Scalar:
+    if isinstance(default, bool):
+        if text.lower() not in {"true", "false"}:
+            raise UsageError(f"{label} is {text!r}; give true or false.")
+        return text.lower() == "true"
+    if isinstance(default, str):
+        return text
+    if default is None and text.lower() == "none":
+        return None
+    try:
+        number = int(text) if isinstance(default, int) else float(text)
+    except ValueError:
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise UsageError(f"{label} is {text!r}; give {kind}.") from None
+    if not math.isfinite(number):
+        raise UsageError(f"{label} is {text!r}; give a finite number.")
+    return number
+
+
+def check(label: str, value: Scalar, span: Range) -> None:
+    """Refuse a value that a hyperparameter may not have.
+
+    Raises:
+        UsageError: it is none of the choices, below the minimum or above the maximum.
+    """
+    if span.choices and value not in span.choices:
+        allowed = ", ".join(str(choice) for choice in span.choices)
+        raise UsageError(f"{label} is {value!r}; choose one of {allowed}.")
+    if isinstance(value, str | bool) or value is None:
+        return
+    if span.minimum is not None and value < span.minimum:
+        raise UsageError(f"{label} is {value}; give at least {span.minimum:g}.")
+    if span.maximum is not None and value > span.maximum:
+        raise UsageError(f"{label} is {value}; give at most {span.maximum:g}.")

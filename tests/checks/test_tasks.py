@@ -1,0 +1,139 @@
+"""One deliberately broken task per check, and one that keeps every rule. No torch: a check imports this."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+from typing_extensions import override
+
+from bench import Example, PluginError, Split, Task
+from bench.checks.tasks import (
+    TASKS,
+    check_examples_are_stable,
+    check_own_answer_scores_best,
+    check_primary_is_scored,
+    check_prompt_ignores_the_answers,
+    check_splits_are_disjoint,
+)
+
+_FIRST = {"train": 0, "validation": 80, "test": 160}
+_WORDS = ("black", "dark", "light", "white")
+
+
+class Shades(Task):
+    """Name a shade of gray; keeps every rule."""
+
+    name: ClassVar[str] = "shades"
+    paper: ClassVar[str] = "none: a test"
+    primary: ClassVar[str] = "exact"
+
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        shades = range(_FIRST[split], _FIRST[split] + 80)
+        return [Example(f"{split}-{n}", "which shade ?", (_WORDS[n % 4],), _picture(n)) for n in shades]
+
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        pairs = zip(examples, predictions, strict=True)
+        return {"exact": np.array([float(said in example.answers) for example, said in pairs])}
+
+
+def _picture(shade: int) -> Image.Image:
+    return Image.new("RGB", (4, 4), (shade, shade, shade))
+
+
+class NoValidation(Shades):
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        return [] if split == "validation" else super().examples(split)
+
+
+class OneIdTwice(Shades):
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        return [replace(example, id=example.id.split("-")[1][-1]) for example in super().examples(split)]
+
+
+class TestImagesInTrain(Shades):
+    __test__ = False
+
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        examples = super().examples(split)
+        return [*examples, replace(examples[0], id="copy", image=_picture(165))] if split == "train" else examples
+
+
+class ShufflesAnew(Shades):
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        return random.sample(super().examples(split), 80)
+
+
+class OrderOfASet(Shades):
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        examples = {example.id: example for example in super().examples(split)}
+        return [examples[key] for key in set(examples)]
+
+
+class LowerIsBetter(Shades):
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return {"exact": 1 - super().score(examples, predictions)["exact"]}
+
+
+class SilenceIsGolden(Shades):
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return {"exact": super().score(examples, predictions)["exact"] + [said == "" for said in predictions]}
+
+
+class OtherMetric(Shades):
+    primary: ClassVar[str] = "accuracy"
+
+
+class OneNumberForAll(Shades):
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return {"exact": super().score(examples, predictions)["exact"].mean()}
+
+
+class PromptTellsTheAnswer(Shades):
+    @override
+    def prompt(self, example: Example) -> str:
+        return f"{example.question} it is not {example.answers[0]}"
+
+
+BROKEN = [
+    (check_splits_are_disjoint, NoValidation),
+    (check_splits_are_disjoint, OneIdTwice),
+    (check_splits_are_disjoint, TestImagesInTrain),
+    (check_examples_are_stable, ShufflesAnew),
+    (check_examples_are_stable, OrderOfASet),
+    (check_own_answer_scores_best, LowerIsBetter),
+    (check_own_answer_scores_best, SilenceIsGolden),
+    (check_primary_is_scored, OtherMetric),
+    (check_primary_is_scored, OneNumberForAll),
+    (check_prompt_ignores_the_answers, PromptTellsTheAnswer),
+]
+
+
+@pytest.mark.parametrize(("check", "plugin"), [pytest.param(*pair, id=pair[1].__name__) for pair in BROKEN])
+def test_a_check_catches_the_task_that_breaks_its_rule(check: Any, plugin: type[Task]) -> None:
+    with pytest.raises(PluginError, match=r"\."):
+        check(plugin)
+
+
+def test_a_task_that_keeps_every_rule_passes_every_check() -> None:
+    for check in TASKS:
+        check(Shades)
+
+
+def test_every_check_of_tasks_has_a_task_that_breaks_it() -> None:
+    assert {check for check, _ in BROKEN} == set(TASKS)
