@@ -8,7 +8,6 @@ from bench.cli import main
 from bench.store import Store
 from bench.suite import Suite
 
-
 # peft 0.21 asks transformers 5 for a property by its old name
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
