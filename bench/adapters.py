@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -152,14 +152,13 @@ def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> 
 
 @torch.no_grad()
 def write(model: nn.Module, change: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
-    """Overwrite the changed parameters of a plain model by their merged values."""
+    """Overwrite the changed parameters of a plain model by their merged values, computed on the CPU."""
     for name, delta in change.items():
-        parameter = model.get_parameter(name)
-        parameter.copy_(delta.merged(pristine[name].to(parameter.device).float()))
+        model.get_parameter(name).copy_(delta.merged(pristine[name].float()))
 
 
 @torch.no_grad()
-def restore(model: nn.Module, names: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
+def restore(model: nn.Module, names: Iterable[str], pristine: Mapping[str, Tensor]) -> None:
     """Copy the pristine values of the named parameters back into a plain model."""
     for name in names:
         model.get_parameter(name).copy_(pristine[name])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from typing_extensions import override
@@ -181,7 +181,7 @@ class Change(Mapping[str, Delta]):
             with safe_open(folder / _WEIGHTS, "pt") as file:
                 kinds = json.loads(file.metadata()["bench"])
                 return cls({name: _read(file, name, kind) for name, kind in kinds.items()})
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise StoreError(f"{folder} holds no readable change: {error}.") from error
 
     @property

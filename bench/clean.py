@@ -22,11 +22,11 @@ class Waste:
 def waste(store: Store, referenced: Set[str]) -> list[Waste]:
     """Return what can be freed: nothing that a trial among ``referenced`` ids needs to stay finished."""
     found = []
-    known = {store.folder(record.trial): record.trial.id for record in store.records()}
-    for folder, trial in known.items():
-        if trial not in referenced:
+    known = {store.folder(record.trial): record for record in store.records()}
+    for folder, record in known.items():
+        if record.trial.id not in referenced:
             found.append(Waste(folder, _size(folder), "a trial that the last run does not use"))
-        else:
+        elif record.status == "done":
             found += _leftovers(folder)
     for checkpoint in store.root.glob(f"*/{CHECKPOINT}"):
         if checkpoint.parent not in known:
@@ -51,6 +51,6 @@ def _leftovers(folder: Path) -> Iterator[Waste]:
 
 
 def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+    """Return what deleting frees: a file that MLflow's artifacts link to stays on the disk."""
+    files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    return sum(file.stat().st_size for file in files if file.stat().st_nlink == 1)

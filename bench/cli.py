@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, PluginError, UsageError
 
 _EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake in the command, 130 interrupted."
 
@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[Namespace], int] = options.run
     try:
         return run(options)
-    except UsageError as error:
+    except (UsageError, PluginError) as error:
         return _complain(error, 2)
     except BenchError as error:
-        return _complain(error, 2 if options.checks_first else 1)
+        return _complain(error, 1)
     except KeyboardInterrupt:
         print("bench: interrupted; the same command goes on where it stopped.", file=sys.stderr)
         return 130
@@ -53,12 +53,12 @@ def _parser() -> ArgumentParser:
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"bench {__version__}")
-    parser.set_defaults(run=None, checks_first=False)
+    parser.set_defaults(run=None)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def verb(name: str, text: str) -> ArgumentParser:
         added: ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        added.set_defaults(run=_lazily(name), checks_first=name in {"run", "plan", "check"})
+        added.set_defaults(run=_lazily(name))
         return added
 
     _cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True)
@@ -123,9 +123,12 @@ def _leaderboard(parser: ArgumentParser) -> None:
 
 
 def _show(parser: ArgumentParser) -> None:
+    from bench.request import add_plugin_argument
+
     parser.add_argument("trial", metavar="TRIAL", help="a label, an id, or the start of either")
     parser.add_argument("--examples", action="store_true", help="list what went right -> wrong against zero-shot")
     parser.add_argument("--command", action="store_true", help="print the command that runs this trial again")
+    add_plugin_argument(parser)
     _output(parser)
 
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import lanes, registry, request
 from bench.environment import commit
-from bench.errors import UsageError
+from bench.errors import StoreError, UsageError
 from bench.plan import Plan, make
 from bench.progress import Progress
-from bench.store import Store
+from bench.store import Store, replace_file
 from bench.suite import SUITES
 from bench.track import Mirror
 
@@ -38,12 +38,13 @@ def run(options: Namespace) -> int:
     if options.lanes is not None and options.lanes < 0:
         raise UsageError(f"--lanes is {options.lanes}; give 0 or more.")
     store = Store(options.output.resolve())
+    store.check()
     if options.dry_run:
         return _print_plan(make(asked, store))
     with store.locked():
         made = make(asked, store)
         _say(summary(made))
-        (store.root / _COMMAND).write_text(json.dumps(_saved(options), indent=1) + "\n")
+        replace_file(store.root / _COMMAND, json.dumps(_saved(options), indent=1) + "\n")
         with Mirror(store, made, _line(options)) as mirror:
             _work(made, store, options, mirror)
             board = _board(made, store, options)
@@ -57,7 +58,9 @@ def run(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     """Print what a run would do."""
-    return _print_plan(make(request.read(options), Store(options.output.resolve())))
+    asked, store = request.read(options), Store(options.output.resolve())
+    store.check()
+    return _print_plan(make(asked, store))
 
 
 def summary(made: Plan) -> str:
@@ -77,7 +80,7 @@ def ls(options: Namespace) -> int:
         "methods": lambda: registry.names("method"),
         "tasks": lambda: registry.names("task"),
         "suites": lambda: sorted(SUITES),
-        "trials": lambda: _trial_lines(Store(options.output)),
+        "trials": lambda: _trial_lines(_existing(options)),
     }
     for line in lists[options.what]():
         print(line)
@@ -88,10 +91,11 @@ def leaderboard(options: Namespace) -> int:
     """Print the leaderboard from the store, and nothing else, on stdout."""
     store = Store(options.output.resolve())
     saved = store.root / _COMMAND
-    if request.is_default(options):
+    store.check()
+    if request.is_default(options.words):
         if not saved.is_file():
             raise UsageError(f"{options.output} has no run yet. Start one: bench run --output {options.output}")
-        options = request.from_selection(json.loads(saved.read_text())["selection"], options)
+        options = request.from_selection(_last(store)["selection"], options)
     board = _board(make(request.read(options), store), store, options)
     if options.format == "table":
         _print_table(board)
@@ -104,10 +108,13 @@ def show(options: Namespace) -> int:
     """Print one trial."""
     from bench.show import command_line, examples, overview
 
-    store = Store(options.output.resolve())
+    store = _existing(options)
     record = store.find(options.trial)
+    plugins = options.plugin or _plugins(store)
+    for path in plugins:
+        registry.add_file(path)
     if options.command:
-        print(command_line(record, options.output))
+        print(command_line(record, options.output, plugins))
     elif options.examples:
         print(examples(record, store))
     else:
@@ -131,7 +138,7 @@ def export(options: Namespace) -> int:
     """Write a trial as an adapter or as a merged model."""
     from bench.export import write_adapter, write_merged
 
-    store = Store(options.output.resolve())
+    store = _existing(options)
     record = store.find(options.trial)
     if options.adapter is not None:
         write_adapter(record, store, options.adapter)
@@ -145,7 +152,7 @@ def clean(options: Namespace) -> int:
     """Free what no leaderboard needs, asking first."""
     from bench.clean import free, waste
 
-    store = Store(options.output.resolve())
+    store = _existing(options)
     with store.locked():
         found = waste(store, _referenced(store, options))
         for item in found:
@@ -185,11 +192,36 @@ def sync(options: Namespace) -> int:
     """Bring MLflow up to date."""
     from bench.track import sync as mirror
 
-    store = Store(options.output.resolve())
+    store = _existing(options)
     with store.locked():
         count = mirror(store)
     _say(f"MLflow is up to date: {count} trials written.")
     return 0
+
+
+def _existing(options: Namespace) -> Store:
+    """Return the store of a run folder that is there."""
+    store = Store(options.output.resolve())
+    store.check()
+    if not store.root.is_dir():
+        raise UsageError(f"There is no run folder {options.output}. Name one with --output.")
+    return store
+
+
+def _last(store: Store) -> dict[str, Any]:
+    """Return the last run's command line and selection."""
+    path = store.root / _COMMAND
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        return {"command": data["command"], "selection": data["selection"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged ({error}). Delete it and run bench run again.") from error
+
+
+def _plugins(store: Store) -> list[Path]:
+    """Return the plugin files of the last run."""
+    saved = store.root / _COMMAND
+    return [Path(path) for path in _last(store)["selection"]["plugin"]] if saved.is_file() else []
 
 
 def _work(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
@@ -215,7 +247,7 @@ def _ran(store: Store, options: Namespace) -> str:
     """Return the command whose cells are shown."""
     saved = store.root / _COMMAND
     if saved.is_file():
-        data = json.loads(saved.read_text())
+        data = _last(store)
         if data["selection"] == request.selection(options):
             return str(data["command"])
     return _line(options)
@@ -282,7 +314,7 @@ def _referenced(store: Store, options: Namespace) -> set[str]:
     saved = store.root / _COMMAND
     if not saved.is_file():
         raise UsageError(f"{store.root} has no run; nothing can be told to be unreferenced.")
-    chosen = request.from_selection(json.loads(saved.read_text())["selection"], options)
+    chosen = request.from_selection(_last(store)["selection"], options)
     return {work.trial.id for work in make(request.read(chosen), store).works}
 
 

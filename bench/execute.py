@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from bench.adapters import merged
+from bench.adapters import merged, restore
 from bench.api import EditMethod, Method, TrainMethod
 from bench.change import Change
 from bench.data import Corpus
 from bench.edit import edit
 from bench.environment import environment, peak_memory_bytes, reset_peak_memory
-from bench.errors import BenchError, TrialError
+from bench.errors import BenchError, StoreError, TrialError
 from bench.evaluate import evaluate
 from bench.fit import Fitted, fit
 from bench.models import Base
@@ -58,7 +58,8 @@ class Bench:
             (folder / "error.txt").write_text(traceback.format_exc())
             reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             log.warning("%s failed: %s", work.trial.label, reason)
-            record = Record(work.trial, "failed", environment=environment(self.device), error=reason)
+            known = self.store.read(work.trial) or Record(work.trial, "failed", environment=environment(self.device))
+            record = replace(known, status="failed", error=reason)
         else:
             (folder / "error.txt").unlink(missing_ok=True)
         self.store.write(record)
@@ -66,41 +67,62 @@ class Bench:
 
     def _run(self, work: Work, progress: Progress) -> Record:
         trial = work.trial
-        record = self.store.read(trial)
-        if record is None or record.status == "failed":
-            record = Record(trial, "done", environment=environment(self.device))
+        known = self.store.read(trial) or Record(trial, "done", environment=environment(self.device))
         reset_peak_memory(self.device)
         change = self._change(trial, progress)
         facts = self.store.read_fitted(trial) or {}
         cost = replace(
-            record.cost,
+            known.cost,
             train_seconds=facts.get("seconds", 0.0),
             trainable_parameters=int(facts.get("trainable_parameters", 0)),
             change_bytes=change.bytes,
         )
-        began = time.monotonic()
-        scores = self._scores(trial, record.lacks(work.asked), change, progress)
-        return record.with_scores(
-            scores,
-            replace(
-                cost,
-                evaluate_seconds=cost.evaluate_seconds + time.monotonic() - began,
-                peak_memory_bytes=max(cost.peak_memory_bytes, peak_memory_bytes(self.device)),
-            ),
-        )
+        record = replace(known, status="done", error=None, cost=cost)
+        for done, item in enumerate(missing := record.lacks(work.asked)):
+            progress("evaluate", done, len(missing), 0.0)
+            record = self._scored(record, item, change)
+            self.store.write(record)
+        memory = max(record.cost.peak_memory_bytes, peak_memory_bytes(self.device))
+        return replace(record, cost=replace(record.cost, peak_memory_bytes=memory))
 
     def _change(self, trial: Trial, progress: Progress) -> Change:
         """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
         method = load_method(trial.method)(**trial.hyper)
         if not isinstance(method, TrainMethod | EditMethod):
             return Change({})
-        if self.store.read_fitted(trial) is None:
+        if not self._stored(trial):
             fitted = self._learn(method, trial, progress)
+            self._check_base(trial)
             if fitted.change is None:
                 raise TrialError(f"{trial.label}: the method returned no change.")
             facts = {"seconds": fitted.seconds, "trainable_parameters": fitted.trainable_parameters}
             self.store.write_change(trial, fitted.change, fitted.losses, facts)
         return self.store.read_change(trial)
+
+    def _stored(self, trial: Trial) -> bool:
+        """Whether the trial's change is there and whole; a damaged one is set aside."""
+        if self.store.read_fitted(trial) is None:
+            return False
+        try:
+            self.store.read_change(trial)
+        except StoreError as error:
+            self.store.set_change_aside(trial, str(error))
+            return False
+        return True
+
+    def _check_base(self, trial: Trial) -> None:
+        """Put the base model back where a plugin has written to it, and say so: later trials stand on it."""
+        base = self._base(trial.recipe.train_dtype)
+        parameters = dict(base.model.named_parameters())
+        written = [name for name, value in base.pristine.items() if not torch.equal(parameters[name].cpu(), value)]
+        thawed = [name for name, value in parameters.items() if value.requires_grad]
+        restore(base.model, written, base.pristine)
+        base.model.requires_grad_(requires_grad=False)
+        if written or thawed:
+            name = (written or thawed)[0]
+            raise TrialError(
+                f"{trial.method} changes the base model's own {name}. Train adapters, or copies that adapt() makes."
+            )
 
     def _learn(self, method: Method, trial: Trial, progress: Progress) -> Fitted:
         if trial.target is None or trial.rank is None:
@@ -122,22 +144,20 @@ class Bench:
         progress("edit", 0, 1, 0.0)
         return edit(method, self.store.read_change(trial.parent), trial.seed, recipe, corpus)
 
-    def _scores(self, trial: Trial, asked: tuple[Asked, ...], change: Change, progress: Progress) -> dict[str, Score]:
-        scores: dict[str, Score] = {}
-        if not asked:
-            return scores
+    def _scored(self, record: Record, asked: Asked, change: Change) -> Record:
+        """Return the record with one more score."""
+        began = time.monotonic()
+        trial = record.trial
         base = self._base(trial.recipe.eval_dtype)
+        corpus = self._corpus(trial.recipe.eval_dtype, asked.task, asked.split, trial.recipe.template)
         with merged(base.model, change, base.pristine) as model:
-            for done, item in enumerate(asked):
-                progress("evaluate", done, len(asked), 0.0)
-                corpus = self._corpus(trial.recipe.eval_dtype, item.task, item.split, trial.recipe.template)
-                answers = evaluate(model, corpus, item)
-                file = self.store.write_scores(trial, item.key, [asdict(answer) for answer in answers])
-                metrics = {
-                    name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
-                }
-                scores[item.key] = Score(item, corpus.task.primary, metrics, file)
-        return scores
+            answers = evaluate(model, corpus, asked)
+        file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
+        metrics = {name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores}
+        seconds = record.cost.evaluate_seconds + time.monotonic() - began
+        return record.with_score(
+            Score(asked, corpus.task.primary, metrics, file), replace(record.cost, evaluate_seconds=seconds)
+        )
 
     def _base(self, dtype: str) -> Base:
         if dtype not in self._bases:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ from bench.spec import Recipe, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 _EVERY_UPDATES = 50
 _EVERY_SECONDS = 300.0
@@ -210,7 +214,11 @@ class _Checkpoint:
         """Put a saved state back and return the update to go on with."""
         if self._path is None or not self._path.is_file():
             return 0
-        saved = torch.load(self._path, weights_only=True)
+        try:
+            saved = torch.load(self._path, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+            log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
+            return 0
         with torch.no_grad():
             for parameter, value in zip(self._parameters, saved["parameters"], strict=True):
                 parameter.copy_(value)
@@ -235,7 +243,7 @@ class _Checkpoint:
             "seconds": self.seconds(),
             **{name: part.state_dict() for name, part in self._parts.items()},
         }
-        draft = self._path.with_suffix(".tmp")
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         torch.save(state, draft)
         os.replace(draft, self._path)  # noqa: PTH105
         self._saved_at = time.monotonic()

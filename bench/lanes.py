@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,13 @@ def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
     store, bench, seen = Store(setup.output), _bench(setup), 0
     while not broker.over:
         work = broker.take(0)
+        for event in (fresh := broker.events[seen:]):
+            yield _kept(store, event)
         if work is not None:
-            yield from broker.events[seen:]
-            seen = len(broker.events)
             broker.finish(0, bench.run(work, lambda *progress: broker.progress(0, *progress)))
-        for event in broker.events[seen:]:
-            _keep(store, event)
-            yield event
-        seen = len(broker.events)
+        seen += len(fresh)
+    for event in broker.events[seen:]:
+        yield _kept(store, event)
 
 
 def _bench(setup: Setup) -> Any:
@@ -72,11 +71,13 @@ def _bench(setup: Setup) -> Any:
     return Bench(Store(setup.output), setup.model, device)
 
 
-def _keep(store: Store, event: Event) -> None:
+def _kept(store: Store, event: Event) -> Event:
     """Store the failures that no lane could write: dead workers, and children of a failed parent."""
     if event.kind == "failed" and event.record is not None and not event.record.environment:
-        store.write(event.record)
-        (store.folder(event.record.trial) / "error.txt").write_text(f"{event.record.error}\n")
+        trial, reason = event.record.trial, event.record.error
+        store.write(replace(store.read(trial) or event.record, status="failed", error=reason))
+        (store.folder(trial) / "error.txt").write_text(f"{reason}\n")
+    return event
 
 
 @contextmanager
@@ -95,6 +96,7 @@ def _ray(lanes: int | None) -> Iterator[tuple[int, bool, Path]]:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ray.init(
+        address="local",  # never a cluster that happens to be named in the environment
         num_cpus=max(cores, lanes or 1) + 1,
         include_dashboard=False,
         log_to_driver=False,
@@ -134,11 +136,11 @@ def _run_lanes(
             over = not any(thread.is_alive() for thread in threads) or ray.get(broker.is_over.remote())
             for event in ray.get(broker.events_after.remote(seen)):
                 seen += 1
-                _keep(store, event)
-                yield event
+                yield _kept(store, event)
             time.sleep(_POLL_SECONDS)
-        if errors and not ray.get(broker.is_over.remote()):
-            raise TrialError(f"Every lane broke down; the last one with: {errors[-1]}") from errors[-1]
+        if not ray.get(broker.is_over.remote()):
+            reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, errors)]
+            raise TrialError(f"No lane is left. The last one broke down with: {reasons[-1]}")
     finally:
         ray.get(broker.close.remote())
         for thread in threads:
@@ -150,6 +152,7 @@ class _BrokerActor:
 
     def __init__(self, works: Sequence[Work], stored: Mapping[str, Record]) -> None:
         self._broker = Broker(works, stored)
+        self._broken: list[str] = []
 
     async def next(self, lane: int) -> Work | None:
         while (work := self._broker.take(lane)) is None and not self._broker.over:
@@ -164,6 +167,12 @@ class _BrokerActor:
 
     async def lost(self, lane: int) -> None:
         self._broker.lost(lane)
+
+    async def broken(self, lane: int, reason: str) -> None:
+        self._broken.append(f"lane {lane}: {reason}")
+
+    async def broken_lanes(self) -> list[str]:
+        return self._broken
 
     async def events_after(self, seen: int) -> list[Event]:
         return self._broker.events[seen:]
@@ -218,9 +227,13 @@ def _pull(config: Mapping[str, Any]) -> None:
 
     lane, broker, setup = config["lane"], config["broker"], config["setup"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for path in setup.plugins:
-        add_file(path)
-    bench = _bench(setup)
+    try:
+        for path in setup.plugins:
+            add_file(path)
+        bench = _bench(setup)
+    except Exception as error:  # noqa: BLE001  raised, it would make Ray start this worker again for ever
+        ray.get(broker.broken.remote(lane, f"{type(error).__name__}: {error}"))
+        return
     last = 0.0
 
     def report(stage: str, step: int, steps: int, loss: float) -> None:

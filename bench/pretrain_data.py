@@ -16,6 +16,7 @@ from bench.api import Example, Split, Task
 
 LETTERS = ("A", "B", "C", "D")
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
+TEXT_TEMPLATE = "USER:\n{prompt} ASSISTANT:"
 
 _NAME_QUESTION = "what is this?"
 _CHOICE_QUESTION = "which of these is in the picture?"
@@ -23,7 +24,8 @@ _MATCH_QUESTION = "which letters are these?"
 _FIND_QUESTION = "which letter is {word}?"
 _DESCRIBE = ("describe the picture", "what is in the picture?", "what do you see?")
 MIX = {"short": 10, "letters": 9, "find": 5, "match": 4, "name": 2, "describe": 3}
-LONG_FORMS = ("letters", "find", "match")  # the prompt lists four options
+# Lessons of one group are padded to one length: short prompts, prompts with options, text alone.
+GROUPS = (("short", "name", "describe"), ("letters", "find"), ("match",))
 _UNSEEN_OPTION = 0.15  # share of wrong options that are words the sources never use as an answer
 
 
@@ -39,9 +41,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One question about one picture (by its number in the album) and the answer to learn."""
+    """One question, about a picture (by its number in the album) or about text, and its answer."""
 
-    picture: int
+    picture: int | None
     prompt: str
     answer: str
 
@@ -113,7 +115,7 @@ class Album:
         if form == "letters":
             return Lesson(number, *self._letters(picture, rng))
         if form == "match":
-            return Lesson(number, *self._match(rng))
+            return Lesson(None, *self._match(rng))
         if form == "find":
             return Lesson(number, *self._find(rng))
         example = rng.choice(picture.asked)
@@ -153,9 +155,9 @@ class Album:
         return choice(_FIND_QUESTION.format(word=options[right]), options), LETTERS[right]
 
     def _match(self, rng: random.Random) -> tuple[str, str]:
-        """Ask for every option's letter, in any order."""
+        """Ask for every option's letter, twice, in any order."""
         options = rng.sample(self.options, len(LETTERS))
-        pairs = [f"{option} {letter}" for letter, option in zip(LETTERS, options, strict=True)]
+        pairs = 2 * [f"{option} {letter}" for letter, option in zip(LETTERS, options, strict=True)]
         rng.shuffle(pairs)
         return choice(_MATCH_QUESTION, options), " ".join(pairs)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.api import EditMethod, Method, Task, TrainMethod
 from bench.errors import PluginError, UsageError
+from bench.spec import digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
 ZERO_SHOT = "zero_shot"
@@ -133,7 +134,7 @@ def run_file(path: Path) -> Any:
     Raises:
         PluginError: it cannot be imported.
     """
-    name = f"bench_plugin_{path.stem}"
+    name = f"bench_plugin_{path.stem}_{digest(str(path))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file.")

@@ -86,16 +86,20 @@ def read(arguments: Namespace) -> Request:
     methods = _methods(arguments.methods)
     settings = _settings(arguments.set)
     recipe = _recipe(suite, settings.pop(_RECIPE, {}), arguments.connector)
+    targets = _tasks(arguments.targets, suite.targets)
+    sources = _tasks(arguments.sources, suite.sources)
+    if both := set(targets) & set(sources):
+        raise UsageError(f"{sorted(both)[0]} is both a target and a source; it cannot be learnt and forgotten at once.")
     return Request(
         suite=suite,
         methods=methods,
         ranks=_ranks(arguments.ranks, suite),
-        targets=_tasks(arguments.targets, suite.targets),
-        sources=_tasks(arguments.sources, suite.sources),
+        targets=targets,
+        sources=sources,
         recipe=recipe,
         seeds=_numbers("--seeds", arguments.seeds, least=0),
-        limit=None if arguments.limit is None else _numbers("--limit", arguments.limit, least=1)[0],
-        settings=_method_settings(settings),
+        limit=None if arguments.limit is None else _limit(arguments.limit),
+        settings=_method_settings(settings, methods),
     )
 
 
@@ -142,6 +146,13 @@ def _ranks(text: str, suite: Suite) -> tuple[int, ...]:
     return ranks
 
 
+def _limit(text: str) -> int:
+    numbers = _numbers("--limit", text, least=1)
+    if len(numbers) > 1:
+        raise UsageError(f"--limit is {text}; give one number.")
+    return numbers[0]
+
+
 def _numbers(option: str, text: str, *, least: int) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
@@ -169,10 +180,13 @@ def _settings(items: Sequence[str]) -> dict[str, dict[str, str]]:
     return settings
 
 
-def _method_settings(settings: dict[str, dict[str, str]]) -> dict[str, dict[str, Scalar]]:
+def _method_settings(settings: dict[str, dict[str, str]], methods: Sequence[str]) -> dict[str, dict[str, Scalar]]:
     read: dict[str, dict[str, Scalar]] = {}
+    used = {*methods, *(getattr(registry.load_method(name), "parent", name) for name in methods)}
     for name, fields in settings.items():
         method = registry.load_method(name)
+        if name not in used:
+            raise UsageError(f"--set {name}.… has no effect: {name} is not among --methods {','.join(methods)}.")
         read[name] = {field_name(method, field): parse(method, field, text) for field, text in fields.items()}
     return read
 
@@ -184,13 +198,33 @@ def _recipe(suite: Suite, fields: dict[str, str], connector: str | None) -> Reci
     if connector is not None:
         changed["connector"] = connector
     recipe = dataclasses.replace(suite.recipe, **changed)  # type: ignore[arg-type]
-    if min(recipe.updates, recipe.batch_size, recipe.micro_batch_size or 1) < 1:
-        raise UsageError("recipe.updates, recipe.batch_size and recipe.micro_batch_size are at least 1.")
-    if min(recipe.lr, recipe.connector_lr, recipe.scale, recipe.warmup, recipe.weight_decay) < 0:
-        raise UsageError("recipe.lr, connector_lr, scale, warmup and weight_decay are not negative.")
-    if not 0 <= recipe.dropout < 1:
-        raise UsageError(f"recipe.dropout is {recipe.dropout}; give a number from 0 to below 1.")
+    _check_recipe(recipe)
     return recipe
+
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "updates": (1, 1e9),
+    "batch_size": (1, 1e6),
+    "micro_batch_size": (1, 1e6),
+    "max_length": (1, 1e6),
+    "lr": (0, 10),
+    "connector_lr": (0, 10),
+    "scale": (0, 1e3),
+    "dropout": (0, 0.99),
+    "warmup": (0, 1),
+    "weight_decay": (0, 1),
+    "clip": (1e-9, 1e9),
+}
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    for name, (least, most) in _BOUNDS.items():
+        value = getattr(recipe, name)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"recipe.{name} is {value}; give a number from {least:g} to {most:g}.")
+    for mark in ("<image>", "{prompt}"):
+        if mark not in recipe.template:
+            raise UsageError(f"recipe.template lacks {mark}; it is {recipe.template!r}.")
 
 
 def _field(name: str, text: str, known: dict[str, object]) -> object:
@@ -237,8 +271,7 @@ def from_selection(saved: dict[str, object], arguments: Namespace) -> Namespace:
     return Namespace(**{**vars(arguments), **saved, "plugin": plugins})
 
 
-def is_default(arguments: Namespace) -> bool:
-    """Whether the options that say which cells are meant were all left as they are."""
-    parser = ArgumentParser()
-    add_arguments(parser)
-    return selection(arguments) == selection(parser.parse_args([]))
+def is_default(words: Sequence[str]) -> bool:
+    """Whether no option among a command's words says which cells are meant."""
+    names = {f"--{name}" for name in _SELECTION}
+    return not any(word.split("=")[0] in names for word in words)

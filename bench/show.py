@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def overview(record: Record, store: Store) -> str:
     return "\n".join(lines)
 
 
-def command_line(record: Record, output: Path) -> str:
+def command_line(record: Record, output: Path, plugins: Sequence[Path] = ()) -> str:
     """Return the command that runs this trial again.
 
     Raises:
@@ -47,6 +47,7 @@ def command_line(record: Record, output: Path) -> str:
     trial = record.trial
     suite = by_revision(trial.model)
     words = ["bench", "run", "--suite", suite.name]
+    words += [word for path in plugins for word in ("--plugin", str(path))]
     if trial.rank is not None and trial.target is not None:
         words += ["--methods", trial.method, "--ranks", str(trial.rank), "--targets", trial.target]
         words += ["--seeds", str(trial.seed)]
@@ -55,6 +56,8 @@ def command_line(record: Record, output: Path) -> str:
                 defaults = values(load_method(part.method)())
                 words += _settings(part.method, part.hyper, defaults)
         words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
+    else:
+        words += ["--methods", trial.method]
     return shlex.join([*words, "--output", str(output)])
 
 

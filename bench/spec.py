@@ -12,6 +12,7 @@ from bench.errors import StoreError
 from bench.hyperparameters import Scalar
 
 Connector = Literal["full", "frozen", "lora"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
 
 FIT_VERSION = 1  # raise when training or editing gives other numbers
@@ -44,8 +45,8 @@ class Recipe:
     warmup: float = 0.03
     weight_decay: float = 0.0
     clip: float | None = None
-    train_dtype: str = "float32"
-    eval_dtype: str = "float32"
+    train_dtype: Dtype = "float32"
+    eval_dtype: Dtype = "float32"
     max_length: int = 2048
     template: str = "USER: <image>\n{prompt} ASSISTANT:"
 
@@ -188,9 +189,9 @@ class Record:
         """Return the scores that are asked for and not there."""
         return tuple(item for item in asked if item.key not in self.scores)
 
-    def with_scores(self, scores: Mapping[str, Score], cost: Cost) -> Record:
-        """Return the record with more scores."""
-        return replace(self, scores={**self.scores, **scores}, cost=cost)
+    def with_score(self, score: Score, cost: Cost) -> Record:
+        """Return the record with one more score."""
+        return replace(self, scores={**self.scores, score.asked.key: score}, cost=cost)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard, build
+from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan import Plan
+from bench.ranking import build
 from bench.registry import load_method
 from bench.spec import Asked, Record, Trial
 from bench.store import Store

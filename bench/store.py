@@ -37,6 +37,17 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def check(self) -> None:
+        """Refuse a run folder that is none, or cannot be looked into.
+
+        Raises:
+            UsageError: it is a file, or may not be read.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise UsageError(f"--output {self.root} is a file. Choose a folder.")
+        if self.root.exists() and not os.access(self.root, os.R_OK | os.X_OK):
+            raise UsageError(f"--output {self.root} may not be read. Choose another folder, or change its rights.")
+
     def prepare(self) -> None:
         """Create the run folder.
 
@@ -102,7 +113,7 @@ class Store:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise UsageError(f"No trial named {name!r} in {self.root}. bench ls --trials lists them.")
+            raise UsageError(f"No trial named {name!r} in {self.root}. bench ls trials lists them.")
         names = ", ".join(record.trial.folder for record in found[:6])
         raise UsageError(f"{name!r} means {len(found)} trials: {names}. Give the id.")
 
@@ -110,14 +121,14 @@ class Store:
         """Commit a record, replacing an earlier one in one atomic step."""
         folder = self.folder(record.trial)
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
+        replace_file(folder / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
 
     def write_scores(self, trial: Trial, key: str, rows: Sequence[Mapping[str, Any]]) -> str:
         """Write one score's examples, a JSON line each, and return the file's place in the trial's folder."""
         name = f"scores/{key}.jsonl"
         path = self.folder(trial) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, "".join(json.dumps(row) + "\n" for row in rows))
+        replace_file(path, "".join(json.dumps(row) + "\n" for row in rows))
         return name
 
     def read_scores(self, trial: Trial, score: Score) -> list[dict[str, Any]]:
@@ -140,7 +151,7 @@ class Store:
     def write_change(self, trial: Trial, change: Change, losses: Sequence[float], facts: Mapping[str, float]) -> None:
         """Commit what a trial has learnt, so that a killed evaluation never trains again."""
         folder = self.folder(trial)
-        draft = folder / f"{CHANGE}.tmp"
+        draft = draft_of(folder / CHANGE)
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(folder / CHANGE, ignore_errors=True)
         change.save(draft, base=trial.model)
@@ -150,7 +161,7 @@ class Store:
                 rows = csv.writer(file)
                 rows.writerow(("step", "loss"))
                 rows.writerows((step, repr(loss)) for step, loss in enumerate(losses, 1))
-        _replace(folder / _FITTED, json.dumps(dict(facts)) + "\n")
+        replace_file(folder / _FITTED, json.dumps(dict(facts)) + "\n")
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def read_fitted(self, trial: Trial) -> dict[str, float] | None:
@@ -170,6 +181,13 @@ class Store:
         from bench.change import Change
 
         return Change.load(self.folder(trial) / CHANGE)
+
+    def set_change_aside(self, trial: Trial, reason: str) -> None:
+        """Take a damaged change out of the way, so that the trial learns it again."""
+        folder = self.folder(trial)
+        (folder / _FITTED).unlink(missing_ok=True)
+        shutil.rmtree(folder / CHANGE, ignore_errors=True)
+        log.warning("%s: %s It is learnt again.", folder / CHANGE, reason)
 
     def read_losses(self, trial: Trial) -> list[float]:
         """Return the loss of every update, or nothing where a trial did not train."""
@@ -191,10 +209,16 @@ class Store:
             return None
 
 
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.tmp")
+def replace_file(path: Path, text: str) -> None:
+    """Write a file in one atomic step: whoever reads it finds the old text or the new one, whole."""
+    draft = draft_of(path)
     with draft.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def draft_of(path: Path) -> Path:
+    """Return where a process writes before it renames: its own place, since a dying one may still be writing."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from bench import Recipe, Step, TrainMethod
+from bench.checks.tiny import RECIPE, tiny
+from bench.models import Base
 from bench.suite import Suite
 
 torch.set_num_threads(1)
 
-IMAGE_TOKEN = 49
+IMAGE_TOKEN, FIRST_WORD, VOCABULARY = 3, 4, 27  # of the checks' tokenizer
 PATCHES = 4
 
 TinyLlava = Callable[[], nn.Module]
@@ -24,32 +26,11 @@ TinyLlava = Callable[[], nn.Module]
 
 @pytest.fixture
 def tiny_llava() -> TinyLlava:
-    """Return a function that builds the same random LlavaForConditionalGeneration every time."""
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+    """Return a function that builds the checks' random LlavaForConditionalGeneration, the same every time."""
 
     def build() -> nn.Module:
-        vision = CLIPVisionConfig(
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            image_size=16,
-            patch_size=8,
-            projection_dim=16,
-        )
-        text = LlamaConfig(
-            vocab_size=50,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-        )
-        config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE_TOKEN)
-        torch.manual_seed(0)
-        model: nn.Module = LlavaForConditionalGeneration(config)
-        return model.eval().requires_grad_(False)
+        torch.manual_seed(0)  # adapters start alike
+        return _whole(tiny().base)
 
     return build
 
@@ -60,10 +41,17 @@ def recipe() -> Recipe:
     return Recipe(updates=6, batch_size=2, lr=1e-2, connector_lr=1e-3, dropout=0.0)
 
 
+def _whole(base: Base) -> nn.Module:
+    """Return a base model with its vision tower in place."""
+    model: Any = base.model
+    model.model.vision_tower = base.tower
+    return base.model
+
+
 def _batch(seed: int = 0, size: int = 2) -> dict[str, torch.Tensor]:
     """Return a batch with one image per example, left-padded by one token in the first."""
     generator = torch.Generator().manual_seed(seed)
-    text = torch.randint(3, 48, (size, 5), generator=generator)
+    text = torch.randint(FIRST_WORD, VOCABULARY, (size, 5), generator=generator)
     ids = torch.cat([text[:, :1], torch.full((size, PATCHES), IMAGE_TOKEN), text[:, 1:]], dim=1)
     mask = torch.ones_like(ids)
     mask[0, 0] = 0
@@ -140,12 +128,9 @@ def train() -> Callable[..., nn.Module]:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the checks' random LLaVA, as a checkpoint on disk."""
-    from bench.checks.tiny import tiny
-
     folder = tmp_path_factory.mktemp("tiny")
     base = tiny().base
-    model: Any = base.model
-    model.model.vision_tower = base.tower
+    model: Any = _whole(base)
     model.save_pretrained(folder)
     base.processor.save_pretrained(folder)
     return folder
@@ -178,10 +163,9 @@ def tiny_tasks(tmp_path: Path) -> Path:
 def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that trains in a second, known by the name tiny while the test runs."""
     from bench import registry, suite
-    from bench.checks.tiny import RECIPE
 
     monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
     registry.add_file(tiny_tasks)
-    tiny = Suite("tiny", tiny_folder, ("old_squares",), ("new_squares",), RECIPE)
-    monkeypatch.setitem(suite.SUITES, "tiny", tiny)
-    return tiny
+    squares = Suite("tiny", tiny_folder, ("old_squares",), ("new_squares",), RECIPE)
+    monkeypatch.setitem(suite.SUITES, "tiny", squares)
+    return squares

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from bench.errors import TrialError
 from bench.store import RECORD, Store
 from bench.suite import Suite
 
 LIGHT = """
 import sys
 from bench.cli import main
+from bench.errors import TrialError
 try:
     main({words})
 except SystemExit:
@@ -50,7 +52,15 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--set lora.lr=nan", "lora.lr is 'nan'; give a finite number."),
         ("--set lora", "--set 'lora' is not of the form METHOD.FIELD=VALUE."),
         ("--set recipe.lrr=1", "The recipe has no field 'lrr'."),
-        ("--set recipe.updates=0", "recipe.updates"),
+        ("--set recipe.updates=0", "recipe.updates is 0; give a number from 1"),
+        ("--set recipe.lr=nan", "recipe.lr is nan"),
+        ("--set recipe.clip=-1", "recipe.clip is -1.0"),
+        ("--set recipe.warmup=5", "recipe.warmup is 5.0"),
+        ("--set recipe.train_dtype=foo", "recipe.train_dtype is 'foo'; choose one of"),
+        ("--set recipe.template=x", "recipe.template lacks <image>"),
+        ("--limit 1,2", "--limit is 1,2; give one number."),
+        ("--targets easy_vqa --sources easy_vqa", "easy_vqa is both a target and a source"),
+        ("--methods lora --set dare.drop_rate=0.5", "has no effect: dare is not among --methods lora"),
         ("--plugin none.py", "--plugin none.py: no such file."),
     ],
 )
@@ -73,6 +83,38 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path, caps
 
     assert main(["run", "--output", str(tmp_path / "file" / "runs")]) == 2
     assert "Cannot write to --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["plan", "leaderboard", "ls trials", "show x", "clean", "sync"])
+def test_an_output_that_is_a_file_is_refused_by_every_verb(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    assert main([*verb.split(), "--output", str(tmp_path / "file")]) == 2
+    assert "is a file. Choose a folder." in capsys.readouterr().err
+
+
+def test_a_damaged_command_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "command.json").write_text("{")
+
+    assert main(["leaderboard", "--output", str(tmp_path)]) == 1
+    assert "command.json is damaged" in capsys.readouterr().err
+
+
+def diverge(*_: object, **__: object) -> None:
+    raise TrialError("The loss is nan at update 3.")
+
+
+def test_children_that_fail_by_name_are_recorded_though_other_works_follow(tiny_suite: Suite, tmp_path: Path) -> None:
+    output = tmp_path / "runs"
+    words = ["--suite", "tiny", "--methods", "lora,dare,model_tailor", "--ranks", "2,4"]
+    monkeypatch.setattr("bench.execute.fit", diverge)
+
+    main(["run", *words, "--lanes", "0", "--output", str(output)])
+
+    failed = {record.trial.label for record in Store(output).records() if record.status == "failed"}
+    assert len(failed) == 6
 
 
 def test_a_leaderboard_of_nothing_says_how_to_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,11 +212,15 @@ def test_a_corrupt_record_is_named_set_aside_and_run_again(
 
 
 def test_a_failing_trial_ends_in_exit_code_1_and_a_list_that_names_it_and_its_child(
-    tiny_suite: Suite, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+    tiny_suite: Suite,
+    tmp_path: Path,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bad = ["--set", "lora.lr=1", "--set", "recipe.connector_lr=1e30"]
+    monkeypatch.setattr("bench.execute.fit", diverge)
 
-    code = main(["run", *words, *bad, "--lanes", "0", "--output", str(tmp_path / "runs")])
+    code = main(["run", *words, "--lanes", "0", "--output", str(tmp_path / "runs")])
 
     error = capsys.readouterr().err
     assert code == 1
@@ -210,7 +256,7 @@ def test_clean_frees_trials_of_other_settings_and_keeps_the_run(
 
     assert main(["clean", "--yes", "--output", str(ran)]) == 0
 
-    assert "1 items" not in capsys.readouterr().err
+    assert "Freed" in capsys.readouterr().err
     left = sorted(record.trial.method for record in Store(ran).records())
     assert left == ["dare", "lora", "zero_shot"]
     assert Store(ran).find("dare").trial.hyper["drop_rate"] == 0.5

@@ -1,14 +1,16 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+from PIL.Image import Image
 
 from bench import registry
 from bench.api import Step
 from bench.execute import Bench
+from bench.models import Base
 from bench.plan import Plan, Request, make
 from bench.spec import Work
 from bench.store import CHECKPOINT, Store
@@ -29,6 +31,16 @@ class Stumbler(LoRA):  # type: ignore[valid-type, misc]
         self.count_ += 1
         if step.index == 55 and not self.healthy:
             raise RuntimeError("stumbled")
+
+
+@dataclass(kw_only=True)
+class Vandal(LoRA):  # type: ignore[valid-type, misc]
+    """LoRA that also moves a frozen weight."""
+
+    name: ClassVar[str] = "vandal"
+
+    def on_update(self, step: Step) -> None:
+        step.model.get_parameter("base_model.model.lm_head.weight").add_(0.01)
 
 
 @pytest.fixture
@@ -88,15 +100,104 @@ def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
         assert store.read_scores(record.trial, score) == store.read_scores(zero_shot.trial, zero_shot.scores[key])
 
 
-def test_a_finished_trial_is_not_done_again(plan_of: Callable[..., tuple[Plan, Store, Bench]]) -> None:
+def test_a_finished_trial_is_not_done_again(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
     before = store.read(of(plan, "lora").trial)
+    monkeypatch.setattr("bench.execute.fit", None)  # calling either would raise
+    monkeypatch.setattr("bench.execute.evaluate", None)
 
     after = bench.run(of(plan, "lora"))
 
-    assert after.scores == before.scores if before else False
+    assert before is not None
+    assert after.scores == before.scores
     assert make(plan.request, store).pending == ()
+
+
+def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store, bench = plan_of("lora")
+    run_all(plan, bench)
+    monkeypatch.setattr("bench.execute.evaluate", None)
+    failed = bench.run(of(make(replace(plan.request, limit=5), store), "lora"))
+
+    assert failed.status == "failed"
+    assert make(plan.request, store).pending == ()
+
+
+@pytest.mark.parametrize("stage", ["write_change", "write_scores", "write"])
+def test_a_trial_killed_at_any_commit_ends_as_an_unbroken_one(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    plan, store, bench = plan_of("lora", dropout=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, stage, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(of(plan, "lora"))
+
+    record = bench.run(of(plan, "lora"))
+
+    alone, other, fresh = plan_of("lora", folder="other", dropout=0.1)
+    unbroken = fresh.run(of(alone, "lora"))
+    assert weights(store, of(plan, "lora")) == weights(other, of(alone, "lora"))
+    assert {key: score.metrics for key, score in record.scores.items()} == {
+        key: score.metrics for key, score in unbroken.scores.items()
+    }
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_damaged_change_is_learnt_again(plan_of: Callable[..., tuple[Plan, Store, Bench]]) -> None:
+    plan, store, bench = plan_of("lora", "dare")
+    run_all(plan, bench)
+    whole = weights(store, of(plan, "lora"))
+    (store.folder(of(plan, "lora").trial) / "change" / "adapter_model.safetensors").write_bytes(b"damaged")
+
+    record = bench.run(of(make(replace(plan.request, limit=5), store), "lora"))
+
+    assert record.status == "done"
+    assert weights(store, of(plan, "lora")) == whole
+
+
+def test_vision_features_are_computed_once_per_image_and_lane(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _, bench = plan_of("lora", "l2", "dare")
+    seen: list[int] = []
+    features = Base.features
+
+    def counted(base: Base, images: Sequence[Image]) -> torch.Tensor:
+        seen.append(len(images))
+        return features(base, images)
+
+    monkeypatch.setattr(Base, "features", counted)
+
+    run_all(plan, bench)
+
+    new, old = registry.load_task("new_squares"), registry.load_task("old_squares")
+    splits = [new.examples("train"), new.examples("test"), old.examples("test")]
+    assert sum(seen) == sum(map(len, splits))
+
+
+def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_is_as_ever(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._from_files["method"], "vandal", Vandal)
+    plan, store, bench = plan_of("vandal", "lora")
+    run_all(plan, bench)
+    alone, other, fresh = plan_of("lora", folder="other")
+    fresh.run(of(alone, "lora"))
+
+    record = store.read(of(plan, "vandal").trial)
+
+    assert record is not None
+    assert "changes the base model's own" in str(record.error)
+    assert weights(store, of(plan, "lora")) == weights(other, of(alone, "lora"))
 
 
 def test_a_missing_score_is_evaluated_from_the_stored_change_without_training(

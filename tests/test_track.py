@@ -21,13 +21,14 @@ import torch
 from bench import suite
 from bench.change import Change, LowRank
 from bench.errors import StoreError, UsageError
-from bench.leaderboard import CellScores, Heading, Leaderboard, build
+from bench.leaderboard import CellScores, Heading, Leaderboard
 from bench.plan import Plan, Request
-from bench.projection import project
+from bench.ranking import build
 from bench.spec import Asked, Cost, Recipe, Record, Score, Trial
 from bench.store import Store
 from bench.suite import Suite
 from bench.track import Mirror, sync, tracking_uri, ui
+from bench.track.projection import project
 
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
@@ -317,11 +318,32 @@ def test_a_dead_server_is_one_warning_and_the_run_goes_on(
             mirror.take(record)
         mirror.finish(board(), [])
 
-    (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track"]
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track.mirror"]
     assert warning.startswith("MLflow is not reachable (http://127.0.0.1:9: ")
     assert warning.endswith("the run goes on; bench sync brings it up to date later.")
     assert "secret" not in warning
     assert "\n" not in warning
+
+
+def test_a_database_elsewhere_has_its_files_in_the_run_folder_all_the_same(
+    store: Store, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(database, tmp_path / "mine.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mine.db")
+    monkeypatch.chdir(tmp_path)
+
+    sync(store)
+
+    assert place(runs(store)["lora-r4-new-s0"], "adapter").is_relative_to(store.root / "mlartifacts")
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_an_experiment_that_is_there_keeps_the_place_of_its_files(store: Store, tmp_path: Path) -> None:
+    client(store).create_experiment("small", (tmp_path / "before").as_uri())
+
+    sync(store)
+
+    assert place(runs(store)["lora-r4-new-s0"], "adapter").is_relative_to(tmp_path / "before")
 
 
 def test_sync_says_that_a_server_is_dead(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

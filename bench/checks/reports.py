@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bench.errors import PluginError
-from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard, build
+from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
+from bench.ranking import build
 from bench.spec import Cost
 
 Plugin = Callable[[Leaderboard, Path], Path]

@@ -1,0 +1,120 @@
+"""The connection to MLflow: where it lies, and the values it takes. The only file that imports mlflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.errors import StoreError
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+ARTIFACTS = "mlartifacts"
+VIEW = "bench"
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # of 7, which take minutes: what is missed, bench sync brings
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+_DATABASE = "mlflow.db"
+_COLUMNS = (
+    *("metrics.`avg`", "metrics.`source/avg`", "metrics.`target/avg`", "metrics.`forgetting/avg`"),
+    *("tags.`method`", "tags.`rank`", "tags.`target`", "tags.`seed`"),
+)
+
+
+def tracking_uri(output: Path) -> str:
+    """Return where MLflow lies: ``MLFLOW_TRACKING_URI``, or else a database in the run folder.
+
+    Raises:
+        StoreError: the run folder is not on a disk, where a database cannot be.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        return chosen
+    if re.search(r"(^|/)[A-Za-z][A-Za-z0-9+.-]+:/", str(output)):
+        raise StoreError(
+            f"MLflow's database cannot lie in {output}, which is not on a disk. Set {VARIABLE} to an MLflow server."
+        )
+    return f"sqlite:///{output.resolve()}/{_DATABASE}"
+
+
+def connect(uri: str) -> Any:
+    """Return a client of its own settings; mlflow's global ones stay as they are."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):  # they tell of every table they create
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def open_experiment(client: Any, suite: str, output: Path) -> str:
+    """Return the id of a suite's experiment, created if it is not there.
+
+    A database on this machine keeps files where its maker says, so they go to the run folder; a server has a
+    place of its own.
+    """
+    known = client.get_experiment_by_name(suite)
+    if known is not None:
+        if known.lifecycle_stage == "deleted":
+            client.restore_experiment(known.experiment_id)
+        return str(known.experiment_id)
+    local = tracking_uri(output).startswith("sqlite:")
+    return str(
+        client.create_experiment(
+            suite,
+            artifact_location=(output.resolve() / ARTIFACTS).as_uri() if local else None,
+            tags={
+                "mlflow.experimentKind": "custom_model_development",  # else the UI asks what it is for
+                f"mlflow.sharedViewState.{VIEW}": _view(),
+            },
+        )
+    )
+
+
+def _view() -> str:
+    """Return the saved view that ``ui`` opens: every trial with its scores, best first.
+
+    Without it MLflow's table shows no metric at all. The form is that of its "Views" menu (3.17).
+    """
+    state = {
+        "searchFilter": "tags.kind != 'command'",
+        "orderByKey": "metrics.`avg`",
+        "orderByAsc": False,
+        "runsHiddenMode": "SHOW_ALL",  # in charts, of ten
+        "selectedColumns": _COLUMNS,
+    }
+    return json.dumps({"name": "Leaderboard", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
+
+
+def metric(name: str, value: float, timestamp: int, step: int) -> Any:
+    """Return one point of a curve; ``timestamp`` is in milliseconds."""
+    from mlflow.entities import Metric
+
+    return Metric(name, value, timestamp, step)
+
+
+def pairs(params: Mapping[str, str], tags: Mapping[str, str]) -> tuple[list[Any], list[Any]]:
+    """Return parameters and tags as MLflow's own."""
+    from mlflow.entities import Param, RunTag
+
+    return [Param(*item) for item in params.items()], [RunTag(*item) for item in tags.items()]
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, at most 300 characters of it, without line breaks and passwords."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return without_password(text if len(text) <= 300 else f"{text[:300]} …")
+
+
+def without_password(text: str) -> str:
+    """Return a text whose addresses name no user."""
+    return re.sub(r"//[^/@\s]+@", "//", text)

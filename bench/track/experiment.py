@@ -1,0 +1,188 @@
+"""A suite's experiment in MLflow: in it a run per command, and under it a run per trial."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import shutil
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from bench.spec import Record, digest
+from bench.store import CHANGE, RECORD, Store
+from bench.track.client import connect, metric, open_experiment, pairs, tracking_uri
+from bench.track.projection import Projection, project
+
+if TYPE_CHECKING:
+    from bench.leaderboard import Leaderboard
+
+_TABLE = "leaderboard.json"
+_BATCH = 800  # a server takes 1,000 metrics, params and tags in one request; the last one carries all three
+
+
+class Experiment:
+    """A suite's experiment and the run of the command that writes to it; for one thread."""
+
+    def __init__(self, store: Store, suite: str, command: str, targets: Collection[str]) -> None:
+        self._store = store
+        self._suite = suite
+        self._command = command
+        self._targets = targets
+        self._client = connect(tracking_uri(store.root))
+        self._id = open_experiment(self._client, suite, store.root)
+        self._parent: str | None = None
+        self._states: dict[str, str] = {}
+
+    def write(self, record: Record, zero_shot: Record | None) -> bool:
+        """Bring one trial's run up to date; return whether there was anything to do."""
+        projection = project(record, zero_shot, self._targets)
+        trial, state = record.trial.id, projection.state
+        if self._states.get(trial) == state:
+            return False
+        runs = self._runs(f"tags.trial = '{trial}'")
+        if runs and runs[0].info.status != "RUNNING" and runs[0].data.tags.get("state") == state:
+            self._states[trial] = state
+            return False
+        self._fill(runs[0] if runs else self._create(record, projection.name), record, projection)
+        self._states[trial] = state
+        return True
+
+    def add_board(self, board: Leaderboard, files: Sequence[Path]) -> None:
+        """Put the leaderboard, as a table MLflow shows, and the reports under the command's run."""
+        import pandas as pd
+
+        frames = [board.frame(table.target).assign(target=table.target) for table in board.tables]
+        frame = pd.concat(frames, ignore_index=True)
+        frame.insert(0, "target", frame.pop("target"))
+        run = self._command_run()
+        # what log_table writes; that one appends to the table of an earlier run of the same command
+        self._client.log_text(run, frame.to_json(orient="split", index=False), _TABLE)
+        self._client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
+        for file in files:
+            self._client.log_artifact(run, str(file))
+
+    def end(self, status: str) -> None:
+        """End the command's run, if anything was written under it."""
+        if self._parent is not None:
+            self._client.set_terminated(self._parent, status)
+
+    def _runs(self, condition: str) -> list[Any]:
+        return list(self._client.search_runs([self._id], condition, max_results=100))
+
+    def _create(self, record: Record, name: str) -> Any:
+        """Create a trial's run under the command's; it begins when the trial began."""
+        seconds = record.cost.train_seconds + record.cost.evaluate_seconds
+        return self._client.create_run(
+            self._id,
+            start_time=_written(self._store, record) - round(1000 * seconds),
+            tags={"mlflow.parentRunId": self._command_run(), "trial": record.trial.id},
+            run_name=name,
+        )
+
+    def _fill(self, run: Any, record: Record, projection: Projection) -> None:
+        """Write files first and the state last, so that a run that was cut short is done again."""
+        key, now = run.info.run_id, _written(self._store, record)
+        self._add_files(run, record, projection)
+        losses = [] if _has_losses(run) else self._store.read_losses(record.trial)
+        metrics = [metric("train/loss", loss, now, step) for step, loss in enumerate(losses, 1)]
+        metrics += [metric(name, value, now, 0) for name, value in projection.metrics.items()]
+        while len(metrics) > _BATCH:
+            self._client.log_batch(key, metrics[:_BATCH])
+            metrics = metrics[_BATCH:]
+        tags = {**projection.tags, **self._origin(record), "state": projection.state}
+        params = {name: value for name, value in projection.params.items() if name not in run.data.params}
+        self._client.log_batch(key, metrics, *pairs(params, tags))
+        for stale in run.data.tags.keys() - tags.keys():
+            if not stale.startswith("mlflow."):
+                self._client.delete_tag(key, stale)
+        self._client.set_terminated(key, "FINISHED" if record.status == "done" else "FAILED", now)
+
+    def _origin(self, record: Record) -> dict[str, str]:
+        commit = record.environment.get("commit", "")
+        return {"suite": self._suite, **_origin(), **({"mlflow.source.git.commit": commit} if commit else {})}
+
+    def _add_files(self, run: Any, record: Record, projection: Projection) -> None:
+        """Add the change as ``adapter``, answers as ``predictions/<task>.jsonl``, and a failure's traceback."""
+        folder = self._store.folder(record.trial)
+        files = {f"predictions/{task}.jsonl": folder / name for task, name in projection.predictions.items()}
+        files |= {f"adapter/{path.name}": path for path in (folder / CHANGE).glob("*")}
+        files["error.txt"] = folder / "error.txt"
+        there = {name: path for name, path in files.items() if path.is_file()}
+        if not there:
+            return
+        place = urlsplit(run.info.artifact_uri)
+        if place.scheme in {"", "file"}:
+            _link(there, Path(url2pathname(place.path)))
+            return
+        with TemporaryDirectory(prefix=".mlflow-", dir=self._store.root) as draft:
+            _link(there, Path(draft))
+            self._client.log_artifacts(run.info.run_id, draft)
+
+    def _command_run(self) -> str:
+        """Return the command's run: the one of the same command on the same run folder goes on."""
+        if self._parent is None:
+            output = f"{socket.gethostname()}:{self._store.root.resolve()}"
+            for run in self._runs(f"tags.kind = 'command' and tags.folder = '{_key(output)}'"):
+                if run.data.tags.get("command") == self._command:
+                    self._parent = run.info.run_id
+                elif run.info.status == "RUNNING":  # one command at a time works in a run folder: this one died
+                    self._client.set_terminated(run.info.run_id, "KILLED")
+            if self._parent is None:
+                self._parent = self._create_parent(output)
+            self._client.update_run(self._parent, "RUNNING")
+        return self._parent
+
+    def _create_parent(self, output: str) -> str:
+        tags = {
+            "kind": "command",
+            "command": self._command,
+            "output": output,
+            "folder": _key(output),
+            "suite": self._suite,
+            "mlflow.note.content": f"`{self._command}`\n\nin `{output}`",
+            **_origin(),
+        }
+        run = self._client.create_run(self._id, tags=tags, run_name=self._command[:250])
+        return str(run.info.run_id)
+
+
+def _has_losses(run: Any) -> bool:
+    return run.info.status != "RUNNING" and "train/loss" in run.data.metrics
+
+
+def _origin() -> dict[str, str]:
+    """Return who and what MLflow's own columns name."""
+    tags = {"mlflow.source.name": "bench", "mlflow.source.type": "LOCAL"}
+    with suppress(OSError, KeyError):  # a container may run under a number without a name
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
+
+
+def _written(store: Store, record: Record) -> int:
+    """Return when a record was written, in milliseconds; now, where it never was."""
+    path = store.folder(record.trial) / RECORD
+    return round(1000 * (path.stat().st_mtime if path.is_file() else time.time()))
+
+
+def _link(files: Mapping[str, Path], folder: Path) -> None:
+    """Put files into a folder without copying, where the disk can: the adapters of a 7B model are gigabytes."""
+    for name, path in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        try:
+            place.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, place)
+
+
+def _key(output: str) -> str:
+    """Return what stands for a run folder in a filter, where a path's quotes cannot."""
+    return digest(output)[:12]

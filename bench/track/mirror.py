@@ -1,0 +1,149 @@
+"""The store -> MLflow: while a command runs (``Mirror``), or all of it afterwards (``sync``)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from bench.errors import StoreError, UsageError
+from bench.spec import Record
+from bench.store import Store
+from bench.suite import by_revision
+from bench.track.client import VARIABLE, one_line, tracking_uri, without_password
+from bench.track.experiment import Experiment
+from bench.track.projection import reference_of
+
+if TYPE_CHECKING:
+    from bench.leaderboard import Leaderboard
+    from bench.plan import Plan
+
+log = logging.getLogger(__name__)
+
+_LEAVE = 10.0  # seconds that an interrupted command gives MLflow
+
+
+class Mirror:
+    """Brings a command's records to MLflow as they come, in a thread of its own: the command never waits.
+
+    The thread imports mlflow and opens it (up to 20 s the first time) at the first record. The first failure is
+    one warning, and the last that MLflow hears of this command; ``bench sync`` makes up for it.
+    """
+
+    def __init__(self, store: Store, plan: Plan, command: str) -> None:
+        self._store = store
+        self._plan = plan
+        self._command = command
+        self._uri = tracking_uri(store.root)
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._taken: dict[str, Record] = {}
+        self._board: Leaderboard | None = None
+        self._files: tuple[Path, ...] = ()
+        self._experiment: Experiment | None = None
+        self._stop = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def take(self, record: Record) -> None:
+        """Mirror a record, soon."""
+        self._taken[record.trial.id] = record
+        self._put(partial(self._write, record))
+
+    def finish(self, board: Leaderboard, files: Sequence[Path]) -> None:
+        """Add the command's leaderboard and the reports written of it."""
+        self._board, self._files = board, tuple(files)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the command's run and wait for MLflow; an interrupted command drops what is still to be mirrored."""
+        if self._thread is None:
+            return
+        self._stop = kind is not None
+        self._jobs.put(partial(self._end, interrupted=kind is not None))
+        self._jobs.put(None)
+        self._thread.join(None if kind is None else _LEAVE)
+
+    def _put(self, job: Callable[[], None]) -> None:
+        self._jobs.put(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception as error:  # noqa: BLE001  mlflow, its database and its network may raise anything
+                log.warning(
+                    "MLflow is not reachable (%s: %s); the run goes on; bench sync brings it up to date later.",
+                    without_password(self._uri),
+                    one_line(error),
+                )
+                return
+
+    def _write(self, record: Record) -> None:
+        if self._stop:
+            return
+        if self._experiment is None:
+            suite = self._plan.request.suite.name
+            targets = {*self._plan.request.targets, *_targets(self._store)}
+            self._experiment = Experiment(self._store, suite, self._command, targets)
+        self._experiment.write(record, self._store.read(self._plan.zero_shot))
+
+    def _end(self, interrupted: bool) -> None:
+        if self._experiment is None:
+            return
+        if not interrupted:
+            for record in self._taken.values():  # zero-shot may have come after the trials it is compared with
+                self._write(record)
+        if self._board is not None:
+            self._experiment.add_board(self._board, self._files)
+        failed = any(record.status == "failed" for record in self._taken.values())
+        self._experiment.end("KILLED" if interrupted else "FAILED" if failed else "FINISHED")
+
+
+def sync(store: Store) -> int:
+    """Bring MLflow up to date with the store and return how many trials that took.
+
+    Raises:
+        StoreError: MLflow cannot be reached, or does not take them.
+    """
+    uri = tracking_uri(store.root)
+    records = list(store.records())
+    zero_shots = [record for record in records if record.trial.rank is None]
+    suites: dict[str, list[Record]] = {}
+    for record in records:
+        suites.setdefault(_suite(record), []).append(record)
+    written = 0
+    try:
+        for suite, members in suites.items():
+            experiment = Experiment(store, suite, "bench sync", _targets(store))
+            written += sum(experiment.write(record, reference_of(record, zero_shots)) for record in members)
+            experiment.end("FINISHED")
+    except Exception as error:
+        raise StoreError(
+            f"MLflow at {without_password(uri)} did not take the run folder: {one_line(error)} "
+            f"Start the server, or set {VARIABLE} to one that runs."
+        ) from error
+    return written
+
+
+def _targets(store: Store) -> set[str]:
+    """Return every task that a trial of the store learns."""
+    return {record.trial.target for record in store.records() if record.trial.target}
+
+
+def _suite(record: Record) -> str:
+    """Return the suite of a record, or its model's revision where that suite has changed since."""
+    try:
+        return by_revision(record.trial.model).name
+    except UsageError:
+        return record.trial.model

@@ -1,0 +1,133 @@
+"""MLflow's own pages, served on this machine from the run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+from urllib.parse import urlsplit
+
+from bench.errors import StoreError, UsageError
+from bench.track.client import ARTIFACTS, SETTINGS, VARIABLE, VIEW, tracking_uri, without_password
+
+log = logging.getLogger(__name__)
+
+
+def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int:
+    """Serve MLflow on this machine until Ctrl-C; ``say`` is told the address.
+
+    Raises:
+        UsageError: there is nothing to serve, or the port is taken.
+        StoreError: the server does not start, or ends by itself.
+    """
+    uri = tracking_uri(output)
+    if urlsplit(uri).scheme in {"http", "https", "databricks"}:
+        raise UsageError(f"{VARIABLE} names a server that runs already: open {without_password(uri)}.")
+    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise UsageError(f"{output} has nothing for MLflow to show yet. Run bench run or bench sync first.")
+    _check_free(port)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGHUP)}
+    with TemporaryFile() as noise:
+        server = subprocess.Popen(
+            _server_command(uri, output, port),
+            env={**os.environ, **SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=noise,
+            stderr=noise,
+            start_new_session=True,  # Ctrl-C is ours; we end the server and its workers together
+        )
+        try:
+            _wait_until_ready(server, port, noise)
+            for line in _addresses(port):
+                say(line)
+            server.wait()
+            raise StoreError(f"MLflow's server ended: {_last_words(noise)}")
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _end_server(server)
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def _check_free(port: int) -> None:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"Port {port} cannot be used ({error}). Choose another with --port.") from error
+
+
+def _server_command(uri: str, output: Path, port: int) -> list[str]:
+    options = {
+        "--backend-store-uri": uri,
+        "--artifacts-destination": (output.resolve() / ARTIFACTS).as_uri(),
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--allowed-hosts": "localhost:*,127.0.0.1:*",
+        "--workers": "1",
+    }
+    words = [word for option in options.items() for word in option]
+    return [sys.executable, "-m", "mlflow", "server", *words]
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], port: int, noise: IO[bytes]) -> None:
+    """Return when the server answers.
+
+    Raises:
+        StoreError: it ended first; with its last words.
+    """
+    while server.poll() is None:
+        with suppress(OSError, HTTPException):
+            _request(port, "GET", "/health")
+            return
+        time.sleep(0.2)
+    raise StoreError(f"MLflow's server did not start: {_last_words(noise)}")
+
+
+def _last_words(noise: IO[bytes]) -> str:
+    noise.seek(0)
+    lines = noise.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+    return without_password(lines[-1])
+
+
+def _addresses(port: int) -> list[str]:
+    """Return what to open: the leaderboard view of every suite's experiment."""
+    answer = _request(port, "POST", "/api/2.0/mlflow/experiments/search", {"max_results": 100})
+    lines = [f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)"]
+    for item in json.loads(answer).get("experiments", ()):
+        if any(tag["key"].endswith(f".{VIEW}") for tag in item.get("tags", ())):
+            place = f"#/experiments/{item['experiment_id']}/runs?viewStateShareKey={VIEW}"
+            lines.append(f"{item['name']}: http://127.0.0.1:{port}/{place}")
+    return lines
+
+
+def _request(port: int, verb: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
+    """Ask the server on this machine, past any proxy."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        text = None if body is None else json.dumps(body)
+        connection.request(verb, path, text, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise HTTPException(f"{path}: {answer.status}")
+        return answer.read()
+
+
+def _end_server(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, which share its process group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(5)
+            return

@@ -1,0 +1,78 @@
+"""What warm lanes save: the same trials, each in a process of its own, two at a time.
+
+    python tests/perf/fresh_processes.py --cells 6 --output /tmp/fresh
+
+Every cell of ``bench run --methods all --ranks 16,32,64`` is done as the field does it: one process that imports,
+loads, trains (an edit trains its parent first), evaluates and ends. The first N cells, taken evenly over the plan,
+are timed, and the whole is extrapolated from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+_ONE = """
+import json, sys
+from pathlib import Path
+from bench.execute import Bench
+from bench.spec import Work
+from bench.store import Store
+from bench.suite import MICRO
+store = Store(Path(sys.argv[1]))
+store.prepare()
+bench = Bench(store, MICRO.model)
+work = Work.from_json(json.loads(sys.stdin.read()))
+if work.trial.parent:
+    bench.run(Work(work.trial.parent, ()))
+sys.exit(bench.run(work).status != "done")
+"""
+
+
+def main() -> None:
+    """Time the cells and print the extrapolation."""
+    import json
+
+    from bench.plan import Request, make
+    from bench.registry import BUILT_IN_METHODS
+    from bench.store import Store
+    from bench.suite import MICRO
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=int, default=7)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, required=True, help="a new folder; every cell gets one inside")
+    options = parser.parse_args()
+    suite = MICRO
+    request = Request(suite, BUILT_IN_METHODS, (16, 32, 64), suite.targets, suite.sources, suite.recipe)
+    plan = make(request, Store(options.output))
+    cells = {trial.id for trial in plan.cells}
+    works = [work for work in plan.works if work.trial.id in cells]
+    works.sort(key=lambda work: request.methods.index(work.trial.method))
+    chosen = works[:: max(1, len(works) // options.cells)][: options.cells]
+
+    def run(place: int) -> float:
+        began = time.monotonic()
+        folder = options.output / str(place)
+        text = json.dumps(chosen[place].to_json())
+        subprocess.run([sys.executable, "-c", _ONE, str(folder)], input=text, text=True, check=True)
+        return time.monotonic() - began
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(options.processes) as pool:
+        seconds = list(pool.map(run, range(len(chosen))))
+    wall = time.monotonic() - began
+    for work, second in zip(chosen, seconds, strict=True):
+        print(f"{second:7.1f} s  {work.trial.label}")
+    mean = sum(seconds) / len(seconds)
+    print(
+        f"{len(chosen)} cells in {wall:.0f} s; {len(works)} cells: about {mean * len(works) / options.processes:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
