@@ -34,16 +34,17 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How one stage is trained: AdamW, linear warm-up over 5 % of the steps, cosine to zero."""
+    """How one stage is trained: linear warm-up over 5 % of the steps, cosine to zero."""
 
     steps: int
     batch_size: int
     lr: float
+    muon_lr: float
     weight_decay: float
 
 
-TOWER = Stage(steps=3500, batch_size=96, lr=1e-3, weight_decay=0.05)
-DECODER = Stage(steps=4000, batch_size=96, lr=1.5e-3, weight_decay=0.05)
+TOWER = Stage(steps=2200, batch_size=96, lr=1e-3, muon_lr=2e-3, weight_decay=0.05)
+DECODER = Stage(steps=2500, batch_size=64, lr=2e-3, muon_lr=3e-3, weight_decay=0.05)
 
 PROMPT_WEIGHT = 0.3
 
@@ -200,12 +201,43 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() / 255 - 0.5) / 0.5
 
 
-def schedule(stage: Stage, parameters: Sequence[nn.Parameter]) -> tuple[Any, Any]:
-    """Return the stage's optimizer and its learning-rate schedule."""
-    from transformers import get_cosine_schedule_with_warmup
+@dataclass(frozen=True, slots=True)
+class Optimizers:
+    """Muon for the weight matrices of the blocks, AdamW for all else, on one cosine schedule."""
 
-    optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98))
-    return optimizer, get_cosine_schedule_with_warmup(optimizer, stage.steps // 20, stage.steps)
+    stage: Stage
+    members: tuple[torch.optim.Optimizer, ...]
+    rates: tuple[torch.optim.lr_scheduler.LRScheduler, ...]
+
+    @classmethod
+    def build(cls, stage: Stage, parameters: Sequence[nn.Parameter]) -> Optimizers:
+        """Return the optimizers of a stage for these parameters."""
+        from transformers import get_cosine_schedule_with_warmup
+
+        square = (WIDTH, 2 * WIDTH)
+        inner = [p for p in parameters if p.ndim == 2 and p.shape[0] in square and p.shape[1] in square]
+        chosen = {id(parameter) for parameter in inner}
+        outer = [p for p in parameters if id(p) not in chosen]
+        members = (
+            torch.optim.Muon(
+                inner,
+                lr=stage.muon_lr,
+                weight_decay=stage.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            torch.optim.AdamW(outer, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98)),
+        )
+        rates = (get_cosine_schedule_with_warmup(m, stage.steps // 20, stage.steps) for m in members)
+        return cls(stage, members, tuple(rates))
+
+    def step(self) -> None:
+        """Update the parameters from their gradients, clipped at norm 1, and clear these."""
+        groups = [group["params"] for member in self.members for group in member.param_groups]
+        nn.utils.clip_grad_norm_([parameter for group in groups for parameter in group], 1.0)
+        for member, rate in zip(self.members, self.rates, strict=True):
+            member.step()
+            rate.step()
+            member.zero_grad(set_to_none=True)
 
 
 def train_tower(
@@ -219,7 +251,7 @@ def train_tower(
     tower = model.model.vision_tower
     known = album.known
     heads = nn.ModuleDict({"/".join(key): nn.Linear(2 * WIDTH, len(values)) for key, values in known.items()})
-    optimizer, rates = schedule(TOWER, [*tower.parameters(), *heads.parameters()])
+    optimizers = Optimizers.build(TOWER, [*tower.parameters(), *heads.parameters()])
     tower.train()
     total = 0.0
     for step in range(TOWER.steps):
@@ -228,11 +260,8 @@ def train_tower(
         hidden = tower(batch).last_hidden_state[:, 1:]
         pooled = torch.cat([hidden.mean(1), hidden.amax(1)], -1)
         loss = tower_loss(heads, album, chosen, pooled)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
-        rates.step()
+        optimizers.step()
         total += loss.item()
         if (step + 1) % 100 == 0:
             progress(f"tower {step + 1}/{TOWER.steps} loss {total / 100:.3f}")
@@ -281,19 +310,16 @@ def train_decoder(
     seen = features(model, images)
     parts = (model.model.multi_modal_projector, model.model.language_model, model.lm_head)
     parameters = [parameter for part in parts for parameter in part.parameters()]
-    optimizer, rates = schedule(DECODER, parameters)
+    optimizers = Optimizers.build(DECODER, parameters)
     model.train()
     total = 0.0
     for step in range(DECODER.steps):
-        optimizer.zero_grad(set_to_none=True)
         for lessons in draw(album, rng):
             loss = decoder_loss(model, tokenizer, seen, lessons, PROMPT_WEIGHT)
             share = len(lessons) / DECODER.batch_size
             (loss * share).backward()  # type: ignore[no-untyped-call]
             total += loss.item() * share
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        rates.step()
+        optimizers.step()
         if (step + 1) % 100 == 0:
             progress(f"decoder {step + 1}/{DECODER.steps} loss {total / 100:.3f}")
             total = 0.0

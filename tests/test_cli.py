@@ -106,7 +106,9 @@ def diverge(*_: object, **__: object) -> None:
     raise TrialError("The loss is nan at update 3.")
 
 
-def test_children_that_fail_by_name_are_recorded_though_other_works_follow(tiny_suite: Suite, tmp_path: Path) -> None:
+def test_children_that_fail_by_name_are_recorded_though_other_works_follow(
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "runs"
     words = ["--suite", "tiny", "--methods", "lora,dare,model_tailor", "--ranks", "2,4"]
     monkeypatch.setattr("bench.execute.fit", diverge)
