@@ -24,7 +24,7 @@ from bench.store import Store
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.1
 _REPORT_SECONDS = 0.5
 _JOIN_SECONDS = 20.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Task
-from bench.pretrain_data import GROUPS, TEMPLATE, TEXT_TEMPLATE, Album, Lesson, pictures, words
+from bench.pretrain_data import TEMPLATE, Album, Lesson, pictures, words
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
@@ -34,29 +34,34 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How one stage is trained: linear warm-up over 5 % of the steps, cosine to zero."""
+    """How one stage is trained: AdamW, linear warm-up over 5 % of the steps, cosine to zero."""
 
     steps: int
     batch_size: int
     lr: float
-    muon_lr: float
     weight_decay: float
 
 
-TOWER = Stage(steps=2200, batch_size=96, lr=1e-3, muon_lr=2e-3, weight_decay=0.05)
-DECODER = Stage(steps=2500, batch_size=64, lr=2e-3, muon_lr=3e-3, weight_decay=0.05)
-
-PROMPT_WEIGHT = 0.3
+TOWER = Stage(steps=3500, batch_size=96, lr=1e-3, weight_decay=0.05)
+DECODER = Stage(steps=2500, batch_size=96, lr=1.5e-3, weight_decay=0.05)
 
 
-def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A base model fresh from pretraining, the tasks it saw and did not see, and the seconds it took."""
+
+    model: LlavaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerFast
+    tasks: Mapping[str, Task]
+    seconds: float
+
+
+def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> Built:
     """Train the base model on the training pictures of the sources and save it in ``folder``.
 
     The same seed gives the same bytes on the same machine and versions; the target tasks lend their
     words to the tokenizer, and the names of their icons as wrong options, but no picture and no caption.
     """
-    from bench.pretrain_card import write_card
-
     torch.set_num_threads(2)
     torch.manual_seed(seed)
     start = time.perf_counter()
@@ -68,9 +73,7 @@ def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> None:
     train_tower(model, album, images, random.Random(seed), progress)
     train_decoder(model, tokenizer, album, images, random.Random(seed + 1), progress)
     save(model, tokenizer, folder)
-    seconds = time.perf_counter() - start
-    write_card(folder, model, tokenizer, tasks, seed=seed, seconds=seconds)
-    progress(f"saved {folder} after {seconds / 60:.1f} minutes")
+    return Built(model, tokenizer, tasks, time.perf_counter() - start)
 
 
 def load_task(name: str) -> Task:
@@ -156,8 +159,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGenera
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=2048,
-        initializer_range=WIDTH**-0.5,  # the default, 0.02, suits a width of 2,500
-        attention_bias=True,  # lets a head look at a place whatever stands there: the letter before an option
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -171,23 +172,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGenera
         vision_feature_select_strategy="default",
         image_seq_length=IMAGE_TOKENS,
         multimodal_projector_bias=True,
-        initializer_range=WIDTH**-0.5,
         tie_word_embeddings=False,
     )
-    model = LlavaForConditionalGeneration(config)
-    _seek_likes(model)
-    return model
-
-
-@torch.no_grad()
-def _seek_likes(model: LlavaForConditionalGeneration) -> None:
-    """Start the heads above the first layer as seekers of equal tokens: key weights = query weights.
-
-    From such a start the decoder learns to look up an option's letter in 250 steps; from independent
-    weights it had not after 1,000 (Trockman and Kolter 2023 call it mimetic initialization).
-    """
-    for layer in model.model.language_model.layers[1:]:
-        layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+    return LlavaForConditionalGeneration(config)
 
 
 def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
@@ -201,43 +188,12 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() / 255 - 0.5) / 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Optimizers:
-    """Muon for the weight matrices of the blocks, AdamW for all else, on one cosine schedule."""
+def schedule(stage: Stage, parameters: Sequence[nn.Parameter]) -> tuple[Any, Any]:
+    """Return the stage's optimizer and its learning-rate schedule."""
+    from transformers import get_cosine_schedule_with_warmup
 
-    stage: Stage
-    members: tuple[torch.optim.Optimizer, ...]
-    rates: tuple[torch.optim.lr_scheduler.LRScheduler, ...]
-
-    @classmethod
-    def build(cls, stage: Stage, parameters: Sequence[nn.Parameter]) -> Optimizers:
-        """Return the optimizers of a stage for these parameters."""
-        from transformers import get_cosine_schedule_with_warmup
-
-        square = (WIDTH, 2 * WIDTH)
-        inner = [p for p in parameters if p.ndim == 2 and p.shape[0] in square and p.shape[1] in square]
-        chosen = {id(parameter) for parameter in inner}
-        outer = [p for p in parameters if id(p) not in chosen]
-        members = (
-            torch.optim.Muon(
-                inner,
-                lr=stage.muon_lr,
-                weight_decay=stage.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            ),
-            torch.optim.AdamW(outer, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98)),
-        )
-        rates = (get_cosine_schedule_with_warmup(m, stage.steps // 20, stage.steps) for m in members)
-        return cls(stage, members, tuple(rates))
-
-    def step(self) -> None:
-        """Update the parameters from their gradients, clipped at norm 1, and clear these."""
-        groups = [group["params"] for member in self.members for group in member.param_groups]
-        nn.utils.clip_grad_norm_([parameter for group in groups for parameter in group], 1.0)
-        for member, rate in zip(self.members, self.rates, strict=True):
-            member.step()
-            rate.step()
-            member.zero_grad(set_to_none=True)
+    optimizer = torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98))
+    return optimizer, get_cosine_schedule_with_warmup(optimizer, stage.steps // 20, stage.steps)
 
 
 def train_tower(
@@ -251,7 +207,7 @@ def train_tower(
     tower = model.model.vision_tower
     known = album.known
     heads = nn.ModuleDict({"/".join(key): nn.Linear(2 * WIDTH, len(values)) for key, values in known.items()})
-    optimizers = Optimizers.build(TOWER, [*tower.parameters(), *heads.parameters()])
+    optimizer, rates = schedule(TOWER, [*tower.parameters(), *heads.parameters()])
     tower.train()
     total = 0.0
     for step in range(TOWER.steps):
@@ -260,8 +216,11 @@ def train_tower(
         hidden = tower(batch).last_hidden_state[:, 1:]
         pooled = torch.cat([hidden.mean(1), hidden.amax(1)], -1)
         loss = tower_loss(heads, album, chosen, pooled)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizers.step()
+        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        rates.step()
         total += loss.item()
         if (step + 1) % 100 == 0:
             progress(f"tower {step + 1}/{TOWER.steps} loss {total / 100:.3f}")
@@ -310,16 +269,19 @@ def train_decoder(
     seen = features(model, images)
     parts = (model.model.multi_modal_projector, model.model.language_model, model.lm_head)
     parameters = [parameter for part in parts for parameter in part.parameters()]
-    optimizers = Optimizers.build(DECODER, parameters)
+    optimizer, rates = schedule(DECODER, parameters)
     model.train()
     total = 0.0
     for step in range(DECODER.steps):
+        optimizer.zero_grad(set_to_none=True)
         for lessons in draw(album, rng):
-            loss = decoder_loss(model, tokenizer, seen, lessons, PROMPT_WEIGHT)
+            loss = decoder_loss(model, tokenizer, seen, lessons)
             share = len(lessons) / DECODER.batch_size
             (loss * share).backward()  # type: ignore[no-untyped-call]
             total += loss.item() * share
-        optimizers.step()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        rates.step()
         if (step + 1) % 100 == 0:
             progress(f"decoder {step + 1}/{DECODER.steps} loss {total / 100:.3f}")
             total = 0.0
@@ -327,11 +289,11 @@ def train_decoder(
 
 
 def draw(album: Album, rng: random.Random) -> Iterator[list[Lesson]]:
-    """Yield the lessons of one step in groups of like length, to save padding."""
+    """Yield the lessons of one step in two parts, long prompts apart, to save padding."""
     forms = album.forms(rng, DECODER.batch_size)
     lessons = [(form, album.lesson(rng, form)) for form in forms]
-    for group in GROUPS:
-        part = [lesson for form, lesson in lessons if form in group]
+    for long in (False, True):
+        part = [lesson for form, lesson in lessons if (form == "letters") == long]
         if part:
             yield part
 
@@ -341,39 +303,25 @@ def decoder_loss(
     tokenizer: PreTrainedTokenizerFast,
     seen: Tensor,
     lessons: Sequence[Lesson],
-    prompt_weight: float = 0.0,
 ) -> Tensor:
-    """Return the mean cross-entropy of the answers' tokens, the end token among them.
-
-    ``prompt_weight`` times that of the prompts' words is added. Learning to continue a list of options is
-    what teaches the decoder which letter an option stands behind; without it, it never learns letters.
-    """
-    prompts = tokenizer([ask(lesson.prompt, lesson.picture is not None) for lesson in lessons])["input_ids"]
+    """Return the cross-entropy of the answers' tokens, the end token among them."""
+    prompts = tokenizer([ask(lesson.prompt) for lesson in lessons])["input_ids"]
     answers = tokenizer([lesson.answer + "</s>" for lesson in lessons])["input_ids"]
     length = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
     ids = torch.full((len(lessons), length), tokenizer.pad_token_id)
-    taught = torch.zeros(len(lessons), length, dtype=torch.bool)
+    labels = torch.full((len(lessons), length), -100)
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         end = len(prompt) + len(answer)
         ids[row, :end] = torch.tensor(prompt + answer)
-        taught[row, len(prompt) : end] = True
-    pictures = [lesson.picture for lesson in lessons if lesson.picture is not None]
-    hidden = read(model, ids, seen[pictures])[:, :-1]
-    words = (ids != model.config.image_token_id) & (ids != tokenizer.pad_token_id)
-    loss = _cross_entropy(model, hidden, ids[:, 1:], taught[:, 1:])
-    if prompt_weight:
-        loss = loss + prompt_weight * _cross_entropy(model, hidden, ids[:, 1:], (words & ~taught)[:, 1:])
-    return loss
+        labels[row, len(prompt) : end] = torch.tensor(answer)
+    hidden = read(model, ids, seen[[lesson.picture for lesson in lessons]])
+    wanted = labels[:, 1:] != -100
+    logits = model.lm_head(hidden[:, :-1][wanted])
+    return nn.functional.cross_entropy(logits, labels[:, 1:][wanted])
 
 
-def _cross_entropy(model: LlavaForConditionalGeneration, hidden: Tensor, ids: Tensor, chosen: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(model.lm_head(hidden[chosen]), ids[chosen])
-
-
-def ask(prompt: str, picture: bool = True) -> str:
+def ask(prompt: str) -> str:
     """Return the full prompt, one image token per patch."""
-    if not picture:
-        return TEXT_TEMPLATE.format(prompt=prompt)
     return TEMPLATE.format(prompt=prompt).replace("<image>", "<image>" * IMAGE_TOKENS)
 
 
@@ -381,8 +329,7 @@ def read(model: LlavaForConditionalGeneration, ids: Tensor, seen: Tensor, mask: 
     """Return the decoder's last hidden states, [n, length, width], for kept tower features."""
     embeddings = model.get_input_embeddings()(ids)
     places = (ids == model.config.image_token_id)[..., None]
-    if len(seen):
-        embeddings = embeddings.masked_scatter(places, model.model.multi_modal_projector(seen))
+    embeddings = embeddings.masked_scatter(places, model.model.multi_modal_projector(seen))
     positions = None if mask is None else (mask.cumsum(1) - 1).clamp(min=0)
     hidden: Tensor = model.model.language_model(
         inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False

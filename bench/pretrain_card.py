@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,12 @@ from bench.pretrain import (
     TARGETS,
     TOWER,
     WIDTH,
+    Built,
+    Progress,
     Stage,
     ask,
     features,
+    pretrain,
     read,
     to_pixels,
 )
@@ -65,16 +68,16 @@ names of the target icons stood among the wrong options of `letters`.
 """
 
 
-def write_card(
-    folder: Path,
-    model: LlavaForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    tasks: Mapping[str, Task],
-    *,
-    seed: int,
-    seconds: float,
-) -> None:
-    """Write ``README.md`` beside the weights, with scores measured now."""
+def build(folder: Path, *, seed: int, progress: Progress) -> None:
+    """Pretrain the base model in ``folder`` and write its card beside the weights, with scores measured now."""
+    built = pretrain(folder, seed=seed, progress=progress)
+    write_card(folder, built, seed)
+    progress(f"saved {folder} after {built.seconds / 60:.1f} minutes")
+
+
+def write_card(folder: Path, built: Built, seed: int) -> None:
+    """Write ``README.md`` beside the weights."""
+    model, tokenizer, tasks, seconds = built.model, built.tokenizer, built.tasks, built.seconds
     rows = [
         f"| {name} | {task.primary} | {100 * zero_shot(model, tokenizer, task):.1f} |" for name, task in tasks.items()
     ]

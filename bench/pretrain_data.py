@@ -16,16 +16,11 @@ from bench.api import Example, Split, Task
 
 LETTERS = ("A", "B", "C", "D")
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
-TEXT_TEMPLATE = "USER:\n{prompt} ASSISTANT:"
 
 _NAME_QUESTION = "what is this?"
 _CHOICE_QUESTION = "which of these is in the picture?"
-_MATCH_QUESTION = "which letters are these?"
-_FIND_QUESTION = "which letter is {word}?"
 _DESCRIBE = ("describe the picture", "what is in the picture?", "what do you see?")
-MIX = {"short": 10, "letters": 9, "find": 5, "match": 4, "name": 2, "describe": 3}
-# Lessons of one group are padded to one length: short prompts, prompts with options, text alone.
-GROUPS = (("short", "name", "describe"), ("letters", "find"), ("match",))
+MIX = {"short": 10, "letters": 8, "name": 2, "describe": 3}
 _UNSEEN_OPTION = 0.15  # share of wrong options that are words the sources never use as an answer
 
 
@@ -41,9 +36,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One question, about a picture (by its number in the album) or about text, and its answer."""
+    """One question about one picture (by its number in the album) and the answer to learn."""
 
-    picture: int | None
+    picture: int
     prompt: str
     answer: str
 
@@ -114,18 +109,8 @@ class Album:
             return Lesson(number, *self._name(picture, rng))
         if form == "letters":
             return Lesson(number, *self._letters(picture, rng))
-        if form == "match":
-            return Lesson(None, *self._match(rng))
-        if form == "find":
-            return Lesson(number, *self._find(rng))
         example = rng.choice(picture.asked)
         return Lesson(number, example.question, example.answers[0])
-
-    @cached_property
-    def options(self) -> Sequence[str]:
-        """Return every word that may stand as an option."""
-        pools = (*self.known.values(), *self.replies.values(), self.unseen)
-        return sorted({word for pool in pools for word in pool})
 
     def forms(self, rng: random.Random, count: int) -> list[str]:
         """Draw the forms of a batch."""
@@ -148,38 +133,22 @@ class Album:
         wrong = set(pool) - set(picture.labels.values())
         return self._choice(_CHOICE_QUESTION, picture.labels[kind], sorted(wrong), rng)
 
-    def _find(self, rng: random.Random) -> tuple[str, str]:
-        """Ask for the letter of a named option: how letters work, whatever the picture shows."""
-        options = rng.sample(self.options, 1 + _others(rng))
-        right = rng.randrange(len(options))
-        return choice(_FIND_QUESTION.format(word=options[right]), options), LETTERS[right]
-
-    def _match(self, rng: random.Random) -> tuple[str, str]:
-        """Ask for every option's letter, twice, in any order."""
-        options = rng.sample(self.options, len(LETTERS))
-        pairs = 2 * [f"{option} {letter}" for letter, option in zip(LETTERS, options, strict=True)]
-        rng.shuffle(pairs)
-        return choice(_MATCH_QUESTION, options), " ".join(pairs)
-
     def _choice(self, question: str, right: str, wrong: Sequence[str], rng: random.Random) -> tuple[str, str]:
-        others = rng.sample(wrong, min(_others(rng), len(wrong)))
+        unseen = [word for word in self.unseen if rng.random() < _UNSEEN_OPTION]
+        others = rng.sample(wrong, min(len(LETTERS) - 1, len(wrong)))
         for place in range(len(others)):
-            word = rng.choice(self.unseen)
-            if word not in others and rng.random() < _UNSEEN_OPTION:
-                others[place] = word
+            if unseen and rng.random() < _UNSEEN_OPTION:
+                others[place] = unseen.pop(rng.randrange(len(unseen)))
+        while len(others) < len(LETTERS) - 1:
+            others.append(rng.choice([word for word in self.unseen if word not in others]))
         options = [right, *others]
         rng.shuffle(options)
         return choice(question, options), LETTERS[options.index(right)]
 
 
-def _others(rng: random.Random) -> int:
-    """How many wrong options there are: most often three."""
-    return rng.choice((1, 2, 3, 3))
-
-
 def choice(question: str, options: Sequence[str]) -> str:
     """Return the question with its options, one to a line, by letter."""
-    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
     return "\n".join([question, *lines])
 
 

@@ -109,4 +109,7 @@ def _settings(name: str, now: Mapping[str, Any], default: Mapping[str, Any]) -> 
 
 
 def _pairs(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "-"
+    return (
+        ", ".join(f"{name} {value!r}" if "\n" in str(value) else f"{name} {value}" for name, value in facts.items())
+        or "-"
+    )
