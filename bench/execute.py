@@ -56,6 +56,7 @@ class Bench:
             record = self._run(work, progress)
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the other trials go on
             (folder / "error.txt").write_text(traceback.format_exc())
+            self._healed()
             reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             log.warning("%s failed: %s", work.trial.label, reason)
             known = self.store.read(work.trial) or Record(work.trial, "failed", environment=environment(self.device))
@@ -92,7 +93,11 @@ class Bench:
             return Change({})
         if not self._stored(trial):
             fitted = self._learn(method, trial, progress)
-            self._check_base(trial)
+            if touched := self._healed():
+                raise TrialError(
+                    f"{trial.method} changes the base model's own {touched[0]}. "
+                    "Train adapters, or copies that adapt() makes."
+                )
             if fitted.change is None:
                 raise TrialError(f"{trial.label}: the method returned no change.")
             facts = {"seconds": fitted.seconds, "trainable_parameters": fitted.trainable_parameters}
@@ -110,19 +115,16 @@ class Bench:
             return False
         return True
 
-    def _check_base(self, trial: Trial) -> None:
-        """Put the base model back where a plugin has written to it, and say so: later trials stand on it."""
-        base = self._base(trial.recipe.train_dtype)
-        parameters = dict(base.model.named_parameters())
-        written = [name for name, value in base.pristine.items() if not torch.equal(parameters[name].cpu(), value)]
-        thawed = [name for name, value in parameters.items() if value.requires_grad]
-        restore(base.model, written, base.pristine)
-        base.model.requires_grad_(requires_grad=False)
-        if written or thawed:
-            name = (written or thawed)[0]
-            raise TrialError(
-                f"{trial.method} changes the base model's own {name}. Train adapters, or copies that adapt() makes."
-            )
+    def _healed(self) -> list[str]:
+        """Put the base models back where a plugin wrote to them, and name what it was: later trials stand on them."""
+        touched: list[str] = []
+        for base in self._bases.values():
+            parameters = dict(base.model.named_parameters())
+            written = [name for name, value in base.pristine.items() if not torch.equal(parameters[name].cpu(), value)]
+            touched += written + [name for name, value in parameters.items() if value.requires_grad]
+            restore(base.model, written, base.pristine)
+            base.model.requires_grad_(requires_grad=False)
+        return touched
 
     def _learn(self, method: Method, trial: Trial, progress: Progress) -> Fitted:
         if trial.target is None or trial.rank is None:
