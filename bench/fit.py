@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -216,7 +215,7 @@ class _Checkpoint:
             return 0
         try:
             saved = torch.load(self._path, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        except (RuntimeError, EOFError) as error:
             log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
             return 0
         with torch.no_grad():

@@ -285,3 +285,18 @@ def test_pristine_weights_are_back_bit_for_bit_after_a_merge(
     base = bench._base("float32")
     for name, parameter in base.model.named_parameters():
         assert torch.equal(parameter, base.pristine[name]), name
+
+
+def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], caplog: pytest.LogCaptureFixture
+) -> None:
+    plan, store, bench = plan_of("lora")
+    checkpoint = store.folder(of(plan, "lora").trial) / CHECKPOINT
+    checkpoint.parent.mkdir()
+    torch.save({"index": 3}, checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+
+    record = bench.run(of(plan, "lora"))
+
+    assert record.status == "done"
+    assert f"{checkpoint} is damaged" in caplog.text

@@ -1,8 +1,4 @@
-import shutil
-import subprocess
 from pathlib import Path
-
-import pytest
 
 from bench.leaderboard import Leaderboard
 from bench.results import latex
@@ -31,13 +27,3 @@ def test_braces_and_the_other_special_characters_stay_in_balance(leaderboard: Le
 
     assert "out of memory (\\_50\\%\\_)" in text
     assert text.count("{") == text.count("}")
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_reads_it(leaderboard: Leaderboard, tmp_path: Path) -> None:
-    latex.write(leaderboard, tmp_path / "table.tex")
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
-    (tmp_path / "main.tex").write_text(document)
-
-    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "main.tex"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
