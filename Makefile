@@ -15,7 +15,7 @@ check: $(VENV)/installed-dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 fast: check  ## the inner loop: checks and the tests that need no Ray and no training
 	$(BIN)/python -m pytest -m "not ray and not slow"
