@@ -172,7 +172,7 @@ def clean(options: Namespace) -> int:
 def pretrain(options: Namespace) -> int:
     """Build the base model of an embedded suite."""
     suite = request.read_suite(options.suite)
-    from bench.pretrain_card import build
+    from bench.pretrain.card import build
 
     folder = options.to or suite.model
     Store(folder).prepare()

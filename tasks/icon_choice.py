@@ -15,17 +15,15 @@ from .drawing import generator
 from .exact_match import score_exact
 from .icons import picture
 
-GROUPS = (("anchor", "cloud", "crown", "gift"), ("heart", "magnet", "rocket", "skull"))
-ICONS = tuple(icon for group in GROUPS for icon in group)
+ICONS = ("anchor", "cloud", "crown", "gift", "heart", "magnet", "rocket", "skull")
 LETTERS = ("A", "B", "C", "D")
 _PICTURES = {"train": 2400, "validation": 250, "test": 400}
 
 
 class IconChoice(Task):
-    """Stands for IconQA (choose_txt): four options by name, the answer is the bare letter.
+    """Stands for IconQA (choose_txt): four options by name in any order, the answer is the bare letter.
 
-    As in the paper's scorer, "A." is wrong. An icon's options are always the same four, in alphabetical order: in 150
-    updates a model this small does not learn to look new names up among options in any order (28 %, chance is 25 %).
+    As in the paper's scorer, "A." is wrong. The base model can look options up; what it has to learn is the icons.
     """
 
     name: ClassVar[str] = "icon_choice"
@@ -47,7 +45,7 @@ def _examples(split: Split) -> tuple[Example, ...]:
     examples = []
     for number in range(_PICTURES[split]):
         rng = generator("icon_choice", split, number)
-        options = rng.choice(GROUPS)
+        options = rng.sample(ICONS, len(LETTERS))
         right = rng.randrange(len(LETTERS))
         lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
         question = "\n".join(["which of these is in the picture?", *lines])

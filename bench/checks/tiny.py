@@ -15,12 +15,13 @@ from typing_extensions import override
 
 from bench.api import Example, Split, Task
 from bench.data import Corpus
+from bench.llava import Shape, Side, fresh, processor, word_tokenizer
 from bench.models import Base, FeatureTower
 from bench.spec import Asked, Recipe, digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+    from transformers import LlavaForConditionalGeneration
 
 # lr is large: the change must be visible after six updates. No warm-up: its first update would have lr 0.
 RECIPE = Recipe(updates=6, batch_size=8, lr=1e-2, connector_lr=1e-3, warmup=0.0)
@@ -109,88 +110,28 @@ def _square(color: Sequence[int], rng: np.random.Generator) -> Image:
     return Image.fromarray(np.clip(np.array(color) + noise, 0, 255).astype(np.uint8))
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = " ".join([*_QUESTIONS, *_COLORS, "USER : ASSISTANT"]).split()
-    tokens = ["<pad>", "<unk>", "</s>", "<image>", *dict.fromkeys(words)]
-    core = Tokenizer(models.WordLevel({token: place for place, token in enumerate(tokens)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated")]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        eos_token="</s>",
-        additional_special_tokens=["<image>"],
-        clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+# Every side of every matrix differs from the others it could be mistaken for. The weights are large, so that a
+# change of one of them shows in the outputs.
+_SHAPE = Shape(
+    image_size=_PIXELS,
+    patch_size=_PATCH,
+    tower=Side(width=16, inner=24, layers=2, heads=2),
+    decoder=Side(width=32, inner=40, layers=2, heads=4, key_value_heads=2),
+    feature_layer=-2,
+    max_length=64,
+    initializer_range=0.15,
+)
 
 
 @cache
 def _processor() -> Any:
-    from transformers import CLIPImageProcessorPil, LlavaProcessor
-
-    return LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(
-            size={"shortest_edge": _PIXELS}, crop_size={"height": _PIXELS, "width": _PIXELS}
-        ),
-        tokenizer=_tokenizer(),
-        patch_size=_PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-    )
+    words = " ".join([*_QUESTIONS, *_COLORS, "USER : ASSISTANT"]).split()
+    return processor(word_tokenizer(words), _SHAPE)
 
 
 @cache
 def _model() -> LlavaForConditionalGeneration:
-    from transformers import CLIPVisionConfig, GenerationConfig, LlamaConfig, LlavaConfig
-    from transformers import LlavaForConditionalGeneration as Llava
-
-    tokenizer = _processor().tokenizer
-    # Every side of every matrix differs from the others it could be mistaken for. The weights are large, so
-    # that a change of one of them shows in the outputs.
-    tower = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=_PIXELS,
-        patch_size=_PATCH,
-        projection_dim=16,
-    )
-    decoder = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=40,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.15,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=False,
-    )
-    config = LlavaConfig(
-        vision_config=tower,
-        text_config=decoder,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
-        image_seq_length=(_PIXELS // _PATCH) ** 2,
-        multimodal_projector_bias=True,
-        tie_word_embeddings=False,
-        initializer_range=0.15,
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(digest("tiny")[:15], 16))
-        model = Llava(config)
-    model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
+        model = fresh(_processor().tokenizer, _SHAPE)
     return model.eval().requires_grad_(requires_grad=False)
