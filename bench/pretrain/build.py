@@ -39,7 +39,7 @@ def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> Built:
     """Train the base model on the training pictures of the sources and save it in ``folder``.
 
     The same seed gives the same bytes on the same machine and versions. The target tasks lend their words to the
-    tokenizer and to the options of text-only lessons, but no picture and no caption.
+    tokenizer and to the text-only lessons, but no picture, no caption and no answer.
     """
     torch.set_num_threads(1)  # one and two threads differ in bits
     torch.manual_seed(seed)

@@ -39,23 +39,29 @@ The same command gives the same bytes on the same kind of machine with the same 
 `model.safetensors`: `{sha256}`.
 
 ## Architecture
-Pictures of {size}x{size} pixels in {patches} patches of {patch}x{patch}; width {width} and 4 layers in
-tower and decoder; one token per word, {vocabulary} words. Prompt: `USER: <image>\\n{{question}} ASSISTANT:`.
+Pictures of {size}x{size} pixels in {patches} patches of {patch}x{patch}; width {width} and {layers} layers in
+tower and decoder; one token per word, {vocabulary} tokens. Prompt: `USER: <image>\n{{question}} ASSISTANT:`.
 
 ## How it was built
-From the training content of {sources} alone, in three stages:
-1. The decoder, by text ({text}): words that name what is known of a picture stand where its tokens will.
-   Shares: {texts}. A lookup lists four options `A. x B. y C. z D. w` and asks for the letters of words.
+From the training pictures, questions and answers of {sources}, in three stages:
+1. The decoder, by text ({text}), where words stand in place of a
+   picture's tokens. Shares: {texts}. `told` is a question about a picture of which the known words are shown.
+   `lookup` lists four options `A. x B. y C. z D. w` of any words, and asks which stands in the scene, then for the
+   letters of words by name. `repeat` has words said again.
 2. The vision tower, with throw-away heads that name what is known of a picture ({tower}).
-3. Tower frozen: connector and decoder on questions about pictures ({connector}), in these forms and shares:
-   {mix}. `letters` has four options, `describe` a few words, `sentence` a sentence.
+3. Tower frozen: connector and decoder on questions about pictures ({connector}).
+   Forms and shares: {mix}. `letters` has four options, `describe` a few words,
+   `sentence` a sentence.
 
-The decoder starts from weights in which equal tokens attend to each other and three heads look back by
-position; from plain ones it does not learn to look options up in this time. It has biases in its attention,
-and one matrix for embedding and unembedding.
+The decoder starts from weights that can nearly look an option up: three heads of its first layer copy the words one,
+two and three back, and a head in each of the next two layers attends to the tokens whose word is the one copied from
+two back and reads what was copied there. From plain weights it does not learn it in this time. It has biases in its
+attention, and one matrix for embedding and unembedding.
 
-It saw no picture and no caption of the target tasks {targets}. Their words are in its vocabulary, and stood
-in the text lessons among the options and among the words to repeat.
+What it knows of the target tasks {targets}: their words are in its vocabulary. In the text lessons
+the names of the icons stand among the options, among the words that stand for a picture, and are asked for by name;
+any word of the targets may be one to repeat. The question of `letters` and two openings of `sentence` ("there is",
+"a picture of") are also the targets'. It saw none of their pictures, none of their captions and none of their answers.
 
 ## Zero-shot scores
 | task | metric | validation | test |
@@ -88,6 +94,7 @@ def write_card(folder: Path, built: Built, seed: int) -> None:
         patch=SHAPE.patch_size,
         patches=SHAPE.image_tokens,
         width=SHAPE.decoder.width,
+        layers=SHAPE.decoder.layers,
         vocabulary=len(tokenizer),
         sources=", ".join(SOURCES),
         targets=", ".join(TARGETS),

@@ -142,7 +142,7 @@ class Album:
         return [self._lookup(rng, 1) for _ in range(count)]
 
     def texts(self, rng: random.Random, count: int, length: int) -> list[Lesson]:
-        """Draw lessons without pictures: in their place stand up to ``length`` words that say what is known."""
+        """Draw lessons without pictures: in the place of one's tokens stand up to ``length`` words."""
         forms = rng.choices(tuple(TEXTS), tuple(TEXTS.values()), k=count)
         return [self._text(rng, form, rng.randint(1, length)) for form in forms]
 

@@ -57,7 +57,7 @@ def test_letters_about_a_picture_have_one_option_that_is_true_of_it() -> None:
         assert isinstance(lesson.scene, int)
         true = {*album().pictures[lesson.scene].labels.values(), "yes"}
         shown = options(lesson.turns[0])
-        assert [letter for letter, word in shown.items() if word in true][:1] == [lesson.turns[0].answer]
+        assert [letter for letter, word in shown.items() if word in true] == [lesson.turns[0].answer]
 
 
 def test_questions_that_name_what_is_there_come_as_often_as_others() -> None:
@@ -75,6 +75,27 @@ def test_a_text_says_all_that_is_known_of_the_picture_it_asks_about() -> None:
     assert told
     for lesson in told:
         assert set(lesson.scene) == {lesson.turns[0].answer, "square"}  # type: ignore[arg-type]
+
+
+def test_words_to_repeat_are_said_again() -> None:
+    said = [x.turns[0] for x in album().texts(random.Random(5), 300, 16) if x.turns[0].prompt.startswith("repeat")]
+
+    assert said
+    for turn in said:
+        assert turn.prompt == f"repeat: {turn.answer}"
+        assert set(turn.answer.split()) <= {"above", "anchor", "below", "cloud", "left", "right"}
+
+
+def test_no_accepted_answer_stands_among_the_wrong_options() -> None:
+    things = tuple("abcdef")
+    asked_all = tuple(Example(str(n), "where?", (thing, "z"), None) for n, thing in enumerate(things))  # type: ignore[arg-type]
+    pictures = tuple(Picture("things", PIXELS, {"thing": f"t{e.answers[0]}"}, (e,)) for e in asked_all)
+    lessons = [x.turns[0] for x in Album(pictures, ()).lessons(random.Random(6), 600) if x.has_options]
+
+    where = [turn for turn in lessons if turn.prompt.startswith("where?")]
+
+    assert where
+    assert all("z" not in options(turn).values() for turn in where)
 
 
 def test_only_answers_and_their_end_tokens_are_learnt() -> None:
