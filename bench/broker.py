@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.spec import Record, Work
@@ -24,28 +24,49 @@ class Event:
     steps: int = 0
     loss: float = 0.0
     record: Record | None = None
+    label: str = ""
 
 
 class Broker:
     """Bookkeeping of one command's works; knows nothing of Ray. ``works`` hold parents before children.
 
-    ``stored`` says which trials the store has finished: a parent among them need not run.
+    ``stored`` says which trials the store has finished: a parent among them need not run. While it is ``open`` more
+    works may come.
     """
 
-    def __init__(self, works: Sequence[Work], stored: Mapping[str, Record]) -> None:
+    def __init__(self, works: Sequence[Work], stored: Mapping[str, Record], *, is_open: bool = False) -> None:
         self._works = {work.trial.id: work for work in works}
         self._waiting = deque(self._works)
         self._running: dict[int, str] = {}
         self._finished = {key for key, record in stored.items() if record.status == "done"} - set(self._works)
         self._failed: dict[str, str] = {}
         self._deaths: dict[str, int] = {}
+        self._records: dict[str, Record] = {}
         self._closed = False
+        self.is_open = is_open
         self.events: list[Event] = []
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to hand out or to wait for."""
-        return self._closed or not (self._waiting or self._running)
+        return self._closed or not (self._waiting or self._running or self.is_open)
+
+    def add(self, works: Sequence[Work]) -> None:
+        """Take in more works, parents before children. What is known is not done again, but for scores it lacks."""
+        for work in works:
+            key, known = work.trial.id, self._works.get(work.trial.id)
+            if known is not None and set(work.asked) <= set(known.asked):
+                continue
+            asked = (*known.asked, *work.asked) if known else work.asked
+            self._works[key] = Work(work.trial, tuple(dict.fromkeys(asked)))
+            for memory in (self._records, self._failed, self._deaths):
+                memory.pop(key, None)
+            if key not in self._waiting and key not in self._running.values():
+                self._waiting.append(key)
+
+    def record(self, key: str) -> Record | None:
+        """Return what came of a trial, or None while it waits or runs."""
+        return self._records.get(key)
 
     def take(self, lane: int) -> Work | None:
         """Return the lane's next work, or None while there is none ready; see ``over``.
@@ -64,14 +85,14 @@ class Broker:
             elif parent is None or parent.id in self._finished:
                 self._waiting.remove(key)
                 self._running[lane] = key
-                self.events.append(Event("started", key, lane))
+                self._note(Event("started", key, lane))
                 return work
         return None
 
     def progress(self, lane: int, stage: str, step: int, steps: int, loss: float) -> None:
         """Note how far a lane's trial is."""
         if lane in self._running:
-            self.events.append(Event("progress", self._running[lane], lane, stage, step, steps, loss))
+            self._note(Event("progress", self._running[lane], lane, stage, step, steps, loss))
 
     def finish(self, lane: int, record: Record) -> None:
         """Take a lane's record."""
@@ -80,7 +101,11 @@ class Broker:
             self._failed[key] = record.error or "no reason given"
         else:
             self._finished.add(key)
-        self.events.append(Event(record.status, key, lane, record=record))
+        if record.status == "done" and record.lacks(self._works[key].asked):  # more was asked while it ran
+            self._waiting.append(key)
+        else:
+            self._records[key] = record
+        self._note(Event(record.status, key, lane, record=record))
 
     def lost(self, lane: int) -> None:
         """Take back the trial of a lane whose worker died; the second death fails it."""
@@ -99,5 +124,8 @@ class Broker:
     def _fail(self, key: str, lane: int, reason: str) -> None:
         self._waiting.remove(key)
         self._failed[key] = reason
-        record = Record(self._works[key].trial, "failed", error=reason)
-        self.events.append(Event("failed", key, lane, record=record))
+        record = self._records[key] = Record(self._works[key].trial, "failed", error=reason)
+        self._note(Event("failed", key, lane, record=record))
+
+    def _note(self, event: Event) -> None:
+        self.events.append(replace(event, label=self._works[event.trial].trial.label))

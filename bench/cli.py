@@ -62,6 +62,7 @@ def _parser() -> ArgumentParser:
         return added
 
     _cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True)
+    _search(verb("search", "tune every method with the same budget, on validation; goes on where it stopped"))
     _cells(verb("plan", "print what a run would train and evaluate, and what is cached"), starts=False)
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
@@ -92,13 +93,26 @@ def _cells(parser: ArgumentParser, *, starts: bool) -> None:
 
     add_arguments(parser)
     if starts:
-        parser.add_argument(
-            "--lanes",
-            type=int,
-            metavar="N",
-            help="warm workers (default: one per GPU or CPU core; 0: in this process)",
-        )
+        _lanes(parser)
         parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+
+
+def _lanes(parser: ArgumentParser) -> None:
+    text = "warm workers (default: one per GPU or CPU core; 0: in this process)"
+    parser.add_argument("--lanes", type=int, metavar="N", help=text)
+
+
+def _search(parser: ArgumentParser) -> None:
+    from bench.request import add_arguments
+
+    add_arguments(parser)
+    _lanes(parser)
+    objectives = ("avg", "source", "target", "pareto")
+    parser.add_argument(
+        "--trials", type=int, default=20, metavar="N", help="configurations per method, rank and target"
+    )
+    parser.add_argument("--objective", choices=objectives, default="avg", help="what the chosen one is best at")
+    parser.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the search itself")
 
 
 def _output(parser: ArgumentParser) -> ArgumentParser:

@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,7 @@ _SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "table": "txt"}
 def run(options: Namespace) -> int:
     """Train, evaluate and rank; what the store has is not done again."""
     asked = request.read(options)
-    if options.lanes is not None and options.lanes < 0:
-        raise UsageError(f"--lanes is {options.lanes}; give 0 or more.")
+    _check_lanes(options)
     store = Store(options.output.resolve())
     store.check()
     if options.dry_run:
@@ -72,6 +72,26 @@ def summary(made: Plan) -> str:
         f"{len(made.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(made.works)} trials, "
         f"{cached} of {len(trainings)} trainings"
     )
+
+
+def search(options: Namespace) -> int:
+    """Tune every method with the same budget, on validation."""
+    from bench.search import command
+    from bench.tuned import FILE
+
+    asked = replace(request.read(options), split="validation")
+    _check_lanes(options)
+    if asked.tuned:
+        raise UsageError("--tuned is for bench run: it takes what bench search has found.")
+    if options.lanes == 0:
+        raise UsageError("--lanes is 0; a search runs on Ray Tune and needs at least one lane.")
+    if options.trials < 1:
+        raise UsageError(f"--trials is {options.trials}; give at least 1.")
+    outcomes = command.run(asked, options, _say)
+    for line in command.lines(outcomes):
+        print(line)
+    _say(f"wrote {options.output / FILE}")
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
 def ls(options: Namespace) -> int:
@@ -199,6 +219,11 @@ def sync(options: Namespace) -> int:
     return 0
 
 
+def _check_lanes(options: Namespace) -> None:
+    if options.lanes is not None and options.lanes < 0:
+        raise UsageError(f"--lanes is {options.lanes}; give 0 or more.")
+
+
 def _existing(options: Namespace) -> Store:
     """Return the store of a run folder that is there."""
     store = Store(options.output.resolve())
@@ -228,7 +253,7 @@ def _work(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
     """Do what is pending, drawing progress and mirroring every record to MLflow."""
     setup = lanes.Setup(store.root, made.request.suite.model, tuple(path.resolve() for path in options.plugin))
     events: Generator[Event] = lanes.run(made.pending, made.records, setup, options.lanes)
-    with closing(events), Progress(made) as progress:
+    with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
         for event in events:
             progress.take(event)
             if event.record is not None:
@@ -248,7 +273,7 @@ def _ran(store: Store, options: Namespace) -> str:
     saved = store.root / _COMMAND
     if saved.is_file():
         data = _last(store)
-        if data["selection"] == request.selection(options):
+        if {"tuned": None, **data["selection"]} == request.selection(options):
             return str(data["command"])
     return _line(options)
 

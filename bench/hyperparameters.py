@@ -19,7 +19,8 @@ _KEY = "bench.hyperparameter"
 class Range:
     """What a hyperparameter may be: ``low``/``high`` are searched, ``minimum``/``maximum`` are valid.
 
-    ``choices`` are the only valid values; they are searched too unless ``search`` is false.
+    ``choices`` are the only valid values; they are searched too unless ``search`` is false. ``connector`` names the
+    only connector policy under which the hyperparameter acts. ``whole`` numbers only, where the default is one.
     """
 
     low: float | None = None
@@ -29,6 +30,8 @@ class Range:
     minimum: float | None = None
     maximum: float | None = None
     search: bool = True
+    connector: str | None = None
+    whole: bool = False
 
     @property
     def searched(self) -> bool:
@@ -46,14 +49,17 @@ def hyper(  # noqa: PLR0913  one line says all that a hyperparameter may be
     minimum: float | None = None,
     maximum: float | None = None,
     search: bool = True,
+    connector: str | None = None,
 ) -> Any:
     """Declare a hyperparameter as a dataclass field.
 
     ``low`` and ``high`` bound the search (no range: never searched); ``minimum`` and ``maximum`` bound
     what ``--set`` accepts, which may be wider; ``choices`` bounds both. ``search=False`` keeps a choice of
-    readings, such as mean or sum, out of the search.
+    readings, such as mean or sum, out of the search; ``connector="lora"`` says that it acts only where the recipe's
+    connector carries LoRA.
     """
-    span = Range(low, high, log, choices, minimum, maximum, search)
+    whole = isinstance(default, int) and not isinstance(default, bool)
+    span = Range(low, high, log, choices, minimum, maximum, search, connector, whole)
     return dataclasses.field(default=default, metadata={_KEY: span})
 
 

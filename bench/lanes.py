@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -10,23 +9,27 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from bench import ray_broker
 from bench.broker import Broker, Event
 from bench.errors import TrialError
+from bench.ray_broker import POLL_SECONDS
 from bench.registry import add_file
 from bench.spec import Record, Work
 from bench.store import Store
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.1
 _REPORT_SECONDS = 0.5
 _JOIN_SECONDS = 20.0
+_DRIVE_SECONDS = 10.0  # how long an interrupted command waits for its drive: Ray may not go first
+_LANES_SECONDS = 60.0  # how long a drive waits for the last of its lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,29 @@ class Setup:
     plugins: tuple[Path, ...] = ()
 
 
-def run(works: Sequence[Work], stored: Mapping[str, Record], setup: Setup, lanes: int | None) -> Generator[Event]:
-    """Do the works and yield what happens. ``lanes`` 0 works in this process; None takes every free device."""
-    if not works:
+Drive = Callable[[Any, "Crew"], None]
+
+
+def run(
+    works: Sequence[Work],
+    stored: Mapping[str, Record],
+    setup: Setup,
+    lanes: int | None,
+    drive: Drive | None = None,
+) -> Generator[Event]:
+    """Do the works and yield what happens. ``lanes`` 0 works in this process; None takes every free device.
+
+    ``drive(broker, crew)`` runs beside the lanes, in a thread of its own, and gives the broker more works; the lanes
+    wait for it to return.
+    """
+    if not works and drive is None:
         return
     if lanes == 0:
         yield from _run_here(Broker(works, stored), setup)
         return
     with _ray(lanes) as (count, gpus, scratch):
-        yield from _run_lanes(works, stored, setup, min(count, len(works)), gpus=gpus, scratch=scratch)
+        crew = Crew(setup, count if drive else min(count, len(works)), gpus, scratch)
+        yield from _run_lanes(works, stored, crew, drive)
 
 
 def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
@@ -89,6 +106,9 @@ def _ray(lanes: int | None) -> Iterator[tuple[int, bool, Path]]:
     token.write_text(secrets.token_hex(32))
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Waiting proxies are workers too; Ray says on stdout that so many are odd on so few cores.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "32")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call must not start another Ray
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -111,90 +131,95 @@ def _ray(lanes: int | None) -> Iterator[tuple[int, bool, Path]]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The lanes of one command. ``stopping`` is set when the command ends, so that a drive can end first."""
+
+    setup: Setup
+    count: int
+    gpus: bool
+    scratch: Path
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
 def _run_lanes(
-    works: Sequence[Work],
-    stored: Mapping[str, Record],
-    setup: Setup,
-    count: int,
-    *,
-    gpus: bool,
-    scratch: Path,
+    works: Sequence[Work], stored: Mapping[str, Record], crew: Crew, drive: Drive | None
 ) -> Generator[Event]:
     import ray
 
-    broker = _actor(works, stored)
-    errors: list[BaseException] = []
-    threads = [
-        threading.Thread(target=_lane, args=(lane, broker, setup, gpus, scratch, errors), daemon=True)
-        for lane in range(count)
-    ]
-    for thread in threads:
-        thread.start()
-    store, seen, over = Store(setup.output), 0, False
+    broker = ray_broker.start(works, stored, is_open=drive is not None)
+    troubles = _Troubles()
+    threads, driver = _started(broker, crew, drive, troubles)
+    store, seen, over = Store(crew.setup.output), 0, False
     try:
         while not over:
             over = not any(thread.is_alive() for thread in threads) or ray.get(broker.is_over.remote())
             for event in ray.get(broker.events_after.remote(seen)):
                 seen += 1
                 yield _kept(store, event)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
+        if troubles.drive is not None:
+            raise TrialError(f"The search broke down: {troubles.drive}") from troubles.drive
         if not ray.get(broker.is_over.remote()):
-            reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, errors)]
+            reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, troubles.lanes)]
             raise TrialError(f"No lane is left. The last one broke down with: {reasons[-1]}")
+    except ray.exceptions.RayActorError as error:
+        raise TrialError("The broker died. The same command goes on where it stopped.") from error
     finally:
-        ray.get(broker.close.remote())
+        crew.stopping.set()
+        if driver is not None:
+            driver.join(_DRIVE_SECONDS)
+        with suppress(ray.exceptions.RayActorError):  # a broker that died has nothing to close
+            ray.get(broker.close.remote())
         for thread in threads:
             thread.join(_JOIN_SECONDS if over else 0.0)
 
 
-class _BrokerActor:
-    """The broker as an asynchronous actor: while one lane waits for work, the others are heard."""
+@dataclass(slots=True)
+class _Troubles:
+    """What broke down: lanes, of which others may be left, and the drive."""
 
-    def __init__(self, works: Sequence[Work], stored: Mapping[str, Record]) -> None:
-        self._broker = Broker(works, stored)
-        self._broken: list[str] = []
-
-    async def next(self, lane: int) -> Work | None:
-        while (work := self._broker.take(lane)) is None and not self._broker.over:
-            await asyncio.sleep(_POLL_SECONDS)
-        return work
-
-    async def progress(self, lane: int, stage: str, step: int, steps: int, loss: float) -> None:
-        self._broker.progress(lane, stage, step, steps, loss)
-
-    async def finish(self, lane: int, record: Record) -> None:
-        self._broker.finish(lane, record)
-
-    async def lost(self, lane: int) -> None:
-        self._broker.lost(lane)
-
-    async def broken(self, lane: int, reason: str) -> None:
-        self._broken.append(f"lane {lane}: {reason}")
-
-    async def broken_lanes(self) -> list[str]:
-        return self._broken
-
-    async def events_after(self, seen: int) -> list[Event]:
-        return self._broker.events[seen:]
-
-    async def is_over(self) -> bool:
-        return self._broker.over
-
-    async def close(self) -> None:
-        self._broker.close()
+    lanes: list[BaseException] = field(default_factory=list)
+    drive: BaseException | None = None
 
 
-def _actor(works: Sequence[Work], stored: Mapping[str, Record]) -> Any:
-    """Start the broker on this node, which outlives every lane."""
+def _started(
+    broker: Any, crew: Crew, drive: Drive | None, troubles: _Troubles
+) -> tuple[list[threading.Thread], threading.Thread | None]:
+    """Start a thread per lane, and one for the drive if there is one."""
+    for module in ("ray.train.torch", "ray.tune"):  # two threads that import them at once trip over each other
+        import_module(module)
+    driver = None
+    if drive is not None:
+        driver = threading.Thread(target=_driven, args=(drive, broker, crew, troubles), daemon=True)
+        driver.start()
+    lanes = [
+        threading.Thread(target=_lane, args=(lane, broker, crew, troubles), daemon=True) for lane in range(crew.count)
+    ]
+    for lane in lanes:
+        lane.start()
+    return lanes, driver
+
+
+def _driven(drive: Drive, broker: Any, crew: Crew, troubles: _Troubles) -> None:
+    """Drive when the lanes are up: a trainer that starts beside Tune takes much longer."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = {"num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
-    return ray.remote(**options)(_BrokerActor).remote(works, stored)
+    patience = time.monotonic() + _LANES_SECONDS
+    try:
+        while (heard := ray.get(broker.lanes_heard.remote())) < crew.count and not crew.stopping.is_set():
+            if heard and time.monotonic() > patience:
+                break
+            time.sleep(POLL_SECONDS)
+        drive(broker, crew)
+    except Exception as error:  # noqa: BLE001  raised again in the thread that yields the events
+        troubles.drive = error
+    finally:
+        if ray.is_initialized():
+            ray.get(broker.settle.remote())
 
 
-def _lane(lane: int, broker: Any, setup: Setup, gpus: bool, scratch: Path, errors: list[BaseException]) -> None:
+def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
     """Hold one Ray Train worker for the whole command; Ray restarts it when it dies."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -202,21 +227,23 @@ def _lane(lane: int, broker: Any, setup: Setup, gpus: bool, scratch: Path, error
 
     trainer = TorchTrainer(
         _pull,
-        train_loop_config={"lane": lane, "broker": broker, "setup": setup},
+        train_loop_config={"lane": lane, "broker": broker, "setup": crew.setup},
         scaling_config=ScalingConfig(
-            num_workers=1, use_gpu=gpus, resources_per_worker={"GPU": 1} if gpus else {"CPU": 1}
+            num_workers=1, use_gpu=crew.gpus, resources_per_worker={"GPU": 1} if crew.gpus else {"CPU": 1}
         ),
         run_config=RunConfig(
             name=f"lane-{lane}",
-            storage_path=str(scratch / "train"),
+            storage_path=str(crew.scratch / "train"),
             failure_config=FailureConfig(max_failures=-1),  # the broker counts deaths, trial by trial
         ),
     )
     try:
         trainer.fit()
     except Exception as error:  # noqa: BLE001  whatever broke this lane, the others go on
+        if crew.stopping.is_set():
+            return
         log.warning("Lane %d broke down: %s", lane, error)
-        errors.append(error)
+        troubles.lanes.append(error)
         if ray.is_initialized():
             ray.get(broker.lost.remote(lane))
 

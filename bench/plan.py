@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from bench.api import EditMethod, Method, Split, TrainMethod
 from bench.errors import UsageError
 from bench.fingerprint import of_examples, of_plugin
-from bench.hyperparameters import Scalar, values
+from bench.hyperparameters import values
 from bench.registry import ZERO_SHOT, load_method, load_task
 from bench.spec import Asked, Recipe, Record, Trial, Work
 from bench.store import Store
 from bench.suite import Suite
-
-Settings = Mapping[str, Mapping[str, Scalar]]
+from bench.tuned import Settings, Tuned
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a command asks for, every name and range checked. ``limit`` bounds the examples of each score."""
+    """What a command asks for, every name and range checked. ``limit`` bounds the examples of each score.
+
+    ``tuned`` holds the settings of single cells, by method, rank and target; the parents they edit keep ``settings``.
+    """
 
     suite: Suite
     methods: tuple[str, ...]
@@ -32,6 +34,7 @@ class Request:
     limit: int | None = None
     settings: Settings = field(default_factory=dict)
     split: Split = "test"
+    tuned: Tuned = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,10 @@ def _cell(request: Request, name: str, rank: int, target: str, seed: int) -> Tri
     if issubclass(method, EditMethod):
         if not issubclass(load_method(method.parent), TrainMethod):
             raise UsageError(f"{name} edits {method.parent!r}, which does not train.")
-        parent = _cell(request, method.parent, rank, target, seed)
+        parent = _cell(replace(request, tuned={}), method.parent, rank, target, seed)
     return Trial(
         method=name,
-        hyper=values(method(**request.settings.get(name, {}))),
+        hyper=values(method(**{**request.settings.get(name, {}), **request.tuned.get((name, rank, target), {})})),
         rank=rank,
         target=target,
         seed=seed,

@@ -10,18 +10,19 @@ from rich.live import Live
 from rich.text import Text
 
 from bench.broker import Event
-from bench.plan import Plan
 from bench.spec import Record
 
 
 class Progress:
-    """Counts a plan's works as events come in, and draws them on stderr."""
+    """Counts trials as events come in, ``done`` of ``total`` from before, and draws them on stderr.
 
-    def __init__(self, plan: Plan) -> None:
-        self._names = {work.trial.id: work.trial.label for work in plan.works}
-        self._total = len(plan.works)
-        self._pending = len(plan.pending)
-        self._done = self._total - self._pending
+    ``total`` is None where nobody knows how many there will be.
+    """
+
+    def __init__(self, total: int | None, done: int = 0) -> None:
+        self._total = total
+        self._before = done
+        self._done = done
         self._failed = 0
         self._running: dict[int, Event] = {}
         self._began = time.monotonic()
@@ -54,24 +55,25 @@ class Progress:
         self._console.print(line, markup=False, soft_wrap=True)
 
     def _count(self) -> str:
-        return f"[{self._done + self._failed}/{self._total}]"
+        ended = self._done + self._failed
+        return f"[{ended}]" if self._total is None else f"[{ended}/{self._total}]"
 
     def _status(self) -> Text:
-        lines = [
-            f"{self._done} of {self._total} done, {len(self._running)} running, {self._failed} failed, "
-            f"about {self._left()} left"
-        ]
+        of, left = "", ""
+        if self._total is not None:
+            of, left = f" of {self._total}", f", about {self._left(self._total)} left"
+        lines = [f"{self._done}{of} done, {len(self._running)} running, {self._failed} failed{left}"]
         for lane, event in sorted(self._running.items()):
             share = f" {event.step}/{event.steps}" if event.steps else ""
             loss = f" · loss {event.loss:.3f}" if event.stage == "train" else ""
-            lines.append(f"  lane {lane}: {self._names[event.trial]} · {event.stage or 'starting'}{share}{loss}")
+            lines.append(f"  lane {lane}: {event.label} · {event.stage or 'starting'}{share}{loss}")
         return Text("\n".join(lines))
 
-    def _left(self) -> str:
-        finished = self._done + self._failed - (self._total - self._pending)
+    def _left(self, total: int) -> str:
+        finished = self._done + self._failed - self._before
         if not finished:
             return "?"
-        seconds = (time.monotonic() - self._began) / finished * (self._pending - finished)
+        seconds = (time.monotonic() - self._began) / finished * (total - self._before - finished)
         return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 

@@ -7,9 +7,10 @@ import types
 import typing
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
-from bench import registry
+from bench import registry, tuned
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, field_name, parse
 from bench.plan import Request
@@ -52,6 +53,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="METHOD.FIELD=VALUE",
         help="a hyperparameter, or recipe.FIELD=VALUE; may be given several times",
     )
+    add(
+        "--tuned",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="use what bench search chose for each method, rank and target (default: the search in --output)",
+    )
     add_plugin_argument(parser)
     add_output_argument(parser)
 
@@ -90,17 +98,28 @@ def read(arguments: Namespace) -> Request:
     sources = _tasks(arguments.sources, suite.sources)
     if both := set(targets) & set(sources):
         raise UsageError(f"{sorted(both)[0]} is both a target and a source; it cannot be learnt and forgotten at once.")
+    ranks = _ranks(arguments.ranks, suite)
     return Request(
         suite=suite,
         methods=methods,
-        ranks=_ranks(arguments.ranks, suite),
+        ranks=ranks,
         targets=targets,
         sources=sources,
         recipe=recipe,
         seeds=_numbers("--seeds", arguments.seeds, least=0),
         limit=None if arguments.limit is None else _limit(arguments.limit),
-        settings=_method_settings(settings, methods),
+        settings=(chosen := _method_settings(settings, methods)),
+        tuned={} if arguments.tuned is None else _tuned(arguments, (suite, recipe, chosen), (methods, ranks, targets)),
     )
+
+
+def _tuned(
+    arguments: Namespace,
+    setting: tuple[Suite, Recipe, tuned.Settings],
+    places: tuple[Sequence[str], Sequence[int], Sequence[str]],
+) -> tuned.Tuned:
+    path = Path(arguments.tuned) if arguments.tuned else arguments.output / tuned.FILE
+    return tuned.read(path, *setting, product(*places))
 
 
 def read_suite(name: str) -> Suite:
@@ -255,6 +274,7 @@ _SELECTION = (
     "limit",
     "connector",
     "set",
+    "tuned",
     "plugin",
 )
 
@@ -268,7 +288,7 @@ def selection(arguments: Namespace) -> dict[str, object]:
 def from_selection(saved: dict[str, object], arguments: Namespace) -> Namespace:
     """Return arguments with a saved selection in place of their own."""
     plugins = [Path(str(path)) for path in typing.cast("list[str]", saved["plugin"])]
-    return Namespace(**{**vars(arguments), **saved, "plugin": plugins})
+    return Namespace(**{"tuned": None, **vars(arguments), **saved, "plugin": plugins})
 
 
 def is_default(words: Sequence[str]) -> bool:

@@ -65,9 +65,15 @@ def examples(record: Record, store: Store) -> str:
     """Return every source example that went from right to wrong against zero-shot, with both answers.
 
     Raises:
-        UsageError: the run folder has no zero-shot record with the same examples.
+        UsageError: the trial has no test scores, or the run folder no zero-shot record with the same examples.
     """
-    sources = {key: score for key, score in record.scores.items() if score.asked.task != record.trial.target}
+    sources = {
+        key: score
+        for key, score in record.scores.items()
+        if score.asked.task != record.trial.target and score.asked.split == "test"
+    }
+    if not sources:
+        raise UsageError(f"{record.trial.label} has no test scores of a source: bench run measures them.")
     zero_shot = next(
         (
             other

@@ -131,7 +131,7 @@ class LoRASculpt(LoRA):
     aliases: ClassVar[Mapping[str, str]] = {"s": "density"}
 
     alpha: float = hyper(1e-3, low=1e-5, high=1e-1, log=True, minimum=0.0)
-    beta: float = hyper(1e-5, low=1e-7, high=1e-3, log=True, minimum=0.0)
+    beta: float = hyper(1e-5, low=1e-7, high=1e-3, log=True, minimum=0.0, connector="lora")
     omega: float = hyper(1.0, low=0.25, high=4.0, log=True, minimum=0.0)
     density: float = hyper(0.1, low=0.02, high=0.5, log=True, minimum=1e-6, maximum=1.0)
     warmup: float = hyper(0.0533, low=0.01, high=0.3, log=True, minimum=0.0, maximum=1.0)

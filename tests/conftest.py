@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -169,3 +170,20 @@ def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPa
     squares = Suite("tiny", tiny_folder, ("old_squares",), ("new_squares",), RECIPE)
     monkeypatch.setitem(suite.SUITES, "tiny", squares)
     return squares
+
+
+_DRIVER = """
+import sys
+from pathlib import Path
+from bench import cli, suite
+from bench.suite import Suite
+from bench.checks.tiny import RECIPE
+suite.SUITES["tiny"] = Suite("tiny", Path(sys.argv[1]), ("old_squares",), ("new_squares",), RECIPE)
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def tiny_command(tiny_folder: Path) -> list[str]:
+    """The words that start the command line in a process of its own, where the suite tiny is known."""
+    return [sys.executable, "-c", _DRIVER, str(tiny_folder)]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from bench.broker import Broker
-from bench.spec import Recipe, Record, Trial, Work
+from bench.spec import Asked, Recipe, Record, Trial, Work
 
 LORA = Trial(
     method="lora",
@@ -119,3 +119,44 @@ def test_every_work_is_handed_out_exactly_once(lanes: int) -> None:
             broker.finish(lane, Record(trial, "done"))
 
     assert len(done) == len(set(done)) == 4
+
+
+def test_an_open_broker_waits_for_more_works() -> None:
+    broker = Broker([], {}, is_open=True)
+    assert not broker.over
+
+    broker.add([Work(LORA, ()), Work(DARE, ())])
+    assert taken(broker, 0) == LORA
+    broker.finish(0, Record(LORA, "done"))
+    assert taken(broker, 0) == DARE
+    broker.finish(0, Record(DARE, "done"))
+
+    assert not broker.over
+    broker.is_open = False
+    assert broker.over
+
+
+def test_a_known_work_is_done_again_only_for_scores_it_lacks() -> None:
+    score = Asked("t", "validation", 1, "", 4, "")
+    broker = Broker([Work(LORA, ())], {}, is_open=True)
+    taken(broker, 0)
+    broker.finish(0, Record(LORA, "done"))
+
+    broker.add([Work(LORA, ())])
+    assert broker.take(0) is None
+    broker.add([Work(LORA, (score,))])
+
+    again = broker.take(0)
+    assert again == Work(LORA, (score,))
+    assert broker.record(LORA.id) is None
+
+
+def test_scores_that_are_asked_for_while_a_trial_runs_are_done_after_it() -> None:
+    score = Asked("t", "validation", 1, "", 4, "")
+    broker = Broker([Work(LORA, ())], {}, is_open=True)
+    taken(broker, 0)
+    broker.add([Work(LORA, (score,))])
+
+    broker.finish(0, Record(LORA, "done"))
+
+    assert broker.take(0) == Work(LORA, (score,))

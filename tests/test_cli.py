@@ -78,6 +78,30 @@ def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
     assert not list(output.glob("*"))
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--methods dare --trials 0", "--trials is 0; give at least 1."),
+        ("--methods dare --lanes 0", "a search runs on Ray Tune and needs at least one lane"),
+        ("--methods dare --set dare.drop_rate=0.5", "dare has nothing to search: drop_rate set by --set."),
+        ("--methods dare --tuned", "there is no finished search at"),
+        ("--methods zero_shot", "There is no method to search"),
+    ],
+)
+def test_a_search_that_cannot_be_is_one_line_and_starts_nothing(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "runs"
+
+    code = main(["search", "--output", str(output), *words.split()])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not output.exists()
+
+
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -101,24 +100,13 @@ def test_a_killed_worker_resumes_its_trial_to_the_same_bytes_and_a_fatal_one_fai
     }
 
 
-DRIVER = """
-import sys
-from pathlib import Path
-from bench import cli, suite
-from bench.suite import Suite
-from bench.checks.tiny import RECIPE
-suite.SUITES["tiny"] = Suite("tiny", Path(sys.argv[1]), ("old_squares",), ("new_squares",), RECIPE)
-sys.exit(cli.main(sys.argv[2:]))
-"""
-
-
 def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(
-    tiny_folder: Path, tiny_tasks: Path, tmp_path: Path
+    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "runs"
     words = ["run", "--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,l2", "--ranks", "2"]
     words += ["--set", "recipe.updates=400", "--lanes", "1", "--output", str(output)]
-    command = [sys.executable, "-c", DRIVER, str(tiny_folder), *words]
+    command = [*tiny_command, *words]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while not list(output.glob(f"*/{CHECKPOINT}")) and time.monotonic() < deadline:

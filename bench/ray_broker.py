@@ -1,0 +1,83 @@
+"""The broker as a Ray actor: lanes pull from it, a search pushes to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.broker import Broker, Event
+from bench.spec import Record, Work
+
+POLL_SECONDS = 0.1
+
+
+class _BrokerActor:
+    """The broker as an asynchronous actor: while one lane waits for work, the others are heard."""
+
+    def __init__(self, works: Sequence[Work], stored: Mapping[str, Record], is_open: bool) -> None:
+        self._broker = Broker(works, stored, is_open=is_open)
+        self._broken: list[str] = []
+        self._heard: set[int] = set()
+        self._turns: dict[int, int] = {}
+
+    async def next(self, lane: int) -> Work | None:
+        """Return the lane's next work. A call whose worker died while it waited gives way to its successor's."""
+        self._heard.add(lane)
+        turn = self._turns[lane] = self._turns.get(lane, 0) + 1
+        while self._turns[lane] == turn:
+            if (work := self._broker.take(lane)) is not None or self._broker.over:
+                return work
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
+    async def records_of(self, works: Sequence[Work]) -> dict[str, Record]:
+        """Take in works and wait until all are done. Never returns once the broker is closed: nothing came of them."""
+        self._broker.add(works)
+        while True:
+            found = {work.trial.id: self._broker.record(work.trial.id) for work in works}
+            if all(found.values()):
+                return {key: record for key, record in found.items() if record is not None}
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def settle(self) -> None:
+        self._broker.is_open = False
+
+    async def progress(self, lane: int, stage: str, step: int, steps: int, loss: float) -> None:
+        self._broker.progress(lane, stage, step, steps, loss)
+
+    async def finish(self, lane: int, record: Record) -> None:
+        self._broker.finish(lane, record)
+
+    async def lost(self, lane: int) -> None:
+        self._heard.add(lane)
+        self._broker.lost(lane)
+
+    async def lanes_heard(self) -> int:
+        return len(self._heard)
+
+    async def broken(self, lane: int, reason: str) -> None:
+        self._heard.add(lane)
+        self._broken.append(f"lane {lane}: {reason}")
+
+    async def broken_lanes(self) -> list[str]:
+        return self._broken
+
+    async def events_after(self, seen: int) -> list[Event]:
+        return self._broker.events[seen:]
+
+    async def is_over(self) -> bool:
+        return self._broker.over
+
+    async def close(self) -> None:
+        self._broker.close()
+
+
+def start(works: Sequence[Work], stored: Mapping[str, Record], *, is_open: bool) -> Any:
+    """Start the broker on this node, which outlives every lane, and return its handle."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
+    return ray.remote(**options)(_BrokerActor).remote(works, stored, is_open)

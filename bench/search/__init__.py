@@ -1,0 +1,1 @@
+"""Tune every method with the same budget, on validation."""

@@ -1,0 +1,131 @@
+"""Ray Tune as the brain of a search: it asks the studies for configurations and waits for what the lanes make of them.
+
+A Tune trial is a proxy: it hands its works to the broker, holds no CPU, and waits. So no trial starts a trainer, none
+waits for a device that another holds, and any number may wait at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from ray import tune
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from bench.errors import TrialError
+from bench.lanes import Crew
+from bench.search.quest import Quest, measure
+from bench.spec import Work
+
+# On every cluster, and never used up: a proxy must not hold what a lane needs.
+_NOWHERE = {"node:__internal_head__": 0.001}
+
+
+def drive(broker: Any, crew: Crew, quests: Sequence[Quest], trials: int) -> None:
+    """Run every quest to its budget of ``trials`` configurations; one more than there are lanes at a time.
+
+    Raises:
+        TrialError: a configuration could not be measured, for no fault of its own; it is handed out again next time.
+    """
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed configuration reports no scores
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a box on stdout, whatever is asked of it
+    asking = _Asking(quests, trials)
+    _Stopping.command = crew.stopping
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_Proxy, broker=broker), _NOWHERE),
+        tune_config=tune.TuneConfig(
+            search_alg=asking, num_samples=-1, max_concurrent_trials=crew.count + 1, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=str(crew.scratch / "tune"),
+            stop=_Stopping(),
+            failure_config=tune.FailureConfig(max_failures=2),  # a proxy that was killed asks the broker again
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    if asking.trouble:
+        raise TrialError(f"{asking.trouble} The same command goes on where it stopped.")
+
+
+class _Stopping(Stopper):  # type: ignore[misc]
+    """Ends Tune when the command does. Tune copies its stopper, and no copy may hold a lock: the class holds it."""
+
+    command: ClassVar[threading.Event]
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.command.is_set()
+
+
+class _Asking(Searcher):  # type: ignore[misc]
+    """Hands out the configurations of several studies, the one that is least far first.
+
+    Only what a proxy reports is told to a study. Anything else, a dead broker or a failed parent, says nothing about
+    the configuration: it stays as it is, to be handed out again, and no more are.
+    """
+
+    def __init__(self, quests: Sequence[Quest], trials: int) -> None:
+        super().__init__()
+        self._quests = quests
+        self._trials = trials
+        self._asked: dict[str, tuple[Quest, int]] = {}
+        self.trouble = ""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        for quest in sorted(self._quests, key=lambda quest: len(quest.study.tried())):
+            asked = None if self.trouble else quest.study.ask(self._trials)
+            if asked is not None:
+                self._asked[trial_id] = (quest, asked.number)
+                works = quest.works(asked.hyper)
+                return {"works": json.dumps([work.to_json() for work in works])}
+        return str(Searcher.FINISHED)
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        quest, number = self._asked.pop(trial_id)
+        if error or not result or not {"source", "failed", "trouble"} & set(result):
+            self.trouble = f"A configuration of {quest.label} was lost."
+        elif "trouble" in result:
+            self.trouble = str(result["trouble"])
+        elif "failed" in result:
+            quest.study.fail(number)
+        else:
+            quest.study.tell(number, result["source"], result["target"])
+
+
+class _Proxy(tune.Trainable):  # type: ignore[misc]
+    """Stands for a configuration in Ray Tune: hands its works to the broker and waits for the records."""
+
+    def setup(self, config: Mapping[str, Any], broker: Any) -> None:
+        self._broker = broker
+        self._config = config
+
+    def step(self) -> dict[str, Any]:
+        import ray
+
+        works = [Work.from_json(data) for data in json.loads(self._config["works"])]
+        records = ray.get(self._broker.records_of.remote(works))
+        for work in works:
+            if not work.asked and records[work.trial.id].status == "failed":
+                return {"trouble": f"{work.trial.label}, which others edit, failed.", "done": True}
+        measured = measure(works, records)
+        if measured is None:  # a result, not an exception: that would end a warm proxy
+            return {"failed": True, "done": True}
+        return {"source": measured[0], "target": measured[1], "done": True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Keep nothing: the study and the run folder are all that a search goes on from."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Read nothing back."""
+
+    def reset_config(self, config: Mapping[str, Any]) -> bool:
+        self._config = config
+        return True

@@ -1,0 +1,230 @@
+"""``bench search``: every method is tuned with the same budget, on validation."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bench import lanes
+from bench.environment import commit
+from bench.errors import UsageError
+from bench.hyperparameters import Scalar, values
+from bench.plan import Request, make
+from bench.progress import Progress
+from bench.registry import load_method
+from bench.search.front import Objective, Point, front, hypervolume, pick
+from bench.search.quest import Quest
+from bench.search.space import Space, space
+from bench.search.study import Study, Tried
+from bench.spec import digest
+from bench.store import Store, replace_file
+from bench.tuned import FILE, known
+
+_DATABASE = "search.db"
+
+
+def spaces(request: Request) -> dict[str, Space]:
+    """Return what is searched of each method.
+
+    Raises:
+        UsageError: a method has nothing to search.
+    """
+    if not request.methods:
+        raise UsageError("There is no method to search: zero_shot has nothing to tune.")
+    found = {}
+    for name in request.methods:
+        method = load_method(name)
+        found[name] = space(method, request.recipe, request.settings.get(name, {}))
+        if not found[name].searched:
+            reasons = "; ".join(f"{field} {reason}" for field, reason in found[name].left_out.items())
+            raise UsageError(
+                f"{name} has nothing to search: {reasons or 'no hyperparameter of it declares a range'}. "
+                "Leave it out of --methods."
+            )
+    return found
+
+
+def quests(request: Request, found: Mapping[str, Space], store: Store, seed: int) -> tuple[Quest, ...]:
+    """Return a quest per method, rank and target, each over the study that an earlier command may have begun."""
+    storage = f"sqlite:///{store.root / _DATABASE}"
+    return tuple(
+        _quest(
+            replace(request, methods=(method,), ranks=(rank,), targets=(target,)), found[method], (store, storage, seed)
+        )
+        for target in request.targets
+        for rank in request.ranks
+        for method in request.methods
+    )
+
+
+def _quest(request: Request, searched: Space, where: tuple[Store, str, int]) -> Quest:
+    store, storage, seed = where
+    (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
+    # Everything that decides what a configuration gives: a change of any of it is another study.
+    same: list[object] = [work.to_json() for work in make(request, store).works]
+    same += [{name: repr(span) for name, span in searched.searched.items()}, seed]
+    study = Study(
+        f"{method}-r{rank}-{target}-{digest(same)[:8]}",
+        storage,
+        searched.searched,
+        _defaults(request, method),
+        seed,
+    )
+    return Quest(request, study, store)
+
+
+def _defaults(request: Request, method: str) -> dict[str, Scalar]:
+    """Return the method's defaults; a learning rate it leaves to the recipe is the recipe's."""
+    chosen = values(load_method(method)(**request.settings.get(method, {})))
+    if chosen.get("lr", 0) is None:
+        chosen["lr"] = request.recipe.lr
+    return chosen
+
+
+def run(request: Request, options: Namespace, say: Callable[[str], None]) -> list[Outcome]:
+    """Search, and return what each quest came to; what an earlier command has tried is not tried again."""
+    store = Store(options.output.resolve())
+    found = spaces(request)
+    known(store.root / FILE)  # a damaged one is better noticed now
+    with store.locked():
+        asked = quests(request, found, store, options.search_seed)
+        for part in found.values():
+            for field, reason in part.left_out.items():
+                say(f"{part.method}.{field} is not searched: {reason}")
+        _work(request, asked, options, store)
+        outcomes = [Outcome.of(quest, options.objective, options.trials) for quest in asked]
+        _save(store, outcomes, _provenance(request, options))
+    return outcomes
+
+
+def _work(request: Request, asked: Sequence[Quest], options: Namespace, store: Store) -> None:
+    if all(quest.study.done(options.trials) for quest in asked):
+        return
+
+    def drive(broker: Any, crew: lanes.Crew) -> None:
+        from bench.search.brain import drive as think  # Ray Tune is slow to import
+
+        think(broker, crew, asked, options.trials)
+
+    setup = lanes.Setup(store.root, request.suite.model, tuple(path.resolve() for path in options.plugin))
+    events = lanes.run((), {}, setup, options.lanes, drive)
+    with closing(events), Progress(None) as progress:
+        for event in events:
+            progress.take(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a quest came to: its configurations, the front, the one that is chosen, and the default's point."""
+
+    quest: Quest
+    tried: tuple[Tried, ...]
+    front: tuple[Point, ...]
+    hypervolume: float
+    chosen: Tried | None
+    default: Tried | None
+
+    @classmethod
+    def of(cls, quest: Quest, objective: Objective, trials: int) -> Outcome:
+        """Read the first ``trials`` configurations of a quest's study: more would be another budget."""
+        tried = quest.study.tried()[:trials]
+        points = [item.point for item in tried if item.point is not None]
+        best = pick(points, objective) if points else None
+        return cls(
+            quest,
+            tried,
+            front(points),
+            hypervolume(points),
+            next((item for item in tried if best is not None and item.number == best.number), None),
+            next((item for item in tried if dict(item.hyper) == quest.default), None),
+        )
+
+    @property
+    def failed(self) -> int:
+        """How many configurations gave nothing."""
+        return sum(item.point is None for item in self.tried)
+
+    @property
+    def label(self) -> str:
+        """The quest's name."""
+        return self.quest.label
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is chosen and what it stands on, as JSON."""
+        request = self.quest.request
+        return {
+            "method": request.methods[0],
+            "rank": request.ranks[0],
+            "target": request.targets[0],
+            "study": self.quest.study.name,
+            "tried": len(self.tried),
+            "failed": self.failed,
+            "hypervolume": self.hypervolume,
+            "front": [asdict(point) for point in self.front],
+            "parent": self.quest.parent_settings,
+            "default": self._told(self.default),
+            "chosen": self._told(self.chosen),
+        }
+
+    def _told(self, tried: Tried | None) -> dict[str, Any] | None:
+        if tried is None or tried.point is None:
+            return None
+        point = tried.point
+        return {
+            "hyper": self.quest.hyper(tried.hyper),
+            "number": tried.number,
+            "source": point.source,
+            "target": point.target,
+            "avg": point.avg,
+        }
+
+
+def _provenance(request: Request, options: Namespace) -> dict[str, Any]:
+    return {
+        "suite": request.suite.name,
+        "model": request.suite.revision(),
+        "recipe": request.recipe.to_json(),
+        "split": request.split,
+        "limit": request.limit,
+        "seeds": list(request.seeds),
+        "trials": options.trials,
+        "search_seed": options.search_seed,
+        "objective": options.objective,
+        "commit": commit(),
+    }
+
+
+def _save(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any]) -> None:
+    """Write what is chosen beside what earlier searches chose for other methods, ranks and targets."""
+    rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
+    for outcome in outcomes:
+        row = outcome.to_json()
+        rows[row["method"], row["rank"], row["target"]] = {**row, **provenance}
+    replace_file(store.root / FILE, json.dumps({"chosen": list(rows.values())}, indent=1) + "\n")
+
+
+def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Yield a table of what was found, validation scores x 100."""
+    width = max(len(outcome.label) for outcome in outcomes)
+    yield f"{'':{width}}  tried failed front hypervolume   default: S / T / Avg     chosen: S / T / Avg  with"
+    for outcome in outcomes:
+        counts = f"{len(outcome.tried):5} {outcome.failed:6} {len(outcome.front):5} {outcome.hypervolume:11.3f}"
+        points = f"{_scores(outcome.default):>23} {_scores(outcome.chosen):>23}"
+        yield f"{outcome.label:{width}}  {counts} {points}  {_settings(outcome.chosen)}"
+    yield "Validation scores x 100; the test splits were not read. bench run --tuned runs what was chosen."
+
+
+def _scores(tried: Tried | None) -> str:
+    if tried is None or tried.point is None:
+        return "-"
+    return f"{100 * tried.point.source:.1f} / {100 * tried.point.target:.1f} / {100 * tried.point.avg:.1f}"
+
+
+def _settings(tried: Tried | None) -> str:
+    if tried is None:
+        return "every configuration failed"
+    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in tried.hyper.items())

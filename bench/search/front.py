@@ -1,0 +1,60 @@
+"""What a search found, judged by two objectives: Source and Target, both to be high."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Objective = Literal["avg", "source", "target", "pareto"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One configuration, by its number in the study, with its Source and Target on validation, as fractions."""
+
+    number: int
+    source: float
+    target: float
+
+    @property
+    def avg(self) -> float:
+        """(Source + Target) / 2."""
+        return (self.source + self.target) / 2
+
+    def dominates(self, other: Point, margin: float = 0.0) -> bool:
+        """Whether this is at least ``margin`` better in both objectives, and by more in one."""
+        source, target = self.source - other.source - margin, self.target - other.target - margin
+        return source >= 0 and target >= 0 and (source > 0 or target > 0)
+
+
+def front(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Return the points that no other dominates, from the highest Source to the highest Target.
+
+    Of points that are equal in both the first stays.
+    """
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda point: (-point.source, -point.target)):
+        if not kept or point.target > kept[-1].target:
+            kept.append(point)
+    return tuple(kept)
+
+
+def hypervolume(points: Iterable[Point], reference: tuple[float, float] = (0.0, 0.0)) -> float:
+    """Return the area that the front dominates above ``reference`` (Source, Target).
+
+    >>> hypervolume([Point(0, 0.8, 0.2), Point(1, 0.5, 0.6)])  # 0.8 * 0.2 + 0.5 * 0.4
+    0.36
+    """
+    area, reached = 0.0, reference[1]
+    for point in front(points):
+        if point.source > reference[0] and point.target > reached:
+            area += (point.source - reference[0]) * (point.target - reached)
+            reached = point.target
+    return round(area, 12)
+
+
+def pick(points: Sequence[Point], objective: Objective) -> Point:
+    """Return the point that is best by the objective; the first of equals. ``pareto`` picks by Avg too."""
+    key = {"source": lambda p: p.source, "target": lambda p: p.target}.get(objective, lambda p: p.avg)
+    return max(points, key=key)

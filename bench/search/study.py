@@ -1,0 +1,134 @@
+"""The Optuna studies of a search: what was asked and what came out, in a database that survives every kill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import TrialState
+
+from bench.hyperparameters import Range, Scalar
+from bench.search.front import Point
+from bench.spec import digest
+
+if TYPE_CHECKING:
+    from optuna import Study as OptunaStudy
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+
+_STARTUP = 6  # configurations drawn at random before the sampler models anything
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A configuration to try: its number in the study and the hyperparameters that the search chose."""
+
+    number: int
+    hyper: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A configuration that was handed out, and what it gave: None while it runs, and where it failed."""
+
+    number: int
+    hyper: Mapping[str, Scalar]
+    point: Point | None
+
+
+class Study:
+    """One method at one rank on one target. ``space`` is what is searched, ``first`` the point to begin with.
+
+    What is asked next depends on ``seed``, the study's name, and what was told and is running, not on the process that
+    asks.
+    """
+
+    def __init__(
+        self, name: str, storage: str, space: Mapping[str, Range], first: Mapping[str, Scalar], seed: int
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.name = name
+        self._seed = seed
+        self._distributions = {name: _distribution(span) for name, span in space.items()}
+        self._study: OptunaStudy = optuna.create_study(
+            study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
+        )
+        self.first = {key: first[key] for key, span in space.items() if key in first and _contains(span, first[key])}
+        running = [trial for trial in self._study.trials if trial.state is TrialState.RUNNING]
+        self._orphans = [trial for trial in running if self._whole(trial)]
+        for trial in running:
+            if not self._whole(trial):  # its process died while it was being asked: nobody has seen it
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        if not any(self._whole(trial) or trial.state is TrialState.WAITING for trial in self._study.trials):
+            self._study.enqueue_trial(self.first)
+
+    @property
+    def searched(self) -> set[str]:
+        """The names of what is searched."""
+        return set(self._distributions)
+
+    def ask(self, budget: int) -> Asked | None:
+        """Return the next configuration, or None when ``budget`` configurations have been handed out.
+
+        What an earlier process left running comes first, as it was, so that nothing is lost and nothing is repeated.
+        """
+        if self._orphans:
+            orphan = self._orphans.pop(0)
+            return Asked(orphan.number, orphan.params)
+        number = sum(map(self._whole, self._study.trials))
+        if number >= budget:
+            return None
+        self._study.sampler = optuna.samplers.TPESampler(
+            multivariate=True,
+            constant_liar=True,
+            n_startup_trials=_STARTUP,
+            seed=int(digest([self._seed, self.name, number])[:8], 16),
+        )
+        trial = self._study.ask(self._distributions)
+        return Asked(trial.number, trial.params)
+
+    def _whole(self, trial: FrozenTrial) -> bool:
+        """Whether a configuration has all its hyperparameters: it has been handed out."""
+        return trial.state is not TrialState.WAITING and set(self._distributions) <= set(trial.params)
+
+    def tell(self, number: int, source: float, target: float) -> None:
+        """Note what a configuration gave. Told twice, the first stays."""
+        self._study.tell(number, [source, target], skip_if_finished=True)
+
+    def fail(self, number: int) -> None:
+        """Note that a configuration gave nothing; it counts towards the budget."""
+        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def done(self, budget: int) -> bool:
+        """Whether ``budget`` configurations have come to an end, good or bad, and none is under way."""
+        tried = [trial for trial in self._study.trials if self._whole(trial)]
+        return len(tried) >= budget and all(trial.state.is_finished() for trial in tried)
+
+    def tried(self) -> tuple[Tried, ...]:
+        """Return every configuration that was handed out, in order."""
+        return tuple(
+            Tried(trial.number, trial.params, Point(trial.number, *trial.values) if trial.values else None)
+            for trial in self._study.trials
+            if self._whole(trial)
+        )
+
+
+def _distribution(span: Range) -> BaseDistribution:
+    if span.choices:
+        return optuna.distributions.CategoricalDistribution(span.choices)
+    assert span.low is not None
+    assert span.high is not None
+    if span.whole:
+        return optuna.distributions.IntDistribution(int(span.low), int(span.high), log=span.log)
+    return optuna.distributions.FloatDistribution(span.low, span.high, log=span.log)
+
+
+def _contains(span: Range, value: Scalar) -> bool:
+    if span.choices:
+        return value in span.choices
+    if not isinstance(value, int | float) or span.low is None or span.high is None:
+        return False
+    return span.low <= value <= span.high

@@ -1,0 +1,84 @@
+"""What a finished search chose, as settings for the cells of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.api import Method
+from bench.errors import UsageError
+from bench.hyperparameters import Scalar, check, ranges
+from bench.registry import load_method
+from bench.spec import Recipe
+from bench.suite import Suite
+
+FILE = "search.json"
+
+Place = tuple[str, int, str]  # method, rank, target
+Settings = Mapping[str, Mapping[str, Scalar]]
+Tuned = Mapping[Place, Mapping[str, Scalar]]
+
+
+def read(path: Path, suite: Suite, recipe: Recipe, settings: Settings, places: Iterable[Place]) -> Tuned:
+    """Return the configuration that the search in ``path`` (its file, or its run folder) chose for every place.
+
+    A method without anything to search keeps its defaults.
+
+    Raises:
+        UsageError: there is no such search, it lacks a place, or was made with another base model, recipe or parent.
+    """
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"--tuned: there is no finished search at {file}. Make one with bench search.")
+    rows = {(row["method"], row["rank"], row["target"]): row for row in known(file)}
+    found: dict[Place, Mapping[str, Scalar]] = {}
+    for place in places:
+        method = load_method(place[0])
+        if not any(span.searched for span in ranges(method).values()):
+            continue
+        if place[0] in settings:
+            raise UsageError(f"--set {place[0]}.… and --tuned both say what {place[0]} is; leave one out.")
+        row = rows.get(place)
+        if row is None or row["chosen"] is None:
+            raise UsageError(
+                f"--tuned: {file} has no configuration of {place[0]} at rank {place[1]} on {place[2]}. "
+                f"Run bench search --methods {place[0]} --ranks {place[1]} --targets {place[2]} first."
+            )
+        same = {"model": suite.revision(), "recipe": recipe.to_json()}
+        same["parent"] = dict(settings.get(getattr(method, "parent", ""), {}))
+        for name, value in same.items():
+            if row[name] != value:
+                raise UsageError(f"--tuned: {place[0]} in {file} was searched with another {name}; search again.")
+        found[place] = _valid(method, row["chosen"]["hyper"], file)
+    return found
+
+
+def _valid(method: type[Method], hyper: Mapping[str, Scalar], file: Path) -> Mapping[str, Scalar]:
+    """Return the hyperparameters, if the method still has them and takes their values."""
+    spans = ranges(method)
+    for name, value in hyper.items():
+        if name not in spans:
+            raise UsageError(f"--tuned: {file} sets {method.name}.{name}, which there is no more; search again.")
+        check(f"{method.name}.{name}", value, spans[name])
+    return hyper
+
+
+def known(file: Path) -> list[dict[str, Any]]:
+    """Return every row of a search's file; none where there is no file.
+
+    Raises:
+        UsageError: it is not what bench search writes.
+    """
+    if not file.is_file():
+        return []
+    try:
+        rows: list[dict[str, Any]] = json.loads(file.read_text())["chosen"]
+        for row in rows:
+            row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"]
+            if row["chosen"] is not None:
+                dict(row["chosen"]["hyper"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{file} is not what bench search writes ({error!r}). Delete it and search again.") from error
+    return rows

@@ -1,0 +1,65 @@
+"""A whole search on real Ray: killed, gone on with, and used."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+BUDGET = 5
+
+
+def query(database: Path, question: str) -> list[tuple[object, ...]]:
+    if not database.is_file():
+        return []
+    with sqlite3.connect(database) as connection:
+        try:
+            return connection.execute(question).fetchall()
+        except sqlite3.OperationalError:  # the tables are being made
+            return []
+
+
+def states(database: Path) -> list[object]:
+    return [state for (state,) in query(database, "select state from trials")]
+
+
+def test_a_killed_search_goes_on_to_its_budget_and_its_choice_can_be_run(
+    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "runs"
+    database = output / "search.db"
+    cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,dare", "--ranks", "2", "--lanes", "1"]
+    search = ["search", *cells, "--trials", str(BUDGET), "--output", str(output)]
+    driver = subprocess.Popen([*tiny_command, *search], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    while states(database).count("COMPLETE") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = states(database)
+    time.sleep(5)  # Ray's processes end a few seconds after their driver
+
+    again = subprocess.run([*tiny_command, *search], capture_output=True, text=True, timeout=240, check=False)
+
+    assert again.returncode == 0, again.stderr
+    assert 2 <= before.count("COMPLETE") < 2 * BUDGET
+    assert states(database).count("COMPLETE") == 2 * BUDGET
+    assert not {"RUNNING", "WAITING"} & set(states(database))
+    complete = "select study_id, group_concat(param_value) from trials join trial_params using (trial_id)"
+    points = query(database, f"{complete} where state = 'COMPLETE' group by trial_id")
+    assert len(set(points)) == 2 * BUDGET
+    trainings = [folder for folder in output.glob("lora-*") if (folder / "record.json").is_file()]
+    assert len(trainings) == BUDGET  # the default is the parent that dare edits
+    rows = json.loads((output / "search.json").read_text())["chosen"]
+    assert [(row["method"], row["tried"], row["failed"]) for row in rows] == [("lora", BUDGET, 0), ("dare", BUDGET, 0)]
+    assert all(row["chosen"]["avg"] >= row["default"]["avg"] for row in rows)
+    tuned = ["run", *cells, "--tuned", "--output", str(output)]
+    ran = subprocess.run([*tiny_command, *tuned], capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "dare" in ran.stdout

@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import optuna
+import pytest
+
+from bench.hyperparameters import Range, Scalar
+from bench.search.study import Study
+
+SPACE = {"lr": Range(1e-5, 1e-2, log=True), "density": Range(0.05, 0.5), "form": Range(choices=("a", "b"))}
+FIRST: dict[str, Scalar] = {"lr": 1e-3, "density": 0.1, "form": "b", "warmup": 0.05}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'search.db'}"
+
+
+def study(storage: str, name: str = "lora-r2-t", seed: int = 0) -> Study:
+    return Study(name, storage, SPACE, {key: FIRST[key] for key in SPACE}, seed)
+
+
+def tell_all(of: Study, budget: int) -> None:
+    while (asked := of.ask(budget)) is not None:
+        of.tell(asked.number, float(asked.hyper["density"] or 0), 0.5)
+
+
+def test_the_first_configuration_is_the_default(storage: str) -> None:
+    asked = study(storage).ask(5)
+
+    assert asked is not None
+    assert dict(asked.hyper) == {"lr": 1e-3, "density": 0.1, "form": "b"}
+
+
+def test_a_default_outside_the_range_is_left_to_the_sampler(storage: str) -> None:
+    first: dict[str, Scalar] = {"lr": 0.5, "density": 0.1, "form": "b"}
+
+    asked = Study("x", storage, SPACE, first, 0).ask(5)
+
+    assert asked is not None
+    assert asked.hyper["density"] == 0.1
+    assert 1e-5 <= float(asked.hyper["lr"] or 0) <= 1e-2
+
+
+def test_the_budget_is_kept_over_restarts(storage: str) -> None:
+    tell_all(study(storage), 4)
+
+    again = study(storage)
+
+    assert again.ask(4) is None
+    assert len(again.tried()) == 4
+    assert again.ask(5) is not None
+
+
+def test_what_was_running_when_the_process_died_is_handed_out_again_as_it_was(storage: str) -> None:
+    before = study(storage)
+    asked = [before.ask(6) for _ in range(3)]
+    assert asked[1] is not None
+    before.tell(asked[1].number, 0.5, 0.5)
+
+    after = study(storage)
+
+    assert [after.ask(6), after.ask(6)] == [asked[0], asked[2]]
+    tell_all(after, 6)
+    assert [tried.number for tried in after.tried()] == list(range(6))
+
+
+def test_a_failure_counts_and_has_no_point(storage: str) -> None:
+    of = study(storage)
+    asked = of.ask(1)
+    assert asked is not None
+
+    of.fail(asked.number)
+
+    assert of.ask(1) is None
+    assert [tried.point for tried in of.tried()] == [None]
+    assert of.done(1)
+    assert not of.done(2)
+
+
+def test_what_is_told_first_stays(storage: str) -> None:
+    of = study(storage)
+    asked = of.ask(1)
+    assert asked is not None
+    of.tell(asked.number, 0.25, 0.75)
+
+    of.tell(asked.number, 0.0, 0.0)
+
+    (tried,) = of.tried()
+    assert tried.point is not None
+    assert (tried.point.source, tried.point.target) == (0.25, 0.75)
+
+
+def test_the_same_seed_tries_the_same_points_and_another_seed_others(storage: str, tmp_path: Path) -> None:
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    third = f"sqlite:///{tmp_path / 'third.db'}"
+    for place, seed in ((storage, 0), (other, 0), (third, 1)):
+        tell_all(study(place, seed=seed), 6)
+
+    tried = [[item.hyper for item in study(place, seed=seed).tried()] for place, seed in ((storage, 0), (other, 0))]
+    moved = [item.hyper for item in study(third, seed=1).tried()]
+
+    assert tried[0] == tried[1]
+    assert tried[0][0] == moved[0]
+    assert tried[0][1] != moved[1]
+
+
+def test_a_configuration_that_was_never_handed_out_whole_is_no_try(storage: str) -> None:
+    study(storage)
+    killed = optuna.load_study(study_name="lora-r2-t", storage=storage)
+    trial = killed.ask()
+    trial.suggest_float("lr", 1e-5, 1e-2, log=True)  # and the process dies
+
+    of = study(storage)
+    tell_all(of, 3)
+
+    assert len(of.tried()) == 3
+    assert of.done(3)
+    assert len({str(tried.hyper) for tried in of.tried()}) == 3
+
+
+def test_whole_numbers_stay_whole_and_others_do_not(storage: str) -> None:
+    space = {"count": Range(1, 8, whole=True), "share": Range(0, 1)}
+    of = Study("whole", storage, space, {"count": 2, "share": 0.5}, 0)
+
+    asked = [of.ask(5) for _ in range(5)]
+
+    assert all(item is not None and isinstance(item.hyper["count"], int) for item in asked)
+    assert len({item.hyper["share"] for item in asked if item is not None}) == 5

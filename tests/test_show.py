@@ -1,0 +1,63 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.show import examples
+from bench.spec import Asked, Recipe, Record, Score, Trial
+from bench.store import Store
+
+TRIAL = Trial(
+    method="lora",
+    hyper={},
+    rank=4,
+    target="t",
+    seed=0,
+    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
+    model="m",
+    data="d",
+    code="c",
+)
+ZERO_SHOT = replace(TRIAL, method="zero_shot", rank=None, target=None)
+
+
+def recorded(store: Store, trial: Trial, split: str, right: bool) -> Record:
+    asked = Asked("s", split, 1, "", 4, "")
+    row = {
+        "id": "1",
+        "question": "q?",
+        "answers": ["a"],
+        "prediction": "ab"[not right],
+        "scores": {"exact": float(right)},
+    }
+    file = store.write_scores(trial, asked.key, [row])
+    known = store.read(trial) or Record(trial, "done")
+    record = replace(known, scores={**known.scores, asked.key: Score(asked, "exact", {"exact": float(right)}, file)})
+    store.write(record)
+    return record
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path)
+    for trial in (TRIAL, ZERO_SHOT):
+        store.folder(trial).mkdir()
+    recorded(store, ZERO_SHOT, "test", right=True)
+    return store
+
+
+def test_what_was_forgotten_is_read_off_the_test_split_alone(store: Store) -> None:
+    recorded(store, TRIAL, "validation", right=False)
+    record = recorded(store, TRIAL, "test", right=False)
+
+    text = examples(record, store)
+
+    assert text.count("q?") == 1
+
+
+def test_a_trial_of_a_search_says_what_it_lacks(store: Store) -> None:
+    record = recorded(store, TRIAL, "validation", right=False)
+
+    with pytest.raises(UsageError, match="no test scores of a source: bench run measures them"):
+        examples(record, store)

@@ -1,0 +1,81 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import tuned
+from bench.errors import UsageError
+from bench.suite import MICRO
+
+PLACE = ("dare", 32, "icon_choice")
+
+
+def write(folder: Path, **changes: object) -> Path:
+    row: dict[str, object] = {"method": "dare", "rank": 32, "target": "icon_choice", "model": MICRO.revision()}
+    row |= {"recipe": MICRO.recipe.to_json(), "parent": {}, "chosen": {"hyper": {"drop_rate": 0.3}}}
+    (folder / tuned.FILE).write_text(json.dumps({"chosen": [{**row, **changes}]}))
+    return folder
+
+
+def read(folder: Path, place: tuned.Place = PLACE, settings: tuned.Settings | None = None) -> tuned.Tuned:
+    return tuned.read(folder, MICRO, MICRO.recipe, settings or {}, [place])
+
+
+def test_a_cell_gets_what_the_search_chose_for_it(tmp_path: Path) -> None:
+    assert read(write(tmp_path)) == {PLACE: {"drop_rate": 0.3}}
+
+
+def test_a_run_folder_and_its_file_are_the_same(tmp_path: Path) -> None:
+    assert read(write(tmp_path) / tuned.FILE) == read(tmp_path)
+
+
+def test_a_missing_search_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no finished search at .* Make one with bench search"):
+        read(tmp_path)
+
+
+def test_a_cell_that_was_not_searched_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no configuration of lora at rank 32 on icon_choice"):
+        read(write(tmp_path), ("lora", 32, "icon_choice"))
+
+
+def test_a_cell_whose_tries_all_failed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no configuration of dare"):
+        read(write(tmp_path, chosen=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "0123"),
+        ("recipe", replace(MICRO.recipe, updates=400).to_json()),
+        ("parent", {"lr": 5e-4}),
+    ],
+)
+def test_a_search_over_something_else_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"was searched with another {name}"):
+        read(write(tmp_path, **{name: value}))
+
+
+def test_a_hyperparameter_that_is_no_more_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"dare\.rate, which there is no more"):
+        read(write(tmp_path, chosen={"hyper": {"rate": 0.3}}))
+
+
+def test_a_value_that_is_no_longer_valid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"dare\.drop_rate is 1\.5; give at most 1"):
+        read(write(tmp_path, chosen={"hyper": {"drop_rate": 1.5}}))
+
+
+def test_setting_what_is_tuned_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="leave one out"):
+        read(write(tmp_path), settings={"dare": {"drop_rate": 0.5}})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"chosen": [{}]}'])
+def test_a_file_that_is_no_search_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / tuned.FILE).write_text(text)
+
+    with pytest.raises(UsageError, match="is not what bench search writes"):
+        read(tmp_path)
