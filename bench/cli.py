@@ -93,12 +93,12 @@ def _cells(parser: ArgumentParser, *, starts: bool) -> None:
 
     add_arguments(parser)
     if starts:
-        _lanes(parser)
+        _lanes(parser, "; 0: in this process")
         parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
 
-def _lanes(parser: ArgumentParser) -> None:
-    text = "warm workers (default: one per GPU or CPU core; 0: in this process)"
+def _lanes(parser: ArgumentParser, zero: str = "") -> None:
+    text = f"warm workers (default: one per GPU or CPU core{zero})"
     parser.add_argument("--lanes", type=int, metavar="N", help=text)
 
 

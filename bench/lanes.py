@@ -187,10 +187,10 @@ def _started(
     broker: Any, crew: Crew, drive: Drive | None, troubles: _Troubles
 ) -> tuple[list[threading.Thread], threading.Thread | None]:
     """Start a thread per lane, and one for the drive if there is one."""
-    for module in ("ray.train.torch", "ray.tune"):  # two threads that import them at once trip over each other
-        import_module(module)
+    import_module("ray.train.torch")  # here: two threads that import Ray's parts at once trip over each other
     driver = None
     if drive is not None:
+        import_module("ray.tune")
         driver = threading.Thread(target=_driven, args=(drive, broker, crew, troubles), daemon=True)
         driver.start()
     lanes = [
