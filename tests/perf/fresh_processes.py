@@ -3,8 +3,8 @@
     python tests/perf/fresh_processes.py --cells 6 --output /tmp/fresh
 
 Every cell of ``bench run --methods all --ranks 16,32,64`` is done as the field does it: one process that imports,
-loads, trains (an edit trains its parent first), evaluates and ends. The first N cells, taken evenly over the plan,
-are timed, and the whole is extrapolated from them.
+loads, trains (an edit trains its parent first), evaluates and ends. Up to N cells, of different methods, ranks and
+targets, are timed, and the whole is extrapolated from them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def main() -> None:
     cells = {trial.id for trial in plan.cells}
     works = [work for work in plan.works if work.trial.id in cells]
     works.sort(key=lambda work: request.methods.index(work.trial.method))
-    chosen = works[:: max(1, len(works) // options.cells)][: options.cells]
+    # A stride of one more than a method has cells: not always the first of each.
+    chosen = works[:: len(works) // options.cells + 1][: options.cells]
 
     def run(place: int) -> float:
         began = time.monotonic()
