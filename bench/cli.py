@@ -6,6 +6,7 @@ import logging
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from bench.errors import BenchError, PluginError, UsageError
@@ -56,13 +57,14 @@ def _parser() -> ArgumentParser:
     parser.set_defaults(run=None)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def verb(name: str, text: str) -> ArgumentParser:
+    def verb(name: str, text: str, module: str = "bench.commands") -> ArgumentParser:
         added: ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        added.set_defaults(run=_lazily(name))
+        added.set_defaults(run=_lazily(module, name))
         return added
 
     _cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True)
-    _search(verb("search", "tune every method with the same budget, on validation; goes on where it stopped"))
+    tune = "tune every method with the same budget, on validation; goes on where it stopped"
+    _search(verb("search", tune, "bench.search.command"))
     _cells(verb("plan", "print what a run would train and evaluate, and what is cached"), starts=False)
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
@@ -76,13 +78,11 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _lazily(name: str) -> Callable[[Namespace], int]:
+def _lazily(module: str, name: str) -> Callable[[Namespace], int]:
     """Return the function behind a verb, imported only when it is called."""
 
     def run(options: Namespace) -> int:
-        from bench import commands
-
-        command: Callable[[Namespace], int] = getattr(commands, name)
+        command: Callable[[Namespace], int] = getattr(import_module(module), name)
         return command(options)
 
     return run

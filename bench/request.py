@@ -285,10 +285,15 @@ def selection(arguments: Namespace) -> dict[str, object]:
     return {**chosen, "plugin": [str(path.resolve()) for path in arguments.plugin]}
 
 
+def whole(saved: dict[str, object]) -> dict[str, object]:
+    """Return a saved selection with the options that its version did not have yet."""
+    return {"tuned": None, **saved}
+
+
 def from_selection(saved: dict[str, object], arguments: Namespace) -> Namespace:
     """Return arguments with a saved selection in place of their own."""
     plugins = [Path(str(path)) for path in typing.cast("list[str]", saved["plugin"])]
-    return Namespace(**{"tuned": None, **vars(arguments), **saved, "plugin": plugins})
+    return Namespace(**{**vars(arguments), **saved, "plugin": plugins})
 
 
 def is_default(words: Sequence[str]) -> bool:

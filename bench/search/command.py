@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench import lanes
+from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, values
+from bench.perform import check_lanes
 from bench.plan import Request, make
 from bench.progress import Progress
 from bench.registry import load_method
+from bench.request import read
 from bench.search.front import Objective, Point, front, hypervolume, pick
 from bench.search.quest import Quest
 from bench.search.space import Space, space
@@ -25,6 +28,22 @@ from bench.store import Store, replace_file
 from bench.tuned import FILE, known
 
 _DATABASE = "search.db"
+
+
+def search(options: Namespace) -> int:
+    """Tune every method with the same budget, on validation."""
+    asked = replace(read(options), split="validation")
+    check_lanes(options)
+    if asked.tuned:
+        raise UsageError("--tuned is for bench run: it takes what bench search has found.")
+    if options.lanes == 0:
+        raise UsageError("--lanes is 0; a search runs on Ray Tune and needs at least one lane.")
+    if options.trials < 1:
+        raise UsageError(f"--trials is {options.trials}; give at least 1.")
+    outcomes = run(asked, options, say)
+    tell(lines(outcomes))
+    say(f"wrote {options.output / FILE}")
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
 def spaces(request: Request) -> dict[str, Space]:

@@ -1,0 +1,40 @@
+"""What a command says: results to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bench import registry
+
+if TYPE_CHECKING:
+    from bench.leaderboard import Leaderboard
+
+_PLAIN_WIDTH = 120
+
+
+def say(text: str) -> None:
+    """Write a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Write lines to stdout."""
+    for line in lines:
+        print(line)
+
+
+def print_board(board: Leaderboard, form: str = "table") -> None:
+    """Print a leaderboard in one of the report formats."""
+    if form == "table":
+        from rich.console import Console
+
+        console = Console(soft_wrap=True)
+        console.print(registry.load_terminal()(board, console.width if console.is_terminal else _PLAIN_WIDTH))
+        return
+    with TemporaryDirectory() as folder:
+        path: Path = registry.load_report(form)(board, Path(folder) / form)
+        print(path.read_text(), end="")

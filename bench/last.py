@@ -1,0 +1,78 @@
+"""The last run of a run folder: its command line, and the options that say which cells were meant."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import request
+from bench.errors import StoreError, UsageError
+from bench.store import Store, replace_file
+
+_FILE = "command.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """A command line, and its selection: an option's value by its name."""
+
+    command: str
+    selection: dict[str, Any]
+
+    @property
+    def plugins(self) -> list[Path]:
+        """The plugin files of the run."""
+        return [Path(path) for path in self.selection["plugin"]]
+
+    def options(self, options: Namespace) -> Namespace:
+        """Return parsed options with the run's selection in place of their own."""
+        return request.from_selection(self.selection, options)
+
+
+def line(options: Namespace) -> str:
+    """Return a command as it was typed."""
+    return " ".join(["bench", *options.words])
+
+
+def save(store: Store, options: Namespace) -> None:
+    """Note a run as the last one of its run folder."""
+    data = {"command": line(options), "selection": request.selection(options)}
+    replace_file(store.root / _FILE, json.dumps(data, indent=1) + "\n")
+
+
+def read(store: Store) -> Last | None:
+    """Return the last run of a run folder, or None where there was none.
+
+    Raises:
+        StoreError: the note is damaged.
+    """
+    path = store.root / _FILE
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text())
+        return Last(data["command"], request.whole(data["selection"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} is damaged ({error}). Delete it and run bench run again.") from error
+
+
+def needed(store: Store, output: Path) -> Last:
+    """Return the last run of a run folder.
+
+    Raises:
+        UsageError: there was none.
+    """
+    last = read(store)
+    if last is None:
+        raise UsageError(f"{output} has no run yet. Start one: bench run --output {output}")
+    return last
+
+
+def command_of(store: Store, options: Namespace) -> str:
+    """Return the command whose cells are shown: the last run's where it chose the same, else this one."""
+    last = read(store)
+    same = last is not None and last.selection == request.selection(options)
+    return last.command if last is not None and same else line(options)

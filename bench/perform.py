@@ -1,0 +1,70 @@
+"""Do what a plan lacks: lanes work, MLflow is told, progress is drawn; then the leaderboard of what the store has."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Generator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from bench import lanes
+from bench.console import say
+from bench.environment import commit
+from bench.errors import UsageError
+from bench.last import command_of
+from bench.plan import Plan
+from bench.progress import Progress
+from bench.store import Store
+from bench.track import Mirror
+
+if TYPE_CHECKING:
+    from bench.broker import Event
+    from bench.leaderboard import Leaderboard
+
+
+def check_lanes(options: Namespace) -> None:
+    """Refuse a negative number of lanes."""
+    if options.lanes is not None and options.lanes < 0:
+        raise UsageError(f"--lanes is {options.lanes}; give 0 or more.")
+
+
+def existing(options: Namespace) -> Store:
+    """Return the store of a run folder that is there."""
+    store = Store(options.output.resolve())
+    store.check()
+    if not store.root.is_dir():
+        raise UsageError(f"There is no run folder {options.output}. Name one with --output.")
+    return store
+
+
+def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
+    """Do what is pending, drawing progress and mirroring every record to MLflow."""
+    setup = lanes.Setup(store.root, made.request.suite.model, tuple(path.resolve() for path in options.plugin))
+    events: Generator[Event] = lanes.run(made.pending, made.records, setup, options.lanes)
+    with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
+        for event in events:
+            progress.take(event)
+            if event.record is not None:
+                mirror.take(event.record)
+
+
+def board(made: Plan, store: Store, options: Namespace) -> Leaderboard:
+    """Return the leaderboard of a plan as the store has it."""
+    from bench.leaderboard import Heading  # here: pandas, which listings do not need
+    from bench.standings import leaderboard
+
+    heading = Heading(made.request.suite.name, command=command_of(store, options), commit=commit())
+    return leaderboard(made, store, heading)
+
+
+def list_failures(made: Plan, store: Store) -> int:
+    """Say what failed, and return the exit code."""
+    failures = []
+    for work in made.works:
+        record = store.read(work.trial)
+        if record is None or record.status == "failed":
+            failures.append((work.trial, record))
+    for trial, record in failures:
+        reason = record.error if record else "did not run"
+        say(f"failed: {trial.label}: {reason} ({store.folder(trial)}/error.txt)")
+    return 1 if failures else 0
