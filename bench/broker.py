@@ -16,7 +16,7 @@ _DEATHS = 2  # a trial that took two workers down with it is a failed record
 class Event:
     """What happened to one trial: ``done`` and ``failed`` carry the record, ``progress`` the stage."""
 
-    kind: Literal["started", "progress", "done", "failed"]
+    kind: Literal["started", "progress", "done", "failed", "stopped"]
     trial: str
     lane: int
     stage: str = ""
@@ -55,14 +55,21 @@ class Broker:
         """Take in more works, parents before children. What is known is not done again, but for scores it lacks."""
         for work in works:
             key, known = work.trial.id, self._works.get(work.trial.id)
-            if known is not None and set(work.asked) <= set(known.asked):
+            if (
+                known is not None
+                and set(work.asked) <= set(known.asked)
+                and set(work.snapshots) <= set(known.snapshots)
+            ):
                 continue
-            asked = (*known.asked, *work.asked) if known else work.asked
-            self._works[key] = Work(work.trial, tuple(dict.fromkeys(asked)))
+            self._works[key] = known.joined(work) if known else work
             for memory in (self._records, self._failed, self._deaths):
                 memory.pop(key, None)
             if key not in self._waiting and key not in self._running.values():
                 self._waiting.append(key)
+
+    def running_on(self, lane: int) -> str | None:
+        """Return what a lane is working on."""
+        return self._running.get(lane)
 
     def record(self, key: str) -> Record | None:
         """Return what came of a trial, or None while it waits or runs."""
@@ -97,6 +104,10 @@ class Broker:
     def finish(self, lane: int, record: Record) -> None:
         """Take a lane's record."""
         key = self._running.pop(lane)
+        if record.status == "stopped":
+            self._records[key] = record
+            self._note(Event("stopped", key, lane))
+            return
         if record.status == "failed":
             self._failed[key] = record.error or "no reason given"
         else:

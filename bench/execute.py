@@ -18,11 +18,11 @@ from bench.data import Corpus
 from bench.edit import edit
 from bench.environment import environment, peak_memory_bytes, reset_peak_memory
 from bench.errors import BenchError, StoreError, TrialError
-from bench.evaluate import evaluate
-from bench.fit import Fitted, fit
+from bench.evaluate import Answer, evaluate
+from bench.fit import Fitted, Snapshots, fit
 from bench.models import Base
 from bench.registry import load_method, load_task
-from bench.spec import Asked, Record, Score, Trial, Work
+from bench.spec import Asked, Record, Score, Trial, Work, split_mean
 from bench.store import CHECKPOINT, Store
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,20 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int, float], None]  # stage, done, total, loss
 
 
+Judge = Callable[[int, float, float], bool]  # step, Source, Target on the rungs -> whether to go on
+
+
+class _Stopped(Exception):  # noqa: N818  a training that is not worth its end is no error
+    """Raised in a training that a search stops."""
+
+
 def silent(stage: str, done: int, total: int, loss: float) -> None:
     """Ignore progress."""
+
+
+def go_on(step: int, source: float, target: float) -> bool:
+    """Stop nothing."""
+    return True
 
 
 @dataclass(eq=False)
@@ -48,12 +60,18 @@ class Bench:
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one and two threads differ in bits
 
-    def run(self, work: Work, progress: Progress = silent) -> Record:
-        """Do a piece of work and commit its record; an error becomes a failed record with its traceback."""
+    def run(self, work: Work, progress: Progress = silent, judge: Judge = go_on) -> Record:
+        """Do a piece of work and commit its record; an error becomes a failed record with its traceback.
+
+        Where ``judge`` stops a training nothing is committed but its checkpoint: asked for again, it goes on.
+        """
         folder = self.store.folder(work.trial)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            record = self._run(work, progress)
+            record = self._run(work, progress, judge)
+        except _Stopped:
+            self._healed()
+            return Record(work.trial, "stopped")
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the other trials go on
             (folder / "error.txt").write_text(traceback.format_exc())
             self._healed()
@@ -66,11 +84,11 @@ class Bench:
         self.store.write(record)
         return record
 
-    def _run(self, work: Work, progress: Progress) -> Record:
+    def _run(self, work: Work, progress: Progress, judge: Judge) -> Record:
         trial = work.trial
         known = self.store.read(trial) or Record(trial, "done", environment=environment(self.device))
         reset_peak_memory(self.device)
-        change = self._change(trial, progress)
+        change = self._change(work, progress, judge)
         facts = self.store.read_fitted(trial) or {}
         cost = replace(
             known.cost,
@@ -86,13 +104,15 @@ class Bench:
         memory = max(record.cost.peak_memory_bytes, peak_memory_bytes(self.device))
         return replace(record, cost=replace(record.cost, peak_memory_bytes=memory))
 
-    def _change(self, trial: Trial, progress: Progress) -> Change:
+    def _change(self, work: Work, progress: Progress, judge: Judge) -> Change:
         """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
+        trial = work.trial
         method = load_method(trial.method)(**trial.hyper)
         if not isinstance(method, TrainMethod | EditMethod):
             return Change({})
-        if not self._stored(trial):
-            fitted = self._learn(method, trial, progress)
+        lacks = [step for step in work.snapshots if not self.store.snapshot(trial, step).is_dir()]
+        if lacks or not self._stored(trial):
+            fitted = self._learn(method, trial, progress, self._snapshots(work, judge))
             if touched := self._healed():
                 raise TrialError(
                     f"{trial.method} changes the base model's own {touched[0]}. "
@@ -126,7 +146,29 @@ class Bench:
             base.model.requires_grad_(requires_grad=False)
         return touched
 
-    def _learn(self, method: Method, trial: Trial, progress: Progress) -> Fitted:
+    def _snapshots(self, work: Work, judge: Judge) -> Snapshots:
+        """Return what a training does at its snapshots: keep them, and ask for a verdict where there are rungs."""
+        trial = work.trial
+
+        def verdict(step: int) -> None:
+            if work.rungs and not judge(step, *self._rung(work, step)):
+                raise _Stopped
+
+        return Snapshots(work.snapshots, lambda step, change: self.store.write_snapshot(trial, step, change), verdict)
+
+    def _rung(self, work: Work, step: int) -> tuple[float, float]:
+        """Return Source and Target of a snapshot, from what the store has of its scores."""
+        trial = work.trial
+        values = self.store.read_rungs(trial, step)
+        if missing := [asked for asked in work.rungs if asked.key not in values]:
+            change = self.store.read_snapshot(trial, step)
+            for asked in missing:
+                _, metrics = self._answers(trial, asked, change)
+                values[asked.key] = metrics[load_task(asked.task).primary]
+            self.store.write_rungs(trial, step, values)
+        return split_mean(work.rungs, values, trial.target)
+
+    def _learn(self, method: Method, trial: Trial, progress: Progress, snapshots: Snapshots) -> Fitted:
         if trial.target is None or trial.rank is None:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
         recipe = trial.recipe
@@ -139,27 +181,33 @@ class Bench:
                 recipe,
                 corpus,
                 checkpoint=self.store.folder(trial) / CHECKPOINT,
+                snapshots=snapshots,
                 progress=lambda index, total, loss: progress("train", index, total, loss),
             )
         if not isinstance(method, EditMethod) or trial.parent is None:
             raise TrialError(f"{trial.label}: an edit needs a parent.")
         progress("edit", 0, 1, 0.0)
-        return edit(method, self.store.read_change(trial.parent), trial.seed, recipe, corpus)
+        return edit(method, self.store.read_snapshot(trial.parent, trial.snapshot), trial.seed, recipe, corpus)
 
     def _scored(self, record: Record, asked: Asked, change: Change) -> Record:
         """Return the record with one more score."""
         began = time.monotonic()
         trial = record.trial
+        answers, metrics = self._answers(trial, asked, change)
+        file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
+        seconds = record.cost.evaluate_seconds + time.monotonic() - began
+        score = Score(asked, load_task(asked.task).primary, metrics, file)
+        return record.with_score(score, replace(record.cost, evaluate_seconds=seconds))
+
+    def _answers(self, trial: Trial, asked: Asked, change: Change) -> tuple[list[Answer], dict[str, float]]:
+        """Return every example's outcome with a change merged in, and the metrics' means."""
         base = self._base(trial.recipe.eval_dtype)
         corpus = self._corpus(trial.recipe.eval_dtype, asked.task, asked.split, trial.recipe.template)
         with merged(base.model, change, base.pristine) as model:
             answers = evaluate(model, corpus, asked)
-        file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
-        metrics = {name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores}
-        seconds = record.cost.evaluate_seconds + time.monotonic() - began
-        return record.with_score(
-            Score(asked, corpus.task.primary, metrics, file), replace(record.cost, evaluate_seconds=seconds)
-        )
+        return answers, {
+            name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
+        }
 
     def _base(self, dtype: str) -> Base:
         if dtype not in self._bases:

@@ -35,6 +35,33 @@ Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshots:
+    """What happens at some steps of a training: ``keep`` the change there, then ``judge`` whether to go on.
+
+    ``judge`` may raise; the training can go on from its checkpoint later.
+    """
+
+    steps: tuple[int, ...] = ()
+    keep: Callable[[int, Change], None] = lambda step, change: None
+    judge: Callable[[int], None] = lambda step: None
+
+    def judge_again(self, saved: _Checkpoint, start: int) -> None:
+        """Judge the steps that a resumed training has behind it: it may have been killed over its last one."""
+        for step in self.steps:
+            if step <= start:
+                saved.pause(self.judge, step)
+
+    def save(self, saved: _Checkpoint, step: int, change: Callable[[], Change], *, due: bool) -> None:
+        """Keep a snapshot before the checkpoint that has it behind, and judge it after."""
+        taken = step in self.steps
+        if taken:
+            self.keep(step, change())
+        saved.save(step, due=due or taken)
+        if taken:
+            saved.pause(self.judge, step)
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """The examples of one optimizer update, in micro-batches, and how many of their tokens are learnt."""
 
@@ -76,11 +103,12 @@ def fit(  # noqa: PLR0913, PLR0915  the whole loop stands here
     *,
     checkpoint: Path | None = None,
     every: int = _EVERY_UPDATES,
+    snapshots: Snapshots = Snapshots(),
     progress: Progress = lambda index, total, loss: None,
 ) -> Fitted:
     """Train ``method`` on a corpus and return what it learnt; goes on from ``checkpoint`` where there is one.
 
-    The checkpoint is written whole ``every`` so many updates or 5 minutes, and after the last update.
+    The checkpoint is written whole ``every`` so many updates or 5 minutes, at snapshots, and after the last update.
 
     Raises:
         TrialError: the loss is no longer a finite number.
@@ -93,6 +121,7 @@ def fit(  # noqa: PLR0913, PLR0915  the whole loop stands here
     fitted = Fitted(trainable_parameters=sum(parameter.numel() for parameter in parameters))
     saved = _Checkpoint(checkpoint, parameters, optimizer, schedule, method, fitted)
     start = saved.load()
+    snapshots.judge_again(saved, start)
 
     for index in range(start, len(updates)):
         generator = seed_update(seed, index)
@@ -127,7 +156,8 @@ def fit(  # noqa: PLR0913, PLR0915  the whole loop stands here
         _check_finite(total, index)
         fitted.losses.append(total)
         progress(index + 1, len(updates), total)
-        saved.save(index + 1, due=(index + 1) % every == 0 or index + 1 == len(updates))
+        due = (index + 1) % every == 0 or index + 1 == len(updates)
+        snapshots.save(saved, index + 1, lambda: method.change(model), due=due)
 
     fitted.seconds = saved.seconds()
     fitted.change = method.change(model)
@@ -208,6 +238,12 @@ class _Checkpoint:
     def seconds(self) -> float:
         """Return the seconds trained so far, over all resumptions."""
         return self._fitted.seconds + time.monotonic() - self._began
+
+    def pause(self, action: Callable[[int], None], step: int) -> None:
+        """Do what is no training: its time does not count."""
+        began = time.monotonic()
+        action(step)
+        self._began += time.monotonic() - began
 
     def load(self) -> int:
         """Put a saved state back and return the update to go on with."""

@@ -25,7 +25,9 @@ class CellScores:
     """What one trial of a cell scored, one number per example and task, or why it did not.
 
     ``primary`` and ``lenient`` are [n] by task; ``target`` is None for the untouched base model. A trial that
-    is ``done`` may lack a task's scores: that is a hole, and shown as one.
+    is ``done`` may lack a task's scores: that is a hole, and shown as one. ``variant`` sets a row apart from the
+    method's own, and ``tries`` is how many configurations were tried to choose it. A ``control`` is a trivial
+    baseline that a method should beat: every method, or the one that ``against`` names.
     """
 
     method: str
@@ -39,6 +41,10 @@ class CellScores:
     primary: Mapping[str, FloatArray] = field(default_factory=dict)
     lenient: Mapping[str, FloatArray] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    variant: str = ""
+    tries: int = 1
+    control: bool = False
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +72,14 @@ class Row:
 
     Columns of ``scores`` and ``difference``: every source, "source", "target", "avg". ``lenient`` and
     ``forgetting`` (zero-shot minus now) have the sources and "source". ``difference`` is to the baseline of
-    the same rank, paired by example and seed. ``best`` and ``tied`` name the columns in which this is the
-    highest number of its rank, and those in which it cannot be told from the highest.
+    the same rank (tuned rows: to the tuned baseline), and ``gain`` to the method's own row without a variant, both
+    paired by example and seed. ``best`` and ``tied`` name the columns in which this is the highest number of its
+    rank, and those in which it cannot be told from the highest. ``unbeaten`` names the controls whose Avg this one's
+    is not shown to exceed.
     """
 
     method: str
+    variant: str
     rank: int | None
     connector: str
     ranked: bool
@@ -79,15 +88,24 @@ class Row:
     lenient: Mapping[str, Estimate]
     forgetting: Mapping[str, Estimate]
     difference: Mapping[str, Estimate]
+    gain: Mapping[str, Estimate]
     best: frozenset[str]
     tied: frozenset[str]
     costs: Mapping[int, Cost]
     problems: tuple[Problem, ...]
+    tries: int
+    control: bool
+    unbeaten: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The method, and what sets the row apart from the method's own."""
+        return f"{self.method} {self.variant}".rstrip()
 
     @property
     def label(self) -> str:
         """The row's name in running text."""
-        return self.method if self.rank is None else f"{self.method} r{self.rank}"
+        return self.name if self.rank is None else f"{self.name} r{self.rank}"
 
     @property
     def block(self) -> tuple[int, str]:
@@ -169,6 +187,16 @@ class Leaderboard:
         return (*self.sources, "source", "target", "avg")
 
     @property
+    def tuned(self) -> bool:
+        """Whether some rows were chosen among several configurations: then the budget is a column."""
+        return any(row.tries > 1 for table in self.tables for row in table.rows)
+
+    @property
+    def controlled(self) -> bool:
+        """Whether there are controls, and so a column for what they say of the methods."""
+        return any(row.control for table in self.tables for row in table.rows)
+
+    @property
     def setting(self) -> str:
         """Suite, connector policy and seeds, as one line."""
         seeds = f"seed{'s' * (len(self.seeds) != 1)} {', '.join(map(str, self.seeds))}"
@@ -182,6 +210,8 @@ class Leaderboard:
             "Source lost (forgetting) = zero-shot Source minus Source.",
             f"Intervals: {LEVEL:.0%} bootstrap, {RESAMPLES:,} resamples of the test examples"
             f"{_seed_note(len(self.seeds))}",
+            *((_TUNED,) if self.tuned else ()),
+            *((_CONTROLS,) if self.controlled else ()),
         )
 
     def resolution(self, table: Table) -> str:
@@ -205,7 +235,13 @@ class Leaderboard:
         return frame.astype({"rank": "Int64", "peak_memory_bytes": "Int64", "trainable_parameters": "Int64"})
 
     def _line(self, row: Row) -> dict[str, object]:
-        line: dict[str, object] = {"method": row.method, "rank": row.rank, "connector": row.connector}
+        line: dict[str, object] = {
+            "method": row.method,
+            "variant": row.variant,
+            "rank": row.rank,
+            "connector": row.connector,
+        }
+        line |= {"tries": row.tries, "control": row.control, "not_above": ", ".join(row.unbeaten)}
         line["seeds"] = " ".join(map(str, row.seeds))
         for source in self.sources:
             line[source] = row.scores[source].value if source in row.scores else None
@@ -213,9 +249,20 @@ class Leaderboard:
             line |= _bounded(column, row.scores.get(column))
         line |= _bounded("forgetting", row.forgetting.get("source"))
         line |= _bounded(f"avg_minus_{self.baseline}", row.difference.get("avg"))
+        line |= _bounded("avg_gain", row.gain.get("avg"))
         for name in ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "trainable_parameters"):
             line[name] = getattr(row.cost, name) if row.cost else None
         return {**line, "problems": row.trouble}
+
+
+_TUNED = (
+    "tries: configurations tried on validation to choose the row, each with its training; the others are defaults. "
+    "Differences of tuned rows are to the tuned baseline."
+)
+_CONTROLS = (
+    "Controls, in brackets, are trivial; a method should beat them. not above: the controls whose Avg the row's is not "
+    "shown to exceed."
+)
 
 
 def _seed_note(count: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 
 from bench.api import EditMethod, Method, Split, TrainMethod
 from bench.errors import UsageError
 from bench.fingerprint import of_examples, of_plugin
-from bench.hyperparameters import values
+from bench.hyperparameters import Scalar, values
 from bench.registry import ZERO_SHOT, load_method, load_task
 from bench.spec import Asked, Recipe, Record, Trial, Work
 from bench.store import Store
@@ -21,7 +22,8 @@ from bench.tuned import Settings, Tuned
 class Request:
     """What a command asks for, every name and range checked. ``limit`` bounds the examples of each score.
 
-    ``tuned`` holds the settings of single cells, by method, rank and target; the parents they edit keep ``settings``.
+    ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
+    The parents that chosen edits edit keep ``settings``.
     """
 
     suite: Suite
@@ -38,14 +40,38 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """A place in the leaderboard, and the trial that fills it.
+
+    ``method`` names the row, ``variant`` what sets it apart from the method's own row, ``tries`` how many
+    configurations were tried to choose it. ``connector`` names the block of rows it is compared in. A ``control``
+    is a trivial baseline: every method should beat it, or the one that ``against`` names.
+    """
+
+    trial: Trial
+    method: str
+    connector: str
+    variant: str = ""
+    tries: int = 1
+    control: bool = False
+    against: str = ""
+
+    @classmethod
+    def of(cls, trial: Trial, variant: str = "", tries: int = 1) -> Cell:
+        """Return the cell of a method's own trial."""
+        return cls(trial, trial.method, trial.recipe.connector, variant, tries)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a request comes to. ``works`` holds parents before children; ``records`` is by trial id."""
 
     request: Request
     zero_shot: Trial
-    cells: tuple[Trial, ...]
+    cells: tuple[Cell, ...]
     works: tuple[Work, ...]
     records: Mapping[str, Record]
+    kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has, by trial id
 
     @property
     def pending(self) -> tuple[Work, ...]:
@@ -62,6 +88,8 @@ class Plan:
         record = self.records.get(work.trial.id)
         if record is None or record.lacks(work.asked):
             return False
+        if any((work.trial.id, step) not in self.kept for step in work.snapshots):
+            return False
         return record.status == "done" or bool(work.asked)  # a failed attempt at more scores leaves these
 
 
@@ -70,6 +98,26 @@ def make(request: Request, store: Store) -> Plan:
 
     Raises:
         UsageError: an edit's parent does not train.
+    """
+    return assemble(request, cells(request), store)
+
+
+def cells(request: Request) -> tuple[Cell, ...]:
+    """Return the cross product of a request: for every cell its default row, and its tuned one where there is one."""
+    found = []
+    for seed, target, rank, method in product(request.seeds, request.targets, request.ranks, request.methods):
+        found.append(Cell.of(cell_trial(request, method, rank, target, seed)))
+        if (chosen := request.tuned.get((method, rank, target))) is not None:
+            settings = {**request.settings, method: {**request.settings.get(method, {}), **chosen.hyper}}
+            trial = cell_trial(replace(request, settings=settings), method, rank, target, seed)
+            found.append(Cell.of(trial, "tuned", chosen.tries))
+    return tuple(found)
+
+
+def assemble(request: Request, cells: Sequence[Cell], store: Store) -> Plan:
+    """Return the plan of any cells: with their parents, the untouched base model, and what the store has of them.
+
+    What is asked of every trial (sources, split, limit) is the request's.
     """
     zero_shot = Trial(
         method=ZERO_SHOT,
@@ -83,18 +131,21 @@ def make(request: Request, store: Store) -> Plan:
         code="",
     )
     works = {zero_shot.id: Work(zero_shot, _asked(request, request.targets))}
-    cells = tuple(
-        _cell(request, method, rank, target, seed)
-        for seed in request.seeds
-        for target in request.targets
-        for rank in request.ranks
-        for method in request.methods
-    )
-    for trial in cells:
-        _add(works, trial, _asked(request, (str(trial.target),)))
-    ordered = tuple(sorted(works.values(), key=lambda work: work.trial.parent is not None))
+    for cell in cells:
+        _add(works, cell.trial, _asked(request, (str(cell.trial.target),)))
+    ordered = tuple(sorted(works.values(), key=lambda work: work.trial.generation))
     records = {work.trial.id: record for work in ordered if (record := store.read(work.trial)) is not None}
-    return Plan(request, zero_shot, cells, ordered, records)
+    wanted = [(work.trial, step) for work in ordered for step in work.snapshots]
+    kept = frozenset((trial.id, step) for trial, step in wanted if store.snapshot(trial, step).is_dir())
+    return Plan(request, zero_shot, tuple(cells), ordered, records, kept)
+
+
+def edited(trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:
+    """Return the trial of an edit of any other's change, or of a snapshot of it."""
+    method = load_method(name)
+    return replace(
+        trial, method=name, hyper=values(method(**settings)), code=of_plugin(method), parent=trial, snapshot=snapshot
+    )
 
 
 def _evaluation_only(recipe: Recipe) -> Recipe:
@@ -109,25 +160,29 @@ def _evaluation_only(recipe: Recipe) -> Recipe:
     )
 
 
-def _add(works: dict[str, Work], trial: Trial, asked: tuple[Asked, ...]) -> None:
+def _add(works: dict[str, Work], trial: Trial, asked: tuple[Asked, ...], snapshots: tuple[int, ...] = ()) -> None:
     """Add a trial after its parents; a parent that is no cell itself owes no scores."""
     if trial.parent is not None:
-        _add(works, trial.parent, ())
-    known = works.get(trial.id)
-    if known is None or len(known.asked) < len(asked):
-        works[trial.id] = Work(trial, asked)
+        _add(works, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
+    work = Work(trial, asked, snapshots)
+    works[trial.id] = works[trial.id].joined(work) if trial.id in works else work
 
 
-def _cell(request: Request, name: str, rank: int, target: str, seed: int) -> Trial:
+def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -> Trial:
+    """Return the trial of a method's cell under the request's settings.
+
+    Raises:
+        UsageError: it edits what does not train.
+    """
     method = load_method(name)
     parent = None
     if issubclass(method, EditMethod):
         if not issubclass(load_method(method.parent), TrainMethod):
             raise UsageError(f"{name} edits {method.parent!r}, which does not train.")
-        parent = _cell(replace(request, tuned={}), method.parent, rank, target, seed)
+        parent = cell_trial(request, method.parent, rank, target, seed)
     return Trial(
         method=name,
-        hyper=values(method(**{**request.settings.get(name, {}), **request.tuned.get((name, rank, target), {})})),
+        hyper=values(method(**request.settings.get(name, {}))),
         rank=rank,
         target=target,
         seed=seed,

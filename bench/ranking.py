@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.errors import DataError
@@ -59,13 +59,23 @@ class _Group:
     def block(self) -> tuple[str, int, str]:
         return (self.target, self.like.rank or 0, self.like.connector)
 
+    @property
+    def own(self) -> tuple[object, str, str]:
+        return (self.block, self.like.method, self.like.variant)
+
+    def controls(self, other: _Group) -> bool:
+        """Whether the other row should beat this one."""
+        meant = self.like.against in ("", other.like.method)
+        return self.like.control and other.like.ranked and meant and self.block == other.block
+
 
 def _check(cells: Sequence[CellScores]) -> None:
     places: set[tuple[object, ...]] = set()
     counts: dict[str, int] = {}
     for cell in cells:
-        place = (cell.method, cell.rank, cell.connector, cell.target, cell.seed)
-        name = f"{cell.method} r{cell.rank} on {cell.target}, seed {cell.seed}" if cell.rank else cell.method
+        place = (cell.method, cell.variant, cell.rank, cell.connector, cell.target, cell.seed)
+        row = f"{cell.method} {cell.variant}".rstrip()
+        name = f"{row} r{cell.rank} on {cell.target}, seed {cell.seed}" if cell.rank else row
         if place in places:
             raise DataError(f"There are two trials of {name}. Choose one setting of its hyperparameters.")
         places.add(place)
@@ -85,15 +95,16 @@ def _groups(
 ) -> list[_Group]:
     """Return the rows of one target: zero-shot, then what occurs for any target, by rank."""
     sources, target = tasks
-    trials: dict[tuple[str, int | None, str], list[CellScores]] = {}
+    trials: dict[tuple[str, str, int | None, str], list[CellScores]] = {}
     for cell in cells:
-        trials.setdefault((cell.method, cell.rank, cell.connector), []).append(cell)
+        trials.setdefault((cell.method, cell.variant, cell.rank, cell.connector), []).append(cell)
     groups = []
-    for (method, rank, connector), anywhere in trials.items():
+    for anywhere in trials.values():
         here = [cell for cell in anywhere if cell.target == target]
-        absent = CellScores(method, rank, target, seeds[0], connector, anywhere[0].ranked, "missing", NOT_RUN)
+        absent = replace(anywhere[0], target=target, seed=seeds[0], status="missing", error=NOT_RUN, primary={})
         groups.append(_group(here or [absent], target, seeds, sources))
-    groups.sort(key=lambda group: group.block)
+    order = list(dict.fromkeys(cell.method for cell in cells))
+    groups.sort(key=lambda group: (group.block, group.like.control, order.index(group.like.method)))
     return [_group([zero_shot], target, [zero_shot.seed], sources), *groups] if zero_shot else groups
 
 
@@ -120,46 +131,77 @@ def _rows(groups: Sequence[_Group], sources: tuple[str, ...], baseline: str) -> 
     primary, lenient = _resample(groups, "primary"), _resample(groups, "lenient")
     scores = [_columns(primary[i], sources, group.target) for i, group in enumerate(groups)]
     zero_shot = next((_columns(primary[i], sources, None) for i, g in enumerate(groups) if g.reference), {})
-    baselines = {group.block: scores[i] for i, group in enumerate(groups) if group.like.method == baseline}
+    own = {group.own: scores[i] for i, group in enumerate(groups)}
     highest = _highest(groups, scores)
+    controls = [(group, scores[i]) for i, group in enumerate(groups) if group.like.control]
     return [
         _row(
             group,
             scores[i],
             _columns(lenient[i], sources, None),
-            {} if group.reference else zero_shot,
-            {} if group.like.method == baseline else baselines.get(group.block, {}),
-            highest[group.block] if group.like.ranked else {},
+            _Rivals(
+                {} if group.reference else zero_shot,
+                _baseline(group, own, baseline),
+                own.get((group.block, group.like.method, ""), {}) if group.like.variant else {},
+                highest[group.block] if group.like.ranked else {},
+                {other.like.variant: columns for other, columns in controls if other.controls(group)},
+            ),
         )
         for i, group in enumerate(groups)
     ]
 
 
-def _row(
-    group: _Group,
-    scores: Columns,
-    lenient: Columns,
-    zero_shot: Columns,
-    baseline: Columns,
-    highest: Columns,
-) -> Row:
+def _baseline(group: _Group, own: Mapping[tuple[object, str, str], Columns], baseline: str) -> Columns:
+    """Return what a row is held against: the baseline of its block, tuned where it is tuned itself."""
+    plain = own.get((group.block, baseline, ""), {})
+    if group.like.control:
+        return plain
+    if group.like.method == baseline:
+        return {}
+    return own.get((group.block, baseline, group.like.variant), plain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rivals:
+    """What a row is held against; ``controls`` by name."""
+
+    zero_shot: Columns
+    baseline: Columns
+    own: Columns
+    highest: Columns
+    controls: Mapping[str, Columns]
+
+
+def _row(group: _Group, scores: Columns, lenient: Columns, rivals: _Rivals) -> Row:
+    highest = rivals.highest
     best = {column for column, draws in scores.items() if column in highest and draws.value == highest[column].value}
     gaps = _estimates(_differences(scores, highest))
     return Row(
         method=group.like.method,
+        variant=group.like.variant,
         rank=group.like.rank,
         connector=group.like.connector,
         ranked=group.like.ranked,
         seeds=tuple(cell.seed for cell in group.done),
         scores=_estimates(scores),
         lenient=_estimates(lenient),
-        forgetting=_estimates(_differences(_repeated(zero_shot, scores), scores)),
-        difference=_estimates(_differences(scores, baseline)),
+        forgetting=_estimates(_differences(_repeated(rivals.zero_shot, scores), scores)),
+        difference=_estimates(_differences(scores, rivals.baseline)),
+        gain=_estimates(_differences(scores, rivals.own)),
         best=frozenset(best),
         tied=frozenset(column for column, gap in gaps.items() if gap.covers_zero and column not in best),
         costs={cell.seed: cell.cost for cell in group.done},
         problems=group.problems,
+        tries=group.like.tries,
+        control=group.like.control,
+        unbeaten=_unbeaten(scores, rivals.controls),
     )
+
+
+def _unbeaten(scores: Columns, controls: Mapping[str, Columns]) -> tuple[str, ...]:
+    """Return the controls whose Avg the row's is not shown to exceed."""
+    gaps = {name: _differences(scores, columns).get("avg") for name, columns in controls.items()}
+    return tuple(name for name, gap in gaps.items() if gap is not None and estimate(gap).low <= 0)
 
 
 def _estimates(columns: Columns) -> dict[str, Estimate]:

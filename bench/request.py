@@ -58,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="PATH",
-        help="use what bench search chose for each method, rank and target (default: the search in --output)",
+        help="add rows with what bench search chose (default: the search in --output, else the suite's own table)",
     )
     add_plugin_argument(parser)
     add_output_argument(parser)
@@ -118,7 +118,8 @@ def _tuned(
     setting: tuple[Suite, Recipe, tuned.Settings],
     places: tuple[Sequence[str], Sequence[int], Sequence[str]],
 ) -> tuned.Tuned:
-    path = Path(arguments.tuned) if arguments.tuned else arguments.output / tuned.FILE
+    own, shipped = arguments.output / tuned.FILE, setting[0].tuned
+    path = Path(arguments.tuned) if arguments.tuned else own if own.is_file() or shipped is None else shipped
     return tuned.read(path, *setting, product(*places))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -65,7 +65,8 @@ class Trial:
     """One run of a cell: everything that decides what is learnt, and nothing else.
 
     ``model`` is the base model's revision, ``data`` the fingerprint of the training examples, ``code`` the digest of
-    the plugin's source. A trial without rank and target is a reference row: the untouched base model.
+    the plugin's source. A trial without rank and target is a reference row: the untouched base model. ``snapshot`` is
+    the step of the parent's training whose change is edited; None, the last.
     """
 
     method: str
@@ -79,11 +80,17 @@ class Trial:
     code: str
     parent: Trial | None = None
     version: int = FIT_VERSION
+    snapshot: int | None = None
 
     @property
     def id(self) -> str:
         """The training id: 12 hex digits over every field."""
         return digest(self.to_json())[:12]
+
+    @property
+    def generation(self) -> int:
+        """How many trials this one stands on, one upon the other."""
+        return 0 if self.parent is None else 1 + self.parent.generation
 
     @property
     def label(self) -> str:
@@ -103,6 +110,8 @@ class Trial:
         data["hyper"] = dict(self.hyper)
         data["recipe"] = self.recipe.to_json()
         data["parent"] = self.parent.to_json() if self.parent else None
+        if self.snapshot is None:
+            del data["snapshot"]  # as before there were any: ids stay
         return data
 
     @classmethod
@@ -131,21 +140,46 @@ class Asked:
         return digest(asdict(self))[:12]
 
 
+def split_mean(asked: Sequence[Asked], values: Mapping[str, float], target: str | None) -> tuple[float, float]:
+    """Return Source and Target, from values by score key: the mean of the sources, and the target's."""
+    by_task = {item.task: values[item.key] for item in asked}
+    learnt = by_task.pop(str(target))
+    return sum(by_task.values()) / len(by_task), learnt
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a lane does in one go: one trial, and the scores that are still missing."""
+    """What a lane does in one go: one trial, and the scores that are still missing.
+
+    ``snapshots`` are the steps of its training whose change others need; ``rungs`` are what is scored at each of them
+    for a search, which may then stop the training.
+    """
 
     trial: Trial
     asked: tuple[Asked, ...]
+    snapshots: tuple[int, ...] = ()
+    rungs: tuple[Asked, ...] = ()
+
+    def joined(self, other: Work) -> Work:
+        """Return the work of doing both, of the same trial."""
+        asked = tuple(dict.fromkeys((*self.asked, *other.asked)))
+        snapshots = tuple(sorted({*self.snapshots, *other.snapshots}))
+        return Work(self.trial, asked, snapshots, self.rungs or other.rungs)
 
     def to_json(self) -> dict[str, Any]:
         """Return the work as JSON."""
-        return {"trial": self.trial.to_json(), "asked": [asdict(asked) for asked in self.asked]}
+        return {
+            "trial": self.trial.to_json(),
+            "asked": [asdict(asked) for asked in self.asked],
+            "snapshots": list(self.snapshots),
+            "rungs": [asdict(asked) for asked in self.rungs],
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a piece of work back from JSON."""
-        return cls(Trial.from_json(data["trial"]), tuple(Asked(**item) for item in data["asked"]))
+        asked, rungs = (tuple(Asked(**item) for item in data[name]) for name in ("asked", "rungs"))
+        return cls(Trial.from_json(data["trial"]), asked, tuple(data["snapshots"]), rungs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +210,23 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a trial left behind. ``scores`` is by score key; ``error`` is a failed trial's last line."""
+    """What a trial left behind. ``scores`` is by score key; ``error`` is a failed trial's last line.
+
+    A training that a search stopped leaves a record too, but none in the store.
+    """
 
     trial: Trial
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "stopped"]
     scores: Mapping[str, Score] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     environment: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+
+    def mean(self, asked: Sequence[Asked]) -> tuple[float, float] | None:
+        """Return Source and Target over some of the scores, as fractions; None where one is lacking."""
+        if not asked or self.lacks(tuple(asked)):
+            return None
+        return split_mean(asked, {key: score.value for key, score in self.scores.items()}, self.trial.target)
 
     def lacks(self, asked: tuple[Asked, ...]) -> tuple[Asked, ...]:
         """Return the scores that are asked for and not there."""

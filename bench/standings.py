@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
-from bench.plan import Plan
+from bench.plan import Cell, Plan
 from bench.ranking import build
 from bench.registry import load_method
-from bench.spec import Asked, Record, Trial
+from bench.spec import Asked, Record
 from bench.store import Store
 
 LENIENT = "lenient"
@@ -17,8 +17,8 @@ LENIENT = "lenient"
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan, holes and failures included, from what the store has now."""
     asked = {work.trial.id: work.asked for work in plan.works}
-    cells = [_cell(trial, store, asked[trial.id]) for trial in plan.cells]
-    zero_shot = _cell(plan.zero_shot, store, asked[plan.zero_shot.id])
+    cells = [_scored(cell, store, asked[cell.trial.id]) for cell in plan.cells]
+    zero_shot = _scored(Cell.of(plan.zero_shot), store, asked[plan.zero_shot.id])
     return build(
         cells,
         zero_shot,
@@ -28,21 +28,26 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     )
 
 
-def _cell(trial: Trial, store: Store, asked: tuple[Asked, ...]) -> CellScores:
+def _scored(cell: Cell, store: Store, asked: tuple[Asked, ...]) -> CellScores:
+    trial = cell.trial
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
     primary, lenient = _scores(record, store, asked)
     return CellScores(
-        method=trial.method,
+        method=cell.method,
         rank=trial.rank,
         target=trial.target,
         seed=trial.seed,
-        connector=trial.recipe.connector,
-        ranked=load_method(trial.method).ranked,
-        status="missing" if record.error == NOT_RUN else record.status,
+        connector=cell.connector,
+        ranked=not cell.control and load_method(cell.method).ranked,
+        status="missing" if record.error == NOT_RUN else "done" if record.status == "done" else "failed",
         error=record.error,
         primary=primary,
         lenient=lenient,
         cost=record.cost,
+        variant=cell.variant,
+        tries=cell.tries,
+        control=cell.control,
+        against=cell.against,
     )
 
 

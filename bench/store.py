@@ -24,14 +24,16 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 CHANGE = "change"
 CHECKPOINT = "checkpoint.pt"
+SNAPSHOTS = "snapshots"
 _FITTED = "fitted.json"
+_RUNGS = "scores.json"
 
 
 class Store:
     """A run folder on a local or shared disk.
 
-    A trial's folder holds ``record.json`` (written last), ``change/``, ``losses.csv``, ``scores/*.jsonl``, and while
-    it runs ``checkpoint.pt``; a failed trial also has ``error.txt``.
+    A trial's folder holds ``record.json`` (written last), ``change/``, ``snapshots/<step>/``, ``losses.csv``,
+    ``scores/*.jsonl``, and while it runs ``checkpoint.pt``; a failed trial also has ``error.txt``.
     """
 
     def __init__(self, root: Path) -> None:
@@ -181,6 +183,39 @@ class Store:
         from bench.change import Change
 
         return Change.load(self.folder(trial) / CHANGE)
+
+    def write_snapshot(self, trial: Trial, step: int, change: Change) -> None:
+        """Commit what a trial has learnt by a step of its training."""
+        folder = self.snapshot(trial, step)
+        draft = draft_of(folder)
+        for path in (draft, folder):
+            shutil.rmtree(path, ignore_errors=True)
+        change.save(draft, base=trial.model)
+        draft.replace(folder)
+
+    def snapshot(self, trial: Trial, step: int) -> Path:
+        """Return where a trial's snapshot lies, if it has one of this step."""
+        return self.folder(trial) / SNAPSHOTS / str(step)
+
+    def read_snapshot(self, trial: Trial, step: int | None) -> Change:
+        """Return what a trial had learnt by a step of its training; None is the last.
+
+        Raises:
+            StoreError: there is no such snapshot, or it is damaged.
+        """
+        from bench.change import Change
+
+        return self.read_change(trial) if step is None else Change.load(self.snapshot(trial, step))
+
+    def write_rungs(self, trial: Trial, step: int, values: Mapping[str, float]) -> None:
+        """Commit the scores of a snapshot by their keys."""
+        replace_file(self.snapshot(trial, step) / _RUNGS, json.dumps(dict(values)) + "\n")
+
+    def read_rungs(self, trial: Trial, step: int) -> dict[str, float]:
+        """Return the scores of a snapshot by their keys, those that there are."""
+        path = self.snapshot(trial, step) / _RUNGS
+        values: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        return values
 
     def set_change_aside(self, trial: Trial, reason: str) -> None:
         """Take a damaged change out of the way, so that the trial learns it again."""

@@ -16,13 +16,17 @@ _ASSETS = Path(__file__).parent / "assets"
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A base model with its source tasks, target tasks and recipe."""
+    """A base model with its source tasks, target tasks and recipe.
+
+    ``tuned`` is the table of what an equal search chose for every method (bench.tuned).
+    """
 
     name: str
     model: Path
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     recipe: Recipe
+    tuned: Path | None = None
 
     def revision(self) -> str:
         """Return the digest of every file of the base model that decides what it computes."""
@@ -56,6 +60,7 @@ MICRO = Suite(
     targets=("icon_choice", "scene_caption"),
     # No dropout: drawing its masks is 28 % of an update's time on a CPU.
     recipe=Recipe(updates=150, batch_size=32, lr=1e-3, connector_lr=1e-4, dropout=0.0),
+    tuned=_ASSETS / "tuned" / "micro.json",
 )
 
 SUITES = {suite.name: suite for suite in (MICRO,)}

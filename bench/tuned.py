@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ FILE = "search.json"
 
 Place = tuple[str, int, str]  # method, rank, target
 Settings = Mapping[str, Mapping[str, Scalar]]
-Tuned = Mapping[Place, Mapping[str, Scalar]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a search chose for a place, and among how many configurations."""
+
+    hyper: Mapping[str, Scalar]
+    tries: int
+
+
+Tuned = Mapping[Place, Choice]
 
 
 def read(path: Path, suite: Suite, recipe: Recipe, settings: Settings, places: Iterable[Place]) -> Tuned:
@@ -33,7 +44,7 @@ def read(path: Path, suite: Suite, recipe: Recipe, settings: Settings, places: I
     if not file.is_file():
         raise UsageError(f"--tuned: there is no finished search at {file}. Make one with bench search.")
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(file)}
-    found: dict[Place, Mapping[str, Scalar]] = {}
+    found: dict[Place, Choice] = {}
     for place in places:
         method = load_method(place[0])
         if not any(span.searched for span in ranges(method).values()):
@@ -51,7 +62,7 @@ def read(path: Path, suite: Suite, recipe: Recipe, settings: Settings, places: I
         for name, value in same.items():
             if row[name] != value:
                 raise UsageError(f"--tuned: {place[0]} in {file} was searched with another {name}; search again.")
-        found[place] = _valid(method, row["chosen"]["hyper"], file)
+        found[place] = Choice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
     return found
 
 
@@ -76,7 +87,7 @@ def known(file: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = json.loads(file.read_text())["chosen"]
         for row in rows:
-            row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"]
+            row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"], int(row["tried"])
             if row["chosen"] is not None:
                 dict(row["chosen"]["hyper"])
     except (OSError, ValueError, KeyError, TypeError) as error:

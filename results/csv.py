@@ -15,10 +15,13 @@ COLUMNS = (
     "suite",
     "target",
     "method",
+    "variant",  # what sets the row apart from the method's own
+    "control",  # whether it is a trivial baseline that a method should beat
+    "tries",  # configurations tried to choose it
     "rank",
     "connector",
     "ranked",
-    "quantity",  # score, lenient, forgetting, difference (to the baseline), a cost, or problem
+    "quantity",  # score, lenient, forgetting, difference (to the baseline), gain (to its own row), a cost, or problem
     "of",  # a source task, source, target or avg
     "seed",  # empty: over all seeds, and the only lines with an interval and a mark
     "value",  # scores are fractions; CIDEr may exceed 1
@@ -49,7 +52,8 @@ def render(leaderboard: Leaderboard) -> str:
 
 
 def _place(row: Row) -> dict[str, object]:
-    return {"method": row.method, "rank": row.rank, "connector": row.connector, "ranked": row.ranked}
+    what = {"method": row.method, "variant": row.variant, "control": row.control, "tries": row.tries}
+    return {**what, "rank": row.rank, "connector": row.connector, "ranked": row.ranked}
 
 
 def _measured(row: Row) -> Iterator[dict[str, object]]:
@@ -58,6 +62,7 @@ def _measured(row: Row) -> Iterator[dict[str, object]]:
         "lenient": row.lenient,
         "forgetting": row.forgetting,
         "difference": row.difference,
+        "gain": row.gain,
     }
     for quantity, estimates in quantities.items():
         for column, estimate in estimates.items():
@@ -79,6 +84,8 @@ def _costs(row: Row) -> Iterator[dict[str, object]]:
 
 
 def _problems(row: Row) -> Iterator[dict[str, object]]:
+    for name in row.unbeaten:
+        yield {"quantity": "not above", "of": name, "status": "done"}
     for problem in row.problems:
         error = " ".join(problem.error.split())
         yield {"quantity": "problem", "seed": problem.seed, "status": problem.status, "error": error}

@@ -50,7 +50,7 @@ def _table(leaderboard: Leaderboard, table: Table) -> Iterator[str]:
             connector = f", connector {_safe(block[0].connector)}" if len(leaderboard.connectors) > 1 else ""
             yield rf"\multicolumn{{{columns}}}{{l}}{{\textit{{Rank {block[0].rank}{connector}}}}} {_END}"
         for row in block:
-            yield f"{_safe(row.method)} & {_cells(leaderboard, row)} {_END}"
+            yield f"{_safe(f'({row.name})' if row.control else row.name)} & {_cells(leaderboard, row)} {_END}"
     yield r"\bottomrule"
     yield r"\end{tabular}"
     yield r"\end{table*}"

@@ -29,6 +29,9 @@ def render(leaderboard: Leaderboard) -> str:
         if leaderboard.spread_shown:
             lines += ["", "Every seed, and the range:", ""]
             lines += _grid(_seed_head(leaderboard), _seed_rows(table))
+        if any(row.gain and not row.control for row in table.rows):
+            lines += ["", "Against the method's own row, paired:", ""]
+            lines += _grid(["row", "Source", "Target", "Avg"], _gain_rows(table))
         lines += ["", leaderboard.resolution(table)]
         holes = [f"* {row.label}: {_safe(row.trouble)}" for row in table.rows if row.scores and row.problems]
         lines += ["", *holes] if holes else []
@@ -46,13 +49,17 @@ def render(leaderboard: Leaderboard) -> str:
 def _head(leaderboard: Leaderboard) -> list[str]:
     scores = [*leaderboard.sources, "Source", "Target", "Avg", "Source lost", f"Avg - {leaderboard.baseline}"]
     connector = ["connector"] if len(leaderboard.connectors) > 1 else []
-    return ["method", "rank", *connector, *scores, "train s", "peak GB", "params"]
+    tries = ["tries"] if leaderboard.tuned else []
+    unbeaten = ["not above"] if leaderboard.controlled else []
+    return ["method", "rank", *connector, *tries, *scores, *unbeaten, "train s", "peak GB", "params"]
 
 
 def _rows(leaderboard: Leaderboard, table: Table) -> Iterator[list[str]]:
     for row in table.rows:
         rank = _HOLE if row.rank is None else str(row.rank)
-        cells = [row.method, rank, *([row.connector] if len(leaderboard.connectors) > 1 else [])]
+        name = f"({row.name})" if row.control else row.name
+        cells = [name, rank, *([row.connector] if len(leaderboard.connectors) > 1 else [])]
+        cells += [str(row.tries) if row.tries > 1 else _HOLE] if leaderboard.tuned else []
         if not row.scores:
             empty = [_HOLE] * (len(_head(leaderboard)) - len(cells) - 1)
             yield [*cells, _safe(row.trouble), *empty]
@@ -61,7 +68,15 @@ def _rows(leaderboard: Leaderboard, table: Table) -> Iterator[list[str]]:
         lost, difference = row.forgetting.get("source"), row.difference.get("avg")
         cells.append(lost.percent if lost else _HOLE)
         cells.append(_difference(difference) if difference else _HOLE)
+        cells += [", ".join(row.unbeaten)] if leaderboard.controlled else []
         yield [*cells, *row.cost_texts]
+
+
+def _gain_rows(table: Table) -> Iterator[list[str]]:
+    for row in table.rows:
+        if row.gain and not row.control:
+            found = [row.gain.get(column) for column in ("source", "target", "avg")]
+            yield [row.label, *(_difference(estimate) if estimate else _HOLE for estimate in found)]
 
 
 def _score(row: Row, column: str, *, interval: bool) -> str:
@@ -90,7 +105,7 @@ def _seed_rows(table: Table) -> Iterator[list[str]]:
         if row.ranked and row.scores:
             shown = [row.scores.get("source"), row.scores.get("target"), row.scores.get("avg")]
             cells = [_seeds(estimate) for estimate in (*shown, row.difference.get("avg"))]
-            yield [row.method, str(row.rank), " ".join(map(str, row.seeds)), *cells]
+            yield [row.name, str(row.rank), " ".join(map(str, row.seeds)), *cells]
 
 
 def _seeds(estimate: Estimate | None) -> str:

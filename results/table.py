@@ -56,8 +56,11 @@ def render(leaderboard: Leaderboard, width: int = 100) -> Text:
         text.append_text(grid).append("\n")
         if leaderboard.spread_shown:
             text.append_text(_aligned(list(_seed_lines(leaderboard, table)), width)).append("\n")
+        if any(row.gain for row in table.rows):
+            text.append_text(_aligned(list(_gain_lines(table)), width)).append("\n")
+        unbeaten = [f"{row.label}: not above {', '.join(row.unbeaten)}" for row in table.rows if row.unbeaten]
         holes = [f"{row.label}: {row.trouble}" for row in table.rows if row.scores and row.problems]
-        text.append(_wrapped([leaderboard.resolution(table), *holes], width)).append("\n")
+        text.append(_wrapped([leaderboard.resolution(table), *unbeaten, *holes], width)).append("\n")
     return text.append(_wrapped([*_legend(leaderboard, detail), *leaderboard.notes], width))
 
 
@@ -80,11 +83,13 @@ def _legend(leaderboard: Leaderboard, detail: _Detail) -> Iterator[str]:
 
 
 def _lines(leaderboard: Leaderboard, table: Table, detail: _Detail) -> Iterator[Line]:
-    heads = [_head(source) for source in leaderboard.sources]
+    heads = [("", "tries")] if leaderboard.tuned else []
+    heads += [_head(source) for source in leaderboard.sources]
     for name in ("Source", "Target", "Avg"):
         heads += [("", name), ("", "")] if detail.intervals else [("", name)]
     heads += [("Source", "lost")] if detail.forgetting else []
     heads += [("Avg", f"- {leaderboard.baseline}"), ("", "")]
+    heads += [("not", "above")] if leaderboard.controlled else []
     heads += [("train", "s"), ("peak", "GB"), ("", "params")] if detail.costs else []
     yield [_Cell(""), *(_Cell(upper) for upper, _ in heads)]
     yield [_Cell("method"), *(_Cell(lower) for _, lower in heads)]
@@ -103,7 +108,8 @@ def _head(source: str) -> tuple[str, str]:
 
 
 def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
-    cells = [_Cell(f" {row.method}")]
+    cells = [_Cell(f" ({row.name})" if row.control else f" {row.name}")]
+    cells += [_Cell(str(row.tries) if row.tries > 1 else _HOLE)] if leaderboard.tuned else []
     for column in leaderboard.columns:
         mark = row.mark(column)
         number = _number(row.scores.get(column), _MARKS[mark], "bold" if mark == "best" else "")
@@ -114,7 +120,13 @@ def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
         cells.append(_Cell(lost.percent if lost else _HOLE))
     difference = row.difference.get("avg")
     cells += _number(difference, "=" if difference and difference.covers_zero else " ", "", signed=True)
+    cells += [_Cell(_unbeaten(row))] if leaderboard.controlled else []
     return [*cells, *(_Cell(text) for text in row.cost_texts)] if detail.costs else cells
+
+
+def _unbeaten(row: Row) -> str:
+    """Return how many controls the row is not above; which, stands below the table."""
+    return str(len(row.unbeaten)) if row.unbeaten else ""
 
 
 def _number(estimate: Estimate | None, mark: str, style: str, *, signed: bool = False) -> list[_Cell]:
@@ -125,7 +137,7 @@ def _number(estimate: Estimate | None, mark: str, style: str, *, signed: bool = 
 
 
 def _failure(row: Row) -> Text:
-    return Text(f" {row.method}  ").append(row.trouble, style="red")
+    return Text(f" {row.name}  ").append(row.trouble, style="red")
 
 
 def _seed_lines(leaderboard: Leaderboard, table: Table) -> Iterator[Line]:
@@ -142,6 +154,25 @@ def _seed_lines(leaderboard: Leaderboard, table: Table) -> Iterator[Line]:
             values = [f"{100 * avg.by_seed[seed]:.2f}" if seed in avg.by_seed else _HOLE for seed in leaderboard.seeds]
             ranges = [avg.range_percent, difference.range_percent if difference else _HOLE]
             yield [_Cell(f" {row.label}"), *map(_Cell, values + ranges)]
+
+
+def _gain_lines(table: Table) -> Iterator[Line]:
+    """Yield each variant's paired difference to the method's own row."""
+    yield [
+        _Cell("against its own row"),
+        _Cell("Source"),
+        _Cell(""),
+        _Cell("Target"),
+        _Cell(""),
+        _Cell("Avg"),
+        _Cell(""),
+    ]
+    for row in table.rows:
+        if row.gain and not row.control:
+            found = [row.gain.get(column) for column in ("source", "target", "avg")]
+            marks = ["=" if estimate and estimate.covers_zero else " " for estimate in found]
+            numbers = [_number(estimate, mark, "", signed=True) for estimate, mark in zip(found, marks, strict=True)]
+            yield [_Cell(f" {row.label}"), *(cell for number in numbers for cell in number)]
 
 
 def _aligned(lines: Sequence[Line], width: int) -> Text:

@@ -84,7 +84,7 @@ def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
         ("--methods dare --trials 0", "--trials is 0; give at least 1."),
         ("--methods dare --lanes 0", "a search runs on Ray Tune and needs at least one lane"),
         ("--methods dare --set dare.drop_rate=0.5", "dare has nothing to search: drop_rate set by --set."),
-        ("--methods dare --tuned", "there is no finished search at"),
+        ("--methods dare --tuned", "--tuned is for bench run"),
         ("--methods zero_shot", "There is no method to search"),
     ],
 )

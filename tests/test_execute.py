@@ -11,7 +11,7 @@ from bench import registry
 from bench.api import Step
 from bench.execute import Bench
 from bench.models import Base
-from bench.plan import Plan, Request, make
+from bench.plan import Cell, Plan, Request, assemble, edited, make
 from bench.spec import Work
 from bench.store import CHECKPOINT, Store
 from bench.suite import Suite
@@ -300,3 +300,81 @@ def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
 
     assert record.status == "done"
     assert f"{checkpoint} is damaged" in caplog.text
+
+
+def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora")
+    work = replace(of(plan, "lora"), snapshots=(2, 4))
+
+    bench.run(work)
+
+    last = plan.request.recipe.updates
+    early, late = (store.read_snapshot(work.trial, step) for step in (2, 4))
+    name = next(iter(early))
+    assert not torch.equal(early[name].merged(torch.zeros(())), late[name].merged(torch.zeros(())))
+    whole, again, bench_again = plan_of("lora", folder="again")
+    bench_again.run(replace(of(whole, "lora"), snapshots=(last,)))
+    assert (again.snapshot(work.trial, last) / "adapter_model.safetensors").read_bytes() == weights(store, work)
+
+
+def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora")
+    work = of(plan, "lora")
+    bench.run(work)
+    before = weights(store, work)
+
+    bench.run(replace(work, snapshots=(3,)))
+
+    assert store.snapshot(work.trial, 3).is_dir()
+    assert weights(store, work) == before
+
+
+def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[Plan, Store, Bench]]) -> None:
+    plan, store, bench = plan_of("lora")
+    parent = of(plan, "lora").trial
+    early = edited(parent, "rewind", 3, strength=1.0)
+    made = assemble(plan.request, [Cell.of(early)], store)
+
+    run_all(made, bench)
+
+    (work,) = [work for work in made.works if work.trial.id == parent.id]
+    assert work.snapshots == (3,)
+    snapshot = (store.snapshot(parent, 3) / "adapter_model.safetensors").read_bytes()
+    assert (store.folder(early) / "change" / "adapter_model.safetensors").read_bytes() == snapshot
+    assert not assemble(plan.request, [Cell.of(early)], store).pending
+
+
+def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora")
+    work = of(plan, "lora")
+    watched = replace(work, snapshots=(2, 4), rungs=tuple(replace(asked, count=4) for asked in work.asked))
+    seen: list[tuple[int, float, float]] = []
+
+    def judge(step: int, source: float, target: float) -> bool:
+        seen.append((step, source, target))
+        return step < 4
+
+    stopped = bench.run(watched, judge=judge)
+
+    assert stopped.status == "stopped"
+    assert store.read(work.trial) is None
+    assert [step for step, _, _ in seen] == [2, 4]
+    assert (store.folder(work.trial) / CHECKPOINT).is_file()
+
+    def watch(step: int, source: float, target: float) -> bool:
+        seen.append((step, source, target))
+        return True
+
+    finished = bench.run(watched, judge=watch)
+
+    assert finished.status == "done"
+    assert seen[2:] == seen[:2]  # judged again, by the same scores
+    whole, other, fresh = plan_of("lora", folder="whole")
+    fresh.run(of(whole, "lora"))
+    assert weights(store, work) == weights(other, of(whole, "lora"))

@@ -223,3 +223,55 @@ def test_the_leaderboard_loads_no_torch() -> None:
     code = "import sys, bench.ranking, bench.compare_examples; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_tuned_row_stands_beside_its_default_with_their_paired_difference() -> None:
+    tuned = replace(cell("dora", 5, 5, 9), variant="tuned", tries=8)
+    board = ranked(cell("lora", 5, 3, 8), cell("dora", 5, 3, 7), tuned, replace(cell("l2", 4, 4, 4)))
+
+    rows = {row.name: row for row in board.tables[0].rows}
+    assert list(rows) == ["zero_shot", "lora", "dora", "dora tuned", "l2"]
+    assert rows["dora tuned"].gain["avg"].value == pytest.approx((0.1 + 0.2) / 2)
+    assert rows["dora tuned"].difference["avg"].value == pytest.approx((0.1 + 0.1) / 2)
+    assert rows["dora"].gain == {}
+    assert [row.tries for row in rows.values()] == [1, 1, 1, 8, 1]
+    assert board.tuned
+
+
+def test_a_tuned_row_is_held_against_the_tuned_baseline_where_there_is_one() -> None:
+    tuned = [replace(cell(name, 5, 5, level), variant="tuned", tries=8) for name, level in (("lora", 8), ("dora", 9))]
+    board = ranked(cell("lora", 1, 1, 1), cell("dora", 5, 3, 7), *tuned)
+
+    rows = {row.name: row for row in board.tables[0].rows}
+    assert rows["dora tuned"].difference["avg"].value == pytest.approx(0.05)
+    assert rows["lora tuned"].difference == {}
+
+
+def test_a_method_that_is_not_above_a_control_is_named_with_it() -> None:
+    strong = replace(cell("lora", 9, 9, 9), variant="lr/3", control=True, ranked=False)
+    weak = replace(cell("lora", 1, 1, 1), variant="frozen", control=True, ranked=False)
+    board = ranked(strong, weak, cell("lora", 5, 5, 5), cell("dora", 9, 9, 9))
+
+    rows = {row.name: row for row in board.tables[0].rows}
+    assert list(rows) == ["zero_shot", "lora", "dora", "lora lr/3", "lora frozen"]  # controls stand last
+    assert rows["lora"].unbeaten == ("lr/3",)
+    assert rows["dora"].unbeaten == ("lr/3",)  # an equal is not above
+    assert rows["lora lr/3"].unbeaten == ()
+    assert rows["lora lr/3"].best == frozenset()  # it competes with nobody
+    assert rows["lora lr/3"].difference["avg"].value == pytest.approx(0.4)
+
+
+def test_a_control_may_be_meant_for_one_method() -> None:
+    control = replace(cell("lora", 9, 9, 9), variant="x 0.4", control=True, ranked=False, against="dora")
+    board = ranked(control, cell("lora", 5, 5, 5), cell("dora", 5, 5, 5))
+
+    assert row(board, "lora").unbeaten == ()
+    assert row(board, "dora").unbeaten == ("x 0.4",)
+
+
+def test_variants_of_the_same_place_do_not_collide_and_equal_ones_do() -> None:
+    first = replace(cell("lora", 5, 5, 5), variant="a")
+    ranked(first, replace(first, variant="b"))
+
+    with pytest.raises(DataError, match="two trials of lora a r16"):
+        ranked(first, first)

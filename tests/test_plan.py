@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan import Plan, Request, make
+from bench.plan import Cell, Plan, Request, assemble, edited, make
 from bench.registry import BUILT_IN_METHODS
 from bench.spec import Record, Score, Work
 from bench.store import Store
 from bench.suite import MICRO, Suite
+from bench.tuned import Choice
 
 
 @pytest.fixture
@@ -118,3 +119,31 @@ def test_zero_shot_is_one_trial_whatever_the_training_recipe(request_: Request, 
     changed = replace(request_, recipe=replace(request_.recipe, updates=10), seeds=(0, 1))
 
     assert make(request_, store).zero_shot == make(changed, store).zero_shot
+
+
+def test_a_tuned_cell_is_a_second_row_and_parents_keep_their_defaults(request_: Request, store: Store) -> None:
+    place = ("lora", 16, "icon_choice")
+    small = replace(request_, methods=("lora", "dare"), ranks=(16,), targets=("icon_choice",))
+    plan = make(replace(small, tuned={place: Choice({"lr": 0.005}, 8)}), store)
+
+    assert [(cell.method, cell.variant, cell.tries) for cell in plan.cells] == [
+        ("lora", "", 1),
+        ("lora", "tuned", 8),
+        ("dare", "", 1),
+    ]
+    assert plan.cells[1].trial.hyper["lr"] == 0.005
+    assert plan.cells[2].trial.parent == plan.cells[0].trial
+
+
+def test_ids_are_those_of_the_time_before_snapshots(request_: Request, store: Store) -> None:
+    trial = make(request_, store).cells[0].trial
+
+    assert "snapshot" not in trial.to_json()
+    assert edited(trial, "rewind", 50).id != edited(trial, "rewind").id
+
+
+def test_edits_of_edits_come_after_what_they_edit(request_: Request, store: Store) -> None:
+    dare = next(cell.trial for cell in make(request_, store).cells if cell.method == "dare")
+    plan = assemble(request_, [Cell.of(edited(dare, "rewind", strength=0.5))], store)
+
+    assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare", "rewind"]

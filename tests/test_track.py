@@ -22,7 +22,7 @@ from bench import suite
 from bench.change import Change, LowRank
 from bench.errors import StoreError, UsageError
 from bench.leaderboard import CellScores, Heading, Leaderboard
-from bench.plan import Plan, Request
+from bench.plan import Cell, Plan, Request
 from bench.ranking import build
 from bench.spec import Asked, Cost, Recipe, Record, Score, Trial
 from bench.store import Store
@@ -113,7 +113,7 @@ def small() -> Suite:
 
 def plan() -> Plan:
     request = Request(small(), ("lora", "dare"), (4,), ("new",), ("old", "older"), RECIPE)
-    return Plan(request, ZERO_SHOT, (LORA, DARE), (), {})
+    return Plan(request, ZERO_SHOT, (Cell.of(LORA), Cell.of(DARE)), (), {})
 
 
 def board() -> Leaderboard:

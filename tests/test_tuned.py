@@ -12,7 +12,13 @@ PLACE = ("dare", 32, "icon_choice")
 
 
 def write(folder: Path, **changes: object) -> Path:
-    row: dict[str, object] = {"method": "dare", "rank": 32, "target": "icon_choice", "model": MICRO.revision()}
+    row: dict[str, object] = {
+        "method": "dare",
+        "rank": 32,
+        "target": "icon_choice",
+        "model": MICRO.revision(),
+        "tried": 9,
+    }
     row |= {"recipe": MICRO.recipe.to_json(), "parent": {}, "chosen": {"hyper": {"drop_rate": 0.3}}}
     (folder / tuned.FILE).write_text(json.dumps({"chosen": [{**row, **changes}]}))
     return folder
@@ -23,7 +29,7 @@ def read(folder: Path, place: tuned.Place = PLACE, settings: tuned.Settings | No
 
 
 def test_a_cell_gets_what_the_search_chose_for_it(tmp_path: Path) -> None:
-    assert read(write(tmp_path)) == {PLACE: {"drop_rate": 0.3}}
+    assert read(write(tmp_path)) == {PLACE: tuned.Choice({"drop_rate": 0.3}, 9)}
 
 
 def test_a_run_folder_and_its_file_are_the_same(tmp_path: Path) -> None:

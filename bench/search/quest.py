@@ -51,7 +51,7 @@ class Quest:
 
     def hyper(self, hyper: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return every hyperparameter of one configuration, those that are not searched too."""
-        return dict(self.plan(hyper).cells[0].hyper)
+        return dict(self.plan(hyper).cells[0].trial.hyper)
 
     def works(self, hyper: Mapping[str, Scalar]) -> tuple[Work, ...]:
         """Return what one configuration comes to: its cells and their parents, without the base model's row."""
@@ -66,9 +66,8 @@ def measure(works: Sequence[Work], records: Mapping[str, Record]) -> tuple[float
         if not work.asked:  # a parent that is no cell
             continue
         record = records.get(work.trial.id)
-        if record is None or record.lacks(work.asked):
+        pair = None if record is None else record.mean(work.asked)
+        if pair is None:
             return None
-        values = {asked.task: record.scores[asked.key].value for asked in work.asked}
-        target = values.pop(str(work.trial.target))
-        pairs.append((fmean(values.values()), target))
+        pairs.append(pair)
     return fmean(source for source, _ in pairs), fmean(target for _, target in pairs)

@@ -50,7 +50,7 @@ def main() -> None:
     suite = MICRO
     request = Request(suite, BUILT_IN_METHODS, (16, 32, 64), suite.targets, suite.sources, suite.recipe)
     plan = make(request, Store(options.output))
-    cells = {trial.id for trial in plan.cells}
+    cells = {cell.trial.id for cell in plan.cells}
     works = [work for work in plan.works if work.trial.id in cells]
     works.sort(key=lambda work: request.methods.index(work.trial.method))
     # A stride of one more than a method has cells: not always the first of each.
