@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.api import EditContext, EditMethod, Example, Method, Split, Step, Task, TrainMethod
 from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
 from bench.hyperparameters import hyper
+from bench.paper import Paper, PublishedRow, published_rows
 from bench.spec import Recipe
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ __all__ = [
     "Leaderboard",
     "LowRank",
     "Method",
+    "Paper",
     "PluginError",
+    "PublishedRow",
     "Recipe",
     "Replaced",
     "Row",
@@ -73,6 +76,7 @@ __all__ = [
     "insert_lora",
     "lora_adapters",
     "lora_change",
+    "published_rows",
 ]
 
 

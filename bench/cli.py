@@ -68,6 +68,7 @@ def _parser() -> ArgumentParser:
     _cells(verb("plan", "print what a run would train and evaluate, and what is cached"), starts=False)
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
+    _compare(verb("compare", "put the leaderboard beside a paper's published table, with verdicts", "bench.compare"))
     _show(verb("show", "print one trial: its scores, cost, command, and what it forgot"))
     _check(verb("check", "test methods, tasks and reports against the rules of their kind"))
     _export(verb("export", "write a trial as a peft adapter or a merged model"))
@@ -134,6 +135,15 @@ def _leaderboard(parser: ArgumentParser) -> None:
     parser.description = "Print the leaderboard of the last run, or of the cells that the options name."
     add_arguments(parser)
     parser.add_argument("--format", choices=FORMATS, default="table")
+
+
+def _compare(parser: ArgumentParser) -> None:
+    parser.description = "Put the last run's leaderboard beside a paper's table; refuse what is not comparable."
+    parser.add_argument("--paper", required=True, metavar="NAME", help="the paper, for instance lorasculpt")
+    tolerance = "points within which a number counts as reproduced (default: the paper's own)"
+    parser.add_argument("--tolerance", type=float, metavar="POINTS", help=tolerance)
+    parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    _output(parser)
 
 
 def _show(parser: ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.api import EditMethod, Method, Task, TrainMethod
 from bench.errors import PluginError, UsageError
+from bench.paper import Paper
 from bench.spec import digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
@@ -24,7 +25,7 @@ _from_files: dict[str, dict[str, type]] = {"method": {}, "task": {}}
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Return the names of every plugin of a kind: method, task or report."""
+    """Return the names of every plugin of a kind: method, task, report or paper."""
     return tuple(sorted({*_entries(kind), *_from_files.get(kind, {})}))
 
 
@@ -52,6 +53,19 @@ def load_task(name: str) -> Task:
 def load_report(name: str) -> Any:
     """Return a report's ``write(leaderboard, path)``."""
     return _import(_entry("report", name))
+
+
+def load_paper(name: str) -> Paper:
+    """Return a paper with published tables.
+
+    Raises:
+        UsageError: there is no such paper.
+        PluginError: it cannot be imported, or is no ``bench.Paper``.
+    """
+    paper = _import(_entry("paper", name))
+    if not isinstance(paper, Paper):
+        raise PluginError(f"The paper {name!r} is {paper!r}, not a bench.Paper.")
+    return paper
 
 
 def load_terminal() -> Any:

@@ -22,7 +22,9 @@ sys.exit(f"loaded {{heavy}}" if heavy else 0)
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["ls"], ["ls", "tasks"], ["ls", "suites"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["compare", "--help"], ["ls"], ["ls", "tasks"], ["ls", "suites"]]
+)
 def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIGHT.format(words=words)], capture_output=True, text=True, check=False

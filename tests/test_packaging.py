@@ -24,6 +24,7 @@ def test_the_wheel_holds_one_top_level_package_with_plugins_base_model_and_table
         "bench/methods/lorasculpt.py",
         "bench/tasks/easy_vqa.py",
         "bench/results/latex.py",
+        "bench/results/lorasculpt_paper.py",
         "bench/results/published/lorasculpt.csv",
         "bench/assets/micro/model.safetensors",
         "bench/assets/micro/tokenizer.json",
@@ -58,7 +59,9 @@ def test_the_public_names_are_the_plugin_authors_interface() -> None:
         "Leaderboard",
         "LowRank",
         "Method",
+        "Paper",
         "PluginError",
+        "PublishedRow",
         "Recipe",
         "Replaced",
         "Row",
@@ -75,6 +78,7 @@ def test_the_public_names_are_the_plugin_authors_interface() -> None:
         "insert_lora",
         "lora_adapters",
         "lora_change",
+        "published_rows",
     ]
 
 

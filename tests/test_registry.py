@@ -1,3 +1,4 @@
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_the_seven_methods_and_the_zero_shot_row_are_found() -> None:
 def test_an_unknown_name_gets_the_nearest_known_one() -> None:
     with pytest.raises(UsageError, match=r"No method named 'lorra'. Did you mean 'lora'"):
         registry.load_method("lorra")
+
+
+def test_a_paper_that_is_none_is_an_error_with_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = EntryPoint("odd", "math:pi", "bench.papers")
+    monkeypatch.setattr(registry, "_entries", lambda kind: {"odd": (odd,)})
+
+    with pytest.raises(PluginError, match=r"The paper 'odd' is 3\.14.*, not a bench\.Paper\."):
+        registry.load_paper("odd")
 
 
 def test_a_file_gives_its_plugins(tmp_path: Path) -> None:

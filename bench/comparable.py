@@ -1,0 +1,92 @@
+"""Why a leaderboard cannot stand beside a paper's tables: one line for everything that differs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from bench.hyperparameters import Scalar, values
+from bench.paper import Paper, compared_rows
+from bench.registry import load_method
+
+if TYPE_CHECKING:
+    from bench.plan import Request
+    from bench.tuned import Place
+
+# Connectors are rows of the paper. A micro-batch is what memory allows: the loss is that of the whole update.
+_FREE = ("connector", "micro_batch_size")
+
+
+def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
+    """Return what makes a request's numbers others than the paper's would be; nothing where they can be compared."""
+    if request.suite.name != paper.suite:
+        return (
+            f"its suite is {request.suite.name}, the paper's numbers are those of {paper.suite}: with another base "
+            f"model and other tasks, its numbers say nothing about the paper's",
+        )
+    return (*_sources(paper, request), *_examples(request), *_recipe(request), *_hyperparameters(paper, request))
+
+
+def _sources(paper: Paper, request: Request) -> Iterator[str]:
+    missing = [name for name in paper.sources if name not in request.sources]
+    extra = [name for name in request.sources if name not in paper.sources]
+    if missing:
+        yield f"source tasks are missing, so that Source is another mean: {', '.join(missing)}"
+    if extra:
+        yield f"source tasks are not the paper's, so that Source is another mean: {', '.join(extra)}"
+
+
+def _examples(request: Request) -> Iterator[str]:
+    if request.split != "test":
+        yield f"its scores are of the {request.split} split, the paper's of the test split"
+    if request.limit is not None:
+        yield (
+            f"--limit {request.limit} scores a part of the test split, the paper all of it; "
+            "without --limit, nothing is trained again"
+        )
+
+
+def _recipe(request: Request) -> Iterator[str]:
+    for field in dataclasses.fields(request.recipe):
+        value, own = getattr(request.recipe, field.name), getattr(request.suite.recipe, field.name)
+        if field.name not in _FREE and value != own:
+            yield f"recipe.{field.name} is {value} (--set), the suite's own is {own}"
+
+
+def _hyperparameters(paper: Paper, request: Request) -> Iterator[str]:
+    """Name what was changed of a method that has a published row among those asked for, or of its parent."""
+    places = _places(paper, request)
+    methods = dict.fromkeys(method for method, _, _ in places)
+    for name in dict.fromkeys(used for method in methods for used in (method, _parent(method))):
+        for field, value, own in _changed(name, request.settings.get(name, {})):
+            yield f"{name}.{field} is {value} (--set), the method's own is {own}"
+    chosen = [place[0] for place in places if any(_changed(place[0], request.tuned.get(place, {})))]
+    if chosen:
+        yield f"--tuned: a search chose the hyperparameters of {', '.join(dict.fromkeys(chosen))}"
+
+
+def _places(paper: Paper, request: Request) -> list[Place]:
+    """Return the cells asked for that the paper has numbers of."""
+    return [
+        (row.method, row.rank, row.target)
+        for row in compared_rows(paper)
+        if row.rank in request.ranks
+        and row.rank is not None
+        and row.method in request.methods
+        and row.target in request.targets
+        and row.connector == request.recipe.connector
+    ]
+
+
+def _parent(method: str) -> str:
+    parent: str = getattr(load_method(method), "parent", method)
+    return parent
+
+
+def _changed(name: str, settings: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar, Scalar]]:
+    """Yield field, value and default of the settings that are not the defaults."""
+    own = values(load_method(name)()) if settings else {}
+    for field, value in settings.items():
+        if value != own[field]:
+            yield field, value, own[field]

@@ -1,0 +1,52 @@
+"""``bench compare``: a finished leaderboard beside a paper's published table."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+
+from bench import last, registry, request
+from bench.comparable import reasons
+from bench.console import say, tell
+from bench.errors import UsageError
+from bench.paper import Paper
+from bench.perform import board
+from bench.plan import Request, make
+from bench.store import Store
+
+
+def compare(options: Namespace) -> int:
+    """Print the last run's numbers beside the published ones, with a verdict on each; refuse what is not comparable."""
+    from bench import beside, verdict  # here: pandas, which refusals do not need
+
+    paper: Paper = registry.load_paper(options.paper)
+    tolerance = _tolerance(options.tolerance, paper)
+    store = Store(options.output.resolve())
+    store.check()
+    options = last.needed(store, options.output).options(options)
+    asked = request.read(options)
+    _refuse(paper, asked, options)
+    found = verdict.compare(paper, board(make(asked, store), store, options), tolerance)
+    tell(beside.FORMS[options.format](found))
+    if options.format == "csv":
+        for line in (found.summary, *found.remarks):
+            say(line)
+    return 0
+
+
+def _tolerance(asked: float | None, paper: Paper) -> float:
+    """Return the tolerance in points: the paper's own unless the command gives another."""
+    if asked is None:
+        return paper.tolerance
+    if not (math.isfinite(asked) and asked >= 0):
+        raise UsageError(f"--tolerance is {asked:g}; give points of the x100 scale, 0 or more.")
+    return asked
+
+
+def _refuse(paper: Paper, asked: Request, options: Namespace) -> None:
+    found = reasons(paper, asked)
+    if len(found) == 1:
+        raise UsageError(f"{options.output} cannot be compared with the paper {paper.name}: {found[0]}.")
+    if found:
+        lines = "".join(f"\n  {reason}." for reason in found)
+        raise UsageError(f"{options.output} cannot be compared with the paper {paper.name}:{lines}")

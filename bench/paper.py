@@ -1,0 +1,97 @@
+"""What a paper published, and what a leaderboard must be to stand beside it. Loads nothing heavy."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from bench.errors import PluginError
+from bench.spec import Connector
+
+_PLACE = ("table", "method", "rank", "target_task", "connector", "variant")
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A paper with published tables, as an entry point of ``bench.papers`` names it.
+
+    ``suite`` is the one whose numbers are comparable; the leaderboard must have all of ``sources``, for Source is
+    their mean, and may have some of ``targets``. ``connectors`` maps the word that ``file`` has for a connector to
+    the recipe's. ``tables`` are those that leaderboards are compared with. ``tolerance``, in points of the x100
+    scale, is how far from the paper a rerun of the same method is expected to come out. ``file`` is a CSV with
+    table, method, rank, target_task, connector, variant and a column per score, x100; what was not published is empty.
+    """
+
+    name: str
+    citation: str
+    suite: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    connectors: Mapping[str, Connector]
+    tables: tuple[str, ...]
+    tolerance: float
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """A row of a published table: ``scores`` are fractions by column (a source, "source", "target", "avg").
+
+    A reference row has no rank and no connector. ``connector`` is the recipe's word. ``variant`` is "" for the
+    method itself; else it names a part or a setting of it, as an ablation shows them.
+    """
+
+    table: str
+    method: str
+    rank: int | None
+    target: str
+    connector: Connector | None
+    variant: str
+    scores: Mapping[str, float]
+
+    @property
+    def place(self) -> tuple[str, int | None, str]:
+        """The cell: method, rank and target."""
+        return (self.method, self.rank, self.target)
+
+
+def published_rows(paper: Paper) -> tuple[PublishedRow, ...]:
+    """Return every row of every table of a paper, in the file's order.
+
+    Raises:
+        PluginError: the file is not there, lacks a column, or has a word for a connector that the paper does not map.
+    """
+    return _read(paper.file, tuple(paper.connectors.items()))
+
+
+def compared_rows(paper: Paper) -> tuple[PublishedRow, ...]:
+    """Return the rows that leaderboards are compared with: each cell once, without the variants of ablations."""
+    rows = [row for row in published_rows(paper) if row.table in paper.tables and not row.variant]
+    once: dict[object, PublishedRow] = {}
+    for row in rows:
+        once.setdefault((*row.place, row.connector), row)
+    return tuple(once.values())
+
+
+@cache
+def _read(file: Path, connectors: tuple[tuple[str, Connector], ...]) -> tuple[PublishedRow, ...]:
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return tuple(_row(line, dict(connectors)) for line in csv.DictReader(lines))
+    except (OSError, ValueError, KeyError) as error:
+        raise PluginError(f"{file} is not a table of published numbers: {error!r}.") from error
+
+
+def _row(line: Mapping[str, str], connectors: Mapping[str, Connector]) -> PublishedRow:
+    return PublishedRow(
+        table=line["table"],
+        method=line["method"],
+        rank=int(line["rank"]) if line["rank"] else None,
+        target=line["target_task"],
+        connector=connectors[line["connector"]] if line["connector"] else None,
+        variant=line["variant"],
+        scores={name: float(text) / 100 for name, text in line.items() if name not in _PLACE and text},
+    )

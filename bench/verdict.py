@@ -1,0 +1,166 @@
+"""A leaderboard and a published table -> a verdict on every number that both have. Pure: nothing here reads a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from bench.errors import UsageError
+from bench.leaderboard import Leaderboard, Row, Table
+from bench.paper import Paper, PublishedRow, compared_rows
+from bench.stats import Estimate
+
+Verdict = Literal["reproduced", "above", "below", "cannot tell"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+_DECIMALS = 8  # as the bounds of an interval: a difference of exactly the tolerance is inside
+_Cell = tuple[str, int | None, str, str | None]  # method, rank, target, connector
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One number of a leaderboard beside the published one, as fractions.
+
+    ``difference`` is ours minus theirs with our interval: the published number is held fixed.
+    """
+
+    target: str
+    row: Row
+    table: str
+    column: str
+    published: float
+    difference: Estimate
+    verdict: Verdict
+
+    @property
+    def ours(self) -> Estimate:
+        """Our number with its interval."""
+        return self.row.scores[self.column]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Every number that a leaderboard and a paper share, and what only one of them has, a line for each.
+
+    ``tolerance`` is in points. ``remarks`` name rows without a counterpart, and what failed.
+    """
+
+    paper: Paper
+    tolerance: float
+    board: Leaderboard
+    numbers: tuple[Compared, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """How many of the compared numbers got which verdict; a source of the zero-shot row counts once."""
+        once = {_identity(number): number.verdict for number in self.numbers}
+        counts = Counter(once.values())
+        each = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+        return f"Of {len(once)} compared numbers: {each} (tolerance {self.tolerance:g} points)."
+
+
+def verdict(low: float, high: float, tolerance: float) -> Verdict:
+    """Return what the interval [low, high] of ours minus theirs says, against a tolerance in the same unit.
+
+    Reproduced: all of it within [-tolerance, tolerance]. Above, below: all of it beyond. Else it cannot be told.
+    """
+    if -tolerance <= low and high <= tolerance:
+        return "reproduced"
+    if low > tolerance:
+        return "above"
+    return "below" if high < -tolerance else "cannot tell"
+
+
+def compare(paper: Paper, board: Leaderboard, tolerance: float) -> Comparison:
+    """Return a leaderboard beside a paper's tables; ``tolerance`` is in points.
+
+    Raises:
+        UsageError: they have no number in common.
+    """
+    theirs = {_published_cell(row): row for row in compared_rows(paper)}
+    pairs = list(_pairs(board, theirs))
+    numbers = tuple(number for table, row, other in pairs for number in _numbers(board, table, row, other, tolerance))
+    if not numbers:
+        raise UsageError(
+            f"The leaderboard and the tables of {paper.name} have no row in common. Published: methods "
+            f"{_listed(cell[0] for cell in theirs)}; ranks {_listed(cell[1] for cell in theirs if cell[1])}; "
+            f"targets {_listed(cell[2] for cell in theirs)}."
+        )
+    remarks = (*_troubles(pairs), *_here_only(board, theirs), *_paper_only(board, theirs))
+    return Comparison(paper, tolerance, board, numbers, remarks)
+
+
+def _cell(row: Row, target: str) -> _Cell:
+    """Return what a leaderboard's row is matched by; a reference row has neither rank nor connector."""
+    return (row.method, row.rank, target, None if row.rank is None else row.connector)
+
+
+def _published_cell(row: PublishedRow) -> _Cell:
+    return (*row.place, row.connector)
+
+
+_Theirs = dict[_Cell, PublishedRow]
+_Pair = tuple[Table, Row, PublishedRow]
+
+
+def _pairs(board: Leaderboard, theirs: _Theirs) -> Iterator[_Pair]:
+    for table in board.tables:
+        for row in table.rows:
+            if (cell := _cell(row, table.target)) in theirs:
+                yield table, row, theirs[cell]
+
+
+def _numbers(board: Leaderboard, table: Table, row: Row, other: PublishedRow, tolerance: float) -> Iterator[Compared]:
+    for column in board.columns:
+        if column in row.scores and column in other.scores:
+            difference = _minus(row.scores[column], other.scores[column])
+            said = verdict(difference.low, difference.high, round(tolerance / 100, _DECIMALS))
+            yield Compared(table.target, row, other.table, column, other.scores[column], difference, said)
+
+
+def _minus(ours: Estimate, theirs: float) -> Estimate:
+    """Return the difference to a number that is held fixed."""
+    low, high = round(ours.low - theirs, _DECIMALS), round(ours.high - theirs, _DECIMALS)
+    by_seed = {seed: value - theirs for seed, value in ours.by_seed.items()}
+    return Estimate(round(ours.value - theirs, _DECIMALS), low, high, by_seed)
+
+
+def _identity(number: Compared) -> tuple[object, ...]:
+    """Return what tells numbers apart: the zero-shot row's sources are the same ones in every target's table."""
+    shared = number.row.rank is None and number.column not in ("target", "avg")
+    return (*_cell(number.row, "" if shared else number.target), number.column)
+
+
+def _troubles(pairs: Sequence[_Pair]) -> Iterator[str]:
+    for table, row, _ in pairs:
+        if row.problems:
+            yield f"{row.label} on {table.target}: {row.trouble}"
+
+
+def _here_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
+    cells = [_cell(row, table.target) for table in board.tables for row in table.rows]
+    return _blocks("Not in the paper's tables", [cell for cell in cells if cell not in theirs])
+
+
+def _paper_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
+    """Name the published rows that could have been here: those of the leaderboard's connectors."""
+    ours = {_cell(row, table.target) for table in board.tables for row in table.rows}
+    fitting = [cell for cell in theirs if cell[3] is None or cell[3] in board.connectors]
+    return _blocks("In the paper's tables only", [cell for cell in fitting if cell not in ours])
+
+
+def _blocks(what: str, cells: Sequence[_Cell]) -> Iterator[str]:
+    """Yield a line per target, rank and connector that names its methods."""
+    blocks: dict[tuple[str, int | None, str | None], list[str]] = {}
+    for method, rank, target, connector in cells:
+        blocks.setdefault((target, rank, connector), []).append(method)
+    for (on, of_rank, with_connector), methods in blocks.items():
+        place = "" if of_rank is None else f", rank {of_rank}, connector {with_connector}"
+        yield f"{what}: {', '.join(methods)} on {on}{place}"
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))
