@@ -66,6 +66,16 @@ def test_each_cell_is_compared_once_and_table_2_adds_the_connectors(paper: Paper
     assert published(paper, "lorasculpt", 64, "iconqa", "lora").scores["avg"] == pytest.approx(0.7245)
 
 
+def test_variants_and_tables_that_are_not_named_are_read_but_not_compared(paper: Paper, tmp_path: Path) -> None:
+    file = tmp_path / "small.csv"
+    lines = ("1,lora,32,iconqa,full,,50", "1,lora,16,iconqa,full,half,60", "9,dora,32,iconqa,full,,70")
+    file.write_text("\n".join(("table,method,rank,target_task,connector,variant,avg", *lines)))
+    small = replace(paper, file=file)
+
+    assert [row.scores["avg"] for row in published_rows(small)] == [0.5, 0.6, 0.7]
+    assert [row.scores["avg"] for row in compared_rows(small)] == [0.5]
+
+
 @pytest.mark.parametrize(
     "text", ["table,method\n1,lora\n", "table,method,rank,target_task,connector,variant,avg\n1,a,2,t,odd,,1\n"]
 )
