@@ -1,0 +1,130 @@
+"""The one style of every figure, and the one way to save it: PNG, SVG, and the numbers behind it as CSV.
+
+Draw inside ``style()``: matplotlib reads its settings when an artist is made, not when it is drawn.
+
+    with plots.style():
+        figure = plots.figure(6, 4)
+        axes = figure.subplots()
+        axes.scatter(frame["source"], frame["target"], **plots.MARKS[0].scatter)
+        plots.save(figure, folder, "front")
+    plots.save_data(frame, folder, "front")
+
+The same data give the same bytes, under the same version of matplotlib. pyplot and its global figures are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+SEQUENTIAL = "cividis"  # a colour map that reads alike with and without colour vision, and in grey
+FAINT = "#8c8c8c"  # 3.4 to 1 on white: lines and marks that stand behind the others
+INK = "#262626"
+
+_STYLE: dict[str, Any] = {
+    "axes.edgecolor": FAINT,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 150,
+    "figure.titlesize": 10.5,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.size": 9,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5.5,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",  # text stays text: it can be searched and edited
+    "svg.hashsalt": "bench",
+    "text.color": INK,
+    "xtick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.color": INK,
+    "ytick.labelsize": 8.5,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How one series looks: colour and marker both tell it from the others."""
+
+    color: str
+    marker: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keywords for ``Axes.plot`` and ``Axes.errorbar``."""
+        return {"color": self.color, "marker": self.marker}
+
+    @property
+    def scatter(self) -> dict[str, Any]:
+        """Keywords for ``Axes.scatter``; a white rim keeps neighbours apart."""
+        return {"color": self.color, "marker": self.marker, "s": 38, "edgecolors": "white", "linewidths": 0.6}
+
+
+# Okabe & Ito's colours ("Color Universal Design", 2008), without the yellow, which white paper swallows.
+MARKS = (
+    Mark("#0072b2", "o"),
+    Mark("#d55e00", "s"),
+    Mark("#009e73", "^"),
+    Mark("#cc79a7", "D"),
+    Mark("#e69f00", "v"),
+    Mark("#56b4e9", "P"),
+    Mark("#6b6b6b", "X"),
+    Mark("#000000", "*"),
+)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style inside; matplotlib's own settings are back afterwards. For one thread."""
+    import matplotlib
+
+    settings: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    settings |= _STYLE
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return an empty figure of ``width`` x ``height`` inches, its parts laid out so that no text is cut."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height))
+    FigureCanvasAgg(made)
+    return made
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure as ``name``.png and ``name``.svg into ``folder``, made where it is missing; return both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    with style():
+        figure.savefig(png, metadata={"Software": None})
+        figure.savefig(svg, metadata={"Creator": None, "Date": None})
+    return png, svg
+
+
+def save_data(frame: DataFrame, folder: Path, name: str) -> Path:
+    """Write the numbers behind a figure as ``name``.csv beside it, and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.csv"
+    frame.to_csv(path, index=False, lineterminator="\n")
+    return path
