@@ -61,9 +61,6 @@ def _hyperparameters(paper: Paper, request: Request) -> Iterator[str]:
     for name in dict.fromkeys(used for method in methods for used in (method, _parent(method))):
         for field, value, own in _changed(name, request.settings.get(name, {})):
             yield f"{name}.{field} is {value} (--set), the method's own is {own}"
-    chosen = [place[0] for place in places if any(_changed(place[0], request.tuned.get(place, {})))]
-    if chosen:
-        yield f"--tuned: a search chose the hyperparameters of {', '.join(dict.fromkeys(chosen))}"
 
 
 def _places(paper: Paper, request: Request) -> list[Place]:

@@ -109,7 +109,7 @@ _Pair = tuple[Table, Row, PublishedRow]
 def _pairs(board: Leaderboard, theirs: _Theirs) -> Iterator[_Pair]:
     for table in board.tables:
         for row in table.rows:
-            if (cell := _cell(row, table.target)) in theirs:
+            if not row.variant and (cell := _cell(row, table.target)) in theirs:
                 yield table, row, theirs[cell]
 
 
@@ -141,13 +141,13 @@ def _troubles(pairs: Sequence[_Pair]) -> Iterator[str]:
 
 
 def _here_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
-    cells = [_cell(row, table.target) for table in board.tables for row in table.rows]
+    cells = [_cell(row, table.target) for table in board.tables for row in table.rows if not row.variant]
     return _blocks("Not in the paper's tables", [cell for cell in cells if cell not in theirs])
 
 
 def _paper_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
     """Name the published rows that could have been here: those of the leaderboard's connectors."""
-    ours = {_cell(row, table.target) for table in board.tables for row in table.rows}
+    ours = {_cell(row, table.target) for table in board.tables for row in table.rows if not row.variant}
     fitting = [cell for cell in theirs if cell[3] is None or cell[3] in board.connectors]
     return _blocks("In the paper's tables only", [cell for cell in fitting if cell not in ours])
 
