@@ -42,14 +42,14 @@ class Broker:
         self._failed: dict[str, str] = {}
         self._deaths: dict[str, int] = {}
         self._records: dict[str, Record] = {}
-        self._closed = False
+        self.closed = False
         self.is_open = is_open
         self.events: list[Event] = []
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to hand out or to wait for."""
-        return self._closed or not (self._waiting or self._running or self.is_open)
+        return self.closed or not (self._waiting or self._running or self.is_open)
 
     def add(self, works: Sequence[Work]) -> None:
         """Take in more works, parents before children. What is known is not done again, but for scores it lacks."""
@@ -80,7 +80,7 @@ class Broker:
 
         A lane that asks again before it finished has been restarted: it gets its trial back, once.
         """
-        if self._closed:
+        if self.closed:
             return None
         if lane in self._running:
             self.lost(lane)
@@ -130,7 +130,7 @@ class Broker:
 
     def close(self) -> None:
         """Hand out nothing more."""
-        self._closed = True
+        self.closed = True
 
     def _fail(self, key: str, lane: int, reason: str) -> None:
         self._waiting.remove(key)

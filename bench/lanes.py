@@ -269,6 +269,9 @@ def _pull(config: Mapping[str, Any]) -> None:
             last = time.monotonic()
             broker.progress.remote(lane, stage, step, steps, loss)
 
+    def judge(step: int, source: float, target: float) -> bool:
+        return bool(ray.get(broker.rung.remote(lane, step, source, target)))
+
     while (work := ray.get(broker.next.remote(lane))) is not None:
-        record = bench.run(work, report)
+        record = bench.run(work, report, judge)
         ray.get(broker.finish.remote(lane, record))

@@ -130,9 +130,9 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store) -> Plan:
         data="",
         code="",
     )
-    works = {zero_shot.id: Work(zero_shot, _asked(request, request.targets))}
+    works = {zero_shot.id: Work(zero_shot, asked(request, request.targets))}
     for cell in cells:
-        _add(works, cell.trial, _asked(request, (str(cell.trial.target),)))
+        _add(works, cell.trial, asked(request, (str(cell.trial.target),)))
     ordered = tuple(sorted(works.values(), key=lambda work: work.trial.generation))
     records = {work.trial.id: record for work in ordered if (record := store.read(work.trial)) is not None}
     wanted = [(work.trial, step) for work in ordered for step in work.snapshots]
@@ -160,11 +160,11 @@ def _evaluation_only(recipe: Recipe) -> Recipe:
     )
 
 
-def _add(works: dict[str, Work], trial: Trial, asked: tuple[Asked, ...], snapshots: tuple[int, ...] = ()) -> None:
+def _add(works: dict[str, Work], trial: Trial, scores: tuple[Asked, ...], snapshots: tuple[int, ...] = ()) -> None:
     """Add a trial after its parents; a parent that is no cell itself owes no scores."""
     if trial.parent is not None:
         _add(works, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
-    work = Work(trial, asked, snapshots)
+    work = Work(trial, scores, snapshots)
     works[trial.id] = works[trial.id].joined(work) if trial.id in works else work
 
 
@@ -194,7 +194,8 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     )
 
 
-def _asked(request: Request, targets: tuple[str, ...]) -> tuple[Asked, ...]:
+def asked(request: Request, targets: tuple[str, ...]) -> tuple[Asked, ...]:
+    """Return the scores that a request asks for: every source, and some targets."""
     names = dict.fromkeys((*request.sources, *targets))
     return tuple(_ask(name, request.split, request.limit) for name in names)
 

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bench.broker import Broker, Event
 from bench.spec import Record, Work
 
 POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Source and Target of a training at one of its steps, as fractions."""
+
+    step: int
+    source: float
+    target: float
 
 
 class _BrokerActor:
@@ -20,6 +30,8 @@ class _BrokerActor:
         self._broken: list[str] = []
         self._heard: set[int] = set()
         self._turns: dict[int, int] = {}
+        self._held: dict[str, Rung] = {}
+        self._verdicts: dict[tuple[str, int], bool] = {}
 
     async def next(self, lane: int) -> Work | None:
         """Return the lane's next work. A call whose worker died while it waited gives way to its successor's."""
@@ -31,14 +43,40 @@ class _BrokerActor:
             await asyncio.sleep(POLL_SECONDS)
         return None
 
-    async def records_of(self, works: Sequence[Work]) -> dict[str, Record]:
-        """Take in works and wait until all are done. Never returns once the broker is closed: nothing came of them."""
+    async def follow(self, works: Sequence[Work], seen: int = 0) -> dict[str, Record] | Rung:
+        """Take in works and wait until all are done, or one is held at a rung after step ``seen``.
+
+        To ask past a rung lets its training go on. Never returns once the broker is closed: nothing came of them.
+        """
         self._broker.add(works)
+        keys = [work.trial.id for work in works]
+        for key in keys:
+            if key in self._held and self._held[key].step <= seen:
+                self._verdicts[key, self._held[key].step] = True
         while True:
-            found = {work.trial.id: self._broker.record(work.trial.id) for work in works}
-            if all(found.values()):
-                return {key: record for key, record in found.items() if record is not None}
+            found = {key: record for key in keys if (record := self._broker.record(key)) is not None}
+            if len(found) == len(set(keys)):
+                return found
+            for key in keys:
+                if key in self._held and self._held[key].step > seen:
+                    return self._held[key]
             await asyncio.sleep(POLL_SECONDS)
+
+    async def rung(self, lane: int, step: int, source: float, target: float) -> bool:
+        """Hold a lane's training until there is a verdict: whether it is to go on. A closed broker stops it."""
+        key = str(self._broker.running_on(lane))
+        self._held[key] = Rung(step, source, target)
+        while not self._broker.closed and (key, step) not in self._verdicts:
+            await asyncio.sleep(POLL_SECONDS)
+        if self._held.get(key) == Rung(step, source, target):
+            del self._held[key]
+        return self._verdicts.get((key, step), False)
+
+    async def stop(self, works: Sequence[Work], step: int) -> None:
+        """Let the training of these works that is held at a step come to its end there."""
+        for work in works:
+            if work.trial.id in self._held:
+                self._verdicts[work.trial.id, step] = False
 
     async def settle(self) -> None:
         self._broker.is_open = False

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from bench.ray_broker import _BrokerActor
+from bench.ray_broker import Rung, _BrokerActor
 from bench.spec import Recipe, Record, Trial, Work
 
 LORA = Trial(
@@ -25,7 +25,7 @@ def test_a_call_of_a_worker_that_died_waiting_takes_no_work_from_its_successor()
         await asyncio.sleep(0)
         alive = asyncio.create_task(actor.next(0))
         await asyncio.sleep(0)
-        asking = asyncio.create_task(actor.records_of([Work(LORA, ())]))
+        asking = asyncio.create_task(actor.follow([Work(LORA, ())]))
         found = await asyncio.wait_for(dead, 5), await asyncio.wait_for(alive, 5)
         await actor.finish(0, Record(LORA, "done"))
         assert await asyncio.wait_for(asking, 5) == {LORA.id: Record(LORA, "done")}
@@ -37,7 +37,7 @@ def test_a_call_of_a_worker_that_died_waiting_takes_no_work_from_its_successor()
 def test_who_asks_for_records_of_a_closed_broker_is_told_nothing() -> None:
     async def story() -> bool:
         actor = _BrokerActor((), {}, is_open=True)
-        asking = asyncio.create_task(actor.records_of([Work(LORA, ())]))
+        asking = asyncio.create_task(actor.follow([Work(LORA, ())]))
         await actor.close()
         _, waiting = await asyncio.wait([asking], timeout=0.5)
         asking.cancel()
@@ -54,3 +54,64 @@ def test_a_broken_lane_counts_as_heard() -> None:
         return await actor.lanes_heard()
 
     assert asyncio.run(story()) == 2
+
+
+def held(verdict_of: str) -> tuple[object, bool]:
+    """Hold a training at step 50; return what its follower saw, and the verdict its lane got."""
+
+    async def story() -> tuple[object, bool]:
+        actor = _BrokerActor((), {}, is_open=True)
+        work = Work(LORA, (), (50,))
+        following = asyncio.create_task(actor.follow([work]))
+        await asyncio.sleep(0)
+        assert await actor.next(0) == work
+        lane = asyncio.create_task(actor.rung(0, 50, 0.5, 0.25))
+        seen = await asyncio.wait_for(following, 5)
+        assert not lane.done()  # it waits for its verdict
+        if verdict_of == "stop":
+            await actor.stop([work], 50)
+        elif verdict_of == "close":
+            await actor.close()
+        else:
+            asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
+        return seen, await asyncio.wait_for(lane, 5)
+
+    return asyncio.run(story())
+
+
+def test_a_training_is_held_at_a_rung_until_its_follower_asks_past_it() -> None:
+    assert held("go on") == (Rung(50, 0.5, 0.25), True)
+
+
+def test_a_stopped_training_and_one_of_a_closed_broker_end_at_the_rung() -> None:
+    assert held("stop") == (Rung(50, 0.5, 0.25), False)
+    assert held("close") == (Rung(50, 0.5, 0.25), False)
+
+
+def test_a_worker_that_died_after_its_verdict_is_not_held_for_another() -> None:
+    async def story() -> bool:
+        actor = _BrokerActor((), {}, is_open=True)
+        work = Work(LORA, (), (50, 100))
+        asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
+        await asyncio.sleep(0)
+        await actor.next(0)
+        first = asyncio.create_task(actor.rung(0, 50, 0.5, 0.25))
+        await asyncio.sleep(0)
+        asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
+        assert await asyncio.wait_for(first, 5)
+        await actor.next(0)  # restarted
+        return await asyncio.wait_for(actor.rung(0, 50, 0.5, 0.25), 5)
+
+    assert asyncio.run(story())
+
+
+def test_the_record_of_a_stopped_training_reaches_its_follower() -> None:
+    async def story() -> object:
+        actor = _BrokerActor((), {}, is_open=True)
+        following = asyncio.create_task(actor.follow([Work(LORA, ())]))
+        await asyncio.sleep(0)
+        await actor.next(0)
+        await actor.finish(0, Record(LORA, "stopped"))
+        return await asyncio.wait_for(following, 5)
+
+    assert asyncio.run(story()) == {LORA.id: Record(LORA, "stopped")}

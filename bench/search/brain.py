@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from bench.errors import TrialError
 from bench.lanes import Crew
+from bench.ray_broker import Rung
 from bench.search.quest import Quest, measure
-from bench.spec import Work
+from bench.spec import Record, Work
 
 # On every cluster, and never used up: a proxy must not hold what a lane needs.
 _NOWHERE = {"node:__internal_head__": 0.001}
@@ -38,7 +40,11 @@ def drive(broker: Any, crew: Crew, quests: Sequence[Quest], trials: int) -> None
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_Proxy, broker=broker), _NOWHERE),
         tune_config=tune.TuneConfig(
-            search_alg=asking, num_samples=-1, max_concurrent_trials=crew.count + 1, reuse_actors=True
+            search_alg=asking,
+            scheduler=_Judging(asking, broker),
+            num_samples=-1,
+            max_concurrent_trials=crew.count + 1,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="search",
@@ -76,42 +82,76 @@ class _Asking(Searcher):  # type: ignore[misc]
         super().__init__()
         self._quests = quests
         self._trials = trials
-        self._asked: dict[str, tuple[Quest, int]] = {}
+        self.asked: dict[str, tuple[Quest, int, tuple[Work, ...]]] = {}
         self.trouble = ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         for quest in sorted(self._quests, key=lambda quest: len(quest.study.tried())):
             asked = None if self.trouble else quest.study.ask(self._trials)
             if asked is not None:
-                self._asked[trial_id] = (quest, asked.number)
                 works = quest.works(asked.hyper)
+                self.asked[trial_id] = (quest, asked.number, works)
                 return {"works": json.dumps([work.to_json() for work in works])}
         return str(Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        quest, number = self._asked.pop(trial_id)
-        if error or not result or not {"source", "failed", "trouble"} & set(result):
+        quest, number, _ = self.asked.pop(trial_id)
+        if error or not result or not {"source", "failed", "trouble", "stopped"} & set(result):
             self.trouble = f"A configuration of {quest.label} was lost."
         elif "trouble" in result:
             self.trouble = str(result["trouble"])
         elif "failed" in result:
             quest.study.fail(number)
+        elif "stopped" in result or "rung" in result:  # a partial value is no value
+            quest.study.prune(number)
         else:
             quest.study.tell(number, result["source"], result["target"])
 
 
+class _Judging(FIFOScheduler):  # type: ignore[misc]
+    """Stops a configuration that a finished one beats at the same step; nothing is ever paused."""
+
+    def __init__(self, asking: _Asking, broker: Any) -> None:
+        super().__init__()
+        self._asking = asking
+        self._broker = broker
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        if "rung" not in result:
+            return str(FIFOScheduler.CONTINUE)
+        quest, _, works = self._asking.asked[trial.trial_id]
+        if not quest.hopeless(result["rung"], result["source"], result["target"]):
+            return str(FIFOScheduler.CONTINUE)
+        self._broker.stop.remote(works, result["rung"])
+        return str(FIFOScheduler.STOP)
+
+
 class _Proxy(tune.Trainable):  # type: ignore[misc]
-    """Stands for a configuration in Ray Tune: hands its works to the broker and waits for the records."""
+    """Stands for a configuration in Ray Tune: hands its works to the broker and waits for what comes of them.
+
+    The works of a later seed wait until those that may be stopped are through: held lanes cannot wait for one another.
+    """
+
+    _seen = 0
+    _parts: Sequence[Sequence[Work]] = ()
 
     def setup(self, config: Mapping[str, Any], broker: Any) -> None:
         self._broker = broker
-        self._config = config
+        self.reset_config(config)
 
     def step(self) -> dict[str, Any]:
         import ray
 
-        works = [Work.from_json(data) for data in json.loads(self._config["works"])]
-        records = ray.get(self._broker.records_of.remote(works))
+        records: dict[str, Record] = {}
+        for works in self._parts:
+            found = ray.get(self._broker.follow.remote(works, self._seen))
+            if isinstance(found, Rung):
+                self._seen = found.step
+                return {"rung": found.step, "source": found.source, "target": found.target}
+            records |= found
+            if any(record.status == "stopped" for record in found.values()):
+                return {"stopped": True, "done": True}
+        works = [work for part in self._parts for work in part]
         for work in works:
             if not work.asked and records[work.trial.id].status == "failed":
                 return {"trouble": f"{work.trial.label}, which others edit, failed.", "done": True}
@@ -127,5 +167,8 @@ class _Proxy(tune.Trainable):  # type: ignore[misc]
         """Read nothing back."""
 
     def reset_config(self, config: Mapping[str, Any]) -> bool:
-        self._config = config
+        works = [Work.from_json(data) for data in json.loads(config["works"])]
+        watched, others = [work for work in works if work.rungs], [work for work in works if not work.rungs]
+        self._parts = [part for part in (watched, others) if part]
+        self._seen = 0
         return True

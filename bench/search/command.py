@@ -40,6 +40,8 @@ def search(options: Namespace) -> int:
         raise UsageError("--lanes is 0; a search runs on Ray Tune and needs at least one lane.")
     if options.trials < 1:
         raise UsageError(f"--trials is {options.trials}; give at least 1.")
+    if options.margin is not None and not 0 <= options.margin <= 100:
+        raise UsageError(f"--margin is {options.margin:g}; give 0 to 100 points, or none.")
     outcomes = run(asked, options, say)
     tell(lines(outcomes))
     say(f"wrote {options.output / FILE}")
@@ -67,12 +69,22 @@ def spaces(request: Request) -> dict[str, Space]:
     return found
 
 
-def quests(request: Request, found: Mapping[str, Space], store: Store, seed: int) -> tuple[Quest, ...]:
-    """Return a quest per method, rank and target, each over the study that an earlier command may have begun."""
+def quests(
+    request: Request, found: Mapping[str, Space], store: Store, seed: int, margin: float | None = None
+) -> tuple[Quest, ...]:
+    """Return a quest per method, rank and target, each over the study that an earlier command may have begun.
+
+    ``margin`` is a fraction; see Quest.
+    """
     storage = f"sqlite:///{store.root / _DATABASE}"
     return tuple(
-        _quest(
-            replace(request, methods=(method,), ranks=(rank,), targets=(target,)), found[method], (store, storage, seed)
+        replace(
+            _quest(
+                replace(request, methods=(method,), ranks=(rank,), targets=(target,)),
+                found[method],
+                (store, storage, seed),
+            ),
+            margin=margin,
         )
         for target in request.targets
         for rank in request.ranks
@@ -110,7 +122,8 @@ def run(request: Request, options: Namespace, say: Callable[[str], None]) -> lis
     found = spaces(request)
     known(store.root / FILE)  # a damaged one is better noticed now
     with store.locked():
-        asked = quests(request, found, store, options.search_seed)
+        margin = None if options.margin is None else options.margin / 100
+        asked = quests(request, found, store, options.search_seed, margin)
         for part in found.values():
             for field, reason in part.left_out.items():
                 say(f"{part.method}.{field} is not searched: {reason}")
@@ -165,7 +178,17 @@ class Outcome:
     @property
     def failed(self) -> int:
         """How many configurations gave nothing."""
-        return sum(item.point is None for item in self.tried)
+        return sum(item.state == "failed" for item in self.tried)
+
+    @property
+    def stopped(self) -> int:
+        """How many configurations were stopped early."""
+        return sum(item.state == "stopped" for item in self.tried)
+
+    @property
+    def saved(self) -> int:
+        """How many updates were not trained for it."""
+        return sum(self.quest.saved(item) for item in self.tried if item.state == "stopped")
 
     @property
     def label(self) -> str:
@@ -182,6 +205,8 @@ class Outcome:
             "study": self.quest.study.name,
             "tried": len(self.tried),
             "failed": self.failed,
+            "stopped": self.stopped,
+            "updates_saved": self.saved,
             "hypervolume": self.hypervolume,
             "front": [asdict(point) for point in self.front],
             "parent": self.quest.parent_settings,
@@ -213,6 +238,7 @@ def _provenance(request: Request, options: Namespace) -> dict[str, Any]:
         "trials": options.trials,
         "search_seed": options.search_seed,
         "objective": options.objective,
+        "margin": options.margin,
         "commit": commit(),
     }
 
@@ -229,11 +255,16 @@ def _save(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, An
 def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield a table of what was found, validation scores x 100."""
     width = max(len(outcome.label) for outcome in outcomes)
-    yield f"{'':{width}}  tried failed front hypervolume   default: S / T / Avg     chosen: S / T / Avg  with"
+    yield f"{'':{width}}  tried failed stopped front hypervolume   default: S / T / Avg     chosen: S / T / Avg  with"
     for outcome in outcomes:
-        counts = f"{len(outcome.tried):5} {outcome.failed:6} {len(outcome.front):5} {outcome.hypervolume:11.3f}"
+        counts = f"{len(outcome.tried):5} {outcome.failed:6} {outcome.stopped:7}"
+        counts += f" {len(outcome.front):5} {outcome.hypervolume:11.3f}"
         points = f"{_scores(outcome.default):>23} {_scores(outcome.chosen):>23}"
         yield f"{outcome.label:{width}}  {counts} {points}  {_settings(outcome.chosen)}"
+    if stopped := sum(outcome.stopped for outcome in outcomes):
+        trained = sum(len(outcome.tried) * outcome.quest.request.recipe.updates for outcome in outcomes)
+        saved = sum(outcome.saved for outcome in outcomes)
+        yield f"Stopped early: {stopped}; {saved} of {trained} updates were not trained ({saved / trained:.0%})."
     yield "Validation scores x 100; the test splits were not read. bench run --tuned runs what was chosen."
 
 

@@ -6,21 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from bench.api import TrainMethod
 from bench.hyperparameters import Scalar
-from bench.plan import Plan, Request, make
+from bench.plan import Plan, Request, asked, make
 from bench.registry import load_method
-from bench.search.study import Study
-from bench.spec import Record, Work
+from bench.search.front import Point
+from bench.search.study import Study, Tried
+from bench.spec import Asked, Record, Work, split_mean
 from bench.store import Store
+
+RUNGS = (1 / 3, 2 / 3)  # of the updates: where a training is looked at, and perhaps stopped
+_RUNG_EXAMPLES = 50  # of every task: the first of its validation split, so that each task counts alike
 
 
 @dataclass(frozen=True, slots=True)
 class Quest:
-    """A study with the request that it varies: one method, rank and target, scored on validation."""
+    """A study with the request that it varies: one method, rank and target, scored on validation.
+
+    A training is stopped early where, at the same step, one that was finished is better by ``margin`` in Source and
+    in Target (fractions); None stops nothing. The first seed alone is looked at.
+    """
 
     request: Request
     study: Study
     store: Store
+    margin: float | None = None
 
     @property
     def label(self) -> str:
@@ -53,10 +63,50 @@ class Quest:
         """Return every hyperparameter of one configuration, those that are not searched too."""
         return dict(self.plan(hyper).cells[0].trial.hyper)
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The steps at which trainings are looked at; none where the method does not train, or nothing is stopped."""
+        if self.margin is None or not issubclass(load_method(self.request.methods[0]), TrainMethod):
+            return ()
+        updates = self.request.recipe.updates
+        return tuple(dict.fromkeys(step for share in RUNGS if 0 < (step := round(share * updates)) < updates))
+
     def works(self, hyper: Mapping[str, Scalar]) -> tuple[Work, ...]:
         """Return what one configuration comes to: its cells and their parents, without the base model's row."""
         plan = self.plan(hyper)
-        return tuple(work for work in plan.works if work.trial.id != plan.zero_shot.id)
+        works = (work for work in plan.works if work.trial.id != plan.zero_shot.id)
+        return tuple(
+            replace(work, snapshots=self.rungs, rungs=self._rung_scores)
+            if self.rungs and work.trial.seed == self.request.seeds[0] and self.store.read_fitted(work.trial) is None
+            else work  # what is trained is not trained again for the sake of its rungs
+            for work in works
+        )
+
+    @property
+    def _rung_scores(self) -> tuple[Asked, ...]:
+        limit = min(_RUNG_EXAMPLES, self.request.limit or _RUNG_EXAMPLES)
+        return asked(replace(self.request, limit=limit), self.request.targets)
+
+    def seen(self, hyper: Mapping[str, Scalar]) -> dict[int, Point]:
+        """Return what a configuration's training gave at the steps where it was looked at."""
+        trial, scores = self.plan(hyper).cells[0].trial, self._rung_scores
+        known = {step: self.store.read_rungs(trial, step) for step in self.rungs}
+        return {
+            step: Point(0, *split_mean(scores, values, trial.target))
+            for step, values in known.items()
+            if all(item.key in values for item in scores)
+        }
+
+    def hopeless(self, step: int, source: float, target: float) -> bool:
+        """Whether a finished configuration was better by the margin in both objectives at the same step."""
+        rivals = (self.seen(tried.hyper).get(step) for tried in self.study.tried() if tried.state == "done")
+        here = Point(0, source, target)
+        return any(rival is not None and rival.dominates(here, self.margin or 0.0) for rival in rivals)
+
+    def saved(self, tried: Tried) -> int:
+        """Return how many updates were not trained because the configuration was stopped."""
+        reached = max(self.seen(tried.hyper), default=0) if tried.state == "stopped" else self.request.recipe.updates
+        return self.request.recipe.updates - reached
 
 
 def measure(works: Sequence[Work], records: Mapping[str, Record]) -> tuple[float, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import optuna
 from optuna.trial import TrialState
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 _STARTUP = 6  # configurations drawn at random before the sampler models anything
 
 
+State = Literal["done", "failed", "stopped", "running"]
+
+_STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "done",
+    TrialState.FAIL: "failed",
+    TrialState.PRUNED: "stopped",
+    TrialState.RUNNING: "running",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A configuration to try: its number in the study and the hyperparameters that the search chose."""
@@ -32,11 +42,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A configuration that was handed out, and what it gave: None while it runs, and where it failed."""
+    """A configuration that was handed out, and what it gave: no point unless it is done."""
 
     number: int
     hyper: Mapping[str, Scalar]
     point: Point | None
+    state: State = "done"
 
 
 class Study:
@@ -102,6 +113,10 @@ class Study:
         """Note that a configuration gave nothing; it counts towards the budget."""
         self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
+    def prune(self, number: int) -> None:
+        """Note that a configuration was stopped early; it counts towards the budget, and enters no front."""
+        self._study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+
     def done(self, budget: int) -> bool:
         """Whether ``budget`` configurations have come to an end, good or bad, and none is under way."""
         tried = [trial for trial in self._study.trials if self._whole(trial)]
@@ -110,7 +125,12 @@ class Study:
     def tried(self) -> tuple[Tried, ...]:
         """Return every configuration that was handed out, in order."""
         return tuple(
-            Tried(trial.number, trial.params, Point(trial.number, *trial.values) if trial.values else None)
+            Tried(
+                trial.number,
+                trial.params,
+                Point(trial.number, *trial.values) if trial.values else None,
+                _STATES[trial.state],
+            )
             for trial in self._study.trials
             if self._whole(trial)
         )

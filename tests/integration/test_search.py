@@ -35,7 +35,7 @@ def test_a_killed_search_goes_on_to_its_budget_and_its_choice_can_be_run(
     output = tmp_path / "runs"
     database = output / "search.db"
     cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,dare", "--ranks", "2", "--lanes", "1"]
-    search = ["search", *cells, "--trials", str(BUDGET), "--output", str(output)]
+    search = ["search", *cells, "--trials", str(BUDGET), "--margin", "none", "--output", str(output)]
     driver = subprocess.Popen([*tiny_command, *search], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 180
     while states(database).count("COMPLETE") < 2 and time.monotonic() < deadline:
@@ -63,3 +63,41 @@ def test_a_killed_search_goes_on_to_its_budget_and_its_choice_can_be_run(
     ran = subprocess.run([*tiny_command, *tuned], capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "dare" in ran.stdout
+
+
+_STOP_ALL_BUT_ONE = """
+from bench.search.quest import Quest
+Quest.hopeless = lambda quest, step, source, target: any(tried.state == "done" for tried in quest.study.tried())
+"""
+
+
+def test_stopped_trainings_free_their_lane_and_enter_no_front(
+    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
+) -> None:
+    python, flag, driver, folder = tiny_command
+    output = tmp_path / "runs"
+    cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora", "--ranks", "2", "--lanes", "1"]
+    words = ["search", *cells, "--seeds", "0,1", "--trials", str(BUDGET), "--output", str(output)]
+
+    ran = subprocess.run(
+        [python, flag, _STOP_ALL_BUT_ONE + driver, folder, *words],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    database = states(output / "search.db")
+    # on one lane the proxies that began with the first are past their rungs when it ends, at most
+    assert database.count("COMPLETE") + database.count("PRUNED") == BUDGET
+    assert database.count("PRUNED") >= 2
+    (row,) = json.loads((output / "search.json").read_text())["chosen"]
+    assert row["stopped"] == database.count("PRUNED")
+    assert row["updates_saved"] > 0
+    assert {point["number"] for point in row["front"]} <= {
+        number
+        for number, state in query(output / "search.db", "select number, state from trials")
+        if state == "COMPLETE"
+    }
+    assert "updates were not trained" in ran.stdout

@@ -70,3 +70,57 @@ def test_another_recipe_is_another_study(quest: Quest) -> None:
     (other,) = quests(request, spaces(request), quest.store, 0)
 
     assert other.study.name != quest.study.name
+
+
+@pytest.fixture
+def trained(tiny_suite: Suite, tmp_path: Path) -> Quest:
+    """A search over lora with a margin of 10 points, on a training of six updates."""
+    request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe)
+    request = replace(request, split="validation", seeds=(0, 1))
+    store = Store(tmp_path)
+    return quests(request, spaces(request), store, 0, margin=0.1)[0]
+
+
+def look(quest: Quest, lr: float, step: int, source: float, target: float) -> None:
+    """Write what a configuration's training gave at a step, as a lane does."""
+    work = quest.works({"lr": lr})[0]
+    values = {"old_squares": source, "new_squares": target}
+    quest.store.snapshot(work.trial, step).mkdir(parents=True, exist_ok=True)
+    quest.store.write_rungs(work.trial, step, {asked.key: values[asked.task] for asked in work.rungs})
+
+
+def test_the_first_seed_alone_is_looked_at_after_each_third(trained: Quest) -> None:
+    first, second = trained.works({"lr": 0.01})
+
+    assert first.snapshots == (2, 4)
+    assert {asked.task for asked in first.rungs} == {"old_squares", "new_squares"}
+    assert {asked.split for asked in first.rungs} == {"validation"}
+    assert (second.snapshots, second.rungs) == ((), ())
+
+
+def test_without_a_margin_and_without_a_training_nothing_is_looked_at(trained: Quest, quest: Quest) -> None:
+    assert replace(trained, margin=None).works({"lr": 0.01})[0].rungs == ()
+    assert all(work.rungs == () for work in replace(quest, margin=0.1).works({"drop_rate": 0.5}))
+
+
+def test_hopeless_is_who_a_finished_one_beats_by_the_margin_in_both_at_the_same_step(trained: Quest) -> None:
+    asked = trained.study.ask(9)
+    assert asked is not None
+    look(trained, float(asked.hyper["lr"] or 0), 2, 0.8, 0.5)
+    assert not trained.hopeless(2, 0.1, 0.1)  # nothing is finished yet
+    trained.study.tell(asked.number, 0.8, 0.9)
+
+    assert trained.hopeless(2, 0.69, 0.39)
+    assert not trained.hopeless(2, 0.71, 0.1)  # within the margin in Source
+    assert not trained.hopeless(2, 0.1, 0.41)  # within the margin in Target
+    assert not trained.hopeless(4, 0.1, 0.1)  # no finished one was looked at here
+
+
+def test_what_a_stop_saves_is_what_was_left_of_the_training(trained: Quest) -> None:
+    asked = trained.study.ask(9)
+    assert asked is not None
+    look(trained, float(asked.hyper["lr"] or 0), 2, 0.8, 0.5)
+    trained.study.prune(asked.number)
+
+    (tried,) = trained.study.tried()
+    assert trained.saved(tried) == 4

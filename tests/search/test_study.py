@@ -126,3 +126,23 @@ def test_whole_numbers_stay_whole_and_others_do_not(storage: str) -> None:
 
     assert all(item is not None and isinstance(item.hyper["count"], int) for item in asked)
     assert len({item.hyper["share"] for item in asked if item is not None}) == 5
+
+
+def test_a_stopped_configuration_counts_has_no_point_and_the_sampler_goes_on(storage: str) -> None:
+    one = study(storage)
+    first = one.ask(12)
+    assert first is not None
+    one.tell(first.number, 0.5, 0.5)
+    for number in range(1, 9):
+        asked = one.ask(12)
+        assert asked is not None
+        if number % 2:
+            one.prune(asked.number)
+        else:
+            one.tell(asked.number, 0.4, 0.6)
+
+    states = [tried.state for tried in study(storage).tried()]
+    assert states == ["done", "stopped"] * 4 + ["done"]
+    assert all((tried.point is None) == (tried.state == "stopped") for tried in one.tried())
+    assert one.ask(9) is None
+    assert one.done(9)
