@@ -73,6 +73,7 @@ def _parser() -> ArgumentParser:
     _check(verb("check", "test methods, tasks and reports against the rules of their kind"))
     _export(verb("export", "write a trial as a peft adapter or a merged model"))
     _clean(verb("clean", "free checkpoints and unreferenced trials, asking first"))
+    _theory(verb("theory", "check LoRASculpt's theorems on the density of BA by drawing masks", "bench.theorems"))
     _pretrain(verb("pretrain", "build the base model of an embedded suite from scratch"))
     _output(verb("ui", "open MLflow on this machine to compare runs")).add_argument("--port", type=int, default=5000)
     _output(verb("sync", "bring MLflow up to date with the run folder"))
@@ -189,3 +190,14 @@ def _pretrain(parser: ArgumentParser) -> None:
     parser.add_argument("suite", metavar="SUITE")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the package's own assets)")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def _theory(parser: ArgumentParser) -> None:
+    shapes = "shapes of BA, rows x columns (default: 64x64,128x512)"
+    parser.add_argument("--shapes", default="64x64,128x512", metavar="PxQ,…", help=shapes)
+    parser.add_argument("--ranks", default="4,16,64", metavar="R,…", help="ranks (default: 4,16,64)")
+    shares = "shares that A and B keep (default: 0.05,0.1,0.3)"
+    parser.add_argument("--densities", default="0.05,0.1,0.3", metavar="S,…", help=shares)
+    parser.add_argument("--draws", type=int, default=200, metavar="N", help="pairs of masks a line (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: 0)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write theory.csv there (default: nowhere)")

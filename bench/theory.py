@@ -1,0 +1,187 @@
+"""What LoRASculpt's theorems say of how dense BA is, and random masks to check them with (arXiv 2503.16843).
+
+B [rows, rank] and A [rank, columns] keep a share of their entries. The density d of BA [rows, columns] is the share
+of its entries that at least one kept pair reaches. (The paper writes p, q, r for rows, columns, rank, and calls a
+kept share the sparsity s.) Theorem 3.1 is ``expected_density``, Theorem 3.2 ``deviation_bound``; the paper's text of
+Theorem D.1 was not at hand, and ``exact_moments`` with ``exact_deviation_at`` are our reading of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Mask = Literal["bernoulli", "top-k"]
+
+# Of one matrix product: OpenBLAS wakes its threads for larger ones, and on busy cores they wait for each other
+# (200 products of 128 x 16 x 512 took 3 s on two, 0.01 s on one).
+_MULTIPLICATIONS = 1 << 18
+
+
+def expected_density(density_a: float, density_b: float, rank: int) -> float:
+    """Return E d = 1 - (1 - s_A s_B)^r, for factors whose entries are kept independently (Theorem 3.1).
+
+    >>> round(expected_density(0.1, 0.1, 64), 4)
+    0.4744
+    """
+    return 1 - (1 - density_a * density_b) ** rank
+
+
+def deviation_bound(delta: float, rows: int, columns: int, rank: int) -> float:
+    """Return 2 exp(-2 delta^2 p q / (r (p + q))), which P(|d - E d| >= delta) never exceeds (Theorem 3.2).
+
+    From 1 on, it says nothing. It is McDiarmid's inequality: one entry of B moves d by at most 1 / p, one of A by
+    1 / q.
+    """
+    return 2 * math.exp(-2 * delta**2 * rows * columns / (rank * (rows + columns)))
+
+
+def deviation_at(probability: float, rows: int, columns: int, rank: int) -> float:
+    """Return the delta at which Theorem 3.2's bound is ``probability``, in (0, 2].
+
+    At 1 or more no draw can be that far off: for such shapes the theorem says nothing.
+    """
+    return _deviation(probability, rank / rows + rank / columns)
+
+
+def exact_deviation_at(probability: float, case: Case) -> float:
+    """Return the delta that masks of exactly k entries exceed with at most ``probability`` (D.1 in our reading).
+
+    P(|d - E d| >= delta) <= 2 exp(-2 delta^2 / (k_B / p^2 + k_A / q^2)): Theorem 3.2's with s r in place of r, so that
+    a mask which keeps a tenth stays 3.2 times as close. Why: name the kept entries one after the other. Taking
+    another one instead clears one entry and sets one; d falls by at most 1 / p for the first and rises by as much for
+    the second (1 / q in A), so each of the k steps moves E d within a range of that width (Azuma, Hoeffding).
+    """
+    return _deviation(probability, case.kept_b / case.rows**2 + case.kept_a / case.columns**2)
+
+
+def _deviation(probability: float, squares: float) -> float:
+    """Return the delta at which 2 exp(-2 delta^2 / squares) is ``probability``."""
+    return math.sqrt(math.log(2 / probability) * squares / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A shape, a rank, the share that each factor keeps, and how the kept entries are chosen.
+
+    ``bernoulli``  each entry by itself, with probability ``density``: what Theorems 3.1 and 3.2 assume.
+    ``top-k``      exactly floor(density * n) of n, at least one: what LoRASculpt does (Eq. 3). The largest of
+                   independent entries are a uniformly random choice of that many.
+    """
+
+    rows: int
+    columns: int
+    rank: int
+    density: float
+    mask: Mask
+
+    @property
+    def kept_a(self) -> int:
+        """How many entries of A a top-k mask keeps."""
+        return max(1, int(self.density * self.rank * self.columns))
+
+    @property
+    def kept_b(self) -> int:
+        """How many entries of B a top-k mask keeps."""
+        return max(1, int(self.density * self.rank * self.rows))
+
+    @property
+    def density_a(self) -> float:
+        """The share that A keeps: rounded down to whole entries by a top-k mask."""
+        return self.kept_a / (self.rank * self.columns) if self.mask == "top-k" else self.density
+
+    @property
+    def density_b(self) -> float:
+        """The share that B keeps: rounded down to whole entries by a top-k mask."""
+        return self.kept_b / (self.rank * self.rows) if self.mask == "top-k" else self.density
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and variance of d, exact up to rounding."""
+
+    mean: float
+    variance: float
+
+
+def exact_moments(case: Case) -> Moments:
+    """Return mean and variance of d under a case's masks, from how likely two of BA's entries are both zero."""
+    rows, columns = case.rows, case.columns
+    one, in_row, in_column, apart = _both_zero(case) if case.mask == "top-k" else _both_zero_independent(case)
+    pairs = one + (columns - 1) * in_row + (rows - 1) * in_column + (rows - 1) * (columns - 1) * apart
+    return Moments(1 - one, max(0.0, pairs / (rows * columns) - one**2))
+
+
+def _both_zero_independent(case: Case) -> tuple[float, float, float, float]:
+    """Return P(zero) of an entry, of two in a row, of two in a column, and of two that share neither."""
+    a, b, rank = case.density_a, case.density_b, case.rank
+    one = (1 - a * b) ** rank
+    return one, (1 - b * a * (2 - a)) ** rank, (1 - a * b * (2 - b)) ** rank, one**2
+
+
+def _both_zero(case: Case) -> tuple[float, float, float, float]:
+    """Return the same for masks of exactly k entries.
+
+    Where a row of B keeps h of its entries, the facing h of a column of A must all be cleared; two columns need 2 h.
+    """
+    rank, in_a, in_b = case.rank, case.rank * case.columns, case.rank * case.rows
+    clear_a, clear_b = _cleared(in_a, case.kept_a, 2 * rank), _cleared(in_b, case.kept_b, 2 * rank)
+    row, column = _kept_among(in_b, case.kept_b, rank), _kept_among(in_a, case.kept_a, rank)
+    two_rows = _kept_among(in_b, case.kept_b, min(2 * rank, in_b))
+    return (
+        float(row @ clear_a[: rank + 1]),
+        float(row @ clear_a[::2]),
+        float(column @ clear_b[::2]),
+        float(two_rows @ clear_a[: len(two_rows)]),
+    )
+
+
+def _cleared(total: int, kept: int, most: int) -> FloatArray:
+    """Return P(m given entries are all cleared) for m = 0 .. most, where ``kept`` of ``total`` are kept."""
+    before = np.arange(most)
+    shares = np.maximum(total - kept - before, 0) / np.maximum(total - before, 1)
+    return np.concatenate([[1.0], np.cumprod(shares)])
+
+
+def _kept_among(total: int, kept: int, drawn: int) -> FloatArray:
+    """Return P(h of ``drawn`` given entries are kept) for h = 0 .. drawn: the hypergeometric distribution."""
+    least, most = max(0, drawn - (total - kept)), min(drawn, kept)
+    h = np.arange(least, most, dtype=np.float64)
+    ratios = (kept - h) * (drawn - h) / ((h + 1) * (total - kept - drawn + h + 1))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(ratios))])
+    weights = np.exp(logs - logs.max())
+    shares = np.zeros(drawn + 1)
+    shares[least : most + 1] = weights / weights.sum()
+    return shares
+
+
+def simulate(case: Case, draws: int, seed: int) -> FloatArray:
+    """Return d [draws] for fresh pairs of masks; a case's numbers depend on nothing but itself and the seed."""
+    words = [seed, case.rows, case.columns, case.rank, int(case.density * 2**53), case.mask == "top-k"]
+    generator = np.random.default_rng([int(word) for word in words])
+    found = np.empty(draws)
+    for index in range(draws):
+        b = _draw(generator, (case.rows, case.rank), case.kept_b, case)
+        a = _draw(generator, (case.rank, case.columns), case.kept_a, case)
+        found[index] = product_density(b, a)
+    return found
+
+
+def product_density(b: npt.NDArray[np.float32], a: npt.NDArray[np.float32]) -> float:
+    """Return the density of the product of two masks of 0 and 1, B [rows, rank] and A [rank, columns]."""
+    height = max(1, _MULTIPLICATIONS // a.size)
+    reached = sum(int(np.count_nonzero(b[top : top + height] @ a > 0.5)) for top in range(0, len(b), height))
+    return reached / (len(b) * len(a.T))
+
+
+def _draw(generator: np.random.Generator, shape: tuple[int, int], kept: int, case: Case) -> npt.NDArray[np.float32]:
+    if case.mask == "bernoulli":
+        return (generator.random(shape) < case.density).astype(np.float32)
+    mask = np.zeros(shape, dtype=np.float32)
+    mask.flat[generator.choice(mask.size, kept, replace=False, shuffle=False)] = 1
+    return mask
