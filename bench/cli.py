@@ -122,6 +122,7 @@ def _search(parser: ArgumentParser) -> None:
         help="stop a training that a finished one beats by this much in Source and Target at the same step (default: 5;"
         " none: stop nothing)",
     )
+    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="random: the control of a search")
     parser.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the search itself")
 
 

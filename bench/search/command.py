@@ -22,7 +22,7 @@ from bench.request import read
 from bench.search.front import Objective, Point, front, hypervolume, pick
 from bench.search.quest import Quest
 from bench.search.space import Space, space
-from bench.search.study import Study, Tried
+from bench.search.study import Sampler, Study, Tried
 from bench.spec import digest
 from bench.store import Store, replace_file
 from bench.tuned import FILE, known
@@ -70,7 +70,12 @@ def spaces(request: Request) -> dict[str, Space]:
 
 
 def quests(
-    request: Request, found: Mapping[str, Space], store: Store, seed: int, margin: float | None = None
+    request: Request,
+    found: Mapping[str, Space],
+    store: Store,
+    seed: int,
+    margin: float | None = None,
+    sampler: Sampler = "tpe",
 ) -> tuple[Quest, ...]:
     """Return a quest per method, rank and target, each over the study that an earlier command may have begun.
 
@@ -82,7 +87,7 @@ def quests(
             _quest(
                 replace(request, methods=(method,), ranks=(rank,), targets=(target,)),
                 found[method],
-                (store, storage, seed),
+                (store, storage, seed, sampler),
             ),
             margin=margin,
         )
@@ -92,18 +97,20 @@ def quests(
     )
 
 
-def _quest(request: Request, searched: Space, where: tuple[Store, str, int]) -> Quest:
-    store, storage, seed = where
+def _quest(request: Request, searched: Space, where: tuple[Store, str, int, Sampler]) -> Quest:
+    store, storage, seed, sampler = where
     (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
     # Everything that decides what a configuration gives: a change of any of it is another study.
     same: list[object] = [work.to_json() for work in make(request, store).works]
     same += [{name: repr(span) for name, span in searched.searched.items()}, seed]
+    same += [sampler] if sampler != "tpe" else []
     study = Study(
         f"{method}-r{rank}-{target}-{digest(same)[:8]}",
         storage,
         searched.searched,
         _defaults(request, method),
         seed,
+        sampler,
     )
     return Quest(request, study, store)
 
@@ -123,7 +130,7 @@ def run(request: Request, options: Namespace, say: Callable[[str], None]) -> lis
     known(store.root / FILE)  # a damaged one is better noticed now
     with store.locked():
         margin = None if options.margin is None else options.margin / 100
-        asked = quests(request, found, store, options.search_seed, margin)
+        asked = quests(request, found, store, options.search_seed, margin, options.sampler)
         for part in found.values():
             for field, reason in part.left_out.items():
                 say(f"{part.method}.{field} is not searched: {reason}")
@@ -239,6 +246,7 @@ def _provenance(request: Request, options: Namespace) -> dict[str, Any]:
         "search_seed": options.search_seed,
         "objective": options.objective,
         "margin": options.margin,
+        "sampler": options.sampler,
         "commit": commit(),
     }
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _STARTUP = 6  # configurations drawn at random before the sampler models anything
 
 
+Sampler = Literal["tpe", "random"]
 State = Literal["done", "failed", "stopped", "running"]
 
 _STATES: dict[TrialState, State] = {
@@ -53,16 +54,25 @@ class Tried:
 class Study:
     """One method at one rank on one target. ``space`` is what is searched, ``first`` the point to begin with.
 
+    ``sampler`` is tpe, which learns from what was told, or random, which does not: the control of a search.
+
     What is asked next depends on ``seed``, the study's name, and what was told and is running, not on the process that
     asks.
     """
 
     def __init__(
-        self, name: str, storage: str, space: Mapping[str, Range], first: Mapping[str, Scalar], seed: int
+        self,
+        name: str,
+        storage: str,
+        space: Mapping[str, Range],
+        first: Mapping[str, Scalar],
+        seed: int,
+        sampler: Sampler = "tpe",
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name = name
         self._seed = seed
+        self._sampler = sampler
         self._distributions = {name: _distribution(span) for name, span in space.items()}
         self._study: OptunaStudy = optuna.create_study(
             study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
@@ -92,11 +102,11 @@ class Study:
         number = sum(map(self._whole, self._study.trials))
         if number >= budget:
             return None
-        self._study.sampler = optuna.samplers.TPESampler(
-            multivariate=True,
-            constant_liar=True,
-            n_startup_trials=_STARTUP,
-            seed=int(digest([self._seed, self.name, number])[:8], 16),
+        seed = int(digest([self._seed, self.name, number])[:8], 16)
+        self._study.sampler = (
+            optuna.samplers.RandomSampler(seed)
+            if self._sampler == "random"
+            else optuna.samplers.TPESampler(multivariate=True, constant_liar=True, n_startup_trials=_STARTUP, seed=seed)
         )
         trial = self._study.ask(self._distributions)
         return Asked(trial.number, trial.params)

@@ -146,3 +146,17 @@ def test_a_stopped_configuration_counts_has_no_point_and_the_sampler_goes_on(sto
     assert all((tried.point is None) == (tried.state == "stopped") for tried in one.tried())
     assert one.ask(9) is None
     assert one.done(9)
+
+
+def test_a_random_search_does_not_learn_from_what_it_was_told(storage: str) -> None:
+    def points(database: str, slope: float) -> list[str]:
+        one = Study("x", database, SPACE, {}, 0, "random")
+        found = []
+        while (asked := one.ask(10)) is not None:
+            one.tell(asked.number, slope * asked.number, 0.5)
+            found.append(str(asked.hyper))
+        return found
+
+    up = points(storage, 1.0)
+    assert points(f"{storage}.other", -1.0) == up
+    assert len(set(up)) == 10
