@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import last, registry, request
-from bench.console import print_board, say
+from bench.console import print_board, say, tell
 from bench.errors import UsageError
 from bench.perform import board as board_of
 from bench.perform import check_lanes, existing, list_failures, perform
-from bench.plan import Plan, make
+from bench.plan import Plan
+from bench.rows import make
 from bench.store import Store
 from bench.suite import SUITES
 from bench.track import Mirror
@@ -36,11 +38,18 @@ def run(options: Namespace) -> int:
         say(summary(made))
         last.save(store, options)
         with Mirror(store, made, last.line(options)) as mirror:
-            perform(made, store, options, mirror)
+            while made.pending:
+                before = made
+                perform(made, store, options, mirror)
+                made = make(asked, store)
+                if not before.unsettled or made.works == before.works:  # nothing has followed from it
+                    break
             board = board_of(made, store, options)
-            paths = _write_reports(board, store)
+            curves = _curves(made, store)
+            paths = [*_write_reports(board, store), *curves.paths]
             mirror.finish(board, paths)
     print_board(board)
+    tell(curves.lines)
     for path in paths:
         say(f"wrote {path}")
     return list_failures(made, store)
@@ -188,6 +197,22 @@ def _write_reports(board: Leaderboard, store: Store) -> list[Path]:
         registry.load_report(name)(board, store.root / f"leaderboard.{_SUFFIXES.get(name, name)}")
         for name in registry.names("report")
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Curves:
+    paths: Sequence[Path] = ()
+    lines: Sequence[str] = ()
+
+
+def _curves(made: Plan, store: Store) -> _Curves:
+    """Draw the trade-off curves that were asked for."""
+    if not made.request.strengths:
+        return _Curves()
+    from bench import curves
+
+    found = curves.read(made, store)
+    return _Curves(curves.write(found, store.root / curves.FOLDER), list(curves.lines(found)))
 
 
 def _print_plan(made: Plan) -> int:

@@ -27,7 +27,7 @@ class CellScores:
     ``primary`` and ``lenient`` are [n] by task; ``target`` is None for the untouched base model. A trial that
     is ``done`` may lack a task's scores: that is a hole, and shown as one. ``variant`` sets a row apart from the
     method's own, and ``tries`` is how many configurations were tried to choose it. A ``control`` is a trivial
-    baseline that a method should beat: every method, or the one that ``against`` names.
+    baseline that a row should beat: every row, or the one that ``against`` names. ``note`` says what it is.
     """
 
     method: str
@@ -45,6 +45,7 @@ class CellScores:
     tries: int = 1
     control: bool = False
     against: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Row:
     tries: int
     control: bool
     unbeaten: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -145,6 +147,14 @@ class Row:
         parameters = f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
         seconds = f"{self.cost.train_seconds:.0f}" if self.cost.train_seconds else "-"
         return (seconds, f"{self.cost.peak_memory_bytes / 1e9:.1f}", parameters if count else "-")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be said of the row below its table, a sentence each."""
+        unbeaten = (f"{self.label}: not above {', '.join(self.unbeaten)}",) if self.unbeaten else ()
+        notes = (f"{self.label}: {'; '.join(self.notes)}",) if self.notes else ()
+        problems = (f"{self.label}: {self.trouble}",) if self.scores and self.problems else ()
+        return (*notes, *unbeaten, *problems)
 
     def mark(self, column: str) -> Mark:
         """Return how the row stands in a column."""

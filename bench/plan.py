@@ -23,7 +23,8 @@ class Request:
     """What a command asks for, every name and range checked. ``limit`` bounds the examples of each score.
 
     ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
-    The parents that chosen edits edit keep ``settings``.
+    The parents that chosen edits edit keep ``settings``. ``controls`` adds trivial baselines, and ``strengths`` are the
+    points of every row's trade-off curve, from 0 to 1 (bench.rows).
     """
 
     suite: Suite
@@ -37,6 +38,8 @@ class Request:
     settings: Settings = field(default_factory=dict)
     split: Split = "test"
     tuned: Tuned = field(default_factory=dict)
+    controls: bool = False
+    strengths: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Cell:
 
     ``method`` names the row, ``variant`` what sets it apart from the method's own row, ``tries`` how many
     configurations were tried to choose it. ``connector`` names the block of rows it is compared in. A ``control``
-    is a trivial baseline: every method should beat it, or the one that ``against`` names.
+    is a trivial baseline: every row should beat it, or the one that ``against`` names. ``note`` says what was chosen.
     """
 
     trial: Trial
@@ -55,6 +58,12 @@ class Cell:
     tries: int = 1
     control: bool = False
     against: str = ""
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The row's name: the method and what sets it apart."""
+        return f"{self.method} {self.variant}".rstrip()
 
     @classmethod
     def of(cls, trial: Trial, variant: str = "", tries: int = 1) -> Cell:
@@ -72,6 +81,7 @@ class Plan:
     works: tuple[Work, ...]
     records: Mapping[str, Record]
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has, by trial id
+    unsettled: bool = False  # more rows follow from what these works give
 
     @property
     def pending(self) -> tuple[Work, ...]:
@@ -114,10 +124,10 @@ def cells(request: Request) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def assemble(request: Request, cells: Sequence[Cell], store: Store) -> Plan:
+def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequence[Work] = ()) -> Plan:
     """Return the plan of any cells: with their parents, the untouched base model, and what the store has of them.
 
-    What is asked of every trial (sources, split, limit) is the request's.
+    What is asked of every cell's trial (sources, split, limit) is the request's. ``others`` are works that fill none.
     """
     zero_shot = Trial(
         method=ZERO_SHOT,
@@ -133,6 +143,8 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store) -> Plan:
     works = {zero_shot.id: Work(zero_shot, asked(request, request.targets))}
     for cell in cells:
         _add(works, cell.trial, asked(request, (str(cell.trial.target),)))
+    for work in others:
+        _add(works, work.trial, work.asked, work.snapshots)
     ordered = tuple(sorted(works.values(), key=lambda work: work.trial.generation))
     records = {work.trial.id: record for work in ordered if (record := store.read(work.trial)) is not None}
     wanted = [(work.trial, step) for work in ordered for step in work.snapshots]

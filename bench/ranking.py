@@ -65,7 +65,7 @@ class _Group:
 
     def controls(self, other: _Group) -> bool:
         """Whether the other row should beat this one."""
-        meant = self.like.against in ("", other.like.method)
+        meant = self.like.against in ("", f"{other.like.method} {other.like.variant}".rstrip())
         return self.like.control and other.like.ranked and meant and self.block == other.block
 
 
@@ -195,6 +195,7 @@ def _row(group: _Group, scores: Columns, lenient: Columns, rivals: _Rivals) -> R
         tries=group.like.tries,
         control=group.like.control,
         unbeaten=_unbeaten(scores, rivals.controls),
+        notes=tuple(dict.fromkeys(cell.note for cell in group.done if cell.note)),
     )
 
 

@@ -60,6 +60,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="PATH",
         help="add rows with what bench search chose (default: the search in --output, else the suite's own table)",
     )
+    add("--baselines", action="store_true", help="add trivial baselines, and mark the methods not shown to beat them")
+    add("--rewind", metavar="S,T", help="draw every row's curve: its change scaled by each of these strengths, 0 to 1")
     add_plugin_argument(parser)
     add_output_argument(parser)
 
@@ -110,7 +112,20 @@ def read(arguments: Namespace) -> Request:
         limit=None if arguments.limit is None else _limit(arguments.limit),
         settings=(chosen := _method_settings(settings, methods)),
         tuned={} if arguments.tuned is None else _tuned(arguments, (suite, recipe, chosen), (methods, ranks, targets)),
+        controls=arguments.baselines,
+        strengths=() if arguments.rewind is None else _strengths(arguments.rewind),
     )
+
+
+def _strengths(text: str) -> tuple[float, ...]:
+    """Return the strengths in order, 1 among them: the row itself is on its curve."""
+    try:
+        found = {round(float(word), 6) for word in text.split(",") if word.strip()}
+    except ValueError:
+        raise UsageError(f"--rewind has {text!r}; give numbers from 0 to 1 with commas between them.") from None
+    if not found or not all(0 <= strength <= 1 for strength in found):
+        raise UsageError(f"--rewind is {text!r}; give numbers from 0 to 1 with commas between them.")
+    return tuple(sorted(found | {1.0}))
 
 
 def _tuned(
@@ -276,6 +291,8 @@ _SELECTION = (
     "connector",
     "set",
     "tuned",
+    "baselines",
+    "rewind",
     "plugin",
 )
 
@@ -288,7 +305,7 @@ def selection(arguments: Namespace) -> dict[str, object]:
 
 def whole(saved: dict[str, object]) -> dict[str, object]:
     """Return a saved selection with the options that its version did not have yet."""
-    return {"tuned": None, **saved}
+    return {"tuned": None, "baselines": False, "rewind": None, **saved}
 
 
 def from_selection(saved: dict[str, object], arguments: Namespace) -> Namespace:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
-from bench.plan import Cell, Plan
+from bench.plan import Cell, Plan, asked
 from bench.ranking import build
 from bench.registry import load_method
 from bench.spec import Asked, Record
 from bench.store import Store
 
 LENIENT = "lenient"
+BASELINE = "lora"
 
 
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan, holes and failures included, from what the store has now."""
-    asked = {work.trial.id: work.asked for work in plan.works}
-    cells = [_scored(cell, store, asked[cell.trial.id]) for cell in plan.cells]
-    zero_shot = _scored(Cell.of(plan.zero_shot), store, asked[plan.zero_shot.id])
+    request = plan.request
+    cells = [_scored(cell, store, asked(request, (str(cell.trial.target),))) for cell in plan.cells]
+    zero_shot = _scored(Cell.of(plan.zero_shot), store, asked(request, request.targets))
+    gates = [_gate(cell, zero_shot, plan) for cell in cells] if request.controls else []
     return build(
-        cells,
+        [*cells, *(gate for gate in gates if gate is not None)],
         zero_shot,
         sources=plan.request.sources,
         targets=plan.request.targets,
@@ -28,10 +32,28 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     )
 
 
-def _scored(cell: Cell, store: Store, asked: tuple[Asked, ...]) -> CellScores:
+def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | None:
+    """Return the oracle gate over plain LoRA: the target with its change, the sources without. Computed, not run."""
+    if (cell.method, cell.variant) != (BASELINE, "") or cell.target not in cell.primary:
+        return None
+    sources = {task: zero_shot.primary[task] for task in plan.request.sources if task in zero_shot.primary}
+    lenient = {task: scores for task, scores in zero_shot.lenient.items() if task in sources}
+    target = str(cell.target)
+    return replace(
+        cell,
+        variant="oracle gate",
+        control=True,
+        ranked=False,
+        primary={**sources, target: cell.primary[target]},
+        lenient=lenient,
+        note="computed: target with the change, sources without",
+    )
+
+
+def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
     trial = cell.trial
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
-    primary, lenient = _scores(record, store, asked)
+    primary, lenient = _scores(record, store, scores)
     return CellScores(
         method=cell.method,
         rank=trial.rank,
@@ -48,15 +70,16 @@ def _scored(cell: Cell, store: Store, asked: tuple[Asked, ...]) -> CellScores:
         tries=cell.tries,
         control=cell.control,
         against=cell.against,
+        note=cell.note,
     )
 
 
 def _scores(
-    record: Record, store: Store, asked: tuple[Asked, ...]
+    record: Record, store: Store, items: tuple[Asked, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the primary and the lenient scores, one number per example, by task."""
     primary, lenient = {}, {}
-    for item in asked:
+    for item in items:
         score = record.scores.get(item.key)
         if score is None:
             continue

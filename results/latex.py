@@ -78,7 +78,7 @@ def _caption(leaderboard: Leaderboard, table: Table) -> str:
         "Bold: the highest of its rank.",
     ]
     marks = r"$^{=}$: cannot be told from the highest, as the paired interval covers 0."
-    holes = [f"{row.label}: {row.trouble}." for row in table.rows if row.scores and row.problems]
+    holes = [f"{remark}." for row in table.rows for remark in row.remarks]
     text = [
         *map(_safe, sentences),
         marks,

@@ -33,8 +33,8 @@ def render(leaderboard: Leaderboard) -> str:
             lines += ["", "Against the method's own row, paired:", ""]
             lines += _grid(["row", "Source", "Target", "Avg"], _gain_rows(table))
         lines += ["", leaderboard.resolution(table)]
-        holes = [f"* {row.label}: {_safe(row.trouble)}" for row in table.rows if row.scores and row.problems]
-        lines += ["", *holes] if holes else []
+        remarks = [f"* {_safe(remark)}" for row in table.rows for remark in row.remarks]
+        lines += ["", *remarks] if remarks else []
     lines += [
         "",
         "**Bold**: the highest number of its rank. =: not told apart from the highest (in "

@@ -58,9 +58,8 @@ def render(leaderboard: Leaderboard, width: int = 100) -> Text:
             text.append_text(_aligned(list(_seed_lines(leaderboard, table)), width)).append("\n")
         if any(row.gain for row in table.rows):
             text.append_text(_aligned(list(_gain_lines(table)), width)).append("\n")
-        unbeaten = [f"{row.label}: not above {', '.join(row.unbeaten)}" for row in table.rows if row.unbeaten]
-        holes = [f"{row.label}: {row.trouble}" for row in table.rows if row.scores and row.problems]
-        text.append(_wrapped([leaderboard.resolution(table), *unbeaten, *holes], width)).append("\n")
+        remarks = [remark for row in table.rows for remark in row.remarks]
+        text.append(_wrapped([leaderboard.resolution(table), *remarks], width)).append("\n")
     return text.append(_wrapped([*_legend(leaderboard, detail), *leaderboard.notes], width))
 
 

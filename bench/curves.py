@@ -1,0 +1,169 @@
+"""Trade-off curves: every row's change scaled back, and the rows compared where they have learnt equally much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bench import plots
+from bench.plan import Plan
+from bench.rows import BASELINE, curve
+from bench.spec import Asked, Trial, Work
+from bench.stats import Draws, Estimate, FloatArray, estimate, mean, resample
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FOLDER = "curves"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A row's Source and Target by strength, from the base model (0) to the row itself (1), over its seeds."""
+
+    name: str
+    rank: int
+    target: str
+    source: Mapping[float, Draws]
+    learnt: Mapping[float, Draws]
+
+    @property
+    def highest(self) -> float:
+        """The highest Target on the curve."""
+        return max(draws.value for draws in self.learnt.values())
+
+    def source_at(self, level: float) -> Draws:
+        """Return the highest Source on the curve, lines between its points, where Target is at least ``level``."""
+        order = sorted(self.source)
+        source, learnt = [self.source[x] for x in order], [self.learnt[x] for x in order]
+        points = _best([draws.points for draws in source], [draws.points for draws in learnt], level)
+        drawn = _best([draws.resampled for draws in source], [draws.resampled for draws in learnt], level)
+        return Draws(source[0].seeds, points, drawn)
+
+
+def _best(source: Sequence[FloatArray], learnt: Sequence[FloatArray], level: float) -> FloatArray:
+    """Return the highest Source where Target reaches ``level``; where none does, that of the highest Target."""
+    s, t = np.stack(source), np.stack(learnt)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (level - t[:-1]) / (t[1:] - t[:-1])
+        crossed = np.where((t[:-1] - level) * (t[1:] - level) < 0, s[:-1] + share * (s[1:] - s[:-1]), -np.inf)
+    reached = np.concatenate([np.where(t >= level, s, -np.inf), crossed]).max(axis=0)
+    last = np.take_along_axis(s, t.argmax(axis=0)[None], axis=0)[0]
+    result: FloatArray = np.where(np.isfinite(reached), reached, last)
+    return result
+
+
+def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
+    """Return the curves of a plan's rows, of those that are measured whole."""
+    rows: dict[tuple[str, int, str], dict[int, dict[float, Work]]] = {}
+    for cell in plan.cells:
+        trial = cell.trial
+        if not cell.control and trial.rank is not None and trial.target is not None:
+            points = curve(plan.request, cell)
+            rows.setdefault((cell.name, trial.rank, trial.target), {})[trial.seed] = {
+                0.0: Work(plan.zero_shot, next(iter(points.values())).asked),
+                **{strength: work for strength, work in points.items() if strength > 0},
+            }
+    found = (_curve(place, by_seed, plan.request.sources, store) for place, by_seed in rows.items())
+    return tuple(item for item in found if item is not None)
+
+
+def _curve(
+    place: tuple[str, int, str], by_seed: Mapping[int, Mapping[float, Work]], sources: Sequence[str], store: Store
+) -> Curve | None:
+    name, rank, target = place
+    strengths = list(next(iter(by_seed.values())))
+    scores: dict[str, dict[float, dict[int, FloatArray]]] = {}
+    for seed, points in by_seed.items():
+        for strength, work in points.items():
+            for asked in work.asked:
+                values = _values(store, work.trial, asked)
+                if values is None:
+                    return None
+                scores.setdefault(asked.task, {}).setdefault(strength, {})[seed] = values
+    drawn = {task: resample(task, held) for task, held in scores.items()}
+    source = {strength: mean([drawn[task][strength] for task in sources]) for strength in strengths}
+    return Curve(name, rank, target, source, {strength: drawn[target][strength] for strength in strengths})
+
+
+def _values(store: Store, trial: Trial, asked: Asked) -> FloatArray | None:
+    record = store.read(trial)
+    if record is None or record.lacks((asked,)):
+        return None
+    score = record.scores[asked.key]
+    return np.array([row["scores"][score.primary] for row in store.read_scores(trial, score)])
+
+
+def write(curves: Sequence[Curve], folder: Path) -> list[Path]:
+    """Draw a figure per target and rank, with its numbers beside it, and return the paths of the pictures."""
+    written: list[Path] = []
+    for target, rank in dict.fromkeys((item.target, item.rank) for item in curves):
+        here = [item for item in curves if (item.target, item.rank) == (target, rank)]
+        with plots.style():
+            figure = plots.figure(7, 4.6)
+            axes = figure.subplots()
+            _draw(axes, here, f"{target}, rank {rank}: every change scaled back towards the base model")
+            written += plots.save(figure, folder, f"{target}-r{rank}")
+        plots.save_data(_frame(here), folder, f"{target}-r{rank}")
+    return written
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], title: str) -> None:
+    methods = list(dict.fromkeys(item.name.split()[0] for item in curves))
+    for item in curves:
+        mark = plots.MARKS[methods.index(item.name.split()[0]) % len(plots.MARKS)]
+        order = sorted(item.source)
+        x, y = ([100 * part[strength].value for strength in order] for part in (item.learnt, item.source))
+        tuned = " " in item.name
+        axes.plot(x, y, label=item.name, linestyle="--" if tuned else "-", alpha=0.9, **mark.line)
+    axes.plot([x[0]], [y[0]], marker="o", markersize=9, color=plots.INK, linestyle="none", label="base model")
+    axes.set(xlabel="Target (x100)", ylabel="Source (x100)", title=title)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _frame(curves: Sequence[Curve]) -> pd.DataFrame:
+    lines = [
+        {
+            "row": item.name,
+            "rank": item.rank,
+            "strength": strength,
+            **_bounded("source", estimate(item.source[strength])),
+            **_bounded("target", estimate(item.learnt[strength])),
+        }
+        for item in curves
+        for strength in sorted(item.source)
+    ]
+    return pd.DataFrame(lines)
+
+
+def _bounded(name: str, value: Estimate) -> dict[str, float]:
+    return {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+
+
+def lines(curves: Sequence[Curve]) -> Iterator[str]:
+    """Yield, per target and rank, every row's Source where all have learnt equally much."""
+    for target, rank in dict.fromkeys((item.target, item.rank) for item in curves):
+        here = [item for item in curves if (item.target, item.rank) == (target, rank)]
+        level = min(item.highest for item in here)
+        base = next((item.source_at(level) for item in here if item.name == BASELINE), None)
+        width = max(len(item.name) for item in here)
+        yield ""
+        yield f"{target}, rank {rank}: Source at equal Target {100 * level:.2f}, which every row reaches, scaled back"
+        for item in here:
+            draws = item.source_at(level)
+            text = f" {item.name:{width}}  {_number(estimate(draws))}"
+            if base is not None and item.name != BASELINE:
+                gap = estimate(draws.minus(base))
+                tie = "=" if gap.covers_zero else " "
+                text += f"   - {BASELINE}: {gap.signed_percent}{tie} ±{100 * gap.half_width:.2f}"
+            yield text
+
+
+def _number(value: Estimate) -> str:
+    return f"{value.percent:>6} ±{100 * value.half_width:.2f}"

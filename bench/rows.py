@@ -1,0 +1,132 @@
+"""Every row that a run asks for: methods, their tuned rows, and the trivial baselines that keep them honest.
+
+Some controls are chosen on validation, so they come in two passes: until what they are chosen by is measured, ``make``
+plans the measuring; after it, the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from bench.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
+from bench.spec import Asked, Trial, Work
+from bench.store import Store
+
+BASELINE = "lora"
+_STOPS = 6  # the training may be stopped after each sixth
+_STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
+
+
+def make(request: Request, store: Store) -> Plan:
+    """Return the plan of a request against what the store has, with the controls and curves that it asks for."""
+    own = cells(request)
+    found = _Found()
+    if request.controls:
+        for seed in request.seeds:
+            for target in request.targets:
+                for rank in request.ranks:
+                    _Corner(request, store, rank, target, seed, own).add(found)
+    points = [point for cell in own for point in curve(request, cell).values()] if request.strengths else []
+    plan = assemble(request, (*own, *found.cells), store, (*found.probes, *points))
+    return replace(plan, unsettled=found.unsettled)
+
+
+def curve(request: Request, cell: Cell) -> dict[float, Work]:
+    """Return the points of a row's trade-off curve: its change at every strength, scored as the row is."""
+    scores = asked(request, (str(cell.trial.target),))
+    return {
+        strength: Work(cell.trial if strength == 1 else edited(cell.trial, "rewind", strength=strength), scores)
+        for strength in request.strengths
+    }
+
+
+@dataclass(slots=True)
+class _Found:
+    """Control rows, the works by which some are chosen, and whether some could not be chosen yet."""
+
+    cells: list[Cell] = field(default_factory=list)
+    probes: list[Work] = field(default_factory=list)
+    unsettled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Corner:
+    """The controls of one rank, target and seed."""
+
+    request: Request
+    store: Store
+    rank: int
+    target: str
+    seed: int
+    own: Sequence[Cell]
+
+    def add(self, found: _Found) -> None:
+        """Add the controls, or what they wait for."""
+        found.cells += self._fixed()
+        self._stopped(found)
+        for cell in self.own:
+            trial = cell.trial
+            place = (trial.rank, trial.target, trial.seed)
+            if place == (self.rank, self.target, self.seed) and cell.name != BASELINE:
+                self._rewound(cell, found)
+
+    def _fixed(self) -> Iterator[Cell]:
+        """Yield the controls that need no choice: a third of the learning rate, and a frozen connector."""
+        request = self.request
+        lr = request.settings.get(BASELINE, {}).get("lr") or request.recipe.lr
+        third = {**request.settings, BASELINE: {**request.settings.get(BASELINE, {}), "lr": float(lr) / 3}}
+        yield self._control(self._baseline(replace(request, settings=third)), "lr/3", f"lr {float(lr) / 3:.3g}")
+        if request.recipe.connector != "frozen":
+            frozen = replace(request, recipe=replace(request.recipe, connector="frozen"))
+            yield self._control(self._baseline(frozen), "frozen connector")
+
+    def _stopped(self, found: _Found) -> None:
+        """Add plain LoRA stopped at the step with the best Avg on validation; the schedule is the whole training's."""
+        whole = self._baseline(self.request)
+        updates = self.request.recipe.updates
+        steps = sorted({round(updates * sixth / _STOPS) for sixth in range(1, _STOPS)} - {0, updates})
+        trials = {step: edited(whole, "rewind", step, strength=1.0) for step in steps} | {updates: whole}
+        pairs = {step: self._measured(trial, found, self._validation()) for step, trial in trials.items()}
+        scores = {step: sum(pair) / 2 for step, pair in pairs.items() if pair is not None}
+        if len(scores) == len(pairs):
+            best = max(scores, key=lambda step: scores[step])
+            note = f"at step {best} of {updates}, the best of {len(scores)} on validation"
+            found.cells.append(self._control(trials[best], "stopped early", note))
+
+    def _rewound(self, cell: Cell, found: _Found) -> None:
+        """Add plain LoRA scaled back to a row's Target on validation, where LoRA reaches it."""
+        whole = self._baseline(self.request)
+        score = self._validation()[-1:]
+        goal = self._measured(cell.trial, found, score)
+        trials = {strength: edited(whole, "rewind", strength=strength) for strength in _STRENGTHS} | {1.0: whole}
+        levels = {strength: self._measured(trial, found, score) for strength, trial in trials.items()}
+        if goal is None or None in levels.values():
+            return
+        enough = [strength for strength, level in levels.items() if level is not None and level[1] >= goal[1]]
+        if enough:
+            best = min(enough)
+            note = f"strength {best:g}, the least that reaches the Target of {cell.name} on validation"
+            control = self._control(trials[best], f"rewound to {cell.name}", note)
+            found.cells.append(replace(control, against=cell.name))
+
+    def _measured(self, trial: Trial, found: _Found, scores: tuple[Asked, ...]) -> tuple[float, float] | None:
+        """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""
+        found.probes.append(Work(trial, scores))
+        record = self.store.read(trial)
+        if record is None or record.lacks(scores):
+            found.unsettled = True
+            return None
+        known = {item.task: record.scores[item.key].value for item in scores}
+        target = known.pop(self.target)
+        return (sum(known.values()) / len(known) if known else 0.0, target)
+
+    def _validation(self) -> tuple[Asked, ...]:
+        """Return the scores to choose by, the target's last."""
+        return asked(replace(self.request, split="validation"), (self.target,))
+
+    def _baseline(self, request: Request) -> Trial:
+        return cell_trial(request, BASELINE, self.rank, self.target, self.seed)
+
+    def _control(self, trial: Trial, variant: str, note: str = "") -> Cell:
+        return Cell(trial, BASELINE, self.request.recipe.connector, variant, control=True, note=note)
