@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import optuna
@@ -160,3 +161,63 @@ def test_a_random_search_does_not_learn_from_what_it_was_told(storage: str) -> N
     up = points(storage, 1.0)
     assert points(f"{storage}.other", -1.0) == up
     assert len(set(up)) == 10
+
+
+def tell_points(of: Study, values: list[tuple[float, float]]) -> None:
+    for source, target in values:
+        asked = of.ask(len(values))
+        assert asked is not None
+        of.tell(asked.number, source, target)
+
+
+def test_what_decides_an_objective_has_nearly_all_of_its_importance(storage: str) -> None:
+    space = {"share": Range(0, 1), "idle": Range(0, 1)}
+    of = Study("x", storage, space, {"share": 0.5, "idle": 0.5}, 0)
+    while (asked := of.ask(16)) is not None:
+        of.tell(asked.number, float(asked.hyper["share"] or 0), 0.25)
+
+    found = of.importances()
+
+    assert sorted(found) == ["avg", "source"]  # Target never moved
+    assert list(found["source"]) == ["share", "idle"]
+    assert found["source"]["share"] > 0.9
+    assert sum(found["source"].values()) == pytest.approx(1)
+    assert of.importances() == found
+    assert of.importances(16) == found != of.importances(6)
+
+
+def test_a_log_scaled_hyperparameter_counts_by_its_logarithm(storage: str) -> None:
+    of = Study("x", storage, {"lr": Range(1e-6, 1.0, log=True), "share": Range(0, 1)}, {"lr": 1e-3, "share": 0.5}, 0)
+    while (asked := of.ask(24)) is not None:
+        decades = (math.log10(float(asked.hyper["lr"] or 0)) + 6) / 6  # 0 to 1, as share is
+        of.tell(asked.number, decades + float(asked.hyper["share"] or 0), 0.25)
+
+    assert of.importances()["source"]["lr"] == pytest.approx(0.5, abs=0.2)  # by raw values: 0.19
+
+
+def test_one_hyperparameter_has_all_the_importance(storage: str) -> None:
+    of = Study("x", storage, {"lr": SPACE["lr"]}, {"lr": 1e-3}, 0)
+    tell_points(of, [(0.1, 0.2), (0.3, 0.2), (0.2, 0.2), (0.5, 0.4)])
+
+    assert of.importances() == {name: {"lr": 1.0} for name in ("source", "target", "avg")}
+
+
+def test_nothing_is_said_to_matter_after_three_configurations_or_where_nothing_varied(storage: str) -> None:
+    few, same, frozen = study(storage, "few"), study(storage, "same"), study(storage, "frozen")
+    tell_points(few, [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)])
+    tell_points(same, [(0.5, 0.5)] * 5)
+    for _ in range(5):
+        frozen._study.enqueue_trial({"lr": 1e-3, "density": 0.1, "form": "b"})
+    tell_points(frozen, [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6), (0.7, 0.8)])
+
+    assert few.importances() == same.importances() == frozen.importances() == {}
+
+
+def test_a_failed_configuration_counts_for_no_importance(storage: str) -> None:
+    of = study(storage)
+    tell_points(of, [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)])
+    asked = of.ask(4)
+    assert asked is not None
+    of.fail(asked.number)
+
+    assert of.importances() == {}
