@@ -188,7 +188,7 @@ def sync(options: Namespace) -> int:
     store = existing(options)
     with store.locked():
         count = mirror(store)
-    say(f"MLflow is up to date: {count} trials written.")
+    say(f"MLflow is up to date: {count} trials and searches written.")
     return 0
 
 

@@ -23,6 +23,8 @@ SETTINGS = {
 }
 
 _DATABASE = "mlflow.db"
+_VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+_NO_ROWS = ("command", "search", "quest", "configuration")  # kinds of runs that the leaderboard leaves out
 _COLUMNS = (
     *("metrics.`avg`", "metrics.`source/avg`", "metrics.`target/avg`", "metrics.`forgetting/avg`"),
     *("tags.`method`", "tags.`rank`", "tags.`target`", "tags.`seed`"),
@@ -66,6 +68,8 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
     if known is not None:
         if known.lifecycle_stage == "deleted":
             client.restore_experiment(known.experiment_id)
+        if known.tags.get(_VIEW_TAG, _view()) != _view():  # saved by an earlier version
+            client.set_experiment_tag(known.experiment_id, _VIEW_TAG, _view())
         return str(known.experiment_id)
     local = tracking_uri(output).startswith("sqlite:")
     return str(
@@ -74,7 +78,7 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
             artifact_location=(output.resolve() / ARTIFACTS).as_uri() if local else None,
             tags={
                 "mlflow.experimentKind": "custom_model_development",  # else the UI asks what it is for
-                f"mlflow.sharedViewState.{VIEW}": _view(),
+                _VIEW_TAG: _view(),
             },
         )
     )
@@ -86,7 +90,7 @@ def _view() -> str:
     Without it MLflow's table shows no metric at all. The form is that of its "Views" menu (3.17).
     """
     state = {
-        "searchFilter": "tags.kind != 'command'",
+        "searchFilter": " and ".join(f"tags.kind != '{kind}'" for kind in _NO_ROWS),
         "orderByKey": "metrics.`avg`",
         "orderByAsc": False,
         "runsHiddenMode": "SHOW_ALL",  # in charts, of ten

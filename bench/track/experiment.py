@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import shutil
-import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from bench.spec import Record, digest
+from bench.spec import Record
 from bench.store import CHANGE, RECORD, Store
 from bench.track.client import connect, metric, open_experiment, pairs, tracking_uri
+from bench.track.command_run import Command, command_run, origin
 from bench.track.projection import Projection, project
 
 if TYPE_CHECKING:
@@ -106,7 +104,7 @@ class Experiment:
 
     def _origin(self, record: Record) -> dict[str, str]:
         commit = record.environment.get("commit", "")
-        return {"suite": self._suite, **_origin(), **({"mlflow.source.git.commit": commit} if commit else {})}
+        return {"suite": self._suite, **origin(), **({"mlflow.source.git.commit": commit} if commit else {})}
 
     def _add_files(self, run: Any, record: Record, projection: Projection) -> None:
         """Add the change as ``adapter``, answers as ``predictions/<task>.jsonl``, and a failure's traceback."""
@@ -126,43 +124,16 @@ class Experiment:
             self._client.log_artifacts(run.info.run_id, draft)
 
     def _command_run(self) -> str:
-        """Return the command's run: the one of the same command on the same run folder goes on."""
+        """Return the command's run, begun if need be."""
         if self._parent is None:
-            output = f"{socket.gethostname()}:{self._store.root.resolve()}"
-            for run in self._runs(f"tags.kind = 'command' and tags.folder = '{_key(output)}'"):
-                if run.data.tags.get("command") == self._command:
-                    self._parent = run.info.run_id
-                elif run.info.status == "RUNNING":  # one command at a time works in a run folder: this one died
-                    self._client.set_terminated(run.info.run_id, "KILLED")
-            if self._parent is None:
-                self._parent = self._create_parent(output)
-            self._client.update_run(self._parent, "RUNNING")
+            self._parent = command_run(
+                self._client, self._id, Command("command", self._command, self._suite, self._store.root)
+            )
         return self._parent
-
-    def _create_parent(self, output: str) -> str:
-        tags = {
-            "kind": "command",
-            "command": self._command,
-            "output": output,
-            "folder": _key(output),
-            "suite": self._suite,
-            "mlflow.note.content": f"`{self._command}`\n\nin `{output}`",
-            **_origin(),
-        }
-        run = self._client.create_run(self._id, tags=tags, run_name=self._command[:250])
-        return str(run.info.run_id)
 
 
 def _has_losses(run: Any) -> bool:
     return run.info.status != "RUNNING" and "train/loss" in run.data.metrics
-
-
-def _origin() -> dict[str, str]:
-    """Return who and what MLflow's own columns name."""
-    tags = {"mlflow.source.name": "bench", "mlflow.source.type": "LOCAL"}
-    with suppress(OSError, KeyError):  # a container may run under a number without a name
-        tags["mlflow.user"] = getpass.getuser()
-    return tags
 
 
 def _written(store: Store, record: Record) -> int:
@@ -181,8 +152,3 @@ def _link(files: Mapping[str, Path], folder: Path) -> None:
             place.hardlink_to(path)
         except OSError:
             shutil.copyfile(path, place)
-
-
-def _key(output: str) -> str:
-    """Return what stands for a run folder in a filter, where a path's quotes cannot."""
-    return digest(output)[:12]

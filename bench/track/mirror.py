@@ -15,6 +15,7 @@ from bench.errors import StoreError, UsageError
 from bench.spec import Record
 from bench.store import Store
 from bench.suite import by_revision
+from bench.track import searches
 from bench.track.client import VARIABLE, one_line, tracking_uri, without_password
 from bench.track.experiment import Experiment
 from bench.track.projection import reference_of
@@ -111,7 +112,7 @@ class Mirror:
 
 
 def sync(store: Store) -> int:
-    """Bring MLflow up to date with the store and return how many trials that took.
+    """Bring MLflow up to date with the run folder and return how many trials and quests of searches that took.
 
     Raises:
         StoreError: MLflow cannot be reached, or does not take them.
@@ -128,6 +129,7 @@ def sync(store: Store) -> int:
             experiment = Experiment(store, suite, "bench sync", _targets(store))
             written += sum(experiment.write(record, reference_of(record, zero_shots)) for record in members)
             experiment.end("FINISHED")
+        written += searches.write(store.root)
     except Exception as error:
         raise StoreError(
             f"MLflow at {without_password(uri)} did not take the run folder: {one_line(error)} "

@@ -1,0 +1,68 @@
+"""The run in MLflow that stands for a command: what it has written hangs under it."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.spec import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line as it was typed, of ``kind`` command or search, on a run folder."""
+
+    kind: str
+    line: str
+    suite: str
+    root: Path
+
+    @property
+    def output(self) -> str:
+        """The run folder, with the name of its machine."""
+        return f"{socket.gethostname()}:{self.root.resolve()}"
+
+    @property
+    def folder(self) -> str:
+        """What stands for the run folder in a filter, where a path's quotes cannot."""
+        return digest(self.output)[:12]
+
+
+def command_run(client: Any, experiment: str, command: Command) -> str:
+    """Return the id of the command's run, which runs: the one of the same command on the same run folder goes on."""
+    found = None
+    condition = f"tags.kind = '{command.kind}' and tags.folder = '{command.folder}'"
+    for run in client.search_runs([experiment], condition, max_results=100):
+        if run.data.tags.get("command") == command.line:
+            found = str(run.info.run_id)
+        elif run.info.status == "RUNNING":  # one command at a time works in a run folder: this one died
+            client.set_terminated(run.info.run_id, "KILLED")
+    key = found or _create(client, experiment, command)
+    client.update_run(key, "RUNNING")
+    return key
+
+
+def origin() -> dict[str, str]:
+    """Return who and what MLflow's own columns name."""
+    tags = {"mlflow.source.name": "bench", "mlflow.source.type": "LOCAL"}
+    with suppress(OSError, KeyError):  # a container may run under a number without a name
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
+
+
+def _create(client: Any, experiment: str, command: Command) -> str:
+    tags = {
+        "kind": command.kind,
+        "command": command.line,
+        "output": command.output,
+        "folder": command.folder,
+        "suite": command.suite,
+        "mlflow.note.content": f"`{command.line}`\n\nin `{command.output}`",
+        **origin(),
+    }
+    run = client.create_run(experiment, tags=tags, run_name=command.line[:250])
+    return str(run.info.run_id)

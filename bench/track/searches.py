@@ -1,0 +1,149 @@
+"""Searches in MLflow: a run per command, under it one per quest, and under that one per configuration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.spec import digest
+from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri, without_password
+from bench.track.command_run import Command, command_run, origin
+from bench.track.finding import FILE, Configuration, Finding, findings
+
+log = logging.getLogger(__name__)
+
+_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "running": "RUNNING"}
+_TOLD = ("method", "rank", "target", "study", "search_seed", "split", "limit", "seeds")
+
+
+def mirror_searches(root: Path) -> None:
+    """Bring what searches found to MLflow; one warning if it cannot be reached, for a search does not need it."""
+    try:
+        write(root)
+    except Exception as error:  # noqa: BLE001  mlflow, its database and its network may raise anything
+        log.warning(
+            "MLflow is not reachable (%s: %s); the search is complete; bench sync brings it up to date later.",
+            without_password(tracking_uri(root)),
+            one_line(error),
+        )
+
+
+def write(root: Path) -> int:
+    """Bring every quest whose run is not up to date to MLflow; return how many those were."""
+    found = list(findings(root))
+    if not found:
+        return 0
+    client = connect(tracking_uri(root))
+    return sum(_write(client, root, finding, folder) for finding, folder in found)
+
+
+def _write(client: Any, root: Path, finding: Finding, folder: Path) -> bool:
+    """Write one quest, its state last, so that one that was cut short is done again."""
+    experiment = open_experiment(client, str(finding.facts["suite"]), root)
+    command = Command("search", finding.command, str(finding.facts["suite"]), root)
+    key, state = digest([finding.facts["study"], command.folder])[:12], digest(asdict(finding))[:12]
+    runs = client.search_runs([experiment], f"tags.kind = 'quest' and tags.quest = '{key}'", max_results=1)
+    if runs and runs[0].data.tags.get("state") == state:
+        return False
+    parent = command_run(client, experiment, command)
+    tags = {"kind": "quest", "quest": key, "mlflow.parentRunId": parent, **_tags(finding), **origin()}
+    name = f"search/{finding.label}"
+    run = runs[0] if runs else client.create_run(experiment, tags=tags, run_name=name)
+    now = round(1000 * (folder / FILE).stat().st_mtime)
+    client.log_artifacts(run.info.run_id, str(folder))
+    _write_configurations(client, experiment, finding, (run.info.run_id, key, now))
+    values = [metric(name, value, now, 0) for name, value in metrics(finding).items()]
+    _log(client, run, values, _params(finding), {**tags, "state": state})
+    client.set_terminated(run.info.run_id, "FAILED" if finding.chosen is None else "FINISHED")
+    client.set_terminated(parent, "FINISHED")
+    return True
+
+
+def _write_configurations(client: Any, experiment: str, finding: Finding, quest: tuple[str, str, int]) -> None:
+    """Write a run per configuration under the quest's; what is there already, and the same, stays."""
+    parent, key, now = quest
+    there = {
+        run.data.tags["number"]: run
+        for run in _all(client, experiment, f"tags.kind = 'configuration' and tags.quest = '{key}'")
+    }
+    for item in finding.configurations:
+        shown = _configuration_tags(finding, item)
+        run, state = there.get(str(item.number)), digest([asdict(item), shown])[:12]
+        if run is not None and run.data.tags.get("result") == state:
+            continue
+        tags = {"kind": "configuration", "quest": key, "number": str(item.number), "mlflow.parentRunId": parent}
+        if run is None:
+            name = f"search/{finding.label}/{item.number}"
+            run = client.create_run(experiment, start_time=now, tags=tags, run_name=name)
+        scores = {"source": item.source, "target": item.target, "avg": item.avg}
+        values = [metric(f"validation/{name}", value, now, 0) for name, value in scores.items() if value is not None]
+        _log(client, run, values, _hyper(item.hyper), {**tags, **shown, "result": state})
+        client.set_terminated(run.info.run_id, _STATUS.get(item.state, "FINISHED"), now)
+
+
+def metrics(finding: Finding) -> dict[str, float]:
+    """Return a quest's numbers: counts, hypervolume, the default's and the chosen one's scores, importances."""
+    facts = finding.facts
+    values = {
+        "hypervolume": float(facts["hypervolume"]),
+        "configurations": float(len(finding.configurations)),
+        "failed": float(finding.count("failed")),
+        "stopped": float(finding.count("stopped")),
+        "front": float(len(facts["front"])),
+    }
+    for place in ("default", "chosen"):
+        if facts[place] is not None:
+            values |= {f"{place}/{name}": float(facts[place][name]) for name in ("source", "target", "avg")}
+    for objective, shares in facts["importance"].items():
+        values |= {f"importance/{objective}/{name}": float(share) for name, share in shares.items()}
+    return values
+
+
+def _params(finding: Finding) -> dict[str, str]:
+    told = {name: finding.facts[name] for name in _TOLD if finding.facts.get(name) is not None}
+    return {**_hyper(told), **{f"range.{name}": text for name, text in finding.space.items()}}
+
+
+def _tags(finding: Finding) -> dict[str, str]:
+    facts = finding.facts
+    tags = {name: facts[name] for name in ("method", "rank", "target", "suite", "model", "commit", "objective")}
+    # no parameter: that of a run never changes, but a later command may raise the budget
+    tags |= {"label": finding.label, "command": finding.command, "budget": facts["trials"]}
+    if facts["chosen"] is not None:
+        tags |= {f"chosen.{name}": value for name, value in facts["chosen"]["hyper"].items()}
+    return _hyper(tags)
+
+
+def _configuration_tags(finding: Finding, item: Configuration) -> dict[str, str]:
+    facts = finding.facts
+    places = [name for name in ("default", "chosen") if getattr(finding, name) == item.number]
+    tags = {name: str(facts[name]) for name in ("method", "rank", "target", "suite")}
+    tags |= {"state": item.state, "trials": " ".join(item.trials)[:5000]}
+    return {**tags, **({"is": " ".join(places)} if places else {}), **origin()}
+
+
+def _hyper(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value)[:5000] for name, value in values.items()}
+
+
+def _log(client: Any, run: Any, values: list[Any], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Write numbers, what parameters are missing, and tags in one request; drop tags of before."""
+    key = run.info.run_id
+    missing = {name: value for name, value in params.items() if name not in run.data.params}
+    client.log_batch(key, values, *pairs(missing, tags))
+    for stale in run.data.tags.keys() - tags.keys():
+        if not stale.startswith("mlflow."):
+            client.delete_tag(key, stale)
+
+
+def _all(client: Any, experiment: str, condition: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs([experiment], condition, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -1,0 +1,258 @@
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import StoreError
+from bench.store import Store
+from bench.track import mirror_searches, sync, tracking_uri
+from bench.track.finding import Configuration, Finding
+from bench.track.searches import metrics
+
+FACTS = {
+    "method": "dare",
+    "rank": 4,
+    "target": "new",
+    "study": "dare-r4-new-0123abcd",
+    "suite": "small",
+    "model": "m",
+    "commit": "0123456789ab",
+    "split": "validation",
+    "limit": None,
+    "seeds": [0],
+    "trials": 4,
+    "search_seed": 7,
+    "objective": "avg",
+    "hypervolume": 0.375,
+    "front": [{"number": 1}],
+    "default": {"number": 0, "hyper": {"drop_rate": 0.5}, "source": 0.5, "target": 0.25, "avg": 0.375},
+    "chosen": {"number": 1, "hyper": {"drop_rate": 0.25}, "source": 0.75, "target": 0.5, "avg": 0.625},
+    "importance": {"avg": {"drop_rate": 1.0}},
+}
+ROWS = (
+    Configuration(0, {"drop_rate": 0.5}, "done", 0.5, 0.25, ("a", "b")),
+    Configuration(1, {"drop_rate": 0.25}, "done", 0.75, 0.5, ("c", "d")),
+    Configuration(2, {"drop_rate": 0.99}, "failed", None, None, ("e",)),
+    Configuration(3, {"drop_rate": 0.9}, "stopped", None, None, ("f",)),
+)
+FINDING = Finding("dare-r4-new", "bench search --trials 4", {"drop_rate": "0.1 to 0.9"}, FACTS, ROWS)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow without runs: to create one takes five seconds, to copy it none."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder in which a search has ended."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "o'brien's runs"
+    put(folder, FINDING)
+    shutil.copy(database, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Take back the settings that the tracker leaves for mlflow."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def put(root: Path, finding: Finding) -> None:
+    folder = root / "search" / finding.label
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "front.png").write_bytes(b"png")
+    (folder / "search.json").write_text(finding.text())
+
+
+def client(root: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri(root))
+
+
+def runs(root: Path) -> dict[str, Any]:
+    """Return every run of the suite's experiment by name."""
+    reader = client(root)
+    found = reader.search_runs([reader.get_experiment_by_name("small").experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {run.info.run_name: run for run in found}
+
+
+def test_a_search_is_a_run_with_a_quest_under_it_and_its_configurations_under_that(root: Path) -> None:
+    mirror_searches(root)
+
+    found = runs(root)
+    command, quest = found.pop("bench search --trials 4"), found.pop("search/dare-r4-new")
+    assert sorted(found) == [f"search/dare-r4-new/{number}" for number in range(4)]
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {quest.info.run_id}
+    assert quest.data.tags["mlflow.parentRunId"] == command.info.run_id
+    assert [run.data.tags["kind"] for run in (command, quest)] == ["search", "quest"]
+    assert command.info.status == quest.info.status == "FINISHED"
+
+
+def test_a_quest_shows_what_was_searched_what_it_came_to_and_what_mattered(root: Path) -> None:
+    mirror_searches(root)
+
+    quest = runs(root)["search/dare-r4-new"]
+    assert quest.data.metrics == {
+        "hypervolume": 0.375,
+        "configurations": 4,
+        "failed": 1,
+        "stopped": 1,
+        "front": 1,
+        "default/source": 0.5,
+        "default/target": 0.25,
+        "default/avg": 0.375,
+        "chosen/source": 0.75,
+        "chosen/target": 0.5,
+        "chosen/avg": 0.625,
+        "importance/avg/drop_rate": 1.0,
+    }
+    assert quest.data.params["range.drop_rate"] == "0.1 to 0.9"
+    assert quest.data.params["search_seed"] == "7"
+    assert (quest.data.tags["chosen.drop_rate"], quest.data.tags["budget"]) == ("0.25", "4")
+    assert {file.path for file in client(root).list_artifacts(quest.info.run_id)} == {"front.png", "search.json"}
+
+
+def test_a_configuration_has_both_objectives_its_hyperparameters_and_its_trials(root: Path) -> None:
+    mirror_searches(root)
+
+    run = runs(root)["search/dare-r4-new/1"]
+    assert run.data.metrics == {"validation/source": 0.75, "validation/target": 0.5, "validation/avg": 0.625}
+    assert run.data.params == {"drop_rate": "0.25"}
+    assert (run.data.tags["kind"], run.data.tags["trials"], run.data.tags["is"]) == ("configuration", "c d", "chosen")
+
+
+@pytest.mark.parametrize(("number", "state", "status"), [(2, "failed", "FAILED"), (3, "stopped", "KILLED")])
+def test_a_configuration_without_scores_says_how_it_ended(root: Path, number: int, state: str, status: str) -> None:
+    mirror_searches(root)
+
+    run = runs(root)[f"search/dare-r4-new/{number}"]
+    assert (run.info.status, run.data.tags["state"], run.data.metrics) == (status, state, {})
+
+
+def test_the_same_search_again_writes_nothing_and_sync_has_nothing_to_do(root: Path) -> None:
+    mirror_searches(root)
+    before = {name: (run.info.run_id, run.info.end_time) for name, run in runs(root).items()}
+
+    mirror_searches(root)
+
+    assert sync(Store(root)) == 0
+    assert {name: (run.info.run_id, run.info.end_time) for name, run in runs(root).items()} == before
+
+
+def test_sync_brings_a_search_that_mlflow_has_missed(root: Path) -> None:
+    assert sync(Store(root)) == 1
+    assert "search/dare-r4-new/3" in runs(root)
+
+
+def test_a_search_that_goes_on_with_a_larger_budget_goes_on_in_its_quests_run(root: Path) -> None:
+    mirror_searches(root)
+    before = {name: run.info.run_id for name, run in runs(root).items()}
+    more = (*ROWS, Configuration(4, {"drop_rate": 0.2}, "done", 1.0, 0.5, ("g",)))
+    chosen = {**FACTS["chosen"], "number": 4, "hyper": {"drop_rate": 0.2}, "source": 1.0}  # type: ignore[dict-item]
+    facts = {**FACTS, "trials": 5, "chosen": chosen}
+    put(root, replace(FINDING, command="bench search --trials 5", facts=facts, configurations=more))
+
+    mirror_searches(root)
+
+    after = runs(root)
+    assert set(after) - set(before) == {"bench search --trials 5", "search/dare-r4-new/4"}
+    assert {name: after[name].info.run_id for name in before} == before
+    quest = after["search/dare-r4-new"]
+    assert quest.data.tags["mlflow.parentRunId"] == after["bench search --trials 5"].info.run_id
+    assert (quest.data.tags["budget"], quest.data.tags["chosen.drop_rate"]) == ("5", "0.2")
+    assert quest.data.metrics["chosen/source"] == 1.0
+    assert [after[f"search/dare-r4-new/{number}"].data.tags.get("is") for number in (0, 1, 4)] == [
+        "default",
+        None,
+        "chosen",
+    ]
+
+
+def test_a_quest_of_which_everything_failed_has_failed(root: Path) -> None:
+    facts = {**FACTS, "default": None, "chosen": None, "importance": {}, "front": [], "hypervolume": 0.0}
+    put(root, replace(FINDING, facts=facts, configurations=ROWS[2:]))
+
+    mirror_searches(root)
+
+    quest = runs(root)["search/dare-r4-new"]
+    assert quest.info.status == "FAILED"
+    assert "chosen/avg" not in quest.data.metrics
+
+
+def test_the_leaderboard_view_lists_trials_and_nothing_of_searches(root: Path) -> None:
+    from mlflow import MlflowClient
+
+    old = MlflowClient(tracking_uri(root)).create_experiment("small", tags={"mlflow.sharedViewState.bench": "{}"})
+
+    mirror_searches(root)
+
+    reader = client(root)
+    state = json.loads(reader.get_experiment(old).tags["mlflow.sharedViewState.bench"])["state"]
+    shown = json.loads(state)["searchFilter"]
+    reader.create_run(old, tags={"kind": "trial"}, run_name="a trial")
+    assert [run.info.run_name for run in reader.search_runs([old], shown)] == ["a trial"]
+
+
+def test_a_dead_server_is_one_warning(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    with caplog.at_level(logging.WARNING, "bench"):
+        mirror_searches(root)
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track.searches"]
+    assert warning.endswith("the search is complete; bench sync brings it up to date later.")
+    assert "secret" not in warning
+
+
+def test_a_damaged_finding_is_named(root: Path) -> None:
+    path = root / "search" / "dare-r4-new" / "search.json"
+    path.write_text("{")
+
+    with pytest.raises(StoreError, match=r"search\.json is damaged"):
+        Finding.read(path)
+
+
+def test_a_finding_reads_back_as_it_was_written(root: Path) -> None:
+    assert Finding.read(root / "search" / "dare-r4-new" / "search.json") == FINDING
+
+
+def test_an_importance_is_a_metric_by_objective_and_hyperparameter() -> None:
+    finding = replace(FINDING, facts={**FACTS, "importance": {"source": {"lr": 0.25, "density": 0.75}}})
+
+    found = {name: value for name, value in metrics(finding).items() if name.startswith("importance/")}
+
+    assert found == {"importance/source/lr": 0.25, "importance/source/density": 0.75}
+
+
+@pytest.mark.slow
+def test_a_configuration_costs_a_tenth_of_a_second(root: Path) -> None:
+    mirror_searches(root)
+    rows = tuple(Configuration(n, {"drop_rate": 0.5, "b": 1}, "done", 0.5, 0.25, (f"{n}",)) for n in range(40))
+    put(root, replace(FINDING, configurations=rows))
+    began = time.perf_counter()
+
+    mirror_searches(root)
+
+    assert (time.perf_counter() - began) / 40 < 0.3  # 0.05 on an idle core
