@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
@@ -100,6 +101,14 @@ def style() -> Iterator[None]:
     settings |= _STYLE
     with matplotlib.rc_context(settings):
         yield
+
+
+def shades() -> Colormap:
+    """Return a colour map for amounts, much is dark: ``SEQUENTIAL`` turned round, without its palest end."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([colormaps[SEQUENTIAL](0.85 * (255 - step) / 255) for step in range(256)], "shades")
 
 
 def figure(width: float, height: float) -> Figure:

@@ -14,11 +14,13 @@ from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, values
+from bench.last import line
 from bench.perform import check_lanes
 from bench.plan import Request, make
 from bench.progress import Progress
 from bench.registry import load_method
 from bench.request import read
+from bench.search import report
 from bench.search.front import Objective, Point, front, hypervolume, pick
 from bench.search.quest import Quest
 from bench.search.space import Space, space
@@ -136,7 +138,9 @@ def run(request: Request, options: Namespace, say: Callable[[str], None]) -> lis
                 say(f"{part.method}.{field} is not searched: {reason}")
         _work(request, asked, options, store)
         outcomes = [Outcome.of(quest, options.objective, options.trials) for quest in asked]
-        _save(store, outcomes, _provenance(request, options))
+        provenance = _provenance(request, options)
+        _save(store, outcomes, provenance)
+        report.publish(store, outcomes, provenance, line(options))
     return outcomes
 
 
@@ -166,6 +170,7 @@ class Outcome:
     hypervolume: float
     chosen: Tried | None
     default: Tried | None
+    importance: Mapping[str, Mapping[str, float]]
 
     @classmethod
     def of(cls, quest: Quest, objective: Objective, trials: int) -> Outcome:
@@ -180,6 +185,7 @@ class Outcome:
             hypervolume(points),
             next((item for item in tried if best is not None and item.number == best.number), None),
             next((item for item in tried if dict(item.hyper) == quest.default), None),
+            quest.study.importances(trials),
         )
 
     @property
@@ -219,6 +225,7 @@ class Outcome:
             "parent": self.quest.parent_settings,
             "default": self._told(self.default),
             "chosen": self._told(self.chosen),
+            "importance": {name: dict(shares) for name, shares in self.importance.items()},
         }
 
     def _told(self, tried: Tried | None) -> dict[str, Any] | None:
@@ -273,6 +280,7 @@ def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         trained = sum(len(outcome.tried) * outcome.quest.request.recipe.updates for outcome in outcomes)
         saved = sum(outcome.saved for outcome in outcomes)
         yield f"Stopped early: {stopped}; {saved} of {trained} updates were not trained ({saved / trained:.0%})."
+    yield from report.importance_lines(outcomes)
     yield "Validation scores x 100; the test splits were not read. bench run --tuned runs what was chosen."
 
 

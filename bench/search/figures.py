@@ -1,0 +1,258 @@
+"""Four figures of what a search found: the front, slices, parallel coordinates and the history, with their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import plots
+from bench.hyperparameters import Range
+from bench.search.dials import Dial, dials
+from bench.search.front import Point, front, hypervolume
+from bench.track.finding import Configuration, Finding
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+Space = Mapping[str, Range]
+
+_TRIED, _FRONT, _DEFAULT, _CHOSEN = plots.MARKS[0], plots.MARKS[1], plots.MARKS[4], plots.MARKS[7]
+_ENDED = {"failed": "x", "stopped": "|"}  # markers of what has no scores
+_BEST = "best so far"
+
+
+def write(finding: Finding, space: Space, folder: Path) -> None:
+    """Write every figure of a finding into ``folder`` as PNG and SVG, and what it shows as CSV: scores as fractions."""
+    for name, draw in _FIGURES.items():
+        with plots.style():
+            made, frame = draw(finding, space)
+            plots.save(made, folder, name)
+        plots.save_data(frame, folder, name)
+
+
+def table(finding: Finding) -> DataFrame:
+    """Return a row per configuration: number, state, every hyperparameter, Source, Target and Avg as fractions."""
+    import pandas as pd
+
+    rows = [
+        [
+            *(item.number, item.state, *(item.hyper.get(name) for name in finding.space)),
+            *(item.source, item.target, item.avg, item.number == finding.chosen, item.number == finding.default),
+        ]
+        for item in finding.configurations
+    ]
+    names = ["number", "state", *finding.space, "source", "target", "avg", "chosen", "default"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def draw_front(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+    """Draw Source against Target; the front is a staircase above what it dominates."""
+    made = plots.figure(5.6, 4.8)
+    axes = made.subplots()
+    points, best = _points(finding), front(_points(finding))
+    _scatter(axes, [(100 * p.source, 100 * p.target) for p in points], _TRIED, f"tried ({len(points)})")
+    axes.margins(0.08)
+    axes.autoscale_view()
+    _staircase(axes, best)
+    _mark(axes, finding, {p.number: (100 * p.source, 100 * p.target) for p in points})
+    _number_apart(axes, best)
+    axes.set(xlabel="Source x 100, validation", ylabel="Target x 100, validation")
+    _finish(made, finding, f"hypervolume {hypervolume(points):.3f}")
+    frame = table(finding)
+    frame.insert(2, "front", frame["number"].isin([point.number for point in best]))
+    return made, frame
+
+
+def draw_slices(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+    """Draw every hyperparameter against Avg, Source and Target."""
+    found = dials(space)
+    made = plots.figure(max(4.6, 1.2 + 2.1 * len(found)), 6.2)
+    grid = made.subplots(3, len(found), sharex="col", sharey="row", squeeze=False)
+    for row, name in enumerate(("avg", "source", "target")):
+        for column, dial in enumerate(found):
+            axes = grid[row][column]
+            dial.set_axis(axes)
+            places = {item.number: (_place(dial, item), 100 * getattr(item, name)) for item in _measured(finding)}
+            _scatter(axes, list(places.values()), _TRIED, "tried")
+            _mark(axes, finding, places)
+            _mark_ended(axes, finding, partial(_place, dial))
+            axes.margins(y=0.12)
+            if column == 0:
+                axes.set_ylabel(f"{name.capitalize()} x 100")
+            if row == 2:
+                axes.set_xlabel(dial.title)
+    _finish(made, finding, "validation")
+    return made, table(finding)
+
+
+def draw_parallel(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+    """Draw a line per configuration through its hyperparameters, Source and Target; the higher its Avg, the darker."""
+    done = _measured(finding)
+    found = [*dials(space), *(Dial.of_scores(n, [getattr(item, n) for item in done]) for n in ("source", "target"))]
+    made = plots.figure(max(5.6, 2.2 + 1.45 * len(found)), 4.4)
+    axes = made.subplots()
+    shade = _colour_bar(axes, [100 * _avg(item) for item in done])
+    for item in sorted(finding.configurations, key=lambda item: (item.avg is not None, item.avg or 0)):
+        _line(axes, finding, item, found, shade)
+    for place, dial in enumerate(found):
+        dial.draw_upright(axes, place)
+    axes.set(xlim=(-0.25, len(found) - 0.45), ylim=(-0.06, 1.06), yticks=[])
+    axes.set_xticks(range(len(found)), [dial.title for dial in found])
+    axes.tick_params(axis="x", length=0, pad=6)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    _finish(made, finding, "validation")
+    return made, table(finding)
+
+
+def draw_history(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+    """Draw Avg and the best Avg so far, and below it the hypervolume so far, by configuration number."""
+    made = plots.figure(5.6, 5.0)
+    upper, lower = made.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    points = _points(finding)
+    numbers = [point.number for point in points]
+    best = [100 * max(point.avg for point in points[: count + 1]) for count in range(len(points))]
+    volumes = [hypervolume(points[: count + 1]) for count in range(len(points))]
+    upper.step(numbers, best, where="post", color=_FRONT.color, label=_BEST)
+    _scatter(upper, [(point.number, 100 * point.avg) for point in points], _TRIED, "tried")
+    _mark(upper, finding, {point.number: (point.number, 100 * point.avg) for point in points})
+    _mark_ended(upper, finding, lambda item: item.number)
+    upper.margins(y=0.12)
+    upper.set_ylabel("Avg x 100, validation")
+    lower.step(numbers, volumes, where="post", color=_FRONT.color)
+    lower.plot(numbers, volumes, ".", color=_FRONT.color)
+    lower.set(xlabel="configuration", ylabel="hypervolume so far")
+    lower.margins(y=0.15)
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    if finding.configurations:  # those without scores too
+        lower.set_xlim(finding.configurations[0].number - 0.5, finding.configurations[-1].number + 0.5)
+    _finish(made, finding, f"{len(finding.configurations)} configurations")
+    frame = table(finding)
+    so_far = dict(zip(numbers, zip(best, volumes, strict=True), strict=True))
+    frame["best_avg"] = [so_far[n][0] / 100 if n in so_far else None for n in frame["number"]]
+    frame["hypervolume"] = [so_far[n][1] if n in so_far else None for n in frame["number"]]
+    return made, frame
+
+
+_FIGURES: Mapping[str, Callable[[Finding, Space], tuple[Figure, DataFrame]]] = {
+    "front": draw_front,
+    "slices": draw_slices,
+    "parallel": draw_parallel,
+    "history": draw_history,
+}
+
+
+def _place(dial: Dial, item: Configuration) -> float:
+    return dial.place(item.hyper[dial.name])
+
+
+def _measured(finding: Finding) -> list[Configuration]:
+    return [item for item in finding.configurations if item.avg is not None]
+
+
+def _points(finding: Finding) -> list[Point]:
+    return [Point(item.number, item.source or 0.0, item.target or 0.0) for item in _measured(finding)]
+
+
+def _avg(item: Configuration) -> float:
+    assert item.avg is not None
+    return item.avg
+
+
+def _scatter(axes: Axes, places: list[tuple[float, float]], mark: plots.Mark, label: str) -> None:
+    if places:
+        axes.scatter(*zip(*places, strict=True), **mark.scatter, label=label, zorder=3)
+
+
+def _named(finding: Finding) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Return what is pointed out by its name in the legend, with its look."""
+    default = {"marker": "s", "s": 110, "facecolors": "none", "edgecolors": _FRONT.color, "linewidths": 1.6}
+    chosen = {"marker": "*", "s": 120, "color": _CHOSEN.color, "edgecolors": "white", "linewidths": 0.7}
+    found = {"default": (finding.default, default), "chosen": (finding.chosen, chosen)}
+    return {name: (number, look) for name, (number, look) in found.items() if number is not None}
+
+
+def _mark(axes: Axes, finding: Finding, places: Mapping[int, tuple[float, float]]) -> None:
+    """Mark the default by a square around it and the chosen one by a star."""
+    for name, (number, look) in _named(finding).items():
+        axes.scatter(*places[number], **look, label=f"{name} (no. {number})", zorder=4)
+
+
+def _mark_ended(axes: Axes, finding: Finding, place: Callable[[Configuration], float]) -> None:
+    """Mark what has no scores at the bottom."""
+    for state, marker in _ENDED.items():
+        places = [place(item) for item in finding.configurations if item.avg is None and item.state == state]
+        if places:
+            heights = [0.03] * len(places)
+            look: dict[str, Any] = {"color": plots.FAINT, "marker": marker, "s": 32, "label": state, "clip_on": False}
+            axes.scatter(places, heights, transform=axes.get_xaxis_transform(), **look)
+
+
+def _staircase(axes: Axes, best: tuple[Point, ...]) -> None:
+    """Draw the edge of what the front dominates, out to the borders of the axes."""
+    if not best:
+        return
+    left, low = axes.get_xlim()[0], axes.get_ylim()[0]
+    rising = sorted(best, key=lambda point: point.source)
+    across = [left, *(100 * point.source for point in rising), 100 * rising[-1].source]
+    up = [100 * rising[0].target, *(100 * point.target for point in rising), low]
+    axes.fill_between(across, up, low, step="pre", color=_FRONT.color, alpha=0.07, linewidth=0)
+    axes.step(across, up, where="pre", color=_FRONT.color, label=f"front ({len(best)})", zorder=2)
+    axes.set(xlim=(left, axes.get_xlim()[1]), ylim=(low, axes.get_ylim()[1]))
+
+
+def _number_apart(axes: Axes, best: tuple[Point, ...]) -> None:
+    """Write numbers beside the points of the front, but none over another's."""
+    to_axes = (axes.transData + axes.transAxes.inverted()).transform
+    written: list[tuple[float, float]] = []
+    for point in best:
+        x, y = to_axes((100 * point.source, 100 * point.target))
+        if all(abs(x - other) > 0.06 or abs(y - height) > 0.05 for other, height in written):
+            written.append((x, y))
+            place = (100 * point.source, 100 * point.target)
+            axes.annotate(str(point.number), place, (6, 5), textcoords="offset points", fontsize=8)
+
+
+def _colour_bar(axes: Axes, values: list[float]) -> Callable[[float], Any]:
+    """Draw a colour bar of Avg x 100 and return the colour of a value; without values there is no bar."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    room = 0.5 if low == high else 0.0
+    scale = ScalarMappable(Normalize(low - room, high + room), plots.shades())
+    if values:
+        axes.figure.colorbar(scale, ax=axes, label="Avg x 100", pad=0.01, fraction=0.06, aspect=28)
+    return lambda value: scale.to_rgba(value)  # type: ignore[arg-type]  # its stubs know arrays only
+
+
+def _line(axes: Axes, finding: Finding, item: Configuration, found: list[Dial], shade: Callable[[float], Any]) -> None:
+    """Draw one configuration; one without scores ends, dotted, before them."""
+    values = {**item.hyper, "Source": item.source, "Target": item.target}
+    heights = [dial.share(values[dial.name]) for dial in found if values[dial.name] is not None or dial.choices]
+    if item.avg is None:
+        look: dict[str, Any] = {"color": plots.FAINT, "linestyle": "-." if item.state == "stopped" else ":"}
+        label = item.state if item.state in _ENDED else None
+        axes.plot(range(len(heights)), heights, **look, label=label, linewidth=1.1, zorder=1)
+        return
+    axes.plot(range(len(heights)), heights, color=shade(100 * item.avg), linewidth=1.4, alpha=0.9, zorder=2)
+    for name, (number, mark) in _named(finding).items():
+        if number == item.number:
+            axes.scatter(range(len(heights)), heights, **mark, label=f"{name} (no. {number})", zorder=4)
+
+
+def _finish(made: Figure, finding: Finding, more: str) -> None:
+    """Add the title, and one legend of all panels below them."""
+    made.suptitle(f"{finding.label}, {more}", x=0.02, ha="left")
+    entries: dict[str, Any] = {}
+    for axes in made.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        made.legend(
+            list(entries.values()), list(entries), loc="outside lower left", ncols=int(made.get_figwidth() / 1.35)
+        )

@@ -1,0 +1,74 @@
+"""What a finished search leaves beside its table: a folder per quest, with figures and numbers, and runs in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.hyperparameters import Range
+from bench.search import figures
+from bench.search.study import Tried
+from bench.store import Store, replace_file
+from bench.track import mirror_searches
+from bench.track.finding import FILE, FOLDER, Configuration, Finding
+
+if TYPE_CHECKING:
+    from bench.search.command import Outcome
+
+
+def publish(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any], command: str) -> None:
+    """Write every quest's folder, and tell MLflow where there is anything new."""
+    news = [write(outcome, find(outcome, provenance, command), store) for outcome in outcomes]
+    if any(news):
+        mirror_searches(store.root)
+
+
+def find(outcome: Outcome, provenance: Mapping[str, Any], command: str) -> Finding:
+    """Return an outcome as what is told of it, with every configuration and its trials."""
+    quest = outcome.quest
+    return Finding(
+        quest.label,
+        command,
+        {name: in_words(span) for name, span in quest.study.space.items()},
+        {**outcome.to_json(), **provenance},
+        tuple(_configuration(outcome, tried) for tried in outcome.tried),
+    )
+
+
+def write(outcome: Outcome, finding: Finding, store: Store) -> bool:
+    """Write a quest's folder, its figures first and its numbers last; return whether there was anything new."""
+    folder = store.root / FOLDER / finding.label
+    path, text = folder / FILE, finding.text()
+    if path.is_file() and path.read_text() == text:
+        return False
+    figures.write(finding, outcome.quest.study.space, folder)
+    replace_file(path, text)
+    return True
+
+
+def in_words(span: Range) -> str:
+    """Return a search range as a reader reads it."""
+    if span.choices:
+        return " | ".join(map(str, span.choices))
+    return f"{span.low:g} to {span.high:g}{', log' if span.log else ''}"
+
+
+def importance_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Yield a line per quest: how much of Avg's variance each hyperparameter explains."""
+    for outcome in outcomes:
+        shares = outcome.importance.get("avg", {})
+        if len(shares) < 2:  # one has all of it, whatever it does
+            continue
+        listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        count = len(outcome.tried) - outcome.failed
+        yield f"{outcome.label}: what mattered for Avg: {listed}; with {count} configurations this is a hint, no more."
+
+
+def _configuration(outcome: Outcome, tried: Tried) -> Configuration:
+    source, target = (tried.point.source, tried.point.target) if tried.point else (None, None)
+    trials = tuple(work.trial.id for work in outcome.quest.works(tried.hyper) if work.asked)
+    return Configuration(tried.number, dict(tried.hyper), _state(tried), source, target, trials)
+
+
+def _state(tried: Tried) -> str:
+    return str(getattr(tried, "state", "done" if tried.point else "failed"))

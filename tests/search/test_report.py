@@ -1,0 +1,92 @@
+import json
+import logging
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.plan import Request
+from bench.search import figures
+from bench.search.command import Outcome, _provenance, lines, quests, spaces
+from bench.search.quest import Quest
+from bench.search.report import find, in_words, publish
+from bench.store import Store
+from bench.suite import Suite
+from bench.track.finding import findings
+
+OPTIONS = Namespace(trials=6, search_seed=0, objective="avg")
+
+
+@pytest.fixture
+def quest(tiny_suite: Suite, tmp_path: Path) -> Quest:
+    request = Request(
+        tiny_suite, ("lorasculpt",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe, seeds=(0, 1)
+    )
+    request = replace(request, split="validation")
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    return quests(request, spaces(request), store, 0)[0]
+
+
+def searched(quest: Quest, count: int = 6) -> Outcome:
+    """Give every configuration a score by its density, and let the second fail."""
+    while (asked := quest.study.ask(count)) is not None:
+        if asked.number == 1:
+            quest.study.fail(asked.number)
+        else:
+            quest.study.tell(asked.number, float(asked.hyper["density"] or 0), 0.5)
+    return Outcome.of(quest, "avg", count)
+
+
+def provenance(quest: Quest) -> dict[str, Any]:
+    return _provenance(quest.request, OPTIONS)
+
+
+def test_a_finding_has_every_configuration_with_its_state_and_the_trials_of_its_seeds(quest: Quest) -> None:
+    finding = find(searched(quest), provenance(quest), "bench search")
+
+    assert [item.state for item in finding.configurations] == ["done", "failed", *["done"] * 4]
+    first = finding.configurations[0]
+    works = quest.works(first.hyper)
+    assert first.trials == tuple(work.trial.id for work in works)
+    assert len(set(first.trials)) == 2
+    assert (first.source, first.target) == (first.hyper["density"], 0.5)
+    assert finding.default == 0
+    assert (finding.facts["split"], finding.facts["trials"]) == ("validation", 6)
+
+
+def test_a_search_leaves_a_folder_per_quest_and_draws_nothing_twice(
+    quest: Quest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    outcome, store = searched(quest), quest.store
+    with caplog.at_level(logging.WARNING, "bench"):
+        publish(store, [outcome], provenance(quest), "bench search")
+
+    ((finding, folder),) = findings(store.root)
+    assert folder == store.root / "search" / outcome.label
+    assert finding == find(outcome, provenance(quest), "bench search")
+    assert len(list(folder.iterdir())) == 4 * 3 + 1
+    assert [record.name for record in caplog.records if record.name.startswith("bench")] == ["bench.track.searches"]
+
+    monkeypatch.setattr(figures, "write", None)  # called, it would raise
+    publish(store, [outcome], provenance(quest), "bench search")
+
+
+def test_the_table_says_what_mattered_and_how_little_that_means(quest: Quest) -> None:
+    outcome = searched(quest)
+
+    (line,) = [line for line in lines([outcome]) if "mattered" in line]
+
+    assert line.startswith("lorasculpt-r2-new_squares: what mattered for Avg: ")
+    assert line.endswith("; with 5 configurations this is a hint, no more.")
+    assert json.loads(json.dumps(outcome.to_json()))["importance"] == outcome.importance
+
+
+def test_a_range_reads_as_words(quest: Quest) -> None:
+    space = {name: in_words(span) for name, span in quest.study.space.items()}
+
+    assert space["density"] == "0.02 to 0.5, log"
