@@ -117,13 +117,13 @@ def draw_history(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
     numbers = [point.number for point in points]
     best = [100 * max(point.avg for point in points[: count + 1]) for count in range(len(points))]
     volumes = [hypervolume(points[: count + 1]) for count in range(len(points))]
-    upper.step(numbers, best, where="post", color=_FRONT.color, label=_BEST)
+    _steps(upper, finding, numbers, best, _BEST)
     _scatter(upper, [(point.number, 100 * point.avg) for point in points], _TRIED, "tried")
     _mark(upper, finding, {point.number: (point.number, 100 * point.avg) for point in points})
     _mark_ended(upper, finding, lambda item: item.number)
     upper.margins(y=0.12)
     upper.set_ylabel("Avg x 100, validation")
-    lower.step(numbers, volumes, where="post", color=_FRONT.color)
+    _steps(lower, finding, numbers, volumes, None)
     lower.plot(numbers, volumes, ".", color=_FRONT.color)
     lower.set(xlabel="configuration", ylabel="hypervolume so far")
     lower.margins(y=0.15)
@@ -180,6 +180,13 @@ def _mark(axes: Axes, finding: Finding, places: Mapping[int, tuple[float, float]
     """Mark the default by a square around it and the chosen one by a star."""
     for name, (number, look) in _named(finding).items():
         axes.scatter(*places[number], **look, label=f"{name} (no. {number})", zorder=4)
+
+
+def _steps(axes: Axes, finding: Finding, numbers: list[int], values: list[float], label: str | None) -> None:
+    """Draw what holds from each number on, to the last configuration."""
+    if numbers:
+        across, up = [*numbers, finding.configurations[-1].number], [*values, values[-1]]
+        axes.step(across, up, where="post", color=_FRONT.color, label=label)
 
 
 def _mark_ended(axes: Axes, finding: Finding, place: Callable[[Configuration], float]) -> None:
