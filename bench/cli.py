@@ -123,6 +123,11 @@ def _search(parser: ArgumentParser) -> None:
         " none: stop nothing)",
     )
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="random: the control of a search")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage shared by several drivers, each with an --output of its own (default: a file in --output)",
+    )
     parser.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the search itself")
 
 

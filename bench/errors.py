@@ -12,6 +12,8 @@ Every message says what happened, with the value, and what to do.
 
 from __future__ import annotations
 
+import re
+
 
 class BenchError(Exception):
     """Base of every error that a message to the user explains in full."""
@@ -35,3 +37,8 @@ class TrialError(BenchError):
 
 class StoreError(BenchError):
     """The run folder cannot be read or written."""
+
+
+def without_password(text: str) -> str:
+    """Return a text whose addresses name no user."""
+    return re.sub(r"//[^/@\s]+@", "//", text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
 from bench import lanes
@@ -71,50 +73,46 @@ def spaces(request: Request) -> dict[str, Space]:
     return found
 
 
-def quests(
-    request: Request,
-    found: Mapping[str, Space],
-    store: Store,
-    seed: int,
-    margin: float | None = None,
-    sampler: Sampler = "tpe",
-) -> tuple[Quest, ...]:
-    """Return a quest per method, rank and target, each over the study that an earlier command may have begun.
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a search goes: its seed, what is sampled how, when trainings are stopped (see Quest), where studies lie."""
 
-    ``margin`` is a fraction; see Quest.
-    """
-    storage = f"sqlite:///{store.root / _DATABASE}"
+    seed: int = 0
+    sampler: Sampler = "tpe"
+    margin: float | None = None
+    storage: str | None = None
+
+    @classmethod
+    def of(cls, options: Namespace) -> Setting:
+        """Read the command line's options; a margin is given in points."""
+        margin = None if options.margin is None else options.margin / 100
+        return cls(options.search_seed, options.sampler, margin, options.storage)
+
+
+def quests(request: Request, found: Mapping[str, Space], store: Store, setting: Setting) -> tuple[Quest, ...]:
+    """Return a quest per method, rank and target, each over the study that an earlier command may have begun."""
+    places = product(request.targets, request.ranks, request.methods)
     return tuple(
-        replace(
-            _quest(
-                replace(request, methods=(method,), ranks=(rank,), targets=(target,)),
-                found[method],
-                (store, storage, seed, sampler),
-            ),
-            margin=margin,
-        )
-        for target in request.targets
-        for rank in request.ranks
-        for method in request.methods
+        _quest(replace(request, methods=(method,), ranks=(rank,), targets=(target,)), found[method], store, setting)
+        for target, rank, method in places
     )
 
 
-def _quest(request: Request, searched: Space, where: tuple[Store, str, int, Sampler]) -> Quest:
-    store, storage, seed, sampler = where
+def _quest(request: Request, searched: Space, store: Store, setting: Setting) -> Quest:
     (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
     # Everything that decides what a configuration gives: a change of any of it is another study.
     same: list[object] = [work.to_json() for work in make(request, store).works]
-    same += [{name: repr(span) for name, span in searched.searched.items()}, seed]
-    same += [sampler] if sampler != "tpe" else []
+    same += [{name: repr(span) for name, span in searched.searched.items()}, setting.seed, setting.sampler]
     study = Study(
         f"{method}-r{rank}-{target}-{digest(same)[:8]}",
-        storage,
+        setting.storage or f"sqlite:///{store.root / _DATABASE}",
         searched.searched,
         _defaults(request, method),
-        seed,
-        sampler,
+        setting.seed,
+        setting.sampler,
+        f"{socket.gethostname()}:{store.root}",
     )
-    return Quest(request, study, store)
+    return Quest(request, study, store, setting.margin)
 
 
 def _defaults(request: Request, method: str) -> dict[str, Scalar]:
@@ -131,8 +129,7 @@ def run(request: Request, options: Namespace, say: Callable[[str], None]) -> lis
     found = spaces(request)
     known(store.root / FILE)  # a damaged one is better noticed now
     with store.locked():
-        margin = None if options.margin is None else options.margin / 100
-        asked = quests(request, found, store, options.search_seed, margin, options.sampler)
+        asked = quests(request, found, store, Setting.of(options))
         for part in found.values():
             for field, reason in part.left_out.items():
                 say(f"{part.method}.{field} is not searched: {reason}")

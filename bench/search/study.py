@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import optuna
 from optuna.trial import TrialState
 
+from bench.errors import UsageError, without_password
 from bench.hyperparameters import Range, Scalar
 from bench.search.front import Point
 from bench.spec import digest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _ENOUGH = 4  # measured configurations before anything is said of what mattered
+_OWNER = "owner"
 _STARTUP = 6  # configurations drawn at random before the sampler models anything
 
 
@@ -56,13 +58,14 @@ class Tried:
 class Study:
     """One method at one rank on one target. ``space`` is what is searched, ``first`` the point to begin with.
 
-    ``sampler`` is tpe, which learns from what was told, or random, which does not: the control of a search.
+    ``sampler`` is tpe, which learns from what was told, or random, which does not: the control of a search. ``owner``
+    names who hands out here: several may share a storage, and each takes up only what it left running itself.
 
     What is asked next depends on ``seed``, the study's name, and what was told and is running, not on the process that
     asks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a study is, and who asks it
         self,
         name: str,
         storage: str,
@@ -70,18 +73,18 @@ class Study:
         first: Mapping[str, Scalar],
         seed: int,
         sampler: Sampler = "tpe",
+        owner: str = "",
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name = name
         self.space = dict(space)
         self._seed = seed
         self._sampler = sampler
+        self._owner = owner
         self._distributions = {name: _distribution(span) for name, span in space.items()}
-        self._study: OptunaStudy = optuna.create_study(
-            study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
-        )
+        self._study = _opened(name, storage)
         self.first = {key: first[key] for key, span in space.items() if key in first and _contains(span, first[key])}
-        running = [trial for trial in self._study.trials if trial.state is TrialState.RUNNING]
+        running = [trial for trial in self._study.trials if trial.state is TrialState.RUNNING and self._mine(trial)]
         self._orphans = [trial for trial in running if self._whole(trial)]
         for trial in running:
             if not self._whole(trial):  # its process died while it was being asked: nobody has seen it
@@ -112,7 +115,11 @@ class Study:
             else optuna.samplers.TPESampler(multivariate=True, constant_liar=True, n_startup_trials=_STARTUP, seed=seed)
         )
         trial = self._study.ask(self._distributions)
+        trial.set_user_attr(_OWNER, self._owner)
         return Asked(trial.number, trial.params)
+
+    def _mine(self, trial: FrozenTrial) -> bool:
+        return bool(trial.user_attrs.get(_OWNER, self._owner) == self._owner)
 
     def _whole(self, trial: FrozenTrial) -> bool:
         """Whether a configuration has all its hyperparameters: it has been handed out."""
@@ -192,6 +199,16 @@ def _on_a_line(trial: FrozenTrial, value: float) -> FrozenTrial:
             params[name] = log(params[name])
             spans[name] = optuna.distributions.FloatDistribution(log(span.low), log(span.high))
     return optuna.trial.create_trial(params=params, distributions=spans, value=value)
+
+
+def _opened(name: str, storage: str) -> OptunaStudy:
+    try:
+        return optuna.create_study(
+            study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
+        )
+    except Exception as error:  # a database's driver may raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"The search's storage {without_password(storage)} cannot be opened ({reason}).") from error
 
 
 def _distribution(span: Range) -> BaseDistribution:

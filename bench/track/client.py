@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
+from bench.errors import without_password as without_password
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"
@@ -117,8 +118,3 @@ def one_line(error: Exception) -> str:
     """Return what an error says, at most 300 characters of it, without line breaks and passwords."""
     text = " ".join(str(error).split()) or type(error).__name__
     return without_password(text if len(text) <= 300 else f"{text[:300]} …")
-
-
-def without_password(text: str) -> str:
-    """Return a text whose addresses name no user."""
-    return re.sub(r"//[^/@\s]+@", "//", text)

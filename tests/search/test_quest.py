@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.plan import Request
-from bench.search.command import quests, spaces
+from bench.search.command import Setting, quests, spaces
 from bench.search.quest import Quest, measure
 from bench.spec import Record, Score, Work
 from bench.store import Store
@@ -19,7 +19,7 @@ def quest(tiny_suite: Suite, tmp_path: Path) -> Quest:
     )
     request = replace(request, split="validation")
     store = Store(tmp_path)
-    return quests(request, spaces(request), store, 0)[1]
+    return quests(request, spaces(request), store, Setting())[1]
 
 
 def record(work: Work, source: float, target: float) -> Record:
@@ -42,7 +42,7 @@ def test_a_configuration_is_a_cell_per_seed_with_the_parents_they_edit(quest: Qu
 
 def test_the_default_is_the_trial_that_bench_run_trains(quest: Quest, tiny_suite: Suite) -> None:
     request = replace(quest.request, methods=("lora",), seeds=(0,))
-    (lora, *_) = quests(request, spaces(request), quest.store, 0)
+    (lora, *_) = quests(request, spaces(request), quest.store, Setting())
 
     assert lora.default == {"lr": tiny_suite.recipe.lr}
     assert lora.hyper(lora.default)["lr"] is None
@@ -67,7 +67,7 @@ def test_a_configuration_with_a_failed_seed_has_no_measure(quest: Quest) -> None
 def test_another_recipe_is_another_study(quest: Quest) -> None:
     request = replace(quest.request, recipe=replace(quest.request.recipe, updates=7))
 
-    (other,) = quests(request, spaces(request), quest.store, 0)
+    (other,) = quests(request, spaces(request), quest.store, Setting())
 
     assert other.study.name != quest.study.name
 
@@ -78,7 +78,7 @@ def trained(tiny_suite: Suite, tmp_path: Path) -> Quest:
     request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe)
     request = replace(request, split="validation", seeds=(0, 1))
     store = Store(tmp_path)
-    return quests(request, spaces(request), store, 0, margin=0.1)[0]
+    return quests(request, spaces(request), store, Setting(margin=0.1))[0]
 
 
 def look(quest: Quest, lr: float, step: int, source: float, target: float) -> None:

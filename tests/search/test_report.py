@@ -9,14 +9,14 @@ import pytest
 
 from bench.plan import Request
 from bench.search import figures
-from bench.search.command import Outcome, _provenance, lines, quests, spaces
+from bench.search.command import Outcome, Setting, _provenance, lines, quests, spaces
 from bench.search.quest import Quest
 from bench.search.report import find, in_words, publish
 from bench.store import Store
 from bench.suite import Suite
 from bench.track.finding import findings
 
-OPTIONS = Namespace(trials=6, search_seed=0, objective="avg")
+OPTIONS = Namespace(trials=6, search_seed=0, objective="avg", margin=5.0, sampler="tpe")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def quest(tiny_suite: Suite, tmp_path: Path) -> Quest:
     request = replace(request, split="validation")
     store = Store(tmp_path / "runs")
     store.prepare()
-    return quests(request, spaces(request), store, 0)[0]
+    return quests(request, spaces(request), store, Setting())[0]
 
 
 def searched(quest: Quest, count: int = 6) -> Outcome:

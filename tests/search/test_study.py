@@ -4,6 +4,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from bench.errors import UsageError
 from bench.hyperparameters import Range, Scalar
 from bench.search.study import Study
 
@@ -221,3 +222,24 @@ def test_a_failed_configuration_counts_for_no_importance(storage: str) -> None:
     of.fail(asked.number)
 
     assert of.importances() == {}
+
+
+def test_several_drivers_share_a_budget_and_take_up_only_their_own_orphans(storage: str) -> None:
+    def of(owner: str) -> Study:
+        return Study("x", storage, SPACE, {key: FIRST[key] for key in SPACE}, 0, owner=owner)
+
+    mine, theirs = of("a").ask(3), of("b").ask(3)
+    assert mine is not None
+    assert theirs is not None
+
+    again = of("a").ask(3)
+    assert again == mine
+    third = of("c").ask(3)
+    assert third is not None
+    assert len({mine.number, theirs.number, third.number}) == 3
+    assert of("d").ask(3) is None
+
+
+def test_a_storage_that_cannot_be_opened_is_named_without_its_password() -> None:
+    with pytest.raises(UsageError, match=r"storage nonsense://host/db cannot be opened"):
+        Study("x", "nonsense://me:secret@host/db", SPACE, FIRST, 0)
