@@ -113,6 +113,7 @@ def _search(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trials", type=int, default=20, metavar="N", help="configurations per method, rank and target"
     )
+    parser.add_argument("--fields", metavar="A,B", help="search these hyperparameters alone (default: all that may be)")
     parser.add_argument("--objective", choices=objectives, default="avg", help="what the chosen one is best at")
     parser.add_argument(
         "--margin",

@@ -108,7 +108,8 @@ def write(curves: Sequence[Curve], folder: Path) -> list[Path]:
         with plots.style():
             figure = plots.figure(7, 4.6)
             axes = figure.subplots()
-            _draw(axes, here, f"{target}, rank {rank}: every change scaled back towards the base model")
+            strengths = ", ".join(f"{strength:g}" for strength in sorted(here[0].source))
+            _draw(axes, here, f"{target}, rank {rank}: every change scaled by {strengths}")
             written += plots.save(figure, folder, f"{target}-r{rank}")
         plots.save_data(_frame(here), folder, f"{target}-r{rank}")
     return written
@@ -147,22 +148,34 @@ def _bounded(name: str, value: Estimate) -> dict[str, float]:
 
 
 def lines(curves: Sequence[Curve]) -> Iterator[str]:
-    """Yield, per target and rank, every row's Source where all have learnt equally much."""
+    """Yield, per target and rank, Source where all rows have learnt equally much, and where LoRA has learnt as much."""
     for target, rank in dict.fromkeys((item.target, item.rank) for item in curves):
         here = [item for item in curves if (item.target, item.rank) == (target, rank)]
         level = min(item.highest for item in here)
-        base = next((item.source_at(level) for item in here if item.name == BASELINE), None)
         width = max(len(item.name) for item in here)
         yield ""
-        yield f"{target}, rank {rank}: Source at equal Target {100 * level:.2f}, which every row reaches, scaled back"
+        yield f"{target}, rank {rank}: Source where Target is equal, on the curves of --rewind"
+        head = f"at {100 * level:6.2f}, which all reach   at its own Target   {BASELINE} there   difference"
+        yield f" {'':{width}}  {head}"
+        base = next((item for item in here if item.name == BASELINE), None)
         for item in here:
-            draws = item.source_at(level)
-            text = f" {item.name:{width}}  {_number(estimate(draws))}"
-            if base is not None and item.name != BASELINE:
-                gap = estimate(draws.minus(base))
-                tie = "=" if gap.covers_zero else " "
-                text += f"   - {BASELINE}: {gap.signed_percent}{tie} ±{100 * gap.half_width:.2f}"
-            yield text
+            text = f" {item.name:{width}}  {_number(estimate(item.source_at(level))):>26}"
+            yield f"{text}   {_beside(item, base)}".rstrip()
+    yield "= the interval covers 0. Scores x100; between two strengths a curve is a line."
+
+
+def _beside(item: Curve, base: Curve | None) -> str:
+    """Return a row's own Target and Source beside the baseline's Source there, where the baseline reaches it."""
+    own, source = item.learnt[1.0].value, item.source[1.0]
+    text = f"{100 * own:6.2f}: {_number(estimate(source))}"
+    if base is None or base is item:
+        return text
+    if own > base.highest:
+        return f"{text}   not reached"
+    there = base.source_at(own)
+    gap = estimate(source.minus(there))
+    difference = f"{gap.signed_percent}{'=' if gap.covers_zero else ' '} ±{100 * gap.half_width:.2f}"
+    return f"{text}   {estimate(there).percent:>{len(BASELINE) + 6}}   {difference}"
 
 
 def _number(value: Estimate) -> str:

@@ -64,6 +64,8 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--targets easy_vqa --sources easy_vqa", "easy_vqa is both a target and a source"),
         ("--methods lora --set dare.drop_rate=0.5", "has no effect: dare is not among --methods lora"),
         ("--plugin none.py", "--plugin none.py: no such file."),
+        ("--rewind much", "--rewind has 'much'; give numbers from 0 to 1"),
+        ("--rewind 0.5,2", "--rewind is '0.5,2'; give numbers from 0 to 1"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
@@ -87,6 +89,13 @@ def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
         ("--methods dare --lanes 0", "a search runs on Ray Tune and needs at least one lane"),
         ("--methods dare --set dare.drop_rate=0.5", "dare has nothing to search: drop_rate set by --set."),
         ("--methods dare --tuned", "--tuned is for bench run"),
+        ("--methods dare --baselines", "--baselines and --rewind are for bench run"),
+        ("--methods dare --margin 500", "--margin is 500; give 0 to 100 points, or none."),
+        ("--methods dare --fields rescale", "--fields: dare.rescale has no search range; set it with --set."),
+        ("--methods dare --fields s", "--fields: none of dare has a hyperparameter 's'."),
+        ("--methods dare,lorasculpt --fields s", "dare has nothing to search: drop_rate not among --fields."),
+        ("--methods lorasculpt --fields beta", "beta acts only with --connector lora"),
+        ("--methods dare --storage nonsense://me:pw@host/db", "storage nonsense://host/db cannot be opened"),
         ("--methods zero_shot", "There is no method to search"),
     ],
 )

@@ -15,7 +15,7 @@ from bench import lanes
 from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
-from bench.hyperparameters import Scalar, values
+from bench.hyperparameters import Scalar, field_name, ranges, values
 from bench.last import line
 from bench.perform import check_lanes
 from bench.plan import Request, make
@@ -26,7 +26,7 @@ from bench.search import report
 from bench.search.front import Objective, Point, front, hypervolume, pick
 from bench.search.quest import Quest
 from bench.search.space import Space, space
-from bench.search.study import Sampler, Study, Tried
+from bench.search.study import Sampler, Study, Tried, check_storage
 from bench.spec import digest
 from bench.store import Store, replace_file
 from bench.tuned import FILE, known
@@ -46,30 +46,36 @@ def search(options: Namespace) -> int:
         raise UsageError(f"--trials is {options.trials}; give at least 1.")
     if options.margin is not None and not 0 <= options.margin <= 100:
         raise UsageError(f"--margin is {options.margin:g}; give 0 to 100 points, or none.")
+    if asked.controls or asked.strengths:
+        raise UsageError("--baselines and --rewind are for bench run: they are rows of a leaderboard.")
     outcomes = run(asked, options, say)
     tell(lines(outcomes))
     say(f"wrote {options.output / FILE}")
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
-def spaces(request: Request) -> dict[str, Space]:
-    """Return what is searched of each method.
+def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, Space]:
+    """Return what is searched of each method; ``fields`` names what alone is.
 
     Raises:
-        UsageError: a method has nothing to search.
+        UsageError: a method has nothing to search, or a field is of no method.
     """
     if not request.methods:
         raise UsageError("There is no method to search: zero_shot has nothing to tune.")
+    methods = [load_method(name) for name in request.methods]
+    for field in fields or ():
+        if not any(field_name(method, field) in ranges(method) for method in methods):
+            raise UsageError(f"--fields: none of {', '.join(request.methods)} has a hyperparameter {field!r}.")
     found = {}
-    for name in request.methods:
-        method = load_method(name)
-        found[name] = space(method, request.recipe, request.settings.get(name, {}))
-        if not found[name].searched:
-            reasons = "; ".join(f"{field} {reason}" for field, reason in found[name].left_out.items())
+    for method in methods:
+        part = space(method, request.recipe, request.settings.get(method.name, {}), fields)
+        if not part.searched:
+            reasons = "; ".join(f"{name} {reason}" for name, reason in part.left_out.items())
             raise UsageError(
-                f"{name} has nothing to search: {reasons or 'no hyperparameter of it declares a range'}. "
+                f"{method.name} has nothing to search: {reasons or 'no hyperparameter of it declares a range'}. "
                 "Leave it out of --methods."
             )
+        found[method.name] = part
     return found
 
 
@@ -126,7 +132,10 @@ def _defaults(request: Request, method: str) -> dict[str, Scalar]:
 def run(request: Request, options: Namespace, say: Callable[[str], None]) -> list[Outcome]:
     """Search, and return what each quest came to; what an earlier command has tried is not tried again."""
     store = Store(options.output.resolve())
-    found = spaces(request)
+    fields = options.fields and [word.strip() for word in options.fields.split(",") if word.strip()]
+    found = spaces(request, fields)
+    if options.storage is not None:
+        check_storage(options.storage)
     known(store.root / FILE)  # a damaged one is better noticed now
     with store.locked():
         asked = quests(request, found, store, Setting.of(options))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.api import Method
-from bench.hyperparameters import Range, ranges
+from bench.errors import UsageError
+from bench.hyperparameters import Range, field_name, ranges
 from bench.spec import Recipe
 
 
@@ -19,13 +20,26 @@ class Space:
     left_out: Mapping[str, str]
 
 
-def space(method: type[Method], recipe: Recipe, fixed: Mapping[str, object]) -> Space:
-    """Return the search space of a method; what ``fixed`` sets stays as it is set."""
+def space(
+    method: type[Method], recipe: Recipe, fixed: Mapping[str, object], fields: Sequence[str] | None = None
+) -> Space:
+    """Return the search space of a method; what ``fixed`` sets stays as it is set.
+
+    ``fields`` names what alone is searched, a hyperparameter or the paper's letter for it; None is everything.
+
+    Raises:
+        UsageError: one of the fields is a hyperparameter of the method without a search range.
+    """
+    chosen = None if fields is None else {field_name(method, field) for field in fields}
     searched, left_out = {}, {}
     for name, span in ranges(method).items():
         if not span.searched:
+            if chosen is not None and name in chosen:
+                raise UsageError(f"--fields: {method.name}.{name} has no search range; set it with --set.")
             continue
-        if name in fixed:
+        if chosen is not None and name not in chosen:
+            left_out[name] = "not among --fields"
+        elif name in fixed:
             left_out[name] = "set by --set"
         elif span.connector is not None and span.connector != recipe.connector:
             left_out[name] = f"acts only with --connector {span.connector}"

@@ -82,7 +82,9 @@ class Study:
         self._sampler = sampler
         self._owner = owner
         self._distributions = {name: _distribution(span) for name, span in space.items()}
-        self._study = _opened(name, storage)
+        self._study: OptunaStudy = optuna.create_study(
+            study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
+        )
         self.first = {key: first[key] for key, span in space.items() if key in first and _contains(span, first[key])}
         running = [trial for trial in self._study.trials if trial.state is TrialState.RUNNING and self._mine(trial)]
         self._orphans = [trial for trial in running if self._whole(trial)]
@@ -201,14 +203,17 @@ def _on_a_line(trial: FrozenTrial, value: float) -> FrozenTrial:
     return optuna.trial.create_trial(params=params, distributions=spans, value=value)
 
 
-def _opened(name: str, storage: str) -> OptunaStudy:
+def check_storage(storage: str) -> None:
+    """Refuse an Optuna storage that cannot be opened.
+
+    Raises:
+        UsageError: its address makes no sense, or it does not answer.
+    """
     try:
-        return optuna.create_study(
-            study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
-        )
+        optuna.storages.get_storage(storage)
     except Exception as error:  # a database's driver may raise anything
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"The search's storage {without_password(storage)} cannot be opened ({reason}).") from error
+        raise UsageError(f"--storage {without_password(storage)} cannot be opened ({reason}).") from error
 
 
 def _distribution(span: Range) -> BaseDistribution:

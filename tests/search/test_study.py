@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.hyperparameters import Range, Scalar
-from bench.search.study import Study
+from bench.search.study import Study, check_storage
 
 SPACE = {"lr": Range(1e-5, 1e-2, log=True), "density": Range(0.05, 0.5), "form": Range(choices=("a", "b"))}
 FIRST: dict[str, Scalar] = {"lr": 1e-3, "density": 0.1, "form": "b", "warmup": 0.05}
@@ -242,4 +242,4 @@ def test_several_drivers_share_a_budget_and_take_up_only_their_own_orphans(stora
 
 def test_a_storage_that_cannot_be_opened_is_named_without_its_password() -> None:
     with pytest.raises(UsageError, match=r"storage nonsense://host/db cannot be opened"):
-        Study("x", "nonsense://me:secret@host/db", SPACE, FIRST, 0)
+        check_storage("nonsense://me:secret@host/db")

@@ -1,0 +1,116 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.plan import Plan, Request
+from bench.rows import make
+from bench.spec import Record, Score, Work
+from bench.store import Store
+from bench.suite import MICRO
+from bench.tuned import Choice
+
+PLACE = ("dare", 16, "icon_choice")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> Request:
+    """LoRA and DARE at one rank on one target, with controls; the base model is only a configuration."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps({"text_config": text}))
+    suite = replace(MICRO, model=folder)
+    targets, sources = ("icon_choice",), ("easy_vqa", "sign_words")
+    return Request(suite, ("lora", "dare"), (16,), targets, sources, suite.recipe, limit=20, controls=True)
+
+
+def score(store: Store, work: Work) -> None:
+    """Finish a work: Target grows with the strength, Source falls; the training is best on validation at step 100."""
+    trial = work.trial
+    strength = float(trial.hyper.get("strength", 1.0) or 0)
+    source = {25: 0.9, 50: 0.9, 75: 0.9, 100: 0.95, 125: 0.7}.get(trial.snapshot or 0, 1 - 0.5 * strength)
+    learnt = {"lora": 0.8, "dare": 0.4}.get(trial.method, 0.8 * strength)
+    known = store.read(trial) or Record(trial, "done")
+    for asked in work.asked:
+        value = learnt if asked.task == "icon_choice" else source
+        known = replace(known, scores={**known.scores, asked.key: Score(asked, "m", {"m": value}, "f")})
+    for step in work.snapshots:
+        store.snapshot(trial, step).mkdir(parents=True)
+    store.write(known)
+
+
+def finished(request: Request, store: Store) -> Plan:
+    plan = make(request, store)
+    for work in plan.pending:
+        score(store, work)
+    return make(request, store)
+
+
+def test_what_the_choices_need_is_measured_first_on_validation_alone(request_: Request, store: Store) -> None:
+    plan = make(request_, store)
+
+    assert plan.unsettled
+    assert [cell.name for cell in plan.cells] == ["lora", "dare", "lora lr/3", "lora frozen connector"]
+    stops = [work for work in plan.works if work.trial.snapshot is not None]
+    assert [work.trial.snapshot for work in stops] == [25, 50, 75, 100, 125]
+    rewound = [work for work in plan.works if work.trial.method == "rewind" and work.trial.snapshot is None]
+    assert [work.trial.hyper["strength"] for work in rewound] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert {asked.split for work in (*stops, *rewound) for asked in work.asked} == {"validation"}
+    assert {asked.task for work in rewound for asked in work.asked} == {"icon_choice"}
+    (lora,) = [work for work in plan.works if work.trial == plan.cells[0].trial]
+    assert lora.snapshots == (25, 50, 75, 100, 125)
+
+
+def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(request_: Request, store: Store) -> None:
+    plan = finished(request_, store)
+
+    assert not plan.unsettled
+    rows = {cell.name: cell for cell in plan.cells}
+    assert rows["lora stopped early"].trial.snapshot == 100
+    assert rows["lora stopped early"].note == "at step 100 of 150, the best of 6 on validation"
+    assert rows["lora rewound to dare"].trial.hyper["strength"] == 0.5  # 0.8 * 0.5 reaches dare's 0.4
+    assert rows["lora rewound to dare"].against == "dare"
+    assert all(cell.control == (cell.name not in ("lora", "dare")) for cell in plan.cells)
+    assert {
+        asked.split for cell in plan.cells for work in plan.works if work.trial == cell.trial for asked in work.asked
+    }
+    pending = {work.trial.id for work in plan.pending}
+    assert pending == {rows["lora stopped early"].trial.id, rows["lora rewound to dare"].trial.id}  # their test scores
+
+
+def test_the_learning_rate_is_a_third_and_the_connector_frozen_in_the_same_block(
+    request_: Request, store: Store
+) -> None:
+    rows = {cell.name: cell for cell in make(request_, store).cells}
+
+    assert rows["lora lr/3"].trial.hyper["lr"] == pytest.approx(1e-3 / 3)
+    assert rows["lora frozen connector"].trial.recipe.connector == "frozen"
+    assert {cell.connector for cell in rows.values()} == {"full"}
+
+
+def test_a_tuned_row_has_a_rewound_control_of_its_own(request_: Request, store: Store) -> None:
+    tuned = replace(request_, tuned={PLACE: Choice({"drop_rate": 0.3}, 8)})
+
+    plan = finished(tuned, store)
+
+    assert {cell.against for cell in plan.cells} == {"", "dare", "dare tuned"}
+
+
+def test_without_controls_and_strengths_a_run_is_its_cells(request_: Request, store: Store) -> None:
+    plan = make(replace(request_, controls=False), store)
+
+    assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare"]
+
+
+def test_a_curve_has_the_row_itself_and_its_change_at_every_strength(request_: Request, store: Store) -> None:
+    plan = make(replace(request_, controls=False, strengths=(0.5, 1.0)), store)
+
+    assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare", "rewind", "rewind"]
+    assert [work.trial.parent.method for work in plan.works[3:] if work.trial.parent] == ["lora", "dare"]
