@@ -18,6 +18,7 @@ from bench.rows import make
 from bench.store import Store
 from bench.suite import SUITES
 from bench.track import Mirror
+from bench.track.finding import findings
 
 if TYPE_CHECKING:
     from bench.leaderboard import Leaderboard
@@ -232,11 +233,17 @@ def _trial_lines(store: Store) -> Iterator[str]:
 
 
 def _referenced(store: Store, options: Namespace) -> set[str]:
-    """Return the ids of the trials that the last run's leaderboard stands on."""
-    ran = last.read(store)
-    if ran is None:
+    """Return the ids of the trials that the last run's leaderboard and the searches stand on."""
+    ran, found = last.read(store), list(findings(store.root))
+    if ran is None and not found:
         raise UsageError(f"{store.root} has no run; nothing can be told to be unreferenced.")
-    return {work.trial.id for work in make(request.read(ran.options(options)), store).works}
+    ids = {trial for finding, _ in found for item in finding.configurations for trial in item.trials}
+    for record in store.records():
+        if record.trial.id in ids:
+            ids |= {trial.id for trial in record.trial.ancestors()}
+    if ran is not None:
+        ids |= {work.trial.id for work in make(request.read(ran.options(options)), store).works}
+    return ids
 
 
 def _agreed(question: str) -> bool:

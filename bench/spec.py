@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -87,10 +87,16 @@ class Trial:
         """The training id: 12 hex digits over every field."""
         return digest(self.to_json())[:12]
 
+    def ancestors(self) -> Iterator[Trial]:
+        """Yield the trials this one stands on, the nearest first."""
+        if self.parent is not None:
+            yield self.parent
+            yield from self.parent.ancestors()
+
     @property
     def generation(self) -> int:
         """How many trials this one stands on, one upon the other."""
-        return 0 if self.parent is None else 1 + self.parent.generation
+        return sum(1 for _ in self.ancestors())
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from bench.cli import main
 from bench.errors import TrialError
 from bench.store import RECORD, Store
 from bench.suite import Suite
+from bench.track.finding import Configuration, Finding
 
 LIGHT = """
 import sys
@@ -297,3 +298,17 @@ def test_clean_frees_trials_of_other_settings_and_keeps_the_run(
     left = sorted(record.trial.method for record in Store(ran).records())
     assert left == ["dare", "lora", "zero_shot"]
     assert Store(ran).find("dare").trial.hyper["drop_rate"] == 0.5
+
+
+def test_clean_keeps_what_a_search_tried(ran: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    dare = Store(ran).find("dare").trial
+    tried = Configuration(0, {}, "done", 0.5, 0.5, (dare.id,))
+    folder = ran / "search" / "dare-r2-new_squares"
+    folder.mkdir(parents=True)
+    (folder / "search.json").write_text(Finding("dare-r2-new_squares", "", {}, {}, (tried,)).text())
+    other = ["run", *words, "--set", "dare.drop_rate=0.5", "--lanes", "0", "--output", str(ran)]
+    assert main(other) == 0
+
+    assert main(["clean", "--yes", "--output", str(ran)]) == 0
+
+    assert dare.id in {record.trial.id for record in Store(ran).records()}

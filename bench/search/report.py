@@ -60,15 +60,11 @@ def importance_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         if len(shares) < 2:  # one has all of it, whatever it does
             continue
         listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-        count = len(outcome.tried) - outcome.failed
+        count = sum(tried.point is not None for tried in outcome.tried)
         yield f"{outcome.label}: what mattered for Avg: {listed}; with {count} configurations this is a hint, no more."
 
 
 def _configuration(outcome: Outcome, tried: Tried) -> Configuration:
     source, target = (tried.point.source, tried.point.target) if tried.point else (None, None)
     trials = tuple(work.trial.id for work in outcome.quest.works(tried.hyper) if work.asked)
-    return Configuration(tried.number, dict(tried.hyper), _state(tried), source, target, trials)
-
-
-def _state(tried: Tried) -> str:
-    return str(getattr(tried, "state", "done" if tried.point else "failed"))
+    return Configuration(tried.number, dict(tried.hyper), tried.state, source, target, trials)
