@@ -65,6 +65,9 @@ def _parser() -> ArgumentParser:
     _cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True)
     tune = "tune every method with the same budget, on validation; goes on where it stopped"
     _search(verb("search", tune, "bench.search.command"))
+    _study(
+        verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.studies.command")
+    )
     _cells(verb("plan", "print what a run would train and evaluate, and what is cached"), starts=False)
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
@@ -95,13 +98,24 @@ def _cells(parser: ArgumentParser, *, starts: bool) -> None:
 
     add_arguments(parser)
     if starts:
-        _lanes(parser, "; 0: in this process")
-        parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+        _start(parser)
+
+
+def _start(parser: ArgumentParser) -> None:
+    _lanes(parser, "; 0: in this process")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
 
 def _lanes(parser: ArgumentParser, zero: str = "") -> None:
     text = f"warm workers (default: one per GPU or CPU core{zero})"
     parser.add_argument("--lanes", type=int, metavar="N", help=text)
+
+
+def _study(parser: ArgumentParser) -> None:
+    from bench.studies.options import add_arguments
+
+    add_arguments(parser)
+    _start(parser)
 
 
 def _search(parser: ArgumentParser) -> None:

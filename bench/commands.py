@@ -6,24 +6,19 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench import last, registry, request
 from bench.console import print_board, say, tell
 from bench.errors import UsageError
 from bench.perform import board as board_of
-from bench.perform import check_lanes, existing, list_failures, perform
+from bench.perform import check_lanes, existing, list_failures, listing, perform, summary, write_reports
 from bench.plan import Plan
 from bench.rows import make
 from bench.store import Store
+from bench.studies.note import studied
 from bench.suite import SUITES
 from bench.track import Mirror
 from bench.track.finding import findings
-
-if TYPE_CHECKING:
-    from bench.leaderboard import Leaderboard
-
-_SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "table": "txt"}
 
 
 def run(options: Namespace) -> int:
@@ -33,7 +28,8 @@ def run(options: Namespace) -> int:
     store = Store(options.output.resolve())
     store.check()
     if options.dry_run:
-        return _print_plan(make(asked, store))
+        tell(listing(make(asked, store)))
+        return 0
     with store.locked():
         made = make(asked, store)
         say(summary(made))
@@ -47,7 +43,7 @@ def run(options: Namespace) -> int:
                     break
             board = board_of(made, store, options)
             curves = _curves(made, store)
-            paths = [*_write_reports(board, store), *curves.paths]
+            paths = [*write_reports(board, store.root), *curves.paths]
             mirror.finish(board, paths)
     print_board(board)
     tell(curves.lines)
@@ -60,18 +56,8 @@ def plan(options: Namespace) -> int:
     """Print what a run would do."""
     asked, store = request.read(options), Store(options.output.resolve())
     store.check()
-    return _print_plan(make(asked, store))
-
-
-def summary(made: Plan) -> str:
-    """Return a plan in one line."""
-    trainings = made.trainings
-    cached = sum(made.done(work) for work in trainings)
-    ready = sum(made.done(work) for work in made.works)
-    return (
-        f"{len(made.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(made.works)} trials, "
-        f"{cached} of {len(trainings)} trainings"
-    )
+    tell(listing(make(asked, store)))
+    return 0
 
 
 def ls(options: Namespace) -> int:
@@ -193,13 +179,6 @@ def sync(options: Namespace) -> int:
     return 0
 
 
-def _write_reports(board: Leaderboard, store: Store) -> list[Path]:
-    return [
-        registry.load_report(name)(board, store.root / f"leaderboard.{_SUFFIXES.get(name, name)}")
-        for name in registry.names("report")
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class _Curves:
     paths: Sequence[Path] = ()
@@ -216,16 +195,6 @@ def _curves(made: Plan, store: Store) -> _Curves:
     return _Curves(curves.write(found, store.root / curves.FOLDER), list(curves.lines(found)))
 
 
-def _print_plan(made: Plan) -> int:
-    print(summary(made))
-    for work in made.works:
-        scores = f"{len(work.asked)} scores" if work.asked else "no scores of its own"
-        parent = f", edits {work.trial.parent.label}" if work.trial.parent else ""
-        state = "cached" if made.done(work) else "to do"
-        print(f"  {state}  {work.trial.id}  {work.trial.label}: {scores}{parent}")
-    return 0
-
-
 def _trial_lines(store: Store) -> Iterator[str]:
     for record in store.records():
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
@@ -233,14 +202,14 @@ def _trial_lines(store: Store) -> Iterator[str]:
 
 
 def _referenced(store: Store, options: Namespace) -> set[str]:
-    """Return the ids of the trials that the last run's leaderboard and the searches stand on."""
-    ran, found = last.read(store), list(findings(store.root))
-    if ran is None and not found:
+    """Return the ids of the trials that the last run's leaderboard, the searches and the studies stand on."""
+    ran, found, ids = last.read(store), list(findings(store.root)), studied(store)
+    if ran is None and not found and not ids:
         raise UsageError(f"{store.root} has no run; nothing can be told to be unreferenced.")
-    ids = {trial for finding, _ in found for item in finding.configurations for trial in item.trials}
+    tried = {trial for finding, _ in found for item in finding.configurations for trial in item.trials}
     for record in store.records():
-        if record.trial.id in ids:
-            ids |= {trial.id for trial in record.trial.ancestors()}
+        if record.trial.id in tried:
+            ids |= {record.trial.id, *(trial.id for trial in record.trial.ancestors())}
     if ran is not None:
         ids |= {work.trial.id for work in make(request.read(ran.options(options)), store).works}
     return ids

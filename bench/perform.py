@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import lanes
+from bench import lanes, registry
 from bench.console import say
 from bench.environment import commit
 from bench.errors import UsageError
@@ -20,6 +21,8 @@ from bench.track import Mirror
 if TYPE_CHECKING:
     from bench.broker import Event
     from bench.leaderboard import Leaderboard
+
+_SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "table": "txt"}
 
 
 def check_lanes(options: Namespace) -> None:
@@ -35,6 +38,27 @@ def existing(options: Namespace) -> Store:
     if not store.root.is_dir():
         raise UsageError(f"There is no run folder {options.output}. Name one with --output.")
     return store
+
+
+def summary(made: Plan) -> str:
+    """Return a plan in one line."""
+    trainings = made.trainings
+    cached = sum(made.done(work) for work in trainings)
+    ready = sum(made.done(work) for work in made.works)
+    return (
+        f"{len(made.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(made.works)} trials, "
+        f"{cached} of {len(trainings)} trainings"
+    )
+
+
+def listing(made: Plan) -> Iterator[str]:
+    """Yield a plan's lines: its summary, then every trial with what is to be done of it."""
+    yield summary(made)
+    for work in made.works:
+        scores = f"{len(work.asked)} scores" if work.asked else "no scores of its own"
+        parent = f", edits {work.trial.parent.label}" if work.trial.parent else ""
+        state = "cached" if made.done(work) else "to do"
+        yield f"  {state}  {work.trial.id}  {work.trial.label}: {scores}{parent}"
 
 
 def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
@@ -55,6 +79,14 @@ def board(made: Plan, store: Store, options: Namespace) -> Leaderboard:
 
     heading = Heading(made.request.suite.name, command=command_of(store, options), commit=commit())
     return leaderboard(made, store, heading)
+
+
+def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
+    """Write a leaderboard into a folder in every report format, and return the files."""
+    return [
+        registry.load_report(name)(board, folder / f"leaderboard.{_SUFFIXES.get(name, name)}")
+        for name in registry.names("report")
+    ]
 
 
 def list_failures(made: Plan, store: Store) -> int:

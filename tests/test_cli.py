@@ -18,13 +18,23 @@ try:
     main({words})
 except SystemExit:
     pass
-heavy = {{"torch", "ray", "mlflow", "transformers", "peft", "pandas"}} & set(sys.modules)
+heavy = {{"torch", "ray", "mlflow", "transformers", "peft", "pandas", "matplotlib"}} & set(sys.modules)
 sys.exit(f"loaded {{heavy}}" if heavy else 0)
 """
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["run", "--help"], ["compare", "--help"], ["ls"], ["ls", "tasks"], ["ls", "suites"]]
+    "words",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["compare", "--help"],
+        ["study", "--help"],
+        ["ls"],
+        ["ls", "tasks"],
+        ["ls", "suites"],
+        ["study", "ls"],
+    ],
 )
 def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run(

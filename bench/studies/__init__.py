@@ -1,0 +1,1 @@
+"""The experiments of the LoRASculpt paper, one command each: ``bench study NAME``."""

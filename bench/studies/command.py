@@ -1,0 +1,78 @@
+"""``bench study``: an experiment of the paper as one command; trials are shared with every other through the store."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import last
+from bench.console import print_board, say, tell
+from bench.environment import commit
+from bench.perform import check_lanes, list_failures, listing, perform, summary, write_reports
+from bench.plan import Plan, assemble
+from bench.store import Store
+from bench.studies import note, options, published
+from bench.studies.listed import STUDIES
+from bench.studies.study import Found, Study, folder_of, wrapped
+from bench.track import Mirror
+
+if TYPE_CHECKING:
+    from bench.leaderboard import Leaderboard
+
+
+def study(words: Namespace) -> int:
+    """Run an experiment of the paper, and write its table or figure."""
+    if words.name == "ls":
+        tell(each.line for each in STUDIES.values())
+        return 0
+    chosen = options.find(words.name)
+    asked = options.read(chosen, words)
+    check_lanes(words)
+    cells = chosen.cells(asked)
+    store = Store(words.output.resolve())
+    store.check()
+    if words.dry_run:
+        tell(listing(assemble(asked, cells, store)))
+        return 0
+    with store.locked():
+        made = assemble(asked, cells, store)
+        say(summary(made))
+        note.save(folder_of(store, chosen.name), chosen.name, last.line(words), made)
+        with Mirror(store, made, last.line(words)) as mirror:
+            perform(made, store, words, mirror)
+            found = Found(made, store, _board(made, store, last.line(words)), published.rows(asked))
+            paths = _show(chosen, found)
+            mirror.finish(found.board, paths)
+    for path in paths:
+        say(f"wrote {path}")
+    return list_failures(made, store)
+
+
+def _board(made: Plan, store: Store, command: str) -> Leaderboard:
+    from bench.leaderboard import Heading  # here: pandas, which listings do not need
+    from bench.standings import leaderboard
+
+    return leaderboard(made, store, Heading(made.request.suite.name, command=command, commit=commit()))
+
+
+def _show(chosen: Study, found: Found) -> Sequence[Path]:
+    """Print what was found, and write it into the study's folder."""
+    folder = folder_of(found.store, chosen.name)
+    paths = write_reports(found.board, folder)
+    print_board(found.board)
+    tell(["", *wrapped(chosen.caption)])
+    pairs = published.beside(chosen.tables, found)
+    if pairs:
+        tell(["", *published.lines(pairs)])
+        paths += published.write(pairs, folder)
+    return [*paths, _page(chosen, folder, chosen.caption, [path.name for path in paths])]
+
+
+def _page(chosen: Study, folder: Path, caption: str, names: Sequence[str]) -> Path:
+    """Write what has to be read with a result into a page of its own, which names the files."""
+    links = [f"* [{name}]({name})" for name in names]
+    path = folder / f"{chosen.name}.md"
+    path.write_text("\n".join([f"# {chosen.title}", "", caption, "", *links]) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,48 @@
+"""What a study leaves behind for later commands: its command line, the commit, and its cells by trial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.environment import commit
+from bench.errors import StoreError
+from bench.plan import Plan
+from bench.store import Store, replace_file
+
+_FILE = "study.json"
+
+
+def save(folder: Path, name: str, command: str, plan: Plan) -> None:
+    """Note what a study runs, in its folder; ``trials`` has the parents of its cells too."""
+    cells = [
+        {
+            "method": cell.method,
+            "variant": cell.variant,
+            "rank": cell.trial.rank,
+            "target": cell.trial.target,
+            "seed": cell.trial.seed,
+            "connector": cell.trial.recipe.connector,
+            "trial": cell.trial.id,
+        }
+        for cell in plan.cells
+    ]
+    data = {"study": name, "command": command, "commit": commit(), "suite": plan.request.suite.name, "cells": cells}
+    data["trials"] = [work.trial.id for work in plan.works]
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / _FILE, json.dumps(data, indent=1) + "\n")
+
+
+def studied(store: Store) -> set[str]:
+    """Return the ids of every trial that a study of the run folder stands on.
+
+    Raises:
+        StoreError: a note is damaged.
+    """
+    found: set[str] = set()
+    for path in sorted(store.root.glob(f"studies/*/{_FILE}")):
+        try:
+            found |= set(json.loads(path.read_text())["trials"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} is damaged ({error}). Delete it and run bench study again.") from error
+    return found

@@ -1,0 +1,104 @@
+"""The paper's tables: which rows each has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.plan import Cell, Request
+from bench.plan import cells as product
+from bench.registry import BUILT_IN_METHODS
+from bench.spec import Connector
+from bench.studies.study import Study, places
+
+_UNNAMED = "full unless named"  # every row of Table 2 is compared with every other
+_CONNECTORS: tuple[tuple[str, Connector], ...] = (
+    ("lora", "full"),
+    ("lora", "lora"),
+    ("lora", "frozen"),
+    ("lorasculpt", "full"),
+    ("lorasculpt", "lora"),
+)
+_BETAS = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4, "1e-5": 1e-5, "1e-6": 1e-6}
+
+
+def connectors(request: Request) -> tuple[Cell, ...]:
+    """Return LoRA and LoRASculpt with what Table 2 does to the connector; where it carries LoRA, Eq. 10 applies."""
+    found = []
+    for place in places(request):
+        for method, connector in _CONNECTORS:
+            there = replace(place, request=replace(request, recipe=replace(request.recipe, connector=connector)))
+            variant = "" if connector == "full" else f"connector={connector}"
+            found.append(Cell(there.trial(method), method, _UNNAMED, variant))
+    return tuple(found)
+
+
+def ablation(request: Request) -> tuple[Cell, ...]:
+    """Return LoRA, the parts of LoRASculpt each alone, and both. SRR: sparse factors; RKH: the penalties."""
+    quiet = {"alpha": 0.0} | ({"beta": 0.0} if request.recipe.connector == "lora" else {})
+    found = []
+    for place in places(request):
+        found.append(Cell.of(place.trial("lora")))
+        found.append(Cell.of(place.trial("lorasculpt", **quiet), "srr"))
+        found.append(Cell.of(place.trial("lorasculpt", density=1.0), "rkh"))
+        found.append(Cell.of(place.trial("lorasculpt")))
+    return tuple(found)
+
+
+def betas(request: Request) -> tuple[Cell, ...]:
+    """Return LoRASculpt under every beta of Table I, the connector carrying LoRA; the default is the own row."""
+    found = []
+    for place in places(replace(request, recipe=replace(request.recipe, connector="lora"))):
+        standard = place.trial("lorasculpt")
+        for text, beta in _BETAS.items():
+            trial = place.trial("lorasculpt", beta=beta)
+            found.append(Cell.of(trial, "" if trial == standard else f"beta={text}"))
+    return tuple(found)
+
+
+TABLES = (
+    Study(
+        name="table1",
+        title="Table 1: every method, rank and target",
+        methods=BUILT_IN_METHODS,
+        ranks="16,32,64",
+        cells=product,
+        tables=("1",),
+        caption="Every method at its defaults and at the recipe's learning rate.",
+    ),
+    Study(
+        name="table2",
+        title="Table 2: the connector tuned in full, with LoRA, or frozen, under LoRA and LoRASculpt",
+        methods=("lora", "lorasculpt"),
+        ranks="64",
+        targets="first",
+        cells=connectors,
+        tables=("2",),
+        caption=(
+            "A row that names no connector tunes it in full. lorasculpt connector=lora adds the penalty of Eq. 10 on "
+            "the connector's LoRA. Avg - lora is to lora with the same connector."
+        ),
+    ),
+    Study(
+        name="table3",
+        title="Table 3: what LoRASculpt's two parts do, SRR (sparse factors) and RKH (the penalty)",
+        methods=("lora", "lorasculpt"),
+        ranks="32",
+        cells=ablation,
+        tables=("3",),
+        caption=(
+            "srr: sparse factors without the penalty (alpha = 0). rkh: the penalty without sparse factors "
+            "(density = 1); the paper's table lacks this row, without which the parts cannot be told apart. "
+            "lorasculpt without a variant is both (the paper's SRR + RKH)."
+        ),
+    ),
+    Study(
+        name="tableI",
+        title="Table I: beta, the weight of the penalty on the connector's LoRA",
+        methods=("lorasculpt",),
+        ranks="64",
+        targets="first",
+        cells=betas,
+        tables=("I",),
+        caption="lorasculpt without a variant is the default, beta = 1e-5. The connector carries LoRA.",
+    ),
+)

@@ -1,0 +1,102 @@
+"""Plans of studies, and leaderboards of made-up scores."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import registry, suite
+from bench.checks.tiny import Squares
+from bench.leaderboard import CellScores, Heading
+from bench.plan import Cell, Plan, Request, assemble
+from bench.ranking import build
+from bench.store import Store
+from bench.studies import options
+from bench.studies.study import Found
+from bench.suite import MICRO, Suite
+
+Scores = Callable[[Cell | None], tuple[float, float]]
+Planned = Callable[..., Plan]
+MadeUp = Callable[[Plan, Scores], Found]
+
+
+@pytest.fixture
+def micro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """The suite micro with a base model that is only a configuration: planning reads no more."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps({"text_config": text}))
+    made = replace(MICRO, model=folder)
+    monkeypatch.setitem(suite.SUITES, "micro", made)
+    return made
+
+
+@pytest.fixture
+def paper_suite(micro: Suite, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """A suite of the paper's name, with tasks of the paper's names that are coloured squares."""
+    paper = registry.load_paper("lorasculpt")
+    tasks = {name: type(name, (Squares,), {"name": name}) for name in (*paper.sources, *paper.targets)}
+    monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": tasks})
+    made = replace(micro, name="lorasculpt", sources=paper.sources, targets=paper.targets)
+    monkeypatch.setitem(suite.SUITES, "lorasculpt", made)
+    return made
+
+
+@pytest.fixture
+def planned(micro: Suite, tmp_path: Path) -> Planned:
+    """Return ``planned("table1 --limit 4")``: the plan of a study's command against an empty store."""
+
+    def plan(words: str) -> Plan:
+        parser = ArgumentParser()
+        options.add_arguments(parser)
+        chosen = parser.parse_args(words.split())
+        study = options.find(chosen.name)
+        asked: Request = options.read(study, chosen)
+        return assemble(asked, study.cells(asked), Store(tmp_path / "runs"))
+
+    return plan
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> MadeUp:
+    """Return ``made_up(plan, scores)``: every example of a cell scores its ``scores(cell)``, (Source, Target)."""
+
+    def found(plan: Plan, scores: Scores) -> Found:
+        zero_shot = Cell.of(plan.zero_shot)
+        cells = [_scored(plan, cell, scores(cell)) for cell in plan.cells]
+        heading = Heading(plan.request.suite.name)
+        request = plan.request
+        board = build(
+            cells,
+            _scored(plan, zero_shot, scores(None)),
+            sources=request.sources,
+            targets=request.targets,
+            heading=heading,
+        )
+        return Found(plan, Store(tmp_path / "runs"), board)
+
+    return found
+
+
+def _scored(plan: Plan, cell: Cell, values: tuple[float, float]) -> CellScores:
+    source, target = values
+    request = plan.request
+    targets = [cell.trial.target] if cell.trial.target else request.targets
+    primary = {name: np.full(4, source) for name in request.sources}
+    primary |= {str(name): np.full(4, target) for name in targets}
+    return CellScores(
+        method=cell.method,
+        rank=cell.trial.rank,
+        target=cell.trial.target,
+        seed=cell.trial.seed,
+        connector=cell.connector,
+        primary=primary,
+        variant=cell.variant,
+    )

@@ -1,0 +1,133 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import suite
+from bench.cli import main
+from bench.errors import StoreError
+from bench.plan import Plan
+from bench.store import Store
+from bench.studies import note
+from bench.suite import Suite
+
+Planned = Callable[..., Plan]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("tabel1", "No study named 'tabel1'. Did you mean 'table1'? Known: "),
+        ("table1 --suite mikro", "No suite named 'mikro'. Did you mean 'micro'?"),
+        ("table1 --methods lora", "Study table1 decides --methods itself; leave it out, or use bench run."),
+        ("table2 --connector full", "Study table2 decides --connector itself"),
+        ("table3 --tuned", "Study table3 decides --tuned itself"),
+        (
+            "tableI --set lorasculpt.beta=1",
+            "--set lorasculpt.beta=1: study tableI decides hyperparameters and connector",
+        ),
+        ("table2 --set recipe.connector=lora", "study table2 decides hyperparameters and connector itself"),
+        ("table1 --set recipe.updates=0", "recipe.updates is 0; give a number from 1"),
+        ("table1 --ranks 512", "Rank 512 is too large for the model of suite micro"),
+        ("table1 --targets icon_chioce", "No task named 'icon_chioce'. Did you mean 'icon_choice'?"),
+        ("table1 --limit 0", "--limit has 0"),
+        ("table1 --lanes -1", "--lanes is -1"),
+    ],
+)
+def test_bad_input_is_one_line_and_starts_nothing(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "runs"
+
+    code = main(["study", *words.split(), "--output", str(output)])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(("lacking", "kind"), [("targets", "target"), ("sources", "source")])
+def test_a_suite_without_the_tasks_that_a_study_needs_is_one_line(
+    micro: Suite,
+    lacking: str,
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(suite.SUITES, "bare", replace(micro, name="bare", **{lacking: ()}))  # type: ignore[arg-type]
+
+    code = main(["study", "table2", "--suite", "bare", "--output", str(tmp_path / "runs")])
+
+    assert code == 2
+    assert f"Study table2 needs a {kind} task; suite bare has none." in capsys.readouterr().err
+
+
+def test_the_studies_are_listed_with_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "ls"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines][:4] == ["table1", "table2", "table3", "tableI"]
+    assert "(ranks 16,32,64; all targets)" in lines[0]
+    assert "(rank 64; first target)" in lines[1]
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(
+    micro: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "runs"
+
+    assert main(["study", "table3", "--limit", "4", "--dry-run", "--output", str(output)]) == 0
+
+    assert "8 cells, 8 trainings; cached: 0 of 9 trials" in capsys.readouterr().out
+    assert not output.exists()
+
+
+def test_a_note_names_command_and_cells_and_protects_parents_from_clean(planned: Planned, tmp_path: Path) -> None:
+    plan, store = planned("table1 --limit 4 --ranks 16 --targets icon_choice"), Store(tmp_path / "runs")
+
+    note.save(store.root / "studies" / "table1", "table1", "bench study table1", plan)
+
+    data = json.loads((store.root / "studies" / "table1" / "study.json").read_text())
+    assert (data["study"], data["command"], data["suite"]) == ("table1", "bench study table1", "micro")
+    assert [cell["method"] for cell in data["cells"]][:2] == ["lora", "dora"]
+    assert note.studied(store) == {work.trial.id for work in plan.works}
+
+
+def test_a_damaged_note_is_named(tmp_path: Path) -> None:
+    (tmp_path / "studies" / "table1").mkdir(parents=True)
+    (tmp_path / "studies" / "table1" / "study.json").write_text("{")
+
+    with pytest.raises(StoreError, match=r"study\.json is damaged .* run bench study again"):
+        note.studied(Store(tmp_path))
+
+
+@pytest.mark.slow
+def test_two_studies_share_their_trials_and_leave_the_last_run_alone(
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    output = tmp_path / "runs"
+
+    def study(name: str) -> tuple[str, str]:
+        words = ["--suite", "tiny", "--ranks", "2", "--lanes", "0", "--output", str(output)]
+        assert main(["study", name, *words]) == 0
+        return capsys.readouterr()
+
+    first, second, again = study("table3"), study("table2"), study("table3")
+
+    assert "4 cells, 4 trainings; cached: 0 of 5 trials" in first[1]
+    assert "5 cells, 5 trainings; cached: 3 of 6 trials, 2 of 5 trainings" in second[1]
+    assert "cached: 5 of 5 trials, 4 of 4 trainings" in again[1]
+    assert "lorasculpt rkh" in " ".join(first[0].split())
+    assert "the paper's table lacks this row" in " ".join(first[0].split())
+    assert first[0] == again[0]
+    reports = {f"leaderboard.{suffix}" for suffix in ("csv", "md", "tex", "txt")}
+    assert {path.name for path in (output / "studies" / "table3").iterdir()} == {*reports, "study.json", "table3.md"}
+    assert not (output / "command.json").exists()
+    assert main(["clean", "--yes", "--output", str(output)]) == 0
+    assert "Nothing to free." in capsys.readouterr().err
