@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import last
+from bench import last, plots
 from bench.console import print_board, say, tell
 from bench.environment import commit
 from bench.perform import check_lanes, list_failures, listing, perform, summary, write_reports
@@ -15,7 +15,7 @@ from bench.plan import Plan, assemble
 from bench.store import Store
 from bench.studies import note, options, published
 from bench.studies.listed import STUDIES
-from bench.studies.study import Found, Study, folder_of, wrapped
+from bench.studies.study import Drawing, Found, Study, folder_of, wrapped
 from bench.track import Mirror
 
 if TYPE_CHECKING:
@@ -60,6 +60,18 @@ def _board(made: Plan, store: Store, command: str) -> Leaderboard:
 def _show(chosen: Study, found: Found) -> Sequence[Path]:
     """Print what was found, and write it into the study's folder."""
     folder = folder_of(found.store, chosen.name)
+    if chosen.draw is None:
+        return _table(chosen, found, folder)
+    with plots.style():
+        drawing = chosen.draw(found)
+    if drawing is None:
+        say(f"There is nothing to draw for {chosen.name}: no trial has what it shows.")
+        return []
+    return _figure(chosen, drawing, folder)
+
+
+def _table(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:
+    """Print the leaderboard, with the published numbers beside it; write both."""
     paths = write_reports(found.board, folder)
     print_board(found.board)
     tell(["", *wrapped(chosen.caption)])
@@ -67,12 +79,20 @@ def _show(chosen: Study, found: Found) -> Sequence[Path]:
     if pairs:
         tell(["", *published.lines(pairs)])
         paths += published.write(pairs, folder)
-    return [*paths, _page(chosen, folder, chosen.caption, [path.name for path in paths])]
+    links = [f"* [{path.name}]({path.name})" for path in paths]
+    return [*paths, _page(chosen, folder, chosen.caption, links)]
 
 
-def _page(chosen: Study, folder: Path, caption: str, names: Sequence[str]) -> Path:
-    """Write what has to be read with a result into a page of its own, which names the files."""
-    links = [f"* [{name}]({name})" for name in names]
+def _figure(chosen: Study, drawing: Drawing, folder: Path) -> Sequence[Path]:
+    """Write a figure and its numbers; print these, or what sums them up."""
+    paths = [*plots.save(drawing.figure, folder, chosen.name), plots.save_data(drawing.frame, folder, chosen.name)]
+    tell([*drawing.lines, "", *wrapped(drawing.caption)])
+    body = [f"![{chosen.title}]({chosen.name}.png)", "", "```", *drawing.lines, "```"]
+    return [*paths, _page(chosen, folder, drawing.caption, body)]
+
+
+def _page(chosen: Study, folder: Path, caption: str, body: Sequence[str]) -> Path:
+    """Write what has to be read with a result into a page of its own."""
     path = folder / f"{chosen.name}.md"
-    path.write_text("\n".join([f"# {chosen.title}", "", caption, "", *links]) + "\n", encoding="utf-8")
+    path.write_text("\n".join([f"# {chosen.title}", "", caption, "", *body]) + "\n", encoding="utf-8")
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from dataclasses import replace
 
 from bench import request
 from bench.errors import UsageError
@@ -61,7 +60,7 @@ def read(study: Study, options: Namespace) -> Request:
     asked = request.read(Namespace(**{**vars(options), **words, "connector": None, "tuned": None}))
     if study.one_rank and len(asked.ranks) > 1:
         raise UsageError(f"Study {study.name} draws one rank; --ranks is {options.ranks}.")
-    return replace(asked, methods=study.methods)
+    return asked
 
 
 def _refuse(study: Study, options: Namespace) -> None:

@@ -111,7 +111,7 @@ def _line(pair: Pair) -> dict[str, object]:
         "value": pair.ours.value,
         "low": pair.ours.low,
         "high": pair.ours.high,
-        "published": pair.published,
+        "published": round(pair.published, 8),
         "difference": round(pair.difference, 8),
     }
 

@@ -55,9 +55,9 @@ class Study:
     """An experiment of the paper.
 
     ``title`` says what it shows. ``methods`` have to be there; ``ranks`` and ``targets`` are what it takes unless the
-    command says otherwise; one with ``one_rank`` takes a single rank. Without ``draw`` the result is the leaderboard
-    of its ``cells``, ``caption`` says what has to stand under it, and ``tables`` names those of the paper that show
-    the same.
+    command says otherwise; one with ``one_rank`` takes a single rank. ``draw`` makes the figure of what its ``cells``
+    came to, None where they came to nothing. Without it the result is the leaderboard, ``caption`` says what has to
+    stand under it, and ``tables`` names those of the paper that show the same.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Study:
     cells: Callable[[Request], tuple[Cell, ...]]
     caption: str = ""
     tables: tuple[str, ...] = ()
-    draw: Callable[[Found], Drawing] | None = None
+    draw: Callable[[Found], Drawing | None] | None = None
 
     @property
     def line(self) -> str:
@@ -111,4 +111,4 @@ def folder_of(store: Store, name: str) -> Path:
 
 def wrapped(text: str) -> list[str]:
     """Return a caption as lines for a terminal."""
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)

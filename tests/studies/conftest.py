@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from bench.suite import MICRO, Suite
 
 Scores = Callable[[Cell | None], tuple[float, float]]
 Planned = Callable[..., Plan]
-MadeUp = Callable[[Plan, Scores], Found]
+MadeUp = Callable[..., Found]
 
 
 @pytest.fixture
@@ -66,11 +66,15 @@ def planned(micro: Suite, tmp_path: Path) -> Planned:
 
 @pytest.fixture
 def made_up(tmp_path: Path) -> MadeUp:
-    """Return ``made_up(plan, scores)``: every example of a cell scores its ``scores(cell)``, (Source, Target)."""
+    """Return ``made_up(plan, scores)``: every example of a cell scores its ``scores(cell)``, (Source, Target).
 
-    def found(plan: Plan, scores: Scores) -> Found:
+    ``failed`` are the variants that broke; None, all.
+    """
+
+    def found(plan: Plan, scores: Scores, failed: Collection[str] | None = ()) -> Found:
         zero_shot = Cell.of(plan.zero_shot)
         cells = [_scored(plan, cell, scores(cell)) for cell in plan.cells]
+        cells = [_broken(cell) if failed is None or cell.variant in failed else cell for cell in cells]
         heading = Heading(plan.request.suite.name)
         request = plan.request
         board = build(
@@ -83,6 +87,10 @@ def made_up(tmp_path: Path) -> MadeUp:
         return Found(plan, Store(tmp_path / "runs"), board)
 
     return found
+
+
+def _broken(cell: CellScores) -> CellScores:
+    return replace(cell, status="failed", error="it broke", primary={})
 
 
 def _scored(plan: Plan, cell: Cell, values: tuple[float, float]) -> CellScores:

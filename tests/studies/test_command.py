@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench import suite
@@ -104,6 +105,32 @@ def test_a_damaged_note_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match=r"study\.json is damaged .* run bench study again"):
         note.studied(Store(tmp_path))
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_from_snapshots_and_changes_of_real_trainings(
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    output = tmp_path / "runs"
+    words = ["--suite", "tiny", "--ranks", "2", "--lanes", "0", "--output", str(output)]
+
+    curves, densities = main(["study", "fig3", *words]), main(["study", "fig5", *words])
+
+    captured = capsys.readouterr()
+    assert (curves, densities) == (0, 0)
+    assert "9 cells, 2 trainings; cached: 0 of 10 trials" in captured.err
+    assert "1 cells, 1 trainings; cached: 2 of 2 trials" in captured.err
+    for name in ("fig3", "fig5"):
+        folder = output / "studies" / name
+        assert {path.suffix for path in folder.glob(f"{name}.*")} == {".png", ".svg", ".csv", ".md"}
+    points = pd.read_csv(output / "studies" / "fig3" / "fig3.csv")
+    assert points["update"].dropna().tolist() == [2, 4, 6] * 3
+    assert points["source"].notna().all()
+    layers = pd.read_csv(output / "studies" / "fig5" / "fig5.csv")
+    assert len(layers) == 14  # seven in each of two blocks
+    assert (layers["density"] > 0).all()
+    assert "new_squares rank 2 seed 0: 14 layers" in captured.out
 
 
 @pytest.mark.slow

@@ -1,0 +1,180 @@
+"""Rows of a leaderboard as points of a curve: the numbers as a frame, as lines of text, and drawn with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.plots import FAINT, Mark
+from bench.registry import ZERO_SHOT
+from bench.studies.published import own
+from bench.studies.study import Found
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from bench.leaderboard import Row
+
+SCORES = ("source", "target", "avg")
+SCORE_AXIS = "score x 100"
+PAPER = "paper (Table 1)"
+ZERO = "zero-shot"
+_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A row of the leaderboards, by method and variant, and the ``x`` it is drawn at; ``places`` go into the CSV."""
+
+    method: str
+    variant: str
+    places: tuple[tuple[str, float | str], ...]
+
+
+def frame(found: Found, spots: dict[str, Sequence[Spot]]) -> DataFrame:
+    """Return a line per target, rank and spot, the base model's first: scores as fractions, NaN for holes.
+
+    ``spots`` is by target. The paper's own numbers stand beside where the study is comparable and the spot is a
+    method's own row.
+    """
+    import pandas as pd
+
+    lines = []
+    for table in found.board.tables:
+        rows = {(row.method, row.variant, row.rank): row for row in table.rows}
+        lines.append(_line(table.target, rows[ZERO_SHOT, "", None]))
+        for rank in found.request.ranks:
+            for spot in spots[table.target]:
+                row = rows[spot.method, spot.variant, rank]
+                theirs = None if spot.variant else own(found, (spot.method, rank, table.target))
+                published = {
+                    f"published_{name}": round(theirs.scores[name], 8) for name in SCORES if theirs is not None
+                }
+                lines.append(_line(table.target, row) | dict(spot.places) | published)
+    made = pd.DataFrame(lines)
+    absent = [name for name in (f"published_{score}" for score in SCORES) if name not in made]
+    made[absent] = float("nan")
+    order = [name for name in made if name not in _numbers()]
+    return made[[*order, *_numbers()]].astype({"rank": "Int64"})
+
+
+def _numbers() -> list[str]:
+    return [
+        *(f"{score}{bound}" for score in SCORES for bound in ("", "_low", "_high")),
+        *(f"published_{score}" for score in SCORES),
+    ]
+
+
+def _line(target: str, row: Row) -> dict[str, object]:
+    line: dict[str, object] = {"task": target, "method": row.method, "variant": row.variant, "rank": row.rank}
+    for score in SCORES:
+        found = row.scores.get(score)
+        line |= {
+            score: found.value if found else float("nan"),
+            f"{score}_low": found.low if found else float("nan"),
+            f"{score}_high": found.high if found else float("nan"),
+        }
+    return line
+
+
+def empty(made: DataFrame) -> bool:
+    """Whether no spot has a score: then there is nothing to draw."""
+    return bool(made.loc[made["method"] != ZERO_SHOT, list(SCORES)].isna().to_numpy().all())
+
+
+def draw(axes: Axes, part: DataFrame, x: str, score: str, look: Mark, label: str) -> None:
+    """Draw a score of some spots over ``x`` with its intervals; the paper's numbers as hollow marks around them."""
+    shown = part.dropna(subset=[score])
+    value = _PERCENT * shown[score]
+    around = [value - _PERCENT * shown[f"{score}_low"], _PERCENT * shown[f"{score}_high"] - value]
+    axes.errorbar(shown[x], value, yerr=around, elinewidth=0.9, capsize=2, label=label, **look.line)
+    theirs = part.dropna(subset=[f"published_{score}"])
+    axes.plot(theirs[x], _PERCENT * theirs[f"published_{score}"], **_hollow(look))
+
+
+def _hollow(look: Mark) -> dict[str, Any]:
+    return {**look.line, "markerfacecolor": "none", "markersize": 10, "linestyle": "none"}
+
+
+def zero_shot(axes: Axes, made: DataFrame, task: str, score: str, color: str = FAINT) -> None:
+    """Draw the base model's score as a dashed line."""
+    value = made.loc[(made["method"] == ZERO_SHOT) & (made["task"] == task), score].iloc[0]
+    axes.axhline(_PERCENT * value, color=color, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+
+
+def title(found: Found, target: str) -> str:
+    """Return a panel's title."""
+    return f"target {target}, rank {found.request.ranks[0]}"
+
+
+def log_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Scale x by its logarithm, with ticks at the values that were measured."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [short(value) for value in values])
+    axes.set_xticks([], minor=True)
+
+
+def legend(figure: Figure, looks: dict[str, Mark], made: DataFrame) -> None:
+    """Put one legend under the panels: the series, the base model's line, the paper's marks where there are any."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=label, **look.line) for label, look in looks.items()]
+    handles.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1, label=ZERO))
+    if made[[f"published_{score}" for score in SCORES]].notna().to_numpy().any():
+        handles.append(Line2D([], [], label=PAPER, **_hollow(Mark(FAINT, "o"))))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def lines(made: DataFrame, places: Sequence[str]) -> Iterator[str]:
+    """Yield the frame as a table for the terminal: scores x 100 with half the width of their intervals."""
+    grid = [["task", "method", *places, "Source", "", "Target", "", "Avg", ""]]
+    for _, line in made.iterrows():
+        cells = [str(line["task"]), str(line["method"])]
+        cells += ["-" if line["method"] == ZERO_SHOT else _place(line[name]) for name in places]
+        for score in SCORES:
+            half = (line[f"{score}_high"] - line[f"{score}_low"]) / 2
+            cells += (
+                ["-", ""] if math.isnan(line[score]) else [f"{_PERCENT * line[score]:.2f}", f"±{_PERCENT * half:.1f}"]
+            )
+        grid.append(cells)
+    widths = [max(len(cells[i]) for cells in grid) for i in range(len(grid[0]))]
+    for cells in grid:
+        padded = [
+            cell.ljust(width) if i < 2 or cell.startswith("±") else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        yield "  ".join(padded).rstrip()
+
+
+def _place(value: object) -> str:
+    return short(value) if isinstance(value, float) else str(value)
+
+
+def short(value: float) -> str:
+    """Return a number as axes, tables and variants show it.
+
+    >>> short(0.0001), short(0.05), short(2 / 3)
+    ('1e-4', '0.05', '0.667')
+    """
+    brief = f"{value:.0e}"
+    text = brief if 0 < value < 0.01 and float(brief) == value else f"{value:.3g}"
+    return text.replace("e-0", "e-")
+
+
+def troubles(found: Found) -> list[str]:
+    """Return a line for every row that lacks something."""
+    return [
+        f"{row.label} on {table.target}: {row.trouble}"
+        for table in found.board.tables
+        for row in table.rows
+        if row.problems
+    ]
+
+
+def intervals(found: Found) -> str:
+    """Return the sentence that says what the intervals cover."""
+    return found.board.notes[1]

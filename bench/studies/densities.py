@@ -1,0 +1,214 @@
+"""Figure 5: how dense BA is in every layer of a trained LoRASculpt, against the paper's Theorems 3.1 and 3.2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from bench import plots
+from bench.plan import Cell, Request
+from bench.store import Store
+from bench.studies import curves
+from bench.studies.study import Drawing, Found, Study, places, wrapped
+from bench.theory import Case, deviation_at, exact_deviation_at, expected_density
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+    from torch import Tensor
+
+    from bench.change import Change
+
+_PROBABILITY = 0.05
+_NAMED = 10  # layers that are named on the terminal; the CSV has all
+_ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_LOOK = plots.MARKS[1]
+_ROOMY = 60  # layers; more of them get smaller marks
+_BANDS = (
+    ("deviation", "#dbe7f0", "band of Theorem 3.2"),
+    ("deviation_exact", "#a9c6dc", "band for exactly k entries"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDensity:
+    """A layer's change B A [rows, columns]: shares of entries that are not zero, of A, of B and of their product.
+
+    ``kept`` is the density that the method was asked for.
+    """
+
+    layer: str
+    block: int
+    role: str
+    rows: int
+    columns: int
+    rank: int
+    kept: float
+    density_a: float
+    density_b: float
+    density: float
+
+    @property
+    def expected(self) -> float:
+        """Theorem 3.1's 1 - (1 - s_A s_B)^r, of the shares as they are."""
+        return expected_density(self.density_a, self.density_b, self.rank)
+
+    @property
+    def deviation(self) -> float:
+        """The distance from it that Theorem 3.2 lets the density exceed with probability 0.05."""
+        return deviation_at(_PROBABILITY, self.rows, self.columns, self.rank)
+
+    @property
+    def deviation_exact(self) -> float:
+        """The same distance for masks of exactly k entries (bench.theory)."""
+        return exact_deviation_at(_PROBABILITY, Case(self.rows, self.columns, self.rank, self.kept, "top-k"))
+
+    @property
+    def line(self) -> dict[str, object]:
+        """The layer as a line of the CSV."""
+        off = abs(self.density - self.expected)
+        bounds = {"deviation": self.deviation, "deviation_exact": self.deviation_exact}
+        outside = {"outside": off > self.deviation, "outside_exact": off > self.deviation_exact}
+        silent = {"silent": self.expected <= self.deviation and self.expected + self.deviation >= 1}
+        return {**asdict(self), "expected": self.expected, **bounds, **outside, **silent}
+
+
+def of_change(change: Change, kept: float) -> Iterator[LayerDensity]:
+    """Yield the density of every adapted layer of the decoder, in the change's order."""
+    import torch
+
+    from bench.adapters import Layer
+    from bench.change import LowRank
+
+    for name, delta in change.items():
+        layer = Layer(name, torch.empty(0))
+        if not isinstance(delta, LowRank) or layer.block is None:
+            continue
+        product = delta.b.float() @ delta.a.float()
+        yield LayerDensity(
+            layer=name.removesuffix(".weight"),
+            block=layer.block,
+            role=layer.role,
+            rows=len(delta.b),
+            columns=delta.a.shape[1],
+            rank=len(delta.a),
+            kept=kept,
+            density_a=_share(delta.a),
+            density_b=_share(delta.b),
+            density=_share(product),
+        )
+
+
+def _share(tensor: Tensor) -> float:
+    """Return the share of entries that are not zero."""
+    return int(tensor.count_nonzero()) / tensor.numel()
+
+
+def cells(request: Request) -> tuple[Cell, ...]:
+    """Return LoRASculpt at its defaults."""
+    return tuple(Cell.of(place.trial("lorasculpt")) for place in places(request))
+
+
+def frame(cells: Sequence[Cell], store: Store) -> DataFrame:
+    """Return a line per layer of every trial that was trained."""
+    import pandas as pd
+
+    lines = []
+    for cell in cells:
+        trial = cell.trial
+        if store.read_fitted(trial) is not None:
+            place = {"task": trial.target, "seed": trial.seed}
+            found = of_change(store.read_change(trial), float(trial.hyper["density"] or 0))
+            lines += [{**place, **layer.line} for layer in found]
+    return pd.DataFrame(lines)
+
+
+def draw(found: Found) -> Drawing | None:
+    """Draw every layer's density beside what the theorems say, a panel per target and rank."""
+    layers = frame(found.plan.cells, found.store)
+    if layers.empty:
+        return None
+    targets, ranks = found.request.targets, found.request.ranks
+    figure = plots.figure(1 + 3.1 * len(ranks), 0.9 + 2.9 * len(targets))
+    panels = figure.subplots(len(targets), len(ranks), squeeze=False, sharex=True, sharey=True)
+    for row, target in zip(panels, targets, strict=True):
+        for axes, rank in zip(row, ranks, strict=True):
+            axes.set_title(f"rank {rank}, target {target}")
+            part = layers[(layers["task"] == target) & (layers["rank"] == rank)]
+            if not part.empty:
+                _panel(axes, part)
+        row[0].set_ylabel("density of BA")
+    for axes in panels[-1]:
+        axes.set_xlabel("layer, by role; decoder blocks from left to right")
+    handles, labels = max((axes.get_legend_handles_labels() for axes in panels.flat), key=lambda found: len(found[0]))
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    lines = [part for line in (*_lines(layers), *curves.troubles(found)) for part in wrapped(line)]
+    return Drawing(figure, layers, tuple(lines), _caption(layers))
+
+
+def _panel(axes: Axes, part: DataFrame) -> None:
+    """Draw the layers of a rank and target from left to right, by role and block; seeds over one another."""
+    order = part.assign(place=part["role"].map(_ROLES.index)).sort_values(["place", "block"], kind="stable")
+    one = order[order["seed"] == order["seed"].min()].reset_index(drop=True)
+    at = {name: place for place, name in enumerate(one["layer"])}
+    for name, color, label in _BANDS:
+        low, high = (one["expected"] - one[name]).clip(lower=0), (one["expected"] + one[name]).clip(upper=1)
+        axes.fill_between(one.index, low, high, step="mid", color=color, linewidth=0, label=label)
+    axes.step(one.index, one["expected"], where="mid", color=plots.INK, linewidth=1, label="expected (Theorem 3.1)")
+    look = _LOOK.scatter if len(one) <= _ROOMY else {**_LOOK.scatter, "s": 9, "linewidths": 0.2}
+    axes.scatter(part["layer"].map(at), part["density"], label="a layer", zorder=3, **look)
+    roles = list(dict.fromkeys(one["role"]))
+    ends = [int((one["role"] == role).sum()) for role in roles]
+    starts = [sum(ends[:place]) for place in range(len(ends))]
+    axes.set_xticks(
+        [start + (end - 1) / 2 for start, end in zip(starts, ends, strict=True)],
+        [role.removesuffix("_proj") for role in roles],
+    )
+    axes.grid(visible=False, axis="x")
+    axes.vlines([start - 0.5 for start in starts[1:]], 0, 1, color="white", linewidth=1)
+    axes.set_xlim(-1, len(one))
+    axes.set_ylim(0, 1)
+
+
+def _lines(layers: DataFrame) -> Iterator[str]:
+    """Yield a line per trial, and the layers that lie outside a band."""
+    for (task, rank, seed), part in layers.groupby(["task", "rank", "seed"], sort=False):
+        density, expected = part["density"], part["expected"]
+        yield (
+            f"{task} rank {rank} seed {seed}: {len(part)} layers; density of BA {density.mean():.3f} "
+            f"({density.min():.3f} to {density.max():.3f}), Theorem 3.1 {expected.mean():.3f}; "
+            f"outside the band of Theorem 3.2: {part['outside'].sum()}, for exactly k entries: "
+            f"{part['outside_exact'].sum()}"
+        )
+        if part["silent"].any():
+            yield f"- for {part['silent'].sum()} of these layers Theorem 3.2 rules out no density at all"
+        outside = part[part["outside"] | part["outside_exact"]]
+        for _, line in outside.head(_NAMED).iterrows():
+            band = "of Theorem 3.2" if line["outside"] else "for exactly k entries"
+            yield f"- outside the band {band}: {line['layer']}, {line['density']:.3f}, expected {line['expected']:.3f}"
+        if len(outside) > _NAMED:
+            yield f"- and {len(outside) - _NAMED} more, in the CSV"
+
+
+def _caption(layers: DataFrame) -> str:
+    return (
+        "Points: the share of entries of B A that are not zero, of every adapted decoder layer of a trained "
+        "LoRASculpt. Line: 1 - (1 - s_A s_B)^r with the shares s_A, s_B that A and B keep (Theorem 3.1). Bands: what "
+        f"the density leaves with a probability of at most {_PROBABILITY:g}, by Theorem 3.2 and by the same inequality "
+        "for masks of exactly k entries (our reading of Theorem D.1). The theorems are about entries kept at random; "
+        "LoRASculpt keeps the largest of what was trained, so a layer outside a band does not contradict them. Of "
+        f"{len(layers)} layers {layers['outside'].sum()} lie outside the band of Theorem 3.2 and "
+        f"{layers['outside_exact'].sum()} outside that for exactly k entries."
+    )
+
+
+FIGURE = Study(
+    name="fig5",
+    title="Figure 5: density of BA in every layer, against the bounds of Theorems 3.1 and 3.2",
+    methods=("lorasculpt",),
+    ranks="16,32,64",
+    targets="first",
+    cells=cells,
+    draw=draw,
+)

@@ -1,0 +1,117 @@
+"""Figure 3: what is learnt and forgotten as the training goes on."""
+
+from __future__ import annotations
+
+from bench import plots
+from bench.plan import Cell, Request, edited
+from bench.registry import load_task
+from bench.spec import Trial
+from bench.studies import curves
+from bench.studies.curves import Spot
+from bench.studies.study import Drawing, Found, Place, Study, places, shown
+
+_METHODS = ("lora", "model_tailor", "lorasculpt")
+_LEAST = 3  # points
+_LOOKS = dict(zip(_METHODS, plots.MARKS, strict=False))
+
+
+def steps(updates: int, examples: int, batch_size: int) -> tuple[int, ...]:
+    """Return the updates nearest to the end of each epoch, and the last; with fewer than three epochs, thirds.
+
+    >>> steps(1875, 10_000, 16), steps(150, 2_400, 32)
+    ((625, 1250, 1875), (50, 100, 150))
+    """
+    epoch = examples / batch_size
+    epochs = int((updates + 0.5) / epoch)
+    if epochs < _LEAST:
+        ends = [round(updates * third / _LEAST) for third in range(1, _LEAST + 1)]
+    else:
+        ends = [min(updates, round(epoch * number)) for number in range(1, epochs + 1)]
+    return tuple(sorted({*ends, updates} - {0}))
+
+
+def _steps(request: Request, target: str) -> tuple[int, ...]:
+    examples = len(load_task(target).examples("train"))
+    return steps(request.recipe.updates, examples, request.recipe.batch_size)
+
+
+def cells(request: Request) -> tuple[Cell, ...]:
+    """Return each method's own row, and it at the earlier steps: snapshots of the same training."""
+    found = []
+    for place in places(request):
+        *early, _ = _steps(request, place.target)
+        for method in _METHODS:
+            found += [shown(_at(place, method, step), method, f"update={step}") for step in early]
+            found.append(Cell.of(place.trial(method)))
+    return tuple(found)
+
+
+def _at(place: Place, method: str, step: int) -> Trial:
+    if method == "model_tailor":
+        return edited(place.trial("lora"), method, snapshot=step)
+    return edited(place.trial(method), "rewind", snapshot=step, strength=1.0)  # the snapshot as it is
+
+
+def _spots(request: Request, target: str) -> list[Spot]:
+    ends = _steps(request, target)
+    epoch = len(load_task(target).examples("train")) / request.recipe.batch_size
+    return [
+        Spot(
+            method, "" if step == ends[-1] else f"update={step}", (("update", step), ("epoch", round(step / epoch, 4)))
+        )
+        for method in _METHODS
+        for step in ends
+    ]
+
+
+def draw(found: Found) -> Drawing | None:
+    """Draw Source above Target over the epochs, a column per target."""
+    targets = found.request.targets
+    frame = curves.frame(found, {target: _spots(found.request, target) for target in targets})
+    if curves.empty(frame):
+        return None
+    frame["update"] = frame["update"].astype("Int64")
+    figure = plots.figure(1 + 3.4 * len(targets), 5.6)
+    panels = figure.subplots(2, len(targets), squeeze=False, sharex="col")
+    for axes in panels[0, 1:]:
+        axes.sharey(panels[0, 0])  # the same sources; targets differ in their metric
+    for column, target in enumerate(targets):
+        for axes, score in zip(panels[:, column], ("source", "target"), strict=True):
+            curves.zero_shot(axes, frame, target, score)
+            for method, look in _LOOKS.items():
+                part = frame[(frame["task"] == target) & (frame["method"] == method)]
+                curves.draw(axes, part, "epoch", score, look, method)
+        ticks = sorted(set(frame.loc[frame["task"] == target, "epoch"].dropna()))
+        panels[1, column].set_xticks(ticks, [f"{tick:.2f}".rstrip("0").rstrip(".") for tick in ticks])
+        panels[1, column].set_xlabel("epoch")
+        panels[0, column].set_title(curves.title(found, target))
+    panels[0, 0].set_ylabel("Source x 100")
+    panels[1, 0].set_ylabel("Target x 100")
+    curves.legend(figure, _LOOKS, frame)
+    lines = [*curves.lines(frame, ["update", "epoch"]), *curves.troubles(found)]
+    return Drawing(figure, frame, tuple(lines), _caption(found))
+
+
+def _caption(found: Found) -> str:
+    request = found.request
+    (rank,) = request.ranks
+    ends = {target: _steps(request, target) for target in request.targets}
+    listed = "; ".join(f"{target} {', '.join(map(str, at))}" for target, at in ends.items())
+    return (
+        f"Rank {rank}. Each curve is one training, looked at on the way: its learning rate was scheduled for all of "
+        f"its {request.recipe.updates} updates, so that an earlier point is not what a shorter training would give. "
+        "Points are the updates nearest to the end of each epoch, and the last one; thirds of the training where it "
+        f"has fewer than {_LEAST} epochs (updates: {listed}). model_tailor edits what lora had learnt by that update. "
+        f"Dashed: the base model. {curves.intervals(found)}"
+    )
+
+
+FIGURE = Study(
+    name="fig3",
+    title="Figure 3: Source and Target after each epoch, for LoRA, Model Tailor and LoRASculpt",
+    methods=(*_METHODS, "rewind"),
+    ranks="32",
+    one_rank=True,
+    cells=cells,
+    draw=draw,
+)

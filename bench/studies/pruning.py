@@ -1,0 +1,73 @@
+"""Figure 1: plain LoRA pruned after the fact, at many densities."""
+
+from __future__ import annotations
+
+from bench import plots
+from bench.plan import Cell, Request, edited
+from bench.studies import curves
+from bench.studies.curves import Spot
+from bench.studies.study import Drawing, Found, Study, places, shown
+
+_DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+_LOOKS = {"Source": plots.MARKS[0], "Target": plots.MARKS[1]}
+
+
+def cells(request: Request) -> tuple[Cell, ...]:
+    """Return plain LoRA, and it pruned to every density: edits of one training."""
+    found = []
+    for place in places(request):
+        whole = place.trial("lora")
+        found.append(Cell.of(whole))
+        found += [shown(edited(whole, "magnitude", density=d), "lora", _variant(d)) for d in _DENSITIES[1:]]
+    return tuple(found)
+
+
+def _variant(density: float) -> str:
+    return "" if density == 1 else f"density={curves.short(density)}"
+
+
+def draw(found: Found) -> Drawing | None:
+    """Draw Source and Target against the density, a panel per target."""
+    targets = found.request.targets
+    spots = [Spot("lora", _variant(density), (("density", density),)) for density in _DENSITIES]
+    frame = curves.frame(found, dict.fromkeys(targets, spots))
+    if curves.empty(frame):
+        return None
+    figure = plots.figure(1 + 3.6 * len(targets), 3.6)
+    panels = figure.subplots(1, len(targets), squeeze=False)[0]
+    for axes, target in zip(panels, targets, strict=True):
+        part = frame[(frame["task"] == target) & frame["density"].notna()]
+        for label, look in _LOOKS.items():
+            curves.zero_shot(axes, frame, target, label.lower(), look.color)
+            curves.draw(axes, part, "density", label.lower(), look, label)
+        curves.log_axis(axes, _DENSITIES)
+        axes.set_xlabel("density of the LoRA change (share kept)")
+        axes.set_title(curves.title(found, target))
+    panels[0].set_ylabel(curves.SCORE_AXIS)
+    curves.legend(figure, _LOOKS, frame)
+    lines = [*curves.lines(frame, ["density"]), *curves.troubles(found)]
+    return Drawing(figure, frame, tuple(lines), _caption(found))
+
+
+def _caption(found: Found) -> str:
+    (rank,) = found.request.ranks
+    left = {"full": "The connector, tuned in full, keeps its change", "lora": "The connector's LoRA is pruned too"}
+    connector = left.get(found.request.recipe.connector, "The connector is frozen")
+    return (
+        f"Plain LoRA of rank {rank}, trained once and pruned afterwards: of each product scale * B A the share "
+        f"`density` of the entries, those largest in magnitude, is kept; nothing is trained again. "
+        "(The paper does not say whether it pruned the factors or their product.) "
+        f"{connector}. "
+        f"Dashed: the base model. {curves.intervals(found)}"
+    )
+
+
+FIGURE = Study(
+    name="fig1",
+    title="Figure 1: plain LoRA pruned by magnitude after the training, over densities",
+    methods=("lora", "magnitude"),
+    ranks="32",
+    one_rank=True,
+    cells=cells,
+    draw=draw,
+)

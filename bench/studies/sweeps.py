@@ -1,0 +1,87 @@
+"""Figure 4: LoRASculpt's omega, alpha and density, each around its default."""
+
+from __future__ import annotations
+
+from bench import plots
+from bench.hyperparameters import values
+from bench.plan import Cell, Request
+from bench.registry import load_method
+from bench.studies import curves
+from bench.studies.curves import Spot
+from bench.studies.study import Drawing, Found, Study, places
+
+_SWEEPS = {
+    "omega": (0.25, 0.5, 1.0, 2.0, 4.0),
+    "alpha": (1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
+    "density": (0.02, 0.05, 0.1, 0.2, 0.5),
+}
+_LOOKS = {"Source": plots.MARKS[0], "Target": plots.MARKS[1], "Avg": plots.MARKS[2]}
+
+
+def _default(field: str) -> object:
+    return values(load_method("lorasculpt")())[field]
+
+
+def _variant(field: str, value: float) -> str:
+    return "" if value == _default(field) else f"{field}={curves.short(value)}"
+
+
+def cells(request: Request) -> tuple[Cell, ...]:
+    """Return LoRASculpt at its defaults, and with one of the three fields set to each other value."""
+    found = []
+    for place in places(request):
+        found.append(Cell.of(place.trial("lorasculpt")))
+        for field, swept in _SWEEPS.items():
+            others = [(value, variant) for value in swept if (variant := _variant(field, value))]
+            found += [Cell.of(place.trial("lorasculpt", **{field: value}), variant) for value, variant in others]
+    return tuple(found)
+
+
+def draw(found: Found) -> Drawing | None:
+    """Draw Source, Target and Avg over each field, a row of panels per target."""
+    targets = found.request.targets
+    spots = [
+        Spot("lorasculpt", _variant(field, value), (("field", field), ("value", value)))
+        for field, swept in _SWEEPS.items()
+        for value in swept
+    ]
+    frame = curves.frame(found, dict.fromkeys(targets, spots))
+    if curves.empty(frame):
+        return None
+    figure = plots.figure(9.6, 0.8 + 2.6 * len(targets))
+    panels = figure.subplots(len(targets), len(_SWEEPS), squeeze=False, sharey="row", sharex="col")
+    for row, target in zip(panels, targets, strict=True):
+        for axes, (field, swept) in zip(row, _SWEEPS.items(), strict=True):
+            axes.axvline(_default(field), color=plots.FAINT, linewidth=5, alpha=0.25, zorder=0)
+            part = frame[(frame["task"] == target) & (frame["field"] == field)]
+            for label, look in _LOOKS.items():
+                curves.zero_shot(axes, frame, target, label.lower(), look.color)
+                curves.draw(axes, part, "value", label.lower(), look, label)
+            curves.log_axis(axes, swept)
+            axes.set_title(curves.title(found, target) if axes is row[0] else "")
+        row[0].set_ylabel(curves.SCORE_AXIS)
+    for axes, field in zip(panels[-1], _SWEEPS, strict=True):
+        axes.set_xlabel(field)
+    curves.legend(figure, _LOOKS, frame)
+    lines = [*curves.lines(frame, ["field", "value"]), *curves.troubles(found)]
+    return Drawing(figure, frame, tuple(lines), _caption(found))
+
+
+def _caption(found: Found) -> str:
+    (rank,) = found.request.ranks
+    return (
+        f"LoRASculpt of rank {rank}: omega (Eq. 7), alpha (Eq. 9) or density (the paper's s) varied, the other two at "
+        f"their defaults, which the grey bars mark. Dashed: the base model. {curves.intervals(found)}"
+    )
+
+
+FIGURE = Study(
+    name="fig4",
+    title="Figure 4: LoRASculpt over omega, alpha and density, each around its default",
+    methods=("lorasculpt",),
+    ranks="32",
+    targets="first",
+    one_rank=True,
+    cells=cells,
+    draw=draw,
+)
