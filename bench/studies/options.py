@@ -12,7 +12,7 @@ from bench.studies.listed import STUDIES
 from bench.studies.study import Study
 from bench.suite import Suite
 
-_DECIDED = ("methods", "connector", "tuned")
+_DECIDED = ("methods", "connector", "tuned", "baselines", "rewind")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,7 +57,9 @@ def read(study: Study, options: Namespace) -> Request:
         "ranks": options.ranks or study.ranks,
         "targets": options.targets or ("all" if study.targets == "all" else suite.targets[0]),
     }
-    asked = request.read(Namespace(**{**vars(options), **words, "connector": None, "tuned": None}))
+    asked = request.read(
+        Namespace(**{**vars(options), **words, "connector": None, "tuned": None, "baselines": False, "rewind": None})
+    )
     if study.one_rank and len(asked.ranks) > 1:
         raise UsageError(f"Study {study.name} draws one rank; --ranks is {options.ranks}.")
     return asked
