@@ -52,10 +52,11 @@ def read(study: Study, options: Namespace) -> Request:
     _refuse(study, options)
     suite = request.read_suite(options.suite)
     _check(study, suite)
+    targets = "all" if study.targets == "all" else suite.targets[0]
     words = {
         "methods": ",".join(study.methods),
-        "ranks": options.ranks or study.ranks,
-        "targets": options.targets or ("all" if study.targets == "all" else suite.targets[0]),
+        "ranks": study.ranks if options.ranks is None else options.ranks,
+        "targets": targets if options.targets is None else options.targets,
     }
     asked = request.read(
         Namespace(**{**vars(options), **words, "connector": None, "tuned": None, "baselines": False, "rewind": None})

@@ -33,6 +33,8 @@ Planned = Callable[..., Plan]
         ("table1 --set recipe.updates=0", "recipe.updates is 0; give a number from 1"),
         ("table1 --ranks 512", "Rank 512 is too large for the model of suite micro"),
         ("table1 --targets icon_chioce", "No task named 'icon_chioce'. Did you mean 'icon_choice'?"),
+        ("table1 --ranks ,", "--ranks is empty"),
+        ("table1 --targets ,", "--targets or --sources is empty"),
         ("table1 --limit 0", "--limit has 0"),
         ("table1 --lanes -1", "--lanes is -1"),
     ],
