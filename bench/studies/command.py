@@ -73,22 +73,24 @@ def _show(chosen: Study, found: Found) -> Sequence[Path]:
 def _table(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:
     """Print the leaderboard, with the published numbers beside it; write both."""
     paths = write_reports(found.board, folder)
+    pairs = published.beside(chosen.tables, found)
+    paths += published.write(pairs, folder) if pairs else []
+    links = [f"* [{path.name}]({path.name})" for path in paths]
+    paths.append(_page(chosen, folder, chosen.caption, links))
     print_board(found.board)
     tell(["", *wrapped(chosen.caption)])
-    pairs = published.beside(chosen.tables, found)
     if pairs:
         tell(["", *published.lines(pairs)])
-        paths += published.write(pairs, folder)
-    links = [f"* [{path.name}]({path.name})" for path in paths]
-    return [*paths, _page(chosen, folder, chosen.caption, links)]
+    return paths
 
 
 def _figure(chosen: Study, drawing: Drawing, folder: Path) -> Sequence[Path]:
     """Write a figure and its numbers; print these, or what sums them up."""
     paths = [*plots.save(drawing.figure, folder, chosen.name), plots.save_data(drawing.frame, folder, chosen.name)]
-    tell([*drawing.lines, "", *wrapped(drawing.caption)])
     body = [f"![{chosen.title}]({chosen.name}.png)", "", "```", *drawing.lines, "```"]
-    return [*paths, _page(chosen, folder, drawing.caption, body)]
+    paths.append(_page(chosen, folder, drawing.caption, body))
+    tell([*drawing.lines, "", *wrapped(drawing.caption)])
+    return paths
 
 
 def _page(chosen: Study, folder: Path, caption: str, body: Sequence[str]) -> Path:
