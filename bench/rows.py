@@ -95,7 +95,7 @@ class _Corner:
             found.cells.append(self._control(trials[best], "stopped early", note))
 
     def _rewound(self, cell: Cell, found: _Found) -> None:
-        """Add plain LoRA scaled back to a row's Target on validation, where LoRA reaches it."""
+        """Add plain LoRA scaled back to a row's Target on validation; all of LoRA where it does not reach that."""
         whole = self._baseline(self.request)
         score = self._validation()[-1:]
         goal = self._measured(cell.trial, found, score)
@@ -104,11 +104,12 @@ class _Corner:
         if goal is None or None in levels.values():
             return
         enough = [strength for strength, level in levels.items() if level is not None and level[1] >= goal[1]]
-        if enough:
-            best = min(enough)
-            note = f"strength {best:g}, the least that reaches the Target of {cell.name} on validation"
-            control = self._control(trials[best], f"rewound to {cell.name}", note)
-            found.cells.append(replace(control, against=cell.name))
+        best = min(enough, default=1.0)
+        note = f"strength {best:g}, the least that reaches the Target of {cell.name} on validation"
+        if not enough:
+            note = f"strength 1, which does not reach the Target of {cell.name} on validation"
+        control = self._control(trials[best], f"rewound to {cell.name}", note)
+        found.cells.append(replace(control, against=cell.name))
 
     def _measured(self, trial: Trial, found: _Found, scores: tuple[Asked, ...]) -> tuple[float, float] | None:
         """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""

@@ -31,12 +31,12 @@ def request_(tmp_path: Path) -> Request:
     return Request(suite, ("lora", "dare"), (16,), targets, sources, suite.recipe, limit=20, controls=True)
 
 
-def score(store: Store, work: Work) -> None:
+def score(store: Store, work: Work, dare: float = 0.4) -> None:
     """Finish a work: Target grows with the strength, Source falls; the training is best on validation at step 100."""
     trial = work.trial
     strength = float(trial.hyper.get("strength", 1.0) or 0)
     source = {25: 0.9, 50: 0.9, 75: 0.9, 100: 0.95, 125: 0.7}.get(trial.snapshot or 0, 1 - 0.5 * strength)
-    learnt = {"lora": 0.8, "dare": 0.4}.get(trial.method, 0.8 * strength)
+    learnt = {"lora": 0.8, "dare": dare}.get(trial.method, 0.8 * strength)
     known = store.read(trial) or Record(trial, "done")
     for asked in work.asked:
         value = learnt if asked.task == "icon_choice" else source
@@ -46,10 +46,10 @@ def score(store: Store, work: Work) -> None:
     store.write(known)
 
 
-def finished(request: Request, store: Store) -> Plan:
+def finished(request: Request, store: Store, dare: float = 0.4) -> Plan:
     plan = make(request, store)
     for work in plan.pending:
-        score(store, work)
+        score(store, work, dare)
     return make(request, store)
 
 
@@ -114,3 +114,10 @@ def test_a_curve_has_the_row_itself_and_its_change_at_every_strength(request_: R
 
     assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare", "rewind", "rewind"]
     assert [work.trial.parent.method for work in plan.works[3:] if work.trial.parent] == ["lora", "dare"]
+
+
+def test_where_lora_does_not_reach_a_row_all_of_lora_stands_against_it(request_: Request, store: Store) -> None:
+    rows = {cell.name: cell for cell in finished(request_, store, dare=0.95).cells}
+
+    assert rows["lora rewound to dare"].trial == rows["lora"].trial
+    assert "does not reach" in rows["lora rewound to dare"].note
