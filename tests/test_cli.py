@@ -101,6 +101,7 @@ def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
         ("--methods dare --set dare.drop_rate=0.5", "dare has nothing to search: drop_rate set by --set."),
         ("--methods dare --tuned", "--tuned is for bench run"),
         ("--methods dare --baselines", "--baselines and --rewind are for bench run"),
+        ("--methods dare --search-seed -1", "--search-seed is -1; give 0 or more."),
         ("--methods dare --margin 500", "--margin is 500; give 0 to 100 points, or none."),
         ("--methods dare --fields rescale", "--fields: dare.rescale has no search range; set it with --set."),
         ("--methods dare --fields s", "--fields: none of dare has a hyperparameter 's'."),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import socket
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -23,10 +23,10 @@ from bench.progress import Progress
 from bench.registry import load_method
 from bench.request import read
 from bench.search import report
-from bench.search.front import Objective, Point, front, hypervolume, pick
+from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.space import Space, space
-from bench.search.study import Sampler, Study, Tried, check_storage
+from bench.search.study import Sampler, Study, check_storage
 from bench.spec import digest
 from bench.store import Store, replace_file
 from bench.tuned import FILE, known
@@ -44,6 +44,8 @@ def search(options: Namespace) -> int:
         raise UsageError("--lanes is 0; a search runs on Ray Tune and needs at least one lane.")
     if options.trials < 1:
         raise UsageError(f"--trials is {options.trials}; give at least 1.")
+    if options.search_seed < 0:
+        raise UsageError(f"--search-seed is {options.search_seed}; give 0 or more.")
     if options.margin is not None and not 0 <= options.margin <= 100:
         raise UsageError(f"--margin is {options.margin:g}; give 0 to 100 points, or none.")
     if asked.controls or asked.strengths:
@@ -166,87 +168,6 @@ def _work(request: Request, asked: Sequence[Quest], options: Namespace, store: S
             progress.take(event)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a quest came to: its configurations, the front, the one that is chosen, and the default's point."""
-
-    quest: Quest
-    tried: tuple[Tried, ...]
-    front: tuple[Point, ...]
-    hypervolume: float
-    chosen: Tried | None
-    default: Tried | None
-    importance: Mapping[str, Mapping[str, float]]
-
-    @classmethod
-    def of(cls, quest: Quest, objective: Objective, trials: int) -> Outcome:
-        """Read the first ``trials`` configurations of a quest's study: more would be another budget."""
-        tried = quest.study.tried()[:trials]
-        points = [item.point for item in tried if item.point is not None]
-        best = pick(points, objective) if points else None
-        return cls(
-            quest,
-            tried,
-            front(points),
-            hypervolume(points),
-            next((item for item in tried if best is not None and item.number == best.number), None),
-            next((item for item in tried if dict(item.hyper) == quest.default), None),
-            quest.study.importances(trials),
-        )
-
-    @property
-    def failed(self) -> int:
-        """How many configurations gave nothing."""
-        return sum(item.state == "failed" for item in self.tried)
-
-    @property
-    def stopped(self) -> int:
-        """How many configurations were stopped early."""
-        return sum(item.state == "stopped" for item in self.tried)
-
-    @property
-    def saved(self) -> int:
-        """How many updates were not trained for it."""
-        return sum(self.quest.saved(item) for item in self.tried if item.state == "stopped")
-
-    @property
-    def label(self) -> str:
-        """The quest's name."""
-        return self.quest.label
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is chosen and what it stands on, as JSON."""
-        request = self.quest.request
-        return {
-            "method": request.methods[0],
-            "rank": request.ranks[0],
-            "target": request.targets[0],
-            "study": self.quest.study.name,
-            "tried": len(self.tried),
-            "failed": self.failed,
-            "stopped": self.stopped,
-            "updates_saved": self.saved,
-            "hypervolume": self.hypervolume,
-            "front": [asdict(point) for point in self.front],
-            "parent": self.quest.parent_settings,
-            "default": self._told(self.default),
-            "chosen": self._told(self.chosen),
-            "importance": {name: dict(shares) for name, shares in self.importance.items()},
-        }
-
-    def _told(self, tried: Tried | None) -> dict[str, Any] | None:
-        if tried is None or tried.point is None:
-            return None
-        point = tried.point
-        return {
-            "hyper": self.quest.hyper(tried.hyper),
-            "number": tried.number,
-            "source": point.source,
-            "target": point.target,
-            "avg": point.avg,
-        }
-
-
 def _provenance(request: Request, options: Namespace) -> dict[str, Any]:
     return {
         "suite": request.suite.name,
@@ -271,32 +192,3 @@ def _save(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, An
         row = outcome.to_json()
         rows[row["method"], row["rank"], row["target"]] = {**row, **provenance}
     replace_file(store.root / FILE, json.dumps({"chosen": list(rows.values())}, indent=1) + "\n")
-
-
-def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Yield a table of what was found, validation scores x 100."""
-    width = max(len(outcome.label) for outcome in outcomes)
-    yield f"{'':{width}}  tried failed stopped front hypervolume   default: S / T / Avg     chosen: S / T / Avg  with"
-    for outcome in outcomes:
-        counts = f"{len(outcome.tried):5} {outcome.failed:6} {outcome.stopped:7}"
-        counts += f" {len(outcome.front):5} {outcome.hypervolume:11.3f}"
-        points = f"{_scores(outcome.default):>23} {_scores(outcome.chosen):>23}"
-        yield f"{outcome.label:{width}}  {counts} {points}  {_settings(outcome.chosen)}"
-    if stopped := sum(outcome.stopped for outcome in outcomes):
-        trained = sum(len(outcome.tried) * outcome.quest.request.recipe.updates for outcome in outcomes)
-        saved = sum(outcome.saved for outcome in outcomes)
-        yield f"Stopped early: {stopped}; {saved} of {trained} updates were not trained ({saved / trained:.0%})."
-    yield from report.importance_lines(outcomes)
-    yield "Validation scores x 100; the test splits were not read. bench run --tuned runs what was chosen."
-
-
-def _scores(tried: Tried | None) -> str:
-    if tried is None or tried.point is None:
-        return "-"
-    return f"{100 * tried.point.source:.1f} / {100 * tried.point.target:.1f} / {100 * tried.point.avg:.1f}"
-
-
-def _settings(tried: Tried | None) -> str:
-    if tried is None:
-        return "every configuration failed"
-    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in tried.hyper.items())

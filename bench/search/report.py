@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.hyperparameters import Range
@@ -13,7 +13,7 @@ from bench.track import mirror_searches
 from bench.track.finding import FILE, FOLDER, Configuration, Finding
 
 if TYPE_CHECKING:
-    from bench.search.command import Outcome
+    from bench.search.outcome import Outcome
 
 
 def publish(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any], command: str) -> None:
@@ -51,17 +51,6 @@ def in_words(span: Range) -> str:
     if span.choices:
         return " | ".join(map(str, span.choices))
     return f"{span.low:g} to {span.high:g}{', log' if span.log else ''}"
-
-
-def importance_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Yield a line per quest: how much of Avg's variance each hyperparameter explains."""
-    for outcome in outcomes:
-        shares = outcome.importance.get("avg", {})
-        if len(shares) < 2:  # one has all of it, whatever it does
-            continue
-        listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-        count = sum(tried.point is not None for tried in outcome.tried)
-        yield f"{outcome.label}: what mattered for Avg: {listed}; with {count} configurations this is a hint, no more."
 
 
 def _configuration(outcome: Outcome, tried: Tried) -> Configuration:

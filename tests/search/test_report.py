@@ -9,7 +9,8 @@ import pytest
 
 from bench.plan import Request
 from bench.search import figures
-from bench.search.command import Outcome, Setting, _provenance, lines, quests, spaces
+from bench.search.command import Setting, _provenance, quests, spaces
+from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.report import find, in_words, publish
 from bench.store import Store
