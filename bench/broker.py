@@ -55,13 +55,10 @@ class Broker:
         """Take in more works, parents before children. What is known is not done again, but for scores it lacks."""
         for work in works:
             key, known = work.trial.id, self._works.get(work.trial.id)
-            if (
-                known is not None
-                and set(work.asked) <= set(known.asked)
-                and set(work.snapshots) <= set(known.snapshots)
-            ):
+            joined = self._works[key] = known.joined(work) if known else work
+            revived = key in self._records and self._records[key].status == "stopped" and not joined.rungs
+            if known is not None and joined.covers == known.covers and not revived:
                 continue
-            self._works[key] = known.joined(work) if known else work
             for memory in (self._records, self._failed, self._deaths):
                 memory.pop(key, None)
             if key not in self._waiting and key not in self._running.values():
@@ -104,6 +101,9 @@ class Broker:
     def finish(self, lane: int, record: Record) -> None:
         """Take a lane's record."""
         key = self._running.pop(lane)
+        if record.status == "stopped" and not self._works[key].rungs:  # others need it whole
+            self._waiting.append(key)
+            return
         if record.status == "stopped":
             self._records[key] = record
             self._note(Event("stopped", key, lane))

@@ -29,7 +29,7 @@ def waste(store: Store, referenced: Set[str]) -> list[Waste]:
         elif record.status == "done":
             found += _leftovers(folder)
     for checkpoint in store.root.glob(f"*/{CHECKPOINT}"):
-        if checkpoint.parent not in known:
+        if checkpoint.parent not in known and checkpoint.parent.name.rsplit("-", 1)[-1] not in referenced:
             found.append(Waste(checkpoint.parent, _size(checkpoint.parent), "an unfinished trial; it would start anew"))
     return found
 

@@ -131,8 +131,7 @@ def _search(parser: ArgumentParser) -> None:
     parser.add_argument("--objective", choices=objectives, default="avg", help="what the chosen one is best at")
     parser.add_argument(
         "--margin",
-        type=_points,
-        default=5.0,
+        default="5",
         metavar="POINTS",
         help="stop a training that a finished one beats by this much in Source and Target at the same step (default: 5;"
         " none: stop nothing)",
@@ -144,10 +143,6 @@ def _search(parser: ArgumentParser) -> None:
         help="Optuna storage shared by several drivers, each with an --output of its own (default: a file in --output)",
     )
     parser.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the search itself")
-
-
-def _points(text: str) -> float | None:
-    return None if text == "none" else float(text)
 
 
 def _output(parser: ArgumentParser) -> ArgumentParser:

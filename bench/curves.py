@@ -12,7 +12,8 @@ import pandas as pd
 
 from bench import plots
 from bench.plan import Plan
-from bench.rows import BASELINE, curve
+from bench.registry import BASELINE
+from bench.rows import curve
 from bench.spec import Asked, Trial, Work
 from bench.stats import Draws, Estimate, FloatArray, estimate, mean, resample
 from bench.store import Store
@@ -38,16 +39,19 @@ class Curve:
         """The highest Target on the curve."""
         return max(draws.value for draws in self.learnt.values())
 
-    def source_at(self, level: float) -> Draws:
-        """Return the highest Source on the curve, lines between its points, where Target is at least ``level``."""
+    def source_at(self, level: Draws) -> Draws:
+        """Return the highest Source on the curve, lines between its points, where Target is at least ``level``.
+
+        Resample by resample: a level that was measured moves with the examples, as the curve does.
+        """
         order = sorted(self.source)
         source, learnt = [self.source[x] for x in order], [self.learnt[x] for x in order]
-        points = _best([draws.points for draws in source], [draws.points for draws in learnt], level)
-        drawn = _best([draws.resampled for draws in source], [draws.resampled for draws in learnt], level)
+        points = _best([draws.points for draws in source], [draws.points for draws in learnt], level.points)
+        drawn = _best([draws.resampled for draws in source], [draws.resampled for draws in learnt], level.resampled)
         return Draws(source[0].seeds, points, drawn)
 
 
-def _best(source: Sequence[FloatArray], learnt: Sequence[FloatArray], level: float) -> FloatArray:
+def _best(source: Sequence[FloatArray], learnt: Sequence[FloatArray], level: FloatArray) -> FloatArray:
     """Return the highest Source where Target reaches ``level``; where none does, that of the highest Target."""
     s, t = np.stack(source), np.stack(learnt)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -151,11 +155,12 @@ def lines(curves: Sequence[Curve]) -> Iterator[str]:
     """Yield, per target and rank, Source where all rows have learnt equally much, and where LoRA has learnt as much."""
     for target, rank in dict.fromkeys((item.target, item.rank) for item in curves):
         here = [item for item in curves if (item.target, item.rank) == (target, rank)]
-        level = min(item.highest for item in here)
+        lowest = min(here, key=lambda item: item.highest)
+        level = max(lowest.learnt.values(), key=lambda draws: draws.value)
         width = max(len(item.name) for item in here)
         yield ""
         yield f"{target}, rank {rank}: Source where Target is equal, on the curves of --rewind"
-        head = f"at {100 * level:6.2f}, which all reach   at its own Target   {BASELINE} there   difference"
+        head = f"at {100 * level.value:6.2f}, which all reach   at its own Target   {BASELINE} there   difference"
         yield f" {'':{width}}  {head}"
         base = next((item for item in here if item.name == BASELINE), None)
         for item in here:
@@ -166,11 +171,11 @@ def lines(curves: Sequence[Curve]) -> Iterator[str]:
 
 def _beside(item: Curve, base: Curve | None) -> str:
     """Return a row's own Target and Source beside the baseline's Source there, where the baseline reaches it."""
-    own, source = item.learnt[1.0].value, item.source[1.0]
-    text = f"{100 * own:6.2f}: {_number(estimate(source))}"
+    own, source = item.learnt[1.0], item.source[1.0]
+    text = f"{100 * own.value:6.2f}: {_number(estimate(source))}"
     if base is None or base is item:
         return text
-    if own > base.highest:
+    if own.value > base.highest:
         return f"{text}   not reached"
     there = base.source_at(own)
     gap = estimate(source.minus(there))

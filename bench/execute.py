@@ -154,7 +154,12 @@ class Bench:
             if work.rungs and not judge(step, *self._rung(work, step)):
                 raise _Stopped
 
-        return Snapshots(work.snapshots, lambda step, change: self.store.write_snapshot(trial, step, change), verdict)
+        return Snapshots(
+            work.snapshots,
+            keep=lambda step, change: self.store.write_snapshot(trial, step, change),
+            judge=verdict,
+            has=lambda step: self.store.snapshot(trial, step).is_dir(),
+        )
 
     def _rung(self, work: Work, step: int) -> tuple[float, float]:
         """Return Source and Target of a snapshot, from what the store has of its scores."""

@@ -44,6 +44,7 @@ class Snapshots:
     steps: tuple[int, ...] = ()
     keep: Callable[[int, Change], None] = lambda step, change: None
     judge: Callable[[int], None] = lambda step: None
+    has: Callable[[int], bool] = lambda step: True
 
     def judge_again(self, saved: _Checkpoint, start: int) -> None:
         """Judge the steps that a resumed training has behind it: it may have been killed over its last one."""
@@ -120,7 +121,7 @@ def fit(  # noqa: PLR0913, PLR0915  the whole loop stands here
     optimizer, schedule = _optimizer(method, model, recipe)
     fitted = Fitted(trainable_parameters=sum(parameter.numel() for parameter in parameters))
     saved = _Checkpoint(checkpoint, parameters, optimizer, schedule, method, fitted)
-    start = saved.load()
+    start = saved.load(snapshots)
     snapshots.judge_again(saved, start)
 
     for index in range(start, len(updates)):
@@ -245,14 +246,16 @@ class _Checkpoint:
         action(step)
         self._began += time.monotonic() - began
 
-    def load(self) -> int:
-        """Put a saved state back and return the update to go on with."""
+    def load(self, snapshots: Snapshots) -> int:
+        """Put a saved state back and return the update to go on with; one past a snapshot that is missing is no use."""
         if self._path is None or not self._path.is_file():
             return 0
         try:
             saved = torch.load(self._path, weights_only=True)
         except (RuntimeError, EOFError) as error:
             log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
+            return 0
+        if any(step <= saved["index"] and not snapshots.has(step) for step in snapshots.steps):
             return 0
         with torch.no_grad():
             for parameter, value in zip(self._parameters, saved["parameters"], strict=True):

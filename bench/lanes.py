@@ -270,7 +270,10 @@ def _pull(config: Mapping[str, Any]) -> None:
             broker.progress.remote(lane, stage, step, steps, loss)
 
     def judge(step: int, source: float, target: float) -> bool:
-        return bool(ray.get(broker.rung.remote(lane, step, source, target)))
+        try:
+            return bool(ray.get(broker.rung.remote(lane, step, source, target)))
+        except ray.exceptions.RayError as error:  # no fault of the trial, which would be recorded as failed
+            raise SystemExit("The broker is gone.") from error
 
     while (work := ray.get(broker.next.remote(lane))) is not None:
         record = bench.run(work, report, judge)

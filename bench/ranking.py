@@ -8,6 +8,7 @@ from typing import Literal
 
 from bench.errors import DataError
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard, Problem, Row, Table
+from bench.registry import BASELINE
 from bench.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
 
 Columns = Mapping[str, Draws]
@@ -20,7 +21,7 @@ def build(
     sources: Sequence[str],
     targets: Sequence[str],
     heading: Heading,
-    baseline: str = "lora",
+    baseline: str = BASELINE,
 ) -> Leaderboard:
     """Return the leaderboard of the cells.
 

@@ -18,6 +18,7 @@ from bench.paper import Paper
 from bench.spec import digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
+BASELINE = "lora"  # what every method is held against
 ZERO_SHOT = "zero_shot"
 
 _KINDS: dict[str, type] = {"method": Method, "task": Task}

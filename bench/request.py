@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
 import typing
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from bench import registry, tuned
+from bench import recipes, registry, tuned
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, field_name, parse
 from bench.plan import Request
@@ -94,8 +92,10 @@ def read(arguments: Namespace) -> Request:
         registry.add_file(path)
     suite = read_suite(arguments.suite)
     methods = _methods(arguments.methods)
+    if arguments.baselines and registry.BASELINE not in methods:
+        methods = (registry.BASELINE, *methods)  # what the baselines are made of, and held against
     settings = _settings(arguments.set)
-    recipe = _recipe(suite, settings.pop(_RECIPE, {}), arguments.connector)
+    recipe = recipes.read(suite, settings.pop(_RECIPE, {}), arguments.connector)
     targets = _tasks(arguments.targets, suite.targets)
     sources = _tasks(arguments.sources, suite.sources)
     if both := set(targets) & set(sources):
@@ -111,7 +111,9 @@ def read(arguments: Namespace) -> Request:
         seeds=_numbers("--seeds", arguments.seeds, least=0),
         limit=None if arguments.limit is None else _limit(arguments.limit),
         settings=(chosen := _method_settings(settings, methods)),
-        tuned={} if arguments.tuned is None else _tuned(arguments, (suite, recipe, chosen), (methods, ranks, targets)),
+        tuned={}
+        if arguments.tuned is None
+        else _tuned(arguments, (suite, recipe, chosen), (methods, ranks, targets), sources),
         controls=arguments.baselines,
         strengths=() if arguments.rewind is None else _strengths(arguments.rewind),
     )
@@ -132,10 +134,11 @@ def _tuned(
     arguments: Namespace,
     setting: tuple[Suite, Recipe, tuned.Settings],
     places: tuple[Sequence[str], Sequence[int], Sequence[str]],
+    sources: Sequence[str],
 ) -> tuned.Tuned:
     own, shipped = arguments.output / tuned.FILE, setting[0].tuned
     path = Path(arguments.tuned) if arguments.tuned else own if own.is_file() or shipped is None else shipped
-    return tuned.read(path, *setting, product(*places))
+    return tuned.read(path, *setting, product(*places), sources)
 
 
 def read_suite(name: str) -> Suite:
@@ -224,60 +227,6 @@ def _method_settings(settings: dict[str, dict[str, str]], methods: Sequence[str]
             raise UsageError(f"--set {name}.… has no effect: {name} is not among --methods {','.join(methods)}.")
         read[name] = {field_name(method, field): parse(method, field, text) for field, text in fields.items()}
     return read
-
-
-def _recipe(suite: Suite, fields: dict[str, str], connector: str | None) -> Recipe:
-    """Return the suite's recipe with some of its fields set."""
-    known = typing.get_type_hints(Recipe)
-    changed: dict[str, object] = {name: _field(name, text, known) for name, text in fields.items()}
-    if connector is not None:
-        changed["connector"] = connector
-    recipe = dataclasses.replace(suite.recipe, **changed)  # type: ignore[arg-type]
-    _check_recipe(recipe)
-    return recipe
-
-
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "updates": (1, 1e9),
-    "batch_size": (1, 1e6),
-    "micro_batch_size": (1, 1e6),
-    "max_length": (1, 1e6),
-    "lr": (0, 10),
-    "connector_lr": (0, 10),
-    "scale": (0, 1e3),
-    "dropout": (0, 0.99),
-    "warmup": (0, 1),
-    "weight_decay": (0, 1),
-    "clip": (1e-9, 1e9),
-}
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    for name, (least, most) in _BOUNDS.items():
-        value = getattr(recipe, name)
-        if value is not None and not least <= value <= most:
-            raise UsageError(f"recipe.{name} is {value}; give a number from {least:g} to {most:g}.")
-    for mark in ("<image>", "{prompt}"):
-        if mark not in recipe.template:
-            raise UsageError(f"recipe.template lacks {mark}; it is {recipe.template!r}.")
-
-
-def _field(name: str, text: str, known: dict[str, object]) -> object:
-    if name not in known:
-        raise UsageError(f"The recipe has no field {name!r}. Known: {', '.join(known)}.")
-    hint = known[name]
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if type(None) in kinds and text.lower() == "none":
-        return None
-    if typing.get_origin(hint) is typing.Literal:
-        if text not in typing.get_args(hint):
-            raise UsageError(f"recipe.{name} is {text!r}; choose one of {', '.join(typing.get_args(hint))}.")
-        return text
-    kind = next(kind for kind in kinds if kind is not type(None))
-    try:
-        return kind(text)  # type: ignore[operator]
-    except ValueError:
-        raise UsageError(f"recipe.{name} is {text!r}; give {kind.__name__}.") from None  # type: ignore[attr-defined]
 
 
 _SELECTION = (

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
+from bench.registry import BASELINE
 from bench.spec import Asked, Trial, Work
 from bench.store import Store
 
-BASELINE = "lora"
 _STOPS = 6  # the training may be stopped after each sixth
 _STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 
@@ -38,6 +38,7 @@ def curve(request: Request, cell: Cell) -> dict[float, Work]:
     return {
         strength: Work(cell.trial if strength == 1 else edited(cell.trial, "rewind", strength=strength), scores)
         for strength in request.strengths
+        if strength > 0  # the untouched model is measured anyway
     }
 
 
@@ -68,7 +69,7 @@ class _Corner:
         for cell in self.own:
             trial = cell.trial
             place = (trial.rank, trial.target, trial.seed)
-            if place == (self.rank, self.target, self.seed) and cell.name != BASELINE:
+            if place == (self.rank, self.target, self.seed) and cell.method != BASELINE:
                 self._rewound(cell, found)
 
     def _fixed(self) -> Iterator[Cell]:
@@ -95,8 +96,9 @@ class _Corner:
             found.cells.append(self._control(trials[best], "stopped early", note))
 
     def _rewound(self, cell: Cell, found: _Found) -> None:
-        """Add plain LoRA scaled back to a row's Target on validation; all of LoRA where it does not reach that."""
-        whole = self._baseline(self.request)
+        """Add LoRA, tuned for a tuned row, scaled back to its Target on validation; whole where it is below that."""
+        same = (item.trial for item in self.own if item.method == BASELINE and self._is_beside(item, cell))
+        whole = next(same, self._baseline(self.request))
         score = self._validation()[-1:]
         goal = self._measured(cell.trial, found, score)
         trials = {strength: edited(whole, "rewind", strength=strength) for strength in _STRENGTHS} | {1.0: whole}
@@ -110,6 +112,13 @@ class _Corner:
             note = f"strength 1, which does not reach the Target of {cell.name} on validation"
         control = self._control(trials[best], f"rewound to {cell.name}", note)
         found.cells.append(replace(control, against=cell.name))
+
+    @staticmethod
+    def _is_beside(item: Cell, cell: Cell) -> bool:
+        """Whether two cells are the same place and as much tuned."""
+        mine, other = item.trial, cell.trial
+        places = (mine.rank, mine.target, mine.seed), (other.rank, other.target, other.seed)
+        return item.variant == cell.variant and places[0] == places[1]
 
     def _measured(self, trial: Trial, found: _Found, scores: tuple[Asked, ...]) -> tuple[float, float] | None:
         """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""

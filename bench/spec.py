@@ -170,7 +170,13 @@ class Work:
         """Return the work of doing both, of the same trial."""
         asked = tuple(dict.fromkeys((*self.asked, *other.asked)))
         snapshots = tuple(sorted({*self.snapshots, *other.snapshots}))
-        return Work(self.trial, asked, snapshots, self.rungs or other.rungs)
+        rungs = self.rungs if other.rungs else ()  # where one of them needs the whole training, it is not stopped
+        return Work(self.trial, asked, snapshots, rungs)
+
+    @property
+    def covers(self) -> tuple[object, ...]:
+        """What the work gives."""
+        return (self.asked, self.snapshots)
 
     def to_json(self) -> dict[str, Any]:
         """Return the work as JSON."""

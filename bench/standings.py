@@ -9,12 +9,11 @@ import numpy as np
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan import Cell, Plan, asked
 from bench.ranking import build
-from bench.registry import load_method
+from bench.registry import BASELINE, load_method
 from bench.spec import Asked, Record
 from bench.store import Store
 
 LENIENT = "lenient"
-BASELINE = "lora"
 
 
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,28 @@ class Choice:
 Tuned = Mapping[Place, Choice]
 
 
-def read(path: Path, suite: Suite, recipe: Recipe, settings: Settings, places: Iterable[Place]) -> Tuned:
+def read(
+    path: Path,
+    suite: Suite,
+    recipe: Recipe,
+    settings: Settings,
+    places: Iterable[Place],
+    sources: Sequence[str] | None = None,
+) -> Tuned:
     """Return the configuration that the search in ``path`` (its file, or its run folder) chose for every place.
 
     A method without anything to search keeps its defaults.
 
     Raises:
-        UsageError: there is no such search, it lacks a place, or was made with another base model, recipe or parent.
+        UsageError: there is no such search, it lacks a place, or was made with another base model, recipe, parent or
+            other sources.
     """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise UsageError(f"--tuned: there is no finished search at {file}. Make one with bench search.")
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(file)}
+    same: dict[str, object] = {"model": suite.revision(), "recipe": recipe.to_json()}
+    same["sources"] = sorted(suite.sources if sources is None else sources)
     found: dict[Place, Choice] = {}
     for place in places:
         method = load_method(place[0])
@@ -57,13 +67,16 @@ def read(path: Path, suite: Suite, recipe: Recipe, settings: Settings, places: I
                 f"--tuned: {file} has no configuration of {place[0]} at rank {place[1]} on {place[2]}. "
                 f"Run bench search --methods {place[0]} --ranks {place[1]} --targets {place[2]} first."
             )
-        same = {"model": suite.revision(), "recipe": recipe.to_json()}
-        same["parent"] = dict(settings.get(getattr(method, "parent", ""), {}))
-        for name, value in same.items():
-            if row[name] != value:
-                raise UsageError(f"--tuned: {place[0]} in {file} was searched with another {name}; search again.")
+        _check_alike(row, {**same, "parent": dict(settings.get(getattr(method, "parent", ""), {}))}, file)
         found[place] = Choice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
     return found
+
+
+def _check_alike(row: Mapping[str, Any], same: Mapping[str, object], file: Path) -> None:
+    known = {**row, "sources": sorted(row["sources"])}
+    for name, value in same.items():
+        if known[name] != value:
+            raise UsageError(f"--tuned: {row['method']} in {file} was searched with another {name}; search again.")
 
 
 def _valid(method: type[Method], hyper: Mapping[str, Scalar], file: Path) -> Mapping[str, Scalar]:
@@ -87,7 +100,8 @@ def known(file: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = json.loads(file.read_text())["chosen"]
         for row in rows:
-            row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"], int(row["tried"])
+            row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"]
+            int(row["tried"]), list(row["sources"])
             if row["chosen"] is not None:
                 dict(row["chosen"]["hyper"])
     except (OSError, ValueError, KeyError, TypeError) as error:

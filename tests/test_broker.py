@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from bench.broker import Broker
-from bench.spec import Asked, Recipe, Record, Trial, Work
+from bench.spec import Asked, Recipe, Record, Score, Trial, Work
 
 LORA = Trial(
     method="lora",
@@ -160,3 +160,45 @@ def test_scores_that_are_asked_for_while_a_trial_runs_are_done_after_it() -> Non
     broker.finish(0, Record(LORA, "done"))
 
     assert broker.take(0) == Work(LORA, (score,))
+
+
+RUNG = Asked("t", "validation", 2, "e", 8, "c")
+WATCHED = Work(LORA, (RUNG,), (1,), (RUNG,))
+CHILD = Work(DARE, (RUNG,))
+
+
+def test_a_stopped_training_is_done_whole_for_a_child_that_came_while_it_was_held() -> None:
+    broker = Broker([WATCHED], {}, is_open=True)
+    taken(broker, 0)
+    broker.add([Work(LORA, ()), CHILD])
+
+    broker.finish(0, Record(LORA, "stopped"))
+
+    again = broker.take(0)
+    assert again is not None
+    assert (again.trial, again.rungs) == (LORA, ())
+    broker.finish(0, Record(LORA, "done", {RUNG.key: Score(RUNG, "m", {"m": 1.0}, "f")}))
+    assert taken(broker, 0) == DARE
+
+
+def test_a_stopped_training_is_done_whole_for_a_child_that_comes_later() -> None:
+    broker = Broker([WATCHED], {}, is_open=True)
+    taken(broker, 0)
+    broker.finish(0, Record(LORA, "stopped"))
+
+    broker.add([Work(LORA, ()), CHILD])
+
+    again = broker.take(0)
+    assert again is not None
+    assert (again.trial, again.rungs) == (LORA, ())
+
+
+def test_a_stopped_training_stays_stopped_for_who_may_stop_it() -> None:
+    broker = Broker([WATCHED], {}, is_open=True)
+    taken(broker, 0)
+    broker.finish(0, Record(LORA, "stopped"))
+
+    broker.add([WATCHED])
+
+    assert broker.take(0) is None
+    assert broker.record(LORA.id) == Record(LORA, "stopped")

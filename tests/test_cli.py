@@ -323,3 +323,17 @@ def test_clean_keeps_what_a_search_tried(ran: Path, words: list[str], capsys: py
     assert main(["clean", "--yes", "--output", str(ran)]) == 0
 
     assert dare.id in {record.trial.id for record in Store(ran).records()}
+
+
+def test_baselines_bring_what_they_are_held_against_and_a_plan_tells_its_rows_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--methods", "dare", "--targets", "icon_choice", "--baselines", "--output", str(tmp_path)]
+
+    assert main(["plan", *words]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("4 cells, 3 trainings")
+    assert lines[0].endswith("more rows follow from what these give")
+    for row in ("(lora lr/3)", "(lora frozen connector)"):
+        assert sum(row in line for line in lines) == 1

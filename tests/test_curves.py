@@ -32,17 +32,17 @@ LORA = curve("lora", {0.0: (0.9, 0.2), 0.5: (0.8, 0.6), 1.0: (0.4, 0.8)})
     ],
 )
 def test_source_at_a_target_lies_on_the_line_between_two_strengths(level: float, source: float) -> None:
-    assert LORA.source_at(level).value == pytest.approx(source)
+    assert LORA.source_at(flat(level)).value == pytest.approx(source)
 
 
 def test_of_a_curve_that_turns_back_the_higher_source_counts() -> None:
     back = curve("x", {0.0: (0.9, 0.2), 0.5: (0.8, 0.6), 1.0: (0.7, 0.4)})
 
-    assert back.source_at(0.4).value == pytest.approx(0.85)
+    assert back.source_at(flat(0.4)).value == pytest.approx(0.85)
 
 
 def test_beyond_its_highest_target_a_curve_gives_what_is_there() -> None:
-    assert LORA.source_at(0.9).value == 0.4
+    assert LORA.source_at(flat(0.9)).value == 0.4
 
 
 def test_a_row_is_held_against_lora_where_lora_has_learnt_as_much() -> None:
@@ -64,3 +64,17 @@ def test_the_numbers_stand_beside_the_pictures(tmp_path: Path) -> None:
     assert all(path.stat().st_size > 1000 for path in paths)
     frame = pd.read_csv(tmp_path / "t-r32.csv")
     assert frame[["strength", "source", "target"]].values.tolist() == [[0, 0.9, 0.2], [0.5, 0.8, 0.6], [1, 0.4, 0.8]]
+
+
+def test_a_row_that_is_lora_scaled_back_differs_from_it_by_nothing_on_any_resample() -> None:
+    generator = np.random.default_rng(0)
+    moving = {
+        strength: Draws((0,), np.array([value]), value + 0.05 * generator.standard_normal((1, RESAMPLES)))
+        for strength, value in ((0.0, 0.2), (0.5, 0.6), (1.0, 0.9))
+    }
+    lora = Curve("lora", 32, "t", LORA.source, moving)
+    half = Curve("x", 32, "t", {0.0: LORA.source[0.0], 1.0: LORA.source[0.5]}, {0.0: moving[0.0], 1.0: moving[0.5]})
+
+    (line,) = [line for line in lines([lora, half]) if line.startswith(" x ")]
+
+    assert line.endswith("+0.00= ±0.00")

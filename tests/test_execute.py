@@ -378,3 +378,24 @@ def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes
     whole, other, fresh = plan_of("lora", folder="whole")
     fresh.run(of(whole, "lora"))
     assert weights(store, work) == weights(other, of(whole, "lora"))
+
+
+def test_a_checkpoint_past_a_snapshot_that_is_wanted_now_is_no_use(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora")
+    work = of(plan, "lora")
+    rungs = tuple(replace(asked, count=4) for asked in work.asked)
+    bench.run(replace(work, snapshots=(4,), rungs=rungs), judge=lambda step, source, target: False)
+    assert (store.folder(work.trial) / CHECKPOINT).is_file()  # at step 4
+    seen: list[int] = []
+
+    def watch(step: int, source: float, target: float) -> bool:
+        seen.append(step)
+        return True
+
+    record = bench.run(replace(work, snapshots=(2, 4), rungs=rungs), judge=watch)
+
+    assert record.status == "done"
+    assert seen == [2, 4]
+    assert store.snapshot(work.trial, 2).is_dir()

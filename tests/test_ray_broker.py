@@ -3,7 +3,7 @@
 import asyncio
 
 from bench.ray_broker import Rung, _BrokerActor
-from bench.spec import Recipe, Record, Trial, Work
+from bench.spec import Asked, Recipe, Record, Trial, Work
 
 LORA = Trial(
     method="lora",
@@ -16,6 +16,8 @@ LORA = Trial(
     data="d",
     code="c",
 )
+
+RUNG = Asked("t", "validation", 2, "e", 8, "c")
 
 
 def test_a_call_of_a_worker_that_died_waiting_takes_no_work_from_its_successor() -> None:
@@ -108,7 +110,7 @@ def test_a_worker_that_died_after_its_verdict_is_not_held_for_another() -> None:
 def test_the_record_of_a_stopped_training_reaches_its_follower() -> None:
     async def story() -> object:
         actor = _BrokerActor((), {}, is_open=True)
-        following = asyncio.create_task(actor.follow([Work(LORA, ())]))
+        following = asyncio.create_task(actor.follow([Work(LORA, (), (1,), (RUNG,))]))
         await asyncio.sleep(0)
         await actor.next(0)
         await actor.finish(0, Record(LORA, "stopped"))

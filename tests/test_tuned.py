@@ -18,6 +18,7 @@ def write(folder: Path, **changes: object) -> Path:
         "target": "icon_choice",
         "model": MICRO.revision(),
         "tried": 9,
+        "sources": list(MICRO.sources),
     }
     row |= {"recipe": MICRO.recipe.to_json(), "parent": {}, "chosen": {"hyper": {"drop_rate": 0.3}}}
     (folder / tuned.FILE).write_text(json.dumps({"chosen": [{**row, **changes}]}))
@@ -57,6 +58,7 @@ def test_a_cell_whose_tries_all_failed_is_named(tmp_path: Path) -> None:
         ("model", "0123"),
         ("recipe", replace(MICRO.recipe, updates=400).to_json()),
         ("parent", {"lr": 5e-4}),
+        ("sources", ["easy_vqa"]),
     ],
 )
 def test_a_search_over_something_else_is_refused(tmp_path: Path, name: str, value: object) -> None:

@@ -32,6 +32,7 @@ from bench.store import Store, replace_file
 from bench.tuned import FILE, known
 
 _DATABASE = "search.db"
+_COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sampler")
 
 
 def search(options: Namespace) -> int:
@@ -46,14 +47,24 @@ def search(options: Namespace) -> int:
         raise UsageError(f"--trials is {options.trials}; give at least 1.")
     if options.search_seed < 0:
         raise UsageError(f"--search-seed is {options.search_seed}; give 0 or more.")
-    if options.margin is not None and not 0 <= options.margin <= 100:
-        raise UsageError(f"--margin is {options.margin:g}; give 0 to 100 points, or none.")
+    options.margin = _points(options.margin)
     if asked.controls or asked.strengths:
         raise UsageError("--baselines and --rewind are for bench run: they are rows of a leaderboard.")
     outcomes = run(asked, options, say)
     tell(lines(outcomes))
     say(f"wrote {options.output / FILE}")
     return 1 if any(outcome.failed for outcome in outcomes) else 0
+
+
+def _points(text: str) -> float | None:
+    """Return a margin in points, or None where nothing is to be stopped."""
+    try:
+        margin = None if text == "none" else float(text)
+    except ValueError:
+        margin = -1.0
+    if margin is not None and not 0 <= margin <= 100:
+        raise UsageError(f"--margin is {text}; give 0 to 100 points, or none.")
+    return margin
 
 
 def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, Space]:
@@ -111,6 +122,7 @@ def _quest(request: Request, searched: Space, store: Store, setting: Setting) ->
     # Everything that decides what a configuration gives: a change of any of it is another study.
     same: list[object] = [work.to_json() for work in make(request, store).works]
     same += [{name: repr(span) for name, span in searched.searched.items()}, setting.seed, setting.sampler]
+    same += [setting.margin]
     study = Study(
         f"{method}-r{rank}-{target}-{digest(same)[:8]}",
         setting.storage or f"sqlite:///{store.root / _DATABASE}",
@@ -118,7 +130,7 @@ def _quest(request: Request, searched: Space, store: Store, setting: Setting) ->
         _defaults(request, method),
         setting.seed,
         setting.sampler,
-        f"{socket.gethostname()}:{store.root}",
+        f"{socket.gethostname()}:{store.root}" if setting.storage else "",
     )
     return Quest(request, study, store, setting.margin)
 
@@ -174,6 +186,7 @@ def _provenance(request: Request, options: Namespace) -> dict[str, Any]:
         "model": request.suite.revision(),
         "recipe": request.recipe.to_json(),
         "split": request.split,
+        "sources": list(request.sources),
         "limit": request.limit,
         "seeds": list(request.seeds),
         "trials": options.trials,
@@ -189,6 +202,9 @@ def _save(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, An
     """Write what is chosen beside what earlier searches chose for other methods, ranks and targets."""
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
     for outcome in outcomes:
-        row = outcome.to_json()
-        rows[row["method"], row["rank"], row["target"]] = {**row, **provenance}
+        row = {**outcome.to_json(), **provenance}
+        old = rows.get(place := (row["method"], row["rank"], row["target"]))
+        if old is not None and any(old.get(name) != row[name] for name in _COMPARED):
+            say(f"{outcome.label}: {FILE} had a choice of another search ({', '.join(_COMPARED)}); it is replaced")
+        rows[place] = row
     replace_file(store.root / FILE, json.dumps({"chosen": list(rows.values())}, indent=1) + "\n")

@@ -55,6 +55,12 @@ class Outcome:
         return sum(self.quest.saved(item) for item in self.tried if item.state == "stopped")
 
     @property
+    def updates(self) -> int:
+        """How many updates the tries come to, trained to their end; 0 where the method edits."""
+        request = self.quest.request
+        return len(self.tried) * len(request.seeds) * request.recipe.updates if self.quest.trains else 0
+
+    @property
     def label(self) -> str:
         """The quest's name."""
         return self.quest.label
@@ -102,7 +108,7 @@ def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         points = f"{_scores(outcome.default):>23} {_scores(outcome.chosen):>23}"
         yield f"{outcome.label:{width}}  {counts} {points}  {_settings(outcome.chosen)}"
     if stopped := sum(outcome.stopped for outcome in outcomes):
-        trained = sum(len(outcome.tried) * outcome.quest.request.recipe.updates for outcome in outcomes)
+        trained = sum(outcome.updates for outcome in outcomes)
         saved = sum(outcome.saved for outcome in outcomes)
         yield f"Stopped early: {stopped}; {saved} of {trained} updates were not trained ({saved / trained:.0%})."
     yield from importance_lines(outcomes)

@@ -65,8 +65,17 @@ class Quest:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The steps at which trainings are looked at; none where the method does not train, or nothing is stopped."""
-        if self.margin is None or not issubclass(load_method(self.request.methods[0]), TrainMethod):
+        """The steps at which trainings are looked at; none where nothing is stopped."""
+        return () if self.margin is None else self._steps
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method trains."""
+        return issubclass(load_method(self.request.methods[0]), TrainMethod)
+
+    @property
+    def _steps(self) -> tuple[int, ...]:
+        if not self.trains:
             return ()
         updates = self.request.recipe.updates
         return tuple(dict.fromkeys(step for share in RUNGS if 0 < (step := round(share * updates)) < updates))
@@ -90,7 +99,7 @@ class Quest:
     def seen(self, hyper: Mapping[str, Scalar]) -> dict[int, Point]:
         """Return what a configuration's training gave at the steps where it was looked at."""
         trial, scores = self.plan(hyper).cells[0].trial, self._rung_scores
-        known = {step: self.store.read_rungs(trial, step) for step in self.rungs}
+        known = {step: self.store.read_rungs(trial, step) for step in self._steps}
         return {
             step: Point(0, *split_mean(scores, values, trial.target))
             for step, values in known.items()
@@ -104,9 +113,10 @@ class Quest:
         return any(rival is not None and rival.dominates(here, self.margin or 0.0) for rival in rivals)
 
     def saved(self, tried: Tried) -> int:
-        """Return how many updates were not trained because the configuration was stopped."""
-        reached = max(self.seen(tried.hyper), default=0) if tried.state == "stopped" else self.request.recipe.updates
-        return self.request.recipe.updates - reached
+        """Return how many updates were not trained because the configuration was stopped; 0 where it is not known."""
+        seen = self.seen(tried.hyper) if tried.state == "stopped" else {}
+        updates = self.request.recipe.updates
+        return len(self.request.seeds) * updates - max(seen) if seen else 0
 
 
 def measure(works: Sequence[Work], records: Mapping[str, Record]) -> tuple[float, float] | None:

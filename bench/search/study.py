@@ -110,7 +110,9 @@ class Study:
         number = sum(map(self._whole, self._study.trials))
         if number >= budget:
             return None
-        seed = int(digest([self._seed, self.name, number])[:8], 16)
+        drawn: list[object] = [self._seed, self.name, number]
+        drawn += [self._owner] if self._owner else []  # two drivers that count alike must not draw alike
+        seed = int(digest(drawn)[:8], 16)
         self._study.sampler = (
             optuna.samplers.RandomSampler(seed)
             if self._sampler == "random"
@@ -118,10 +120,13 @@ class Study:
         )
         trial = self._study.ask(self._distributions)
         trial.set_user_attr(_OWNER, self._owner)
+        if sum(self._whole(item) for item in self._study.trials if item.number < trial.number) >= budget:
+            self._study.tell(trial.number, state=TrialState.FAIL)  # another driver was quicker: beyond the budget
+            return None
         return Asked(trial.number, trial.params)
 
     def _mine(self, trial: FrozenTrial) -> bool:
-        return bool(trial.user_attrs.get(_OWNER, self._owner) == self._owner)
+        return bool(trial.user_attrs.get(_OWNER, "") == self._owner)
 
     def _whole(self, trial: FrozenTrial) -> bool:
         """Whether a configuration has all its hyperparameters: it has been handed out."""

@@ -1,0 +1,70 @@
+"""The recipe of a request: the suite's, with what ``--set recipe.FIELD=VALUE`` and ``--connector`` change of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+
+from bench.errors import UsageError
+from bench.spec import Recipe
+from bench.suite import Suite
+
+
+def read(suite: Suite, fields: Mapping[str, str], connector: str | None) -> Recipe:
+    """Return the suite's recipe with some of its fields set, as texts.
+
+    Raises:
+        UsageError: the recipe has no such field, or the field may not be this.
+    """
+    known = typing.get_type_hints(Recipe)
+    changed: dict[str, object] = {name: _field(name, text, known) for name, text in fields.items()}
+    if connector is not None:
+        changed["connector"] = connector
+    recipe = dataclasses.replace(suite.recipe, **changed)  # type: ignore[arg-type]
+    _check_recipe(recipe)
+    return recipe
+
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "updates": (1, 1e9),
+    "batch_size": (1, 1e6),
+    "micro_batch_size": (1, 1e6),
+    "max_length": (1, 1e6),
+    "lr": (0, 10),
+    "connector_lr": (0, 10),
+    "scale": (0, 1e3),
+    "dropout": (0, 0.99),
+    "warmup": (0, 1),
+    "weight_decay": (0, 1),
+    "clip": (1e-9, 1e9),
+}
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    for name, (least, most) in _BOUNDS.items():
+        value = getattr(recipe, name)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"recipe.{name} is {value}; give a number from {least:g} to {most:g}.")
+    for mark in ("<image>", "{prompt}"):
+        if mark not in recipe.template:
+            raise UsageError(f"recipe.template lacks {mark}; it is {recipe.template!r}.")
+
+
+def _field(name: str, text: str, known: dict[str, object]) -> object:
+    if name not in known:
+        raise UsageError(f"The recipe has no field {name!r}. Known: {', '.join(known)}.")
+    hint = known[name]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if typing.get_origin(hint) is typing.Literal:
+        if text not in typing.get_args(hint):
+            raise UsageError(f"recipe.{name} is {text!r}; choose one of {', '.join(typing.get_args(hint))}.")
+        return text
+    kind = next(kind for kind in kinds if kind is not type(None))
+    try:
+        return kind(text)  # type: ignore[operator]
+    except ValueError:
+        raise UsageError(f"recipe.{name} is {text!r}; give {kind.__name__}.") from None  # type: ignore[attr-defined]
