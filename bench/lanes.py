@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -97,13 +98,19 @@ def _kept(store: Store, event: Event) -> Event:
     return event
 
 
+@cache
+def _token() -> str:
+    """Return this process's token: Ray reads it once, so a second start must not have another."""
+    return secrets.token_hex(32)
+
+
 @contextmanager
 def _ray(lanes: int | None) -> Iterator[tuple[int, bool, Path]]:
     """Start a private Ray, and yield the number of lanes, whether they have a GPU each, and a scratch folder."""
     scratch = Path(tempfile.mkdtemp(prefix="bench-"))
     token = scratch / "token"
     token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
+    token.write_text(_token())
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Waiting proxies are workers too; Ray says on stdout that so many are odd on so few cores.

@@ -1,0 +1,30 @@
+"""Baselines on real Ray: rows that are chosen on validation come in a second pass of the same command."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.ray
+
+
+def test_chosen_controls_and_curves_come_with_one_command_and_are_cached(
+    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "runs"
+    cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "dare", "--ranks", "2", "--lanes", "1"]
+    words = ["run", *cells, "--baselines", "--rewind", "0.5", "--output", str(output)]
+
+    ran = subprocess.run([*tiny_command, *words], capture_output=True, text=True, timeout=240, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    frame = pd.read_csv(output / "leaderboard.csv", keep_default_na=False)
+    rows = {(row.method, row.variant): row.status for row in frame.itertuples() if row.quantity == "score"}
+    controls = ("lr/3", "frozen connector", "stopped early", "rewound to dare", "oracle gate")
+    assert {("lora", ""), ("dare", ""), *(("lora", control) for control in controls)} <= rows.keys()
+    assert set(rows.values()) == {"done"}
+    assert (output / "curves" / "new_squares-r2.png").is_file()
+    assert "Source where Target is equal" in ran.stdout
+    again = subprocess.run([*tiny_command, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert again.stdout == ran.stdout
