@@ -21,6 +21,7 @@ from bench.errors import TrialError
 from bench.lanes import Crew
 from bench.ray_broker import Rung
 from bench.search.quest import Quest, measure
+from bench.search.study import Asked
 from bench.spec import Record, Work
 
 # On every cluster, and never used up: a proxy must not hold what a lane needs.
@@ -82,7 +83,7 @@ class _Asking(Searcher):  # type: ignore[misc]
         super().__init__()
         self._quests = quests
         self._trials = trials
-        self.asked: dict[str, tuple[Quest, int, tuple[Work, ...]]] = {}
+        self.asked: dict[str, tuple[Quest, Asked, tuple[Work, ...]]] = {}
         self.trouble = ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
@@ -90,12 +91,13 @@ class _Asking(Searcher):  # type: ignore[misc]
             asked = None if self.trouble else quest.study.ask(self._trials)
             if asked is not None:
                 works = quest.works(asked.hyper)
-                self.asked[trial_id] = (quest, asked.number, works)
+                self.asked[trial_id] = (quest, asked, works)
                 return {"works": json.dumps([work.to_json() for work in works])}
         return str(Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        quest, number, _ = self.asked.pop(trial_id)
+        quest, asked, _ = self.asked.pop(trial_id)
+        number = asked.number
         if error or not result or not {"source", "failed", "trouble", "stopped"} & set(result):
             self.trouble = f"A configuration of {quest.label} was lost."
         elif "trouble" in result:
@@ -119,8 +121,8 @@ class _Judging(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         if "rung" not in result:
             return str(FIFOScheduler.CONTINUE)
-        quest, _, works = self._asking.asked[trial.trial_id]
-        if not quest.hopeless(result["rung"], result["source"], result["target"]):
+        quest, asked, works = self._asking.asked[trial.trial_id]
+        if not quest.stops(asked.hyper, result["rung"], result["source"], result["target"]):
             return str(FIFOScheduler.CONTINUE)
         self._broker.stop.remote(works, result["rung"])
         return str(FIFOScheduler.STOP)

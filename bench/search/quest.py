@@ -106,6 +106,10 @@ class Quest:
             if all(item.key in values for item in scores)
         }
 
+    def stops(self, hyper: Mapping[str, Scalar], step: int, source: float, target: float) -> bool:
+        """Whether a configuration's training is to end at a step. The default's never is: all are shown beside it."""
+        return dict(hyper) != self.default and self.hopeless(step, source, target)
+
     def hopeless(self, step: int, source: float, target: float) -> bool:
         """Whether a finished configuration was better by the margin in both objectives at the same step."""
         rivals = (self.seen(tried.hyper).get(step) for tried in self.study.tried() if tried.state == "done")

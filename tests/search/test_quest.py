@@ -111,6 +111,8 @@ def test_hopeless_is_who_a_finished_one_beats_by_the_margin_in_both_at_the_same_
     trained.study.tell(asked.number, 0.8, 0.9)
 
     assert trained.hopeless(2, 0.69, 0.39)
+    assert trained.stops({"lr": 0.002}, 2, 0.69, 0.39)
+    assert not trained.stops(asked.hyper, 2, 0.69, 0.39)  # the default is always trained to its end
     assert not trained.hopeless(2, 0.71, 0.1)  # within the margin in Source
     assert not trained.hopeless(2, 0.1, 0.41)  # within the margin in Target
     assert not trained.hopeless(4, 0.1, 0.1)  # no finished one was looked at here
