@@ -26,7 +26,7 @@ def compare(options: Namespace) -> int:
     options = last.needed(store, options.output).options(options)
     asked = request.read(options)
     _refuse(paper, asked, options)
-    found = verdict.compare(paper, board(make(asked, store), store, options), tolerance)
+    found = verdict.compare(paper, board(make(asked, store), store, last.command_of(store, options)), tolerance)
     tell(beside.FORMS[options.format](found))
     if options.format == "csv":
         for line in (found.summary, *found.remarks):

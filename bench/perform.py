@@ -12,7 +12,6 @@ from bench import lanes, registry
 from bench.console import say
 from bench.environment import commit
 from bench.errors import UsageError
-from bench.last import command_of
 from bench.plan import Plan
 from bench.progress import Progress
 from bench.store import Store
@@ -74,12 +73,12 @@ def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> Non
                 mirror.take(event.record)
 
 
-def board(made: Plan, store: Store, options: Namespace) -> Leaderboard:
-    """Return the leaderboard of a plan as the store has it."""
+def board(made: Plan, store: Store, command: str) -> Leaderboard:
+    """Return the leaderboard of a plan as the store has it, under the command that it is of."""
     from bench.leaderboard import Heading  # here: pandas, which listings do not need
     from bench.standings import leaderboard
 
-    heading = Heading(made.request.suite.name, command=command_of(store, options), commit=commit())
+    heading = Heading(made.request.suite.name, command=command, commit=commit())
     return leaderboard(made, store, heading)
 
 

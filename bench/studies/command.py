@@ -5,21 +5,16 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench import last, plots
 from bench.console import print_board, say, tell
-from bench.environment import commit
-from bench.perform import check_lanes, list_failures, listing, perform, summary, write_reports
-from bench.plan import Plan, assemble
+from bench.perform import board, check_lanes, list_failures, listing, perform, summary, write_reports
+from bench.plan import assemble
 from bench.store import Store
 from bench.studies import note, options, published
 from bench.studies.listed import STUDIES
 from bench.studies.study import Drawing, Found, Study, folder_of, wrapped
 from bench.track import Mirror
-
-if TYPE_CHECKING:
-    from bench.leaderboard import Leaderboard
 
 
 def study(words: Namespace) -> int:
@@ -42,19 +37,12 @@ def study(words: Namespace) -> int:
         note.save(folder_of(store, chosen.name), chosen.name, last.line(words), made)
         with Mirror(store, made, last.line(words)) as mirror:
             perform(made, store, words, mirror)
-            found = Found(made, store, _board(made, store, last.line(words)), published.rows(asked))
+            found = Found(made, store, board(made, store, last.line(words)), published.rows(asked))
             paths = _show(chosen, found)
             mirror.finish(found.board, paths)
     for path in paths:
         say(f"wrote {path}")
     return list_failures(made, store)
-
-
-def _board(made: Plan, store: Store, command: str) -> Leaderboard:
-    from bench.leaderboard import Heading  # here: pandas, which listings do not need
-    from bench.standings import leaderboard
-
-    return leaderboard(made, store, Heading(made.request.suite.name, command=command, commit=commit()))
 
 
 def _show(chosen: Study, found: Found) -> Sequence[Path]:
