@@ -46,6 +46,8 @@ class Progress:
             self._running.pop(event.lane, None)
             self._done += event.kind == "done"
             self._failed += event.kind == "failed"
+            if event.kind == "stopped":
+                self._say(f"{self._count()}  {event.label} stopped early")
             if event.record is not None:
                 self._say(f"{self._count()}  {describe(event.record)}")
         if self._console.is_terminal:

@@ -69,16 +69,6 @@ def put(store: Store, trial: Trial, values: dict[str, float], count: int = 2) ->
     return record
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of MLflow without runs: to create one takes five seconds, to copy it none."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A run folder with zero-shot, lora and dare, of a suite named small whose base model is of revision m."""

@@ -45,16 +45,6 @@ ROWS = (
 FINDING = Finding("dare-r4-new", "bench search --trials 4", {"drop_rate": "0.1 to 0.9"}, FACTS, ROWS)
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of MLflow without runs: to create one takes five seconds, to copy it none."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def root(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder in which a search has ended."""

@@ -101,3 +101,4 @@ def test_stopped_trainings_free_their_lane_and_enter_no_front(
         if state == "COMPLETE"
     }
     assert "updates were not trained" in ran.stdout
+    assert ran.stderr.count("stopped early") == database.count("PRUNED")
