@@ -8,9 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bench.api import EditContext, EditMethod, Example, Method, Split, Step, Task, TrainMethod
+from bench.api import EditContext, EditMethod, Example, Method, Reading, Split, Step, Task, TrainMethod
 from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
-from bench.hyperparameters import hyper
+from bench.hyperparameters import hyper, option
 from bench.paper import Paper, PublishedRow, published_rows
 from bench.spec import Recipe
 
@@ -60,6 +60,7 @@ __all__ = [
     "Paper",
     "PluginError",
     "PublishedRow",
+    "Reading",
     "Recipe",
     "Replaced",
     "Row",
@@ -76,6 +77,7 @@ __all__ = [
     "insert_lora",
     "lora_adapters",
     "lora_change",
+    "option",
     "published_rows",
 ]
 

@@ -27,21 +27,44 @@ Batch = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question about one image. ``answers`` holds every accepted answer, the one to teach first."""
+    """One question about one image. ``answers`` holds every accepted answer, the one to teach first.
+
+    ``hints`` is what a prompt quotes beside the question: the options, or the words that an OCR system read.
+    """
 
     id: str
     question: str
     answers: tuple[str, ...]
     image: Image | Path
+    hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where tasks find their files, a folder per task under ``root``. Up to ``skip_bad`` broken records are skipped."""
+
+    root: Path = Path("data")
+    skip_bad: int = 0
 
 
 class Task(ABC):
-    """A data set with its prompt and its metric. A changed prompt, split or metric is a new name."""
+    """A data set with its prompt and its metric. A changed prompt, split or metric is a new name.
+
+    ``variants`` names other prompts, the default first: ``iconqa@lmms`` is the task ``iconqa`` whose ``variant`` is
+    ``lmms``. ``sizes`` says how many examples a split has, where that is known before the data is there. A task with
+    options, such as where its files come from, is a ``@dataclass(eq=False, kw_only=True)`` of ``option`` fields, set by
+    ``--set TASK.FIELD=VALUE``.
+    """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     primary: ClassVar[str]
     max_new_tokens: ClassVar[int] = 8
+    variants: ClassVar[tuple[str, ...]] = ()
+    sizes: ClassVar[Mapping[Split, int]] = {}
+
+    reading: Reading = Reading()  # set on the instance, as variant is, before anything is read
+    variant: str = ""
 
     @abstractmethod
     def examples(self, split: Split) -> Sequence[Example]:
@@ -54,6 +77,13 @@ class Task(ABC):
     @abstractmethod
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Return one number per example, [n], for each metric; ``primary`` is among them."""
+
+    def ready(self) -> None:  # noqa: B027  most tasks need nothing more
+        """Raise where something is missing that scoring needs, such as Java, before anything starts.
+
+        Raises:
+            DataError: it is missing; the message says what to install.
+        """
 
     def labels(self, example: Example) -> Mapping[str, str]:
         """Return what is known of the picture, by kind; only pretraining an embedded base reads it."""

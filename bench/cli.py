@@ -107,8 +107,11 @@ def _start(parser: ArgumentParser) -> None:
 
 
 def _lanes(parser: ArgumentParser, zero: str = "") -> None:
+    from bench.execution import add_arguments
+
     text = f"warm workers (default: one per GPU or CPU core{zero})"
     parser.add_argument("--lanes", type=int, metavar="N", help=text)
+    add_arguments(parser)
 
 
 def _study(parser: ArgumentParser) -> None:

@@ -154,7 +154,7 @@ def pretrain(options: Namespace) -> int:
     suite = request.read_suite(options.suite)
     from bench.pretrain.card import build
 
-    folder = options.to or suite.model
+    folder = options.to or suite.folder
     Store(folder).prepare()
     build(folder, seed=options.seed, progress=say)
     say(f"wrote {folder}")

@@ -22,7 +22,7 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
         raise UsageError(
             f"The change of {record.trial.label} is no LoRA or DoRA, and peft has no form for it. Use --merged DIR."
         )
-    change.save(folder, base=str(suite.model))
+    change.save(folder, base=str(suite.folder))
 
 
 def write_merged(record: Record, store: Store, folder: Path) -> None:
@@ -37,12 +37,12 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     from bench.adapters import write
 
     model = LlavaForConditionalGeneration.from_pretrained(
-        suite.model, dtype=record.trial.recipe.eval_dtype, local_files_only=True
+        suite.folder, dtype=record.trial.recipe.eval_dtype, local_files_only=True
     )
     pristine = {name: value.clone() for name, value in model.state_dict().items()}
     write(model, store.read_change(record.trial), pristine)
     model.save_pretrained(folder)
-    AutoProcessor.from_pretrained(suite.model, local_files_only=True).save_pretrained(folder)
+    AutoProcessor.from_pretrained(suite.folder, local_files_only=True).save_pretrained(folder)
 
 
 def _ready(record: Record, folder: Path) -> Suite:

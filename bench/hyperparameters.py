@@ -63,6 +63,11 @@ def hyper(  # noqa: PLR0913  one line says all that a hyperparameter may be
     return dataclasses.field(default=default, metadata={_KEY: span})
 
 
+def option(default: Any, *, choices: tuple[Scalar, ...] = (), minimum: float | None = None) -> Any:
+    """Declare a task's option as a dataclass field: set by ``--set TASK.FIELD=VALUE``, never searched."""
+    return hyper(default, choices=choices, minimum=minimum, search=False)
+
+
 def ranges(method: type) -> Mapping[str, Range]:
     """Return the hyperparameters of a method class by name, in the order of its fields."""
     return {field.name: field.metadata.get(_KEY, Range()) for field in dataclasses.fields(method) if field.init}

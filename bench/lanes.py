@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import ray_broker
+from bench.api import Reading
 from bench.broker import Broker, Event
 from bench.errors import TrialError
 from bench.ray_broker import POLL_SECONDS
-from bench.registry import add_file
-from bench.spec import Record, Work
+from bench.registry import TaskSettings, add_file, read_tasks
+from bench.spec import Execution, Record, Work
 from bench.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,14 @@ _LANES_SECONDS = 60.0  # how long a drive waits for the last of its lanes
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every lane needs to know: where to store, which base model, which plugin files."""
+    """What every lane needs to know: where to store, which base model, which plugins and data, and how to run."""
 
     output: Path
     model: Path
     plugins: tuple[Path, ...] = ()
+    reading: Reading = field(default_factory=Reading)
+    tasks: TaskSettings = field(default_factory=dict)
+    execution: Execution = field(default_factory=Execution)
 
 
 Drive = Callable[[Any, "Crew"], None]
@@ -264,6 +268,7 @@ def _pull(config: Mapping[str, Any]) -> None:
     try:
         for path in setup.plugins:
             add_file(path)
+        read_tasks(setup.reading, setup.tasks)
         bench = _bench(setup)
     except Exception as error:  # noqa: BLE001  raised, it would make Ray start this worker again for ever
         ray.get(broker.broken.remote(lane, f"{type(error).__name__}: {error}"))

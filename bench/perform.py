@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import lanes, registry
+from bench import execution, lanes, registry
 from bench.console import say
 from bench.environment import commit
 from bench.errors import UsageError
-from bench.plan import Plan
+from bench.plan import Plan, Request
 from bench.progress import Progress
 from bench.store import Store
 from bench.track import Mirror
@@ -62,9 +62,21 @@ def listing(made: Plan) -> Iterator[str]:
         yield f"  {state}  {work.trial.id}  {work.trial.label}{names.get(work.trial.id, '')}: {scores}{parent}"
 
 
+def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setup:
+    """Return what the lanes of a command need to know."""
+    return lanes.Setup(
+        store.root,
+        request.suite.folder,
+        tuple(path.resolve() for path in options.plugin),
+        request.reading,
+        request.tasks,
+        execution.read(options),
+    )
+
+
 def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
     """Do what is pending, drawing progress and mirroring every record to MLflow."""
-    setup = lanes.Setup(store.root, made.request.suite.model, tuple(path.resolve() for path in options.plugin))
+    setup = lane_setup(made.request, store, options)
     events: Generator[Event] = lanes.run(made.pending, made.records, setup, options.lanes)
     with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
         for event in events:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 
-from bench.api import EditMethod, Method, Split, TrainMethod
+from bench.api import EditMethod, Method, Reading, Split, Task, TrainMethod
 from bench.errors import UsageError
 from bench.fingerprint import of_examples, of_plugin
 from bench.hyperparameters import Scalar, values
-from bench.registry import ZERO_SHOT, load_method, load_task
+from bench.registry import ZERO_SHOT, TaskSettings, load_method, load_task
 from bench.spec import Asked, Recipe, Record, Trial, Work
 from bench.store import Store
 from bench.suite import Suite
@@ -24,7 +24,7 @@ class Request:
 
     ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
     The parents that chosen edits edit keep ``settings``. ``controls`` adds trivial baselines, and ``strengths`` are the
-    points of every row's trade-off curve, from 0 to 1 (bench.rows).
+    points of every row's trade-off curve, from 0 to 1 (bench.rows). ``reading`` and ``tasks`` say how tasks are read.
     """
 
     suite: Suite
@@ -40,6 +40,8 @@ class Request:
     tuned: Tuned = field(default_factory=dict)
     controls: bool = False
     strengths: tuple[float, ...] = ()
+    reading: Reading = field(default_factory=Reading)
+    tasks: TaskSettings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
         seed=seed,
         recipe=request.recipe,
         model=request.suite.revision(),
-        data=_fingerprint(target, "train", None),
+        data=_fingerprint(load_task(target), "train", None),
         code=of_plugin(method),
         parent=parent,
     )
@@ -209,27 +211,25 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
 def asked(request: Request, targets: tuple[str, ...]) -> tuple[Asked, ...]:
     """Return the scores that a request asks for: every source, and some targets."""
     names = dict.fromkeys((*request.sources, *targets))
-    return tuple(_ask(name, request.split, request.limit) for name in names)
+    return tuple(_ask(name, load_task(name), request.split, request.limit) for name in names)
 
 
 @cache
-def _ask(name: str, split: Split, limit: int | None) -> Asked:
-    task = load_task(name)
+def _ask(name: str, task: Task, split: Split, limit: int | None) -> Asked:
     total = len(task.examples(split))
     count = total if limit is None else min(limit, total)
     return Asked(
         task=name,
         split=split,
         count=count,
-        examples=_fingerprint(name, split, count),
+        examples=_fingerprint(task, split, count),
         max_new_tokens=task.max_new_tokens,
         code=of_plugin(type(task)),
     )
 
 
 @cache
-def _fingerprint(name: str, split: Split, count: int | None) -> str:
-    task = load_task(name)
+def _fingerprint(task: Task, split: Split, count: int | None) -> str:
     examples = task.examples(split)[:count]
     return of_examples(examples, [task.prompt(example) for example in examples])
 

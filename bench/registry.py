@@ -6,14 +6,16 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from bench.api import EditMethod, Method, Task, TrainMethod
+from bench.api import EditMethod, Method, Reading, Task, TrainMethod
 from bench.errors import PluginError, UsageError
+from bench.hyperparameters import Scalar
 from bench.paper import Paper
 from bench.spec import digest
 
@@ -23,6 +25,20 @@ ZERO_SHOT = "zero_shot"
 
 _KINDS: dict[str, type] = {"method": Method, "task": Task}
 _from_files: dict[str, dict[str, type]] = {"method": {}, "task": {}}
+
+TaskSettings = Mapping[str, Mapping[str, Scalar]]  # the options of tasks, by the task's name
+
+
+@dataclass(slots=True)
+class _Tasks:
+    """How this process reads its tasks, and those it has read."""
+
+    reading: Reading = field(default_factory=Reading)
+    settings: TaskSettings = field(default_factory=dict)
+    loaded: dict[tuple[str, type], Task] = field(default_factory=dict)
+
+
+_tasks = _Tasks()
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -41,14 +57,42 @@ def load_method(name: str) -> type[Method]:
     return method
 
 
+def read_tasks(reading: Reading, settings: TaskSettings) -> None:
+    """Say where this process's tasks find their files, and what their options are."""
+    if (reading, settings) != (_tasks.reading, _tasks.settings):
+        _tasks.reading, _tasks.settings = reading, settings
+        _tasks.loaded.clear()
+
+
 def load_task(name: str) -> Task:
-    """Return a task; one instance serves the whole process.
+    """Return a task, or after an @ one of its variants; one instance serves the whole process.
 
     Raises:
-        UsageError: there is no such task.
+        UsageError: there is no such task, or no such variant of it.
         PluginError: it cannot be imported, or breaks the contract.
     """
-    return _task(name, _load("task", name))
+    plain, _, variant = name.partition("@")
+    plugin = load_task_class(name)
+    if (name, plugin) not in _tasks.loaded:
+        task = plugin(**_tasks.settings.get(plain, {}))
+        task.reading, task.variant = _tasks.reading, variant or next(iter(plugin.variants), "")
+        _tasks.loaded[name, plugin] = task
+    return _tasks.loaded[name, plugin]
+
+
+def load_task_class(name: str) -> type[Task]:
+    """Return the class of a task, or of a variant of it.
+
+    Raises:
+        UsageError: there is no such task, or no such variant of it.
+        PluginError: it cannot be imported, or breaks the contract.
+    """
+    plain, mark, variant = name.partition("@")
+    plugin: type[Task] = _load("task", plain)
+    if mark and variant not in plugin.variants:
+        known = ", ".join(plugin.variants) or "none"
+        raise UsageError(f"The task {plain} has no prompt named {variant!r}. Known: {known}.")
+    return plugin
 
 
 def load_report(name: str) -> Any:
@@ -110,11 +154,6 @@ def _load(kind: str, name: str) -> Any:
     plugin = _import(_entry(kind, name))
     check_class(kind, name, plugin)
     return plugin
-
-
-@cache
-def _task(name: str, task: type[Task]) -> Task:
-    return task()
 
 
 @cache

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import typing
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from bench import recipes, registry, tuned
+from bench.api import Reading
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, field_name, parse
 from bench.plan import Request
@@ -60,8 +64,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--baselines", action="store_true", help="add trivial baselines, and mark the methods not shown to beat them")
     add("--rewind", metavar="S,T", help="draw every row's curve: its change scaled by each of these strengths, 0 to 1")
+    add_material_arguments(parser)
     add_plugin_argument(parser)
     add_output_argument(parser)
+
+
+def add_material_arguments(parser: ArgumentParser) -> None:
+    """Add the options that say where base model and data lie."""
+    add = parser.add_argument
+    add("--model", metavar="DIR|ID", help="another LLaVA checkpoint, a folder or a hub id (default: the suite's)")
+    add("--data", type=Path, metavar="DIR", help="folder of the tasks' files (default: $BENCH_DATA, else data)")
+    add("--skip-bad", type=int, default=0, metavar="N", help="leave out up to N broken records of a split (default: 0)")
 
 
 def add_plugin_argument(parser: ArgumentParser) -> None:
@@ -91,10 +104,14 @@ def read(arguments: Namespace) -> Request:
     for path in arguments.plugin:
         registry.add_file(path)
     suite = read_suite(arguments.suite)
+    if arguments.model is not None:
+        suite = replace(suite, model=arguments.model, tuned=None)
     methods = _methods(arguments.methods)
     if arguments.baselines and registry.BASELINE not in methods:
         methods = (registry.BASELINE, *methods)  # what the baselines are made of, and held against
     settings = _settings(arguments.set)
+    tasks = _task_settings(settings)
+    registry.read_tasks(reading := _reading(arguments), tasks)
     recipe = recipes.read(suite, settings.pop(_RECIPE, {}), arguments.connector)
     targets = _tasks(arguments.targets, suite.targets)
     sources = _tasks(arguments.sources, suite.sources)
@@ -116,7 +133,27 @@ def read(arguments: Namespace) -> Request:
         else _tuned(arguments, (suite, recipe, chosen), (methods, ranks, targets), sources),
         controls=arguments.baselines,
         strengths=() if arguments.rewind is None else _strengths(arguments.rewind),
+        reading=reading,
+        tasks=tasks,
     )
+
+
+def _reading(arguments: Namespace) -> Reading:
+    if arguments.skip_bad < 0:
+        raise UsageError(f"--skip-bad is {arguments.skip_bad}; the least is 0.")
+    root = arguments.data or Path(os.environ.get("BENCH_DATA", "data"))
+    return Reading(root.resolve(), arguments.skip_bad)
+
+
+def _task_settings(settings: dict[str, dict[str, str]]) -> registry.TaskSettings:
+    """Take the options of tasks out of what ``--set`` says."""
+    read: dict[str, dict[str, Scalar]] = {}
+    for name in [name for name in settings if name in registry.names("task")]:
+        task = registry.load_task_class(name)
+        if not dataclasses.is_dataclass(task):
+            raise UsageError(f"--set {name}.…: the task {name} has no options.")
+        read[name] = {field: parse(task, field, text) for field, text in settings.pop(name).items()}
+    return read
 
 
 def _strengths(text: str) -> tuple[float, ...]:
@@ -242,6 +279,9 @@ _SELECTION = (
     "tuned",
     "baselines",
     "rewind",
+    "model",
+    "data",
+    "skip_bad",
     "plugin",
 )
 
@@ -249,21 +289,23 @@ _SELECTION = (
 def selection(arguments: Namespace) -> dict[str, object]:
     """Return the options that say which cells are meant, as JSON."""
     chosen = {name: getattr(arguments, name) for name in _SELECTION}
-    return {**chosen, "plugin": [str(path.resolve()) for path in arguments.plugin]}
+    data = None if arguments.data is None else str(arguments.data.resolve())
+    return {**chosen, "data": data, "plugin": [str(path.resolve()) for path in arguments.plugin]}
 
 
 def whole(saved: dict[str, object]) -> dict[str, object]:
     """Return a saved selection with the options that its version did not have yet."""
-    return {"tuned": None, "baselines": False, "rewind": None, **saved}
+    return {"tuned": None, "baselines": False, "rewind": None, "model": None, "data": None, "skip_bad": 0, **saved}
 
 
 def from_selection(saved: dict[str, object], arguments: Namespace) -> Namespace:
     """Return arguments with a saved selection in place of their own."""
     plugins = [Path(str(path)) for path in typing.cast("list[str]", saved["plugin"])]
-    return Namespace(**{**vars(arguments), **saved, "plugin": plugins})
+    data = None if saved["data"] is None else Path(str(saved["data"]))
+    return Namespace(**{**vars(arguments), **saved, "data": data, "plugin": plugins})
 
 
 def is_default(words: Sequence[str]) -> bool:
     """Whether no option among a command's words says which cells are meant."""
-    names = {f"--{name}" for name in _SELECTION}
+    names = {f"--{name.replace('_', '-')}" for name in _SELECTION}
     return not any(word.split("=")[0] in names for word in words)

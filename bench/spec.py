@@ -13,6 +13,8 @@ from bench.hyperparameters import Scalar
 
 Connector = Literal["full", "frozen", "lora"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+ImageMode = Literal["processor", "pad"]
+Quantization = Literal["none", "4bit"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
 
 FIT_VERSION = 1  # raise when training or editing gives other numbers
@@ -31,7 +33,9 @@ class Recipe:
 
     ``lr`` is the adapters' learning rate unless a method sets its own; ``connector_lr`` that of a fully tuned
     connector. ``scale`` is lora_alpha / rank. ``warmup`` is a share of the updates; the schedule is a cosine to
-    zero. ``clip`` bounds the gradient norm; None, as in the paper, does not clip.
+    zero. ``clip`` bounds the gradient norm; None, as in the paper, does not clip. ``image`` is what makes an image
+    square: the checkpoint's own processor, or padding as in the original LLaVA. ``quantization`` is that of the frozen
+    base while it is trained on (QLoRA); evaluation is on the full weights.
     """
 
     updates: int
@@ -49,15 +53,37 @@ class Recipe:
     eval_dtype: Dtype = "float32"
     max_length: int = 2048
     template: str = "USER: <image>\n{prompt} ASSISTANT:"
+    image: ImageMode = "processor"
+    quantization: Quantization = "none"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the recipe as JSON."""
-        return asdict(self)
+        """Return the recipe as JSON, without the later fields where they are as before: ids stay."""
+        data = asdict(self)
+        for name, before in (("image", "processor"), ("quantization", "none")):
+            if data[name] == before:
+                del data[name]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a recipe back from JSON."""
         return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How trials are run on the machine at hand. None of it may change what a trial gives, but for rounding.
+
+    ``workers`` share a trial (a GPU each, or a CPU core); ``micro_batch_size`` is the most examples a worker takes at
+    once (None: the recipe's), ``gradient_checkpointing`` trades time for memory. ``eval_batch_size`` answers are
+    generated at once, and a lane keeps at most ``feature_cache_bytes`` of vision features.
+    """
+
+    workers: int = 1
+    micro_batch_size: int | None = None
+    gradient_checkpointing: bool = False
+    eval_batch_size: int = 64
+    feature_cache_bytes: int = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +222,17 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The scores of one trial on one task's split: means by metric; the examples lie in ``file``."""
+    """The scores of one trial on one task's split: means by metric; the examples lie in ``file``.
+
+    ``seconds`` is what generating and scoring took, and ``environment`` what they were done with.
+    """
 
     asked: Asked
     primary: str
     metrics: Mapping[str, float]
     file: str
+    seconds: float = 0.0
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def value(self) -> float:

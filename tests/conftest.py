@@ -177,7 +177,7 @@ def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
     registry.add_file(tiny_tasks)
-    squares = Suite("tiny", tiny_folder, ("old_squares",), ("new_squares",), RECIPE)
+    squares = Suite("tiny", str(tiny_folder), ("old_squares",), ("new_squares",), RECIPE)
     monkeypatch.setitem(suite.SUITES, "tiny", squares)
     return squares
 
@@ -188,7 +188,7 @@ from pathlib import Path
 from bench import cli, suite
 from bench.suite import Suite
 from bench.checks.tiny import RECIPE
-suite.SUITES["tiny"] = Suite("tiny", Path(sys.argv[1]), ("old_squares",), ("new_squares",), RECIPE)
+suite.SUITES["tiny"] = Suite("tiny", sys.argv[1], ("old_squares",), ("new_squares",), RECIPE)
 sys.exit(cli.main(sys.argv[2:]))
 """
 

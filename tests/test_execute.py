@@ -50,7 +50,7 @@ def plan_of(tiny_suite: Suite, tmp_path: Path) -> Callable[..., tuple[Plan, Stor
         store = Store(tmp_path / folder)
         store.prepare()
         request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe)
-        return make(request, store), store, Bench(store, tiny_suite.model)
+        return make(request, store), store, Bench(store, tiny_suite.folder)
 
     return build
 

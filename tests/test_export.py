@@ -27,7 +27,7 @@ def answers(model: nn.Module, suite: Suite) -> list[str]:
     from bench.data import opened
     from bench.registry import load_task
 
-    processor = AutoProcessor.from_pretrained(suite.model)
+    processor = AutoProcessor.from_pretrained(suite.folder)
     texts = []
     for example in load_task("new_squares").examples("test"):
         prompt = suite.recipe.template.replace("{prompt}", example.question)
@@ -54,7 +54,7 @@ def test_an_exported_adapter_answers_alike_in_plain_peft(
     label = f"{method}-r2-new_squares-s0"
     assert main(["export", label, "--adapter", str(tmp_path / "adapter"), "--output", str(ran)]) == 0
 
-    base = LlavaForConditionalGeneration.from_pretrained(tiny_suite.model)
+    base = LlavaForConditionalGeneration.from_pretrained(tiny_suite.folder)
     model = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
 
     assert answers(model, tiny_suite) == stored(ran, label)
@@ -100,7 +100,7 @@ def test_the_adapter_peft_loads_is_bit_equal_to_the_stored_one(ran: Path, tiny_s
     label = "lora-r2-new_squares-s0"
     main(["export", label, "--adapter", str(tmp_path / "adapter"), "--output", str(ran)])
 
-    base = LlavaForConditionalGeneration.from_pretrained(tiny_suite.model)
+    base = LlavaForConditionalGeneration.from_pretrained(tiny_suite.folder)
     loaded = lora_change(PeftModel.from_pretrained(base, tmp_path / "adapter"))
 
     change = Store(ran).read_change(Store(ran).find(label).trial)

@@ -62,6 +62,7 @@ def test_the_public_names_are_the_plugin_authors_interface() -> None:
         "Paper",
         "PluginError",
         "PublishedRow",
+        "Reading",
         "Recipe",
         "Replaced",
         "Row",
@@ -78,6 +79,7 @@ def test_the_public_names_are_the_plugin_authors_interface() -> None:
         "insert_lora",
         "lora_adapters",
         "lora_change",
+        "option",
         "published_rows",
     ]
 

@@ -20,7 +20,7 @@ from bench.tuned import Choice
 from bench.verdict import Comparison, compare, verdict
 
 SOURCES = ("okvqa", "ocrvqa", "gqa", "textvqa")
-SUITE = Suite("lorasculpt", Path("nowhere"), SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
+SUITE = Suite("lorasculpt", "nowhere", SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
 
 
 @pytest.fixture(scope="module")

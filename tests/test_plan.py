@@ -19,7 +19,7 @@ def suite(tmp_path: Path) -> Suite:
     folder.mkdir()
     text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
     (folder / "config.json").write_text(json.dumps({"text_config": text}))
-    return replace(MICRO, model=folder)
+    return replace(MICRO, model=str(folder))
 
 
 @pytest.fixture

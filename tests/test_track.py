@@ -98,7 +98,7 @@ def environment() -> Iterator[None]:
 
 
 def small() -> Suite:
-    return Suite("small", Path("model"), ("old", "older"), ("new",), RECIPE)
+    return Suite("small", "model", ("old", "older"), ("new",), RECIPE)
 
 
 def plan() -> Plan:

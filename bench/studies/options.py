@@ -26,6 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--seeds", default="0", metavar="N,M", help="training seeds (default: 0)")
     add("--limit", metavar="N", help="score only the first N examples of each task")
     add("--set", action="append", default=[], metavar="recipe.FIELD=VALUE", help="a field of the recipe")
+    request.add_material_arguments(parser)
     for name in _DECIDED:
         add(f"--{name}", nargs="?", const="", help=SUPPRESS)
     request.add_plugin_argument(parser)

@@ -63,7 +63,7 @@ def planned(suite: Suite, store: Store, *methods: str, ranks: tuple[int, ...] = 
 
 
 def done_by(plan: Plan, output: Path, plugins: tuple[Path, ...], count: int) -> dict[str, Record]:
-    setup = lanes.Setup(output, plan.request.suite.model, plugins)
+    setup = lanes.Setup(output, plan.request.suite.folder, plugins)
     events = lanes.run(plan.pending, plan.records, setup, count)
     return {event.record.trial.label: event.record for event in events if event.record}
 

@@ -23,7 +23,7 @@ def main() -> None:
     limit = parser.parse_args().limit
     torch.set_num_threads(1)
     for dtype in ("float32", "bfloat16", "float16"):
-        base = Base.load(MICRO.model, dtype, torch.device("cpu"))
+        base = Base.load(MICRO.folder, dtype, torch.device("cpu"))
         for name in (*MICRO.sources, *MICRO.targets):
             task = load_task(name)
             corpus = Corpus(base, task, "test", MICRO.recipe.template)

@@ -33,7 +33,7 @@ def micro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     folder.mkdir()
     text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
     (folder / "config.json").write_text(json.dumps({"text_config": text}))
-    made = replace(MICRO, model=folder)
+    made = replace(MICRO, model=str(folder))
     monkeypatch.setitem(suite.SUITES, "micro", made)
     return made
 

@@ -1,0 +1,53 @@
+"""How trials are run on the machine at hand: the options, and what they come to."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from bench.errors import UsageError
+from bench.spec import Execution
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options that say how trials are run; none of them changes what a trial gives, but for rounding."""
+    group = parser.add_argument_group("how trials are run")
+    add = group.add_argument
+    add(
+        "--gpus-per-trial",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs that share a trial (on a CPU: cores; default: 1)",
+    )
+    add("--micro-batch", type=int, metavar="N", help="most examples a worker trains on at once (default: the recipe's)")
+    add("--gradient-checkpointing", action="store_true", help="train in less memory and more time")
+    add("--eval-batch", type=int, default=64, metavar="N", help="answers generated at once (default: 64)")
+    add("--feature-cache", type=float, default=4.0, metavar="GIB", help="vision features a lane keeps (default: 4)")
+
+
+def read(options: Namespace) -> Execution:
+    """Return what the options come to; a command without them runs at the defaults.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    default = Execution()
+    micro_batch = getattr(options, "micro_batch", None)
+    counts = {
+        "--gpus-per-trial": getattr(options, "gpus_per_trial", default.workers),
+        "--eval-batch": getattr(options, "eval_batch", default.eval_batch_size),
+        **({} if micro_batch is None else {"--micro-batch": micro_batch}),
+    }
+    for name, count in counts.items():
+        if count < 1:
+            raise UsageError(f"{name} is {count}; the least is 1.")
+    cache = getattr(options, "feature_cache", default.feature_cache_bytes / 2**30)
+    if cache < 0:
+        raise UsageError(f"--feature-cache is {cache:g}; give 0 or more GiB.")
+    return Execution(
+        workers=counts["--gpus-per-trial"],
+        micro_batch_size=micro_batch,
+        gradient_checkpointing=getattr(options, "gradient_checkpointing", False),
+        eval_batch_size=counts["--eval-batch"],
+        feature_cache_bytes=int(cache * 2**30),
+    )
