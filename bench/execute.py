@@ -20,9 +20,10 @@ from bench.environment import environment, peak_memory_bytes, reset_peak_memory
 from bench.errors import BenchError, StoreError, TrialError
 from bench.evaluate import Answer, evaluate
 from bench.fit import Fitted, Snapshots, fit
+from bench.group import Group
 from bench.models import Base
 from bench.registry import load_method, load_task
-from bench.spec import Asked, Record, Score, Trial, Work, split_mean
+from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
 from bench.store import CHECKPOINT, Store
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Bench:
     store: Store
     model: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    execution: Execution = field(default_factory=Execution)
+    group: Group = field(default_factory=Group)
     _bases: dict[str, Base] = field(default_factory=dict, init=False)
     _corpora: dict[tuple[str, str, str, str], Corpus] = field(default_factory=dict, init=False)
 

@@ -90,7 +90,7 @@ def _bench(setup: Setup) -> Any:
     from bench.execute import Bench
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Bench(Store(setup.output), setup.model, device)
+    return Bench(Store(setup.output), setup.model, device, setup.execution)
 
 
 def _kept(store: Store, event: Event) -> Event:
