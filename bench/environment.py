@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import re
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,21 +15,87 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-_PACKAGES = ("retain-bench", "torch", "transformers", "peft", "ray", "numpy", "pillow")
+    from bench.spec import Execution, Recipe
+
+UNKNOWN = "unknown"
+
+_PACKAGES = ("retain-bench", "torch", "transformers", "peft", "ray", "numpy", "pillow", "tokenizers")
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Return package versions, machine, threads and the commit of the code that runs."""
+    """Return package versions, machine, device, driver, threads and the commit of the code that runs."""
     import torch
 
     facts = {name: version(name) for name in _PACKAGES}
     facts["python"] = platform.python_version()
     facts["machine"] = platform.machine()
-    facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    facts["processor"] = _processor()
     facts["threads"] = str(torch.get_num_threads())
-    facts["commit"] = commit()
+    return facts | _device(device) | {"commit": commit()}
+
+
+def training_environment(
+    device: torch.device, recipe: Recipe, execution: Execution, model: nn.Module
+) -> dict[str, str]:
+    """Return what a change is learnt with: the environment, and the settings that decide how it rounds.
+
+    ``micro_batch`` is what a worker may take at once; where memory made it less, whoever trains says so.
+    """
+    micro_batch = execution.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
+    facts = environment(device) | {"attention": attention(model), "dtype": recipe.train_dtype}
+    facts |= {"quantization": recipe.quantization, "workers": str(execution.workers), "micro_batch": str(micro_batch)}
+    if recipe.quantization != "none":
+        facts["bitsandbytes"] = version("bitsandbytes")
     return facts
+
+
+def evaluation_environment(model: nn.Module, dtype: str, batch: int, device: torch.device) -> dict[str, str]:
+    """Return what scores are generated with; ``batch`` is how many answers at once."""
+    facts = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "pillow")}
+    facts |= {"attention": attention(model), "dtype": dtype, "eval_batch": str(batch)}
+    return facts | {"processor": _processor()} | _device(device)
+
+
+def attention(model: nn.Module) -> str:
+    """Return a model's attention implementation, by transformers' name for it, or "unknown"."""
+    return str(getattr(getattr(model, "config", None), "_attn_implementation", None) or UNKNOWN)
+
+
+def _device(device: torch.device) -> dict[str, str]:
+    """Return the device's name, and for a GPU how many there are, CUDA, cuDNN and the driver."""
+    import torch
+
+    if device.type != "cuda":
+        return {"device": device.type}
+    return {
+        "device": torch.cuda.get_device_name(device),
+        "devices": str(torch.cuda.device_count()),
+        "cuda": str(torch.version.cuda or torch.version.hip),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        "driver": _driver(),
+    }
+
+
+@cache
+def _processor() -> str:
+    """Return the CPU's model, as Linux names it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or UNKNOWN
+
+
+@cache
+def _driver() -> str:
+    """Return the version of NVIDIA's kernel driver."""
+    with suppress(OSError):
+        if found := re.search(r"\s(\d+(?:\.\d+)+)\s", Path("/proc/driver/nvidia/version").read_text()):
+            return found[1]
+    return UNKNOWN
 
 
 @cache
@@ -35,12 +103,12 @@ def commit() -> str:
     """Return the commit of the source tree, "+" added where files differ from it, or "unknown"."""
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
-        return "unknown"
+        return UNKNOWN
     try:
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return UNKNOWN
 
 
 def _git(folder: Path, *arguments: str) -> str:

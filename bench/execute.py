@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from bench.api import EditMethod, Method, TrainMethod
 from bench.change import Change
 from bench.data import Corpus
 from bench.edit import edit
-from bench.environment import environment, peak_memory_bytes, reset_peak_memory
+from bench.environment import environment, peak_memory_bytes, reset_peak_memory, training_environment
 from bench.errors import BenchError, StoreError, TrialError
 from bench.evaluate import Answer, evaluate
 from bench.fit import Fitted, Snapshots, fit
@@ -99,7 +100,8 @@ class Bench:
             trainable_parameters=int(facts.get("trainable_parameters", 0)),
             change_bytes=change.bytes,
         )
-        record = replace(known, status="done", error=None, cost=cost)
+        with_what = facts.get("environment", known.environment)  # a change may be older than its record
+        record = replace(known, status="done", error=None, cost=cost, environment=with_what)
         for done, item in enumerate(missing := record.lacks(work.asked)):
             progress("evaluate", done, len(missing), 0.0)
             record = self._scored(record, item, change)
@@ -123,9 +125,15 @@ class Bench:
                 )
             if fitted.change is None:
                 raise TrialError(f"{trial.label}: the method returned no change.")
-            facts = {"seconds": fitted.seconds, "trainable_parameters": fitted.trainable_parameters}
+            facts: dict[str, Any] = {"seconds": fitted.seconds, "trainable_parameters": fitted.trainable_parameters}
+            facts["environment"] = self._environment(trial)
             self.store.write_change(trial, fitted.change, fitted.losses, facts)
         return self.store.read_change(trial)
+
+    def _environment(self, trial: Trial) -> dict[str, str]:
+        """Return what a change has been learnt with."""
+        model = self._base(trial.recipe.train_dtype).model
+        return training_environment(self.device, trial.recipe, self.execution, model)
 
     def _stored(self, trial: Trial) -> bool:
         """Whether the trial's change is there and whole; a damaged one is set aside."""

@@ -150,7 +150,7 @@ class Store:
             )
         return rows
 
-    def write_change(self, trial: Trial, change: Change, losses: Sequence[float], facts: Mapping[str, float]) -> None:
+    def write_change(self, trial: Trial, change: Change, losses: Sequence[float], facts: Mapping[str, Any]) -> None:
         """Commit what a trial has learnt, so that a killed evaluation never trains again."""
         folder = self.folder(trial)
         draft = draft_of(folder / CHANGE)
@@ -166,12 +166,12 @@ class Store:
         replace_file(folder / _FITTED, json.dumps(dict(facts)) + "\n")
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
-    def read_fitted(self, trial: Trial) -> dict[str, float] | None:
+    def read_fitted(self, trial: Trial) -> dict[str, Any] | None:
         """Return the facts committed with a trial's change, or None where it is still to be trained."""
         path = self.folder(trial) / _FITTED
         if not path.is_file() or not (self.folder(trial) / CHANGE).is_dir():
             return None
-        facts: dict[str, float] = json.loads(path.read_text())
+        facts: dict[str, Any] = json.loads(path.read_text())
         return facts
 
     def read_change(self, trial: Trial) -> Change:

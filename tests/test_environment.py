@@ -1,0 +1,75 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import transformers
+from torch import nn
+
+from bench.environment import attention, evaluation_environment, training_environment
+from bench.execute import Bench
+from bench.plan import Request, make
+from bench.spec import Execution, Recipe
+from bench.store import Store
+from bench.suite import Suite
+
+CPU = torch.device("cpu")
+
+
+def model(implementation: str | None = "sdpa") -> nn.Module:
+    made = nn.Linear(1, 1)
+    made.config = SimpleNamespace(_attn_implementation=implementation)  # type: ignore[assignment]
+    return made
+
+
+def test_scores_say_what_they_were_generated_with() -> None:
+    facts = evaluation_environment(model("eager"), "float16", 32, CPU)
+
+    assert {name: facts[name] for name in ("attention", "dtype", "eval_batch", "device")} == {
+        "attention": "eager",
+        "dtype": "float16",
+        "eval_batch": "32",
+        "device": "cpu",
+    }
+    assert facts["torch"] == torch.__version__
+    assert facts["transformers"] == transformers.__version__
+
+
+def test_a_change_says_what_it_was_learnt_with(recipe: Recipe) -> None:
+    facts = training_environment(CPU, replace(recipe, train_dtype="bfloat16"), Execution(workers=2), model())
+
+    assert (facts["dtype"], facts["quantization"], facts["attention"]) == ("bfloat16", "none", "sdpa")
+    assert (facts["workers"], facts["micro_batch"]) == ("2", str(recipe.batch_size))
+    assert "bitsandbytes" not in facts
+    assert facts["processor"]
+
+
+def test_a_quantized_base_names_the_package_that_quantized_it(recipe: Recipe) -> None:
+    quantized = replace(recipe, quantization="4bit", micro_batch_size=4)
+    facts = training_environment(CPU, quantized, Execution(micro_batch_size=1), model())
+
+    assert facts["bitsandbytes"].count(".") >= 1
+    assert facts["micro_batch"] == "1"  # the command's comes before the recipe's
+
+
+def test_a_model_that_does_not_say_its_attention_is_unknown() -> None:
+    assert attention(nn.Linear(1, 1)) == attention(model(None)) == "unknown"
+
+
+def test_a_record_written_later_keeps_the_environment_of_its_training(tiny_suite: Suite, tmp_path: Path) -> None:
+    (store := Store(tmp_path)).prepare()
+    recipe = replace(tiny_suite.recipe, updates=1)
+    request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, recipe)
+    work = next(work for work in make(request, store).works if work.trial.rank)
+    first = Bench(store, tiny_suite.folder).run(replace(work, asked=()))
+    folder = store.folder(work.trial)
+    (folder / "record.json").unlink()
+    fitted = json.loads((folder / "fitted.json").read_text())
+    fitted["environment"]["torch"] = "2.8.0"  # as if another machine had trained it and been killed
+    (folder / "fitted.json").write_text(json.dumps(fitted))
+
+    second = Bench(store, tiny_suite.folder).run(replace(work, asked=()))
+
+    assert first.environment["attention"] == "sdpa"
+    assert second.environment == {**first.environment, "torch": "2.8.0"}
