@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.partial import MARK
 from bench.store import CHECKPOINT, RECORD, Store
 
 
@@ -46,7 +47,7 @@ def free(items: Sequence[Waste]) -> None:
 
 def _leftovers(folder: Path) -> Iterator[Waste]:
     for path in sorted(folder.rglob("*")):
-        if path.name == CHECKPOINT or path.name.endswith((".tmp", ".corrupt")):
+        if path.name == CHECKPOINT or path.name.endswith((".tmp", ".corrupt")) or MARK in path.name:
             yield Waste(path, _size(path), "left over by a finished trial")
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from bench.api import Example, Split, Task
 from bench.errors import DataError
+from bench.features import FeatureCache
 from bench.models import Base
+from bench.spec import Execution
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,16 +23,19 @@ _GROUP = 32  # images go through the tower in fixed groups, so that their bits n
 
 
 class Corpus:
-    """One split of a task for one base model. Tokens and vision features are computed once and kept."""
+    """One split of a task for one base model. Tokens are computed once and kept, and features as ``cache`` has room."""
 
-    def __init__(self, base: Base, task: Task, split: Split, template: str) -> None:
+    def __init__(self, base: Base, task: Task, split: Split, template: str, cache: FeatureCache | None = None) -> None:
         self.base = base
         self.task = task
         self.examples: Sequence[Example] = task.examples(split)
         self._template = template
         self._tokens: dict[int, tuple[list[int], list[int]]] = {}
         self._places, self._images = _distinct_images(self.examples)
-        self._features: dict[int, Tensor] = {}
+        self._cache = cache or FeatureCache(Execution().feature_cache_bytes)
+        # Where a split is larger than the cache, a group is gone before its next image is asked for: 32 times the work.
+        fits = len(self._images) * base.feature_bytes <= self._cache.limit
+        self._group = _GROUP if fits else 1
 
     def prompt_length(self, index: int) -> int:
         """Return how many tokens an example's prompt takes, the image's included."""
@@ -92,14 +97,14 @@ class Corpus:
         }
 
     def _pixels(self, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self._feature(self._places[index]) for index in indices])
+        places = [self._places[index] for index in indices]
+        groups = self._cache.take(self, (place // self._group for place in places), self._features_of)
+        rows = [groups[place // self._group][place % self._group] for place in places]
+        return torch.stack(rows).to(self.base.device)
 
-    def _feature(self, place: int) -> Tensor:
-        group = place // _GROUP
-        if group not in self._features:
-            images = self._images[group * _GROUP : (group + 1) * _GROUP]
-            self._features[group] = self.base.features([opened(image) for image in images])
-        return self._features[group][place % _GROUP]
+    def _features_of(self, group: int) -> Tensor:
+        images = self._images[group * self._group : (group + 1) * self._group]
+        return self.base.features([opened(image) for image in images])
 
 
 def opened(image: Image | Path) -> Image:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from bench.data import Corpus
+from bench.decoding import end_tokens, greedy
 from bench.errors import PluginError
+from bench.group import Group
+from bench.partial import Partial
 from bench.spec import Asked
 
 BATCH = 64
+ALONE = Group()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,61 @@ class Answer:
     scores: Mapping[str, float]
 
 
-def evaluate(model: nn.Module, corpus: Corpus, asked: Asked, batch_size: int = BATCH) -> list[Answer]:
-    """Return the outcome of the first ``asked.count`` examples, in the split's order."""
+def evaluate(
+    model: nn.Module,
+    corpus: Corpus,
+    asked: Asked,
+    *,
+    batch_size: int = BATCH,
+    group: Group = ALONE,
+    partial: Partial | None = None,
+) -> list[Answer]:
+    """Return the outcome of the first ``asked.count`` examples, in the split's order.
+
+    Batches depend on the examples and ``batch_size`` alone, and are dealt out to the workers of ``group``: how many
+    there are, and what ``partial`` has of an earlier attempt, changes no prediction.
+    """
     examples = corpus.examples[: asked.count]
-    predictions = generate(model, corpus, range(len(examples)), asked.max_new_tokens, batch_size)
+    known = dict(partial.predictions) if partial else {}
+    for number, places in enumerate(batches(corpus, range(len(examples)), batch_size)):
+        lacking = [place for place in places if place not in known]
+        if lacking and number % group.size == group.rank:
+            began = time.monotonic()
+            answers = dict(zip(lacking, answer(model, corpus, lacking, asked.max_new_tokens), strict=True))
+            known |= answers
+            if partial:
+                partial.keep(answers, time.monotonic() - began)
+    for others in group.gather(known):
+        known |= others
+    return _outcomes(corpus, asked, [known[place] for place in range(len(examples))])
+
+
+def generate(
+    model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, batch_size: int = BATCH
+) -> list[str]:
+    """Return greedy answers in the order of ``indices``."""
+    answers: dict[int, str] = {}
+    for places in batches(corpus, indices, batch_size):
+        answers |= zip(places, answer(model, corpus, places, max_new_tokens), strict=True)
+    return [answers[index] for index in indices]
+
+
+def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return examples in batches, sorted by the length of their prompts: little padding, and always the same."""
+    order = sorted(indices, key=corpus.prompt_length)
+    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+@torch.no_grad()
+def answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int) -> list[str]:
+    """Return the greedy answers to one batch."""
+    tokenizer = corpus.base.processor.tokenizer
+    tokens = greedy(model, corpus.prompt_batch(indices), max_new_tokens, end_tokens(model, tokenizer))
+    return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def _outcomes(corpus: Corpus, asked: Asked, predictions: Sequence[str]) -> list[Answer]:
+    examples = corpus.examples[: asked.count]
     scores = corpus.task.score(examples, predictions)
     _check(corpus, scores, len(examples))
     return [
@@ -44,30 +99,6 @@ def evaluate(model: nn.Module, corpus: Corpus, asked: Asked, batch_size: int = B
         )
         for index, (example, prediction) in enumerate(zip(examples, predictions, strict=True))
     ]
-
-
-@torch.no_grad()
-def generate(
-    model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, batch_size: int = BATCH
-) -> list[str]:
-    """Return greedy answers in the order of ``indices``; batches are left-padded and sorted by length."""
-    tokenizer = corpus.base.processor.tokenizer
-    order = sorted(range(len(indices)), key=lambda place: corpus.prompt_length(indices[place]))
-    answers = [""] * len(indices)
-    for at in range(0, len(order), batch_size):
-        places = order[at : at + batch_size]
-        batch = corpus.prompt_batch([indices[place] for place in places])
-        tokens = _greedy(model, batch, max_new_tokens)[:, batch["input_ids"].shape[1] :]
-        for place, text in zip(places, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True):
-            answers[place] = text.strip()
-    return answers
-
-
-def _greedy(model: Any, batch: Mapping[str, torch.Tensor], max_new_tokens: int) -> torch.Tensor:
-    tokens: torch.Tensor = model.generate(
-        **batch, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, use_cache=True
-    )
-    return tokens
 
 
 def _check(corpus: Corpus, scores: Mapping[str, np.ndarray], count: int) -> None:

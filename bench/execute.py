@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,20 @@ from bench.api import EditMethod, Method, TrainMethod
 from bench.change import Change
 from bench.data import Corpus
 from bench.edit import edit
-from bench.environment import environment, peak_memory_bytes, reset_peak_memory, training_environment
+from bench.environment import (
+    environment,
+    evaluation_environment,
+    peak_memory_bytes,
+    reset_peak_memory,
+    training_environment,
+)
 from bench.errors import BenchError, StoreError, TrialError
 from bench.evaluate import Answer, evaluate
+from bench.features import FeatureCache
 from bench.fit import Fitted, Snapshots, fit
 from bench.group import Group
 from bench.models import Base
+from bench.partial import Partial
 from bench.registry import load_method, load_task
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
 from bench.store import CHECKPOINT, Store
@@ -59,8 +67,10 @@ class Bench:
     group: Group = field(default_factory=Group)
     _bases: dict[str, Base] = field(default_factory=dict, init=False)
     _corpora: dict[tuple[str, str, str, str], Corpus] = field(default_factory=dict, init=False)
+    _features: FeatureCache = field(init=False)
 
     def __post_init__(self) -> None:
+        self._features = FeatureCache(self.execution.feature_cache_bytes)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one and two threads differ in bits
 
@@ -102,10 +112,7 @@ class Bench:
         )
         with_what = facts.get("environment", known.environment)  # a change may be older than its record
         record = replace(known, status="done", error=None, cost=cost, environment=with_what)
-        for done, item in enumerate(missing := record.lacks(work.asked)):
-            progress("evaluate", done, len(missing), 0.0)
-            record = self._scored(record, item, change)
-            self.store.write(record)
+        record = self._evaluated(record, record.lacks(work.asked), change, progress)
         memory = max(record.cost.peak_memory_bytes, peak_memory_bytes(self.device))
         return replace(record, cost=replace(record.cost, peak_memory_bytes=memory))
 
@@ -205,22 +212,47 @@ class Bench:
         progress("edit", 0, 1, 0.0)
         return edit(method, self.store.read_snapshot(trial.parent, trial.snapshot), trial.seed, recipe, corpus)
 
-    def _scored(self, record: Record, asked: Asked, change: Change) -> Record:
+    def _evaluated(self, record: Record, missing: Sequence[Asked], change: Change, progress: Progress) -> Record:
+        """Return the record with the scores that were missing; each is committed as soon as it is there."""
+        total, before = sum(asked.count for asked in missing), 0
+        for asked in missing:
+
+            def watch(count: int, before: int = before, most: int = asked.count) -> None:
+                done = min(most, count * self.group.size)  # the others are about as far
+                progress("evaluate", before + done, total, 0.0)
+
+            partial = self._partial(record.trial, asked, watch)
+            record = self._scored(record, asked, change, partial)
+            self.store.write(record)
+            partial.remove()
+            before += asked.count
+        return record
+
+    def _partial(self, trial: Trial, asked: Asked, watch: Callable[[int], None]) -> Partial:
+        """Return what there is of a score that is not finished."""
+        dtype, batch_size = trial.recipe.eval_dtype, self.execution.eval_batch_size
+        facts = evaluation_environment(self._base(dtype).model, dtype, batch_size, self.device)
+        return self.store.partial(trial, asked.key, facts, self.group.rank, watch)
+
+    def _scored(self, record: Record, asked: Asked, change: Change, partial: Partial) -> Record:
         """Return the record with one more score."""
         began = time.monotonic()
         trial = record.trial
-        answers, metrics = self._answers(trial, asked, change)
+        answers, metrics = self._answers(trial, asked, change, partial)
         file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
-        seconds = record.cost.evaluate_seconds + time.monotonic() - began
-        score = Score(asked, load_task(asked.task).primary, metrics, file)
-        return record.with_score(score, replace(record.cost, evaluate_seconds=seconds))
+        seconds = partial.seconds + time.monotonic() - began
+        score = Score(asked, load_task(asked.task).primary, metrics, file, seconds, partial.environment)
+        return record.with_score(score, replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds))
 
-    def _answers(self, trial: Trial, asked: Asked, change: Change) -> tuple[list[Answer], dict[str, float]]:
+    def _answers(
+        self, trial: Trial, asked: Asked, change: Change, partial: Partial | None = None
+    ) -> tuple[list[Answer], dict[str, float]]:
         """Return every example's outcome with a change merged in, and the metrics' means."""
         base = self._base(trial.recipe.eval_dtype)
         corpus = self._corpus(trial.recipe.eval_dtype, asked.task, asked.split, trial.recipe.template)
+        batch_size = self.execution.eval_batch_size
         with merged(base.model, change, base.pristine) as model:
-            answers = evaluate(model, corpus, asked)
+            answers = evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
         return answers, {
             name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
         }
@@ -233,5 +265,6 @@ class Bench:
     def _corpus(self, dtype: str, task: str, split: str, template: str) -> Corpus:
         key = (dtype, task, split, template)
         if key not in self._corpora:
-            self._corpora[key] = Corpus(self._base(dtype), load_task(task), split, template)  # type: ignore[arg-type]
+            base, source = self._base(dtype), load_task(task)
+            self._corpora[key] = Corpus(base, source, split, template, self._features)  # type: ignore[arg-type]
         return self._corpora[key]

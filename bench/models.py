@@ -76,6 +76,16 @@ class Base:
         vision = config.vision_config
         return int((vision.image_size // vision.patch_size) ** 2)
 
+    @property
+    def feature_bytes(self) -> int:
+        """How large the features of one image are at most, a class token included."""
+        config: Any = self.model.config
+        return (
+            (self.image_tokens + 1)
+            * int(config.vision_config.hidden_size)
+            * next(self.tower.parameters()).element_size()
+        )
+
     @torch.no_grad()
     def features(self, images: Sequence[Image]) -> Tensor:
         """Return the tower's selected hidden states [n, tokens, width] of images, class token included."""

@@ -8,12 +8,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError, UsageError
+from bench.partial import Partial
 from bench.spec import Record, Score, Trial
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Store:
     """A run folder on a local or shared disk.
 
     A trial's folder holds ``record.json`` (written last), ``change/``, ``snapshots/<step>/``, ``losses.csv``,
-    ``scores/*.jsonl``, and while it runs ``checkpoint.pt``; a failed trial also has ``error.txt``.
+    ``scores/*.jsonl``, and while it runs ``checkpoint.pt`` and ``scores/*.part-*.jsonl``; a failed trial also has
+    ``error.txt``.
     """
 
     def __init__(self, root: Path) -> None:
@@ -132,6 +134,12 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, "".join(json.dumps(row) + "\n" for row in rows))
         return name
+
+    def partial(
+        self, trial: Trial, key: str, environment: Mapping[str, str], rank: int, watch: Callable[[int], None]
+    ) -> Partial:
+        """Return what there is of a score that is not finished; a worker adds to it until ``write_scores``."""
+        return Partial(self.folder(trial) / "scores" / f"{key}.jsonl", environment, rank, watch)
 
     def read_scores(self, trial: Trial, score: Score) -> list[dict[str, Any]]:
         """Return one score's examples.

@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL.Image import Image
 
+from bench import evaluate as evaluation
 from bench import registry
 from bench.api import Step
 from bench.execute import Bench
 from bench.models import Base
+from bench.partial import MARK
 from bench.plan import Cell, Plan, Request, assemble, edited, make
 from bench.spec import Work
 from bench.store import CHECKPOINT, Store
@@ -273,6 +275,58 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
         many = generate(model, corpus, everything, 4, batch_size=7)
 
     assert one == many
+
+
+def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store, bench = plan_of("lora")
+    bench.execution = replace(bench.execution, eval_batch_size=5)
+    asked: list[int] = []
+    answer = evaluation.answer
+
+    def dying(model: object, corpus: object, indices: Sequence[int], most: int) -> list[str]:
+        if len(asked) == 4:  # in the second score, after the first of its three batches
+            raise KeyboardInterrupt
+        asked.append(len(indices))
+        return answer(model, corpus, indices, most)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "answer", dying)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(of(plan, "lora"))
+    folder = store.folder(of(plan, "lora").trial) / "scores"
+    assert sum(MARK in path.name for path in folder.iterdir()) == 1
+    assert asked == [5, 5, 2, 5]
+
+    heard: list[tuple[str, int, int]] = []
+    record = bench.run(of(plan, "lora"), lambda stage, done, total, loss: heard.append((stage, done, total)))
+
+    whole, other, fresh = plan_of("lora", folder="other")
+    unbroken = fresh.run(of(whole, "lora"))
+    assert [item for item in heard if item[0] == "evaluate"] == [
+        ("evaluate", done, 12) for done in (5, 10, 12)
+    ]  # the second score alone, from its second batch on
+    assert {path.name for path in folder.iterdir()} == {f"{key}.jsonl" for key in record.scores}
+    for key, score in record.scores.items():
+        assert store.read_scores(record.trial, score) == other.read_scores(unbroken.trial, unbroken.scores[key])
+
+
+def test_a_score_says_what_it_took_and_what_it_was_generated_with(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+) -> None:
+    plan, store, bench = plan_of("lora")
+    bench.execution = replace(bench.execution, eval_batch_size=3)
+
+    bench.run(of(plan, "lora"))
+
+    record = store.read(of(plan, "lora").trial)
+    assert record is not None
+    for score in record.scores.values():
+        assert 0 < score.seconds <= record.cost.evaluate_seconds
+        assert score.environment["eval_batch"] == "3"
+        assert score.environment["dtype"] == "float32"
+        assert score.environment["attention"] == "sdpa"
 
 
 def test_pristine_weights_are_back_bit_for_bit_after_a_merge(

@@ -1,0 +1,68 @@
+"""Greedy decoding of a batch: one prefill, then a token a step for the rows that have not ended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end an answer: those of the model's generation settings, else the tokenizer's."""
+    settings: Any = getattr(model, "generation_config", None)
+    found = getattr(settings, "eos_token_id", None)
+    if found is None:
+        found = tokenizer.eos_token_id
+    if found is None:
+        return frozenset()
+    return frozenset([found] if isinstance(found, int) else found)
+
+
+def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: Collection[int]) -> list[list[int]]:
+    """Return every row's most likely continuation, up to ``max_new_tokens`` tokens or the first of ``ends``, left out.
+
+    ``batch`` is prompts padded on the left. A row that has ended leaves the batch, and its keys and values the cache.
+    The tokens are those of transformers' ``generate`` without sampling, beams and penalties.
+    """
+    mask = batch["attention_mask"]
+    is_padded = not bool(mask.all())
+    said: list[list[int]] = [[] for _ in range(len(mask))]
+    rows = list(range(len(mask)))
+    inputs = {name: value for name, value in batch.items() if name != "attention_mask"}
+    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+    cache = None
+    while True:
+        outputs = model(
+            **inputs,
+            attention_mask=mask if is_padded else None,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache, chosen = outputs.past_key_values, outputs.logits[:, -1].float().argmax(-1)
+        going = []
+        for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            if token not in ends:
+                said[row].append(token)
+                if len(said[row]) < max_new_tokens:
+                    going.append(place)
+        if not going:
+            return said
+        if len(going) < len(rows):
+            left = chosen.new_tensor(going)
+            cache.batch_select_indices(left)
+            chosen, mask, positions = chosen[left], mask[left], positions[left]
+            rows = [rows[place] for place in going]
+        inputs = {"input_ids": chosen[:, None]}
+        mask = _with_one_more(mask)
+        positions = positions[:, -1:] + 1
+
+
+def _with_one_more(mask: Tensor) -> Tensor:
+    """Return a mask [n, length] with a column of ones more."""
+    import torch
+
+    return torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)

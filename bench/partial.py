@@ -1,0 +1,101 @@
+"""The predictions of a score that is not finished, written as they come: what a killed evaluation goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MARK = ".part-"  # scores/<key>.part-<rank>.jsonl
+
+
+def _ignore(count: int) -> None:
+    """Ignore how many predictions there are."""
+
+
+@dataclass(eq=False)
+class Partial:
+    """The predictions of one score by the example's place in its split: what earlier attempts left, and new ones.
+
+    Every worker of a trial appends a line of JSON per batch to a file of its own beside ``scores``, so that a batch
+    is there or not, and reads the files of all. Their first line is ``environment``: what was generated with other
+    versions, in another precision or in other batches is not mixed in, but generated again; so is a damaged line's.
+    ``watch`` is told how many there are.
+    """
+
+    scores: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    rank: int = 0
+    watch: Callable[[int], None] = _ignore
+    predictions: dict[int, str] = field(default_factory=dict, init=False)
+    seconds: float = field(default=0.0, init=False)  # what those of earlier attempts took
+    _is_open: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        for path in self._paths():
+            took = 0.0
+            for seconds, predictions in self._batches(path):
+                took += seconds
+                self.predictions |= predictions
+            self.seconds = max(self.seconds, took)  # workers take their time at once
+        self.watch(len(self.predictions))
+
+    def keep(self, predictions: Mapping[int, str], seconds: float) -> None:
+        """Append a batch's predictions, and what they took in seconds."""
+        if not self._is_open:
+            self._open()
+        with self._own.open("a") as file:
+            file.write(json.dumps({"seconds": seconds, "predictions": dict(predictions)}) + "\n")
+        self.predictions |= predictions
+        self.watch(len(self.predictions))
+
+    def remove(self) -> None:
+        """Delete the files of all workers."""
+        for path in self._paths():
+            path.unlink(missing_ok=True)
+
+    @property
+    def _own(self) -> Path:
+        return self.scores.with_name(f"{self.scores.stem}{MARK}{self.rank}.jsonl")
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.scores.parent.glob(f"{self.scores.stem}{MARK}*.jsonl"))
+
+    def _open(self) -> None:
+        """Start this worker's file, or end the line that a killed one tore."""
+        self._is_open = True
+        self._own.parent.mkdir(parents=True, exist_ok=True)
+        lines = _lines(self._own)
+        if not lines or not self._is_of_this(lines[0]):
+            self._own.write_text(json.dumps({"environment": dict(self.environment)}) + "\n")
+        elif not self._own.read_bytes().endswith(b"\n"):
+            with self._own.open("a") as file:
+                file.write("\n")
+
+    def _is_of_this(self, line: object) -> bool:
+        return isinstance(line, dict) and line.get("environment") == dict(self.environment)
+
+    def _batches(self, path: Path) -> Iterator[tuple[float, dict[int, str]]]:
+        lines = _lines(path)
+        if not lines or not self._is_of_this(lines[0]):
+            return
+        for line in lines[1:]:
+            try:
+                yield float(line["seconds"]), {int(place): str(text) for place, text in line["predictions"].items()}
+            except (TypeError, KeyError, ValueError, AttributeError):
+                continue
+
+
+def _lines(path: Path) -> list[Any]:
+    """Return a file's lines as JSON, None for those that are damaged."""
+    if not path.is_file():
+        return []
+    found: list[Any] = []
+    for line in path.read_text(errors="replace").split("\n"):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            found.append(None)
+    return found

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.clean import waste
+from bench.spec import Recipe, Record, Trial
+from bench.store import Store
+
+TRIAL = Trial(
+    method="lora",
+    hyper={},
+    rank=4,
+    target="t",
+    seed=0,
+    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
+    model="m",
+    data="d",
+    code="c",
+)
+
+
+def test_predictions_that_a_killed_evaluation_left_can_go_and_scores_cannot(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(Record(TRIAL, "done"))
+    store.write_scores(TRIAL, "0123", [{"id": "1"}])
+    store.partial(TRIAL, "4567", {}, 1, lambda count: None).keep({0: "red"}, 1.0)
+
+    found = waste(store, {TRIAL.id})
+
+    assert [item.path.name for item in found] == ["4567.part-1.jsonl"]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+
+from bench import evaluate as module
+from bench.checks.tiny import Tiny, tiny
+from bench.evaluate import Answer, batches, evaluate
+from bench.group import Group
+from bench.partial import Partial
+
+
+class Threads(Group):
+    """One of several workers of a test, each in a thread of its own."""
+
+    def __init__(self, rank: int, size: int, barrier: Barrier, table: dict[int, Any]) -> None:
+        self.rank, self.size = rank, size
+        self._barrier, self._table = barrier, table
+
+    def gather(self, value: Any) -> list[Any]:
+        self._table[self.rank] = value
+        self._barrier.wait(30)
+        return [self._table[rank] for rank in range(self.size)]
+
+
+@pytest.fixture
+def bench() -> Tiny:
+    return tiny()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The batches that the model was asked, as they come."""
+    seen: list[tuple[int, ...]] = []
+    answer = module.answer
+
+    def noted(model: Any, corpus: Any, indices: Sequence[int], most: int) -> list[str]:
+        seen.append(tuple(indices))
+        return answer(model, corpus, indices, most)
+
+    monkeypatch.setattr(module, "answer", noted)
+    return seen
+
+
+def run(bench: Tiny, **options: Any) -> list[Answer]:
+    return evaluate(bench.base.model, bench.test, bench.asked, batch_size=5, **options)
+
+
+def test_batches_hold_every_example_once_shorter_prompts_first(bench: Tiny) -> None:
+    found = batches(bench.test, range(12), 5)
+
+    places = [place for batch in found for place in batch]
+    lengths = [bench.test.prompt_length(place) for place in places]
+    assert [len(batch) for batch in found] == [5, 5, 2]
+    assert sorted(places) == list(range(12))
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 1
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_several_workers_share_the_batches_of_one_and_all_have_its_outcome(
+    bench: Tiny, asked: list[tuple[int, ...]], size: int
+) -> None:
+    alone = run(bench)
+    whole, found = list(asked), {}
+    asked.clear()
+    barrier, table = Barrier(size), dict[int, Any]()
+
+    def work(rank: int) -> None:
+        found[rank] = run(bench, group=Threads(rank, size, barrier, table))
+
+    threads = [Thread(target=work, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [found[rank] for rank in range(size)] == [alone] * size
+    assert sorted(asked) == sorted(whole)
+
+
+def test_what_an_earlier_attempt_left_is_not_asked_again(
+    bench: Tiny, asked: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    alone = run(bench)
+    first, second, third = asked
+    asked.clear()
+    Partial(tmp_path / "k.jsonl").keep({place: alone[place].prediction for place in second}, 1.0)
+
+    resumed = run(bench, partial=Partial(tmp_path / "k.jsonl"))
+
+    assert resumed == alone
+    assert asked == [first, third]
+
+
+def test_a_damaged_batch_is_asked_again_for_what_is_missing_of_it(
+    bench: Tiny, asked: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    alone = run(bench)
+    first, _, third = asked
+    asked.clear()
+    Partial(tmp_path / "k.jsonl").keep({place: alone[place].prediction for place in (*first[1:], *third)}, 1.0)
+
+    resumed = run(bench, partial=Partial(tmp_path / "k.jsonl"))
+
+    assert resumed == alone
+    assert asked[0] == first[:1]

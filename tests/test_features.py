@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from bench.checks.tiny import Squares, Tiny, tiny
+from bench.data import Corpus
+from bench.features import FeatureCache
+from bench.models import Base
+
+TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
+
+
+def block(group: int) -> Tensor:
+    """Return ten numbers, 40 bytes, that tell the group."""
+    return torch.full((10,), float(group))
+
+
+def test_the_least_recently_used_goes_first_and_the_bytes_stay_within_the_limit() -> None:
+    cache, one, other = FeatureCache(120), object(), object()
+    cache.take(one, [0, 1], block)
+    cache.take(other, [0], block)
+    cache.take(one, [0], block)  # now 1 of one is the oldest
+
+    cache.take(other, [5], block)
+
+    assert (cache.hits, cache.misses, cache.evictions, cache.bytes) == (1, 4, 1, 120)
+    cache.take(one, [0], block)
+    assert (cache.hits, cache.misses) == (2, 4)
+    cache.take(one, [1], block)
+    assert (cache.hits, cache.misses, cache.evictions, cache.bytes) == (2, 5, 2, 120)
+
+
+def test_what_a_batch_needs_is_not_evicted_by_the_rest_of_it() -> None:
+    cache, owner = FeatureCache(80), object()
+    cache.take(owner, [0, 1], block)
+
+    taken = cache.take(owner, [2, 1, 0], block)  # 120 bytes at once: only 2 is new
+
+    assert {group: features[0].item() for group, features in taken.items()} == {0: 0.0, 1: 1.0, 2: 2.0}
+    assert (cache.hits, cache.misses) == (2, 3)
+    assert cache.bytes <= 80
+
+
+def test_a_limit_of_nothing_holds_nothing() -> None:
+    cache = FeatureCache(0)
+
+    taken = cache.take(object(), [3, 4], block)
+
+    assert taken[4][0].item() == 4.0
+    assert cache.bytes == 0
+
+
+def test_the_size_of_an_images_features_is_known_beforehand() -> None:
+    base = tiny().base
+    image = Squares().examples("test")[0].image
+    assert isinstance(image, Image)
+
+    assert base.features([image]).nbytes == base.feature_bytes
+
+
+@pytest.fixture
+def bench() -> Tiny:
+    return tiny()
+
+
+def counted(bench: Tiny, monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[Corpus, list[int]]:
+    seen: list[int] = []
+    features = Base.features
+
+    def noted(base: Base, images: Sequence[Image]) -> Tensor:
+        seen.append(len(images))
+        return features(base, images)
+
+    monkeypatch.setattr(Base, "features", noted)
+    return Corpus(bench.base, bench.test.task, "test", TEMPLATE, FeatureCache(limit)), seen
+
+
+def test_a_split_that_fits_goes_through_the_tower_in_fixed_groups_whatever_is_asked(
+    bench: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bench.test.prompt_batch(range(12))["pixel_values"]
+    corpus, seen = counted(bench, monkeypatch, 12 * bench.base.feature_bytes)
+
+    pixels = corpus.prompt_batch([7])["pixel_values"]
+
+    assert torch.equal(pixels[0], whole[7])
+    assert seen == [12]
+
+
+def test_of_a_split_that_does_not_fit_an_image_alone_is_computed_and_no_more_than_once_a_batch(
+    bench: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bench.test.prompt_batch(range(12))["pixel_values"]
+    corpus, seen = counted(bench, monkeypatch, 12 * bench.base.feature_bytes - 1)
+
+    pixels = corpus.prompt_batch([7, 2, 7])["pixel_values"]
+
+    torch.testing.assert_close(pixels, whole[[7, 2, 7]])
+    assert seen == [1, 1]
