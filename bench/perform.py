@@ -14,7 +14,9 @@ from bench.environment import commit
 from bench.errors import UsageError
 from bench.plan import Plan, Request
 from bench.progress import Progress
+from bench.spec import Record, Score
 from bench.store import Store
+from bench.throughput import closing_line
 from bench.track import Mirror
 
 if TYPE_CHECKING:
@@ -75,14 +77,23 @@ def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setu
 
 
 def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
-    """Do what is pending, drawing progress and mirroring every record to MLflow."""
+    """Do what is pending, drawing progress and mirroring every record to MLflow; say at the end how fast it was."""
     setup = lane_setup(made.request, store, options)
+    evaluated: list[Score] = []
     events: Generator[Event] = lanes.run(made.pending, made.records, setup, options.lanes)
     with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
         for event in events:
             progress.take(event)
             if event.record is not None:
                 mirror.take(event.record)
+                evaluated += _added(event.record, made.records.get(event.trial))
+    if line := closing_line(evaluated):
+        say(line)
+
+
+def _added(record: Record, before: Record | None) -> list[Score]:
+    """Return the scores that a record did not have before."""
+    return [score for key, score in record.scores.items() if before is None or key not in before.scores]
 
 
 def board(made: Plan, store: Store, command: str) -> Leaderboard:

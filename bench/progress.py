@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Self
 
 from rich.console import Console
@@ -11,6 +12,16 @@ from rich.text import Text
 
 from bench.broker import Event
 from bench.spec import Record
+from bench.throughput import rate
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Where a trial's evaluation began on a lane: after ``step`` examples, at a moment of the clock."""
+
+    trial: str
+    step: int
+    began: float
 
 
 class Progress:
@@ -25,6 +36,7 @@ class Progress:
         self._done = done
         self._failed = 0
         self._running: dict[int, Event] = {}
+        self._marks: dict[int, _Mark] = {}
         self._began = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
@@ -42,8 +54,10 @@ class Progress:
         """Take in an event and draw."""
         if event.kind in {"started", "progress"}:
             self._running[event.lane] = event
+            self._mark(event)
         else:
             self._running.pop(event.lane, None)
+            self._marks.pop(event.lane, None)
             self._done += event.kind == "done"
             self._failed += event.kind == "failed"
             if event.kind == "stopped":
@@ -67,9 +81,22 @@ class Progress:
         lines = [f"{self._done}{of} done, {len(self._running)} running, {self._failed} failed{left}"]
         for lane, event in sorted(self._running.items()):
             share = f" {event.step}/{event.steps}" if event.steps else ""
-            loss = f" · loss {event.loss:.3f}" if event.stage == "train" else ""
+            loss = f" · loss {event.loss:.3f}" if event.stage == "train" else self._pace(event)
             lines.append(f"  lane {lane}: {event.label} · {event.stage or 'starting'}{share}{loss}")
         return Text("\n".join(lines))
+
+    def _mark(self, event: Event) -> None:
+        """Note where and when a lane's evaluation began: what it goes on from was not done now."""
+        mark = self._marks.get(event.lane)
+        if event.stage != "evaluate" or (mark and mark.trial == event.trial and mark.step <= event.step):
+            return
+        self._marks[event.lane] = _Mark(event.trial, event.step, time.monotonic())
+
+    def _pace(self, event: Event) -> str:
+        mark = self._marks.get(event.lane)
+        if event.stage != "evaluate" or mark is None or event.step == mark.step:
+            return ""
+        return f" · {rate(event.step - mark.step, time.monotonic() - mark.began)} examples/s"
 
     def _left(self, total: int) -> str:
         finished = self._done + self._failed - self._before

@@ -14,6 +14,7 @@ from bench.registry import ZERO_SHOT, load_method
 from bench.spec import Record, Score
 from bench.store import Store
 from bench.suite import by_revision
+from bench.throughput import pace
 
 
 def overview(record: Record, store: Store) -> str:
@@ -33,7 +34,8 @@ def overview(record: Record, store: Store) -> str:
     )
     for score in record.scores.values():
         means = "  ".join(f"{name} {100 * value:.2f}" for name, value in score.metrics.items())
-        lines.append(f"  {score.asked.task:<14} {means}  ({score.asked.split}, {score.asked.count} examples)")
+        facts = (score.asked.split, f"{score.asked.count} examples", pace(score))
+        lines.append(f"  {score.asked.task:<14} {means}  ({', '.join(fact for fact in facts if fact)})")
     lines.append(f"  environment  {_pairs(record.environment)}")
     return "\n".join(lines)
 
