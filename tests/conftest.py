@@ -25,6 +25,11 @@ PATCHES = 4
 TinyLlava = Callable[[], nn.Module]
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def tiny_llava() -> TinyLlava:
     """Return a function that builds the checks' random LlavaForConditionalGeneration, the same every time."""
