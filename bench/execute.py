@@ -79,22 +79,21 @@ class Bench:
 
         Where ``judge`` stops a training nothing is committed but its checkpoint: asked for again, it goes on.
         """
-        folder = self.store.folder(work.trial)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.store.begin(work.trial)
         try:
             record = self._run(work, progress, judge)
         except _Stopped:
             self._healed()
             return Record(work.trial, "stopped")
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the other trials go on
-            (folder / "error.txt").write_text(traceback.format_exc())
+            self.store.write_error(work.trial, traceback.format_exc())
             self._healed()
             reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             log.warning("%s failed: %s", work.trial.label, reason)
             known = self.store.read(work.trial) or Record(work.trial, "failed", environment=environment(self.device))
             record = replace(known, status="failed", error=reason)
         else:
-            (folder / "error.txt").unlink(missing_ok=True)
+            self.store.write_error(work.trial, "")
         self.store.write(record)
         return record
 
@@ -122,7 +121,7 @@ class Bench:
         method = load_method(trial.method)(**trial.hyper)
         if not isinstance(method, TrainMethod | EditMethod):
             return Change({})
-        lacks = [step for step in work.snapshots if not self.store.snapshot(trial, step).is_dir()]
+        lacks = [step for step in work.snapshots if not self.store.has_snapshot(trial, step)]
         if lacks or not self._stored(trial):
             fitted = self._learn(method, trial, progress, self._snapshots(work, judge))
             if touched := self._healed():
@@ -176,7 +175,7 @@ class Bench:
             work.snapshots,
             keep=lambda step, change: self.store.write_snapshot(trial, step, change),
             judge=verdict,
-            has=lambda step: self.store.snapshot(trial, step).is_dir(),
+            has=lambda step: self.store.has_snapshot(trial, step),
         )
 
     def _rung(self, work: Work, step: int) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from bench import places
 from bench.adapters import tuned_connector
 from bench.api import Step, TrainMethod
 from bench.change import Change
@@ -251,7 +251,8 @@ class _Checkpoint:
         if self._path is None or not self._path.is_file():
             return 0
         try:
-            saved = torch.load(self._path, weights_only=True)
+            with places.fetched(self._path) as file:
+                saved = torch.load(file, weights_only=True)
         except (RuntimeError, EOFError) as error:
             log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
             return 0
@@ -281,7 +282,6 @@ class _Checkpoint:
             "seconds": self.seconds(),
             **{name: part.state_dict() for name, part in self._parts.items()},
         }
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        torch.save(state, draft)
-        os.replace(draft, self._path)  # noqa: PTH105
+        with places.drafted(self._path) as draft:
+            torch.save(state, draft)
         self._saved_at = time.monotonic()

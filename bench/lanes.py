@@ -98,7 +98,7 @@ def _kept(store: Store, event: Event) -> Event:
     if event.kind == "failed" and event.record is not None and not event.record.environment:
         trial, reason = event.record.trial, event.record.error
         store.write(replace(store.read(trial) or event.record, status="failed", error=reason))
-        (store.folder(trial) / "error.txt").write_text(f"{reason}\n")
+        store.write_error(trial, f"{reason}\n")
     return event
 
 

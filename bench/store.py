@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-import fcntl
+import io
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import lock, places
 from bench.errors import StoreError, UsageError
 from bench.partial import Partial
+from bench.places import draft_of as draft_of
+from bench.places import replace_file as replace_file
 from bench.spec import Record, Score, Trial
 
 if TYPE_CHECKING:
@@ -26,12 +28,14 @@ RECORD = "record.json"
 CHANGE = "change"
 CHECKPOINT = "checkpoint.pt"
 SNAPSHOTS = "snapshots"
+_ERROR = "error.txt"
 _FITTED = "fitted.json"
 _RUNGS = "scores.json"
+_WEIGHTS = "adapter_model.safetensors"  # of a change; its last file by name, and so the last that is put
 
 
 class Store:
-    """A run folder on a local or shared disk.
+    """A run folder on a local or shared disk, or at a URL (see ``places``).
 
     A trial's folder holds ``record.json`` (written last), ``change/``, ``snapshots/<step>/``, ``losses.csv``,
     ``scores/*.jsonl``, and while it runs ``checkpoint.pt`` and ``scores/*.part-*.jsonl``; a failed trial also has
@@ -45,8 +49,11 @@ class Store:
         """Refuse a run folder that is none, or cannot be looked into.
 
         Raises:
-            UsageError: it is a file, or may not be read.
+            UsageError: it is a file, may not be read, or cannot be reached.
         """
+        if places.is_remote(self.root):
+            places.check(self.root, "--output")
+            return
         if self.root.exists() and not self.root.is_dir():
             raise UsageError(f"--output {self.root} is a file. Choose a folder.")
         if self.root.exists() and not os.access(self.root, os.R_OK | os.X_OK):
@@ -58,6 +65,9 @@ class Store:
         Raises:
             UsageError: it cannot be written to.
         """
+        if places.is_remote(self.root):
+            places.probe(self.root, "--output")
+            return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".write-{os.getpid()}"
@@ -76,18 +86,26 @@ class Store:
             UsageError: another command holds it.
         """
         self.prepare()
-        with (self.root / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(
-                    f"Another bench command is working in {self.root}. Wait for it, or choose another --output."
-                ) from error
+        with lock.locked(self.root):
             yield
 
     def folder(self, trial: Trial) -> Path:
         """Return where a trial's files lie."""
         return self.root / trial.folder
+
+    def begin(self, trial: Trial) -> Path:
+        """Make the trial's folder, and return it."""
+        folder = self.folder(trial)
+        places.make(folder)
+        return folder
+
+    def write_error(self, trial: Trial, text: str) -> None:
+        """Write why a trial failed into its folder; an empty text takes an earlier reason away."""
+        path = self.folder(trial) / _ERROR
+        if text:
+            places.replace_file(path, text)
+        else:
+            path.unlink(missing_ok=True)
 
     def read(self, trial: Trial) -> Record | None:
         """Return a trial's record, or None while it is unfinished; a corrupt one is set aside and named."""
@@ -123,15 +141,13 @@ class Store:
 
     def write(self, record: Record) -> None:
         """Commit a record, replacing an earlier one in one atomic step."""
-        folder = self.folder(record.trial)
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
+        replace_file(self.begin(record.trial) / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
 
     def write_scores(self, trial: Trial, key: str, rows: Sequence[Mapping[str, Any]]) -> str:
         """Write one score's examples, a JSON line each, and return the file's place in the trial's folder."""
         name = f"scores/{key}.jsonl"
         path = self.folder(trial) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        places.make(path.parent)
         replace_file(path, "".join(json.dumps(row) + "\n" for row in rows))
         return name
 
@@ -161,16 +177,15 @@ class Store:
     def write_change(self, trial: Trial, change: Change, losses: Sequence[float], facts: Mapping[str, Any]) -> None:
         """Commit what a trial has learnt, so that a killed evaluation never trains again."""
         folder = self.folder(trial)
-        draft = draft_of(folder / CHANGE)
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(folder / CHANGE, ignore_errors=True)
-        change.save(draft, base=trial.model)
-        draft.replace(folder / CHANGE)
+        if places.is_remote(folder):
+            places.remove(folder / _FITTED)  # first: it vouches for the files of the change
+        self._put_change(folder / CHANGE, change, trial.model)
         if losses:
-            with (folder / "losses.csv").open("w", newline="") as file:
-                rows = csv.writer(file)
-                rows.writerow(("step", "loss"))
-                rows.writerows((step, repr(loss)) for step, loss in enumerate(losses, 1))
+            file = io.StringIO(newline="")
+            rows = csv.writer(file)
+            rows.writerow(("step", "loss"))
+            rows.writerows((step, repr(loss)) for step, loss in enumerate(losses, 1))
+            replace_file(folder / "losses.csv", file.getvalue())
         replace_file(folder / _FITTED, json.dumps(dict(facts)) + "\n")
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
@@ -188,18 +203,15 @@ class Store:
         Raises:
             StoreError: the change is gone or damaged.
         """
-        from bench.change import Change
-
-        return Change.load(self.folder(trial) / CHANGE)
+        return _change(self.folder(trial) / CHANGE)
 
     def write_snapshot(self, trial: Trial, step: int, change: Change) -> None:
         """Commit what a trial has learnt by a step of its training."""
-        folder = self.snapshot(trial, step)
-        draft = draft_of(folder)
-        for path in (draft, folder):
-            shutil.rmtree(path, ignore_errors=True)
-        change.save(draft, base=trial.model)
-        draft.replace(folder)
+        self._put_change(self.snapshot(trial, step), change, trial.model)
+
+    def has_snapshot(self, trial: Trial, step: int) -> bool:
+        """Whether a trial's snapshot of this step is there, whole."""
+        return (self.snapshot(trial, step) / _WEIGHTS).is_file()
 
     def snapshot(self, trial: Trial, step: int) -> Path:
         """Return where a trial's snapshot lies, if it has one of this step."""
@@ -211,9 +223,7 @@ class Store:
         Raises:
             StoreError: there is no such snapshot, or it is damaged.
         """
-        from bench.change import Change
-
-        return self.read_change(trial) if step is None else Change.load(self.snapshot(trial, step))
+        return self.read_change(trial) if step is None else _change(self.snapshot(trial, step))
 
     def write_rungs(self, trial: Trial, step: int, values: Mapping[str, float]) -> None:
         """Commit the scores of a snapshot by their keys."""
@@ -229,7 +239,7 @@ class Store:
         """Take a damaged change out of the way, so that the trial learns it again."""
         folder = self.folder(trial)
         (folder / _FITTED).unlink(missing_ok=True)
-        shutil.rmtree(folder / CHANGE, ignore_errors=True)
+        places.remove(folder / CHANGE)
         log.warning("%s: %s It is learnt again.", folder / CHANGE, reason)
 
     def read_losses(self, trial: Trial) -> list[float]:
@@ -237,31 +247,43 @@ class Store:
         path = self.folder(trial) / "losses.csv"
         if not path.is_file():
             return []
-        with path.open(newline="") as file:
-            return [float(row["loss"]) for row in csv.DictReader(file)]
+        rows = csv.DictReader(path.read_text().splitlines())
+        return [float(row["loss"]) for row in rows]
+
+    def _put_change(self, folder: Path, change: Change, base: str) -> None:
+        """Write a change in place of an earlier one: renamed as a folder, or put file by file, the weights last."""
+        if places.is_remote(folder):
+            places.remove(folder / _WEIGHTS)
+            places.remove(folder)
+            with places.staged(folder) as draft:
+                change.save(draft, base=base)
+            return
+        draft = draft_of(folder)
+        for path in (draft, folder):
+            places.remove(path)
+        change.save(draft, base=base)
+        draft.replace(folder)
 
     def _read(self, path: Path) -> Record | None:
-        if not path.is_file():
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
             return None
         try:
-            return Record.from_json(json.loads(path.read_text()))
+            return Record.from_json(json.loads(data))
         except (StoreError, ValueError) as error:
             aside = path.with_name(f"{RECORD}.corrupt")
-            path.replace(aside)
+            places.put(aside, data)
+            path.unlink()
             log.warning("%s is corrupt (%s); set aside as %s, its trial runs again.", path, error, aside.name)
             return None
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file in one atomic step: whoever reads it finds the old text or the new one, whole."""
-    draft = draft_of(path)
-    with draft.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def _change(folder: Path) -> Change:
+    from bench.change import Change
 
-
-def draft_of(path: Path) -> Path:
-    """Return where a process writes before it renames: its own place, since a dying one may still be writing."""
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with places.fetched(folder) as copy:
+        try:
+            return Change.load(copy)
+        except StoreError as error:
+            raise StoreError(str(error).replace(str(copy), str(folder))) from error

@@ -1,0 +1,166 @@
+"""Killed between any two puts, an object store holds a trial that is unfinished or finished, never in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.change import Change, LowRank, Sparse
+from bench.errors import StoreError
+from bench.places import place, put
+from bench.spec import Asked, Recipe, Record, Score, Trial
+from bench.store import CHECKPOINT, Store
+
+TRIAL = Trial(
+    method="lora",
+    hyper={},
+    rank=1,
+    target="t",
+    seed=0,
+    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
+    model="m",
+    data="d",
+    code="c",
+)
+ASKED = Asked(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
+
+
+def change(value: float) -> Change:
+    return Change({"x.weight": LowRank(torch.full((2, 1), value), torch.ones(1, 3), 2.0)})
+
+
+def value_of(found: Change) -> float:
+    delta = found["x.weight"]
+    assert isinstance(delta, LowRank)
+    return float(delta.b[0, 0])
+
+
+def work(store: Store, value: float) -> None:
+    """Do what a lane does of a trial, in its order."""
+    store.begin(TRIAL)
+    put(store.folder(TRIAL) / CHECKPOINT, b"state")
+    store.write_snapshot(TRIAL, 1, change(value / 2))
+    store.write_change(TRIAL, change(value), [0.5, 0.25], {"seconds": value})
+    store.write_scores(TRIAL, ASKED.key, [{"id": "1"}, {"id": "2"}])
+    store.write(Record(TRIAL, "done"))
+
+
+def killed(action: Callable[[], None]) -> None:
+    with pytest.raises(BaseException, match=r"^$") as caught:
+        action()
+    assert type(caught.value).__name__ == "Killed"
+
+
+@pytest.fixture
+def store(bucket: Any) -> Store:
+    return Store(place("bucket://lab/runs"))
+
+
+def test_a_trial_that_is_killed_between_any_two_puts_is_unfinished(
+    store: Store, bucket: Any, kill_at: Callable[[int | None], None]
+) -> None:
+    work(store, 1.0)
+    puts = len(bucket.log)
+    assert [line.rsplit("/", 1)[1] for line in bucket.log[:3]] == [
+        CHECKPOINT,
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert bucket.log[-1].endswith("record.json")
+
+    for count in range(puts):
+        for file in bucket.folder.iterdir():
+            file.unlink()
+        kill_at(count)
+        killed(lambda: work(store, 1.0))
+        kill_at(None)
+
+        assert store.read(TRIAL) is None
+        assert list(store.records()) == []
+        if store.has_snapshot(TRIAL, 1):
+            assert value_of(store.read_snapshot(TRIAL, 1)) == 0.5
+        if store.read_fitted(TRIAL) is not None:
+            assert value_of(store.read_change(TRIAL)) == 1.0
+            assert store.read_losses(TRIAL) == [0.5, 0.25]
+
+    work(store, 1.0)
+    assert store.read(TRIAL) == Record(TRIAL, "done")
+    assert puts == 10  # checkpoint, snapshot (2), change (2), losses, facts, away with the checkpoint, scores, record
+    assert store.read_scores(TRIAL, Score(ASKED, "a", {}, f"scores/{ASKED.key}.jsonl")) == [{"id": "1"}, {"id": "2"}]
+
+
+def test_a_change_that_is_learnt_again_is_never_half_the_old_one(
+    store: Store, bucket: Any, kill_at: Callable[[int | None], None]
+) -> None:
+    store.write_change(TRIAL, change(1.0), [], {"seconds": 1.0})
+    bucket.log.clear()
+    store.write_change(TRIAL, change(2.0), [], {"seconds": 2.0})
+
+    for count in range(len(bucket.log)):
+        store.write_change(TRIAL, change(1.0), [], {"seconds": 1.0})
+        kill_at(count)
+        killed(lambda: store.write_change(TRIAL, change(2.0), [], {"seconds": 2.0}))
+        kill_at(None)
+
+        facts = store.read_fitted(TRIAL)
+        assert facts is None or facts["seconds"] == value_of(store.read_change(TRIAL))
+
+    store.write_change(TRIAL, change(2.0), [], {"seconds": 2.0})
+    assert value_of(store.read_change(TRIAL)) == 2.0
+
+
+def test_a_snapshot_that_is_taken_again_is_there_whole_or_not(
+    store: Store, bucket: Any, kill_at: Callable[[int | None], None]
+) -> None:
+    store.write_snapshot(TRIAL, 1, change(1.0))
+    bucket.log.clear()
+    store.write_snapshot(TRIAL, 1, change(2.0))
+
+    for count in range(len(bucket.log)):
+        store.write_snapshot(TRIAL, 1, change(1.0))
+        kill_at(count)
+        killed(lambda: store.write_snapshot(TRIAL, 1, change(2.0)))
+        kill_at(None)
+
+        assert not store.has_snapshot(TRIAL, 1) or value_of(store.read_snapshot(TRIAL, 1)) in {1.0, 2.0}
+
+
+def test_a_change_that_peft_cannot_load_takes_the_place_of_one_it_can(root: Path) -> None:
+    store = Store(root)
+    store.prepare()
+    store.begin(TRIAL)
+    mask = torch.tensor([[True, False, True]])
+    store.write_change(TRIAL, change(1.0), [], {})
+    store.write_change(TRIAL, Change({"x.weight": Sparse.of(torch.ones(1, 3), mask)}), [], {})
+
+    assert isinstance(store.read_change(TRIAL)["x.weight"], Sparse)
+    assert not (store.folder(TRIAL) / "change" / "adapter_config.json").is_file()
+
+
+def test_a_damaged_change_and_record_are_named_by_their_place(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.write_change(TRIAL, change(1.0), [], {})
+    put(store.folder(TRIAL) / "change" / "adapter_model.safetensors", b"cut")
+    with pytest.raises(StoreError, match=r"^bucket://lab/runs/lora.*/change holds no readable change"):
+        store.read_change(TRIAL)
+
+    put(store.folder(TRIAL) / "record.json", b"\xff{")
+    assert store.read(TRIAL) is None
+    assert "set aside as record.json.corrupt" in caplog.text
+    assert (store.folder(TRIAL) / "record.json.corrupt").read_bytes() == b"\xff{"
+
+
+def test_trials_are_found_wherever_the_run_folder_lies(root: Path) -> None:
+    store = Store(root)
+    store.prepare()
+    store.check()
+    work(store, 1.0)
+
+    assert [record.trial for record in store.records()] == [TRIAL]
+    assert store.find(TRIAL.label).trial == TRIAL
+    assert not (store.folder(TRIAL) / CHECKPOINT).is_file()
+    store.set_change_aside(TRIAL, "It is damaged.")
+    assert store.read_fitted(TRIAL) is None
