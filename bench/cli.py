@@ -111,6 +111,7 @@ def _lanes(parser: ArgumentParser, zero: str = "") -> None:
 
     text = f"warm workers (default: one per GPU or CPU core{zero})"
     parser.add_argument("--lanes", type=int, metavar="N", help=text)
+    parser.set_defaults(starts=True)
     add_arguments(parser)
 
 

@@ -154,7 +154,7 @@ def pretrain(options: Namespace) -> int:
     suite = request.read_suite(options.suite)
     from bench.pretrain.card import build
 
-    folder = options.to or suite.folder
+    folder = options.to or Path(suite.model)
     Store(folder).prepare()
     build(folder, seed=options.seed, progress=say)
     say(f"wrote {folder}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench.hyperparameters import Scalar, values
 from bench.paper import Paper, compared_rows
 from bench.registry import load_method
+from bench.suite import SUITES
 
 if TYPE_CHECKING:
     from bench.plan import Request
@@ -25,7 +26,22 @@ def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
             f"its suite is {request.suite.name}, the paper's numbers are those of {paper.suite}: with another base "
             f"model and other tasks, its numbers say nothing about the paper's",
         )
-    return (*_sources(paper, request), *_examples(request), *_recipe(request), *_hyperparameters(paper, request))
+    return (
+        *_model(request),
+        *_sources(paper, request),
+        *_examples(request),
+        *_recipe(request),
+        *_hyperparameters(paper, request),
+    )
+
+
+def _model(request: Request) -> Iterator[str]:
+    own = SUITES[request.suite.name]
+    if request.suite.model != own.model and not (own.here() and own.revision() == request.suite.revision()):
+        yield (
+            f"its base model is {request.suite.model} (--model), and that it holds the files of {own.model} "
+            "cannot be seen where these are not downloaded too"
+        )
 
 
 def _sources(paper: Paper, request: Request) -> Iterator[str]:

@@ -16,7 +16,7 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
     Raises:
         UsageError: the trial failed, peft has no form for its change, or the folder is not empty.
     """
-    suite = _ready(record, folder)
+    suite = _ready(record, store, folder)
     change = store.read_change(record.trial)
     if not change.peft_loads:
         raise UsageError(
@@ -31,13 +31,13 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     Raises:
         UsageError: the trial failed, or the folder is not empty.
     """
-    suite = _ready(record, folder)
+    suite = _ready(record, store, folder)
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
     from bench.adapters import write
 
     model = LlavaForConditionalGeneration.from_pretrained(
-        suite.folder, dtype=record.trial.recipe.eval_dtype, local_files_only=True
+        suite.folder, dtype=record.trial.recipe.eval_dtype, local_files_only=True, use_safetensors=True
     )
     pristine = {name: value.clone() for name, value in model.state_dict().items()}
     write(model, store.read_change(record.trial), pristine)
@@ -45,11 +45,14 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     AutoProcessor.from_pretrained(suite.folder, local_files_only=True).save_pretrained(folder)
 
 
-def _ready(record: Record, folder: Path) -> Suite:
+def _ready(record: Record, store: Store, folder: Path) -> Suite:
     if record.status == "failed":
         raise UsageError(f"{record.trial.label} failed ({record.error}); there is nothing to export.")
     if record.trial.target is None:
         raise UsageError(f"{record.trial.label} is the base model itself; there is no change to export.")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty. Choose a new folder.")
-    return by_revision(record.trial.model)
+    suite = by_revision(record.trial.model, store.noted_models())
+    if suite.revision() != record.trial.model:
+        raise UsageError(f"{suite.model} has changed since {record.trial.label} was trained on it.")
+    return suite

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import execution, lanes, registry
+from bench.checkpoints import pinned
 from bench.console import say
 from bench.environment import commit
 from bench.errors import UsageError
@@ -22,6 +23,7 @@ from bench.track import Mirror
 if TYPE_CHECKING:
     from bench.broker import Event
     from bench.leaderboard import Leaderboard
+    from bench.suite import Suite
 
 _SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "table": "txt"}
 
@@ -76,10 +78,16 @@ def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setu
     )
 
 
+def note_model(suite: Suite, store: Store) -> None:
+    """Note in the run folder which model its trials' revision means."""
+    store.note_model(suite.revision(), suite.name, pinned(suite.model))
+
+
 def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:
     """Do what is pending, drawing progress and mirroring every record to MLflow; say at the end how fast it was."""
     setup = lane_setup(made.request, store, options)
     evaluated: list[Score] = []
+    note_model(made.request.suite, store)
     events: Generator[Event] = lanes.run(made.pending, made.records, setup, options.lanes)
     with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
         for event in events:

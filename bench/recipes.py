@@ -1,18 +1,21 @@
-"""The recipe of a request: the suite's, with what ``--set recipe.FIELD=VALUE`` and ``--connector`` change of it."""
+"""The recipe of a request: the suite's, with what ``--set recipe.F=VALUE``, ``--connector`` and ``--base`` change."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import types
 import typing
 from collections.abc import Mapping
 
 from bench.errors import UsageError
-from bench.spec import Recipe
+from bench.spec import Quantization, Recipe
 from bench.suite import Suite
 
+BASES: dict[str, Quantization] = {"full": "none", "4bit": "4bit"}
 
-def read(suite: Suite, fields: Mapping[str, str], connector: str | None) -> Recipe:
+
+def read(suite: Suite, fields: Mapping[str, str], connector: str | None, base: str | None = None) -> Recipe:
     """Return the suite's recipe with some of its fields set, as texts.
 
     Raises:
@@ -22,6 +25,8 @@ def read(suite: Suite, fields: Mapping[str, str], connector: str | None) -> Reci
     changed: dict[str, object] = {name: _field(name, text, known) for name, text in fields.items()}
     if connector is not None:
         changed["connector"] = connector
+    if base is not None:
+        changed["quantization"] = BASES[base]
     recipe = dataclasses.replace(suite.recipe, **changed)  # type: ignore[arg-type]
     _check_recipe(recipe)
     return recipe
@@ -48,8 +53,11 @@ def _check_recipe(recipe: Recipe) -> None:
         if value is not None and not least <= value <= most:
             raise UsageError(f"recipe.{name} is {value}; give a number from {least:g} to {most:g}.")
     for mark in ("<image>", "{prompt}"):
-        if mark not in recipe.template:
-            raise UsageError(f"recipe.template lacks {mark}; it is {recipe.template!r}.")
+        if (count := recipe.template.count(mark)) != 1:
+            said = f"has {count} times" if count else "lacks"
+            raise UsageError(f"recipe.template {said} {mark}, and needs it once; it is {recipe.template!r}.")
+    if recipe.quantization == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UsageError("--base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'")
 
 
 def _field(name: str, text: str, known: dict[str, object]) -> object:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from bench import recipes, registry, tuned
+from bench import checkpoints, recipes, registry, supported, tuned
 from bench.api import Reading
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, field_name, parse
 from bench.plan import Request
+from bench.recipes import BASES
 from bench.spec import CONNECTORS, Recipe
 from bench.suite import SUITES, Suite
 
@@ -73,6 +74,7 @@ def add_material_arguments(parser: ArgumentParser) -> None:
     """Add the options that say where base model and data lie."""
     add = parser.add_argument
     add("--model", metavar="DIR|ID", help="another LLaVA checkpoint, a folder or a hub id (default: the suite's)")
+    add("--base", choices=BASES, help="the base's weights while it is trained on: full, or 4bit (QLoRA; default: full)")
     add("--data", type=Path, metavar="DIR", help="folder of the tasks' files (default: $BENCH_DATA, else data)")
     add("--skip-bad", type=int, default=0, metavar="N", help="leave out up to N broken records of a split (default: 0)")
 
@@ -112,12 +114,14 @@ def read(arguments: Namespace) -> Request:
     settings = _settings(arguments.set)
     tasks = _task_settings(settings)
     registry.read_tasks(reading := _reading(arguments), tasks)
-    recipe = recipes.read(suite, settings.pop(_RECIPE, {}), arguments.connector)
+    recipe = recipes.read(suite, settings.pop(_RECIPE, {}), arguments.connector, arguments.base)
     targets = _tasks(arguments.targets, suite.targets)
     sources = _tasks(arguments.sources, suite.sources)
     if both := set(targets) & set(sources):
         raise UsageError(f"{sorted(both)[0]} is both a target and a source; it cannot be learnt and forgotten at once.")
-    ranks = _ranks(arguments.ranks, suite)
+    ranks = _numbers("--ranks", arguments.ranks, least=1)
+    if _base_model(suite, arguments):
+        _check_ranks(ranks, suite)
     return Request(
         suite=suite,
         methods=methods,
@@ -209,8 +213,18 @@ def _words(option: str, text: str, everything: Sequence[str]) -> tuple[str, ...]
     return tuple(dict.fromkeys(chosen))
 
 
-def _ranks(text: str, suite: Suite) -> tuple[int, ...]:
-    ranks = _numbers("--ranks", text, least=1)
+def _base_model(suite: Suite, arguments: Namespace) -> bool:
+    """Whether the base model is here; a command that starts work gets it, and refuses one that is not supported."""
+    starts = getattr(arguments, "starts", False) and not getattr(arguments, "dry_run", False)
+    if starts:
+        checkpoints.fetch(suite.model)
+    here = starts or suite.here()
+    if starts or (here and arguments.model is not None):
+        supported.check(suite.folder)
+    return here
+
+
+def _check_ranks(ranks: Sequence[int], suite: Suite) -> None:
     largest = suite.largest_rank()
     for rank in ranks:
         if rank > largest:
@@ -218,7 +232,6 @@ def _ranks(text: str, suite: Suite) -> tuple[int, ...]:
                 f"Rank {rank} is too large for the model of suite {suite.name}: "
                 f"its smallest adapted layer has {largest} rows or columns."
             )
-    return ranks
 
 
 def _limit(text: str) -> int:
@@ -280,6 +293,7 @@ _SELECTION = (
     "baselines",
     "rewind",
     "model",
+    "base",
     "data",
     "skip_bad",
     "plugin",
@@ -290,12 +304,23 @@ def selection(arguments: Namespace) -> dict[str, object]:
     """Return the options that say which cells are meant, as JSON."""
     chosen = {name: getattr(arguments, name) for name in _SELECTION}
     data = None if arguments.data is None else str(arguments.data.resolve())
+    if arguments.model is not None and Path(arguments.model).is_dir():
+        chosen["model"] = str(Path(arguments.model).resolve())
     return {**chosen, "data": data, "plugin": [str(path.resolve()) for path in arguments.plugin]}
 
 
 def whole(saved: dict[str, object]) -> dict[str, object]:
     """Return a saved selection with the options that its version did not have yet."""
-    return {"tuned": None, "baselines": False, "rewind": None, "model": None, "data": None, "skip_bad": 0, **saved}
+    later = {
+        "tuned": None,
+        "baselines": False,
+        "rewind": None,
+        "model": None,
+        "base": None,
+        "data": None,
+        "skip_bad": 0,
+    }
+    return {**later, **saved}
 
 
 def from_selection(saved: dict[str, object], arguments: Namespace) -> Namespace:

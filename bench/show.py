@@ -13,7 +13,7 @@ from bench.hyperparameters import values
 from bench.registry import ZERO_SHOT, load_method
 from bench.spec import Record, Score
 from bench.store import Store
-from bench.suite import by_revision
+from bench.suite import SUITES, by_revision
 from bench.throughput import pace
 
 
@@ -47,8 +47,10 @@ def command_line(record: Record, output: Path, plugins: Sequence[Path] = ()) -> 
         UsageError: no suite of this version has the trial's base model.
     """
     trial = record.trial
-    suite = by_revision(trial.model)
+    suite = by_revision(trial.model, Store(output).noted_models())
     words = ["bench", "run", "--suite", suite.name]
+    if suite.model != SUITES[suite.name].model:
+        words += ["--model", suite.model]
     words += [word for path in plugins for word in ("--plugin", str(path))]
     if trial.rank is not None and trial.target is not None:
         words += ["--methods", trial.method, "--ranks", str(trial.rank), "--targets", trial.target]

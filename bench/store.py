@@ -32,6 +32,7 @@ _ERROR = "error.txt"
 _FITTED = "fitted.json"
 _RUNGS = "scores.json"
 _WEIGHTS = "adapter_model.safetensors"  # of a change; its last file by name, and so the last that is put
+_MODELS = "models.json"
 
 
 class Store:
@@ -138,6 +139,27 @@ class Store:
             raise UsageError(f"No trial named {name!r} in {self.root}. bench ls trials lists them.")
         names = ", ".join(record.trial.folder for record in found[:6])
         raise UsageError(f"{name!r} means {len(found)} trials: {names}. Give the id.")
+
+    def note_model(self, revision: str, suite: str, model: str) -> None:
+        """Note which suite and which model, a folder or a hub id, a revision means."""
+        noted = self.noted_models()
+        if noted.get(revision) != (suite, model):
+            data = {**noted, revision: (suite, model)}
+            replace_file(self.root / _MODELS, json.dumps(data, indent=1) + "\n")
+
+    def noted_models(self) -> dict[str, tuple[str, str]]:
+        """Return the noted suites and models by revision.
+
+        Raises:
+            StoreError: the note is damaged.
+        """
+        path = self.root / _MODELS
+        if not path.is_file():
+            return {}
+        try:
+            return {revision: (suite, model) for revision, (suite, model) in json.loads(path.read_text()).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path} is damaged ({error}). Delete it; the next run writes it anew.") from error
 
     def write(self, record: Record) -> None:
         """Commit a record, replacing an earlier one in one atomic step."""

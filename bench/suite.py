@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.errors import DataError, UsageError
+from bench import checkpoints
+from bench.errors import UsageError
 from bench.spec import Recipe
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -30,32 +29,27 @@ class Suite:
 
     def revision(self) -> str:
         """Return the digest of every file of the base model that decides what it computes."""
-        return _revision(self.folder)
+        return checkpoints.revision(self.folder)
 
     @property
     def folder(self) -> Path:
-        """Where the base model lies on this machine."""
-        return Path(self.model)
+        """Where the base model lies on this machine.
+
+        Raises:
+            UsageError: it does not.
+        """
+        return checkpoints.resolve(self.model)
+
+    def here(self) -> bool:
+        """Whether the base model lies on this machine."""
+        try:
+            return (self.folder / "config.json").is_file()
+        except UsageError:
+            return False
 
     def largest_rank(self) -> int:
         """Return the largest rank that still is low: the smallest side of an adapted layer."""
-        text = json.loads((self.folder / "config.json").read_text())["text_config"]
-        heads = text["num_attention_heads"]
-        head = text.get("head_dim") or text["hidden_size"] // heads
-        keys = text.get("num_key_value_heads", heads) * head
-        return int(min(text["hidden_size"], text["intermediate_size"], keys))
-
-
-@cache
-def _revision(folder: Path) -> str:
-    names = sorted(path for path in folder.glob("*") if path.suffix in {".json", ".safetensors"})
-    if not (folder / "config.json").is_file():
-        raise DataError(f"{folder} holds no base model (no config.json). Reinstall, or run bench pretrain.")
-    total = hashlib.sha256()
-    for path in names:
-        total.update(path.name.encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()[:16]
+        return checkpoints.largest_rank(self.folder)
 
 
 MICRO = Suite(
@@ -96,13 +90,18 @@ LORASCULPT = Suite(
 SUITES = {suite.name: suite for suite in (MICRO, LORASCULPT)}
 
 
-def by_revision(revision: str) -> Suite:
+def by_revision(revision: str, noted: Mapping[str, tuple[str, str]] = {}) -> Suite:
     """Return the suite whose base model is of this revision.
+
+    ``noted`` are the names of suite and model by the revisions that a run folder's trials were run with.
 
     Raises:
         UsageError: none is, since the trial in question was run with another version of the suite.
     """
     for suite in SUITES.values():
-        if suite.folder.is_dir() and suite.revision() == revision:
+        if suite.here() and suite.revision() == revision:
             return suite
+    name, model = noted.get(revision, ("", ""))
+    if name in SUITES:
+        return replace(SUITES[name], model=model, tuned=None)
     raise UsageError(f"No suite here has the base model {revision}: the trial was run with another version.")

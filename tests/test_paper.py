@@ -15,12 +15,12 @@ from bench.paper import compared_rows
 from bench.plan import Request
 from bench.ranking import build
 from bench.store import Store
-from bench.suite import MICRO, Suite
+from bench.suite import LORASCULPT, MICRO, Suite
 from bench.tuned import Choice
 from bench.verdict import Comparison, compare, verdict
 
 SOURCES = ("okvqa", "ocrvqa", "gqa", "textvqa")
-SUITE = Suite("lorasculpt", "nowhere", SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
+SUITE = Suite("lorasculpt", LORASCULPT.model, SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +302,15 @@ def test_what_differs_from_the_paper_is_one_line(paper: Paper, changes: dict[str
     assert len(found) == 1
     assert found[0].startswith(reason)
     assert "\n" not in found[0]
+
+
+def test_another_base_model_is_named_unless_its_files_are_the_suites(paper: Paper, tmp_path: Path) -> None:
+    other = replace(SUITE, model=str(tmp_path))
+
+    found = reasons(paper, replace(asked(), suite=other))
+
+    assert len(found) == 1
+    assert f"its base model is {tmp_path} (--model)" in found[0]
 
 
 def test_everything_that_differs_is_named(paper: Paper) -> None:

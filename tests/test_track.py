@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 import pytest
 import torch
 
-from bench import suite
+from bench import checkpoints, suite
 from bench.change import Change, LowRank
 from bench.errors import StoreError, UsageError
 from bench.leaderboard import CellScores, Heading, Leaderboard
@@ -73,7 +73,8 @@ def put(store: Store, trial: Trial, values: dict[str, float], count: int = 2) ->
 def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A run folder with zero-shot, lora and dare, of a suite named small whose base model is of revision m."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(suite, "_revision", lambda folder: "m")
+    monkeypatch.setattr(checkpoints, "revision", lambda folder: "m")
+    monkeypatch.setattr(checkpoints, "resolve", Path)
     monkeypatch.setitem(suite.SUITES, "micro", small())
     store = Store(tmp_path / "o'brien's 100% runs #1")
     store.prepare()

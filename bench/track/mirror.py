@@ -122,7 +122,7 @@ def sync(store: Store) -> int:
     zero_shots = [record for record in records if record.trial.rank is None]
     suites: dict[str, list[Record]] = {}
     for record in records:
-        suites.setdefault(_suite(record), []).append(record)
+        suites.setdefault(_suite(record, store), []).append(record)
     written = 0
     try:
         for suite, members in suites.items():
@@ -143,9 +143,9 @@ def _targets(store: Store) -> set[str]:
     return {record.trial.target for record in store.records() if record.trial.target}
 
 
-def _suite(record: Record) -> str:
+def _suite(record: Record, store: Store) -> str:
     """Return the suite of a record, or its model's revision where that suite has changed since."""
     try:
-        return by_revision(record.trial.model).name
+        return by_revision(record.trial.model, store.noted_models()).name
     except UsageError:
         return record.trial.model
