@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bench.api import EditContext, EditMethod, Example, Method, Reading, Split, Step, Task, TrainMethod
+from bench.api import EditContext, EditMethod, Example, Fault, Method, Reading, Split, Step, Task, TrainMethod
 from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
 from bench.hyperparameters import hyper, option
 from bench.paper import Paper, PublishedRow, published_rows
@@ -53,6 +53,7 @@ __all__ = [
     "EditMethod",
     "Estimate",
     "Example",
+    "Fault",
     "Layer",
     "Leaderboard",
     "LowRank",

@@ -47,6 +47,18 @@ class Reading:
     skip_bad: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A record that cannot be used: the file with its line or record, and what is wrong."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the fault as one line."""
+        return f"{self.place}: {self.reason}"
+
+
 class Task(ABC):
     """A data set with its prompt and its metric. A changed prompt, split or metric is a new name.
 
@@ -84,6 +96,14 @@ class Task(ABC):
         Raises:
             DataError: it is missing; the message says what to install.
         """
+
+    def faults(self, split: Split) -> Sequence[Fault]:
+        """Return the records of a split that were skipped as broken, ``reading.skip_bad`` of them at most."""
+        return ()
+
+    def manifest(self, split: Split) -> Mapping[str, Any]:
+        """Return what a split was read from and which examples it holds, as JSON takes it; nothing for drawn tasks."""
+        return {}
 
     def labels(self, example: Example) -> Mapping[str, str]:
         """Return what is known of the picture, by kind; only pretraining an embedded base reads it."""

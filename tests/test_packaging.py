@@ -55,6 +55,7 @@ def test_the_public_names_are_the_plugin_authors_interface() -> None:
         "EditMethod",
         "Estimate",
         "Example",
+        "Fault",
         "Layer",
         "Leaderboard",
         "LowRank",
