@@ -1,0 +1,131 @@
+"""COCO-Caption: one sentence on a picture, held against five and more references."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from typing_extensions import override
+
+from bench import DataError, Example, Split
+
+from .caption_scores import score_captions
+from .data_set import DataSet
+from .intake import Intake, Record
+from .ptb import java
+from .rows import Row, json_rows
+from .sampling import shuffled
+
+# DataOptim draws one of these for each caption.
+TRAIN_PROMPTS = (
+    "Describe the image as simply as possible with a sentence or phrase.",
+    "Give a brief summary of what you see.",
+    "Provide a short description of the image.",
+    "Write a short description for the image.",
+    "Briefly describe the content of the image.",
+)
+_PROMPTS = {
+    "dataoptim": "Provide a short description of the image.",
+    "lmms": "Provide a one-sentence caption for the provided image.",
+    "lmms_karpathy": "Describe the image briefly.",
+    "vlmevalkit": (
+        "Please describe this image in general. Directly provide the description, "
+        'do not include prefix like "This image depicts". '
+    ),
+}
+_CAPTIONS, _KARPATHY = 414_113, 5_000
+_HUB_ROWS = 40_504
+_NUMBER = re.compile(r"(\d+)(?:\.\w+)?$")
+
+
+@dataclass(eq=False, kw_only=True)
+class COCOCaption(DataSet):
+    """CIDEr-D on Penn Treebank tokens, document frequencies from the scored references; ROUGE-L beside it.
+
+    Train is drawn from the 414,113 captions of train2014, one caption an example; validation from Karpathy's
+    5,000 validation images; test is his 5,000 test images. A part of the test has other document frequencies and is
+    not comparable with the whole. Variants are prompts: ``dataoptim`` (training draws one of five for each caption,
+    evaluation asks one of them always; the paper's own is not published), ``lmms``, ``lmms_karpathy``, ``vlmevalkit``.
+    Karpathy's ids are read from dataset_coco.json, also where the pictures come from the hub, which has val2014 alone.
+    """
+
+    name: ClassVar[str] = "coco_caption"
+    paper: ClassVar[str] = "https://cocodataset.org (Chen et al., 2015); split of Karpathy and Fei-Fei, 2015"
+    primary: ClassVar[str] = "cider"
+    variants: ClassVar[tuple[str, ...]] = tuple(_PROMPTS)
+    sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 5_000}
+    default_hub: ClassVar[str] = "lmms-lab-encoder/COCO-Caption@main"
+    image_root: ClassVar[str] = "coco"
+    image_folders: ClassVar[tuple[str, ...]] = ("train2014", "val2014")
+    hub_splits: ClassVar[tuple[Split, ...]] = ("validation", "test")
+
+    @override
+    def ready(self) -> None:
+        java()
+
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return score_captions([example.answers for example in examples], predictions)
+
+    @override
+    def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
+        if split == "train":
+            return self._captions(intake)
+        records = intake.records(self._karpathy(split, intake), self._of_karpathy)
+        self._count(f"images in Karpathy's {split} split", len(records) + len(intake.faults), _KARPATHY)
+        return records
+
+    @override
+    def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
+        wanted = {row.label("cocoid") for row in self._karpathy(split, intake)}
+        rows = self._hub_rows("val", intake)
+        self._count("images of val2014", len(rows), _HUB_ROWS)
+
+        def make(row: Row) -> Iterator[Example]:
+            found = _NUMBER.search(row.label("question_id"))
+            if found is None:
+                raise DataError(f"question_id is {row.label('question_id')}, not the name of a COCO file")
+            if (name := str(int(found[1]))) in wanted:
+                yield Example(name, self._question(), _references(row.texts("answer")), self._hub_image(row))
+
+        return intake.records(rows, make)
+
+    def _captions(self, intake: Intake) -> list[Record]:
+        rows = list(json_rows(intake.file(self._folder / "annotations" / "captions_train2014.json"), "annotations"))
+        self._count("captions of train2014", len(rows), _CAPTIONS)
+
+        def make(row: Row) -> Iterator[Example]:
+            name = f"caption-{row.label('id')}"
+            path = self._image(f"train2014/COCO_train2014_{row.whole('image_id'):012d}.jpg")
+            yield Example(name, self._question(name), (row.text("caption").strip(),), path)
+
+        return intake.records(rows, make)
+
+    def _karpathy(self, split: Split, intake: Intake) -> Iterator[Row]:
+        """Yield the rows of a split of Karpathy's, and those of which it cannot be told."""
+        wanted = {"validation": "val"}.get(split, split)
+        for row in json_rows(intake.file(self._folder / "dataset_coco.json"), "images"):
+            if not row.has("split") or row.value["split"] == wanted:
+                yield row
+
+    def _of_karpathy(self, row: Row) -> Iterator[Example]:
+        row.text("split")
+        references = _references(row.texts("sentences", inner="raw"))
+        path = self._image(f"{row.text('filepath')}/{row.text('filename')}")
+        yield Example(row.label("cocoid"), self._question(), references, path)
+
+    def _question(self, training: str = "") -> str:
+        """Return the prompt; of a training example, by its id, one of those that its captions were given."""
+        variant = self.variant or "dataoptim"
+        if training and variant == "dataoptim":
+            return shuffled(TRAIN_PROMPTS, str, self.name, "prompt", self.sample_seed, training)[0]
+        return _PROMPTS[variant]
+
+
+def _references(captions: Sequence[str]) -> tuple[str, ...]:
+    if not any(caption.strip() for caption in captions):
+        raise DataError("it has no caption")
+    return tuple(caption.strip() for caption in captions)

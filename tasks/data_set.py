@@ -1,0 +1,194 @@
+"""A task whose examples lie in files: where they come from, which are drawn, and what was wrong with the others."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from bench import DataError, Example, Fault, Split, Task, option
+
+from .hub_files import HubRows, hub_rows
+from .intake import Intake, Record
+from .llava_files import LlavaFiles, Verbatim
+from .rows import Row
+from .sampling import held_out, shuffled
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    examples: Sequence[Example]
+    faults: Sequence[Fault]
+    files: Sequence[Path]
+
+
+@dataclass(eq=False, kw_only=True)
+class DataSet(Task):
+    """A data set from its official files, from the hub, or from files in LLaVA's form.
+
+    ``train`` draws ``samples`` records, and ``validation`` as many as it says; ``test`` is whole where a task says
+    nothing else. Draws are by SHA-256 of the task, the split, ``sample_seed`` and a record's id. No validation example
+    is one of the test: it comes from the official validation split, or is cut out of the training split by image.
+    With ``source=llava`` the files ``train`` (a JSON of conversations) and ``test`` (a JSONL of questions) stand for
+    these two splits, prompts verbatim; a split without such a file, and one the hub lacks, is read from the
+    official files. Counts other than the official ones are refused but for ``expect=any``.
+    """
+
+    default_hub: ClassVar[str]
+    image_root: ClassVar[str]  # under the data folder, as image_folders are under it
+    image_folders: ClassVar[tuple[str, ...]] = ()
+    hub_splits: ClassVar[tuple[Split, ...]] = ("train", "validation", "test")
+    validation_is_cut: ClassVar[bool] = False
+    asked_by_image: ClassVar[bool] = False  # LLaVA's question ids are images: answers go by image and question
+    max_new_tokens: ClassVar[int] = 128
+
+    source: str = option("files", choices=("files", "hub", "llava"))
+    train: str = option("")
+    test: str = option("")
+    images: str = option("")
+    hub: str = option("")
+    samples: int = option(10_000, minimum=1)
+    validation: int = option(1_000, minimum=1)
+    sample_seed: int = option(0)
+    expect: str = option("official", choices=("official", "any"))
+    _taken: dict[Split, _Taken] = field(default_factory=dict, init=False, repr=False)
+
+    @abstractmethod
+    def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
+        """Return a split's records from the official files; of a cut validation split nothing is asked."""
+
+    @abstractmethod
+    def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
+        """Return a split's records from the hub."""
+
+    def _prompt(self, example: Example) -> str:
+        """Return what the model is asked in the variant's words."""
+        return example.question
+
+    def _limit(self, split: Split) -> int | None:
+        """Return how many records are drawn from a split; None: it is taken whole, in its files' order."""
+        return {"train": self.samples, "validation": self.validation}.get(split)
+
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        return self._take(split).examples
+
+    @override
+    def prompt(self, example: Example) -> str:
+        return example.question if isinstance(example, Verbatim) else self._prompt(example)
+
+    @override
+    def faults(self, split: Split) -> Sequence[Fault]:
+        return self._take(split).faults
+
+    @override
+    def manifest(self, split: Split) -> Mapping[str, Any]:
+        taken = self._take(split)
+        ids = [example.id for example in taken.examples]
+        return {
+            "task": self.name,
+            "split": split,
+            "source": self.source,
+            "variant": self.variant,
+            "files": [{"path": str(path), "bytes": path.stat().st_size} for path in taken.files],
+            "sample_seed": self.sample_seed,
+            "count": len(ids),
+            "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+            "skipped": [str(fault) for fault in taken.faults],
+            "ids": ids,
+        }
+
+    @property
+    def _folder(self) -> Path:
+        return self.reading.root / self.name
+
+    def _take(self, split: Split) -> _Taken:
+        if split not in self._taken:
+            intake = Intake(self.name, self.reading.skip_bad)
+            records = self._records(split, intake)
+            examples = self._drawn(split, records, intake)
+            if not examples:
+                raise DataError(f"{self.name}: nothing of its {split} split can be used. See bench data check.")
+            self._taken[split] = _Taken(examples, tuple(intake.faults), tuple(intake.files))
+        return self._taken[split]
+
+    def _records(self, split: Split, intake: Intake) -> Sequence[Record]:
+        named = {"train": self.train, "test": self.test}.get(split, "") if self.source == "llava" else ""
+        if split == "test" or not self.validation_is_cut:
+            return self._of_llava(split, Path(named), intake) if named else self._whole(split, intake)
+        records = self._whole("train", intake)
+        images = [_image_name(record) for record in records]
+        held = held_out(images, min(self.validation, len(images) // 5), self.name, "validation", self.sample_seed)
+        if split == "validation":
+            return [record for record in records if _image_name(record) in held]
+        if named:
+            records = self._of_llava(split, Path(named), intake)
+        return [record for record in records if _image_name(record) not in held]
+
+    def _whole(self, split: Split, intake: Intake) -> Sequence[Record]:
+        """Return a split as it was published; the official training split may have the validation still in it."""
+        if self.source == "hub" and split in self.hub_splits:
+            return self._of_hub(split, intake)
+        return self._official(split, intake)
+
+    def _drawn(self, split: Split, records: Sequence[Record], intake: Intake) -> tuple[Example, ...]:
+        """Return the records that are drawn and whose image is there; a missing one is replaced by the next drawn."""
+        limit = self._limit(split)
+        if limit is not None and limit < len(records):
+            records = shuffled(records, lambda record: record.example.id, self.name, split, self.sample_seed)
+        chosen: list[Example] = []
+        for record in records:
+            if len(chosen) == limit:
+                break
+            image = record.example.image
+            if isinstance(image, Path) and not image.is_file():
+                intake.refuse(record.row.place, f"its image {image} is missing (bench data get {self.name})")
+                continue
+            chosen.append(record.example)
+        return tuple(chosen)
+
+    def _of_llava(self, split: Split, path: Path, intake: Intake) -> Sequence[Record]:
+        files = LlavaFiles(intake, self._found_image)
+        if split == "train":
+            return files.conversations(path)
+        return files.questions(path, lambda: self._official("test", intake), by_image=self.asked_by_image)
+
+    def _hub_rows(self, split: str, intake: Intake, config: str | None = None) -> list[Row]:
+        address, _, revision = (self.hub or self.default_hub).partition("@")
+        return hub_rows(HubRows(address, revision or "main", config, split, self._folder / "hub"), intake)
+
+    def _hub_image(self, row: Row, column: str = "image") -> Path:
+        return row.file.parent / row.text(column)
+
+    def _image(self, relative: str) -> Path:
+        """Return where an image of the official files lies: in its own folder, or in ``images``."""
+        if not self.images:
+            return self.reading.root / self.image_root / relative
+        whole, flat = Path(self.images) / relative, Path(self.images) / Path(relative).name
+        return flat if flat.is_file() and not whole.is_file() else whole
+
+    def _found_image(self, relative: str) -> Path:
+        """Return where an image that a LLaVA file names lies: those files count from different folders."""
+        base = Path(self.images) if self.images else self.reading.root / self.image_root
+        name = Path(relative).name
+        inner = [base / folder / name for folder in self.image_folders]
+        places = (base / relative, *inner, base / name, self.reading.root / relative)
+        return next((path for path in places if path.is_file()), places[0])
+
+    def _count(self, what: str, found: int, official: int) -> None:
+        """Refuse files that do not hold what the official ones do."""
+        if found != official and self.expect == "official":
+            raise DataError(
+                f"{self.name}: there are {found} {what}, not the official {official}. Get the files again with: "
+                f"bench data get {self.name}; or take them as they are: --set {self.name}.expect=any."
+            )
+
+
+def _image_name(record: Record) -> str:
+    image = record.example.image
+    return image.name if isinstance(image, Path) else record.example.id

@@ -1,0 +1,81 @@
+"""GQA: compositional questions on scene graphs of real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from typing_extensions import override
+
+from bench import DataError, Example, Split
+
+from .data_set import DataSet
+from .intake import Intake, Record
+from .rows import Row, json_rows
+from .short_answer import SUFFIX
+from .strict_match import equal_gqa, equal_lmms, equal_trimmed, score_lenient, score_matches
+
+_PART = {"train": "train", "validation": "val", "test": "testdev"}
+_OFFICIAL = {"train": 943_000, "validation": 132_062, "test": 12_578}
+
+
+@dataclass(eq=False, kw_only=True)
+class GQA(DataSet):
+    """Accuracy over the balanced questions: lower(prediction without full stops at its end) = answer (LLaVA).
+
+    Beside it ``lmms`` compares without any punctuation (lmms-eval), ``trimmed`` with the full stop (VLMEvalKit).
+    Test is all 12,578 questions of testdev_balanced; train and validation are drawn from train_balanced and
+    val_balanced, whose pictures are others.
+    """
+
+    name: ClassVar[str] = "gqa"
+    paper: ClassVar[str] = "https://cs.stanford.edu/people/dorarad/gqa (Hudson and Manning, 2019)"
+    primary: ClassVar[str] = "exact"
+    sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 12_578}
+    default_hub: ClassVar[str] = "lmms-lab-encoder/GQA@main"
+    image_root: ClassVar[str] = "gqa/images"
+
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        matches = {"exact": equal_gqa, "lmms": equal_lmms, "trimmed": equal_trimmed}
+        return {**score_matches(examples, predictions, matches), "lenient": score_lenient(examples, predictions)}
+
+    @override
+    def _prompt(self, example: Example) -> str:
+        return f"{example.question}\n{SUFFIX}"
+
+    @override
+    def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
+        name = f"{_PART[split]}_balanced_questions.json"
+        rows = list(json_rows(intake.file(self._folder / "questions1.2" / name, self._folder / name)))
+        self._count(f"questions in {name}", len(rows), _OFFICIAL[split])
+
+        def make(row: Row) -> Iterator[Example]:
+            if _balanced(row):
+                image = self._image(f"{row.label('imageId')}.jpg")
+                yield Example(row.key, row.text("question").strip(), (row.text("answer"),), image)
+
+        return intake.records(rows, make)
+
+    @override
+    def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
+        part = _PART[split]
+        pictures = self._hub_rows(part, intake, f"{part}_balanced_images")
+        images = {row.label("id"): self._hub_image(row) for row in pictures}
+        rows = self._hub_rows(part, intake, f"{part}_balanced_instructions")
+        self._count(f"questions of {part}_balanced", len(rows), _OFFICIAL[split])
+
+        def make(row: Row) -> Iterator[Example]:
+            image = row.label("imageId")
+            if image not in images:
+                raise DataError(f"its image {image} is not among those of {part}_balanced_images")
+            if _balanced(row):
+                yield Example(row.label("id"), row.text("question").strip(), (row.text("answer"),), images[image])
+
+        return intake.records(rows, make)
+
+
+def _balanced(row: Row) -> bool:
+    return not row.has("isBalanced") or bool(row.value["isBalanced"])

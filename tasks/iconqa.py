@@ -1,0 +1,124 @@
+"""IconQA's choose_txt part: a question on a drawn icon scene, up to five options in words, the answer a letter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from typing_extensions import override
+
+from bench import DataError, Example, Split
+
+from .data_set import DataSet
+from .intake import Intake, Record
+from .rows import Row, json_rows
+from .strict_match import equal, first_letter, score_matches
+
+LETTERS = "ABCDE"
+_PART = {"train": "train", "validation": "val", "test": "test"}
+_OFFICIAL = {"train": 18_946, "validation": 6_316, "test": 6_316}
+_LLAVA_MCQ = "Answer with the option's letter from the given choices directly."
+_LMMS = (
+    "Given a set of images and a question, please provide the answer to the question.\n"
+    "Question: {question}.\nOptions:\n{options}\n"
+    "Please answer with the option letter from the given choices directly."
+)
+_GROUPED_DIGITS = re.compile(r"\d,\d{3}(?!\d)")
+
+
+@dataclass(eq=False, kw_only=True)
+class IconQA(DataSet):
+    """Accuracy of the bare letter: lower(prediction) = lower(letter), so "A." is wrong (LoRASculpt's scorer).
+
+    Train is drawn from the 18,946 training questions, validation from the official 6,316, test is all 6,316. The
+    hub has no training split. Variants: ``lorasculpt`` (question and options alone; the authors' own text is not
+    published), ``llava_mcq`` (with LLaVA's request for a letter), ``lmms`` (lmms-eval's words).
+    """
+
+    name: ClassVar[str] = "iconqa"
+    paper: ClassVar[str] = "https://iconqa.github.io (Lu et al., 2021)"
+    primary: ClassVar[str] = "exact"
+    variants: ClassVar[tuple[str, ...]] = ("lorasculpt", "llava_mcq", "lmms")
+    sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 6_316}
+    default_hub: ClassVar[str] = "lmms-lab-encoder/ICON-QA@main"
+    image_root: ClassVar[str] = "iconqa/iconqa_data/iconqa"
+    hub_splits: ClassVar[tuple[Split, ...]] = ("validation", "test")
+
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return score_matches(examples, predictions, {"exact": equal, "first_letter": first_letter})
+
+    @override
+    def _prompt(self, example: Example) -> str:
+        lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, example.hints, strict=False)]
+        options = "\n".join(lines)
+        if self.variant == "lmms":
+            return _LMMS.format(question=example.question, options=options)
+        suffix = f"\n{_LLAVA_MCQ}" if self.variant == "llava_mcq" else ""
+        return f"{example.question}\n{options}{suffix}"
+
+    @override
+    def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
+        folder, part = self._folder / "iconqa_data", _PART[split]
+        listed = list(json_rows(intake.file(folder / "pid_splits.json"), f"choose_txt_{part}"))
+        self._count(f"choose_txt questions in {split}", len(listed), _OFFICIAL[split])
+        problems = {row.key: row for row in json_rows(intake.file(folder / "problems.json"))}
+
+        def make(row: Row) -> Iterator[Example]:
+            choices, answer = _checked(row.texts("choices")), row.whole("answer")
+            if not 0 <= answer < len(choices):
+                raise DataError(f"answer is {answer}, and there are {len(choices)} choices")
+            image = self._image(f"{part}/choose_txt/{row.key}/image.png")
+            yield Example(row.key, row.text("question").strip(), (LETTERS[answer],), image, choices)
+
+        return intake.records((problems.get(str(row.value), _absent(row)) for row in listed), make)
+
+    @override
+    def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
+        rows = self._hub_rows(_PART[split], intake)
+        chosen = [row for row in rows if not row.has("ques_type") or row.value["ques_type"] == "choose_txt"]
+        self._count(f"choose_txt questions in {split}", len(chosen), _OFFICIAL[split])
+
+        def make(row: Row) -> Iterator[Example]:
+            choices = _checked(_split(row.text("choices")))
+            letter = _letter(row.label("answer"), choices)
+            image = self._hub_image(row, "query_image")
+            yield Example(row.label("question_id"), row.text("question").strip(), (letter,), image, choices)
+
+        return intake.records(chosen, make)
+
+
+def _absent(listed: Row) -> Row:
+    """Return the row that stands for a problem that is listed and not there."""
+    return replace(listed, value=DataError(f"problem {listed.value} is listed, but not in problems.json"))
+
+
+def _checked(choices: tuple[str, ...]) -> tuple[str, ...]:
+    if not 2 <= len(choices) <= len(LETTERS):
+        raise DataError(f"it has {len(choices)} choices; there are 2 to {len(LETTERS)}")
+    return choices
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Take apart the hub's comma-joined choices, where that is possible without a guess."""
+    if _GROUPED_DIGITS.search(text):
+        raise DataError(f"choices {text!r} may hold a comma inside an option; the official files tell, source=files")
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _letter(answer: str, choices: Sequence[str]) -> str:
+    """Return the letter that the hub's answer means: a letter, an index or an option, whichever it can be alone."""
+    meant = {LETTERS[place] for place, choice in enumerate(choices) if choice.lower() == answer.strip().lower()}
+    if answer.isdecimal() and int(answer) < len(choices):
+        meant.add(LETTERS[int(answer)])
+    if answer in LETTERS[: len(choices)]:
+        meant.add(answer)
+    if len(meant) != 1:
+        what = " or ".join(sorted(meant)) or "none"
+        raise DataError(
+            f"answer {answer!r} of {', '.join(choices)} may be {what}; the official files tell, source=files"
+        )
+    return meant.pop()

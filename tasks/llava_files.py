@@ -1,0 +1,97 @@
+"""Examples from files in LLaVA's form: a JSON of conversations to train on, a JSONL of questions to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import DataError, Example
+
+from .intake import Intake, Record
+from .rows import Row, json_rows, line_rows
+
+_SLOT = "<image>"
+_OCR = "Reference OCR token:"
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim(Example):
+    """An example whose question is the whole prompt, as a LLaVA file has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlavaFiles:
+    """Reads LLaVA's files; ``image`` says where a named image lies."""
+
+    intake: Intake
+    image: Callable[[str], Path]
+
+    def conversations(self, path: Path) -> list[Record]:
+        """Return the records of a training file: id, image, and one question with its answer.
+
+        Raises:
+            DataError: the file is missing or no such JSON, or too many records are broken.
+        """
+        return self.intake.records(json_rows(self._file(path)), self._conversation)
+
+    def questions(self, path: Path, official: Callable[[], Sequence[Record]], *, by_image: bool) -> list[Record]:
+        """Return the records of a question file: question_id or id, image, text, and where they are, answer or answers.
+
+        Other answers are those of the official files: of the same id, or, ``by_image``, of the same image and
+        question, since the question ids of such a file are images and repeat.
+
+        Raises:
+            DataError: the file is missing, or too many records are broken.
+        """
+        rows = list(line_rows(self._file(path)))
+        gold: dict[str, Example] = {}
+        if not all(row.has("answer") or row.has("answers") for row in rows):
+            examples = [record.example for record in official()]
+            gold = {_image_key(e.image, e.question) if by_image else e.id: e for e in examples}
+
+        def make(row: Row) -> Iterator[Example]:
+            text, name = _without_slot(row.text("text")), row.label("question_id" if row.has("question_id") else "id")
+            image = self.image(row.text("image"))
+            key = _image_key(image, asked(text)) if by_image else name
+            answers = _own_answers(row) or (gold[key].answers if key in gold else ())
+            if not answers:
+                raise DataError(f"the official files have no answer to question {key}")
+            yield Verbatim(f"{name}-{row.index + 1}" if by_image else name, text, answers, image)
+
+        return self.intake.records(rows, make)
+
+    def _file(self, path: Path) -> Path:
+        if not path.is_file():
+            raise DataError(f"{self.intake.task}: there is no file {path}, which --set {self.intake.task}.… names.")
+        return self.intake.file(path)
+
+    def _conversation(self, row: Row) -> Iterator[Example]:
+        turns = row.value.get("conversations") if isinstance(row.value, dict) else None
+        if not isinstance(turns, list) or [turn.get("from") for turn in turns] != ["human", "gpt"]:
+            raise DataError("its conversations are not one human turn and one gpt turn")
+        question, answer = (Row(row.file, row.index, turn).text("value") for turn in turns)
+        image = self.image(row.text("image"))
+        name = f"train-{row.index + 1}-{row.label('id')}"  # an image's id repeats where it has several captions
+        yield Verbatim(name, _without_slot(question), (answer.strip(),), image)
+
+
+def asked(text: str) -> str:
+    """Return the question that a prompt of LLaVA's opens with, after its OCR tokens where they come first."""
+    lines = [line for line in text.splitlines() if not line.startswith(_OCR)]
+    return lines[0].strip() if lines else ""
+
+
+def _own_answers(row: Row) -> tuple[str, ...]:
+    if row.has("answers"):
+        return row.texts("answers")
+    return (row.text("answer"),) if row.has("answer") else ()
+
+
+def _image_key(image: object, question: str) -> str:
+    return f"{Path(str(image)).stem} {question.strip().lower()}"
+
+
+def _without_slot(text: str) -> str:
+    """Return a prompt without its image, which the template puts first, and the line end that held it apart."""
+    return text.replace(_SLOT, "").strip()

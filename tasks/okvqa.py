@@ -1,0 +1,93 @@
+"""OK-VQA: questions on COCO pictures that take outside knowledge; ten answers each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from typing_extensions import override
+
+from bench import DataError, Example, Split
+
+from .data_set import DataSet
+from .intake import Intake, Record
+from .rows import Row, json_rows
+from .short_answer import SUFFIX, ten_answers
+from .vqa_accuracy import score_vqa
+
+_PART = {"train": "train2014", "test": "val2014"}
+_OFFICIAL = {"train": 9_009, "test": 5_046}
+_LMMS = "When the provided information is insufficient, respond with 'Unanswerable'."
+
+
+@dataclass(eq=False, kw_only=True)
+class OKVQA(DataSet):
+    """VQA accuracy in LAVIS' form, as LLaVA-HR and LoRASculpt score it; in M4C's form beside it.
+
+    Test is all 5,046 questions of val2014. Validation is cut by image out of the 9,009 of train2014, which LLaVA-1.5
+    saw when it was tuned, so that nothing is tuned on the test. The hub has val2014 alone. Variants: ``llava``
+    and ``lmms`` (lmms-eval's, which asks for "Unanswerable" too).
+    """
+
+    name: ClassVar[str] = "okvqa"
+    paper: ClassVar[str] = "https://okvqa.allenai.org (Marino et al., 2019)"
+    primary: ClassVar[str] = "vqa_accuracy"
+    variants: ClassVar[tuple[str, ...]] = ("llava", "lmms")
+    sizes: ClassVar[Mapping[Split, int]] = {"train": 8_009, "validation": 1_000, "test": 5_046}
+    default_hub: ClassVar[str] = "lmms-lab-encoder/OK-VQA@main"
+    image_root: ClassVar[str] = "coco"
+    image_folders: ClassVar[tuple[str, ...]] = ("val2014", "train2014")
+    hub_splits: ClassVar[tuple[Split, ...]] = ("test",)
+    validation_is_cut: ClassVar[bool] = True
+
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        other = score_vqa(examples, predictions, "m4c")["vqa_accuracy"]
+        return {**score_vqa(examples, predictions, "lavis"), "vqa_accuracy_m4c": other}
+
+    @override
+    def _prompt(self, example: Example) -> str:
+        lines = (example.question, *((_LMMS,) if self.variant == "lmms" else ()), SUFFIX)
+        return "\n".join(lines)
+
+    @override
+    def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
+        part = _PART[split]
+        asked = intake.file(self._folder / f"OpenEnded_mscoco_{part}_questions.json")
+        told = intake.file(self._folder / f"mscoco_{part}_annotations.json")
+        rows = list(json_rows(asked, "questions"))
+        self._count(f"questions of {part}", len(rows), _OFFICIAL[split])
+        gold: dict[str, Row] = {}
+        for row in json_rows(told, "annotations"):
+            if row.has("question_id"):
+                gold.setdefault(row.label("question_id"), row)
+
+        def make(row: Row) -> Iterator[Example]:
+            name, image = row.label("question_id"), row.whole("image_id")
+            if name not in gold:
+                raise DataError(f"question {name} has no annotation in {told.name}")
+            path = self._image(f"{part}/COCO_{part}_{image:012d}.jpg")
+            yield Example(name, row.text("question").strip(), _answers(gold[name]), path)
+
+        return intake.records(rows, make)
+
+    @override
+    def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
+        rows = self._hub_rows("val2014", intake)
+        self._count("questions of val2014", len(rows), _OFFICIAL["test"])
+
+        def make(row: Row) -> Iterator[Example]:
+            answers = ten_answers(row.texts("answers"))
+            yield Example(row.label("question_id"), row.text("question").strip(), answers, self._hub_image(row))
+
+        return intake.records(rows, make)
+
+
+def _answers(row: Row) -> tuple[str, ...]:
+    """Return an annotation's answers: ``answer`` is what is scored, not ``raw_answer``."""
+    try:
+        return ten_answers(row.texts("answers", inner="answer"))
+    except DataError as error:
+        raise DataError(f"{error} ({row.place})") from None

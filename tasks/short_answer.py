@@ -1,0 +1,26 @@
+"""What the tasks with short answers share: the suffix of the prompt, and ten annotators' answers in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bench import DataError
+
+SUFFIX = "Answer the question using a single word or phrase."
+ANNOTATORS = 10
+
+
+def ten_answers(answers: Sequence[str]) -> tuple[str, ...]:
+    """Return ten answers, the most frequent first: the one to teach. Blank ones stay, at the end.
+
+    Raises:
+        DataError: there are not ten, or all are blank.
+    """
+    if len(answers) != ANNOTATORS:
+        raise DataError(f"it has {len(answers)} answers, not {ANNOTATORS}")
+    counts = Counter(answers)
+    ordered = sorted(answers, key=lambda answer: (not answer.strip(), -counts[answer], answers.index(answer)))
+    if not ordered[0].strip():
+        raise DataError("its answers are all empty")
+    return tuple(ordered)

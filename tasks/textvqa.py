@@ -1,0 +1,84 @@
+"""TextVQA: questions on what is written in a picture; ten answers each, OCR tokens in the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from typing_extensions import override
+
+from bench import DataError, Example, Split
+
+from .data_set import DataSet
+from .intake import Intake, Record
+from .rows import Row, json_rows
+from .short_answer import SUFFIX, ten_answers
+from .vqa_accuracy import score_vqa
+
+_PART = {"train": "train", "test": "val"}
+_HUB = {"train": "train", "test": "validation"}
+_OFFICIAL = {"train": 34_602, "test": 5_000}
+
+
+@dataclass(eq=False, kw_only=True)
+class TextVQA(DataSet):
+    """VQA accuracy in M4C's form, as everybody scores it; in LAVIS' form beside it.
+
+    Test is the 5,000 questions of the official validation split; validation is cut by image out of the training
+    split, so that nothing is tuned on the test. Variants: ``ocr`` (the data set's Rosetta OCR tokens in the prompt, as
+    LLaVA and LoRASculpt have it), ``no_ocr``, ``lmms`` (lmms-eval's: no tokens, the question capitalised).
+    """
+
+    name: ClassVar[str] = "textvqa"
+    paper: ClassVar[str] = "https://textvqa.org (Singh et al., 2019)"
+    primary: ClassVar[str] = "vqa_accuracy"
+    variants: ClassVar[tuple[str, ...]] = ("ocr", "no_ocr", "lmms")
+    sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 5_000}
+    default_hub: ClassVar[str] = "lmms-lab-encoder/textvqa@main"
+    image_root: ClassVar[str] = "textvqa"
+    image_folders: ClassVar[tuple[str, ...]] = ("train_images",)
+    validation_is_cut: ClassVar[bool] = True
+    asked_by_image: ClassVar[bool] = True
+
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        other = score_vqa(examples, predictions, "lavis")["vqa_accuracy"]
+        return {**score_vqa(examples, predictions, "m4c"), "vqa_accuracy_lavis": other}
+
+    @override
+    def _prompt(self, example: Example) -> str:
+        if self.variant == "lmms":
+            return f"{example.question.capitalize()}\n{SUFFIX}"
+        tokens = f"\nReference OCR token: {', '.join(example.hints)}" if self.variant != "no_ocr" else ""
+        return f"{example.question}{tokens}\n{SUFFIX}"
+
+    @override
+    def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
+        part = _PART[split]
+        rows = list(json_rows(intake.file(self._folder / f"TextVQA_0.5.1_{part}.json"), "data"))
+        self._count(f"questions of {part}", len(rows), _OFFICIAL[split])
+        read = intake.file(self._folder / f"TextVQA_Rosetta_OCR_v0.2_{part}.json")
+        tokens = {row.label("image_id"): row for row in json_rows(read, "data") if row.has("image_id")}
+
+        def make(row: Row) -> Iterator[Example]:
+            image = row.label("image_id")
+            if image not in tokens:
+                raise DataError(f"its image {image} has no OCR tokens in {read.name}")
+            path = self._image(f"train_images/{image}.jpg")
+            yield _example(row, tokens[image].texts("ocr_tokens"), path)
+
+        return intake.records(rows, make)
+
+    @override
+    def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
+        rows = self._hub_rows(_HUB[split], intake)
+        self._count(f"questions of {_HUB[split]}", len(rows), _OFFICIAL[split])
+        return intake.records(rows, lambda row: [_example(row, row.texts("ocr_tokens"), self._hub_image(row))])
+
+
+def _example(row: Row, tokens: tuple[str, ...], image: Path) -> Example:
+    answers = ten_answers(row.texts("answers"))
+    return Example(row.label("question_id"), row.text("question").strip(), answers, image, tokens)

@@ -1,0 +1,21 @@
+"""Small data sets in the form of the six real ones: as downloaded, as on the hub, and as LLaVA's files.
+
+    write_files(root, "okvqa")              # the official files, under root as tasks find them
+    write_hub(folder, "okvqa")              # a folder that datasets.load_dataset reads: okvqa.hub=<folder>
+    train, test = write_llava(folder, "okvqa")   # okvqa.train=<train> okvqa.test=<test>; the images are those of root
+
+A picture is of one colour, under a faint pattern of its own, and every question can be answered from the colour.
+All need ``SETTINGS``: their counts are not the official ones.
+"""
+
+from __future__ import annotations
+
+from .hub import write_hub
+from .llava import write_llava
+from .official import write_files
+from .pictures import COLORS, Sizes
+
+NAMES = ("iconqa", "coco_caption", "okvqa", "ocrvqa", "gqa", "textvqa")
+SETTINGS: dict[str, dict[str, bool | int | float | str | None]] = {name: {"expect": "any"} for name in NAMES}
+
+__all__ = ["COLORS", "NAMES", "SETTINGS", "Sizes", "write_files", "write_hub", "write_llava"]
