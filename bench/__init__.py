@@ -8,7 +8,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bench.api import EditContext, EditMethod, Example, Fault, Method, Reading, Split, Step, Task, TrainMethod
+from bench.api import (
+    Card,
+    Download,
+    EditContext,
+    EditMethod,
+    Example,
+    Fault,
+    Method,
+    Reading,
+    Split,
+    Step,
+    Task,
+    TrainMethod,
+)
 from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
 from bench.hyperparameters import hyper, option
 from bench.paper import Paper, PublishedRow, published_rows
@@ -44,11 +57,13 @@ _LAZY = {
 __all__ = [
     "Adapter",
     "BenchError",
+    "Card",
     "Change",
     "DataError",
     "Decomposed",
     "Delta",
     "Dense",
+    "Download",
     "EditContext",
     "EditMethod",
     "Estimate",

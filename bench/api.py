@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,43 @@ class Fault:
         return f"{self.place}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file at an official address, and its path under the data folder, such as ``coco/val2014.zip``.
+
+    ``size`` in bytes is rough: the server's word counts where it gives one. ``sha256`` is what the owner published, or
+    None. A zip that gives the file or folder ``unpacks_to``, of about ``unpacked`` bytes, is unpacked in the folder it
+    lies in, and deleted. What is ``by_hand`` has an address for people, not for programs.
+    """
+
+    url: str
+    path: str
+    size: int = 0
+    sha256: str | None = None
+    unpacks_to: str | None = None
+    unpacked: int = 0
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Where a task's data come from, whose they are, and what holds for all their records.
+
+    ``hub`` is the data set's id and revision, ``owner/name@revision``; ``columns`` says in words what it holds.
+    ``answer_count`` is how many answers every example has, where that is fixed; where ``lettered``, the answer is the
+    letter of one of the options in ``hints``.
+    """
+
+    homepage: str
+    licence: str
+    downloads: tuple[Download, ...] = ()
+    hub: str | None = None
+    columns: str = ""
+    answer_count: int | None = None
+    lettered: bool = False
+    notes: tuple[str, ...] = ()
+
+
 class Task(ABC):
     """A data set with its prompt and its metric. A changed prompt, split or metric is a new name.
 
@@ -74,6 +111,7 @@ class Task(ABC):
     max_new_tokens: ClassVar[int] = 8
     variants: ClassVar[tuple[str, ...]] = ()
     sizes: ClassVar[Mapping[Split, int]] = {}
+    card: ClassVar[Card | None] = None
 
     reading: Reading = Reading()  # set on the instance, as variant is, before anything is read
     variant: str = ""
@@ -104,6 +142,10 @@ class Task(ABC):
     def manifest(self, split: Split) -> Mapping[str, Any]:
         """Return what a split was read from and which examples it holds, as JSON takes it; nothing for drawn tasks."""
         return {}
+
+    def pictures(self) -> Iterable[Download]:
+        """Return the single pictures that files already there name by address; some may be gone for good."""
+        return ()
 
     def labels(self, example: Example) -> Mapping[str, str]:
         """Return what is known of the picture, by kind; only pretraining an embedded base reads it."""

@@ -69,6 +69,7 @@ def _parser() -> ArgumentParser:
         verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.studies.command")
     )
     _cells(verb("plan", "print what a run would train and evaluate, and what is cached"), starts=False)
+    _data(verb("data", "fetch, check and describe the data of tasks", "bench.material.command"))
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
     _compare(verb("compare", "put the leaderboard beside a paper's published table, with verdicts", "bench.compare"))
@@ -120,6 +121,12 @@ def _study(parser: ArgumentParser) -> None:
 
     add_arguments(parser)
     _start(parser)
+
+
+def _data(parser: ArgumentParser) -> None:
+    from bench.material.options import add_arguments
+
+    add_arguments(parser)
 
 
 def _search(parser: ArgumentParser) -> None:

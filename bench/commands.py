@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import last, registry, request
-from bench.console import print_board, say, tell
+from bench.console import agreed, print_board, say, tell
 from bench.errors import UsageError
 from bench.perform import board as board_of
 from bench.perform import check_lanes, existing, list_failures, listing, perform, summary, write_reports
@@ -141,7 +141,7 @@ def clean(options: Namespace) -> int:
         if not found:
             say("Nothing to free.")
             return 0
-        if not options.yes and not _agreed(f"Delete {len(found)} items, {total / 1e6:.1f} MB? [y/N] "):
+        if not options.yes and not agreed(f"Delete {len(found)} items, {total / 1e6:.1f} MB? [y/N] "):
             say("Nothing was deleted.")
             return 0
         free(found)
@@ -213,10 +213,3 @@ def _referenced(store: Store, options: Namespace) -> set[str]:
     if ran is not None:
         ids |= {work.trial.id for work in make(request.read(ran.options(options)), store).works}
     return ids
-
-
-def _agreed(question: str) -> bool:
-    try:
-        return input(question).strip().lower() in {"y", "yes"}
-    except EOFError:
-        return False

@@ -27,6 +27,14 @@ def tell(lines: Iterable[str]) -> None:
         print(line)
 
 
+def agreed(question: str) -> bool:
+    """Ask, and return whether the answer is yes; where nobody can answer, it is no."""
+    try:
+        return input(question).strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
 def print_board(board: Leaderboard, form: str = "table") -> None:
     """Print a leaderboard in one of the report formats."""
     if form == "table":

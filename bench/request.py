@@ -18,7 +18,7 @@ from bench.hyperparameters import Scalar, field_name, parse
 from bench.plan import Request
 from bench.recipes import BASES
 from bench.spec import CONNECTORS, Recipe
-from bench.suite import SUITES, Suite
+from bench.suite import LORASCULPT, SUITES, Suite
 
 _RECIPE = "recipe"
 
@@ -142,11 +142,28 @@ def read(arguments: Namespace) -> Request:
     )
 
 
+def read_tasks(arguments: Namespace) -> tuple[str, ...]:
+    """Take in where tasks' files lie and what their options are, and return the tasks that arguments name.
+
+    Raises:
+        UsageError: a name is unknown, or a value out of range.
+        PluginError: a plugin cannot be imported, or breaks the contract.
+    """
+    for path in arguments.plugin:
+        registry.add_file(path)
+    settings = _settings(arguments.set)
+    registry.read_tasks(_reading(arguments), _task_settings(settings))
+    for name in settings:
+        raise registry.suggest("task", name, registry.names("task"))
+    return _tasks(arguments.tasks, (*LORASCULPT.targets, *LORASCULPT.sources), "TASK,…")
+
+
 def _reading(arguments: Namespace) -> Reading:
-    if arguments.skip_bad < 0:
-        raise UsageError(f"--skip-bad is {arguments.skip_bad}; the least is 0.")
+    skip_bad: int = getattr(arguments, "skip_bad", 0)
+    if skip_bad < 0:
+        raise UsageError(f"--skip-bad is {skip_bad}; the least is 0.")
     root = arguments.data or Path(os.environ.get("BENCH_DATA", "data"))
-    return Reading(root.resolve(), arguments.skip_bad)
+    return Reading(root.resolve(), skip_bad)
 
 
 def _task_settings(settings: dict[str, dict[str, str]]) -> registry.TaskSettings:
@@ -198,8 +215,8 @@ def _methods(text: str) -> tuple[str, ...]:
     return tuple(name for name in chosen if name != registry.ZERO_SHOT)  # it is on every leaderboard anyway
 
 
-def _tasks(text: str, default: Sequence[str]) -> tuple[str, ...]:
-    chosen = _words("--targets or --sources", text, default)
+def _tasks(text: str, default: Sequence[str], option: str = "--targets or --sources") -> tuple[str, ...]:
+    chosen = _words(option, text, default)
     for name in chosen:
         registry.load_task(name)
     return chosen

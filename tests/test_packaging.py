@@ -46,11 +46,13 @@ def test_the_public_names_are_the_plugin_authors_interface() -> None:
     assert bench.__all__ == [
         "Adapter",
         "BenchError",
+        "Card",
         "Change",
         "DataError",
         "Decomposed",
         "Delta",
         "Dense",
+        "Download",
         "EditContext",
         "EditMethod",
         "Estimate",

@@ -1,0 +1,132 @@
+"""What has been fetched into a folder of data: its sizes and checksums, kept beside it in ``checksums.json``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.api import Download
+from bench.errors import DataError, UsageError
+from bench.file_digests import of_files
+from bench.store import replace_file
+
+FILE = "checksums.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file that was fetched: its address, its bytes, and their SHA-256 in hexadecimal."""
+
+    url: str
+    size: int
+    sha256: str
+
+
+@contextmanager
+def held(root: Path) -> Iterator[None]:
+    """Hold a folder of data for one command at a time, so that no two write the same file.
+
+    Raises:
+        UsageError: it cannot be written to, or another command holds it.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("a+")
+    except OSError as error:
+        raise UsageError(f"Cannot write to --data {root}: {error.strerror}. Choose another folder.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"Another bench data get is working in {root}. Wait for it.") from error
+        yield
+
+
+def entry_of(root: Path, download: Download) -> Entry | None:
+    """Return what was fetched for a download, or None.
+
+    Raises:
+        DataError: the file of checksums cannot be read.
+    """
+    found = _entries(root, download).get(download.path)
+    return None if found is None else Entry(**found)
+
+
+def note(root: Path, download: Download, entry: Entry) -> None:
+    """Write down what was fetched."""
+    entries = {**_entries(root, download), download.path: asdict(entry)}
+    replace_file(file_of(root, download), json.dumps(entries, indent=1, sort_keys=True) + "\n")
+
+
+def note_members(root: Path, download: Download, members: Mapping[str, int]) -> None:
+    """Write down the files that a zip gave, with their bytes, in a list beside where it lay."""
+    replace_file(_list(root, download), json.dumps(members, indent=0, sort_keys=True) + "\n")
+
+
+def is_there(root: Path, download: Download) -> bool:
+    """Whether a download need not be fetched: all of it is there as it was noted, or was put there by hand.
+
+    What was put there by hand, or taken in before there was a note, is held against the published checksum if there is
+    one.
+    """
+    if download.unpacks_to is not None:
+        return _is_unpacked(root, download, download.unpacks_to)
+    path = root / download.path
+    if not path.is_file():
+        return False
+    entry = entry_of(root, download)
+    expected = download.sha256 or (entry and entry.sha256)
+    return expected is None or of_files([path])[path].hex() == expected
+
+
+def is_whole(path: Path, entry: Entry) -> bool:
+    """Whether a file is what was noted of it."""
+    return path.stat().st_size == entry.size and of_files([path])[path].hex() == entry.sha256
+
+
+def _is_unpacked(root: Path, download: Download, target: str) -> bool:
+    members = _list(root, download)
+    if not members.is_file():  # never unpacked here, unless by hand, and then the zip may lie there still
+        return (root / target).exists() and not _unfinished(root, download)
+    folder = (root / download.path).parent
+    try:
+        return all((folder / name).stat().st_size == size for name, size in _json(members).items())
+    except OSError:
+        return False
+
+
+def _unfinished(root: Path, download: Download) -> bool:
+    """Whether a zip was fetched and its unpacking not brought to an end."""
+    return entry_of(root, download) is not None and not _list(root, download).is_file()
+
+
+def _entries(root: Path, download: Download) -> dict[str, Any]:
+    path = file_of(root, download)
+    return _json(path) if path.is_file() else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}. Delete it; what lies beside it is then not checked."
+        ) from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is no list of files. Delete it; what lies beside it is then not checked.")
+    return found
+
+
+def file_of(root: Path, download: Download) -> Path:
+    """Return where a download's checksum is kept."""
+    return root / Path(download.path).parts[0] / FILE
+
+
+def _list(root: Path, download: Download) -> Path:
+    path = root / download.path
+    return path.with_name(f"{path.name}.files.json")

@@ -1,0 +1,63 @@
+"""A zip's files, put beside it: nothing outside its folder is written, and nothing half."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from bench.errors import DataError
+
+_KEEP_FREE = 100_000_000  # bytes
+
+
+def unpack(path: Path, advance: Callable[[int], None] = lambda size: None) -> dict[str, int]:
+    """Unpack a zip in its own folder and return its files' bytes by name; a file that is there whole is left alone.
+
+    Every file's CRC is checked. A name that leads out of the folder, a link, or too many bytes for the disk refuses
+    the whole before anything is written.
+
+    Raises:
+        DataError: the zip is refused or broken.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _check_names(path, members)
+            _check_space(path, members)
+            for member in members:
+                _write(archive, member, path.parent / member.filename)
+                advance(member.file_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{path} cannot be unpacked: {error}. Delete it and fetch it again.") from error
+    return {member.filename: member.file_size for member in members}
+
+
+def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    if target.is_file() and target.stat().st_size == member.file_size:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f"{target.name}.part")
+    with archive.open(member) as source, draft.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+    draft.replace(target)
+
+
+def _check_names(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    for member in members:
+        name = PurePosixPath(member.filename)
+        leads_out = name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in name.parts[0]
+        if leads_out or stat.S_ISLNK(member.external_attr >> 16):
+            raise DataError(f"{path} holds {member.filename!r}, which leads out of its folder; nothing was unpacked.")
+
+
+def _check_space(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    missing = [member for member in members if not (path.parent / member.filename).is_file()]
+    needed, free = sum(member.file_size for member in missing), shutil.disk_usage(path.parent).free
+    if needed + _KEEP_FREE > free:
+        raise DataError(
+            f"{path} takes {needed / 1e9:.1f} GB unpacked and {path.parent} has {free / 1e9:.1f} GB left. Make room."
+        )
