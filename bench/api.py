@@ -81,7 +81,8 @@ class Download:
 class Card:
     """Where a task's data come from, whose they are, and what holds for all their records.
 
-    ``hub`` is the data set's id and revision, ``owner/name@revision``; ``columns`` says in words what it holds.
+    ``hub`` is the data set's id and revision, ``owner/name@revision``; of its configurations ``hub_configs`` are read
+    (none named: its only one), and ``columns`` says in words what it holds.
     ``answer_count`` is how many answers every example has, where that is fixed; where ``lettered``, the answer is the
     letter of one of the options in ``hints``.
     """
@@ -90,6 +91,7 @@ class Card:
     licence: str
     downloads: tuple[Download, ...] = ()
     hub: str | None = None
+    hub_configs: tuple[str, ...] = ()
     columns: str = ""
     answer_count: int | None = None
     lettered: bool = False

@@ -142,8 +142,10 @@ def read(arguments: Namespace) -> Request:
     )
 
 
-def read_tasks(arguments: Namespace) -> tuple[str, ...]:
+def read_tasks(arguments: Namespace, skip_bad: int | None = None) -> tuple[str, ...]:
     """Take in where tasks' files lie and what their options are, and return the tasks that arguments name.
+
+    ``skip_bad``, where given, stands for what the arguments say of broken records.
 
     Raises:
         UsageError: a name is unknown, or a value out of range.
@@ -152,7 +154,9 @@ def read_tasks(arguments: Namespace) -> tuple[str, ...]:
     for path in arguments.plugin:
         registry.add_file(path)
     settings = _settings(arguments.set)
-    registry.read_tasks(_reading(arguments), _task_settings(settings))
+    reading = _reading(arguments)
+    reading = reading if skip_bad is None else replace(reading, skip_bad=skip_bad)
+    registry.read_tasks(reading, _task_settings(settings))
     for name in settings:
         raise registry.suggest("task", name, registry.names("task"))
     return _tasks(arguments.tasks, (*LORASCULPT.targets, *LORASCULPT.sources), "TASK,…")

@@ -10,27 +10,68 @@ from bench import registry, request
 from bench.api import Task
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
+from bench.material import check as looking
 from bench.material import get as fetching
 from bench.material import hub, ledger
+from bench.material import info as card
+
+_REPORT = "check.json"
+
+
+_EVERY = 1 << 62  # broken records that are skipped, so that a check can name them all
 
 
 def data(options: Namespace) -> int:
     """Do what the second word says with the tasks named."""
+    does = {"get": get, "check": check, "info": info}
+    return does[options.what](options)
+
+
+def get(options: Namespace) -> int:
+    """Fetch what is not there."""
     names = request.read_tasks(options)
     tasks = [registry.load_task(name) for name in names]
-    return {"get": get}[options.what](options, tasks)
-
-
-def get(options: Namespace, tasks: Sequence[Task]) -> int:
-    """Fetch what is not there."""
     for task in tasks:
         if task.card is None:
             raise UsageError(f"{task.name} needs nothing fetched: its data come with the package that brings it.")
     root = tasks[0].reading.root
     with ledger.held(root):
         if options.origin == "hub":
-            return hub.get(tasks, root, yes=options.yes)
+            return hub.get(_from_hub(options, tasks), root, yes=options.yes)
         return _files(root, tasks, yes=options.yes)
+
+
+def _from_hub(options: Namespace, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks, set to read from the hub."""
+    for task in tasks:
+        hub.address(task)
+    sources = [f"{task.name}.source=hub" for task in tasks]
+    again = Namespace(**{**vars(options), "plugin": [], "set": [*options.set, *sources]})
+    return [registry.load_task(name) for name in request.read_tasks(again)]
+
+
+def check(options: Namespace) -> int:
+    """Look through all records and pictures, and say what is wrong."""
+    names = request.read_tasks(options, skip_bad=_EVERY)
+    tasks = list({task.name: task for task in map(registry.load_task, names)}.values())
+    report = looking.check(tasks, options.skip_bad)
+    tell(report.lines())
+    path = options.report or tasks[0].reading.root / _REPORT
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(report.as_json(), encoding="utf-8")
+        say(f"wrote {path}")
+    except OSError as error:
+        say(f"The report cannot be written to {path}: {error.strerror}. Name another place with --report.")
+    tell([report.verdict()])
+    return 1 if report.wrong else 0
+
+
+def info(options: Namespace) -> int:
+    """Print the cards."""
+    for place, name in enumerate(request.read_tasks(options)):
+        tell([*([""] if place else []), *card.lines(name)])
+    return 0
 
 
 def _files(root: Path, tasks: Sequence[Task], *, yes: bool) -> int:
