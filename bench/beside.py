@@ -91,7 +91,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         f"reproduced: all of the difference's interval lies within {within}; above, below: all of it lies beyond; "
         "cannot tell: neither. Numbers are judged one by one; Source and Avg are made of the others."
     )
-    yield comparison.board.notes[-1]
+    yield comparison.board.notes[1]
     yield from comparison.remarks
 
 

@@ -62,7 +62,7 @@ def _parser() -> ArgumentParser:
         added.set_defaults(run=_lazily(module, name))
         return added
 
-    _cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True)
+    _mix(_cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True))
     tune = "tune every method with the same budget, on validation; goes on where it stopped"
     _search(verb("search", tune, "bench.search.command"))
     _study(
@@ -94,12 +94,18 @@ def _lazily(module: str, name: str) -> Callable[[Namespace], int]:
     return run
 
 
-def _cells(parser: ArgumentParser, *, starts: bool) -> None:
+def _cells(parser: ArgumentParser, *, starts: bool) -> ArgumentParser:
     from bench.request import add_arguments
 
     add_arguments(parser)
     if starts:
         _start(parser)
+    return parser
+
+
+def _mix(parser: ArgumentParser) -> None:
+    text = "compare rows of different environments all the same, and say so (default: set them apart)"
+    parser.add_argument("--mix", action="store_true", help=text)
 
 
 def _start(parser: ArgumentParser) -> None:
@@ -175,6 +181,7 @@ def _leaderboard(parser: ArgumentParser) -> None:
     parser.description = "Print the leaderboard of the last run, or of the cells that the options name."
     add_arguments(parser)
     parser.add_argument("--format", choices=FORMATS, default="table")
+    _mix(parser)
 
 
 def _compare(parser: ArgumentParser) -> None:
@@ -183,6 +190,7 @@ def _compare(parser: ArgumentParser) -> None:
     tolerance = "points within which a number counts as reproduced (default: the paper's own)"
     parser.add_argument("--tolerance", type=float, metavar="POINTS", help=tolerance)
     parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    _mix(parser)
     _output(parser)
 
 

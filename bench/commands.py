@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
                 made = make(asked, store)
                 if not before.unsettled or made.works == before.works:  # nothing has followed from it
                     break
-            board = board_of(made, store, last.line(options))
+            board = board_of(made, store, last.line(options), mixed=options.mix)
             curves = _curves(made, store)
             paths = [*write_reports(board, store.root), *curves.paths]
             mirror.finish(board, paths)
@@ -79,7 +79,8 @@ def leaderboard(options: Namespace) -> int:
     store.check()
     if request.is_default(options.words):
         options = last.needed(store, options.output).options(options)
-    print_board(board_of(make(request.read(options), store), store, last.command_of(store, options)), options.format)
+    made, command = make(request.read(options), store), last.command_of(store, options)
+    print_board(board_of(made, store, command, mixed=options.mix), options.format)
     return 0
 
 

@@ -26,7 +26,8 @@ def compare(options: Namespace) -> int:
     options = last.needed(store, options.output).options(options)
     asked = request.read(options)
     _refuse(paper, asked, options)
-    found = verdict.compare(paper, board(make(asked, store), store, last.command_of(store, options)), tolerance)
+    ours = board(make(asked, store), store, last.command_of(store, options), mixed=options.mix)
+    found = verdict.compare(paper, ours, tolerance)
     tell(beside.FORMS[options.format](found))
     if options.format == "csv":
         for line in (found.summary, *found.remarks):

@@ -11,11 +11,14 @@ from typing import Literal
 
 import pandas as pd
 
+from bench.guard import Facts
+from bench.notes import FOREIGN, environments, notes, resolution
 from bench.spec import Cost
-from bench.stats import LEVEL, RESAMPLES, SEEDS_TO_RESAMPLE, Estimate, FloatArray
+from bench.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray
 
 Status = Literal["done", "failed", "missing"]
-Mark = Literal["best", "tied", ""]
+Mark = Literal["best", "tied", "foreign", ""]
+Quantity = Literal["difference", "gain", "forgetting"]
 
 NOT_RUN = "not run"
 
@@ -28,6 +31,7 @@ class CellScores:
     is ``done`` may lack a task's scores: that is a hole, and shown as one. ``variant`` sets a row apart from the
     method's own, and ``tries`` is how many configurations were tried to choose it. A ``control`` is a trivial
     baseline that a row should beat: every row, or the one that ``against`` names. ``note`` says what it is.
+    ``environments`` is what matters of where it was trained and scored (bench.guard).
     """
 
     method: str
@@ -46,16 +50,18 @@ class CellScores:
     control: bool = False
     against: str = ""
     note: str = ""
+    environments: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """Where a leaderboard comes from, as printed above it."""
+    """Where a leaderboard comes from, as printed above it; ``mixed`` compares rows of different environments."""
 
     suite: str
     command: str | None = None
     commit: str | None = None
     environment: str | None = None
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,8 @@ class Row:
     the same rank (tuned rows: to the tuned baseline), and ``gain`` to the method's own row without a variant, both
     paired by example and seed. ``best`` and ``tied`` name the columns in which this is the highest number of its
     rank, and those in which it cannot be told from the highest. ``unbeaten`` names the controls whose Avg this one's
-    is not shown to exceed.
+    is not shown to exceed. ``foreign`` says what was done in another environment: by "rank" (than the others of its
+    block), "difference", "gain" and "forgetting". Those are then not judged, unless they are ``mixed`` on purpose.
     """
 
     method: str
@@ -98,6 +105,8 @@ class Row:
     control: bool
     unbeaten: tuple[str, ...]
     notes: tuple[str, ...]
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    mixed: bool = False
 
     @property
     def name(self) -> str:
@@ -162,6 +171,21 @@ class Row:
             return "best"
         return "tied" if column in self.tied else ""
 
+    def refuses(self, quantity: str) -> bool:
+        """Whether the row's differences of a kind are between environments, and so not judged."""
+        return quantity in self.foreign and not self.mixed
+
+    def verdict(self, quantity: Quantity, estimate: Estimate) -> Mark:
+        """Return what a difference of the row comes to: not to be judged, a tie, or neither."""
+        if self.refuses(quantity):
+            return "foreign"
+        return "tied" if estimate.covers_zero and quantity != "forgetting" else ""
+
+    @property
+    def sign(self) -> str:
+        """What stands behind the row's name: whether its environment is another than that of its rank."""
+        return f" {FOREIGN}" if self.foreign.keys() & {"rank", "difference"} else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -178,6 +202,12 @@ class Table:
         """Yield the rows that are compared with one another."""
         for block in dict.fromkeys(row.block for row in self.rows):
             yield tuple(row for row in self.rows if row.block == block)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be said of the rows below their table: equal environments once, with their rows."""
+        remarks = (remark for row in self.rows for remark in row.remarks)
+        return (*remarks, *environments((row.label, row.foreign.values()) for row in self.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,30 +238,25 @@ class Leaderboard:
 
     @property
     def setting(self) -> str:
-        """Suite, connector policy and seeds, as one line."""
+        """Suite, connector policy and seeds, as one line; and whether environments are mixed."""
         seeds = f"seed{'s' * (len(self.seeds) != 1)} {', '.join(map(str, self.seeds))}"
-        return f"suite {self.heading.suite}, connector {'/'.join(self.connectors)}, {seeds}"
+        mixed = ", environments mixed (--mix)" if self.foreign and self.heading.mixed else ""
+        return f"suite {self.heading.suite}, connector {'/'.join(self.connectors)}, {seeds}{mixed}"
+
+    @property
+    def foreign(self) -> bool:
+        """Whether some of what is compared was done in different environments."""
+        return any(row.foreign for table in self.tables for row in table.rows)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What has to stand under the tables, beside the legend of a format's own marks."""
-        return (
-            "Scores are x100. Source = mean of the sources; Avg = (Source + Target) / 2; "
-            "Source lost (forgetting) = zero-shot Source minus Source.",
-            f"Intervals: {LEVEL:.0%} bootstrap, {RESAMPLES:,} resamples of the test examples"
-            f"{_seed_note(len(self.seeds))}",
-            *((_TUNED,) if self.tuned else ()),
-            *((_CONTROLS,) if self.controlled else ()),
-        )
+        has = {"tuned": self.tuned, "controlled": self.controlled, "foreign": self.foreign, "mixed": self.heading.mixed}
+        return tuple(notes(len(self.seeds), **has))
 
     def resolution(self, table: Table) -> str:
         """Return the sentence that says what a table can tell apart."""
-        if table.resolution is None:
-            return f"No differences to {self.baseline} at the same rank from which to say what can be resolved."
-        return (
-            f"Smallest difference of Avg to {self.baseline} that this table can resolve: about "
-            f"{100 * table.resolution:.2f} points (median half-width of the paired intervals)."
-        )
+        return resolution(self.baseline, table.resolution)
 
     @property
     def spread_shown(self) -> bool:
@@ -241,17 +266,14 @@ class Leaderboard:
     def frame(self, target: str) -> pd.DataFrame:
         """Return a target's table as a data frame: a line per row, scores as fractions, NaN for holes."""
         table = next(table for table in self.tables if table.target == target)
-        frame = pd.DataFrame([self._line(row) for row in table.rows])
-        return frame.astype({"rank": "Int64", "peak_memory_bytes": "Int64", "trainable_parameters": "Int64"})
+        return pd.DataFrame([self._line(row) for row in table.rows]).astype(
+            {"rank": "Int64", "peak_memory_bytes": "Int64", "trainable_parameters": "Int64"}
+        )
 
     def _line(self, row: Row) -> dict[str, object]:
-        line: dict[str, object] = {
-            "method": row.method,
-            "variant": row.variant,
-            "rank": row.rank,
-            "connector": row.connector,
-        }
-        line |= {"tries": row.tries, "control": row.control, "not_above": ", ".join(row.unbeaten)}
+        line: dict[str, object] = {"method": row.method, "variant": row.variant, "rank": row.rank}
+        line |= {"connector": row.connector, "tries": row.tries, "control": row.control}
+        line["not_above"] = ", ".join(row.unbeaten)
         line["seeds"] = " ".join(map(str, row.seeds))
         for source in self.sources:
             line[source] = row.scores[source].value if source in row.scores else None
@@ -262,28 +284,9 @@ class Leaderboard:
         line |= _bounded("avg_gain", row.gain.get("avg"))
         for name in ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "trainable_parameters"):
             line[name] = getattr(row.cost, name) if row.cost else None
+        if self.foreign:
+            line["environment"] = "; ".join(dict.fromkeys(row.foreign.values()))
         return {**line, "problems": row.trouble}
-
-
-_TUNED = (
-    "tries: configurations tried on validation to choose the row, each with its training; the others are defaults. "
-    "Differences of tuned rows are to the tuned baseline."
-)
-_CONTROLS = (
-    "Controls, in brackets, are trivial; a method should beat them. not above: the controls whose Avg the row's is not "
-    "shown to exceed."
-)
-
-
-def _seed_note(count: int) -> str:
-    if count >= SEEDS_TO_RESAMPLE:
-        return f" and of the {count} seeds; they cover test sampling and training noise."
-    if count > 1:
-        return (
-            f". Numbers are means over {count} seeds; the intervals hold the trainings fixed and cover test "
-            "sampling only. The range over the seeds shows the training noise."
-        )
-    return ". One seed: they cover test sampling only, not training noise, so no method is called better than another."
 
 
 def _bounded(name: str, value: Estimate | None) -> dict[str, float | None]:

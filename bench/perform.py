@@ -104,12 +104,15 @@ def _added(record: Record, before: Record | None) -> list[Score]:
     return [score for key, score in record.scores.items() if before is None or key not in before.scores]
 
 
-def board(made: Plan, store: Store, command: str) -> Leaderboard:
-    """Return the leaderboard of a plan as the store has it, under the command that it is of."""
+def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Leaderboard:
+    """Return the leaderboard of a plan as the store has it, under the command that it is of.
+
+    ``mixed`` compares rows of different environments all the same.
+    """
     from bench.leaderboard import Heading  # here: pandas, which listings do not need
     from bench.standings import leaderboard
 
-    heading = Heading(made.request.suite.name, command=command, commit=commit())
+    heading = Heading(made.request.suite.name, command=command, commit=commit(), mixed=mixed)
     return leaderboard(made, store, heading)
 
 

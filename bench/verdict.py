@@ -138,6 +138,8 @@ def _troubles(pairs: Sequence[_Pair]) -> Iterator[str]:
     for table, row, _ in pairs:
         if row.problems:
             yield f"{row.label} on {table.target}: {row.trouble}"
+        for text in dict.fromkeys(row.foreign.values()):
+            yield f"{row.label} on {table.target}: {text}"
 
 
 def _here_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:

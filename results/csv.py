@@ -21,13 +21,14 @@ COLUMNS = (
     "rank",
     "connector",
     "ranked",
-    "quantity",  # score, lenient, forgetting, difference (to the baseline), gain (to its own row), a cost, or problem
-    "of",  # a source task, source, target or avg
+    # score, lenient, forgetting, difference (to the baseline), gain (to its own row), a cost, problem, or environment
+    "quantity",
+    "of",  # a source task, source, target or avg; of an environment: what it sets apart
     "seed",  # empty: over all seeds, and the only lines with an interval and a mark
     "value",  # scores are fractions; CIDEr may exceed 1
     "low",
     "high",
-    "mark",  # best, or tied with the best
+    "mark",  # best, or tied with the best; of a difference: foreign, where it is between environments
     "status",  # done, failed, missing
     "error",
 )
@@ -66,7 +67,7 @@ def _measured(row: Row) -> Iterator[dict[str, object]]:
     }
     for quantity, estimates in quantities.items():
         for column, estimate in estimates.items():
-            mark = row.mark(column) if quantity == "score" else ""
+            mark = row.mark(column) if quantity == "score" else "foreign" if row.refuses(quantity) else ""
             yield from _lines({"quantity": quantity, "of": column, "status": "done"}, estimate, mark)
 
 
@@ -86,6 +87,8 @@ def _costs(row: Row) -> Iterator[dict[str, object]]:
 def _problems(row: Row) -> Iterator[dict[str, object]]:
     for name in row.unbeaten:
         yield {"quantity": "not above", "of": name, "status": "done"}
+    for quantity, text in row.foreign.items():
+        yield {"quantity": "environment", "of": quantity, "status": "done", "error": text}
     for problem in row.problems:
         error = " ".join(problem.error.split())
         yield {"quantity": "problem", "seed": problem.seed, "status": problem.status, "error": error}

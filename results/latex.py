@@ -19,6 +19,7 @@ _ESCAPES = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "†": r"$^{\dagger}$",
     **{character: f"\\{character}" for character in "&%$#_"},
 }
 
@@ -50,7 +51,8 @@ def _table(leaderboard: Leaderboard, table: Table) -> Iterator[str]:
             connector = f", connector {_safe(block[0].connector)}" if len(leaderboard.connectors) > 1 else ""
             yield rf"\multicolumn{{{columns}}}{{l}}{{\textit{{Rank {block[0].rank}{connector}}}}} {_END}"
         for row in block:
-            yield f"{_safe(f'({row.name})' if row.control else row.name)} & {_cells(leaderboard, row)} {_END}"
+            name = _safe((f"({row.name})" if row.control else row.name) + row.sign)
+            yield f"{name} & {_cells(leaderboard, row)} {_END}"
     yield r"\bottomrule"
     yield r"\end{tabular}"
     yield r"\end{table*}"
@@ -78,7 +80,7 @@ def _caption(leaderboard: Leaderboard, table: Table) -> str:
         "Bold: the highest of its rank.",
     ]
     marks = r"$^{=}$: cannot be told from the highest, as the paired interval covers 0."
-    holes = [f"{remark}." for row in table.rows for remark in row.remarks]
+    holes = [f"{remark}." for remark in table.remarks]
     text = [
         *map(_safe, sentences),
         marks,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from bench import Estimate, Leaderboard, Row, Table
 
 _HOLE = "-"
+_MARKS = {"tied": " =", "foreign": " †", "": ""}  # of differences
 
 
 def write(leaderboard: Leaderboard, path: Path) -> Path:
@@ -33,7 +34,7 @@ def render(leaderboard: Leaderboard) -> str:
             lines += ["", "Against the method's own row, paired:", ""]
             lines += _grid(["row", "Source", "Target", "Avg"], _gain_rows(table))
         lines += ["", leaderboard.resolution(table)]
-        remarks = [f"* {_safe(remark)}" for row in table.rows for remark in row.remarks]
+        remarks = [f"* {_safe(remark)}" for remark in table.remarks]
         lines += ["", *remarks] if remarks else []
     lines += [
         "",
@@ -57,7 +58,7 @@ def _head(leaderboard: Leaderboard) -> list[str]:
 def _rows(leaderboard: Leaderboard, table: Table) -> Iterator[list[str]]:
     for row in table.rows:
         rank = _HOLE if row.rank is None else str(row.rank)
-        name = f"({row.name})" if row.control else row.name
+        name = (f"({row.name})" if row.control else row.name) + row.sign
         cells = [name, rank, *([row.connector] if len(leaderboard.connectors) > 1 else [])]
         cells += [str(row.tries) if row.tries > 1 else _HOLE] if leaderboard.tuned else []
         if not row.scores:
@@ -65,9 +66,9 @@ def _rows(leaderboard: Leaderboard, table: Table) -> Iterator[list[str]]:
             yield [*cells, _safe(row.trouble), *empty]
             continue
         cells += [_score(row, column, interval=column not in leaderboard.sources) for column in leaderboard.columns]
-        lost, difference = row.forgetting.get("source"), row.difference.get("avg")
-        cells.append(lost.percent if lost else _HOLE)
-        cells.append(_difference(difference) if difference else _HOLE)
+        lost = row.forgetting.get("source")
+        cells.append(lost.percent + _MARKS[row.verdict("forgetting", lost)] if lost else _HOLE)
+        cells.append(_difference(row, "difference", "avg"))
         cells += [", ".join(row.unbeaten)] if leaderboard.controlled else []
         yield [*cells, *row.cost_texts]
 
@@ -75,8 +76,7 @@ def _rows(leaderboard: Leaderboard, table: Table) -> Iterator[list[str]]:
 def _gain_rows(table: Table) -> Iterator[list[str]]:
     for row in table.rows:
         if row.gain and not row.control:
-            found = [row.gain.get(column) for column in ("source", "target", "avg")]
-            yield [row.label, *(_difference(estimate) if estimate else _HOLE for estimate in found)]
+            yield [row.label, *(_difference(row, "gain", column) for column in ("source", "target", "avg"))]
 
 
 def _score(row: Row, column: str, *, interval: bool) -> str:
@@ -88,8 +88,11 @@ def _score(row: Row, column: str, *, interval: bool) -> str:
     return text + (" =" if mark == "tied" else "") + bounds
 
 
-def _difference(difference: Estimate) -> str:
-    return f"{difference.signed_percent}{' =' if difference.covers_zero else ''} {_bounds(difference)}"
+def _difference(row: Row, quantity: Literal["difference", "gain"], column: str) -> str:
+    found = (row.difference if quantity == "difference" else row.gain).get(column)
+    if found is None:
+        return _HOLE
+    return f"{found.signed_percent}{_MARKS[row.verdict(quantity, found)]} {_bounds(found)}"
 
 
 def _bounds(estimate: Estimate) -> str:

@@ -6,14 +6,14 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
 if TYPE_CHECKING:
     from bench import Estimate, Leaderboard, Row, Table
 
-_MARKS = {"best": "*", "tied": "=", "": " "}
+_MARKS = {"best": "*", "tied": "=", "foreign": "†", "": " "}
 _HOLE = "-"
 
 
@@ -58,8 +58,7 @@ def render(leaderboard: Leaderboard, width: int = 100) -> Text:
             text.append_text(_aligned(list(_seed_lines(leaderboard, table)), width)).append("\n")
         if any(row.gain for row in table.rows):
             text.append_text(_aligned(list(_gain_lines(table)), width)).append("\n")
-        remarks = [remark for row in table.rows for remark in row.remarks]
-        text.append(_wrapped([leaderboard.resolution(table), *remarks], width)).append("\n")
+        text.append(_wrapped([leaderboard.resolution(table), *table.remarks], width)).append("\n")
     return text.append(_wrapped([*_legend(leaderboard, detail), *leaderboard.notes], width))
 
 
@@ -107,7 +106,7 @@ def _head(source: str) -> tuple[str, str]:
 
 
 def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
-    cells = [_Cell(f" ({row.name})" if row.control else f" {row.name}")]
+    cells = [_Cell(f" ({row.name}){row.sign}" if row.control else f" {row.name}{row.sign}")]
     cells += [_Cell(str(row.tries) if row.tries > 1 else _HOLE)] if leaderboard.tuned else []
     for column in leaderboard.columns:
         mark = row.mark(column)
@@ -116,9 +115,8 @@ def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
         cells += number if wide else number[:1]
     if detail.forgetting:
         lost = row.forgetting.get("source")
-        cells.append(_Cell(lost.percent if lost else _HOLE))
-    difference = row.difference.get("avg")
-    cells += _number(difference, "=" if difference and difference.covers_zero else " ", "", signed=True)
+        cells.append(_Cell(_lost(row, lost) if lost else _HOLE))
+    cells += _difference(row, "difference", "avg")
     cells += [_Cell(_unbeaten(row))] if leaderboard.controlled else []
     return [*cells, *(_Cell(text) for text in row.cost_texts)] if detail.costs else cells
 
@@ -126,6 +124,15 @@ def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
 def _unbeaten(row: Row) -> str:
     """Return how many controls the row is not above; which, stands below the table."""
     return str(len(row.unbeaten)) if row.unbeaten else ""
+
+
+def _lost(row: Row, lost: Estimate) -> str:
+    return lost.percent + _MARKS[row.verdict("forgetting", lost)].rstrip()
+
+
+def _difference(row: Row, quantity: Literal["difference", "gain"], column: str) -> list[_Cell]:
+    found = (row.difference if quantity == "difference" else row.gain).get(column)
+    return _number(found, _MARKS[row.verdict(quantity, found)] if found else " ", "", signed=True)
 
 
 def _number(estimate: Estimate | None, mark: str, style: str, *, signed: bool = False) -> list[_Cell]:
@@ -168,9 +175,7 @@ def _gain_lines(table: Table) -> Iterator[Line]:
     ]
     for row in table.rows:
         if row.gain and not row.control:
-            found = [row.gain.get(column) for column in ("source", "target", "avg")]
-            marks = ["=" if estimate and estimate.covers_zero else " " for estimate in found]
-            numbers = [_number(estimate, mark, "", signed=True) for estimate, mark in zip(found, marks, strict=True)]
+            numbers = [_difference(row, "gain", column) for column in ("source", "target", "avg")]
             yield [_Cell(f" {row.label}"), *(cell for number in numbers for cell in number)]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from bench.errors import PluginError
+from bench.guard import facts
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.ranking import build
 from bench.spec import Cost
@@ -83,12 +85,34 @@ def check_report_is_stable(plugin: Plugin) -> None:
         raise PluginError("Two reports of one leaderboard differ. Write no time and nothing drawn at random.")
 
 
+def check_names_other_environments(plugin: Plugin) -> None:
+    """Where a row was trained in another environment than its baseline, the report says what differs."""
+    text = _text(plugin, _mixed_leaderboard())
+    for value in ("2.12", "2.13"):
+        if text is not None and value not in text:
+            raise PluginError(
+                f"A row was trained with torch 2.12, its baseline with 2.13, and the report does not say {value}. "
+                "Write table.remarks."
+            )
+
+
 REPORTS: tuple[Callable[[Plugin], None], ...] = (
     check_writes_its_file,
     check_shows_every_row,
     check_shows_holes_and_failures,
     check_report_is_stable,
+    check_names_other_environments,
 )
+
+
+def _mixed_leaderboard() -> Leaderboard:
+    """Return two rows, trained with different versions of torch."""
+    means = {"shapes": 0.75, "digits": 0.5, "letters": 0.625}
+    cells = [
+        replace(_cell(method, 8, means), environments=facts([{"torch": version}], {}))
+        for method, version in (("lora", "2.13.0"), ("dare", "2.12.1"))
+    ]
+    return build(cells, None, sources=_SOURCES, targets=(_TARGET,), heading=Heading(suite="checks"))
 
 
 def _cell(method: str, rank: int, means: dict[str, float]) -> CellScores:
@@ -100,15 +124,15 @@ def _scores(means: dict[str, float]) -> dict[str, np.ndarray]:
     return {name: np.repeat([1.0, 0.0], [round(16 * mean), 16 - round(16 * mean)]) for name, mean in means.items()}
 
 
-def _bytes(plugin: Plugin) -> bytes:
+def _bytes(plugin: Plugin, leaderboard: Leaderboard | None = None) -> bytes:
     with TemporaryDirectory() as folder:
-        return plugin(fixed_leaderboard(), Path(folder) / "leaderboard.txt").read_bytes()
+        return plugin(leaderboard or fixed_leaderboard(), Path(folder) / "leaderboard.txt").read_bytes()
 
 
-def _text(plugin: Plugin) -> str | None:
+def _text(plugin: Plugin, leaderboard: Leaderboard | None = None) -> str | None:
     """Return the report as one line of plain text, or None where it is no text (a figure, a spreadsheet)."""
     try:
-        text = _bytes(plugin).decode()
+        text = _bytes(plugin, leaderboard).decode()
     except UnicodeDecodeError:
         return None
     return " ".join(text.replace("\\_", "_").replace("\\", "").split())

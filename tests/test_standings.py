@@ -1,0 +1,64 @@
+"""The leaderboard of a run folder, where its records say with what they were trained and scored."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.execute import Bench
+from bench.leaderboard import Heading
+from bench.plan import Plan, Request, make
+from bench.standings import leaderboard
+from bench.store import Store
+from bench.suite import Suite
+
+HERE = {"device": "cpu", "torch": "2.13.0", "peft": "0.21.2"}
+SCORED = {**HERE, "eval_batch": "64"}
+
+
+@pytest.fixture
+def ran(tiny_suite: Suite, tmp_path: Path) -> tuple[Plan, Store]:
+    """Return a finished run of two trainings and an edit, in one environment."""
+    (store := Store(tmp_path)).prepare()
+    recipe = replace(tiny_suite.recipe, updates=1)
+    request = Request(
+        tiny_suite, ("lora", "dare", "l2"), (2,), tiny_suite.targets, tiny_suite.sources, recipe, controls=True
+    )
+    plan = make(request, store)
+    bench = Bench(store, tiny_suite.folder)
+    for work in plan.works:
+        record = bench.run(work)
+        scores = {key: replace(score, environment=SCORED) for key, score in record.scores.items()}
+        store.write(replace(record, environment=HERE, scores=scores))
+    return plan, store
+
+
+def test_the_store_of_one_environment_sets_nothing_apart(ran: tuple[Plan, Store]) -> None:
+    plan, store = ran
+
+    found = leaderboard(plan, store, Heading("tiny"))
+    assert not found.foreign
+    assert "lora oracle gate" in {row.name for row in found.tables[0].rows}
+
+
+def test_the_store_says_where_a_parent_was_trained_and_where_zero_shot_was_scored(ran: tuple[Plan, Store]) -> None:
+    plan, store = ran
+    lora = next(cell.trial for cell in plan.cells if cell.trial.method == "lora" and not cell.variant)
+    records = {trial.id: store.read(trial) for trial in (lora, plan.zero_shot)}
+    trained, reference = records[lora.id], records[plan.zero_shot.id]
+    assert trained is not None
+    assert reference is not None
+    store.write(replace(trained, environment={**HERE, "torch": "2.12.1"}))
+    scores = {key: replace(score, environment={**SCORED, "device": "GPU"}) for key, score in reference.scores.items()}
+    store.write(replace(reference, environment={**HERE, "peft": "0.1.0"}, scores=scores))
+
+    rows = {row.name: row for row in leaderboard(plan, store, Heading("tiny")).tables[0].rows}
+
+    store.write(trained)
+    store.write(reference)
+    assert rows["l2"].foreign["difference"] == "trained with torch 2.13 (lora r2: 2.12)"
+    assert rows["dare"].foreign["difference"] == "trained with torch 2.12 and 2.13 (lora r2: 2.12)"
+    assert rows["lora"].foreign.keys() == {"forgetting"}
+    assert rows["lora"].foreign["forgetting"].startswith("scored with device cpu (zero_shot: GPU) on ")
+    assert not rows["zero_shot"].foreign  # it is not trained: its peft is nobody's concern
+    assert rows["lora oracle gate"].foreign["difference"].startswith("scored with device GPU (lora r2: cpu) on ")
