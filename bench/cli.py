@@ -205,7 +205,16 @@ def _show(parser: ArgumentParser) -> None:
 
 
 def _check(parser: ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="NAME|FILE.py", help="plugins by name, or a file of plugins")
+    text = "plugins by name, or a file of plugins; eval: how far answers depend on the way they are generated"
+    parser.add_argument("names", nargs="+", metavar="NAME|FILE.py", help=text)
+    group = parser.add_argument_group("bench check eval: the same answers at batch 1 and N, unmerged, in other dtypes")
+    group.add_argument("--suite", metavar="NAME", help="the suite whose tasks are asked (default: micro)")
+    group.add_argument("--model", metavar="DIR|ID", help="another LLaVA checkpoint (default: the suite's)")
+    group.add_argument("--data", type=Path, metavar="DIR", help="folder of the tasks' files (default: as in a run)")
+    group.add_argument("--limit", metavar="N", help="test examples a task (default: 100)")
+    group.add_argument("--batch", type=int, metavar="N", help="answers at once, held against one (default: 64)")
+    group.add_argument("--output", type=Path, metavar="DIR", help="run folder; what is found is kept there")
+    group.add_argument("--trial", metavar="TRIAL", help="a trial of the run folder instead of the base model")
 
 
 def _export(parser: ArgumentParser) -> None:

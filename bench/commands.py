@@ -104,9 +104,13 @@ def show(options: Namespace) -> int:
 
 
 def check(options: Namespace) -> int:
-    """Test plugins against the rules of their kind."""
+    """Test plugins against the rules of their kind, or how far answers depend on the way they are generated."""
     from bench.checks import run_checks
+    from bench.checks.parity import check_eval, refuse_options
 
+    if options.names == ["eval"]:
+        return check_eval(options)
+    refuse_options(options)
     failed = 0
     for name in options.names:
         for result in run_checks(name):

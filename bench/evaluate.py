@@ -18,7 +18,6 @@ from bench.partial import Partial
 from bench.spec import Asked
 
 BATCH = 64
-ALONE = Group()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def evaluate(
     asked: Asked,
     *,
     batch_size: int = BATCH,
-    group: Group = ALONE,
+    group: Group | None = None,
     partial: Partial | None = None,
 ) -> list[Answer]:
     """Return the outcome of the first ``asked.count`` examples, in the split's order.
@@ -46,7 +45,7 @@ def evaluate(
     Batches depend on the examples and ``batch_size`` alone, and are dealt out to the workers of ``group``: how many
     there are, and what ``partial`` has of an earlier attempt, changes no prediction.
     """
-    examples = corpus.examples[: asked.count]
+    examples, group = corpus.examples[: asked.count], group or Group()
     known = dict(partial.predictions) if partial else {}
     for number, places in enumerate(batches(corpus, range(len(examples)), batch_size)):
         lacking = [place for place in places if place not in known]

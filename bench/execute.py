@@ -6,11 +6,13 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bench.adapters import merged, restore
 from bench.api import EditMethod, Method, TrainMethod
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int, float], None]  # stage, done, total, loss
 
 
+Hold = Callable[[Base, Change], AbstractContextManager[nn.Module]]  # a change in a base model, for a while
+
 Judge = Callable[[int, float, float], bool]  # step, Source, Target on the rungs -> whether to go on
 
 
@@ -54,6 +58,11 @@ def silent(stage: str, done: int, total: int, loss: float) -> None:
 def go_on(step: int, source: float, target: float) -> bool:
     """Stop nothing."""
     return True
+
+
+def as_merged(base: Base, change: Change) -> AbstractContextManager[nn.Module]:
+    """Hold a change merged into a base model's weights: the usual way."""
+    return merged(base.model, change, base.pristine)
 
 
 @dataclass(eq=False)
@@ -220,18 +229,28 @@ class Bench:
                 done = min(most, count * self.group.size)  # the others are about as far
                 progress("evaluate", before + done, total, 0.0)
 
-            partial = self._partial(record.trial, asked, watch)
+            facts = self.generated_with(record.trial)
+            partial = self.store.partial(record.trial, asked.key, facts, self.group.rank, watch)
             record = self._scored(record, asked, change, partial)
             self.store.write(record)
             partial.remove()
             before += asked.count
         return record
 
-    def _partial(self, trial: Trial, asked: Asked, watch: Callable[[int], None]) -> Partial:
-        """Return what there is of a score that is not finished."""
+    def generated_with(self, trial: Trial) -> dict[str, str]:
+        """Return what a trial's answers are generated with."""
         dtype, batch_size = trial.recipe.eval_dtype, self.execution.eval_batch_size
-        facts = evaluation_environment(self._base(dtype).model, dtype, batch_size, self.device)
-        return self.store.partial(trial, asked.key, facts, self.group.rank, watch)
+        return evaluation_environment(self._base(dtype).model, dtype, batch_size, self.device)
+
+    def answers(
+        self, trial: Trial, asked: Asked, change: Change, hold: Hold = as_merged, partial: Partial | None = None
+    ) -> list[Answer]:
+        """Return every example's outcome with a change in the base model, merged unless ``hold`` says otherwise."""
+        base = self._base(trial.recipe.eval_dtype)
+        corpus = self._corpus(trial.recipe.eval_dtype, asked.task, asked.split, trial.recipe.template)
+        batch_size = self.execution.eval_batch_size
+        with hold(base, change) as model:
+            return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
 
     def _scored(self, record: Record, asked: Asked, change: Change, partial: Partial) -> Record:
         """Return the record with one more score."""
@@ -246,12 +265,8 @@ class Bench:
     def _answers(
         self, trial: Trial, asked: Asked, change: Change, partial: Partial | None = None
     ) -> tuple[list[Answer], dict[str, float]]:
-        """Return every example's outcome with a change merged in, and the metrics' means."""
-        base = self._base(trial.recipe.eval_dtype)
-        corpus = self._corpus(trial.recipe.eval_dtype, asked.task, asked.split, trial.recipe.template)
-        batch_size = self.execution.eval_batch_size
-        with merged(base.model, change, base.pristine) as model:
-            answers = evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
+        """Return every example's outcome, and the metrics' means."""
+        answers = self.answers(trial, asked, change, partial=partial)
         return answers, {
             name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
         }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import parity
 from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
 from bench.hyperparameters import values
@@ -37,6 +38,8 @@ def overview(record: Record, store: Store) -> str:
         facts = (score.asked.split, f"{score.asked.count} examples", pace(score))
         lines.append(f"  {score.asked.task:<14} {means}  ({', '.join(fact for fact in facts if fact)})")
     lines.append(f"  environment  {_pairs(record.environment)}")
+    if (found := parity.read(store).get(parity.subject(trial))) is not None:
+        lines += ["", *parity.lines(found)]
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from bench import progress
 from bench.broker import Event
 from bench.progress import Progress
 from bench.spec import Asked, Score
@@ -32,7 +31,7 @@ def test_the_closing_line_adds_up_tasks_and_leaves_out_what_has_no_seconds() -> 
 
 def test_the_pace_of_a_lane_counts_from_what_an_earlier_attempt_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr("bench.progress.time.monotonic", lambda: now)
     drawn = Progress(None)
 
     def at(seconds: float, stage: str, step: int, trial: str = "t") -> str:

@@ -1,0 +1,170 @@
+"""Generate the same answers in several ways, and count those that differ: ``bench check eval``."""
+
+from __future__ import annotations
+
+import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench import parity, plan, request
+from bench.change import Change
+from bench.console import say, tell
+from bench.errors import UsageError
+from bench.execute import Bench, Hold, as_merged
+from bench.parity import Difference, Parity
+from bench.perform import existing
+from bench.plan import Request
+from bench.registry import load_task
+from bench.spec import Asked, Dtype, Recipe, Trial
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.evaluate import Answer
+    from bench.models import Base
+
+    Answers = list[Answer]
+
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
+LIMIT, BATCH = 100, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What answers are generated from, a trial's change on its base model, and the tasks that it is asked."""
+
+    trial: Trial
+    change: Change
+    tasks: tuple[Asked, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The trial's recipe, with the template and the usual precision."""
+        return self.trial.recipe
+
+
+def refuse_options(options: Namespace) -> None:
+    """Refuse the options of ``bench check eval`` where plugins are checked.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for name in ("suite", "model", "data", "limit", "batch", "output", "trial"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is an option of bench check eval; plugins are checked without it.")
+
+
+def check_eval(options: Namespace) -> int:
+    """Compare the ways to generate, print what differs, and store it where there is a run folder."""
+    batch = BATCH if options.batch is None else options.batch
+    if batch < 2:
+        raise UsageError(f"--batch is {batch}; the least to hold against 1 is 2.")
+    if options.trial is not None and options.output is None:
+        raise UsageError("--trial needs the run folder that has it. Name one with --output.")
+    asked = request.read(_cells(options))
+    with TemporaryDirectory() as nowhere:
+        store = Store(Path(nowhere)) if options.output is None else existing(options)
+        subject = _subject(asked, store, options.trial)
+        found = compare(subject, _bench(store, asked), batch)
+    tell(parity.lines(found))
+    if options.output is not None:
+        say(f"wrote {parity.write(store, parity.subject(subject.trial), found)}")
+    return 0
+
+
+def compare(subject: Subject, bench: Bench, batch: int) -> Parity:
+    """Return how far a subject's answers depend on batch size, merging and precision; ``batch`` is held against 1."""
+    found: list[Difference] = []
+    usual: dict[Dtype, list[Answers]] = {}
+    loads = subject.change.peft_loads
+    for dtype in DTYPES:
+        say(f"{dtype}: {sum(asked.count for asked in subject.tasks)} answers at batch {batch} and 1")
+        trial = replace(subject.trial, recipe=replace(subject.recipe, eval_dtype=dtype))
+        many, one = (_answers(bench, subject, trial, size) for size in (batch, 1))
+        found += _differences(f"batch 1 against {batch}, {dtype}", subject, one, many)
+        if loads:
+            live = _answers(bench, subject, trial, batch, unmerged)
+            found += _differences(f"adapter against merged, {dtype}", subject, live, many)
+        usual[dtype] = many
+    reference = subject.recipe.eval_dtype
+    for dtype in DTYPES:
+        if dtype != reference:
+            found += _differences(f"{dtype} against {reference}", subject, usual[dtype], usual[reference])
+    environment = {**bench.generated_with(subject.trial), "eval_batch": str(batch)}
+    note = f"{subject.trial.label} is no adapter that peft loads: it is compared merged alone."
+    return Parity(subject.trial.label, environment, tuple(found), () if loads or not subject.change else (note,))
+
+
+def _answers(bench: Bench, subject: Subject, trial: Trial, batch: int, hold: Hold = as_merged) -> list[Answers]:
+    """Return a subject's answers, task by task, ``batch`` at once."""
+    bench.execution = replace(bench.execution, eval_batch_size=batch)
+    return [bench.answers(trial, asked, subject.change, hold) for asked in subject.tasks]
+
+
+def _differences(
+    comparison: str, subject: Subject, ones: Sequence[Answers], others: Sequence[Answers]
+) -> Iterator[Difference]:
+    """Yield what two ways to generate differ in, task by task."""
+    for asked, one, other in zip(subject.tasks, ones, others, strict=True):
+        metric = load_task(asked.task).primary
+        pairs = list(zip(one, other, strict=True))
+        differ = sum(a.prediction != b.prediction for a, b in pairs)
+        move = sum(a.scores[metric] - b.scores[metric] for a, b in pairs) / len(pairs)
+        yield Difference(comparison, asked.task, len(pairs), differ, move)
+
+
+def _cells(options: Namespace) -> Namespace:
+    """Return the words of a run that asks for the same tasks of the same model."""
+    parser = ArgumentParser()
+    request.add_arguments(parser)
+    parser.set_defaults(starts=True)
+    given = {name: getattr(options, name) for name in ("suite", "model", "data", "limit")}
+    given["limit"] = given["limit"] or str(LIMIT)
+    words = ["--ranks", "1"]  # every model takes it; none is trained
+    words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    return parser.parse_args(words)
+
+
+def _subject(asked: Request, store: Store, name: str | None) -> Subject:
+    """Return the base model, or a trial of the run folder that stands on it."""
+    if name is None:
+        trial = plan.assemble(asked, (), store).zero_shot
+        return Subject(trial, Change({}), plan.asked(asked, asked.targets))
+    trial = store.find(name).trial
+    if trial.model != asked.suite.revision():
+        raise UsageError(
+            f"{trial.label} stands on another base model than {asked.suite.model}. Name its --suite or --model."
+        )
+    if trial.rank is None:
+        return Subject(trial, Change({}), plan.asked(asked, asked.targets))
+    if store.read_fitted(trial) is None:
+        raise UsageError(f"{trial.label} has learnt nothing yet. The command that began it goes on with it.")
+    return Subject(trial, store.read_change(trial), plan.asked(asked, (str(trial.target),)))
+
+
+def _bench(store: Store, asked: Request) -> Bench:
+    """Return a lane of this process's own."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Bench(store, asked.suite.folder, device)
+
+
+@contextmanager
+def unmerged(base: Base, change: Change) -> Iterator[nn.Module]:
+    """Hold a change as live adapters of peft, in a module tree of their own around the base model's tensors."""
+    from peft import PeftModel
+
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.20 by the name it had before
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        adapter = Path(folder) / "adapter"
+        change.save(adapter)
+        model: nn.Module = PeftModel.from_pretrained(base.tree(), adapter, torch_device=str(base.device))
+    yield model.eval()

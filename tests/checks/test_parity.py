@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import cli, parity
+from bench.change import Change, LowRank, Sparse
+from bench.checks.parity import Subject, compare, refuse_options, unmerged
+from bench.checks.runs import learn, logits
+from bench.checks.tiny import RECIPE, Tiny, tiny
+from bench.errors import UsageError
+from bench.evaluate import Answer
+from bench.execute import Bench
+from bench.parity import Difference
+from bench.plan import Request, make
+from bench.registry import load_method
+from bench.spec import Asked, Execution, Trial
+from bench.store import Store
+from bench.suite import Suite
+
+ASKED = Asked("easy_vqa", "test", 4, "", 4, "")
+TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")
+ADAPTER = Change({"layer.weight": LowRank(torch.ones(3, 1), torch.ones(1, 2), 1.0)})
+
+
+class Scripted:
+    """A lane whose answers are written down, by dtype, batch size and whether the change is merged."""
+
+    def __init__(self, script: Callable[[str, int, bool], list[tuple[str, float]]]) -> None:
+        self.execution = Execution()
+        self.script = script
+
+    def answers(self, trial: Trial, asked: Asked, change: Change, hold: object = None) -> list[Answer]:
+        said = self.script(trial.recipe.eval_dtype, self.execution.eval_batch_size, hold is not unmerged)
+        return [Answer("", "", (), text, {"exact": value}) for text, value in said]
+
+    def generated_with(self, trial: Trial) -> dict[str, str]:
+        return {"dtype": trial.recipe.eval_dtype}
+
+
+def script(dtype: str, batch: int, is_merged: bool) -> list[tuple[str, float]]:
+    said = [("a", 1.0), ("b", 0.0), ("c", 1.0), ("d", 1.0)]
+    if dtype == "float16":
+        said[0] = ("x", 0.0)
+    if batch == 1 and dtype == "bfloat16":
+        said[1], said[2] = ("b2", 1.0), ("c2", 1.0)
+    if not is_merged:
+        said[3] = ("d2", 0.0)
+    return said
+
+
+def scripted(change: Change) -> parity.Parity:
+    lane: Any = Scripted(script)
+    return compare(Subject(TRIAL, change, (ASKED,)), lane, 8)
+
+
+def test_every_way_to_generate_is_held_against_the_usual_one() -> None:
+    found = scripted(ADAPTER)
+
+    assert {item.comparison: (item.differ, item.count, item.move) for item in found.differences} == {
+        "batch 1 against 8, float32": (0, 4, 0.0),
+        "batch 1 against 8, bfloat16": (2, 4, 0.25),
+        "batch 1 against 8, float16": (0, 4, 0.0),
+        "adapter against merged, float32": (1, 4, -0.25),
+        "adapter against merged, bfloat16": (1, 4, -0.25),
+        "adapter against merged, float16": (1, 4, -0.25),
+        "bfloat16 against float32": (0, 4, 0.0),
+        "float16 against float32": (1, 4, -0.25),
+    }
+    assert found.environment == {"dtype": "float32", "eval_batch": "8"}
+    assert found.notes == ()
+
+
+def test_a_change_that_peft_cannot_hold_is_compared_merged_alone_and_says_so() -> None:
+    mask = torch.zeros(1, dtype=torch.uint8)
+    found = scripted(Change({"layer.weight": Sparse(mask, torch.zeros(0))}))
+
+    assert not any("adapter" in item.comparison for item in found.differences)
+    assert "merged alone" in found.notes[0]
+
+
+def test_the_base_model_has_nothing_to_merge() -> None:
+    found = scripted(Change({}))
+
+    assert not any("adapter" in item.comparison for item in found.differences)
+    assert found.notes == ()
+
+
+def test_unmerged_adapters_compute_what_merged_ones_do_and_leave_the_base_model_alone() -> None:
+    from bench.adapters import merged
+
+    bench: Tiny = tiny()
+    before = logits(bench.base.model, bench)
+    change = learn(load_method("lora")())
+
+    with unmerged(bench.base, change) as model:
+        live = logits(model, bench)
+        names = [name for name, _ in model.named_parameters() if "lora_A" in name]
+
+    with merged(bench.base.model, change, bench.base.pristine) as model:
+        whole = logits(model, bench)
+    assert names
+    torch.testing.assert_close(live, whole, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(live, before, atol=1e-2)
+    assert torch.equal(logits(bench.base.model, bench), before)
+
+
+def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
+    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "runs")
+    request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe)
+    work = next(work for work in make(request, store).works if work.trial.method == "lora")
+    store.prepare()
+    Bench(store, tiny_suite.folder).run(work)
+    words = ["check", "eval", "--suite", "tiny", "--limit", "7", "--batch", "3", "--output", str(store.root)]
+
+    assert cli.main([*words, "--trial", "lora"]) == 0
+    assert cli.main(words) == 0
+    printed = capsys.readouterr().out
+    assert cli.main(["show", "lora", "--output", str(store.root)]) == 0
+
+    shown = capsys.readouterr().out
+    found = parity.read(store)
+    assert len(found) == 2
+    own = found[work.trial.id]
+    assert {item.task for item in own.differences} == {"old_squares", "new_squares"}
+    assert Difference("batch 1 against 3, float32", "new_squares", 7, 0, 0.0) in own.differences
+    assert Difference("adapter against merged, float32", "old_squares", 7, 0, 0.0) in own.differences
+    for line in parity.lines(own):
+        assert line in printed
+        assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--batch", "1"], "--batch is 1"),
+        (["--trial", "lora"], "Name one with --output"),
+        (["--limit", "0"], "--limit has 0"),
+        (["--output", "nowhere"], "no run folder nowhere"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(words: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "eval", *words]) == 2
+
+    assert reason in capsys.readouterr().err
+
+
+def test_options_of_the_comparison_are_refused_where_plugins_are_checked() -> None:
+    options = Namespace(**dict.fromkeys(("suite", "model", "data", "limit", "batch", "output", "trial")))
+    refuse_options(options)
+
+    with pytest.raises(UsageError, match="--batch is an option of bench check eval"):
+        refuse_options(Namespace(**{**vars(options), "batch": 3}))
+
+
+def test_a_trial_of_another_base_model_is_refused(
+    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.spec import Record
+
+    Store(tmp_path).write(Record(TRIAL, "done"))
+
+    assert cli.main(["check", "eval", "--suite", "tiny", "--output", str(tmp_path), "--trial", TRIAL.id]) == 2
+    assert "stands on another base model" in capsys.readouterr().err
