@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.errors import BenchError, PluginError, UsageError
+from bench.places import place
 
 _EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake in the command, 130 interrupted."
 
@@ -19,7 +20,10 @@ FORMATS = ("table", "markdown", "csv", "latex")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except UsageError as error:
+        return _complain(error, 2)
     if options.run is None:
         parser.print_help()
         return 0
@@ -244,4 +248,4 @@ def _theory(parser: ArgumentParser) -> None:
     parser.add_argument("--densities", default="0.05,0.1,0.3", metavar="S,…", help=shares)
     parser.add_argument("--draws", type=int, default=200, metavar="N", help="pairs of masks a line (default: 200)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: 0)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write theory.csv there (default: nowhere)")
+    parser.add_argument("--output", type=place, metavar="DIR|URL", help="write theory.csv there (default: nowhere)")

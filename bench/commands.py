@@ -11,7 +11,8 @@ from bench import last, registry, request
 from bench.console import agreed, print_board, say, tell
 from bench.errors import UsageError
 from bench.perform import board as board_of
-from bench.perform import check_lanes, existing, list_failures, listing, perform, summary, write_reports
+from bench.perform import check_lanes, check_output, existing, list_failures, listing, perform, summary, write_reports
+from bench.places import is_remote, staged
 from bench.plan import Plan
 from bench.rows import make
 from bench.store import Store
@@ -25,6 +26,7 @@ def run(options: Namespace) -> int:
     """Train, evaluate and rank; what the store has is not done again."""
     asked = request.read(options)
     check_lanes(options)
+    check_output(options)
     store = Store(options.output.resolve())
     store.check()
     if options.dry_run:
@@ -138,6 +140,8 @@ def clean(options: Namespace) -> int:
     from bench.clean import free, waste
 
     store = existing(options)
+    if is_remote(store.root):
+        raise UsageError(f"bench clean works on a disk; delete what you do not need in {options.output} yourself.")
     with store.locked():
         found = waste(store, _referenced(store, options))
         for item in found:
@@ -196,8 +200,10 @@ def _curves(made: Plan, store: Store) -> _Curves:
         return _Curves()
     from bench import curves
 
-    found = curves.read(made, store)
-    return _Curves(curves.write(found, store.root / curves.FOLDER), list(curves.lines(found)))
+    found, folder = curves.read(made, store), store.root / curves.FOLDER
+    with staged(folder) as here:
+        names = [path.name for path in curves.write(found, here)]
+    return _Curves([folder / name for name in names], list(curves.lines(found)))
 
 
 def _trial_lines(store: Store) -> Iterator[str]:

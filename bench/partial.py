@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from bench.places import is_remote, replace_file
 
 MARK = ".part-"  # scores/<key>.part-<rank>.jsonl
 
@@ -22,7 +25,7 @@ class Partial:
     Every worker of a trial appends a line of JSON per batch to a file of its own beside ``scores``, so that a batch
     is there or not, and reads the files of all. Their first line is ``environment``: what was generated with other
     versions, in another precision or in other batches is not mixed in, but generated again; so is a damaged line's.
-    ``watch`` is told how many there are.
+    ``watch`` is told how many there are. Where nothing can be appended, at a URL, a batch is an object of its own.
     """
 
     scores: Path
@@ -34,20 +37,26 @@ class Partial:
     _is_open: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        took: dict[str, float] = {}
         for path in self._paths():
-            took = 0.0
+            worker = path.name.split(MARK)[-1].split(".")[0].split("-")[0]
             for seconds, predictions in self._batches(path):
-                took += seconds
+                took[worker] = took.get(worker, 0.0) + seconds
                 self.predictions |= predictions
-            self.seconds = max(self.seconds, took)  # workers take their time at once
+        self.seconds = max(took.values(), default=0.0)  # workers take their time at once
         self.watch(len(self.predictions))
 
     def keep(self, predictions: Mapping[int, str], seconds: float) -> None:
         """Append a batch's predictions, and what they took in seconds."""
-        if not self._is_open:
-            self._open()
-        with self._own.open("a") as file:
-            file.write(json.dumps({"seconds": seconds, "predictions": dict(predictions)}) + "\n")
+        line = json.dumps({"seconds": seconds, "predictions": dict(predictions)}) + "\n"
+        if is_remote(self.scores):
+            place = self._own.with_name(f"{self._own.stem}-{uuid4().hex[:12]}.jsonl")
+            replace_file(place, self._head + line)
+        else:
+            if not self._is_open:
+                self._open()
+            with self._own.open("a") as file:
+                file.write(line)
         self.predictions |= predictions
         self.watch(len(self.predictions))
 
@@ -55,6 +64,10 @@ class Partial:
         """Delete the files of all workers."""
         for path in self._paths():
             path.unlink(missing_ok=True)
+
+    @property
+    def _head(self) -> str:
+        return json.dumps({"environment": dict(self.environment)}) + "\n"
 
     @property
     def _own(self) -> Path:
@@ -69,7 +82,7 @@ class Partial:
         self._own.parent.mkdir(parents=True, exist_ok=True)
         lines = _lines(self._own)
         if not lines or not self._is_of_this(lines[0]):
-            self._own.write_text(json.dumps({"environment": dict(self.environment)}) + "\n")
+            self._own.write_text(self._head)
         elif not self._own.read_bytes().endswith(b"\n"):
             with self._own.open("a") as file:
                 file.write("\n")

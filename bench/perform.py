@@ -13,12 +13,13 @@ from bench.checkpoints import pinned
 from bench.console import say
 from bench.environment import commit
 from bench.errors import UsageError
+from bench.places import staged
 from bench.plan import Plan, Request
 from bench.progress import Progress
 from bench.spec import Record, Score
 from bench.store import Store
 from bench.throughput import closing_line
-from bench.track import Mirror
+from bench.track import Mirror, tracking_uri
 
 if TYPE_CHECKING:
     from bench.broker import Event
@@ -32,6 +33,17 @@ def check_lanes(options: Namespace) -> None:
     """Refuse a negative number of lanes."""
     if options.lanes is not None and options.lanes < 0:
         raise UsageError(f"--lanes is {options.lanes}; give 0 or more.")
+
+
+def check_output(options: Namespace) -> None:
+    """Refuse a run folder that cannot hold what the command would put there.
+
+    Raises:
+        UsageError: MLflow's database would lie at a URL, or the lanes could not reach it.
+    """
+    tracking_uri(options.output)
+    if options.lanes != 0 and str(options.output).startswith("memory:"):
+        raise UsageError(f"--output {options.output} is this process's own memory, which no lane sees. Add --lanes 0.")
 
 
 def existing(options: Namespace) -> Store:
@@ -118,10 +130,11 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
 
 def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
     """Write a leaderboard into a folder in every report format, and return the files."""
-    return [
-        registry.load_report(name)(board, folder / f"leaderboard.{_SUFFIXES.get(name, name)}")
-        for name in registry.names("report")
-    ]
+    files = {name: f"leaderboard.{_SUFFIXES.get(name, name)}" for name in registry.names("report")}
+    with staged(folder) as here:
+        for name, file in files.items():
+            registry.load_report(name)(board, here / file)
+    return [folder / file for file in files.values()]
 
 
 def list_failures(made: Plan, store: Store) -> int:

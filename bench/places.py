@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -148,6 +149,17 @@ def fetched(path: Path) -> Iterator[Path]:
             file.parent.mkdir(parents=True, exist_ok=True)
             files.fs.get_file(name, str(file))
         yield copy
+
+
+def modified(path: Path) -> float:
+    """Return when a file was written, in seconds since 1970; now, where its file system does not tell."""
+    if not is_remote(path):
+        return path.stat().st_mtime
+    files: Any = path
+    try:
+        return float(files.fs.modified(files.path).timestamp())
+    except NotImplementedError:
+        return time.time()
 
 
 def remove(path: Path) -> None:

@@ -15,6 +15,7 @@ from bench import checkpoints, recipes, registry, supported, tuned
 from bench.api import Reading
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, field_name, parse
+from bench.places import place
 from bench.plan import Request
 from bench.recipes import BASES
 from bench.spec import CONNECTORS, Recipe
@@ -93,7 +94,8 @@ def add_plugin_argument(parser: ArgumentParser) -> None:
 
 def add_output_argument(parser: ArgumentParser) -> None:
     """Add the option that names the run folder."""
-    parser.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="run folder (default: runs)")
+    text = "run folder, on a disk or at a URL such as s3://bucket/runs (default: runs)"
+    parser.add_argument("--output", type=place, default=Path("runs"), metavar="DIR|URL", help=text)
 
 
 def read(arguments: Namespace) -> Request:
@@ -199,7 +201,7 @@ def _tuned(
     sources: Sequence[str],
 ) -> tuned.Tuned:
     own, shipped = arguments.output / tuned.FILE, setting[0].tuned
-    path = Path(arguments.tuned) if arguments.tuned else own if own.is_file() or shipped is None else shipped
+    path = place(arguments.tuned) if arguments.tuned else own if own.is_file() or shipped is None else shipped
     return tuned.read(path, *setting, product(*places), sources)
 
 

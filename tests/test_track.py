@@ -358,7 +358,7 @@ def test_a_command_that_had_nothing_to_do_leaves_nothing(store: Store) -> None:
 def test_a_database_is_refused_on_a_remote_run_folder(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    with pytest.raises(StoreError, match="Set MLFLOW_TRACKING_URI"):
+    with pytest.raises(UsageError, match="Set MLFLOW_TRACKING_URI"):
         tracking_uri(Path(output))
 
 

@@ -17,7 +17,8 @@ from bench.environment import commit
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, field_name, ranges, values
 from bench.last import line
-from bench.perform import check_lanes, lane_setup, note_model
+from bench.perform import check_lanes, check_output, lane_setup, note_model
+from bench.places import is_remote
 from bench.plan import Request, make
 from bench.progress import Progress
 from bench.registry import load_method
@@ -39,6 +40,12 @@ def search(options: Namespace) -> int:
     """Tune every method with the same budget, on validation."""
     asked = replace(read(options), split="validation")
     check_lanes(options)
+    check_output(options)
+    if is_remote(options.output) and options.storage is None:
+        raise UsageError(
+            f"A search keeps its studies in a database, which cannot lie in {options.output}. Name one with --storage, "
+            "for instance postgresql://HOST/NAME."
+        )
     if asked.tuned:
         raise UsageError("--tuned is for bench run: it takes what bench search has found.")
     if options.lanes == 0:
@@ -130,9 +137,14 @@ def _quest(request: Request, searched: Space, store: Store, setting: Setting) ->
         _defaults(request, method),
         setting.seed,
         setting.sampler,
-        f"{socket.gethostname()}:{store.root}" if setting.storage else "",
+        _owner(store) if setting.storage else "",
     )
     return Quest(request, study, store, setting.margin)
+
+
+def _owner(store: Store) -> str:
+    """Return who hands out a study's configurations: the run folder, which one command at a time works in."""
+    return str(store.root) if is_remote(store.root) else f"{socket.gethostname()}:{store.root}"
 
 
 def _defaults(request: Request, method: str) -> dict[str, Scalar]:

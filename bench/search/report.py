@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.hyperparameters import Range
+from bench.places import staged
 from bench.search import figures
 from bench.search.study import Tried
 from bench.store import Store, replace_file
@@ -41,7 +42,8 @@ def write(outcome: Outcome, finding: Finding, store: Store) -> bool:
     path, text = folder / FILE, finding.text()
     if path.is_file() and path.read_text() == text:
         return False
-    figures.write(finding, outcome.quest.study.space, folder)
+    with staged(folder) as here:
+        figures.write(finding, outcome.quest.study.space, here)
     replace_file(path, text)
     return True
 

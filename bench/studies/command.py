@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench import last, plots
 from bench.console import print_board, say, tell
-from bench.perform import board, check_lanes, list_failures, listing, perform, summary, write_reports
+from bench.perform import board, check_lanes, check_output, list_failures, listing, perform, summary, write_reports
+from bench.places import staged
 from bench.plan import assemble
 from bench.store import Store
 from bench.studies import note, options, published
@@ -25,6 +26,7 @@ def study(words: Namespace) -> int:
     chosen = options.find(words.name)
     asked = options.read(chosen, words)
     check_lanes(words)
+    check_output(words)
     cells = chosen.cells(asked)
     store = Store(words.output.resolve())
     store.check()
@@ -38,16 +40,18 @@ def study(words: Namespace) -> int:
         with Mirror(store, made, last.line(words)) as mirror:
             perform(made, store, words, mirror)
             found = Found(made, store, board(made, store, last.line(words)), published.rows(asked))
-            paths = _show(chosen, found)
+            folder = folder_of(store, chosen.name)
+            with staged(folder) as here:
+                names = [path.name for path in _show(chosen, found, here)]
+            paths = [folder / name for name in names]
             mirror.finish(found.board, paths)
     for path in paths:
         say(f"wrote {path}")
     return list_failures(made, store)
 
 
-def _show(chosen: Study, found: Found) -> Sequence[Path]:
-    """Print what was found, and write it into the study's folder."""
-    folder = folder_of(found.store, chosen.name)
+def _show(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:
+    """Print what was found, and write it into a folder."""
     if chosen.draw is None:
         return _table(chosen, found, folder)
     with plots.style():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.environment import commit
 from bench.errors import StoreError
+from bench.places import make
 from bench.plan import Plan
 from bench.store import Store, replace_file
 
@@ -29,7 +30,7 @@ def save(folder: Path, name: str, command: str, plan: Plan) -> None:
     ]
     data = {"study": name, "command": command, "commit": commit(), "suite": plan.request.suite.name, "cells": cells}
     data["trials"] = [work.trial.id for work in plan.works]
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     replace_file(folder / _FILE, json.dumps(data, indent=1) + "\n")
 
 

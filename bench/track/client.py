@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError
+from bench.errors import UsageError
 from bench.errors import without_password as without_password
+from bench.places import is_remote
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"
@@ -36,14 +37,15 @@ def tracking_uri(output: Path) -> str:
     """Return where MLflow lies: ``MLFLOW_TRACKING_URI``, or else a database in the run folder.
 
     Raises:
-        StoreError: the run folder is not on a disk, where a database cannot be.
+        UsageError: the run folder is not on a disk, where a database cannot be.
     """
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return chosen
-    if re.search(r"(^|/)[A-Za-z][A-Za-z0-9+.-]+:/", str(output)):
-        raise StoreError(
-            f"MLflow's database cannot lie in {output}, which is not on a disk. Set {VARIABLE} to an MLflow server."
+    if is_remote(output) or re.search(r"(^|/)[A-Za-z][A-Za-z0-9+.-]+:/", str(output)):
+        raise UsageError(
+            f"MLflow's database cannot lie in {output}, which is not on a disk. Set {VARIABLE} to an MLflow server, "
+            "or to a database such as sqlite:////home/me/mlflow.db."
         )
     return f"sqlite:///{output.resolve()}/{_DATABASE}"
 
@@ -72,17 +74,25 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
         if known.tags.get(_VIEW_TAG, _view()) != _view():  # saved by an earlier version
             client.set_experiment_tag(known.experiment_id, _VIEW_TAG, _view())
         return str(known.experiment_id)
-    local = tracking_uri(output).startswith("sqlite:")
     return str(
         client.create_experiment(
             suite,
-            artifact_location=(output.resolve() / ARTIFACTS).as_uri() if local else None,
+            artifact_location=_artifacts(output),
             tags={
                 "mlflow.experimentKind": "custom_model_development",  # else the UI asks what it is for
                 _VIEW_TAG: _view(),
             },
         )
     )
+
+
+def _artifacts(output: Path) -> str | None:
+    """Return where files go: the run folder, or beside a database where that is at a URL; None as a server likes."""
+    uri = tracking_uri(output)
+    if not uri.startswith("sqlite:"):
+        return None
+    folder = Path(uri.removeprefix("sqlite:///")).parent if is_remote(output) else output
+    return (folder.resolve() / ARTIFACTS).as_uri()
 
 
 def _view() -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.places import is_remote
 from bench.spec import digest
 
 
@@ -23,8 +24,8 @@ class Command:
 
     @property
     def output(self) -> str:
-        """The run folder, with the name of its machine."""
-        return f"{socket.gethostname()}:{self.root.resolve()}"
+        """The run folder, with the name of its machine where it is on a disk."""
+        return str(self.root) if is_remote(self.root) else f"{socket.gethostname()}:{self.root.resolve()}"
 
     @property
     def folder(self) -> str:

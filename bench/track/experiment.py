@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from bench.places import fetched, is_remote, modified
 from bench.spec import Record
 from bench.store import CHANGE, RECORD, Store
 from bench.track.client import connect, metric, open_experiment, pairs, tracking_uri
@@ -64,7 +65,8 @@ class Experiment:
         self._client.log_text(run, frame.to_json(orient="split", index=False), _TABLE)
         self._client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
         for file in files:
-            self._client.log_artifact(run, str(file))
+            with fetched(file) as copy:
+                self._client.log_artifact(run, str(copy))
 
     def end(self, status: str) -> None:
         """End the command's run, if anything was written under it."""
@@ -119,7 +121,8 @@ class Experiment:
         if place.scheme in {"", "file"}:
             _link(there, Path(url2pathname(place.path)))
             return
-        with TemporaryDirectory(prefix=".mlflow-", dir=self._store.root) as draft:
+        beside = None if is_remote(self._store.root) else self._store.root  # links want one disk
+        with TemporaryDirectory(prefix=".mlflow-", dir=beside) as draft:
             _link(there, Path(draft))
             self._client.log_artifacts(run.info.run_id, draft)
 
@@ -139,7 +142,7 @@ def _has_losses(run: Any) -> bool:
 def _written(store: Store, record: Record) -> int:
     """Return when a record was written, in milliseconds; now, where it never was."""
     path = store.folder(record.trial) / RECORD
-    return round(1000 * (path.stat().st_mtime if path.is_file() else time.time()))
+    return round(1000 * (modified(path) if path.is_file() else time.time()))
 
 
 def _link(files: Mapping[str, Path], folder: Path) -> None:
@@ -148,7 +151,8 @@ def _link(files: Mapping[str, Path], folder: Path) -> None:
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
-        try:
-            place.hardlink_to(path)
-        except OSError:
-            shutil.copyfile(path, place)
+        with fetched(path) as copy:
+            try:
+                place.hardlink_to(copy)
+            except OSError:
+                shutil.copyfile(copy, place)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.places import fetched, modified
 from bench.spec import digest
 from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri, without_password
 from bench.track.command_run import Command, command_run, origin
@@ -52,8 +53,9 @@ def _write(client: Any, root: Path, finding: Finding, folder: Path) -> bool:
     tags = {"kind": "quest", "quest": key, "mlflow.parentRunId": parent, **_tags(finding), **origin()}
     name = f"search/{finding.label}"
     run = runs[0] if runs else client.create_run(experiment, tags=tags, run_name=name)
-    now = round(1000 * (folder / FILE).stat().st_mtime)
-    client.log_artifacts(run.info.run_id, str(folder))
+    now = round(1000 * modified(folder / FILE))
+    with fetched(folder) as copy:
+        client.log_artifacts(run.info.run_id, str(copy))
     _write_configurations(client, experiment, finding, (run.info.run_id, key, now))
     values = [metric(name, value, now, 0) for name, value in metrics(finding).items()]
     _log(client, run, values, _params(finding), {**tags, "state": state})
