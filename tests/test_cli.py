@@ -49,7 +49,7 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
     [
         ("--methods lorra", "No method named 'lorra'. Did you mean 'lora'?"),
         ("--targets icon_chioce", "No task named 'icon_chioce'. Did you mean 'icon_choice'?"),
-        ("--sources gqa", "No task named 'gqa'."),
+        ("--sources gqaa", "No task named 'gqaa'."),
         ("--suite mikro", "No suite named 'mikro'. Did you mean 'micro'?"),
         ("--ranks 0", "--ranks has 0; the least is 1."),
         ("--ranks -4", "--ranks has -4; the least is 1."),

@@ -76,6 +76,7 @@ def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> St
     monkeypatch.setattr(checkpoints, "revision", lambda folder: "m")
     monkeypatch.setattr(checkpoints, "resolve", Path)
     monkeypatch.setitem(suite.SUITES, "micro", small())
+    monkeypatch.setattr(Suite, "here", lambda self: True)
     store = Store(tmp_path / "o'brien's 100% runs #1")
     store.prepare()
     shutil.copy(database, store.root)
