@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.change import Change, Decomposed, Delta, LowRank, Replaced
+from bench.four_bit import dequantised
 from bench.spec import Recipe
 
 # The decoder alone: the suffixes q_proj, k_proj and v_proj stand in the vision tower too.
@@ -25,14 +26,19 @@ _BLOCK = re.compile(r"language_model\.layers\.(\d+)\.")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One adapted linear layer: its parameter's full name, its frozen W0 [out, in], and where it stands.
+    """One adapted linear layer: its parameter's full name, its frozen W0 as it is stored, and where it stands.
 
     ``role`` is the layer's own name, such as ``q_proj``; ``block`` counts decoder blocks from 0 and is None in the
     connector.
     """
 
     name: str
-    weight: Tensor
+    stored: Tensor
+
+    @property
+    def weight(self) -> Tensor:
+        """W0 [out, in]; of a base in 4 bits the dequantised numbers, float32, made anew at each call."""
+        return dequantised(self.stored)
 
     @property
     def role(self) -> str:
@@ -97,7 +103,22 @@ def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = Fal
         # peft 0.21 asks transformers 5.20 by the name it had before
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         wrapped: nn.Module = get_peft_model(model, config)
+    _hold_masters(wrapped)
     return wrapped
+
+
+def _hold_masters(model: nn.Module) -> None:
+    """Give a fully tuned connector float32 weights on a base of half precision, as peft gives the factors.
+
+    In bfloat16 an update of less than 1/256 of a weight is rounded away: at a learning rate of 2e-5 almost all are.
+    """
+    copies = [module for name, module in model.named_modules() if name.endswith(f"{CONNECTOR}.modules_to_save.{_NAME}")]
+    for copy in copies:
+        dtype = next(copy.parameters()).dtype
+        if dtype != torch.float32:
+            copy.float()
+            copy.register_forward_pre_hook(lambda module, inputs: tuple(value.float() for value in inputs))
+            copy.register_forward_hook(lambda module, inputs, output, dtype=dtype: output.to(dtype))
 
 
 def lora_adapters(model: nn.Module) -> Iterator[Adapter]:
@@ -109,7 +130,7 @@ def lora_adapters(model: nn.Module) -> Iterator[Adapter]:
             vectors = module.lora_magnitude_vector
             yield Adapter(
                 name=f"{_plain(name)}.weight",
-                weight=module.get_base_layer().weight,
+                stored=module.get_base_layer().weight,
                 a=module.lora_A[_NAME].weight,
                 b=module.lora_B[_NAME].weight,
                 scale=module.scaling[_NAME],
@@ -124,7 +145,7 @@ def tuned_connector(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def lora_change(model: nn.Module) -> Change:
-    """Return what a model wrapped by ``insert_lora`` has learnt, as copies on the CPU."""
+    """Return what a model wrapped by ``insert_lora`` has learnt, as float32 copies on the CPU."""
     deltas: dict[str, Delta] = {}
     for adapter in lora_adapters(model):
         b, a = _copy(adapter.b), _copy(adapter.a)
@@ -141,13 +162,22 @@ def lora_change(model: nn.Module) -> Change:
 def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     """Hold ``change`` merged into a plain model, then put the pristine weights back bit for bit.
 
-    Each parameter is computed in float32 from ``pristine`` and rounded once to the model's dtype.
+    Each parameter is computed in float32 from ``pristine`` and rounded once to the model's dtype. On the CPU the merged
+    values stand beside the others, whose pages may be a file's that processes share; elsewhere there is no room.
     """
+    aside: dict[str, Tensor] = {}
     try:
+        for name in change:
+            parameter = model.get_parameter(name)
+            if parameter.device.type == "cpu":
+                aside[name] = parameter.data
+                parameter.data = torch.empty_like(parameter)
         write(model, change, pristine)
         yield model
     finally:
-        restore(model, change, pristine)
+        for name, value in aside.items():
+            model.get_parameter(name).data = value
+        restore(model, [name for name in change if name not in aside], pristine)
 
 
 @torch.no_grad()
@@ -165,7 +195,7 @@ def restore(model: nn.Module, names: Iterable[str], pristine: Mapping[str, Tenso
 
 
 def _copy(parameter: nn.Parameter) -> Tensor:
-    return parameter.detach().to("cpu", copy=True)
+    return parameter.detach().to("cpu", torch.float32, copy=True)
 
 
 def _plain(name: str) -> str:

@@ -31,7 +31,7 @@ from bench.evaluate import Answer, evaluate
 from bench.features import FeatureCache
 from bench.fit import Fitted, Snapshots, fit
 from bench.group import Group
-from bench.models import Base
+from bench.models import Base, Form
 from bench.partial import Partial
 from bench.registry import load_method, load_task
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
@@ -74,8 +74,8 @@ class Bench:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     execution: Execution = field(default_factory=Execution)
     group: Group = field(default_factory=Group)
-    _bases: dict[str, Base] = field(default_factory=dict, init=False)
-    _corpora: dict[tuple[str, str, str, str], Corpus] = field(default_factory=dict, init=False)
+    _bases: dict[Form, Base] = field(default_factory=dict, init=False)
+    _corpora: dict[tuple[Form, str, str, str], Corpus] = field(default_factory=dict, init=False)
     _features: FeatureCache = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class Bench:
 
     def _environment(self, trial: Trial) -> dict[str, str]:
         """Return what a change has been learnt with."""
-        model = self._base(trial.recipe.train_dtype).model
+        model = next(iter(self._bases.values())).model  # any: attention is the same in all forms
         return training_environment(self.device, trial.recipe, self.execution, model)
 
     def _stored(self, trial: Trial) -> bool:
@@ -166,7 +166,7 @@ class Bench:
         touched: list[str] = []
         for base in self._bases.values():
             parameters = dict(base.model.named_parameters())
-            written = [name for name, value in base.pristine.items() if not torch.equal(parameters[name].cpu(), value)]
+            written = [name for name, value in base.pristine.items() if _differ(parameters[name], value)]
             touched += written + [name for name, value in parameters.items() if value.requires_grad]
             restore(base.model, written, base.pristine)
             base.model.requires_grad_(requires_grad=False)
@@ -197,13 +197,15 @@ class Bench:
                 _, metrics = self._answers(trial, asked, change)
                 values[asked.key] = metrics[load_task(asked.task).primary]
             self.store.write_rungs(trial, step, values)
+            self._base(Form.training(trial.recipe))  # the training goes on with it
         return split_mean(work.rungs, values, trial.target)
 
     def _learn(self, method: Method, trial: Trial, progress: Progress, snapshots: Snapshots) -> Fitted:
         if trial.target is None or trial.rank is None:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
         recipe = trial.recipe
-        corpus = self._corpus(recipe.train_dtype, trial.target, "train", recipe.template)
+        form = Form.training(recipe) if isinstance(method, TrainMethod) else Form.editing(recipe)
+        corpus = self._corpus(form, trial.target, "train", recipe.template)
         if isinstance(method, TrainMethod):
             return fit(
                 method,
@@ -240,14 +242,15 @@ class Bench:
     def generated_with(self, trial: Trial) -> dict[str, str]:
         """Return what a trial's answers are generated with."""
         dtype, batch_size = trial.recipe.eval_dtype, self.execution.eval_batch_size
-        return evaluation_environment(self._base(dtype).model, dtype, batch_size, self.device)
+        return evaluation_environment(self._base(Form.evaluation(trial.recipe)).model, dtype, batch_size, self.device)
 
     def answers(
         self, trial: Trial, asked: Asked, change: Change, hold: Hold = as_merged, partial: Partial | None = None
     ) -> list[Answer]:
         """Return every example's outcome with a change in the base model, merged unless ``hold`` says otherwise."""
-        base = self._base(trial.recipe.eval_dtype)
-        corpus = self._corpus(trial.recipe.eval_dtype, asked.task, asked.split, trial.recipe.template)
+        form = Form.evaluation(trial.recipe)
+        base = self._base(form)
+        corpus = self._corpus(form, asked.task, asked.split, trial.recipe.template)
         batch_size = self.execution.eval_batch_size
         with hold(base, change) as model:
             return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
@@ -271,14 +274,25 @@ class Bench:
             name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
         }
 
-    def _base(self, dtype: str) -> Base:
-        if dtype not in self._bases:
-            self._bases[dtype] = Base.load(self.model, dtype, self.device)
-        return self._bases[dtype]
+    def _base(self, form: Form) -> Base:
+        """Return a base model, ready on the device; there the others rest: a GPU may have room for one alone."""
+        if self.device.type != "cpu":
+            for known, base in self._bases.items():
+                if known != form:
+                    base.rest()
+        if form not in self._bases:
+            self._bases[form] = Base.load(self.model, form, self.device)
+        self._bases[form].wake()
+        return self._bases[form]
 
-    def _corpus(self, dtype: str, task: str, split: str, template: str) -> Corpus:
-        key = (dtype, task, split, template)
+    def _corpus(self, form: Form, task: str, split: str, template: str) -> Corpus:
+        """Return a split's examples for a base model, which is ready then."""
+        base, key = self._base(form), (form, task, split, template)
         if key not in self._corpora:
-            base, source = self._base(dtype), load_task(task)
+            source = load_task(task)
             self._corpora[key] = Corpus(base, source, split, template, self._features)  # type: ignore[arg-type]
         return self._corpora[key]
+
+
+def _differ(parameter: torch.Tensor, pristine: torch.Tensor) -> bool:
+    return not torch.equal(parameter.cpu(), pristine.to(parameter.dtype))

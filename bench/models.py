@@ -6,14 +6,43 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from bench import four_bit, weights
+from bench.adapters import LANGUAGE_LINEARS
+from bench.spec import Dtype, ImageMode, Quantization, Recipe
+from bench.supported import CLASS_TOKENS
+
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a base model is held: its precision, what makes images square, and whether its decoder is in 4 bits."""
+
+    dtype: Dtype = "float32"
+    image: ImageMode = "processor"
+    quantization: Quantization = "none"
+
+    @classmethod
+    def training(cls, recipe: Recipe) -> Self:
+        """Return the form that adapters are trained on."""
+        return cls(recipe.train_dtype, recipe.image, recipe.quantization)
+
+    @classmethod
+    def editing(cls, recipe: Recipe) -> Self:
+        """Return the form that an edit reads: its change is of the full weights."""
+        return cls(recipe.train_dtype, recipe.image)
+
+    @classmethod
+    def evaluation(cls, recipe: Recipe) -> Self:
+        """Return the form that is evaluated: the full weights."""
+        return cls(recipe.eval_dtype, recipe.image)
 
 
 class _Layers(dict[int, Tensor]):
@@ -39,7 +68,7 @@ class FeatureTower(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A resident base model, its frozen tower apart, and the pristine weights on the CPU."""
+    """A resident base model, its frozen tower apart, and the pristine weights on the CPU, in the checkpoint's dtype."""
 
     model: nn.Module
     tower: nn.Module
@@ -48,33 +77,53 @@ class Base:
     device: torch.device
 
     @classmethod
-    def load(cls, folder: Path, dtype: str, device: torch.device) -> Base:
-        """Load a LLaVA checkpoint from a folder, in evaluation mode, with nothing trainable."""
-        from transformers import AutoProcessor, LlavaForConditionalGeneration
+    def load(cls, folder: Path, form: Form, device: torch.device) -> Base:
+        """Load a LLaVA checkpoint from a folder, in evaluation mode, with nothing trainable.
+
+        On the CPU, in the checkpoint's own dtype, the weights are pages of its files that all processes share.
+        """
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # the command line draws progress, the engine never does
-        model = LlavaForConditionalGeneration.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=True
-        )
-        model.to(device).eval().requires_grad_(requires_grad=False)
-        tower = model.model.vision_tower
-        model.model.vision_tower = FeatureTower()
-        pristine = {name: value.detach().to("cpu", copy=True) for name, value in model.named_parameters()}
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        return cls(model, tower, processor, pristine, device)
+        model: Any
+        model, names = weights.load(folder)
+        model.eval().requires_grad_(requires_grad=False)
+        dtype = getattr(torch, form.dtype)
+        if form.quantization == "4bit":
+            four_bit.quantise(model, LANGUAGE_LINEARS, dtype, device)
+            names = {name: own for name, own in names.items() if model.get_parameter(name).is_floating_point()}
+        weights.cast(model, dtype, device)
+        tower, model.model.vision_tower = model.model.vision_tower, FeatureTower()
+        pristine = weights.pristine(model, folder, names)
+        return cls(model, tower, processor_of(folder, form.image), pristine, device)
 
     def tree(self) -> nn.Module:
         """Return a new module tree around the same tensors: what a trial inserts there dies with the tree."""
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+        shared = [*self.model.parameters(), *self.model.buffers(), *four_bit.states(self.model)]
+        return copy.deepcopy(self.model, {id(value): value for value in shared})
+
+    def rest(self) -> None:
+        """Give the device's memory back: the weights are the pristine ones of the CPU until ``wake``."""
+        for name, value in self.pristine.items():
+            self.model.get_parameter(name).data = value
+
+    def wake(self) -> None:
+        """Bring the pristine weights to the device again where they rest, in the tower's dtype."""
+        dtype = next(self.tower.parameters()).dtype
+        for name, value in self.pristine.items():
+            parameter = self.model.get_parameter(name)
+            wanted = dtype if value.is_floating_point() else value.dtype
+            if (parameter.device.type, parameter.dtype) != (self.device.type, wanted):
+                parameter.data = value.to(self.device, wanted)
 
     @property
     def image_tokens(self) -> int:
-        """How many tokens of the decoder one image takes."""
+        """How many tokens of the decoder one image takes: a patch each, and the class token where all are selected."""
         config: Any = self.model.config
         vision = config.vision_config
-        return int((vision.image_size // vision.patch_size) ** 2)
+        dropped = config.vision_feature_select_strategy == "default"
+        patches = int((vision.image_size // vision.patch_size) ** 2)
+        return patches + CLASS_TOKENS[vision.model_type] - int(dropped)
 
     @property
     def feature_bytes(self) -> int:
@@ -95,3 +144,25 @@ class Base:
         config: Any = self.model.config
         selected: Tensor = states[config.vision_feature_layer]
         return selected
+
+
+def processor_of(folder: Path, image: ImageMode) -> Any:
+    """Return a checkpoint's processor, its images made square as ``image`` says.
+
+    ``pad`` is the original LLaVA's expand2square: borders of the mean colour, int(255 * mean), then a bicubic resize.
+    Images go through Pillow: torchvision's resize gives other bits, and whether it is installed may not matter.
+    """
+    from transformers import AutoProcessor, LlavaImageProcessorPil
+
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    if image == "pad":
+        own = processor.image_processor
+        side = own.crop_size["height"]
+        processor.image_processor = LlavaImageProcessorPil(
+            do_pad=True,
+            size={"shortest_edge": side},
+            crop_size={"height": side, "width": side},
+            image_mean=own.image_mean,
+            image_std=own.image_std,
+        )
+    return processor

@@ -12,7 +12,7 @@ from bench import registry
 from bench.checks.tiny import Tiny, tiny
 from bench.data import Corpus
 from bench.decoding import end_tokens, greedy
-from bench.models import Base
+from bench.models import Base, Form
 from bench.suite import MICRO
 
 NEVER: frozenset[int] = frozenset()
@@ -124,7 +124,7 @@ def test_end_tokens_may_be_several_one_or_the_tokenizers(bench: Tiny) -> None:
 
 
 def test_answers_of_micro_are_as_in_transformers() -> None:
-    base = Base.load(MICRO.folder, "float32", torch.device("cpu"))
+    base = Base.load(MICRO.folder, Form(), torch.device("cpu"))
     ends = sorted(end_tokens(base.model, base.processor.tokenizer))
     for name in (MICRO.sources[0], MICRO.targets[-1]):
         task = registry.load_task(name)

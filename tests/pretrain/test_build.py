@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.models import Base
+from bench.models import Base, Form
 from bench.pretrain.build import load_task, read_album
 from bench.pretrain.lessons import SOURCES, TARGETS
 from bench.pretrain.stage import SHAPE
@@ -34,7 +34,7 @@ def test_pretraining_gives_the_same_bytes_in_two_processes_and_a_base_model_that
         hashlib.sha256((tmp_path / name / "model.safetensors").read_bytes()).hexdigest() for name in ("one", "two")
     ]
     assert digests[0] == digests[1]
-    assert Base.load(tmp_path / "one", "float32", torch.device("cpu")).image_tokens == SHAPE.image_tokens
+    assert Base.load(tmp_path / "one", Form(), torch.device("cpu")).image_tokens == SHAPE.image_tokens
     card = (tmp_path / "one" / "README.md").read_text()
     assert digests[0] in card
     assert all(f"| {name} |" in card for name in (*SOURCES, *TARGETS))

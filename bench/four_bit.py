@@ -1,0 +1,61 @@
+"""A frozen base in 4 bits while adapters train on it (QLoRA, arXiv:2305.14314), through bitsandbytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import TrialError
+
+
+def quantise(model: nn.Module, pattern: str, dtype: torch.dtype, device: torch.device) -> None:
+    """Replace the linear layers named by ``pattern`` by NF4 ones with double quantisation, computing in ``dtype``.
+
+    Raises:
+        TrialError: bitsandbytes is not installed.
+    """
+    try:
+        from bitsandbytes.nn import Linear4bit, Params4bit
+    except ImportError as error:
+        raise TrialError("--base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'") from error
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for name in names:
+        if re.fullmatch(pattern, name) is None:
+            continue
+        linear: Any = model.get_submodule(name)
+        packed = Linear4bit(
+            linear.in_features,
+            linear.out_features,
+            bias=linear.bias is not None,
+            compute_dtype=dtype,
+            compress_statistics=True,
+            quant_type="nf4",
+            device="meta",
+        )
+        weight = linear.weight.data.to(dtype)
+        packed.weight = Params4bit(
+            weight, requires_grad=False, compress_statistics=True, quant_type="nf4", module=packed
+        )
+        packed.bias = linear.bias
+        model.set_submodule(name, packed.to(device).eval())
+    setattr(model, "is_loaded_in_4bit", True)  # noqa: B010  by this peft tells that its layers have to dequantise
+
+
+def dequantised(weight: Tensor) -> Tensor:
+    """Return a weight [out, in] as numbers: itself, or of 4 bits the dequantised view, made anew at each call."""
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        return weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    numbers: Tensor = dequantize_4bit(weight.data, state)
+    return numbers.float()
+
+
+def states(model: nn.Module) -> list[Any]:
+    """Return the scales of all weights in 4 bits: what a copy of the module tree has to share beside the tensors."""
+    found = (getattr(parameter, "quant_state", None) for parameter in model.parameters())
+    return [state for state in found if state is not None]

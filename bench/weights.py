@@ -1,0 +1,111 @@
+"""A checkpoint's tensors where they lie: pages of its files, which the processes of a node share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from typing_extensions import override
+
+from bench.checkpoints import places
+
+
+class Stored(Mapping[str, Tensor]):
+    """A checkpoint's tensors by the names in its files, mapped into memory.
+
+    Nothing is read before it is looked at, and what is only read is one copy in memory for all processes of a node.
+    Writing to a tensor makes its pages private; the files stay as they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {place.name: place.file for place in places(folder)}
+        self._open = {path: safe_open(path, "pt") for path in dict.fromkeys(self._files.values())}
+
+    @override
+    def __getitem__(self, name: str) -> Tensor:
+        file: Any = self._open[self._files[name]]
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+class Pristine(Mapping[str, Tensor]):
+    """The values that a model's parameters were loaded with, in the checkpoint's dtype, by the parameters' names.
+
+    ``names`` leads to the tensors of ``stored``; ``copies`` holds the parameters that are no tensor there as it is.
+    """
+
+    def __init__(self, stored: Stored, names: Mapping[str, str], copies: Mapping[str, Tensor]) -> None:
+        self._stored = stored
+        self._names = names
+        self._copies = copies
+        self._order = [*names, *copies]
+
+    @override
+    def __getitem__(self, name: str) -> Tensor:
+        return self._copies[name] if name in self._copies else self._stored[self._names[name]]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._order)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """The parameters of which a copy is held."""
+        return tuple(self._copies)
+
+
+def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
+    """Return a checkpoint's model on the CPU, its parameters the mapped tensors, and the names they have in the files.
+
+    The model is made without memory of its own, and takes over tensors of the checkpoint's dtype as they are. Which
+    one a parameter is, is seen by where it lies: so the names are transformers' to translate, whatever their age.
+    """
+    from transformers import GenerationConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    stored = dict(Stored(folder))
+    dtype = next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
+    model: nn.Module = LlavaForConditionalGeneration.from_pretrained(
+        None, config=LlavaConfig.from_pretrained(folder, local_files_only=True), state_dict=dict(stored), dtype=dtype
+    )
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    lying = {tensor.data_ptr(): name for name, tensor in stored.items()}
+    return model, {
+        name: found
+        for name, value in model.named_parameters()
+        if (found := lying.get(value.data_ptr())) is not None and stored[found].shape == value.shape
+    }
+
+
+def pristine(model: nn.Module, folder: Path, names: Mapping[str, str]) -> Pristine:
+    """Return the pristine values of a loaded model: a second mapping, whose pages nobody writes to."""
+    copies = {
+        name: value.detach().to("cpu", copy=True) for name, value in model.named_parameters() if name not in names
+    }
+    present = {name: names[name] for name, _ in model.named_parameters() if name in names}
+    return Pristine(Stored(folder), present, copies)
+
+
+@torch.no_grad()
+def cast(model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """Bring a model to a device, and its parameters to a dtype; buffers keep theirs, as from_pretrained keeps them."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(device, dtype)
+    model.to(device)

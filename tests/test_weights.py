@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench import weights
+from bench.adapters import adapted_layers, merged
+from bench.change import Change, Dense
+from bench.execute import Bench
+from bench.models import Base, Form
+from bench.spec import Dtype
+from bench.store import Store
+from bench.suite import MICRO
+from tests.hub_layout import write
+
+CPU = torch.device("cpu")
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("hub"))
+
+
+@pytest.fixture(params=["micro", "tiny", "hub"])
+def folder(request: pytest.FixtureRequest, tiny_folder: Path, hub: Path) -> Path:
+    """The embedded model (tied), an untied one in one file, and one in two files under the names of before 4.52."""
+    return {"micro": MICRO.folder, "tiny": tiny_folder, "hub": hub}[request.param]
+
+
+def whole(base: Base) -> nn.Module:
+    model: Any = base.model
+    model.model.vision_tower = base.tower
+    return base.model
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_mapped_model_has_the_bits_of_a_loaded_one(folder: Path, dtype: Dtype) -> None:
+    from transformers import LlavaForConditionalGeneration
+
+    loaded = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+    mapped: Any = whole(Base.load(folder, Form(dtype), CPU))
+
+    for kind in ("named_parameters", "named_buffers"):
+        one, other = dict(getattr(loaded, kind)()), dict(getattr(mapped, kind)())
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert value.dtype == other[name].dtype, name
+            assert torch.equal(value, other[name]), name
+    assert mapped.generation_config.to_dict() == loaded.generation_config.to_dict()
+    tied = mapped.lm_head.weight is mapped.model.language_model.embed_tokens.weight
+    assert tied == loaded.config.tie_word_embeddings
+
+
+def test_a_mapped_model_says_what_a_loaded_one_says(hub: Path) -> None:
+    from transformers import LlavaForConditionalGeneration
+
+    loaded = LlavaForConditionalGeneration.from_pretrained(hub, dtype=torch.float32)
+    base = Base.load(hub, Form(), CPU)
+    image = int(loaded.config.image_token_index)
+    ids = torch.tensor([[1, *[image] * base.image_tokens, 300, 301]])
+    pixels = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+
+    with torch.no_grad():
+        expected = loaded(input_ids=ids, pixel_values=pixels).logits
+        found = whole(base)(input_ids=ids, pixel_values=pixels).logits
+
+    assert base.image_tokens == 16
+    assert torch.equal(found, expected)
+
+
+def test_parameters_and_pristine_values_are_pages_of_the_files(folder: Path) -> None:
+    model, names = weights.load(folder)
+    pristine = weights.pristine(model, folder, names)
+
+    assert pristine.copied == ()
+    assert pristine.keys() == dict(model.named_parameters()).keys()
+    for name, value in model.named_parameters():
+        assert torch.equal(pristine[name], value)
+        assert pristine[name].data_ptr() == pristine[name].data_ptr() != value.data_ptr()
+
+
+def test_writing_to_a_model_writes_to_no_file_and_no_pristine_value(hub: Path) -> None:
+    before = {path.name: path.read_bytes() for path in hub.glob("*.safetensors")}
+    base = Base.load(hub, Form("float16"), CPU)
+    name, parameter = next(iter(base.model.named_parameters()))
+    first = base.pristine[name].clone()
+
+    with torch.no_grad():
+        parameter.add_(1)
+
+    assert torch.equal(base.pristine[name], first)
+    assert not torch.equal(parameter, first)
+    assert {path.name: path.read_bytes() for path in hub.glob("*.safetensors")} == before
+
+
+def test_a_merge_leaves_the_shared_pages_alone(hub: Path) -> None:
+    base = Base.load(hub, Form("float16"), CPU)
+    change = Change({name: Dense(torch.ones(layer.weight.shape)) for name, layer in adapted(base).items()})
+    places = {name: value.data_ptr() for name, value in base.model.named_parameters()}
+
+    with merged(base.model, change, base.pristine) as model:
+        for name in change:
+            expected = (base.pristine[name].float() + 1).half()
+            assert torch.equal(model.get_parameter(name), expected)
+
+    for name, value in base.model.named_parameters():
+        assert value.data_ptr() == places[name]
+        assert torch.equal(value, base.pristine[name])
+
+
+def test_a_merge_is_rounded_once_from_the_checkpoints_values(hub: Path) -> None:
+    base = Base.load(hub, Form("bfloat16"), CPU)
+    name = next(iter(adapted(base)))
+    delta = torch.full(base.pristine[name].shape, 1e-3)
+
+    with merged(base.model, Change({name: Dense(delta)}), base.pristine) as model:
+        once = (base.pristine[name].float() + delta).bfloat16()
+        twice = (base.pristine[name].bfloat16().float() + delta).bfloat16()
+        assert torch.equal(model.get_parameter(name), once)
+        assert not torch.equal(once, twice)
+
+
+def adapted(base: Base) -> dict[str, Any]:
+    return dict(adapted_layers(base.model, MICRO.recipe))
+
+
+def test_a_base_at_rest_holds_the_files_pages_and_wakes_in_its_dtype(hub: Path) -> None:
+    base = Base.load(hub, Form("bfloat16"), CPU)
+    parameters = dict(base.model.named_parameters())
+    before = {name: value.detach().clone() for name, value in parameters.items()}
+
+    base.rest()
+    resting = {name: value.data_ptr() for name, value in parameters.items()}
+    base.wake()
+
+    assert resting == {name: value.data_ptr() for name, value in base.pristine.items()}
+    for name, value in base.model.named_parameters():
+        assert value is parameters[name]  # a live training tree holds these
+        assert torch.equal(value, before[name])
+
+
+def test_off_the_cpu_one_base_alone_is_awake(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(Store(tmp_path), hub)
+    monkeypatch.setattr(bench, "device", torch.device("meta"))  # of the name alone; the weights stay on the CPU
+    load = Base.load
+    monkeypatch.setattr(Base, "load", lambda folder, form, device: replace(load(folder, form, CPU)))
+
+    trained = bench._base(Form("bfloat16"))
+    evaluated = bench._base(Form("float32"))
+    there = next(trained.model.parameters()).dtype, next(evaluated.model.parameters()).dtype
+    again = bench._base(Form("bfloat16"))
+
+    assert there == (torch.float16, torch.float32)  # the file's pages, and the evaluated weights
+    assert again is trained
+    assert next(trained.model.parameters()).dtype == torch.bfloat16
+    assert next(evaluated.model.parameters()).dtype == torch.float16
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+import psutil, torch
+from bench.models import Base, Form
+from bench.suite import MICRO
+torch.set_num_threads(1)
+Base.load(MICRO.folder, Form(), torch.device("cpu"))
+uss = lambda: psutil.Process().memory_full_info().uss
+before = uss()
+base = Base.load(Path(sys.argv[1]), Form("float16"), torch.device("cpu"))
+for value in (*base.model.parameters(), *base.pristine.values()):
+    value.sum()
+print("read", flush=True)
+input()
+print(uss() - before, flush=True)
+input()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_hold_one_copy_between_them(tmp_path: Path) -> None:
+    folder = write(tmp_path, width=512, layers=24)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    words = [sys.executable, "-c", _CHILD, str(folder)]
+    children = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+
+    said: list[str] = []
+    for _ in range(2):  # both have read everything before one of them measures
+        for child in children:
+            assert child.stdout is not None
+            said.append(child.stdout.readline())
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("\n")
+            child.stdin.flush()
+    for child in children:
+        child.communicate()
+
+    assert max(int(line) for line in said[2:]) < size / 4
