@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from bench.errors import TrialError
 
+_BLOCK = 64  # entries that share a scale; version 0.50 dequantises on a CPU as if no block went on in the next row
+
 
 def quantise(model: nn.Module, pattern: str, dtype: torch.dtype, device: torch.device) -> None:
     """Replace the linear layers named by ``pattern`` by NF4 ones with double quantisation, computing in ``dtype``.
 
     Raises:
-        TrialError: bitsandbytes is not installed.
+        TrialError: bitsandbytes is not installed, or cannot read such layers on this device.
     """
     try:
         from bitsandbytes.nn import Linear4bit, Params4bit
@@ -26,6 +28,11 @@ def quantise(model: nn.Module, pattern: str, dtype: torch.dtype, device: torch.d
         if re.fullmatch(pattern, name) is None:
             continue
         linear: Any = model.get_submodule(name)
+        if device.type == "cpu" and linear.in_features % _BLOCK:
+            raise TrialError(
+                f"{name} has {linear.in_features} inputs; in 4 bits on a CPU bitsandbytes reads only multiples of "
+                f"{_BLOCK} right. Use a GPU, or --base full."
+            )
         packed = Linear4bit(
             linear.in_features,
             linear.out_features,

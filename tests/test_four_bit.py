@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import registry
+from bench.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
+from bench.api import TrainMethod
+from bench.checks.tiny import RANK, RECIPE, Squares
+from bench.cli import main
+from bench.data import Corpus
+from bench.errors import TrialError
+from bench.execute import Bench
+from bench.fit import fit
+from bench.models import Base, Form
+from bench.plan import Request, make
+from bench.spec import Recipe
+from bench.store import Store
+from bench.suite import Suite
+from tests.hub_layout import write
+
+pytest.importorskip("bitsandbytes")
+
+QLORA = replace(RECIPE, updates=2, train_dtype="bfloat16", quantization="4bit")
+CPU = torch.device("cpu")
+
+# The 16 levels of NF4: QLoRA, arXiv:2305.14314, appendix E.
+LEVELS = [
+    -1.0, -0.6961928, -0.5250730, -0.3949175, -0.2844414, -0.1847734, -0.0910500, 0.0,
+    0.0795803, 0.1609302, 0.2461123, 0.3379152, 0.4407098, 0.5626170, 0.7229568, 1.0,
+]  # fmt: skip
+_BLOCK = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose layers have multiples of 64 inputs."""
+    return write(tmp_path_factory.mktemp("wide"), width=128, dtype="float32")
+
+
+@pytest.fixture
+def base(folder: Path) -> Base:
+    return Base.load(folder, Form.training(QLORA), CPU)
+
+
+def test_the_decoders_linear_layers_alone_are_in_4_bits(base: Base, folder: Path) -> None:
+    full = Base.load(folder, Form("bfloat16"), CPU)
+    packed = {name for name, value in base.model.named_parameters() if value.dtype == torch.uint8}
+
+    expected = {name for name in adapted_layers(full.model, replace(RECIPE, connector="frozen"))}
+    assert packed == expected
+    assert len(packed) == 14
+    for name, value in full.model.named_parameters():
+        assert name in packed or torch.equal(value, base.model.get_parameter(name)), name
+    assert all(torch.equal(*pair) for pair in zip(full.tower.parameters(), base.tower.parameters(), strict=True))
+    assert all(re.fullmatch(LANGUAGE_LINEARS, name.removesuffix(".weight")) for name in packed)
+
+
+def test_a_methods_w0_is_the_dequantised_weight(base: Base, folder: Path) -> None:
+    full = Base.load(folder, Form("bfloat16"), CPU).model
+    model = insert_lora(base.tree(), RANK, QLORA)
+
+    for adapter in lora_adapters(model):
+        original = full.get_parameter(adapter.name).float()
+        weight = adapter.weight
+        blocks = weight.flatten().view(-1, _BLOCK)
+        shares = blocks / blocks.abs().amax(1, keepdim=True)
+        distance = (shares.unsqueeze(-1) - torch.tensor(LEVELS)).abs().amin(-1)
+        assert weight.dtype == torch.float32
+        assert weight.shape == original.shape
+        assert distance.max() < 0.01  # bfloat16 rounds the levels
+        assert (weight - original).norm() < 0.11 * original.norm()
+
+
+def test_layers_that_the_cpu_would_read_wrongly_are_refused(tiny_folder: Path) -> None:
+    with pytest.raises(TrialError, match=r"q_proj has 32 inputs; .* multiples of 64 right. Use a GPU, or --base full"):
+        Base.load(tiny_folder, Form(quantization="4bit"), CPU)
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "l2", "orth_reg", "lorasculpt"])
+def test_every_method_trains_on_a_base_in_4_bits(name: str, base: Base) -> None:
+    method = registry.load_method(name)()
+    assert isinstance(method, TrainMethod)
+    before = {name: value.clone() for name, value in base.model.named_parameters()}
+
+    fitted = fit(method, RANK, 0, QLORA, Corpus(base, Squares(), "train", QLORA.template))
+
+    assert fitted.change is not None
+    tensors = [tensor for delta in fitted.change.values() for tensor in delta.tensors().values()]
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in tensors)
+    assert any(getattr(delta, "b", torch.zeros(1)).any() for delta in fitted.change.values())
+    assert all(torch.equal(value, before[name]) for name, value in base.model.named_parameters())
+
+
+def test_a_tree_shares_what_is_in_4_bits(base: Base) -> None:
+    name = next(name for name, value in base.model.named_parameters() if value.dtype == torch.uint8)
+    one: Any = base.model.get_parameter(name)
+    other: Any = base.tree().get_parameter(name)
+
+    assert one is other
+    assert one.quant_state is other.quant_state
+
+
+@pytest.fixture
+def run(tiny_suite: Suite, folder: Path, tmp_path: Path) -> Bench:
+    """Everything of lora, dare and model_tailor under a recipe in 4 bits."""
+    recipe: Recipe = replace(tiny_suite.recipe, updates=2, quantization="4bit")
+    store = Store(tmp_path)
+    methods = ("lora", "dare", "model_tailor")
+    suite = replace(tiny_suite, model=str(folder))
+    request = Request(suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe)
+    bench = Bench(store, folder)
+    for work in make(request, store).pending:
+        assert bench.run(work).error is None
+    return bench
+
+
+def test_scores_and_edits_are_of_the_full_weights(run: Bench) -> None:
+    forms = {key[0] for key in run._corpora}
+    held = {form: base.model.get_parameter(_SOME).dtype for form, base in run._bases.items()}
+
+    assert forms == {Form("float32", quantization="4bit"), Form("float32")}
+    assert held == {Form("float32", quantization="4bit"): torch.uint8, Form("float32"): torch.float32}
+    assert {key[2] for key in run._corpora if key[0].quantization == "4bit"} == {"train"}
+    assert run._healed() == []
+
+
+_SOME = "model.language_model.layers.0.self_attn.q_proj.weight"
+
+
+def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: Bench) -> None:
+    base = run._bases[Form("float32", quantization="4bit")]
+    weight = base.model.get_parameter(_SOME)
+    before = weight.clone()
+
+    weight.data.add_(1)
+
+    assert run._healed() == [_SOME]
+    assert torch.equal(weight, before)
+
+
+def test_without_bitsandbytes_nothing_starts(
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
+
+    for words in (["--base", "4bit"], ["--set", "recipe.quantization=4bit"]):
+        assert main(["plan", "--suite", "tiny", *words, "--output", str(tmp_path / "runs")]) == 2
+        error = capsys.readouterr().err
+        assert error == "bench: --base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'\n"
+
+
+def test_the_option_base_is_a_field_of_the_recipe(tiny_suite: Suite) -> None:
+    from argparse import ArgumentParser
+
+    from bench import request
+
+    parser = ArgumentParser()
+    request.add_arguments(parser)
+    asked = [
+        request.read(parser.parse_args(["--suite", "tiny", "--methods", "lora", "--ranks", "2", *words]))
+        for words in (["--base", "full"], ["--base", "4bit"], [])
+    ]
+
+    full, packed, plain = (item.recipe for item in asked)
+    assert full == plain
+    assert packed == replace(full, quantization="4bit")
+    assert full.to_json() != packed.to_json()
