@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import DataError
 
 # Java's tokenizer ends a line at each of these, and every later caption would move by one.
-_LINE_ENDS = re.compile("[\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]+")
+_LINE_ENDS = re.compile("[\r\n\x0b\x0c\u2028\u2029]+")
 _JAR = "stanford-corenlp-3.4.1.jar"
 _CLASS = "edu.stanford.nlp.process.PTBTokenizer"
 
