@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import DataError
@@ -52,23 +53,24 @@ def _write(wanted: HubRows, task: str) -> None:
     folder = wanted.file.parent
     (folder / "images").mkdir(parents=True, exist_ok=True)
     draft = wanted.file.with_name(f"{wanted.file.name}.{os.getpid()}.part")
-    with draft.open("w", encoding="utf-8") as file:
-        for row in _loaded(wanted, task):
+    with draft.open("w", encoding="utf-8") as file, TemporaryDirectory(dir=folder) as cache:
+        for row in _loaded(wanted, task, cache):
             plain = {name: _as_file(value, folder) for name, value in row.items()}
             file.write(json.dumps(plain, ensure_ascii=False, default=str) + "\n")
     draft.replace(wanted.file)
 
 
-def _loaded(wanted: HubRows, task: str) -> Iterator[Mapping[str, Any]]:
+def _loaded(wanted: HubRows, task: str, cache: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows; of a folder through a cache of its own: datasets takes folders of one name for one data set."""
     try:
         import datasets
     except ImportError as error:
         raise DataError(
             f"{task}: source=hub needs the package datasets: pip install 'retain-bench[hub]', or use source=files."
         ) from error
-    revision = None if Path(wanted.address).is_dir() else wanted.revision
+    where = {"cache_dir": cache} if Path(wanted.address).is_dir() else {"revision": wanted.revision}
     try:
-        loaded = datasets.load_dataset(wanted.address, wanted.config, split=wanted.split, revision=revision)
+        loaded = datasets.load_dataset(wanted.address, wanted.config, split=wanted.split, **where)
     except Exception as error:
         raise DataError(
             f"{task}: {wanted.address}@{wanted.revision} ({wanted.config or 'default'}, {wanted.split}) cannot be "

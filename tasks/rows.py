@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +148,19 @@ def read_json(path: Path) -> Any:
 
 def _line(path: Path, under: str | None, index: int) -> int:
     """Return the line, from 1, where a record of a JSON document begins."""
+    return _starts(path, under, path.stat().st_mtime_ns)[index]
+
+
+@lru_cache(maxsize=2)  # a whole folder of images may be missing
+def _starts(path: Path, under: str | None, changed: int) -> array[int]:
+    """Return the line where each record begins, of a file as it was when it ``changed`` last."""
     text = path.read_text(encoding="utf-8")
     start = 0 if under is None else next(at for key, at in _members(text, 0) if key == under)
-    at = next(at for count, (_, at) in enumerate(_members(text, start)) if count == index)
-    return text.count("\n", 0, at) + 1
+    lines, line, last = array("q"), 1, 0
+    for _, at in _members(text, start):
+        line, last = line + text.count("\n", last, at), at
+        lines.append(line)
+    return lines
 
 
 def _members(text: str, start: int) -> Iterator[tuple[object, int]]:

@@ -17,18 +17,17 @@ def shuffled(items: Sequence[Item], key: Callable[[Item], str], *seed: object) -
 
 
 def held_out(groups: Sequence[str], count: int, *seed: object) -> frozenset[str]:
-    """Return drawn groups, each of one image's records, that hold ``count`` records or a few more.
+    """Return drawn groups, each of one image's records, that hold ``count`` records together.
 
-    ``groups`` names each record's group; at least one group is left.
+    ``groups`` names each record's group. A group that would be too many is passed over; there may be too few so.
     """
     sizes: dict[str, int] = defaultdict(int)
     for group in groups:
         sizes[group] += 1
     chosen: list[str] = []
     held = 0
-    for group in shuffled(sorted(sizes), str, *seed)[:-1]:
-        if held >= count:
-            break
-        chosen.append(group)
-        held += sizes[group]
+    for group in shuffled(sorted(sizes), str, *seed):
+        if held + sizes[group] <= count:
+            chosen.append(group)
+            held += sizes[group]
     return frozenset(chosen)

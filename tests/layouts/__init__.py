@@ -10,12 +10,26 @@ All need ``SETTINGS``: their counts are not the official ones.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from bench import Reading, Task, registry
+from bench.hyperparameters import Scalar
+
 from .hub import write_hub
 from .llava import write_llava
 from .official import write_files
 from .pictures import COLORS, Sizes
 
 NAMES = ("iconqa", "coco_caption", "okvqa", "ocrvqa", "gqa", "textvqa")
-SETTINGS: dict[str, dict[str, bool | int | float | str | None]] = {name: {"expect": "any"} for name in NAMES}
+SETTINGS: dict[str, dict[str, Scalar]] = {name: {"expect": "any"} for name in NAMES}
 
-__all__ = ["COLORS", "NAMES", "SETTINGS", "Sizes", "write_files", "write_hub", "write_llava"]
+__all__ = ["COLORS", "NAMES", "SETTINGS", "Sizes", "opened", "write_files", "write_hub", "write_llava"]
+
+
+def opened(name: str, root: Path, skip_bad: int = 0, **settings: Scalar) -> Task:
+    """Return a new task, or one of its variants, that reads what lies under ``root``."""
+    plugin = registry.load_task_class(name)
+    task = plugin(**{**SETTINGS[plugin.name], **settings})
+    task.reading = Reading(root, skip_bad)
+    task.variant = name.partition("@")[2] or next(iter(plugin.variants), "")
+    return task

@@ -1,0 +1,167 @@
+"""LLaVA's own files in place of a split: prompts verbatim, answers from where LLaVA's scripts take them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import DataError, Example, Task
+from tests.layouts import NAMES, Sizes, opened, write_files, write_llava
+
+SIZES = Sizes(10, 4, 5)
+Files = dict[str, tuple[Path, Path]]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for name in NAMES:
+        write_files(folder, name, SIZES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("llava")
+    return {name: write_llava(folder, name, SIZES) for name in NAMES}
+
+
+def read(name: str, root: Path, files: Files, **settings: Any) -> Task:
+    train, test = files[name]
+    return opened(name, root, **{"source": "llava", "train": str(train), "test": str(test), **settings})
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_test_prompt_is_the_text_of_the_file(root: Path, files: Files, name: str) -> None:
+    task = read(name, root, files)
+
+    assert [task.prompt(example) for example in task.examples("test")] == [row["text"] for row in lines(files[name][1])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_prompt_is_the_human_turn_without_the_image_slot(root: Path, files: Files, name: str) -> None:
+    task = read(name, root, files)
+    turns = [row["conversations"] for row in json.loads(files[name][0].read_text())]
+    images = {example.image for example in task.examples("validation")}
+
+    taught = {(task.prompt(example), example.answers[0]) for example in task.examples("train")}
+
+    assert taught <= {(turn[0]["value"].removeprefix("<image>\n"), turn[1]["value"]) for turn in turns}
+    assert not images & {example.image for example in task.examples("train")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_answers_are_those_of_the_official_files(root: Path, files: Files, name: str) -> None:
+    official = {key(e): e.answers for e in opened(name, root).examples("test")}
+
+    asked = read(name, root, files).examples("test")
+
+    assert [e.answers for e in asked] == [official[key(e)] for e in asked]
+
+
+def key(example: Example) -> tuple[object, str]:
+    line = example.question.splitlines()[0]
+    return example.image, "" if line.startswith(("Provide", "Describe")) else line
+
+
+def test_textvqas_repeated_question_ids_get_each_questions_own_answers(root: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(root, tmp_path / "data"))
+    path = data / "textvqa" / "TextVQA_0.5.1_val.json"
+    whole = json.loads(path.read_text())
+    for row in whole["data"]:
+        row["answers"] = [f"{row['question']} of {row['image_id']}"] * 10
+    path.write_text(json.dumps(whole))
+
+    task = read("textvqa", data, {"textvqa": write_llava(tmp_path, "textvqa", SIZES)})
+    examples = task.examples("test")
+
+    assert len({row["question_id"] for row in lines(tmp_path / "textvqa-test.jsonl")}) == 5
+    assert len({example.id for example in examples}) == 10
+    for example in examples:
+        assert isinstance(example.image, Path)
+        assert example.answers[0] == f"{example.question.splitlines()[0]} of {example.image.stem}"
+
+
+def test_the_case_of_a_question_and_the_place_of_its_tokens_do_not_matter(
+    root: Path, files: Files, tmp_path: Path
+) -> None:
+    rows = lines(files["textvqa"][1])
+    question, tokens, suffix = rows[0]["text"].splitlines()
+    rows[0]["text"] = "\n".join([tokens, question.upper(), suffix])
+    path = write_lines(tmp_path / "test.jsonl", rows)
+
+    task = read("textvqa", root, files, test=str(path))
+
+    assert task.examples("test")[0].answers == read("textvqa", root, files).examples("test")[0].answers
+
+
+def test_a_files_own_answers_go_first(root: Path, files: Files, tmp_path: Path) -> None:
+    rows = lines(files["gqa"][1])[:2]
+    path = write_lines(tmp_path / "test.jsonl", [{**rows[0], "answer": "mine"}, rows[1]])
+
+    examples = read("gqa", root, files, test=str(path)).examples("test")
+
+    assert [example.answers[0] == "mine" for example in examples] == [True, False]
+
+
+def test_with_all_answers_in_the_file_no_official_file_is_needed(root: Path, files: Files, tmp_path: Path) -> None:
+    rows = [{**row, "answer": "x"} for row in lines(files["gqa"][1])]
+    shutil.copytree(root / "gqa" / "images", tmp_path / "data" / "gqa" / "images")
+    path = write_lines(tmp_path / "test.jsonl", rows)
+
+    assert len(read("gqa", tmp_path / "data", files, test=str(path)).examples("test")) == 10
+
+
+def test_a_question_without_an_answer_anywhere_is_a_fault_by_its_line(root: Path, files: Files, tmp_path: Path) -> None:
+    rows = lines(files["okvqa"][1])
+    rows[1]["question_id"] = 5
+    path = write_lines(tmp_path / "test.jsonl", rows)
+
+    with pytest.raises(DataError, match=rf"{path}:2: the official files have no answer to question 5"):
+        read("okvqa", root, files, test=str(path)).examples("test")
+
+
+def test_a_line_that_is_no_json_is_a_fault_by_its_line(root: Path, files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(files["iconqa"][1].read_text().replace('{"question_id": "1200001"', '{"question_id: "1200001"', 1))
+
+    with pytest.raises(DataError, match=rf"{path}:2: it is not JSON"):
+        read("iconqa", root, files, test=str(path)).examples("test")
+
+
+def test_a_conversation_of_more_than_one_question_is_a_fault(root: Path, files: Files, tmp_path: Path) -> None:
+    rows = json.loads(files["iconqa"][0].read_text())
+    rows[2]["conversations"] *= 2
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(rows))
+
+    with pytest.raises(DataError, match=r"record 3\): its conversations are not one human turn and one gpt turn"):
+        read("iconqa", root, files, train=str(path)).examples("train")
+
+
+def test_without_a_training_file_the_official_one_is_trained_on(root: Path, files: Files) -> None:
+    assert not read("iconqa", root, files, train="").examples("train")[0].id.startswith("train-")
+
+
+def test_a_file_that_is_not_there_is_told(root: Path, files: Files) -> None:
+    with pytest.raises(DataError, match=r"iconqa: there is no file /none\.jsonl"):
+        read("iconqa", root, files, test="/none.jsonl").examples("test")
+
+
+def test_an_image_may_be_named_from_the_data_folder(root: Path, files: Files, tmp_path: Path) -> None:
+    rows = lines(files["okvqa"][1])
+    expected = [example.image for example in read("okvqa", root, files).examples("test")]
+    path = write_lines(tmp_path / "t.jsonl", [{**row, "image": f"coco/val2014/{row['image']}"} for row in rows])
+
+    assert [example.image for example in read("okvqa", root, files, test=str(path)).examples("test")] == expected
