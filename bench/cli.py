@@ -211,10 +211,13 @@ def _show(parser: ArgumentParser) -> None:
 def _check(parser: ArgumentParser) -> None:
     text = "plugins by name, or a file of plugins; eval: how far answers depend on the way they are generated"
     parser.add_argument("names", nargs="+", metavar="NAME|FILE.py", help=text)
+    data = "folder of the tasks' files (default: $BENCH_DATA, else data)"
+    parser.add_argument("--data", type=Path, metavar="DIR", help=data)
+    setting = "an option of a task; may be given several times"
+    parser.add_argument("--set", action="append", default=[], metavar="TASK.FIELD=VALUE", help=setting)
     group = parser.add_argument_group("bench check eval: the same answers at batch 1 and N, unmerged, in other dtypes")
     group.add_argument("--suite", metavar="NAME", help="the suite whose tasks are asked (default: micro)")
     group.add_argument("--model", metavar="DIR|ID", help="another LLaVA checkpoint (default: the suite's)")
-    group.add_argument("--data", type=Path, metavar="DIR", help="folder of the tasks' files (default: as in a run)")
     group.add_argument("--limit", metavar="N", help="test examples a task (default: 100)")
     group.add_argument("--batch", type=int, metavar="N", help="answers at once, held against one (default: 64)")
     group.add_argument("--output", type=Path, metavar="DIR", help="run folder; what is found is kept there")

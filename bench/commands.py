@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import last, registry, request
+from bench import last, manifests, registry, request
 from bench.console import agreed, print_board, say, tell
 from bench.errors import UsageError
 from bench.perform import board as board_of
@@ -36,6 +36,7 @@ def run(options: Namespace) -> int:
         made = make(asked, store)
         say(summary(made))
         last.save(store, options)
+        manifests.write(store, asked.targets, asked.sources, asked.split)
         with Mirror(store, made, last.line(options)) as mirror:
             while made.pending:
                 before = made
@@ -113,6 +114,7 @@ def check(options: Namespace) -> int:
     if options.names == ["eval"]:
         return check_eval(options)
     refuse_options(options)
+    request.read_data(options)
     failed = 0
     for name in options.names:
         for result in run_checks(name):

@@ -79,7 +79,13 @@ def listing(made: Plan) -> Iterator[str]:
 
 
 def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setup:
-    """Return what the lanes of a command need to know."""
+    """Return what the lanes of a command need to know.
+
+    Raises:
+        DataError: a task lacks what it scores with.
+    """
+    for name in dict.fromkeys((*request.targets, *request.sources)):
+        registry.load_task(name).ready()
     return lanes.Setup(
         store.root,
         request.suite.folder,

@@ -64,6 +64,11 @@ def read_tasks(reading: Reading, settings: TaskSettings) -> None:
         _tasks.loaded.clear()
 
 
+def tasks_are_read() -> tuple[Reading, TaskSettings]:
+    """Return what ``read_tasks`` was told last: another process can be told the same."""
+    return _tasks.reading, _tasks.settings
+
+
 def load_task(name: str) -> Task:
     """Return a task, or after an @ one of its variants; one instance serves the whole process.
 
@@ -71,13 +76,18 @@ def load_task(name: str) -> Task:
         UsageError: there is no such task, or no such variant of it.
         PluginError: it cannot be imported, or breaks the contract.
     """
-    plain, _, variant = name.partition("@")
+    variant = name.partition("@")[2]
     plugin = load_task_class(name)
     if (name, plugin) not in _tasks.loaded:
-        task = plugin(**_tasks.settings.get(plain, {}))
-        task.reading, task.variant = _tasks.reading, variant or next(iter(plugin.variants), "")
-        _tasks.loaded[name, plugin] = task
+        _tasks.loaded[name, plugin] = new_task(plugin, variant)
     return _tasks.loaded[name, plugin]
+
+
+def new_task(plugin: type[Task], variant: str = "") -> Task:
+    """Return an instance of a task that has read nothing yet, with this process's files and options."""
+    task = plugin(**_tasks.settings.get(plugin.name, {}))
+    task.reading, task.variant = _tasks.reading, variant or next(iter(plugin.variants), "")
+    return task
 
 
 def load_task_class(name: str) -> type[Task]:

@@ -155,13 +155,22 @@ def read_tasks(arguments: Namespace, skip_bad: int | None = None) -> tuple[str, 
     """
     for path in arguments.plugin:
         registry.add_file(path)
+    read_data(arguments, skip_bad)
+    return _tasks(arguments.tasks, (*LORASCULPT.targets, *LORASCULPT.sources), "TASK,…")
+
+
+def read_data(arguments: Namespace, skip_bad: int | None = None) -> None:
+    """Take in where tasks' files lie and what their options are, for a command that names no cells.
+
+    Raises:
+        UsageError: a setting is of no task, or out of range.
+    """
     settings = _settings(arguments.set)
     reading = _reading(arguments)
     reading = reading if skip_bad is None else replace(reading, skip_bad=skip_bad)
     registry.read_tasks(reading, _task_settings(settings))
     for name in settings:
         raise registry.suggest("task", name, registry.names("task"))
-    return _tasks(arguments.tasks, (*LORASCULPT.targets, *LORASCULPT.sources), "TASK,…")
 
 
 def _reading(arguments: Namespace) -> Reading:

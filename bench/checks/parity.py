@@ -57,7 +57,7 @@ def refuse_options(options: Namespace) -> None:
     Raises:
         UsageError: there is one.
     """
-    for name in ("suite", "model", "data", "limit", "batch", "output", "trial"):
+    for name in ("suite", "model", "limit", "batch", "output", "trial"):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is an option of bench check eval; plugins are checked without it.")
 
@@ -130,6 +130,7 @@ def _cells(options: Namespace) -> Namespace:
     given["limit"] = given["limit"] or str(LIMIT)
     words = ["--ranks", "1"]  # every model takes it; none is trained
     words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    words += [word for setting in options.set for word in ("--set", setting)]
     return parser.parse_args(words)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import fingerprint, registry
-from bench.api import Example, Split, Task
+from bench.api import Example, Reading, Split, Task
 from bench.errors import PluginError
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -28,7 +29,7 @@ Plugin = type[Task]
 
 def check_splits_are_disjoint(plugin: Plugin) -> None:
     """Each split has examples with ids of their own, and no image stands in two splits."""
-    task = plugin()
+    task = registry.new_task(plugin)
     ids: dict[str, Split] = {}
     images: dict[bytes, Split] = {}
     for split in SPLITS:
@@ -62,7 +63,7 @@ def check_examples_are_stable(plugin: Plugin) -> None:
 
 def check_own_answer_scores_best(plugin: Plugin) -> None:
     """On average an example's own answer beats a shuffled one and the empty string."""
-    task = plugin()
+    task = registry.new_task(plugin)
     examples = _spread(task.examples("test"), _SAMPLE)
     own = [example.answers[0] for example in examples]
     order = np.random.default_rng(0).permutation(len(own))
@@ -81,7 +82,7 @@ def check_own_answer_scores_best(plugin: Plugin) -> None:
 
 def check_primary_is_scored(plugin: Plugin) -> None:
     """``score`` gives ``primary``, and one finite number per example, [n], for each metric."""
-    task = plugin()
+    task = registry.new_task(plugin)
     examples = _spread(task.examples("test"), _SAMPLE)
     scores = task.score(examples, ["no idea at all"] * len(examples))
     if task.primary not in scores:
@@ -98,7 +99,7 @@ def check_primary_is_scored(plugin: Plugin) -> None:
 
 def check_prompt_ignores_the_answers(plugin: Plugin) -> None:
     """The prompt is a non-empty text, unchanged when the answers are others."""
-    task = plugin()
+    task = registry.new_task(plugin)
     for example in _spread(task.examples("test"), _SAMPLE):
         prompt = task.prompt(example)
         if not isinstance(prompt, str) or not prompt.strip():
@@ -122,7 +123,7 @@ TASKS: tuple[Callable[[Plugin], None], ...] = (
 
 def fingerprint_of(plugin: Plugin) -> str:
     """Return the digest of a sample of each split of a new instance of a task."""
-    task = plugin()
+    task = registry.new_task(plugin)
     digests = []
     for split in SPLITS:
         examples = task.examples(split)
@@ -131,8 +132,10 @@ def fingerprint_of(plugin: Plugin) -> str:
     return " ".join(digests)
 
 
-def print_fingerprint(module: str, file: str, name: str) -> None:
+def print_fingerprint(module: str, file: str, name: str, reads: str) -> None:
     """Write a task's fingerprint to standard output; the other process of ``check_examples_are_stable``."""
+    root, skip_bad, settings = json.loads(reads)
+    registry.read_tasks(Reading(Path(root), skip_bad), settings)
     try:
         plugin = getattr(importlib.import_module(module), name)
     except ImportError:  # not installed: a file given by path
@@ -141,7 +144,9 @@ def print_fingerprint(module: str, file: str, name: str) -> None:
 
 
 def _fingerprint_elsewhere(plugin: Plugin) -> str:
-    arguments = (plugin.__module__, inspect.getfile(plugin), plugin.__qualname__)
+    reading, settings = registry.tasks_are_read()
+    reads = json.dumps([str(reading.root), reading.skip_bad, settings])
+    arguments = (plugin.__module__, inspect.getfile(plugin), plugin.__qualname__, reads)
     code = f"from bench.checks.tasks import print_fingerprint; print_fingerprint(*{arguments!r})"
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     done = subprocess.run(

@@ -1,0 +1,24 @@
+"""What a run's data were read from and which examples were drawn: a file for each split, in the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from bench import places
+from bench.api import Split
+from bench.registry import load_task
+from bench.store import Store, replace_file
+
+FOLDER = "data"
+
+
+def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: Split) -> None:
+    """Write ``data/TASK-SPLIT.json`` for what a run trains on and what it scores; drawn tasks have none."""
+    scored = [(name, split) for name in dict.fromkeys((*sources, *targets))]
+    trained: list[tuple[str, Split]] = [(name, "train") for name in targets]
+    for name, part in [*trained, *scored]:
+        if manifest := load_task(name).manifest(part):
+            path = store.root / FOLDER / f"{name}-{part}.json"
+            places.make(path.parent)
+            replace_file(path, json.dumps(manifest, indent=1) + "\n")

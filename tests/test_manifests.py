@@ -1,0 +1,29 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import Reading, manifests, registry
+from bench.store import Store
+from tests.layouts import SETTINGS, Sizes, write_files
+
+
+@pytest.fixture(autouse=True)
+def _read(tmp_path: Path) -> Iterator[None]:
+    for name in ("iconqa", "gqa"):
+        write_files(tmp_path / "data", name, Sizes(3, 2, 2))
+    registry.read_tasks(Reading(tmp_path / "data"), SETTINGS)
+    yield
+    registry.read_tasks(Reading(), {})
+
+
+def test_a_run_folder_says_which_examples_were_trained_on_and_scored(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+
+    manifests.write(store, ("iconqa@lmms",), ("gqa", "easy_vqa"), "test")
+
+    files = {path.name: json.loads(path.read_text()) for path in (tmp_path / "runs" / "data").iterdir()}
+    assert set(files) == {"iconqa@lmms-train.json", "iconqa@lmms-test.json", "gqa-test.json"}
+    assert files["iconqa@lmms-train.json"]["variant"] == "lmms"
+    assert files["gqa-test.json"]["ids"] == ["52000000", "52000001", "52000010", "52000011"]
