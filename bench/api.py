@@ -190,6 +190,51 @@ class EditContext:
     capture: Callable[[int, Change, int], Mapping[str, Tensor]]
 
 
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """A linear layer that carries an adapter: its weight's name, [rows, columns] = [out, in], and its decoder block.
+
+    ``block`` is None in the connector.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    block: int | None
+
+    @property
+    def role(self) -> str:
+        """The layer's own name: q_proj, …, down_proj, linear_1, linear_2."""
+        return self.name.split(".")[-2]
+
+    @property
+    def entries(self) -> int:
+        """How many entries the weight has."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """What a method's memory depends on. ``connector`` counts the parameters of a fully tuned connector, or is 0.
+
+    ``tokens`` is the length of one training example, its image included.
+    """
+
+    layers: tuple[LayerShape, ...]
+    connector: int
+    rank: int
+    tokens: int
+
+    @property
+    def decoder(self) -> tuple[LayerShape, ...]:
+        """The adapted layers of the decoder."""
+        return tuple(layer for layer in self.layers if layer.block is not None)
+
+    def factors(self, layers: Sequence[LayerShape]) -> int:
+        """Return how many entries A [rank, in] and B [out, rank] have together, over some layers."""
+        return sum(self.rank * (layer.rows + layer.columns) for layer in layers)
+
+
 @dataclass(kw_only=True)
 class Method(ABC):
     """A way of fine-tuning. An instance is its hyperparameters; run state is ``field(init=False)``, named ``x_``.
@@ -204,6 +249,21 @@ class Method(ABC):
     off: ClassVar[Mapping[str, Scalar]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     ranked: ClassVar[bool] = True
+
+    def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
+        """Return the bytes a GPU holds for this method alone, by what they are for, at their peak.
+
+        Weights, adapters, gradients, optimizer and activations are counted for every method. ``bench plan`` asks; no
+        result depends on the answer, so that it is no part of a trial's id.
+        """
+        return {}
+
+    def change_bytes(self, dimensions: Dimensions) -> int | None:
+        """Return the size of what it makes of the adapted layers; None: of the adapters that it, or its parent, trains.
+
+        No part of a trial's id either.
+        """
+        return None
 
 
 @dataclass(kw_only=True)

@@ -66,13 +66,13 @@ def _parser() -> ArgumentParser:
         added.set_defaults(run=_lazily(module, name))
         return added
 
-    _mix(_cells(verb("run", "train, evaluate and rank methods; goes on where it stopped"), starts=True))
+    _mix(_cells(verb("run", "train, evaluate and rank methods; goes on where it stopped")))
     tune = "tune every method with the same budget, on validation; goes on where it stopped"
     _search(verb("search", tune, "bench.search.command"))
     _study(
         verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.studies.command")
     )
-    _cells(verb("plan", "print what a run would train and evaluate, and what is cached"), starts=False)
+    _plan(verb("plan", "print what a run would do, what is cached, and what it costs", "bench.price.command"))
     _data(verb("data", "fetch, check and describe the data of tasks", "bench.material.command"))
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
@@ -98,13 +98,20 @@ def _lazily(module: str, name: str) -> Callable[[Namespace], int]:
     return run
 
 
-def _cells(parser: ArgumentParser, *, starts: bool) -> ArgumentParser:
+def _cells(parser: ArgumentParser) -> ArgumentParser:
     from bench.request import add_arguments
 
     add_arguments(parser)
-    if starts:
-        _start(parser)
+    _start(parser)
     return parser
+
+
+def _plan(parser: ArgumentParser) -> None:
+    from bench.price.options import add_arguments as add_price_arguments
+    from bench.request import add_arguments
+
+    add_arguments(parser)
+    add_price_arguments(parser)
 
 
 def _mix(parser: ArgumentParser) -> None:

@@ -55,14 +55,6 @@ def run(options: Namespace) -> int:
     return list_failures(made, store)
 
 
-def plan(options: Namespace) -> int:
-    """Print what a run would do."""
-    asked, store = request.read(options), Store(options.output.resolve())
-    store.check()
-    tell(listing(make(asked, store)))
-    return 0
-
-
 def ls(options: Namespace) -> int:
     """List what there is to choose from, or what a run folder holds."""
     lists: dict[str, Callable[[], Iterable[str]]] = {

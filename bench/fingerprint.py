@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.file_digests import of_files
+from bench.pricetag import without_price
 from bench.spec import digest
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def of_image(example: Example) -> bytes:
 def of_plugin(plugin: type) -> str:
     """Return the digest of a plugin's source: its class, the plugins it extends, and the siblings they import.
 
-    Comments, docstrings and layout do not count; the engine's own files do not either, they have versions.
+    Comments, docstrings and layout do not count, nor does what only tells a run's price; the engine's own files do not
+    either, they have versions.
     """
     files: dict[Path, None] = {}
     for part in plugin.__mro__:
@@ -83,7 +85,7 @@ def _add_with_siblings(path: Path, files: dict[Path, None]) -> None:
 
 @cache
 def _code(path: Path) -> str:
-    tree = ast.parse(path.read_text())
+    tree = without_price(ast.parse(path.read_text()))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

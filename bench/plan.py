@@ -25,6 +25,7 @@ class Request:
     ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
     The parents that chosen edits edit keep ``settings``. ``controls`` adds trivial baselines, and ``strengths`` are the
     points of every row's trade-off curve, from 0 to 1 (bench.rows). ``reading`` and ``tasks`` say how tasks are read.
+    ``assumed`` plans without base model and data: the tasks' declared sizes count, and nothing can be cached.
     """
 
     suite: Suite
@@ -42,6 +43,11 @@ class Request:
     strengths: tuple[float, ...] = ()
     reading: Reading = field(default_factory=Reading)
     tasks: TaskSettings = field(default_factory=dict)
+    assumed: bool = False
+
+    def revision(self) -> str:
+        """Return the base model's revision, or nothing where it is only assumed."""
+        return "" if self.assumed else self.suite.revision()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
         target=None,
         seed=0,
         recipe=_evaluation_only(request.recipe),
-        model=request.suite.revision(),
+        model=request.revision(),
         data="",
         code="",
     )
@@ -201,8 +207,8 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
         target=target,
         seed=seed,
         recipe=request.recipe,
-        model=request.suite.revision(),
-        data=_fingerprint(load_task(target), "train", None),
+        model=request.revision(),
+        data="" if request.assumed else _fingerprint(load_task(target), "train", None),
         code=of_plugin(method),
         parent=parent,
     )
@@ -211,18 +217,28 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
 def asked(request: Request, targets: tuple[str, ...]) -> tuple[Asked, ...]:
     """Return the scores that a request asks for: every source, and some targets."""
     names = dict.fromkeys((*request.sources, *targets))
-    return tuple(_ask(name, load_task(name), request.split, request.limit) for name in names)
+    ask = _assume if request.assumed else _ask
+    return tuple(ask(name, load_task(name), request.split, request.limit) for name in names)
 
 
 @cache
 def _ask(name: str, task: Task, split: Split, limit: int | None) -> Asked:
     total = len(task.examples(split))
     count = total if limit is None else min(limit, total)
+    return _asked(name, task, split, count, _fingerprint(task, split, count))
+
+
+def _assume(name: str, task: Task, split: Split, limit: int | None) -> Asked:
+    total = task.sizes.get(split) or len(task.examples(split))
+    return _asked(name, task, split, total if limit is None else min(limit, total), "")
+
+
+def _asked(name: str, task: Task, split: Split, count: int, examples: str) -> Asked:
     return Asked(
         task=name,
         split=split,
         count=count,
-        examples=_fingerprint(task, split, count),
+        examples=examples,
         max_new_tokens=task.max_new_tokens,
         code=of_plugin(type(task)),
     )

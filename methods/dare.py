@@ -13,7 +13,7 @@ from bench import Change, EditContext, EditMethod, LowRank, PluginError, Replace
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from bench import Delta
+    from bench import Delta, Dimensions
 
 
 def keep_mask(like: Tensor, drop_rate: float, generator: Generator) -> Tensor:
@@ -62,6 +62,13 @@ class DARE(EditMethod):
         # sorted: the draws may not depend on the order in which a change was stored
         edited = {name: self._edited(name, change[name], context) for name in sorted(change)}
         return change.replace(edited)
+
+    @override
+    def change_bytes(self, dimensions: Dimensions) -> int | None:
+        if self.target == "factors" or self.drop_rate == 0:
+            return None
+        kept = round((1 - self.drop_rate) * sum(layer.entries for layer in dimensions.layers))
+        return sum(-(-layer.entries // 8) for layer in dimensions.layers) + 4 * kept
 
     def _edited(self, name: str, delta: Delta, context: EditContext) -> Delta:
         if isinstance(delta, Replaced):

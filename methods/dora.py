@@ -12,9 +12,11 @@ from bench import insert_lora
 from .lora import LoRA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
-    from bench import Recipe
+    from bench import Dimensions, Recipe
 
 
 @dataclass(kw_only=True)
@@ -35,3 +37,9 @@ class DoRA(LoRA):
     @override
     def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
         return insert_lora(model, rank, recipe, dora=True)
+
+    @override
+    def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
+        # peft forms |V| from the identity [in, in], scale * B A, W0 and their sum [out, in], all float32
+        largest = max(dimensions.layers, key=lambda layer: layer.columns**2 + 3 * layer.entries)
+        return {"row norms of W0 + BA": 4 * (largest.columns**2 + 3 * largest.entries)}

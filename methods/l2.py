@@ -14,7 +14,11 @@ from bench import Step, hyper, lora_adapters
 from .lora import LoRA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
+
+    from bench import Dimensions
 
 
 def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
@@ -71,6 +75,12 @@ class L2(LoRA):
         if self.coefficient == 0:
             return None
         return self.coefficient * self._value(step)
+
+    @override
+    def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
+        if self.form != "mse_from_init" or self.coefficient == 0:
+            return {}
+        return {"start": 4 * (dimensions.factors(dimensions.layers) + dimensions.connector)}
 
     def _value(self, step: Step) -> Tensor:
         if self.form == "mse_from_init":

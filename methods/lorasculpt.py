@@ -15,7 +15,11 @@ from bench import Adapter, Step, hyper, lora_adapters
 from .lora import LoRA
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+    from bench import Dimensions, LayerShape
 
 _EPS = 1e-15
 # of one block of rows: near the cache, and with few joins of threads, which stall where cores are busy
@@ -176,6 +180,25 @@ class LoRASculpt(LoRA):
             if self.zero_moments:
                 for moment in ("exp_avg", "exp_avg_sq"):
                     step.optimizer.state[factor][moment].masked_fill_(pruned, 0.0)
+
+    @override
+    def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
+        held: dict[str, int] = {}
+        if self.density < 1:
+            held["masks"] = dimensions.factors(dimensions.decoder)
+        chosen: Sequence[LayerShape] = [
+            layer
+            for layer in dimensions.layers
+            if (self.beta > 0 if layer.block is None else self.alpha > 0)
+            and (layer.block is None or self.cmr_modules == "all" or layer.role in {"q_proj", "k_proj", "v_proj"})
+        ]
+        if chosen:
+            rows = [min(layer.rows, max(1, _ENTRIES_ON_DEVICE // layer.columns)) * layer.columns for layer in chosen]
+            held["CMR blocks of M and BA"] = 2 * 4 * max(rows)
+            held["CMR gradients"] = 4 * dimensions.factors(chosen)
+        if chosen and self.mask_norm == "spectral":
+            held["W0 for its singular value"] = 4 * max(layer.entries for layer in chosen)
+        return held
 
     def _is_regularised(self, adapter: Adapter) -> bool:
         if adapter.in_connector:

@@ -13,7 +13,7 @@ from bench import Change, EditContext, EditMethod, LowRank, Sparse, hyper
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench import Delta
+    from bench import Delta, Dimensions
 
 
 def largest(delta: Tensor, density: float) -> Tensor:
@@ -47,6 +47,12 @@ class Magnitude(EditMethod):
             return change
         adapted = {name: delta for name, delta in change.items() if isinstance(delta, LowRank)}
         return change.replace({name: self._pruned(name, delta, context) for name, delta in adapted.items()})
+
+    @override
+    def change_bytes(self, dimensions: Dimensions) -> int | None:
+        if self.density == 1:
+            return None
+        return sum(-(-layer.entries // 8) + 4 * int(layer.entries * self.density) for layer in dimensions.layers)
 
     def _pruned(self, name: str, delta: LowRank, context: EditContext) -> Delta:
         base = context.layers[name].weight.detach().float()

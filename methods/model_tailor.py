@@ -15,7 +15,7 @@ from bench import Change, EditContext, EditMethod, LowRank, PluginError, Sparse,
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench import Delta, Layer
+    from bench import Delta, Dimensions, Layer, LayerShape
 
 _SIGN = {"obs": -1.0, "official": 1.0, "none": 0.0}
 
@@ -156,6 +156,38 @@ class ModelTailor(EditMethod):
                 {layer.name: self._tailor(change[layer.name], layer, inputs[layer.name]) for layer in blocks[block]}
             )
         return tailored
+
+    @override
+    def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
+        layers = self._tailored(dimensions)
+        if self.density == 1 or not layers:
+            return {}
+        blocks: dict[int | None, int] = {}
+        for layer in layers:
+            blocks[layer.block] = blocks.get(layer.block, 0) + layer.columns
+        return {
+            # every layer's inputs once as they come, batch by batch, and once joined
+            "inputs of a block": 2 * 4 * self.n_samples * dimensions.tokens * max(blocks.values()),
+            # H, its inverse and both Cholesky factors
+            "Hessian": 4 * 4 * max(layer.columns for layer in layers) ** 2,
+            # W0, W_ft, the result and the rest of a block of columns
+            "a layer's weights": 4 * 4 * max(layer.entries for layer in layers),
+        }
+
+    @override
+    def change_bytes(self, dimensions: Dimensions) -> int | None:
+        if self.density == 1:
+            return None
+        layers = self._tailored(dimensions)
+        names = {layer.name for layer in layers}
+        kept = [layer for layer in dimensions.decoder if layer.name not in names]
+        sparse = sum(-(-layer.entries // 8) + 4 * math.ceil(self.density * layer.entries) for layer in layers)
+        return sparse + 4 * dimensions.factors(kept)
+
+    def _tailored(self, dimensions: Dimensions) -> list[LayerShape]:
+        blocks = sorted({layer.block for layer in dimensions.decoder if layer.block is not None})
+        chosen = set(blocks[-12 if self.layers == "last_12" else 0 :])
+        return [layer for layer in dimensions.decoder if layer.block in chosen]
 
     def _tailor(self, delta: Delta, layer: Layer, inputs: Tensor) -> Delta:
         base = layer.weight.detach().float()

@@ -13,7 +13,11 @@ from bench import Adapter, Step, hyper, lora_adapters
 from .lora import LoRA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
+
+    from bench import Dimensions
 
 _ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 24}  # of one chunk of the [out, out] product
 
@@ -92,6 +96,16 @@ class OrthReg(LoRA):
         chosen = [adapter for adapter in lora_adapters(step.model) if self._acts_on(adapter)]
         values = torch.stack([overlap_of(adapter, side=self.side, mean=mean) for adapter in chosen])
         return self.coefficient * (values.mean() if mean else values.sum())
+
+    @override
+    def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
+        chosen = [layer for layer in dimensions.decoder if self.modules == "all" or layer.role in {"q_proj", "v_proj"}]
+        if self.coefficient == 0 or not chosen:
+            return {}
+        sides = [(layer.rows, layer.columns) if self.side == "out" else (layer.columns, layer.rows) for layer in chosen]
+        chunks = [min(out, max(1, _ENTRIES["cuda"] // out)) * (out + width) for out, width in sides]
+        # the gradients of every layer wait for the one backward pass
+        return {"chunk of W0 (BA)^T": 4 * max(chunks), "penalty's gradients": 4 * dimensions.factors(chosen)}
 
     def _acts_on(self, adapter: Adapter) -> bool:
         if adapter.in_connector:

@@ -1,0 +1,1 @@
+"""What a run costs before it starts: work, memory, time and disk."""

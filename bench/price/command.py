@@ -1,0 +1,61 @@
+"""bench plan: what a run would do, and what it costs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+from bench import execution
+from bench.console import tell
+from bench.errors import UsageError
+from bench.perform import listing
+from bench.price.gaps import Draft, draft
+from bench.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
+from bench.store import Store
+
+_LARGE = 1e9  # parameters; a smaller model is at home on a CPU
+
+
+def plan(options: Namespace) -> int:
+    """Print what a run would do, and its price."""
+    store = Store(options.output.resolve())
+    store.check()
+    fleet = read_fleet(options.gpu) if options.gpu else None
+    how = execution.read(options)
+    found = draft(options, store)
+    tell(_head(found, whole=not options.gpu))
+    from bench.price.lines import lines
+    from bench.price.meta import Blueprint
+    from bench.price.quote import Quote
+
+    blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
+    known = fleet or here()
+    fleet = known or (Fleet(REFERENCE, 1) if blueprint.parameters >= _LARGE else None)
+    if fleet is not None and how.workers > fleet.count:
+        raise UsageError(f"--gpus-per-trial is {how.workers}, of {fleet.count} x {fleet.gpu.name}. Give --gpu NAME:N.")
+    rates = _rates(found, store, fleet, blueprint.parameters)
+    quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=known is None and fleet is not None)
+    tell(lines(quote))
+    return 0
+
+
+def _head(found: Draft, *, whole: bool) -> Iterator[str]:
+    """Yield what is missing, or else the plan itself; an assumed plan has no trials that could be named yet."""
+    if found.missing:
+        yield f"Missing here: {'; '.join(found.missing)}."
+        yield "Planned from declared sizes and published shapes; nothing counts as cached."
+        yield ""
+    elif whole:
+        yield from listing(found.plan)
+        yield ""
+
+
+def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int) -> Rates | None:
+    """Return a probe's rates where there is one for this model, else published ones."""
+    model = found.plan.request.suite.model
+    probe = Measured.read(store.root)
+    if probe is not None and fleet is None:
+        return measured(probe, model, None)
+    if fleet is None:
+        return None
+    return (measured(probe, model, fleet.gpu) if probe else None) or published(parameters, fleet.gpu)

@@ -1,0 +1,202 @@
+"""A full-size model without its weights: what a method adapts there, trains there, and keeps for the backward pass."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.adapters import CONNECTOR, adapted_layers, lora_adapters
+from bench.api import Dimensions, LayerShape, TrainMethod
+from bench.errors import UsageError
+from bench.spec import Recipe
+
+_ATTENTION = "bench_saved_by_a_kernel"
+_TOWER = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+_TOWER |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
+# The shapes of published checkpoints, so that a run can be priced before 14 GB are fetched.
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "llava-hf/llava-1.5-7b-hf": {
+        "text_config": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
+        "heads": 32,
+    },
+    "llava-hf/llava-1.5-13b-hf": {
+        "text_config": {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40},
+        "heads": 40,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What a method makes of a model: the names it adapts, what it trains, and a decoder block's activations.
+
+    A micro-batch of m examples keeps ``fixed_bytes`` + m * ``example_bytes`` in each block for the backward pass.
+    """
+
+    names: tuple[str, ...]
+    trained: int
+    fixed_bytes: int
+    example_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Blueprint:
+    """A LLaVA on the meta device: every shape, no numbers. ``config`` is its transformers configuration."""
+
+    config: Any
+    _shapes: dict[str, tuple[LayerShape, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: str, folder: Path | None) -> Blueprint:
+        """Return the blueprint of a checkpoint in a folder, or of a published one.
+
+        Raises:
+            UsageError: the checkpoint is not here and its shapes are not known.
+        """
+        from transformers import LlamaConfig, LlavaConfig
+
+        if folder is not None:
+            data = json.loads((folder / "config.json").read_text())
+            return cls(LlavaConfig.from_dict(data))
+        name = model.partition("@")[0]
+        if name not in PUBLISHED:
+            known = ", ".join(PUBLISHED)
+            raise UsageError(f"The model {model!r} is not here, and its shapes are not known. Known: {known}.")
+        known_shape = PUBLISHED[name]
+        heads = known_shape["heads"]
+        text = LlamaConfig(**known_shape["text_config"], vocab_size=32064, num_attention_heads=heads)
+        return cls(LlavaConfig(text_config=text, vision_config={"model_type": "clip_vision_model", **_TOWER}))
+
+    @cached_property
+    def model(self) -> Any:
+        """The plain model, frozen, in float32, on the meta device."""
+        from transformers import LlavaForConditionalGeneration
+
+        with torch.device("meta"):
+            model: Any = LlavaForConditionalGeneration(self.config)
+        return model.eval().requires_grad_(False)
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many parameters the whole model has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def text(self) -> Any:
+        """The decoder's configuration."""
+        return self.config.text_config
+
+    @property
+    def image_tokens(self) -> int:
+        """How many tokens of the decoder one image takes."""
+        vision = self.config.vision_config
+        return int((vision.image_size // vision.patch_size) ** 2)
+
+    def dimensions(self, rank: int, recipe: Recipe, tokens: int) -> Dimensions:
+        """Return what a method's memory depends on."""
+        if recipe.connector not in self._shapes:
+            layers = adapted_layers(self.model, recipe).values()
+            self._shapes[recipe.connector] = tuple(
+                LayerShape(item.name, item.weight.shape[0], item.weight.shape[1], item.block) for item in layers
+            )
+        tuned = self.model.get_submodule(f"model.{CONNECTOR}").parameters() if recipe.connector == "full" else ()
+        return Dimensions(self._shapes[recipe.connector], sum(value.numel() for value in tuned), rank, tokens)
+
+    def adapt(self, method: TrainMethod, rank: int, recipe: Recipe, tokens: int) -> Adapted:
+        """Let a method adapt the model, and run one decoder block of it to see what the backward pass keeps."""
+        model = copy.deepcopy(self.model).to(getattr(torch, recipe.train_dtype))
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses kernels aloud
+        with torch.device("meta"):  # peft makes A and B where it is told, and moves them after
+            wrapped: Any = method.adapt(model, rank, recipe).train()
+        trained = sum(parameter.numel() for parameter in wrapped.parameters() if parameter.requires_grad)
+        names = tuple(adapter.name for adapter in lora_adapters(wrapped))
+        one, two = (_kept_bytes(wrapped, model.model.language_model, count, tokens) for count in (1, 2))
+        return Adapted(names, trained, 2 * one - two, two - one)
+
+
+class _Saved:
+    """A tensor that autograd keeps, for as long as it does."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def _kept_bytes(model: nn.Module, decoder: Any, count: int, tokens: int) -> int:
+    """Return the bytes that the backward pass through the first decoder block needs beside the parameters."""
+    own = {_storage(parameter) for parameter in model.parameters()}
+    saved: weakref.WeakSet[_Saved] = weakref.WeakSet()
+
+    def keep(tensor: Tensor) -> _Saved:
+        held = _Saved(tensor)
+        saved.add(held)
+        return held
+
+    dtype = next(decoder.parameters()).dtype
+    hidden = torch.empty(count, tokens, decoder.config.hidden_size, device="meta", dtype=dtype, requires_grad=True)
+    places = torch.arange(tokens, device="meta").unsqueeze(0)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.forward = partial(_dropout, module.p)  # type: ignore[method-assign]
+    with _kernel(decoder), torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor):
+        turns = decoder.rotary_emb(hidden, places)
+        out = decoder.layers[0](hidden, position_embeddings=turns, position_ids=places, attention_mask=None)
+    kept = {_storage(held.tensor): held.tensor.untyped_storage().nbytes() for held in saved}
+    del out  # until here the graph lived, and with it what it keeps
+    return sum(size for storage, size in kept.items() if storage not in own)
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+class _Kernel(torch.autograd.Function):
+    """Attention as a fused kernel keeps it: q, k, v, the output, and one float32 for each head and token."""
+
+    @staticmethod
+    def forward(context: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # type: ignore[override]
+        out = torch.empty_like(q)
+        context.save_for_backward(q, k, v, out, q.new_empty(q.shape[:-1], dtype=torch.float32))
+        return out
+
+
+class _Mask(torch.autograd.Function):
+    """Dropout as a GPU keeps it: one byte an entry."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:  # type: ignore[override]
+        context.save_for_backward(torch.empty_like(value, dtype=torch.bool))
+        return torch.empty_like(value)
+
+
+def _dropout(rate: float, value: Tensor) -> Tensor:
+    result: Tensor = _Mask.apply(value) if rate > 0 else value  # type: ignore[no-untyped-call]
+    return result
+
+
+@contextmanager
+def _kernel(decoder: Any) -> Iterator[None]:
+    """Let attention be that of a GPU: on meta, torch's own would keep every pair of tokens."""
+    from transformers import AttentionInterface
+
+    def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
+        out: Tensor = _Kernel.apply(q, k, v)  # type: ignore[no-untyped-call]
+        return out.transpose(1, 2).contiguous(), None
+
+    AttentionInterface.register(_ATTENTION, attention)
+    before = decoder.config._attn_implementation
+    decoder.config._attn_implementation = _ATTENTION
+    try:
+        yield
+    finally:
+        decoder.config._attn_implementation = before

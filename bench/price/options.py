@@ -1,0 +1,15 @@
+"""The options that say for what a run is priced."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from bench import execution
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options that say for what a run is priced."""
+    execution.add_arguments(parser)
+    group = parser.add_argument_group("what it costs")
+    add = group.add_argument
+    add("--gpu", metavar="NAME:N", help="price it for N such GPUs (default: this machine's, else one A100 40GB)")

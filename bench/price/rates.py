@@ -1,0 +1,177 @@
+"""How fast a GPU trains and answers: measured by a probe, or a published figure scaled by peak arithmetic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+
+PROBE = "probe.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A kind of GPU: memory in bytes, and its peak dense bf16 FLOP/s with float32 sums."""
+
+    name: str
+    memory_bytes: int
+    flops: float | None
+
+
+def _gpu(name: str, gib: int, tera: float) -> Gpu:
+    return Gpu(name, gib * 2**30, tera * 1e12)
+
+
+# Peak dense bf16 of the vendor's data sheets.
+GPUS: Mapping[str, Gpu] = {
+    gpu.name: gpu
+    for gpu in (
+        _gpu("A100 40GB", 40, 312),
+        _gpu("A100 80GB", 80, 312),
+        _gpu("H100", 80, 989),
+        _gpu("H200", 141, 989),
+        _gpu("L40S", 48, 362),
+        _gpu("L4", 24, 121),
+        _gpu("RTX A6000", 48, 155),
+        _gpu("RTX 4090", 24, 165),
+        _gpu("RTX 3090", 24, 71),
+    )
+}
+REFERENCE = GPUS["A100 40GB"]
+# LLaVA's README: visual instruction tuning of LLaVA-v1.5-7B takes around 10 hours on 8x A100 (40G); the mixture is
+# named for its 665k samples. It tunes the whole decoder: LoRA needs about a third less arithmetic, which is left out.
+SOURCE = "LLaVA's README: 665k samples in about 10 h on 8 x A100 40GB"
+_SAMPLES_PER_SECOND = 665_000 / (10 * 3600) / 8
+_PARAMETERS = 7.06e9
+# Of a training example's three passes (one forward, two as long backward) a prompt needs the first.
+_ANSWERS_PER_SAMPLE = 3.0
+_KNOWN_SIZES = (1e9, 40e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """So many GPUs of one kind; ``here`` where they are this machine's own."""
+
+    gpu: Gpu
+    count: int
+    here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Training examples and generated answers per second of one GPU, and where the figures are from.
+
+    ``methods`` holds what a probe measured for single methods, in training examples per second.
+    """
+
+    train: float
+    answer: float
+    origin: str
+    methods: Mapping[str, float]
+
+    def of(self, method: str) -> float:
+        """Return a method's training examples per second."""
+        return self.methods.get(method, self.train)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a probe came to on a device: examples per second of training by method, answers per second."""
+
+    device: str
+    model: str
+    updates: int
+    micro_batch: int
+    train: Mapping[str, float]
+    answer: float
+    answers: int
+
+    def save(self, folder: Path) -> Path:
+        """Write the measurement into a run folder and return its file."""
+        path = folder / PROBE
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        return path
+
+    @classmethod
+    def read(cls, folder: Path) -> Measured | None:
+        """Return what a probe left in a run folder, or None.
+
+        Raises:
+            UsageError: the file is not what a probe writes.
+        """
+        path = folder / PROBE
+        if not path.is_file():
+            return None
+        try:
+            found = cls(**json.loads(path.read_text()))
+            if not found.train or min(*found.train.values(), found.answer) <= 0:
+                raise ValueError("no rates")
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} is not what bench plan --probe writes ({error}). Delete it.") from error
+        return found
+
+
+def measured(probe: Measured, model: str, gpu: Gpu | None) -> Rates | None:
+    """Return a probe's rates for the same model, scaled to another GPU by peak FLOP/s; None where that cannot be.
+
+    Without a ``gpu`` they are those of the CPU.
+    """
+    if probe.model != model:
+        return None
+    factor, note = 1.0, ""
+    if probe.device != (gpu.name if gpu else "cpu"):
+        probed = kind(probe.device)
+        if gpu is None or probed is None or probed.flops is None or gpu.flops is None:
+            return None
+        factor = gpu.flops / probed.flops
+        note = f", scaled to {gpu.name} by peak bf16 FLOP/s"
+    train = {name: rate * factor for name, rate in probe.train.items()}
+    origin = f"measured: {probe.updates} updates a method and {probe.answers} answers on {probe.device}{note}"
+    return Rates(min(train.values()), probe.answer * factor, origin, train)
+
+
+def published(parameters: int, gpu: Gpu) -> Rates | None:
+    """Return rates from LLaVA's own figure, scaled by size and peak FLOP/s; None where that says nothing."""
+    if gpu.flops is None or REFERENCE.flops is None or not _KNOWN_SIZES[0] <= parameters <= _KNOWN_SIZES[1]:
+        return None
+    factor = gpu.flops / REFERENCE.flops * _PARAMETERS / parameters
+    origin = SOURCE if gpu.flops == REFERENCE.flops else f"{SOURCE}, scaled to {gpu.name} by peak bf16 FLOP/s"
+    train = _SAMPLES_PER_SECOND * factor
+    return Rates(train, train * _ANSWERS_PER_SAMPLE, origin, {})
+
+
+def kind(text: str) -> Gpu | None:
+    """Return the known GPU that a device's name means, such as ``NVIDIA A100-SXM4-80GB``."""
+    words = text.upper().replace("-", " ").split()
+    return next((gpu for name, gpu in GPUS.items() if set(name.upper().split()) <= set(words)), None)
+
+
+def read_fleet(text: str) -> Fleet:
+    """Return the GPUs that ``--gpu NAME[:N]`` means.
+
+    Raises:
+        UsageError: the kind is not known, or the number is none.
+    """
+    name, _, count = text.partition(":")
+    known = {item.upper(): gpu for item, gpu in GPUS.items()}
+    gpu = known.get(name.strip().upper()) or known.get(f"{name.strip().upper()} 80GB")
+    if gpu is None:
+        raise UsageError(f"--gpu {name.strip()!r} is not known. Known: {', '.join(GPUS)}.")
+    if count and not (count.strip().isdigit() and int(count) > 0):
+        raise UsageError(f"--gpu {text!r}: after the colon stands how many, such as {gpu.name}:4.")
+    return Fleet(gpu, int(count or 1))
+
+
+def here() -> Fleet | None:
+    """Return this machine's GPUs, or None without any."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    name = torch.cuda.get_device_name(0)
+    found = kind(name)
+    memory = int(torch.cuda.get_device_properties(0).total_memory)
+    return Fleet(Gpu(name, memory, found.flops if found else None), torch.cuda.device_count(), here=True)

@@ -1,0 +1,54 @@
+"""bench plan as a stranger sees it."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+
+
+@pytest.mark.slow
+def test_the_whole_suite_fits_a_screen(
+    stubs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    line = ["plan", "--suite", "lorasculpt", "--ranks", "16,32,64", "--plugin", str(stubs), "--output", str(tmp_path)]
+
+    code = main(line)
+
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert code == 0
+    assert len(lines) <= 45
+    assert lines[0].startswith(
+        "Missing here: data of iconqa, coco_caption, okvqa, ocrvqa, gqa, textvqa: bench data get"
+    )
+    assert "42 cells = 7 methods x 3 ranks x 2 targets x 1 seed" in text
+    assert "30 of 30 trainings to do; 12 cells edit what another cell has trained" in text
+    row = next(row for row in lines if row.startswith("  dora ")).split()
+    assert row == ["dora", "62,316,544", "102,293,504", "182,247,424", "249.3", "409.2", "729.0"]
+    assert "hours on 1 x A100 40GB" in text
+    assert "LLaVA's README" in text
+
+
+def test_a_small_suite_shows_its_plan_and_under_it_the_price(
+    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora,dare", "--output", str(tmp_path)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("2 cells, 1 trainings; cached: 0 of 3 trials")
+    assert [line.split()[:2] for line in lines[1:4]] == [["to", "do"]] * 3
+    assert lines[5] == "Work: 2 cells = 2 methods x 1 rank x 1 target x 1 seed"
+    assert lines[-1].startswith("Time: not known for this model and device")
+
+
+def test_more_gpus_a_trial_than_there_are_is_refused(
+    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "--suite", "tiny", "--ranks", "2", "--output", str(tmp_path), "--gpus-per-trial", "4"]
+
+    assert main([*words, "--gpu", "H100:2"]) == 2
+    assert "--gpus-per-trial is 4, of 2 x H100" in capsys.readouterr().err

@@ -1,0 +1,56 @@
+import ast
+from pathlib import Path
+
+from bench.fingerprint import of_plugin
+from bench.registry import run_file
+
+PLAIN = '''
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from bench import TrainMethod
+if TYPE_CHECKING:
+    from torch import Tensor
+def half(value: Tensor) -> Tensor:
+    return value / 2
+@dataclass
+class Mine(TrainMethod):
+    """Mine."""
+    name = "mine"
+    def penalty(self, step):
+        return half(step.loss)
+'''
+PRICED = (
+    PLAIN.replace(
+        "    from torch import Tensor\n",
+        "    from collections.abc import Mapping\n    from torch import Tensor\n    from bench import Dimensions\n",
+    )
+    + """
+    def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
+        return {"mine": self._size(dimensions)}
+    def _size(self, dimensions):
+        return 4 * _layers(dimensions)
+def _layers(dimensions):
+    return len(dimensions.layers)
+"""
+)
+
+
+def digest_of(folder: Path, name: str, text: str) -> str:
+    path = folder / f"{name}.py"
+    ast.parse(text)
+    path.write_text(text)
+    return of_plugin(run_file(path).Mine)
+
+
+def test_what_a_method_says_of_its_price_is_no_part_of_its_id(tmp_path: Path) -> None:
+    assert digest_of(tmp_path, "priced", PRICED) == digest_of(tmp_path, "plain", PLAIN)
+
+
+def test_all_else_is(tmp_path: Path) -> None:
+    other = PRICED.replace("value / 2", "value / 3")
+    used = PRICED.replace("return half(step.loss)", "return self._size(step)")
+
+    digests = {digest_of(tmp_path, f"m{at}", text) for at, text in enumerate((PRICED, other, used))}
+
+    assert len(digests) == 3
