@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from bench import execution
-from bench.console import tell
+from bench.console import say, tell
 from bench.errors import UsageError
 from bench.perform import listing
 from bench.price.gaps import Draft, draft
@@ -22,12 +22,17 @@ def plan(options: Namespace) -> int:
     store.check()
     fleet = read_fleet(options.gpu) if options.gpu else None
     how = execution.read(options)
+    hours = None if options.budget is None else _hours(options.budget)
     found = draft(options, store)
-    tell(_head(found, whole=not options.gpu))
+    tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
     from bench.price.lines import lines
     from bench.price.meta import Blueprint
     from bench.price.quote import Quote
 
+    if options.probe:
+        from bench.price.probe import probe
+
+        say(f"wrote {probe(found, how, store)}")
     blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
     known = fleet or here()
     fleet = known or (Fleet(REFERENCE, 1) if blueprint.parameters >= _LARGE else None)
@@ -36,6 +41,12 @@ def plan(options: Namespace) -> int:
     rates = _rates(found, store, fleet, blueprint.parameters)
     quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=known is None and fleet is not None)
     tell(lines(quote))
+    if hours is not None:
+        if rates is None:
+            raise UsageError("--budget needs a rate, unknown for this model and device. Measure it with --probe.")
+        from bench.price.budget import Budget, proposals
+
+        tell(["", *proposals(Budget.of(found.plan.request, rates), hours, options.words)])
     return 0
 
 
@@ -52,10 +63,20 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
 
 def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int) -> Rates | None:
     """Return a probe's rates where there is one for this model, else published ones."""
-    model = found.plan.request.suite.model
+    model = found.model
     probe = Measured.read(store.root)
     if probe is not None and fleet is None:
         return measured(probe, model, None)
     if fleet is None:
         return None
     return (measured(probe, model, fleet.gpu) if probe else None) or published(parameters, fleet.gpu)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text.strip().lower().removesuffix("h"))
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours < float("inf"):
+        raise UsageError(f"--budget is {text!r}; give GPU-hours, such as 40h.")
+    return hours

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import request
-from bench.errors import BenchError, DataError
+from bench.errors import DataError
 from bench.plan import Plan, Request
 from bench.registry import load_task
 from bench.rows import make
@@ -21,6 +21,12 @@ class Draft:
     plan: Plan
     folder: Path | None
     missing: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """What the base model is called in a probe: its folder, or its hub id."""
+        model = self.plan.request.suite.model
+        return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def draft(options: Namespace, store: Store) -> Draft:
@@ -72,12 +78,3 @@ def _missing_tasks(asked: Request) -> list[str]:
                 raise
             missing.append(name)
     return missing
-
-
-def is_ready(asked: Request) -> bool:
-    """Whether a probe can run: the base model and the first target's training split are here."""
-    try:
-        load_task(asked.targets[0]).examples("train")
-    except BenchError:
-        return False
-    return model_folder(asked) is not None
