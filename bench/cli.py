@@ -216,6 +216,8 @@ def _show(parser: ArgumentParser) -> None:
 
 
 def _check(parser: ArgumentParser) -> None:
+    from bench.places import place
+
     text = "plugins by name, or a file of plugins; eval: how far answers depend on the way they are generated"
     parser.add_argument("names", nargs="+", metavar="NAME|FILE.py", help=text)
     data = "folder of the tasks' files (default: $BENCH_DATA, else data)"
@@ -227,7 +229,7 @@ def _check(parser: ArgumentParser) -> None:
     group.add_argument("--model", metavar="DIR|ID", help="another LLaVA checkpoint (default: the suite's)")
     group.add_argument("--limit", metavar="N", help="test examples a task (default: 100)")
     group.add_argument("--batch", type=int, metavar="N", help="answers at once, held against one (default: 64)")
-    group.add_argument("--output", type=Path, metavar="DIR", help="run folder; what is found is kept there")
+    group.add_argument("--output", type=place, metavar="DIR|URL", help="run folder; what is found is kept there")
     group.add_argument("--trial", metavar="TRIAL", help="a trial of the run folder instead of the base model")
 
 

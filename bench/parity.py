@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bench import places
 from bench.errors import StoreError
 from bench.spec import Trial
-from bench.store import Store, replace_file
+from bench.store import Store
 
 FILE = Path("checks") / "eval.json"
 
@@ -74,8 +75,8 @@ def write(store: Store, key: str, parity: Parity) -> Path:
     """Put a subject's differences into the run folder, beside those of others, and return the file."""
     found = {name: asdict(item) for name, item in {**read(store), key: parity}.items()}
     path = store.root / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(found, indent=1) + "\n")
+    places.make(path.parent)
+    places.replace_file(path, json.dumps(found, indent=1) + "\n")
     return path
 
 
