@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from bench import DataError, Example, Split
+from bench import Card, DataError, Download, Example, Split
 
 from .caption_scores import score_captions
 from .data_set import DataSet
@@ -58,6 +58,43 @@ class COCOCaption(DataSet):
     variants: ClassVar[tuple[str, ...]] = tuple(_PROMPTS)
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 5_000}
     default_hub: ClassVar[str] = "lmms-lab-encoder/COCO-Caption@main"
+    card: ClassVar[Card] = Card(
+        "https://cocodataset.org",
+        "annotations CC BY 4.0; pictures under the terms of Flickr and of who took them",
+        (
+            Download(
+                "http://images.cocodataset.org/zips/train2014.zip",
+                "coco/train2014.zip",
+                13_510_000_000,
+                unpacks_to="coco/train2014",
+                unpacked=13_510_000_000,
+            ),
+            Download(
+                "http://images.cocodataset.org/zips/val2014.zip",
+                "coco/val2014.zip",
+                6_650_000_000,
+                unpacks_to="coco/val2014",
+                unpacked=6_650_000_000,
+            ),
+            Download(
+                "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
+                "coco_caption/annotations_trainval2014.zip",
+                253_000_000,
+                unpacks_to="coco_caption/annotations",
+                unpacked=820_000_000,
+            ),
+            Download(
+                "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
+                "coco_caption/caption_datasets.zip",
+                37_000_000,
+                unpacks_to="coco_caption/dataset_coco.json",
+                unpacked=200_000_000,
+            ),
+        ),
+        hub=default_hub,
+        columns="val (val2014) and test: question_id (the file's name), id, image, answer; no captions of train2014",
+        notes=("Karpathy's split is read from dataset_coco.json, also with source=hub.",),
+    )
     image_root: ClassVar[str] = "coco"
     image_folders: ClassVar[tuple[str, ...]] = ("train2014", "val2014")
     hub_splits: ClassVar[tuple[Split, ...]] = ("validation", "test")

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from bench import DataError, Example, Split
+from bench import Card, DataError, Download, Example, Split
 
 from .data_set import DataSet
 from .intake import Intake, Record
@@ -35,6 +35,31 @@ class GQA(DataSet):
     primary: ClassVar[str] = "exact"
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 12_578}
     default_hub: ClassVar[str] = "lmms-lab-encoder/GQA@main"
+    card: ClassVar[Card] = Card(
+        "https://cs.stanford.edu/people/dorarad/gqa",
+        "not clearly stated by its owners; the hub's card says MIT",
+        (
+            Download(
+                "https://downloads.cs.stanford.edu/nlp/data/gqa/questions1.2.zip",
+                "gqa/questions1.2.zip",
+                1_400_000_000,
+                unpacks_to="gqa/questions1.2/testdev_balanced_questions.json",
+                unpacked=12_000_000_000,
+            ),
+            Download(
+                "https://downloads.cs.stanford.edu/nlp/data/gqa/images.zip",
+                "gqa/images.zip",
+                20_300_000_000,
+                unpacks_to="gqa/images",
+                unpacked=20_300_000_000,
+            ),
+        ),
+        hub=default_hub,
+        hub_configs=tuple(
+            f"{part}_balanced_{kind}" for part in ("train", "val", "testdev") for kind in ("instructions", "images")
+        ),
+        columns="*_balanced_instructions: id, imageId, question, answer, isBalanced; *_balanced_images: id, image",
+    )
     image_root: ClassVar[str] = "gqa/images"
 
     @override

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from bench import DataError, Example, Split
+from bench import Card, DataError, Download, Example, Split
 
 from .data_set import DataSet
 from .intake import Intake, Record
@@ -44,6 +44,24 @@ class IconQA(DataSet):
     variants: ClassVar[tuple[str, ...]] = ("lorasculpt", "llava_mcq", "lmms")
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 6_316}
     default_hub: ClassVar[str] = "lmms-lab-encoder/ICON-QA@main"
+    card: ClassVar[Card] = Card(
+        "https://iconqa.github.io",
+        "CC BY-NC-SA 4.0, as the data set's own text says; its badge says BY-SA",
+        (
+            Download(
+                "https://iconqa2021.s3.us-west-1.amazonaws.com/iconqa_data.zip",
+                "iconqa/iconqa_data.zip",
+                unpacks_to="iconqa/iconqa_data",
+            ),
+        ),
+        hub=default_hub,
+        columns="question_id, question, choices (joined by commas), answer, query_image, ques_type; no training split",
+        lettered=True,
+        notes=(
+            "Only choose_txt is read. The prompts behind the paper's numbers are in the authors' own files, "
+            "https://drive.google.com/file/d/1VgjUlCqs7uzdkqsYq_PQDr6ISfa0Acn-/view; give them with source=llava.",
+        ),
+    )
     image_root: ClassVar[str] = "iconqa/iconqa_data/iconqa"
     hub_splits: ClassVar[tuple[Split, ...]] = ("validation", "test")
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from bench import DataError, Example, Split
+from bench import Card, DataError, Download, Example, Split
 
 from .data_set import DataSet
 from .intake import Intake, Record
@@ -18,6 +18,7 @@ from .short_answer import SUFFIX, ten_answers
 from .vqa_accuracy import score_vqa
 
 _PART = {"train": "train2014", "test": "val2014"}
+_SITE = "https://okvqa.allenai.org/static/data"
 _OFFICIAL = {"train": 9_009, "test": 5_046}
 _LMMS = "When the provided information is insufficient, respond with 'Unanswerable'."
 
@@ -37,6 +38,57 @@ class OKVQA(DataSet):
     variants: ClassVar[tuple[str, ...]] = ("llava", "lmms")
     sizes: ClassVar[Mapping[Split, int]] = {"train": 8_009, "validation": 1_000, "test": 5_046}
     default_hub: ClassVar[str] = "lmms-lab-encoder/OK-VQA@main"
+    card: ClassVar[Card] = Card(
+        "https://okvqa.allenai.org",
+        "not clearly stated by its owners; pictures are COCO's, under the terms of Flickr and of who took them",
+        (
+            Download(
+                f"{_SITE}/OpenEnded_mscoco_train2014_questions.json.zip",
+                "okvqa/OpenEnded_mscoco_train2014_questions.json.zip",
+                2_000_000,
+                unpacks_to="okvqa/OpenEnded_mscoco_train2014_questions.json",
+                unpacked=12_000_000,
+            ),
+            Download(
+                f"{_SITE}/mscoco_train2014_annotations.json.zip",
+                "okvqa/mscoco_train2014_annotations.json.zip",
+                2_000_000,
+                unpacks_to="okvqa/mscoco_train2014_annotations.json",
+                unpacked=12_000_000,
+            ),
+            Download(
+                f"{_SITE}/OpenEnded_mscoco_val2014_questions.json.zip",
+                "okvqa/OpenEnded_mscoco_val2014_questions.json.zip",
+                2_000_000,
+                unpacks_to="okvqa/OpenEnded_mscoco_val2014_questions.json",
+                unpacked=12_000_000,
+            ),
+            Download(
+                f"{_SITE}/mscoco_val2014_annotations.json.zip",
+                "okvqa/mscoco_val2014_annotations.json.zip",
+                2_000_000,
+                unpacks_to="okvqa/mscoco_val2014_annotations.json",
+                unpacked=12_000_000,
+            ),
+            Download(
+                "http://images.cocodataset.org/zips/val2014.zip",
+                "coco/val2014.zip",
+                6_650_000_000,
+                unpacks_to="coco/val2014",
+                unpacked=6_650_000_000,
+            ),
+            Download(
+                "http://images.cocodataset.org/zips/train2014.zip",
+                "coco/train2014.zip",
+                13_510_000_000,
+                unpacks_to="coco/train2014",
+                unpacked=13_510_000_000,
+            ),
+        ),
+        hub=default_hub,
+        columns="val2014 alone: question_id, image, question, answers (10), question_type, answer_type",
+        answer_count=10,
+    )
     image_root: ClassVar[str] = "coco"
     image_folders: ClassVar[tuple[str, ...]] = ("val2014", "train2014")
     hub_splits: ClassVar[tuple[Split, ...]] = ("test",)

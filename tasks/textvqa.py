@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from bench import DataError, Example, Split
+from bench import Card, DataError, Download, Example, Split
 
 from .data_set import DataSet
 from .intake import Intake, Record
@@ -20,6 +20,7 @@ from .vqa_accuracy import score_vqa
 
 _PART = {"train": "train", "test": "val"}
 _HUB = {"train": "train", "test": "validation"}
+_SITE = "https://dl.fbaipublicfiles.com/textvqa"
 _OFFICIAL = {"train": 34_602, "test": 5_000}
 
 
@@ -38,6 +39,35 @@ class TextVQA(DataSet):
     variants: ClassVar[tuple[str, ...]] = ("ocr", "no_ocr", "lmms")
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 5_000}
     default_hub: ClassVar[str] = "lmms-lab-encoder/textvqa@main"
+    card: ClassVar[Card] = Card(
+        "https://textvqa.org",
+        "CC BY 4.0; pictures are OpenImages', CC BY 2.0",
+        (
+            Download(f"{_SITE}/data/TextVQA_0.5.1_train.json", "textvqa/TextVQA_0.5.1_train.json", 22_000_000),
+            Download(
+                f"{_SITE}/data/TextVQA_Rosetta_OCR_v0.2_train.json",
+                "textvqa/TextVQA_Rosetta_OCR_v0.2_train.json",
+                66_000_000,
+            ),
+            Download(f"{_SITE}/data/TextVQA_0.5.1_val.json", "textvqa/TextVQA_0.5.1_val.json", 3_100_000),
+            Download(
+                f"{_SITE}/data/TextVQA_Rosetta_OCR_v0.2_val.json",
+                "textvqa/TextVQA_Rosetta_OCR_v0.2_val.json",
+                9_800_000,
+            ),
+            Download(
+                f"{_SITE}/images/train_val_images.zip",
+                "textvqa/train_val_images.zip",
+                7_100_000_000,
+                unpacks_to="textvqa/train_images",
+                unpacked=7_100_000_000,
+            ),
+        ),
+        hub=default_hub,
+        columns="train, validation, test: question_id, image_id, image, question, answers (10), ocr_tokens",
+        answer_count=10,
+        notes=("Whether the hub's ocr_tokens are the Rosetta tokens of the official file was not checked.",),
+    )
     image_root: ClassVar[str] = "textvqa"
     image_folders: ClassVar[tuple[str, ...]] = ("train_images",)
     validation_is_cut: ClassVar[bool] = True

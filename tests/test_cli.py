@@ -34,6 +34,8 @@ sys.exit(f"loaded {{heavy}}" if heavy else 0)
         ["ls", "tasks"],
         ["ls", "suites"],
         ["study", "ls"],
+        ["data", "--help"],
+        ["data", "get", "--help"],
     ],
 )
 def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import overload
 
 from PIL import Image
 from typing_extensions import override
 
 from bench import Example
-from bench.fingerprint import of_examples
+from bench.fingerprint import of_examples, of_plugin
+from bench.registry import run_file
 
 
 class Lazy(Sequence[Example]):
@@ -33,6 +35,26 @@ class Lazy(Sequence[Example]):
     @override
     def __iter__(self) -> Iterator[Example]:
         return (self[place] for place in range(50))
+
+
+PLUGIN = """
+from typing import ClassVar
+from bench import Card
+class Mine:
+    {}card: ClassVar[Card] = Card("{}", "CC0")
+    prompt: ClassVar[str] = "{}"
+"""
+
+
+def test_where_a_tasks_data_are_had_is_no_part_of_what_it_does(tmp_path: Path) -> None:
+    digests = []
+    for number, words in enumerate((("", "here", "a"), ("", "there", "a"), ("", "here", "b"), ("dis", "here", "a"))):
+        path = tmp_path / f"plugin_{number}.py"
+        path.write_text(PLUGIN.format(*words))
+        digests.append(of_plugin(run_file(path).Mine))
+
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
 
 
 def test_images_that_are_drawn_when_asked_for_are_each_read() -> None:

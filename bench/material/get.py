@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from bench.errors import DataError, UsageError
 from bench.material import ledger, pictures
 from bench.material.fetch import Expected, fetch, part_size, size_of
 from bench.material.meter import as_bytes, meter
-from bench.material.unpack import unpack
+from bench.material.unpack import unpack, unpacked_size
 
 KEEP_FREE = 1_000_000_000  # bytes that a disk should have left
 _PICTURE = 30_000  # bytes of a picture whose size nobody says
-_FEW_ASKED = 20  # files whose size is asked for; of more, the card's word is enough
+_ASKED_AT_ONCE = 8  # servers that are asked for sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Bill:
 
 def bill(root: Path, downloads: Sequence[Download]) -> Bill:
     """Return what has to be brought so that all downloads are there; sizes are the server's where it says them."""
-    there, by_hand, items = [], [], []
+    there, by_hand, wanted = [], [], []
     for download in dict.fromkeys(downloads):
         _check_path(download)
         if ledger.is_there(root, download):
@@ -64,10 +65,10 @@ def bill(root: Path, downloads: Sequence[Download]) -> Bill:
         elif download.by_hand:
             by_hand.append(download)
         else:
-            items.append(download)
-    ask = len(items) <= _FEW_ASKED
-    found = tuple(_item(root, download, ask=ask) for download in items)
-    return Bill(found, tuple(by_hand), tuple(there))
+            wanted.append(download)
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:  # a network that is down answers none of them for long
+        items = pool.map(lambda download: _item(root, download), wanted)
+    return Bill(tuple(items), tuple(by_hand), tuple(there))
 
 
 def check_space(root: Path, needed: int) -> None:
@@ -103,10 +104,10 @@ def bring(root: Path, item: Item) -> None:
             entry = fetch(download.url, path, _expected(root, download, entry), advance)
         ledger.note(root, download, entry)
     if download.unpacks_to is not None:
-        with meter(f"unpack {download.path}", item.unpacked or None) as advance:
+        with meter(f"unpack {download.path}", unpacked_size(path)) as advance:
             members = unpack(path, advance)
-        if not (root / download.unpacks_to).exists():
-            raise DataError(f"{path} does not hold {download.unpacks_to}. Delete it and fetch it again.")
+        if not any(Path(download.unpacks_to).name in Path(name).parts for name in members):
+            raise DataError(f"{path} does not hold {Path(download.unpacks_to).name}. Delete it and fetch it again.")
         ledger.note_members(root, download, members)
         path.unlink()
 
@@ -148,12 +149,12 @@ def lines(made: Bill, root: Path) -> Iterator[str]:
         )
 
 
-def _item(root: Path, download: Download, *, ask: bool) -> Item:
+def _item(root: Path, download: Download) -> Item:
     path = root / download.path
     if download.unpacks_to is not None and path.is_file():
         size = path.stat().st_size
         return Item(download, size, size)
-    size = (size_of(download.url) if ask else None) or download.size
+    size = size_of(download.url) or download.size
     return Item(download, size, min(part_size(path), size) if size else 0)
 
 

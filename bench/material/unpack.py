@@ -36,6 +36,19 @@ def unpack(path: Path, advance: Callable[[int], None] = lambda size: None) -> di
     return {member.filename: member.file_size for member in members}
 
 
+def unpacked_size(path: Path) -> int:
+    """Return the bytes that a zip's files take.
+
+    Raises:
+        DataError: it is no zip.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path} cannot be unpacked: {error}. Delete it and fetch it again.") from error
+
+
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     if target.is_file() and target.stat().st_size == member.file_size:
         return

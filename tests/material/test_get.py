@@ -180,7 +180,7 @@ def test_a_zip_without_what_it_is_fetched_for_is_an_error(
     site.files["/val.zip"] = packed(a="one").replace(b"val/", b"vol/")
 
     assert get("old", "--yes") == 1
-    assert "coco/val.zip does not hold coco/val. Delete it and fetch it again." in capsys.readouterr().err
+    assert "coco/val.zip does not hold val. Delete it and fetch it again." in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_fetched(
