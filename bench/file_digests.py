@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-FILE = "digests.sqlite3"
+FILE = "digests.1.sqlite3"  # numbered by its layout
 
 _TABLE = (
-    "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER,"
+    "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER,"
     " digest BLOB) WITHOUT ROWID"
 )
 _SETTLED_NS = 2_000_000_000  # a file changed later than this may change again within one tick of its clock
@@ -109,5 +109,5 @@ def _keep(cache: sqlite3.Connection, before: Mapping[Path, _State], fresh: Mappi
         return
 
 
-def _key(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  absolute() keeps "..", resolve() asks the disk for every part
+def _key(path: Path) -> bytes:
+    return os.fsencode(os.path.abspath(path))  # noqa: PTH100  absolute() keeps "..", resolve() asks the disk for every part

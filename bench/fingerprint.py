@@ -44,7 +44,7 @@ def of_examples(examples: Sequence[Example], prompts: Sequence[str]) -> str:
 def of_image(example: Example) -> bytes:
     """Return the digest of an example's image: of its file as it lies there, or of its pixels."""
     if isinstance(example.image, Path):
-        return of_files([example.image])[example.image]
+        return hashlib.sha256(example.image.read_bytes()).digest()
     content = f"{example.image.mode}{example.image.size}".encode() + example.image.tobytes()
     return hashlib.sha256(content).digest()
 

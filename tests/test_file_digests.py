@@ -36,7 +36,7 @@ def rows(cache: Path) -> dict[str, bytes]:
     with sqlite3.connect(cache) as connection:
         found = connection.execute("SELECT path, digest FROM digests").fetchall()
     connection.close()
-    return {Path(path).name: digest for path, digest in found}
+    return {Path(os.fsdecode(path)).name: digest for path, digest in found}
 
 
 def test_a_digest_is_the_sha_256_of_the_bytes_cold_and_warm(tmp_path: Path, cache: Path) -> None:
@@ -46,6 +46,13 @@ def test_a_digest_is_the_sha_256_of_the_bytes_cold_and_warm(tmp_path: Path, cach
 
     assert cold == warm == {paths[0]: sha("aaa"), paths[1]: sha("bbb")}
     assert rows(cache) == {"a": sha("aaa"), "b": sha("bbb")}
+
+
+def test_a_name_that_is_no_text_is_a_name(tmp_path: Path, cache: Path) -> None:
+    path = write(tmp_path / os.fsdecode(b"caf\xe9"), "one")
+
+    assert of_files([path]) == of_files([path]) == {path: sha("one")}
+    assert len(rows(cache)) == 1
 
 
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def _files(root: Path, tasks: Sequence[Task], *, yes: bool) -> int:
             failed = True
     for task in tasks:
         try:
-            failed |= fetching.bring_pictures(root, task)
+            failed |= fetching.bring_pictures(root, task, yes=yes)
         except DataError as error:
             say(f"{task.name}'s pictures: {error}")
             failed = True

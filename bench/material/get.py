@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.api import Download, Task
-from bench.console import say
+from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
 from bench.material import ledger, pictures
 from bench.material.fetch import Expected, fetch, part_size, size_of
@@ -112,15 +112,19 @@ def bring(root: Path, item: Item) -> None:
         path.unlink()
 
 
-def bring_pictures(root: Path, task: Task) -> bool:
-    """Fetch the single pictures that a task's files name, and say what came of it; whether it is worth trying again."""
+def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
+    """Fetch the single pictures that a task's files name, asking first, and return whether some are still to come."""
     named = list(task.pictures())
     for picture in named:
         _check_path(picture)
     wanted = pictures.missing(root, named)
     if not wanted:
         return False
-    check_space(root, sum(picture.size or _PICTURE for picture in wanted))
+    size = sum(picture.size or _PICTURE for picture in wanted)
+    tell([f"  fetch    {task.name}'s {len(wanted):,} single pictures (about {as_bytes(size)})"])
+    check_space(root, size)
+    if not yes and not agreed("Fetch? [y/N] "):
+        return True
     with meter(f"fetch {task.name}'s pictures", len(wanted), counted=True) as advance:
         tally = pictures.fetch_all(root, wanted, advance)
     say(

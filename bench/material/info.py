@@ -22,7 +22,7 @@ def lines(name: str) -> Iterator[str]:
     """Yield the card of a task, for people; what is not there yet is said to be missing."""
     task = registry.load_task(name)
     yield name
-    yield from _field("what", inspect.getdoc(type(task)) or "")
+    yield from _field("what", _about(task))
     yield from _field("paper", task.paper)
     if task.card is None:
         yield from _field("data", "come with the package that brings the task")
@@ -36,6 +36,12 @@ def lines(name: str) -> Iterator[str]:
         yield from _field("disk", _disk(task, task.card))
         for text in task.card.notes:
             yield from _field("note", text)
+
+
+def _about(task: Task) -> str:
+    """Return what the task's class says of itself, a line a paragraph."""
+    paragraphs = (inspect.getdoc(type(task)) or "").replace("``", "").split("\n\n")
+    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _origin(card: Card, root: Path) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from bench import fingerprint
 from bench.api import Example
+from bench.file_digests import of_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,11 +31,15 @@ class Look:
     tiny: bytes
 
 
-def look_at(examples: Iterable[Example], advance: Callable[[int], None] = lambda count: None) -> list[Look | str]:
+def look_at(examples: Sequence[Example], advance: Callable[[int], None] = lambda count: None) -> list[Look | str]:
     """Return how each example's picture looks, or why it cannot be drawn."""
 
+    images = [example.image for example in examples]
+    digests = of_files(image for image in images if isinstance(image, Path) and image.is_file())
+
     def one(example: Example) -> Look | str:
-        found = look(example)
+        digest = digests.get(example.image) if isinstance(example.image, Path) else fingerprint.of_image(example)
+        found = _look(example.image, digest)
         advance(1)
         return found
 
@@ -42,22 +47,21 @@ def look_at(examples: Iterable[Example], advance: Callable[[int], None] = lambda
         return list(readers.map(one, examples))
 
 
-def look(example: Example) -> Look | str:
-    """Return how an example's picture looks, or why it cannot be drawn."""
+def _look(picture: Image | Path, digest: bytes | None) -> Look | str:
     from PIL import Image
 
-    if not isinstance(example.image, Path):
-        return _look(example, example.image)
-    try:
-        with Image.open(example.image) as image:
-            image.verify()
-        with Image.open(example.image) as image:
-            image.load()
-            return _look(example, image)
-    except FileNotFoundError:
+    if not isinstance(picture, Path):
+        return _measured(picture, digest)
+    if digest is None:
         return "it is missing"
+    try:
+        with Image.open(picture) as image:
+            image.verify()
+        with Image.open(picture) as image:
+            image.load()
+            return _measured(image, digest)
     except Exception as error:  # noqa: BLE001  Pillow raises what its many decoders raise
-        return f"it cannot be drawn: {error}".replace(repr(str(example.image)), "the file")
+        return f"it cannot be drawn: {error}".replace(repr(str(picture)), "the file")
 
 
 def dhash(image: Image) -> int:
@@ -66,7 +70,7 @@ def dhash(image: Image) -> int:
     return int.from_bytes(np.packbits(gray[:, :-1] < gray[:, 1:]).tobytes(), "big")
 
 
-def _look(example: Example, image: Image) -> Look:
+def _measured(image: Image, digest: bytes | None) -> Look:
     colour = image.convert("RGB")
     tiny = np.asarray(colour.resize((_SIDE, _SIDE)), dtype=np.uint8).tobytes()
-    return Look(fingerprint.of_image(example), dhash(colour), tiny)
+    return Look(digest or b"", dhash(colour), tiny)

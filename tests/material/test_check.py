@@ -22,7 +22,8 @@ from bench import Card, DataError, Example, Fault, Task, option
 class Learnt(Task):
     """What is learnt.
 
-    And more of it.
+    And more of it,
+    in two ``lines``.
     """
     name = "learnt"
     paper = "none"
@@ -286,8 +287,8 @@ def test_a_card_says_what_it_is_how_large_and_how_it_is_asked(
     assert bench("info", "learnt,bare") == 0
 
     printed = capsys.readouterr().out
-    first, second = printed.split("\n\n", 2)[0], printed.split("bare\n")[1]
-    assert first == "learnt\n  what     What is learnt."
+    second = printed.split("\n\nbare\n")[1]
+    assert printed.startswith("learnt\n  what     What is learnt.\n           And more of it, in two lines.\n  paper ")
     assert "  licence  CC0\n" in printed
     assert "  splits   train       2 declared, 2 here, manifest 0123456789abcdef\n" in printed
     assert "  asks     @plain\n           which?\n           -> B\n" in printed

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from bench import Example
 from bench.material.leaks import DISTANCE, Pair, pairs
-from bench.material.looks import Look, dhash, look, look_at
+from bench.material.looks import Look, dhash, look_at
 
 GRAY = bytes(192)
 
@@ -33,7 +33,7 @@ def scene(seed: int, side: int = 160) -> Image.Image:
 
 
 def seen(image: Image.Image) -> Look:
-    found = look(example(image))
+    found = look_at([example(image)])[0]
     assert isinstance(found, Look)
     return found
 
@@ -64,7 +64,7 @@ def test_a_picture_saved_anew_smaller_is_found_and_others_are_not(tmp_path: Path
 def test_the_same_bytes_are_identical(tmp_path: Path) -> None:
     scene(1).save(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
-    first, second = (look(example(tmp_path / name)) for name in ("a.jpg", "b.jpg"))
+    first, second = look_at([example(tmp_path / name) for name in ("a.jpg", "b.jpg")])
     assert isinstance(first, Look)
     assert isinstance(second, Look)
 
@@ -127,10 +127,10 @@ def test_a_picture_that_cannot_be_drawn_has_a_reason(tmp_path: Path, kind: str) 
     elif kind == "folder":
         path.mkdir()
 
-    reason = look(example(path))
+    reason = look_at([example(path)])[0]
 
     assert isinstance(reason, str)
-    assert reason.startswith("it is missing" if kind == "none" else "it cannot be drawn: ")
+    assert reason.startswith("it is missing" if kind in {"none", "folder"} else "it cannot be drawn: ")
     assert str(path) not in reason
 
 

@@ -121,8 +121,10 @@ def test_covers_are_fetched_by_the_addresses_that_the_list_names(
     (tmp_path / "data" / "ocrvqa").mkdir()
     (tmp_path / "data" / "ocrvqa" / "dataset.json").write_text(json.dumps(covers))
 
-    assert bench("get", "ocrvqa") == 0
-    assert "ocrvqa: 21 pictures came, 1 are gone for good, 0 failed." in capsys.readouterr().err
+    assert bench("get", "ocrvqa", "--yes") == 0
+    printed = capsys.readouterr()
+    assert "  fetch    ocrvqa's 22 single pictures (about 660.0 kB)\n" in printed.out
+    assert "ocrvqa: 21 pictures came, 1 are gone for good, 0 failed." in printed.err
     assert json.loads((tmp_path / "data/ocrvqa/dead.json").read_text()) == {
         f"ocrvqa/images/{next(iter(covers))}.jpg": "the server answers 404 Not Found"
     }
