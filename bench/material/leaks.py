@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from bench.material.looks import Look
 DISTANCE = 4  # bits of 64 that two dHashes may differ in
 COLOUR = 10.0  # levels of 256 that two miniatures may differ by on the mean: a flat red and a flat blue hash alike
 _PIECES = DISTANCE + 1  # of two hashes that differ in DISTANCE bits, one piece of so many is equal
-_AT_ONCE = 1 << 22  # pairs that are compared together
+_BIT = 1000.0  # how much farther than any difference of miniatures a bit of the hash is
+_HASHES_AT_ONCE = 1 << 22  # pairs that are compared together
+_PICTURES_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,43 +29,63 @@ class Pair:
     identical: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """Pictures by hash: the distinct hashes, [n], all places grouped by hash, where each group starts, [n + 1]."""
+
+    hashes: np.ndarray
+    places: np.ndarray
+    starts: np.ndarray
+    tiny: np.ndarray
+
+    @classmethod
+    def of(cls, looks: Sequence[Look]) -> Self:
+        hashes = np.array([look.dhash for look in looks], dtype=np.uint64)
+        distinct, group = np.unique(hashes, return_inverse=True)
+        starts = np.searchsorted(np.sort(group), np.arange(len(distinct) + 1))
+        tiny = np.stack([np.frombuffer(look.tiny, dtype=np.uint8) for look in looks]).astype(np.int16)
+        return cls(distinct, np.argsort(group, kind="stable"), starts, tiny)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many pictures have each hash, [n]."""
+        return np.diff(self.starts)
+
+
 def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Pair]:
     """Return, for each picture of the first set that the second has too, its nearest one there."""
     if not first or not second:
         return []
-    ours, theirs = _hashes(first), _hashes(second)
-    left, left_of = np.unique(ours, return_inverse=True)
-    right, right_of = np.unique(theirs, return_inverse=True)
-    mine, other = _groups(left_of, len(left)), _groups(right_of, len(right))
-    best: dict[int, tuple[int, float, int]] = {}
-    for a, b, distance in _near(left, right):
-        for place, (match, apart) in _alike(first, second, mine[a], other[b]).items():
-            found = (distance, apart, match)
-            best[place] = min(best.get(place, found), found)
+    ours, theirs = _Pictures.of(first), _Pictures.of(second)
+    best, match = np.full(len(first), np.inf), np.zeros(len(first), dtype=np.int64)
+    for a, b, bits in _near(ours.hashes, theirs.hashes):
+        for i, j, far in _alike(ours, theirs, a, b, bits):
+            better = far < best[i]
+            best[i[better]], match[i[better]] = far[better], j[better]
     return [
-        Pair(place, match, distance, first[place].digest == second[match].digest)
-        for place, (distance, _, match) in sorted(best.items())
+        Pair(i, j, int(best[i] // _BIT), first[i].digest == second[j].digest)
+        for i, j in enumerate(match.tolist())
+        if np.isfinite(best[i])
     ]
 
 
-def _near(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield the places of distinct hashes, [n] and [m], within DISTANCE bits of each other, and the bits, once each."""
-    known: set[tuple[int, int]] = set()
+def _near(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield places of distinct hashes, [n] and [m], that are DISTANCE bits apart at most, and the bits, each once."""
+    before: list[tuple[np.uint64, np.uint64]] = []
     for shift, mask in _pieces():
         order = np.argsort(right >> shift & mask, kind="stable")
-        keys = (right >> shift & mask)[order]
-        wanted = left >> shift & mask
+        keys, wanted = (right >> shift & mask)[order], left >> shift & mask
         start, stop = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
-        for rows in _portions(stop - start):
-            counts = (stop - start)[rows]
-            a = np.repeat(np.arange(len(left))[rows], counts)
-            b = order[np.repeat(start[rows] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())]
-            bits = np.bitwise_count(left[a] ^ right[b])
+        for rows in _portions(stop - start, _HASHES_AT_ONCE):
+            row, place = _expanded(start[rows], (stop - start)[rows])
+            a, b = np.arange(len(left))[rows][row], order[place]
+            apart = left[a] ^ right[b]
+            bits = np.bitwise_count(apart)
             close = bits <= DISTANCE
-            for found in zip(a[close].tolist(), b[close].tolist(), bits[close].tolist(), strict=True):
-                if found[:2] not in known:
-                    known.add(found[:2])
-                    yield found
+            for earlier, part in before:  # a pair with an equal piece there has been met there
+                close &= (apart >> earlier & part) != 0
+            yield a[close], b[close], bits[close]
+        before.append((shift, mask))
 
 
 def _pieces() -> Iterator[tuple[np.uint64, np.uint64]]:
@@ -71,41 +94,34 @@ def _pieces() -> Iterator[tuple[np.uint64, np.uint64]]:
         yield np.uint64(low), np.uint64((1 << (high - low)) - 1)
 
 
-def _portions(counts: np.ndarray) -> Iterator[slice]:
-    """Yield runs of rows whose pairs are not too many to hold at once."""
-    start, held = 0, 0
-    for row, count in enumerate(counts.tolist()):
-        if held and held + count > _AT_ONCE:
-            yield slice(start, row)
-            start, held = row, 0
-        held += count
-    yield slice(start, len(counts))
-
-
 def _alike(
-    first: Sequence[Look], second: Sequence[Look], mine: Sequence[int], other: Sequence[int]
-) -> dict[int, tuple[int, float]]:
-    """Return, for pictures whose miniatures are alike too, the nearest other place and the mean difference."""
-    theirs = _tiny(second, other)
-    found = {}
-    for place, own in zip(mine, _tiny(first, mine), strict=True):
-        apart = np.abs(theirs - own).mean(axis=1)
-        nearest = int(apart.argmin())
-        if apart[nearest] <= COLOUR:
-            found[place] = (other[nearest], float(apart[nearest]))
-    return found
+    ours: _Pictures, theirs: _Pictures, a: np.ndarray, b: np.ndarray, bits: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield pictures with near hashes whose miniatures are alike too: of ours, their nearest in theirs, and how far."""
+    pair, place = _expanded(ours.starts[a], ours.counts[a])
+    for rows in _portions(theirs.counts[b[pair]], _PICTURES_AT_ONCE):
+        row, other = _expanded(theirs.starts[b[pair[rows]]], theirs.counts[b[pair[rows]]])
+        i, j = ours.places[place[rows][row]], theirs.places[other]
+        apart = np.abs(ours.tiny[i] - theirs.tiny[j]).mean(axis=1)
+        far = bits[pair[rows]][row] * _BIT + apart
+        order = np.lexsort((j, far, i))
+        order = order[apart[order] <= COLOUR]
+        _, nearest = np.unique(i[order], return_index=True)
+        chosen = order[nearest]
+        yield i[chosen], j[chosen], far[chosen]
 
 
-def _hashes(looks: Sequence[Look]) -> np.ndarray:
-    return np.array([look.dhash for look in looks], dtype=np.uint64)
+def _expanded(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for ``counts`` places from each of ``starts`` on, the row that each belongs to, and the place."""
+    row = np.repeat(np.arange(len(counts)), counts)
+    return row, np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
 
 
-def _tiny(looks: Sequence[Look], places: Sequence[int]) -> np.ndarray:
-    return np.stack([np.frombuffer(looks[place].tiny, dtype=np.uint8) for place in places]).astype(np.int16)
-
-
-def _groups(group_of: np.ndarray, count: int) -> list[list[int]]:
-    groups: list[list[int]] = [[] for _ in range(count)]
-    for place, group in enumerate(group_of.tolist()):
-        groups[group].append(place)
-    return groups
+def _portions(counts: np.ndarray, most: int) -> Iterator[slice]:
+    """Yield runs of rows whose pairs are not too many to hold at once, or a single row."""
+    start, ends = 0, np.cumsum(counts)
+    while start < len(counts):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, "right")))
+        yield slice(start, stop)
+        start = stop

@@ -98,6 +98,26 @@ def test_pairs_are_those_that_comparing_all_with_all_finds() -> None:
     assert len(slow) == 64  # 100 planted, of which 13, 13, 13, 13 and 12 differ in 0 to 4 bits; none by chance
 
 
+def test_simple_drawings_whose_hashes_crowd_give_what_comparing_all_with_all_gives() -> None:
+    rng = random.Random(1)
+    first, second = [drawing(rng) for _ in range(150)], [drawing(rng) for _ in range(120)]
+    nearest = {}
+    for i, a in enumerate(first):
+        bits = [(a.dhash ^ b.dhash).bit_count() for b in second]
+        apart = [sum(abs(x - y) for x, y in zip(a.tiny, b.tiny, strict=True)) / 192 for b in second]
+        alike = [(bits[j], apart[j], j) for j in range(120) if bits[j] <= 4 and apart[j] <= 10]
+        if alike:
+            nearest[i] = min(alike)[2]
+
+    assert {pair.first: pair.second for pair in pairs(first, second)} == nearest
+    assert 20 < len(nearest) < 150
+
+
+def drawing(rng: random.Random) -> Look:
+    dhash = sum({1 << rng.randrange(64) for _ in range(rng.randrange(7))})
+    return Look(b"", dhash, bytes(min(255, int(rng.gauss(215, 8))) for _ in range(192)))
+
+
 def test_the_nearest_of_several_is_reported() -> None:
     own = Look(b"x", 0b1111, GRAY)
     others = [Look(b"y", 0b1101, GRAY), Look(b"z", 0b1111, bytes([3]) * 192), Look(b"x", 0b1111, GRAY)]
