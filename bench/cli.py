@@ -79,6 +79,9 @@ def _parser() -> ArgumentParser:
     _compare(verb("compare", "put the leaderboard beside a paper's published table, with verdicts", "bench.compare"))
     _show(verb("show", "print one trial: its scores, cost, command, and what it forgot"))
     _check(verb("check", "test methods, tasks and reports against the rules of their kind"))
+    _doctor(
+        verb("doctor", "check versions, GPUs, disks, data, model and services; say what to fix", "bench.doctor.command")
+    )
     _export(verb("export", "write a trial as a peft adapter or a merged model"))
     _clean(verb("clean", "free checkpoints and unreferenced trials, asking first"))
     _theory(verb("theory", "check LoRASculpt's theorems on the density of BA by drawing masks", "bench.theorems"))
@@ -231,6 +234,12 @@ def _check(parser: ArgumentParser) -> None:
     group.add_argument("--batch", type=int, metavar="N", help="answers at once, held against one (default: 64)")
     group.add_argument("--output", type=place, metavar="DIR|URL", help="run folder; what is found is kept there")
     group.add_argument("--trial", metavar="TRIAL", help="a trial of the run folder instead of the base model")
+
+
+def _doctor(parser: ArgumentParser) -> None:
+    from bench.doctor.command import add_arguments
+
+    add_arguments(parser)
 
 
 def _export(parser: ArgumentParser) -> None:

@@ -74,7 +74,7 @@ def _device(device: torch.device) -> dict[str, str]:
         "devices": str(torch.cuda.device_count()),
         "cuda": str(torch.version.cuda or torch.version.hip),
         "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
-        "driver": _driver(),
+        "driver": driver(),
     }
 
 
@@ -90,8 +90,8 @@ def _processor() -> str:
 
 
 @cache
-def _driver() -> str:
-    """Return the version of NVIDIA's kernel driver."""
+def driver() -> str:
+    """Return the version of NVIDIA's kernel driver, or "unknown"."""
     with suppress(OSError):
         if found := re.search(r"\s(\d+(?:\.\d+)+)\s", Path("/proc/driver/nvidia/version").read_text()):
             return found[1]

@@ -1,0 +1,72 @@
+"""``bench doctor``: look at one part after the other, and say of each how it stands."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from bench import request
+from bench.console import say, tell
+from bench.doctor import accelerator, machine, material, services, software
+from bench.doctor.finding import Finding
+from bench.errors import UsageError
+from bench.file_digests import cache_folder
+from bench.suite import Suite
+
+Facts = TypeVar("Facts")
+
+_RAY_SECONDS = 60.0
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options that say what a run would need."""
+    add = parser.add_argument
+    add("--suite", default="micro", metavar="NAME", help="the suite that is to be run (default: micro)")
+    add("--model", metavar="DIR|ID", help="another LLaVA checkpoint, a folder or a hub id (default: the suite's)")
+    add("--data", type=Path, metavar="DIR", help="folder of the tasks' files (default: $BENCH_DATA, else data)")
+    add("--output", default="runs", metavar="DIR", help="run folder (default: runs)")
+    add("--storage", metavar="URL", help="Optuna storage of searches (default: a file in --output)")
+    add("--address", metavar="HOST:PORT", help="a Ray cluster, or auto (default: a Ray of this machine's own)")
+    text = f"start Ray, or join --address, and give it so many seconds (default: {_RAY_SECONDS:g}; without: no start)"
+    add("--ray", nargs="?", type=float, const=_RAY_SECONDS, metavar="SECONDS", help=text)
+
+
+def doctor(options: Namespace) -> int:
+    """Say what is well and what to do about the rest; 1 where something has to be done."""
+    if options.ray is not None and options.ray <= 0:
+        raise UsageError(f"--ray is {options.ray:g}; give seconds, more than 0.")
+    suite = request.read_suite(options.suite)
+    if options.model is not None:
+        suite = replace(suite, model=options.model)
+    counts = {"ok": 0, "warn": 0, "FAIL": 0}
+    for finding in _findings(options, suite):
+        counts[finding.level] += 1
+        tell([str(finding)])
+    say(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['FAIL']} to mend")
+    return 1 if counts["FAIL"] else 0
+
+
+def _findings(options: Namespace, suite: Suite) -> Iterator[Finding]:
+    """Yield what is found, part by part, as soon as it is."""
+    data = options.data or Path(os.environ.get("BENCH_DATA", "data"))
+    yield from judged(software.look(), software.CHECKS)
+    yield from judged(accelerator.look(suite.name, suite.recipe.train_dtype), accelerator.CHECKS)
+    yield from judged(machine.look(options.output, data, _hub_cache(), cache_folder()), machine.CHECKS)
+    yield from judged(material.look(suite, data), material.CHECKS)
+    yield from judged(services.look(options.output, options.storage, options.address, options.ray), services.CHECKS)
+
+
+def judged(facts: Facts, checks: Iterable[Callable[[Facts], Iterable[Finding]]]) -> Iterator[Finding]:
+    """Yield what the checks of a part make of its facts."""
+    for check in checks:
+        yield from check(facts)
+
+
+def _hub_cache() -> Path:
+    """Return where downloaded models are kept."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("HF_HOME") or cache / "huggingface")

@@ -1,0 +1,148 @@
+"""What ``bench doctor`` asks in a process of its own: every function says JSON, a line at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_HUB_SECONDS = 10.0
+
+
+def say(**facts: Any) -> None:
+    """Write a line of the answer."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def accelerator() -> None:
+    """Say what torch was built for, and which GPUs it sees, with their memory in bytes."""
+    import torch
+
+    gpus = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            name, capability = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
+            gpus.append({"name": name, "total": total, "free": free, "bfloat16": capability >= (8, 0)})
+    say(version=torch.__version__, built_for=torch.version.cuda or torch.version.hip or "", gpus=gpus)
+
+
+def plugins() -> None:
+    """Say of every plugin whether it can be imported."""
+    from bench import registry
+    from bench.errors import BenchError
+
+    loaders = {
+        "method": registry.load_method,
+        "task": registry.load_task_class,
+        "report": registry.load_report,
+        "paper": registry.load_paper,
+    }
+    for kind, load in loaders.items():
+        for name in registry.names(kind):
+            try:
+                load(name)
+            except BenchError as error:
+                say(name=f"{kind} {name}", error=str(error))
+            else:
+                say(name=f"{kind} {name}", error="")
+
+
+def tasks(root: str, *names: str) -> None:
+    """Say of every task whether its test split can be read from a data folder, and scored."""
+    from bench import registry
+    from bench.api import Reading
+    from bench.errors import BenchError
+
+    registry.read_tasks(Reading(Path(root)), {})
+    for name in names:
+        try:
+            task = registry.load_task(name)
+            task.ready()
+            count = len(task.examples("test"))
+        except (BenchError, OSError, ImportError) as error:
+            say(name=name, error=str(error) or type(error).__name__)
+        else:
+            say(name=name, error="" if count else "it has no test examples", count=count)
+
+
+def model(name: str) -> None:
+    """Say where a base model lies and why it cannot be adapted, or whether the hub has it. Nothing is downloaded."""
+    from bench import checkpoints, supported
+    from bench.errors import BenchError
+
+    try:
+        folder = checkpoints.resolve(name)
+    except BenchError as error:
+        if Path(name).is_absolute() or name.count("/") != 1:
+            say(trouble=str(error))
+        else:
+            _ask_hub(name)
+        return
+    try:
+        supported.check(folder)
+    except BenchError as error:
+        say(folder=str(folder), refused=str(error))
+    else:
+        say(folder=str(folder))
+
+
+def _ask_hub(model: str) -> None:
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        say(trouble="it is not among the downloaded models, and HF_HUB_OFFLINE is set")
+        return
+    name, _, revision = model.partition("@")
+    try:
+        HfApi().model_info(name, revision=revision or None, timeout=_HUB_SECONDS)
+    except Exception as error:  # noqa: BLE001  the hub's client raises a dozen kinds
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        say(trouble=f"it is not among the downloaded models, and the hub does not give it: {reason}")
+    else:
+        say(folder="")
+
+
+def place(url: str) -> None:
+    """Say whether a run folder at a URL can be written."""
+    from bench import places
+    from bench.errors import UsageError
+
+    try:
+        folder = places.place(url)
+        places.check(folder, "--output")
+        places.probe(folder, "--output")
+    except UsageError as error:
+        say(error=str(error))
+    else:
+        say(error="")
+
+
+def ray(scratch: str, address: str = "") -> None:
+    """Say in how many seconds a Ray of this machine's own, or one at an address, has run a function."""
+    import ray
+
+    began = time.monotonic()
+    quiet = {"log_to_driver": False, "logging_level": "error"}
+    if address:
+        ray.init(address=address, **quiet)
+    else:
+        token = Path(scratch) / "token"
+        token.touch(mode=0o600)
+        token.write_text(os.urandom(32).hex())
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        ray.init(address="local", num_cpus=1, include_dashboard=False, _temp_dir=f"{scratch}/ray", **quiet)
+    node = ray.get(ray.remote(lambda: os.uname().nodename).remote())
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    say(seconds=round(time.monotonic() - began, 1), nodes=nodes, node=node)
+    ray.shutdown()
+
+
+QUESTIONS = {each.__name__: each for each in (accelerator, plugins, tasks, model, place, ray)}
+
+if __name__ == "__main__":
+    QUESTIONS[sys.argv[1]](*sys.argv[2:])
