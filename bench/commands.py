@@ -45,7 +45,7 @@ def run(options: Namespace) -> int:
                 if not before.unsettled or made.works == before.works:  # nothing has followed from it
                     break
             board = board_of(made, store, last.line(options), mixed=options.mix)
-            curves = _curves(made, store)
+            curves = _curves(made, store, mixed=options.mix)
             paths = [*write_reports(board, store.root), *curves.paths]
             mirror.finish(board, paths)
     print_board(board)
@@ -188,7 +188,7 @@ class _Curves:
     lines: Sequence[str] = ()
 
 
-def _curves(made: Plan, store: Store) -> _Curves:
+def _curves(made: Plan, store: Store, *, mixed: bool) -> _Curves:
     """Draw the trade-off curves that were asked for."""
     if not made.request.strengths:
         return _Curves()
@@ -197,7 +197,7 @@ def _curves(made: Plan, store: Store) -> _Curves:
     found, folder = curves.read(made, store), store.root / curves.FOLDER
     with staged(folder) as here:
         names = [path.name for path in curves.write(found, here)]
-    return _Curves([folder / name for name in names], list(curves.lines(found)))
+    return _Curves([folder / name for name in names], list(curves.lines(found, mixed=mixed)))
 
 
 def _trial_lines(store: Store) -> Iterator[str]:

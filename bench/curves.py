@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bench import plots
+from bench.guard import BySeed, against, described, merged
+from bench.notes import FOREIGN
+from bench.origins import environments
 from bench.plan import Plan
 from bench.registry import BASELINE
 from bench.rows import curve
@@ -26,13 +29,17 @@ FOLDER = "curves"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A row's Source and Target by strength, from the base model (0) to the row itself (1), over its seeds."""
+    """A row's Source and Target by strength, from the base model (0) to the row itself (1), over its seeds.
+
+    ``environments`` is what matters of where its points were made, by seed (bench.guard).
+    """
 
     name: str
     rank: int
     target: str
     source: Mapping[float, Draws]
     learnt: Mapping[float, Draws]
+    environments: BySeed = field(default_factory=dict)
 
     @property
     def highest(self) -> float:
@@ -93,7 +100,15 @@ def _curve(
                 scores.setdefault(asked.task, {}).setdefault(strength, {})[seed] = values
     drawn = {task: resample(task, held) for task, held in scores.items()}
     source = {strength: mean([drawn[task][strength] for task in sources]) for strength in strengths}
-    return Curve(name, rank, target, source, {strength: drawn[target][strength] for strength in strengths})
+    learnt = {strength: drawn[target][strength] for strength in strengths}
+    return Curve(name, rank, target, source, learnt, _environments(by_seed, store))
+
+
+def _environments(by_seed: Mapping[int, Mapping[float, Work]], store: Store) -> BySeed:
+    return {
+        seed: merged(environments(work.trial, store, work.asked) for work in points.values())
+        for seed, points in by_seed.items()
+    }
 
 
 def _values(store: Store, trial: Trial, asked: Asked) -> FloatArray | None:
@@ -151,8 +166,11 @@ def _bounded(name: str, value: Estimate) -> dict[str, float]:
     return {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
 
 
-def lines(curves: Sequence[Curve]) -> Iterator[str]:
-    """Yield, per target and rank, Source where all rows have learnt equally much, and where LoRA has learnt as much."""
+def lines(curves: Sequence[Curve], *, mixed: bool = False) -> Iterator[str]:
+    """Yield, per target and rank, Source where all rows have learnt equally much, and where LoRA has learnt as much.
+
+    A difference between environments is not judged, unless they are ``mixed`` on purpose.
+    """
     for target, rank in dict.fromkeys((item.target, item.rank) for item in curves):
         here = [item for item in curves if (item.target, item.rank) == (target, rank)]
         lowest = min(here, key=lambda item: item.highest)
@@ -165,11 +183,17 @@ def lines(curves: Sequence[Curve]) -> Iterator[str]:
         base = next((item for item in here if item.name == BASELINE), None)
         for item in here:
             text = f" {item.name:{width}}  {_number(estimate(item.source_at(level))):>26}"
-            yield f"{text}   {_beside(item, base)}".rstrip()
+            yield f"{text}   {_beside(item, base, mixed=mixed)}".rstrip()
+        yield from (f"{FOREIGN} {item.name}: {reason}" for item in here if (reason := _foreign(item, base)))
     yield "= the interval covers 0. Scores x100; between two strengths a curve is a line."
 
 
-def _beside(item: Curve, base: Curve | None) -> str:
+def _foreign(item: Curve, base: Curve | None) -> str:
+    """Return in what a row's environments are others than the baseline's."""
+    return "" if base is None else described(against(item.environments, [(base.name, base.environments)]))
+
+
+def _beside(item: Curve, base: Curve | None, *, mixed: bool) -> str:
     """Return a row's own Target and Source beside the baseline's Source there, where the baseline reaches it."""
     own, source = item.learnt[1.0], item.source[1.0]
     text = f"{100 * own.value:6.2f}: {_number(estimate(source))}"
@@ -179,7 +203,9 @@ def _beside(item: Curve, base: Curve | None) -> str:
         return f"{text}   not reached"
     there = base.source_at(own)
     gap = estimate(source.minus(there))
-    difference = f"{gap.signed_percent}{'=' if gap.covers_zero else ' '} ±{100 * gap.half_width:.2f}"
+    mark = "=" if gap.covers_zero else " "
+    mark = mark if mixed or not _foreign(item, base) else FOREIGN
+    difference = f"{gap.signed_percent}{mark} ±{100 * gap.half_width:.2f}"
     return f"{text}   {estimate(there).percent:>{len(BASELINE) + 6}}   {difference}"
 
 

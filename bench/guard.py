@@ -44,6 +44,15 @@ def facts(learnt: Iterable[Mapping[str, str]], scored: Mapping[str, Mapping[str,
     return found
 
 
+def merged(many: Iterable[Facts]) -> Facts:
+    """Return what is known of several together, every value of a field."""
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    for each in many:
+        for key, values in each.items():
+            found[key] = found.get(key, frozenset()) | values
+    return found
+
+
 def _value(field: str, text: str) -> str:
     """Return a value as it is compared: of a version, major and minor.
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.guard import Facts, facts
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
+from bench.origins import environments
 from bench.plan import Cell, Plan, asked
 from bench.ranking import build
 from bench.registry import BASELINE, load_method
@@ -39,8 +39,8 @@ def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | N
     sources = {task: zero_shot.primary[task] for task in plan.request.sources if task in zero_shot.primary}
     lenient = {task: scores for task, scores in zero_shot.lenient.items() if task in sources}
     target = str(cell.target)
-    environments = {key: known for key, known in cell.environments.items() if key[0] not in sources}
-    environments |= {key: known for key, known in zero_shot.environments.items() if key[0] in sources}
+    where = {key: known for key, known in cell.environments.items() if key[0] not in sources}
+    where |= {key: known for key, known in zero_shot.environments.items() if key[0] in sources}
     return replace(
         cell,
         variant="oracle gate",
@@ -48,7 +48,7 @@ def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | N
         ranked=False,
         primary={**sources, target: cell.primary[target]},
         lenient=lenient,
-        environments=environments,
+        environments=where,
         note="computed: target with the change, sources without",
     )
 
@@ -74,16 +74,8 @@ def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
         control=cell.control,
         against=cell.against,
         note=cell.note,
-        environments=_environments(record, store, scores),
+        environments=environments(trial, store, scores),
     )
-
-
-def _environments(record: Record, store: Store, scores: tuple[Asked, ...]) -> Facts:
-    """Return what matters of where a trial and its parents were trained, and where its scores come from."""
-    trial = record.trial
-    known = [record, *(store.read(parent) for parent in trial.ancestors())] if trial.target else []
-    scored = {item.task: record.scores[item.key].environment for item in scores if item.key in record.scores}
-    return facts([each.environment for each in known if each is not None], scored)
 
 
 def _scores(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pandas as pd
 import pytest
 
 from bench.curves import Curve, lines, write
+from bench.guard import facts
 from bench.stats import RESAMPLES, Draws
 
 
@@ -55,6 +57,20 @@ def test_a_row_is_held_against_lora_where_lora_has_learnt_as_much() -> None:
     assert "60.00 ±0.00" in text["lora"]
     assert "70.00:  50.00 ±0.00        60.00   -10.00  ±0.00" in text["dare"]
     assert "not reached" in text["l2"]
+
+
+def test_a_curve_of_another_environment_is_not_judged_unless_mixed() -> None:
+    here, there = ({0: facts([{"torch": version}], {})} for version in ("2.13.0", "2.12.1"))
+    points = {0.0: (0.9, 0.2), 0.5: (0.85, 0.5), 1.0: (0.5, 0.7)}
+    curves = [replace(LORA, environments=here), replace(curve("dare", points), environments=there)]
+
+    text, compared = "\n".join(lines(curves)), "\n".join(lines(curves, mixed=True))
+
+    assert "-10.00† ±0.00" in text
+    assert "-10.00  ±0.00" in compared
+    for said in (text, compared):
+        assert "† dare: trained with torch 2.12 (lora: 2.13)" in said
+    assert "†" not in "\n".join(lines([LORA, curve("dare", points)]))
 
 
 def test_the_numbers_stand_beside_the_pictures(tmp_path: Path) -> None:
