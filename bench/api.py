@@ -159,7 +159,9 @@ class Step:
     """One optimizer update, as a hook sees it.
 
     ``index`` counts from 0 to ``total`` - 1. ``generator`` is seeded from the trial's seed and the index, so a
-    resumed run draws what an unbroken one draws.
+    resumed run draws what an unbroken one draws. Of several workers each has its share of the update's examples:
+    ``batch`` and ``loss`` are of its last micro-batch (no batch, where it had none). ``all_reduce`` replaces tensors by
+    their sum over the workers, in place; every worker calls it alike, so in ``on_gradients`` and not in ``backward``.
     """
 
     index: int
@@ -281,7 +283,10 @@ class TrainMethod(Method):
         """Return what was learnt: base + change gives the adapted model's outputs."""
 
     def backward(self, step: Step) -> None:
-        """Add this micro-batch's gradients. Called for every micro-batch."""
+        """Add this micro-batch's gradients. Called for every micro-batch.
+
+        What it adds up elsewhere must be run state: it is put back where an update is done again in smaller parts.
+        """
         step.loss.backward()  # type: ignore[no-untyped-call]
 
     def penalty(self, step: Step) -> Tensor | None:

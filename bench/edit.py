@@ -14,8 +14,9 @@ from bench.adapters import Layer, adapted_layers, merged
 from bench.api import Batch, EditContext, EditMethod
 from bench.change import Change, Replaced
 from bench.data import Corpus
-from bench.fit import Fitted, seed_update
+from bench.fit import Fitted
 from bench.spec import Recipe
+from bench.updates import seed_update
 
 _BATCH = 32
 

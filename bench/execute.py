@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from bench.adapters import merged, restore
-from bench.api import EditMethod, Method, TrainMethod
+from bench.api import EditMethod, TrainMethod
 from bench.change import Change
 from bench.data import Corpus
 from bench.edit import edit
@@ -29,13 +28,15 @@ from bench.environment import (
 from bench.errors import BenchError, StoreError, TrialError
 from bench.evaluate import Answer, evaluate
 from bench.features import FeatureCache
-from bench.fit import Fitted, Snapshots, fit
-from bench.group import Group
+from bench.fit import Fitted, fit
+from bench.group import ALONE, Failure, Group
 from bench.models import Base, Form
 from bench.partial import Partial
 from bench.registry import load_method, load_task
+from bench.resume import Snapshots
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
 from bench.store import CHECKPOINT, Store
+from bench.updates import Room
 
 log = logging.getLogger(__name__)
 
@@ -73,45 +74,57 @@ class Bench:
     model: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     execution: Execution = field(default_factory=Execution)
-    group: Group = field(default_factory=Group)
+    group: Group = ALONE
+    _room: Room = field(init=False)
     _bases: dict[Form, Base] = field(default_factory=dict, init=False)
     _corpora: dict[tuple[Form, str, str, str], Corpus] = field(default_factory=dict, init=False)
     _features: FeatureCache = field(init=False)
 
     def __post_init__(self) -> None:
         self._features = FeatureCache(self.execution.feature_cache_bytes)
+        self._room = Room(self.execution.micro_batch_size)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one and two threads differ in bits
 
     def run(self, work: Work, progress: Progress = silent, judge: Judge = go_on) -> Record:
         """Do a piece of work and commit its record; an error becomes a failed record with its traceback.
 
+        Every worker of a group calls this alike and returns the same; only the first writes, reports and judges.
         Where ``judge`` stops a training nothing is committed but its checkpoint: asked for again, it goes on.
         """
-        self.store.begin(work.trial)
+        failure = None
+        record = Record(work.trial, "stopped")
         try:
-            record = self._run(work, progress, judge)
+            record = self._run(work, progress if self.group.rank == 0 else silent, judge)
         except _Stopped:
             self._healed()
-            return Record(work.trial, "stopped")
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the other trials go on
-            self.store.write_error(work.trial, traceback.format_exc())
-            self._healed()
             reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            log.warning("%s failed: %s", work.trial.label, reason)
-            known = self.store.read(work.trial) or Record(work.trial, "failed", environment=environment(self.device))
-            record = replace(known, status="failed", error=reason)
-        else:
-            self.store.write_error(work.trial, "")
-        self.store.write(record)
+            failure = Failure(reason, traceback.format_exc())
+            self._healed()
+        if (failure := self.group.settle(failure)) is None:
+            return record
+        log.warning("%s failed: %s", work.trial.label, failure.reason)
+        return self.group.first(lambda: self._failed(work.trial, failure))
+
+    def _failed(self, trial: Trial, failure: Failure) -> Record:
+        """Commit a failed record beside what the trial has left, and its traceback."""
+        known = self.store.read(trial) or Record(trial, "failed", environment=environment(self.device))
+        record = replace(known, status="failed", error=failure.reason)
+        try:
+            self.store.write_error(trial, failure.traceback)
+            self.store.write(record)
+        except (OSError, StoreError) as error:  # the disk that is full may be what the trial failed of
+            log.warning("%s: its record cannot be written: %s", trial.label, error)
         return record
 
     def _run(self, work: Work, progress: Progress, judge: Judge) -> Record:
-        trial = work.trial
-        known = self.store.read(trial) or Record(trial, "done", environment=environment(self.device))
+        trial, first = work.trial, self.group.first
+        first(lambda: self.store.begin(trial))
+        known = first(lambda: self.store.read(trial)) or Record(trial, "done", environment=environment(self.device))
         reset_peak_memory(self.device)
         change = self._change(work, progress, judge)
-        facts = self.store.read_fitted(trial) or {}
+        facts = first(lambda: self.store.read_fitted(trial)) or {}
         cost = replace(
             known.cost,
             train_seconds=facts.get("seconds", 0.0),
@@ -121,8 +134,14 @@ class Bench:
         with_what = facts.get("environment", known.environment)  # a change may be older than its record
         record = replace(known, status="done", error=None, cost=cost, environment=with_what)
         record = self._evaluated(record, record.lacks(work.asked), change, progress)
-        memory = max(record.cost.peak_memory_bytes, peak_memory_bytes(self.device))
-        return replace(record, cost=replace(record.cost, peak_memory_bytes=memory))
+        memory = max(record.cost.peak_memory_bytes, *self.group.gather(peak_memory_bytes(self.device)))
+        record = replace(record, cost=replace(record.cost, peak_memory_bytes=memory))
+        first(lambda: self._finish(record))
+        return record
+
+    def _finish(self, record: Record) -> None:
+        self.store.write_error(record.trial, "")
+        self.store.write(record)
 
     def _change(self, work: Work, progress: Progress, judge: Judge) -> Change:
         """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
@@ -130,20 +149,36 @@ class Bench:
         method = load_method(trial.method)(**trial.hyper)
         if not isinstance(method, TrainMethod | EditMethod):
             return Change({})
-        lacks = [step for step in work.snapshots if not self.store.has_snapshot(trial, step)]
-        if lacks or not self._stored(trial):
-            fitted = self._learn(method, trial, progress, self._snapshots(work, judge))
-            if touched := self._healed():
-                raise TrialError(
-                    f"{trial.method} changes the base model's own {touched[0]}. "
-                    "Train adapters, or copies that adapt() makes."
-                )
-            if fitted.change is None:
-                raise TrialError(f"{trial.label}: the method returned no change.")
-            facts: dict[str, Any] = {"seconds": fitted.seconds, "trainable_parameters": fitted.trainable_parameters}
-            facts["environment"] = self._environment(trial)
-            self.store.write_change(trial, fitted.change, fitted.losses, facts)
+        if not self.group.first(lambda: self._complete(work)):
+            if isinstance(method, TrainMethod):
+                fitted = self._fit(method, trial, progress, self._snapshots(work, judge))
+                self.group.first(lambda: self._keep(trial, fitted))
+            else:
+                self.group.first(lambda: self._keep(trial, self._edit(method, trial, progress)))
         return self.store.read_change(trial)
+
+    def _complete(self, work: Work) -> bool:
+        """Whether all that the trial has to learn lies in the store."""
+        return all(self.store.has_snapshot(work.trial, step) for step in work.snapshots) and self._stored(work.trial)
+
+    def _keep(self, trial: Trial, fitted: Fitted) -> None:
+        """Commit what the trial has learnt, if it has left the base model alone."""
+        if touched := self._healed():
+            raise TrialError(
+                f"{trial.method} changes the base model's own {touched[0]}. "
+                "Train adapters, or copies that adapt() makes."
+            )
+        if fitted.change is None:
+            raise TrialError(f"{trial.label}: the method returned no change.")
+        with_what = self._environment(trial)
+        if fitted.micro_batch_size is not None:
+            with_what["micro_batch"] = str(fitted.micro_batch_size)
+        facts = {
+            "seconds": fitted.seconds,
+            "trainable_parameters": fitted.trainable_parameters,
+            "environment": with_what,
+        }
+        self.store.write_change(trial, fitted.change, fitted.losses, facts)
 
     def _environment(self, trial: Trial) -> dict[str, str]:
         """Return what a change has been learnt with."""
@@ -174,53 +209,64 @@ class Bench:
 
     def _snapshots(self, work: Work, judge: Judge) -> Snapshots:
         """Return what a training does at its snapshots: keep them, and ask for a verdict where there are rungs."""
-        trial = work.trial
+        trial, first = work.trial, self.group.first
 
         def verdict(step: int) -> None:
-            if work.rungs and not judge(step, *self._rung(work, step)):
+            if not work.rungs:
+                return
+            source, target = self._rung(work, step)
+            if not first(lambda: judge(step, source, target)):
                 raise _Stopped
 
         return Snapshots(
             work.snapshots,
-            keep=lambda step, change: self.store.write_snapshot(trial, step, change),
+            keep=lambda step, change: first(lambda: self.store.write_snapshot(trial, step, change)),
             judge=verdict,
-            has=lambda step: self.store.has_snapshot(trial, step),
+            has=lambda step: first(lambda: self.store.has_snapshot(trial, step)),
         )
 
     def _rung(self, work: Work, step: int) -> tuple[float, float]:
         """Return Source and Target of a snapshot, from what the store has of its scores."""
         trial = work.trial
-        values = self.store.read_rungs(trial, step)
+        values = self.group.first(lambda: self.store.read_rungs(trial, step))
         if missing := [asked for asked in work.rungs if asked.key not in values]:
             change = self.store.read_snapshot(trial, step)
             for asked in missing:
                 _, metrics = self._answers(trial, asked, change)
                 values[asked.key] = metrics[load_task(asked.task).primary]
-            self.store.write_rungs(trial, step, values)
+            self.group.first(lambda: self.store.write_rungs(trial, step, values))
             self._base(Form.training(trial.recipe))  # the training goes on with it
         return split_mean(work.rungs, values, trial.target)
 
-    def _learn(self, method: Method, trial: Trial, progress: Progress, snapshots: Snapshots) -> Fitted:
-        if trial.target is None or trial.rank is None:
-            raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
-        recipe = trial.recipe
-        form = Form.training(recipe) if isinstance(method, TrainMethod) else Form.editing(recipe)
-        corpus = self._corpus(form, trial.target, "train", recipe.template)
-        if isinstance(method, TrainMethod):
-            return fit(
-                method,
-                trial.rank,
-                trial.seed,
-                recipe,
-                corpus,
-                checkpoint=self.store.folder(trial) / CHECKPOINT,
-                snapshots=snapshots,
-                progress=lambda index, total, loss: progress("train", index, total, loss),
-            )
-        if not isinstance(method, EditMethod) or trial.parent is None:
+    def _fit(self, method: TrainMethod, trial: Trial, progress: Progress, snapshots: Snapshots) -> Fitted:
+        corpus = self._target(trial, Form.training(trial.recipe))
+        assert trial.rank is not None
+        return fit(
+            method,
+            trial.rank,
+            trial.seed,
+            trial.recipe,
+            corpus,
+            checkpoint=self.store.folder(trial) / CHECKPOINT,
+            snapshots=snapshots,
+            progress=lambda index, total, loss: progress("train", index, total, loss),
+            group=self.group,
+            room=self._room,
+            gradient_checkpointing=self.execution.gradient_checkpointing,
+        )
+
+    def _edit(self, method: EditMethod, trial: Trial, progress: Progress) -> Fitted:
+        if trial.parent is None:
             raise TrialError(f"{trial.label}: an edit needs a parent.")
         progress("edit", 0, 1, 0.0)
-        return edit(method, self.store.read_snapshot(trial.parent, trial.snapshot), trial.seed, recipe, corpus)
+        change = self.store.read_snapshot(trial.parent, trial.snapshot)
+        return edit(method, change, trial.seed, trial.recipe, self._target(trial, Form.editing(trial.recipe)))
+
+    def _target(self, trial: Trial, form: Form) -> Corpus:
+        """Return what a trial learns from, for one form of the base model."""
+        if trial.target is None or trial.rank is None:
+            raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
+        return self._corpus(form, trial.target, "train", trial.recipe.template)
 
     def _evaluated(self, record: Record, missing: Sequence[Asked], change: Change, progress: Progress) -> Record:
         """Return the record with the scores that were missing; each is committed as soon as it is there."""
@@ -234,8 +280,6 @@ class Bench:
             facts = self.generated_with(record.trial)
             partial = self.store.partial(record.trial, asked.key, facts, self.group.rank, watch)
             record = self._scored(record, asked, change, partial)
-            self.store.write(record)
-            partial.remove()
             before += asked.count
         return record
 
@@ -260,10 +304,18 @@ class Bench:
         began = time.monotonic()
         trial = record.trial
         answers, metrics = self._answers(trial, asked, change, partial)
-        file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
-        seconds = partial.seconds + time.monotonic() - began
-        score = Score(asked, load_task(asked.task).primary, metrics, file, seconds, partial.environment)
-        return record.with_score(score, replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds))
+
+        def commit() -> Record:
+            file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
+            seconds = partial.seconds + time.monotonic() - began
+            score = Score(asked, load_task(asked.task).primary, metrics, file, seconds, partial.environment)
+            cost = replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds)
+            scored = record.with_score(score, cost)
+            self.store.write(scored)
+            partial.remove()
+            return scored
+
+        return self.group.first(commit)
 
     def _answers(
         self, trial: Trial, asked: Asked, change: Change, partial: Partial | None = None

@@ -1,12 +1,35 @@
-"""The workers that share a trial: one alone, or several that add up what each has computed."""
+"""The workers that share a trial: one alone, or several that add up what each has computed.
+
+What several do together they do in one order. Before each common act every worker says what it is about to do and
+whether it has failed, so that none waits for one that gave up, and all know why it did.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import override
+
+from bench.errors import TrialError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_T = TypeVar("_T")
+
+_GATHER, _FIRST, _SETTLE = -1, -2, -3  # what is about to be done; a sum says how many numbers it is of, from 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a worker gave up a trial: the reason in one line, and the traceback."""
+
+    reason: str
+    traceback: str
 
 
 class Group:
@@ -21,3 +44,133 @@ class Group:
     def gather(self, value: Any) -> list[Any]:
         """Return every worker's value, in the order of their ranks, on every worker."""
         return [value]
+
+    def first(self, call: Callable[[], _T]) -> _T:
+        """Return on every worker what the first one's call returns; the others wait and do not call."""
+        return call()
+
+    def settle(self, failure: Failure | None) -> Failure | None:
+        """End a trial on all workers, and return on every one the first failure there was, or None."""
+        return failure
+
+
+ALONE = Group()
+
+
+class Workers(Group):
+    """Several processes, joined by torch.distributed. Each method is called by all of them, in one order.
+
+    Once one has failed, every call raises its reason on every worker, until ``settle``. A worker whose peer is gone
+    leaves by SystemExit: that is no fault of the trial.
+    """
+
+    def __init__(self) -> None:
+        from torch import distributed
+
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+        self._failure: Failure | None = None
+
+    @override
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace every tensor by its sum over all workers, in place; half precision is added up in float32.
+
+        Raises:
+            TrialError: a worker has failed, or the workers' tensors are not of one size.
+        """
+        import torch
+        from torch import distributed
+
+        parts = _alike(tensors)
+        flats = [_flat(part) for part in parts]
+        self._agree(sum(flat.numel() for flat in flats))
+        for flat, part in zip(flats, parts, strict=True):
+            with _connected():
+                distributed.all_reduce(flat)
+            sizes = [tensor.numel() for tensor in part]
+            for tensor, values in zip(part, torch.split(flat, sizes), strict=True):
+                tensor.detach().copy_(values.view_as(tensor))
+
+    @override
+    def gather(self, value: Any) -> list[Any]:
+        content = pickle.dumps(value)  # here: what cannot be sent is this worker's failure, not a hang of all
+        self._agree(_GATHER)
+        return [pickle.loads(item) for item in self._exchanged(content)]
+
+    @override
+    def first(self, call: Callable[[], _T]) -> _T:
+        from torch import distributed
+
+        box = [pickle.dumps(call()) if self.rank == 0 else b""]
+        self._agree(_FIRST)
+        with _connected():
+            distributed.broadcast_object_list(box, src=0)
+        value: _T = pickle.loads(box[0])
+        return value
+
+    @override
+    def settle(self, failure: Failure | None) -> Failure | None:
+        with suppress(TrialError):
+            self._agree(_SETTLE, failure)
+        found, self._failure = self._failure, None
+        return found
+
+    def _agree(self, act: int, failure: Failure | None = None) -> None:
+        """Say what comes next, and raise on every worker where one has failed or is about to do something else."""
+        import torch
+        from torch import distributed
+
+        if self._failure is not None:
+            raise TrialError(self._failure.reason)
+        control = torch.tensor([int(failure is not None), act, -act])
+        with _connected():
+            distributed.all_reduce(control, op=distributed.ReduceOp.MAX)
+        failed, most, least = control.tolist()
+        if failed:
+            found = (pickle.loads(item) for item in self._exchanged(pickle.dumps(failure)))
+            self._failure = next(item for item in found if item is not None)
+        elif most != -least:
+            reason = "The workers of the trial came apart. A hook may not do on one worker what it does not on all."
+            self._failure = Failure(reason, f"{reason}\n")
+        if self._failure is not None:
+            raise TrialError(self._failure.reason)
+
+    def _exchanged(self, content: bytes) -> list[bytes]:
+        from torch import distributed
+
+        contents = [b""] * self.size
+        with _connected():
+            distributed.all_gather_object(contents, content)
+        return contents
+
+
+def joined() -> Group:
+    """Return the group this process belongs to, as torch.distributed has it."""
+    from torch import distributed
+
+    together = distributed.is_initialized() and distributed.get_world_size() > 1
+    return Workers() if together else ALONE
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Leave this process's work where the others cannot be reached: whoever started the workers starts them anew."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise SystemExit(f"A worker that shares this trial is gone: {error}") from error
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Return tensors by dtype and device, each kind in the order of its first."""
+    kinds: dict[object, list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    return list(kinds.values())
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    import torch
+
+    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
+    return flat.float() if flat.dtype in {torch.float16, torch.bfloat16} else flat

@@ -1,0 +1,133 @@
+"""What a training is resumed from: its state on disk; and what happens at some of its steps."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import places
+from bench.api import TrainMethod
+from bench.change import Change
+from bench.group import Group
+from bench.hyperparameters import state_names
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """What happens at some steps of a training: ``keep`` the change there, then ``judge`` whether to go on.
+
+    ``judge`` may raise; the training can go on from its checkpoint later.
+    """
+
+    steps: tuple[int, ...] = ()
+    keep: Callable[[int, Change], None] = lambda step, change: None
+    judge: Callable[[int], None] = lambda step: None
+    has: Callable[[int], bool] = lambda step: True
+
+    def judge_again(self, saved: Checkpoint, start: int) -> None:
+        """Judge the steps that a resumed training has behind it: it may have been killed over its last one."""
+        for step in self.steps:
+            if step <= start:
+                saved.pause(self.judge, step)
+
+    def save(self, saved: Checkpoint, step: int, change: Callable[[], Change], *, due: bool) -> None:
+        """Keep a snapshot before the checkpoint that has it behind, and judge it after."""
+        taken = step in self.steps
+        if taken:
+            self.keep(step, change())
+        saved.save(step, due=due or taken)
+        if taken:
+            saved.pause(self.judge, step)
+
+
+NO_SNAPSHOTS = Snapshots()
+
+
+class Checkpoint:
+    """A training's state, always written whole. Of several workers the first writes it, and all read it."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        parameters: Sequence[Tensor],
+        parts: Mapping[str, Any],
+        method: TrainMethod,
+        group: Group,
+    ) -> None:
+        self.losses: list[float] = []
+        self._path = path
+        self._parameters = parameters
+        self._parts = parts
+        self._method = method
+        self._group = group
+        self._before = 0.0
+        self._began = self._saved_at = time.monotonic()
+
+    def seconds(self) -> float:
+        """Return the seconds trained so far, over all resumptions."""
+        return self._before + time.monotonic() - self._began
+
+    def pause(self, action: Callable[[int], None], step: int) -> None:
+        """Do what is no training: its time does not count."""
+        began = time.monotonic()
+        action(step)
+        self._began += time.monotonic() - began
+
+    def load(self, snapshots: Snapshots) -> int:
+        """Put a saved state back and return the update to go on with; one past a snapshot that is missing is no use."""
+        saved = self._read()
+        index = 0 if saved is None else int(saved["index"])
+        if len(set(self._group.gather(index))) > 1:
+            log.warning("The workers do not see one %s; the training starts anew.", self._path)
+            return 0
+        if saved is None or any(step <= index and not snapshots.has(step) for step in snapshots.steps):
+            return 0
+        with torch.no_grad():
+            for parameter, value in zip(self._parameters, saved["parameters"], strict=True):
+                parameter.copy_(value)
+        for name, part in self._parts.items():
+            part.load_state_dict(saved[name])
+        for name, value in saved["method"].items():
+            setattr(self._method, name, value)
+        self.losses[:] = saved["losses"]
+        self._before = saved["seconds"]
+        return index
+
+    def save(self, index: int, *, due: bool) -> None:
+        """Write the state where it is due, and at least every five minutes."""
+        late = time.monotonic() - self._saved_at > _EVERY_SECONDS
+        if self._path is None or self._group.rank > 0 or not (due or late):
+            return
+        state = {
+            "index": index,
+            "parameters": [parameter.detach() for parameter in self._parameters],
+            "method": {name: getattr(self._method, name) for name in state_names(self._method)},
+            "losses": self.losses,
+            "seconds": self.seconds(),
+            **{name: part.state_dict() for name, part in self._parts.items()},
+        }
+        with places.drafted(self._path) as draft:
+            torch.save(state, draft)
+        self._saved_at = time.monotonic()
+
+    def _read(self) -> dict[str, Any] | None:
+        if self._path is None or not self._path.is_file():
+            return None
+        try:
+            with places.fetched(self._path) as file:
+                saved: dict[str, Any] = torch.load(file, weights_only=True)
+        except (RuntimeError, EOFError) as error:
+            log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
+            return None
+        return saved

@@ -1,0 +1,181 @@
+"""A trial that several workers share: what one gives, and one end for all of them, whatever fails where."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.plan import Plan, Request, make
+from bench.spec import Record, Work
+from bench.store import CHECKPOINT, Store
+from bench.suite import Suite
+
+pytestmark = pytest.mark.slow  # two processes import torch
+
+Job = Callable[..., list[Any]]
+Prepare = Callable[..., tuple[Plan, Store, Mapping[str, Any]]]
+
+
+@pytest.fixture
+def prepare(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> Prepare:
+    def build(*methods: str, folder: str = "runs", **options: Any) -> tuple[Plan, Store, Mapping[str, Any]]:
+        store = Store(tmp_path / folder)
+        store.prepare()
+        recipe = replace(tiny_suite.recipe, dropout=0.0, updates=3)
+        request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe)
+        setup = {"tasks": tiny_tasks, "output": store.root, "model": tiny_suite.folder, **options}
+        return make(request, store), store, setup
+
+    return build
+
+
+def of(plan: Plan, method: str) -> Work:
+    return next(work for work in plan.works if work.trial.method == method)
+
+
+def weights(store: Store, work: Work) -> bytes:
+    return (store.folder(work.trial) / "change" / "adapter_model.safetensors").read_bytes()
+
+
+def test_two_workers_leave_one_whole_trial(pair: Job, prepare: Prepare) -> None:
+    plan, store, setup = prepare("lora")
+    work = of(plan, "lora")
+
+    first, second = pair("run", setup, work)
+
+    assert first == second == store.read(work.trial)
+    assert first.status == "done"
+    assert len(first.scores) == 2
+    assert make(plan.request, store).done(work)
+    assert first.environment["micro_batch"] == "8"
+    assert not list(store.root.rglob("*.tmp"))
+
+
+def test_an_edit_by_two_workers_gives_the_bytes_of_one(pair: Job, prepare: Prepare) -> None:
+    plan, store, setup = prepare("dare")
+    alone, other, alone_setup = prepare("dare", folder="alone", together=False)
+    del alone
+
+    pair("run", setup, of(plan, "lora"))
+    for folder in (store, other):
+        source, target = store.folder(of(plan, "lora").trial), folder.folder(of(plan, "lora").trial)
+        if source != target:
+            target.symlink_to(source)
+    first, second = pair("run", setup, of(plan, "dare"))
+    pair("run", {**alone_setup, "output": other.root}, of(plan, "dare"))
+
+    assert first == second
+    assert first.status == "done"
+    assert weights(store, of(plan, "dare")) == weights(other, of(plan, "dare"))
+
+
+# By stage: the worker that breaks, and how many calls it gets through before.
+BREAKS = [
+    ("adapt", 1, 0),
+    ("backward", 0, 1),
+    ("backward", 1, 1),
+    ("penalty", 1, 1),
+    ("on_gradients", 0, 2),
+    ("on_update", 1, 2),
+    ("change", 1, 0),
+    ("snapshot", 0, 0),
+    ("commit", 0, 0),
+    ("read", 1, 0),
+    ("evaluate", 0, 1),
+    ("evaluate", 1, 0),
+    ("scores", 0, 1),
+    ("record", 0, 0),
+]
+
+
+@pytest.mark.parametrize(("stage", "rank", "calls"), BREAKS)
+def test_one_worker_that_fails_ends_the_trial_on_all_with_the_reason(
+    pair: Job, prepare: Prepare, stage: str, rank: int, calls: int
+) -> None:
+    plan, store, setup = prepare("lora")
+    work = replace(of(plan, "lora"), snapshots=(2,))
+
+    first, second = pair("run", setup, work, (stage, rank, calls))
+
+    reason = f"OSError: [Errno 28] No space left for {stage}"
+    for record in (first, second):
+        assert record.status == "failed"
+        assert record.error == reason
+    again = pair("run", setup, work)
+    assert [record.status for record in again] == ["done", "done"]
+    if stage != "record":  # there the failure itself cannot be written
+        whole = prepare("lora", folder="whole")
+        pair("run", whole[2], work)
+        assert weights(store, work) == weights(whole[1], work)
+
+
+def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Job, prepare: Prepare) -> None:
+    plan, store, setup = prepare("lora")
+    work = of(plan, "lora")
+
+    pair("run", setup, work, ("on_update", 1, 0))
+
+    record = store.read(work.trial)
+    assert record is not None
+    assert record.error == "OSError: [Errno 28] No space left for on_update"
+    assert "method.on_update(step)" in (store.folder(work.trial) / "error.txt").read_text()
+
+
+def test_a_failing_edit_ends_on_all(pair: Job, prepare: Prepare) -> None:
+    plan, _, setup = prepare("dare")
+    pair("run", setup, of(plan, "lora"))
+
+    records = pair("run", setup, of(plan, "dare"), ("edit", 0, 0))
+
+    assert [record.error for record in records] == ["OSError: [Errno 28] No space left for edit"] * 2
+
+
+def test_a_checkpoint_that_one_worker_cannot_read_fails_on_all_and_one_it_can_goes_on(
+    pair: Job, prepare: Prepare
+) -> None:
+    plan, store, setup = prepare("lora")
+    work = replace(of(plan, "lora"), snapshots=(2,))
+    pair("run", setup, work, ("on_update", 1, 2))
+    assert (store.folder(work.trial) / CHECKPOINT).is_file()
+
+    unread = pair("run", setup, work, ("checkpoint", 1, 0))
+
+    assert [record.error for record in unread] == ["OSError: [Errno 28] No space left for checkpoint"] * 2
+    resumed = pair("run", setup, work)
+    _, whole, whole_setup = prepare("lora", folder="whole")
+    pair("run", whole_setup, work)
+    assert [record.status for record in resumed] == ["done", "done"]
+    assert weights(store, work) == weights(whole, work)
+    assert store.read_losses(work.trial) == whole.read_losses(work.trial)
+
+
+def test_a_search_asks_the_first_worker_and_stops_all(pair: Job, prepare: Prepare) -> None:
+    plan, store, setup = prepare("lora")
+    work = of(plan, "lora")
+    rungs = tuple(replace(asked, count=4) for asked in work.asked)
+
+    (first, asked), (second, nothing) = pair("judged", setup, replace(work, snapshots=(1, 2), rungs=rungs))
+
+    assert (first.status, second.status) == ("stopped", "stopped")
+    assert (asked, nothing) == ([1, 2], [])
+    assert store.read(work.trial) is None
+    finished: list[Record] = pair("run", setup, work)
+    assert [record.status for record in finished] == ["done", "done"]
+
+
+def test_a_killed_worker_ends_the_other_in_seconds_and_is_no_failure_of_the_trial(
+    new_pair: Callable[[], Any],
+) -> None:
+    pair = new_pair()
+    pair.begin("killed", 0)
+    pair.processes[1].wait(60)
+    began = time.monotonic()
+
+    left_by = pair.result(0)
+
+    assert left_by.startswith("A worker that shares this trial is gone")
+    assert time.monotonic() - began < 10
+    assert pair.processes[1].returncode == -9
