@@ -29,7 +29,7 @@ def read(options: Namespace) -> Execution:
     """Return what the options come to; a command without them runs at the defaults.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or two do not go together.
     """
     default = Execution()
     micro_batch = getattr(options, "micro_batch", None)
@@ -41,6 +41,10 @@ def read(options: Namespace) -> Execution:
     for name, count in counts.items():
         if count < 1:
             raise UsageError(f"{name} is {count}; the least is 1.")
+    if counts["--gpus-per-trial"] > 1 and getattr(options, "lanes", None) == 0:
+        raise UsageError(
+            f"--gpus-per-trial {counts['--gpus-per-trial']} starts workers, and --lanes 0 none. Leave out one of them."
+        )
     cache = getattr(options, "feature_cache", default.feature_cache_bytes / 2**30)
     if cache < 0:
         raise UsageError(f"--feature-cache is {cache:g}; give 0 or more GiB.")

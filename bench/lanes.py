@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,8 @@ from typing import Any
 from bench import ray_broker
 from bench.api import Reading
 from bench.broker import Broker, Event
-from bench.errors import TrialError
+from bench.errors import BenchError, TrialError, UsageError
+from bench.group import ALONE, Failure, Group, joined
 from bench.ray_broker import POLL_SECONDS
 from bench.registry import TaskSettings, add_file, read_tasks
 from bench.spec import Execution, Record, Work
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 _REPORT_SECONDS = 0.5
 _JOIN_SECONDS = 20.0
 _DRIVE_SECONDS = 10.0  # how long an interrupted command waits for its drive: Ray may not go first
+_PATIENCE_SECONDS = 7 * 24 * 3600  # how long workers wait for the first of them, which waits for work
 _LANES_SECONDS = 60.0  # how long a drive waits for the last of its lanes
 
 
@@ -66,7 +69,7 @@ def run(
     if lanes == 0:
         yield from _run_here(Broker(works, stored), setup)
         return
-    with _ray(lanes) as (count, gpus, scratch):
+    with _ray(lanes, setup.execution.workers) as (count, gpus, scratch):
         crew = Crew(setup, count if drive else min(count, len(works)), gpus, scratch)
         yield from _run_lanes(works, stored, crew, drive)
 
@@ -84,13 +87,14 @@ def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
         yield _kept(store, event)
 
 
-def _bench(setup: Setup) -> Any:
+def _bench(setup: Setup, group: Group = ALONE) -> Any:
     import torch
 
     from bench.execute import Bench
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Bench(Store(setup.output), setup.model, device, setup.execution)
+    # Ray shows the GPUs of all workers of a lane to each, and has made its own the current one.
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return Bench(Store(setup.output), setup.model, device, setup.execution, group)
 
 
 def _kept(store: Store, event: Event) -> Event:
@@ -109,8 +113,8 @@ def _token() -> str:
 
 
 @contextmanager
-def _ray(lanes: int | None) -> Iterator[tuple[int, bool, Path]]:
-    """Start a private Ray, and yield the number of lanes, whether they have a GPU each, and a scratch folder."""
+def _ray(lanes: int | None, workers: int) -> Iterator[tuple[int, bool, Path]]:
+    """Start a private Ray, and yield the number of lanes, whether they have GPUs, and a scratch folder."""
     scratch = Path(tempfile.mkdtemp(prefix="bench-"))
     token = scratch / "token"
     token.touch(mode=0o600)
@@ -128,7 +132,7 @@ def _ray(lanes: int | None) -> Iterator[tuple[int, bool, Path]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ray.init(
         address="local",  # never a cluster that happens to be named in the environment
-        num_cpus=max(cores, lanes or 1) + 1,
+        num_cpus=max(cores, (lanes or 1) * workers) + 1,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="error",
@@ -136,10 +140,25 @@ def _ray(lanes: int | None) -> Iterator[tuple[int, bool, Path]]:
     )
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        yield lanes or gpus or cores, gpus > 0, scratch
+        most = _lanes_on(gpus or cores, workers, "GPU" if gpus else "core")
+        yield lanes or most, gpus > 0, scratch
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _lanes_on(devices: int, workers: int, kind: str) -> int:
+    """Return how many lanes of so many workers there are devices for.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if workers > devices:
+        raise UsageError(
+            f"--gpus-per-trial {workers} is more than the {devices} {kind}{'s' if devices > 1 else ''} here. "
+            "Give fewer; --micro-batch trains on a batch in parts."
+        )
+    return devices // workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,16 +250,20 @@ def _driven(drive: Drive, broker: Any, crew: Crew, troubles: _Troubles) -> None:
 
 
 def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
-    """Hold one Ray Train worker for the whole command; Ray restarts it when it dies."""
+    """Hold the workers of one lane for the whole command; Ray restarts them all when one dies."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     trainer = TorchTrainer(
         _pull,
         train_loop_config={"lane": lane, "broker": broker, "setup": crew.setup},
+        # gloo beside nccl: what workers say to each other needs no GPU, and ends at once where one is killed
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if crew.gpus else "gloo", timeout_s=_PATIENCE_SECONDS),
         scaling_config=ScalingConfig(
-            num_workers=1, use_gpu=crew.gpus, resources_per_worker={"GPU": 1} if crew.gpus else {"CPU": 1}
+            num_workers=crew.setup.execution.workers,
+            use_gpu=crew.gpus,
+            resources_per_worker={"GPU": 1} if crew.gpus else {"CPU": 1},
         ),
         run_config=RunConfig(
             name=f"lane-{lane}",
@@ -260,18 +283,18 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
 
 
 def _pull(config: Mapping[str, Any]) -> None:
-    """Pull works and do them, until the broker has no more: what a Ray Train worker runs."""
+    """Pull works and do them, until the broker has no more: what every worker of a lane runs.
+
+    The first of them alone talks to the broker, and hands on what it says.
+    """
     import ray
 
     lane, broker, setup = config["lane"], config["broker"], config["setup"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        for path in setup.plugins:
-            add_file(path)
-        read_tasks(setup.reading, setup.tasks)
-        bench = _bench(setup)
-    except Exception as error:  # noqa: BLE001  raised, it would make Ray start this worker again for ever
-        ray.get(broker.broken.remote(lane, f"{type(error).__name__}: {error}"))
+    group = joined()
+    bench = _ready(setup, group)
+    if isinstance(bench, Failure):  # raised, it would make Ray start this worker again for ever
+        group.first(lambda: ray.get(broker.broken.remote(lane, bench.reason)))
         return
     last = 0.0
 
@@ -287,6 +310,20 @@ def _pull(config: Mapping[str, Any]) -> None:
         except ray.exceptions.RayError as error:  # no fault of the trial, which would be recorded as failed
             raise SystemExit("The broker is gone.") from error
 
-    while (work := ray.get(broker.next.remote(lane))) is not None:
+    while (work := group.first(lambda: ray.get(broker.next.remote(lane)))) is not None:
         record = bench.run(work, report, judge)
-        ray.get(broker.finish.remote(lane, record))
+        group.first(lambda: ray.get(broker.finish.remote(lane, record)))  # noqa: B023  called at once
+
+
+def _ready(setup: Setup, group: Group) -> Any:
+    """Return a worker's bench, or why one of the lane's workers has none."""
+    failure = bench = None
+    try:
+        for path in setup.plugins:
+            add_file(path)
+        read_tasks(setup.reading, setup.tasks)
+        bench = _bench(setup, group)
+    except Exception as error:  # noqa: BLE001  told to the broker by the first worker
+        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        failure = Failure(reason, traceback.format_exc())
+    return group.settle(failure) or bench

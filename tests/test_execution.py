@@ -1,0 +1,36 @@
+"""The options that say how trials are run, and which of them are refused."""
+
+from argparse import Namespace
+
+import pytest
+
+from bench.errors import UsageError
+from bench.execution import read
+from bench.lanes import _lanes_on
+from bench.spec import Execution
+
+
+def test_the_options_come_to_an_execution() -> None:
+    options = Namespace(
+        gpus_per_trial=2, micro_batch=4, gradient_checkpointing=True, eval_batch=8, feature_cache=0.5, lanes=1
+    )
+
+    assert read(options) == Execution(2, 4, True, 8, 1 << 29)
+    assert read(Namespace(lanes=0)) == Execution()
+
+
+def test_several_workers_are_refused_where_there_are_no_lanes() -> None:
+    with pytest.raises(UsageError, match="--gpus-per-trial 2 starts workers, and --lanes 0 none"):
+        read(Namespace(gpus_per_trial=2, lanes=0))
+
+
+@pytest.mark.parametrize(("devices", "workers", "lanes"), [(8, 1, 8), (8, 2, 4), (7, 2, 3), (2, 2, 1)])
+def test_every_lane_has_devices_of_its_own(devices: int, workers: int, lanes: int) -> None:
+    assert _lanes_on(devices, workers, "GPU") == lanes
+
+
+def test_more_workers_than_devices_are_refused() -> None:
+    with pytest.raises(UsageError, match="--gpus-per-trial 3 is more than the 2 GPUs here"):
+        _lanes_on(2, 3, "GPU")
+    with pytest.raises(UsageError, match="--gpus-per-trial 2 is more than the 1 core here"):
+        _lanes_on(1, 2, "core")
