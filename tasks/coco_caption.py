@@ -17,7 +17,7 @@ from .data_set import DataSet
 from .intake import Intake, Record
 from .ptb import java
 from .rows import Row, json_rows
-from .sampling import shuffled
+from .sampling import drawn
 
 # DataOptim draws one of these for each caption.
 TRAIN_PROMPTS = (
@@ -158,7 +158,7 @@ class COCOCaption(DataSet):
         """Return the prompt; of a training example, by its id, one of those that its captions were given."""
         variant = self.variant or "dataoptim"
         if training and variant == "dataoptim":
-            return shuffled(TRAIN_PROMPTS, str, self.name, "prompt", self.sample_seed, training)[0]
+            return drawn(TRAIN_PROMPTS, self.name, "prompt", self.sample_seed, training)
         return _PROMPTS[variant]
 
 

@@ -16,6 +16,12 @@ def shuffled(items: Sequence[Item], key: Callable[[Item], str], *seed: object) -
     return sorted(items, key=lambda item: hashlib.sha256(f"{start}/{key(item)}".encode()).digest())
 
 
+def drawn(items: Sequence[Item], *seed: object) -> Item:
+    """Return the one of the items that the seed's SHA-256 points to."""
+    start = "/".join(str(part) for part in seed)
+    return items[int.from_bytes(hashlib.sha256(start.encode()).digest()[:8]) % len(items)]
+
+
 def held_out(groups: Sequence[str], count: int, *seed: object) -> frozenset[str]:
     """Return drawn groups, each of one image's records, that hold ``count`` records together.
 
