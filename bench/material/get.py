@@ -92,16 +92,18 @@ def free_bytes(root: Path) -> int:
 
 
 def bring(root: Path, item: Item) -> None:
-    """Fetch and unpack one item, and write down what it was.
+    """Fetch and unpack one item, and write down what it was; a zip that was put there by hand is unpacked and kept.
 
     Raises:
         DataError: it cannot be had, is not what it should be, or does not fit.
     """
     download, path = item.download, root / item.download.path
-    entry = ledger.entry_of(root, download)
-    if not (path.is_file() and entry is not None and ledger.is_whole(path, entry)):
+    noted = ledger.entry_of(root, download)
+    entry = ledger.taken(path, download, noted) if path.is_file() else None
+    by_hand = entry is not None and noted is None
+    if entry is None:
         with meter(f"fetch {download.path}", item.size or None, item.here) as advance:
-            entry = fetch(download.url, path, _expected(root, download, entry), advance)
+            entry = fetch(download.url, path, _expected(root, download, noted), advance)
         ledger.note(root, download, entry)
     if download.unpacks_to is not None:
         with meter(f"unpack {download.path}", unpacked_size(path)) as advance:
@@ -109,7 +111,8 @@ def bring(root: Path, item: Item) -> None:
         if not any(Path(download.unpacks_to).name in Path(name).parts for name in members):
             raise DataError(f"{path} does not hold {Path(download.unpacks_to).name}. Delete it and fetch it again.")
         ledger.note_members(root, download, members)
-        path.unlink()
+        if not by_hand:
+            path.unlink()
 
 
 def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
@@ -141,9 +144,10 @@ def lines(made: Bill, root: Path) -> Iterator[str]:
     for download in made.there:
         yield f"  there    {download.unpacks_to or download.path}"
     for item in made.items:
-        part = f", {as_bytes(item.here)} of it here" if item.here else ""
+        whole = item.here == item.size and (root / item.download.path).is_file()
+        part = f", {as_bytes(item.here)} of it here" if item.here and not whole else ""
         size = as_bytes(item.size) if item.size else "size unknown"
-        yield f"  fetch    {item.download.path} ({size}{part})  {item.download.url}"
+        yield f"  {'unpack' if whole else 'fetch':8} {item.download.path} ({size}{part})  {item.download.url}"
     for download in made.by_hand:
         yield f"  by hand  {download.path}: put it there from {download.url}"
     if made.items:

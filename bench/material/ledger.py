@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -84,9 +85,13 @@ def is_there(root: Path, download: Download) -> bool:
     return expected is None or of_files([path])[path].hex() == expected
 
 
-def is_whole(path: Path, entry: Entry) -> bool:
-    """Whether a file is what was noted of it."""
-    return path.stat().st_size == entry.size and of_files([path])[path].hex() == entry.sha256
+def taken(path: Path, download: Download, noted: Entry | None) -> Entry | None:
+    """Return what a file that is there is, or None where it is not what was published or noted, or no whole zip."""
+    digest = of_files([path])[path].hex()
+    expected = download.sha256 or (noted and noted.sha256)
+    if (expected is not None and digest != expected) or (path.suffix == ".zip" and not zipfile.is_zipfile(path)):
+        return None
+    return Entry(download.url, path.stat().st_size, digest)
 
 
 def _is_unpacked(root: Path, download: Download, target: str) -> bool:

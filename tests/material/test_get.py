@@ -158,6 +158,32 @@ def test_what_was_put_there_by_hand_is_taken(get: Any, site: Site, tmp_path: Pat
     assert site.asked == []
 
 
+def test_a_zip_that_was_put_there_by_hand_is_unpacked_and_kept(
+    get: Any, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "data/coco/val.zip"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(packed(a="one"))
+
+    assert get("old", "--yes") == 0
+    assert get("old", "--yes") == 0
+
+    assert "  unpack   coco/val.zip (" in capsys.readouterr().out
+    assert (tmp_path / "data/coco/val/a.jpg").read_text() == "one"
+    assert path.is_file()
+    assert site.asked == []
+
+
+def test_a_zip_put_there_by_hand_that_is_not_whole_is_fetched(get: Any, site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "data/coco/val.zip"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(packed(a="one")[:-30])
+
+    assert get("old", "--yes") == 0
+    assert fetched(site) == ["/val.zip", "/old.json"]
+    assert (tmp_path / "data/coco/val/b.jpg").read_text() == "three"
+
+
 def test_a_file_that_changes_at_its_address_is_refused_and_the_rest_still_comes(
     get: Any, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
