@@ -117,7 +117,7 @@ class COCOCaption(DataSet):
 
     @override
     def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
-        wanted = {row.label("cocoid") for row in self._karpathy(split, intake)}
+        wanted = intake.index(self._karpathy(split, intake), "cocoid")
         rows = self._hub_rows("val", intake)
         self._count("images of val2014", len(rows), _HUB_ROWS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,8 +93,8 @@ class DataSet(Task):
         return {
             "task": self.name,
             "split": split,
-            "source": self.source,
             "variant": self.variant,
+            "options": {each.name: getattr(self, each.name) for each in fields(self) if each.init},
             "files": [{"path": str(path), "bytes": path.stat().st_size} for path in taken.files],
             "sample_seed": self.sample_seed,
             "count": len(ids),
@@ -118,7 +118,7 @@ class DataSet(Task):
         return self._taken[split]
 
     def _records(self, split: Split, intake: Intake) -> Sequence[Record]:
-        named = {"train": self.train, "test": self.test}.get(split, "") if self.source == "llava" else ""
+        named = self._named(split)
         if split == "test" or not self.validation_is_cut:
             return self._of_llava(split, Path(named), intake) if named else self._whole(split, intake)
         records = self._whole("train", intake)
@@ -130,6 +130,10 @@ class DataSet(Task):
             records = self._of_llava(split, Path(named), intake)
         return [record for record in records if _image_name(record) not in held]
 
+    def _named(self, split: Split) -> str:
+        """Return the LLaVA file that stands for a split, or nothing."""
+        return {"train": self.train, "test": self.test}.get(split, "") if self.source == "llava" else ""
+
     def _whole(self, split: Split, intake: Intake) -> Sequence[Record]:
         """Return a split as it was published; the official training split may have the validation still in it."""
         if self.source == "hub" and split in self.hub_splits:
@@ -138,7 +142,7 @@ class DataSet(Task):
 
     def _drawn(self, split: Split, records: Sequence[Record], intake: Intake) -> tuple[Example, ...]:
         """Return the records that are drawn and whose image is there; a missing one is replaced by the next drawn."""
-        limit = self._limit(split)
+        limit = None if split == "test" and self._named(split) else self._limit(split)
         if limit is not None and limit < len(records):
             records = shuffled(records, lambda record: record.example.id, self.name, split, self.sample_seed)
         chosen: list[Example] = []

@@ -87,8 +87,7 @@ class GQA(DataSet):
     @override
     def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
         part = _PART[split]
-        pictures = self._hub_rows(part, intake, f"{part}_balanced_images")
-        images = {row.label("id"): self._hub_image(row) for row in pictures}
+        images = intake.index(self._hub_rows(part, intake, f"{part}_balanced_images"), "id")
         rows = self._hub_rows(part, intake, f"{part}_balanced_instructions")
         self._count(f"questions of {part}_balanced", len(rows), _OFFICIAL[split])
 
@@ -96,8 +95,9 @@ class GQA(DataSet):
             image = row.label("imageId")
             if image not in images:
                 raise DataError(f"its image {image} is not among those of {part}_balanced_images")
+            path = self._hub_image(images[image])
             if _balanced(row):
-                yield Example(row.label("id"), row.text("question").strip(), (row.text("answer"),), images[image])
+                yield Example(row.label("id"), row.text("question").strip(), (row.text("answer"),), path)
 
         return intake.records(rows, make)
 

@@ -58,6 +58,20 @@ class Intake:
             )
         self.faults.append(fault)
 
+    def index(self, rows: Iterable[Row], name: str) -> dict[str, Row]:
+        """Return rows by the id in one of their fields, the first of each; a row without is refused.
+
+        Raises:
+            DataError: more rows are refused than may be skipped.
+        """
+        found: dict[str, Row] = {}
+        for row in rows:
+            try:
+                found.setdefault(row.label(name), row)
+            except DataError as error:
+                self.refuse(row.place, str(error))
+        return found
+
     def records(self, rows: Iterable[Row], make: Callable[[Row], Iterable[Example]]) -> list[Record]:
         """Return what ``make`` makes of each row; a row of which it says why it cannot is refused.
 

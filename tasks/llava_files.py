@@ -67,8 +67,10 @@ class LlavaFiles:
         return self.intake.file(path)
 
     def _conversation(self, row: Row) -> Iterator[Example]:
-        turns = row.value.get("conversations") if isinstance(row.value, dict) else None
-        if not isinstance(turns, list) or [turn.get("from") for turn in turns] != ["human", "gpt"]:
+        turns = row.value["conversations"] if row.has("conversations") else None
+        turns = turns if isinstance(turns, list) else []
+        speakers = [turn.get("from") if isinstance(turn, dict) else None for turn in turns]
+        if speakers != ["human", "gpt"]:
             raise DataError("its conversations are not one human turn and one gpt turn")
         question, answer = (Row(row.file, row.index, turn).text("value") for turn in turns)
         image = self.image(row.text("image"))

@@ -111,10 +111,7 @@ class OKVQA(DataSet):
         told = intake.file(self._folder / f"mscoco_{part}_annotations.json")
         rows = list(json_rows(asked, "questions"))
         self._count(f"questions of {part}", len(rows), _OFFICIAL[split])
-        gold: dict[str, Row] = {}
-        for row in json_rows(told, "annotations"):
-            if row.has("question_id"):
-                gold.setdefault(row.label("question_id"), row)
+        gold = intake.index(json_rows(told, "annotations"), "question_id")
 
         def make(row: Row) -> Iterator[Example]:
             name, image = row.label("question_id"), row.whole("image_id")

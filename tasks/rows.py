@@ -107,7 +107,7 @@ def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
         DataError: the file is no JSON, or has no such records.
     """
     whole = read_json(path)
-    records = whole.get(under) if under is not None and isinstance(whole, dict) else whole
+    records = whole if under is None else whole.get(under) if isinstance(whole, dict) else None
     if isinstance(records, Mapping):
         for index, (key, value) in enumerate(records.items()):
             yield Row(path, index, value, str(key), under)
@@ -154,7 +154,7 @@ def _line(path: Path, under: str | None, index: int) -> int:
 @lru_cache(maxsize=2)  # a whole folder of images may be missing
 def _starts(path: Path, under: str | None, changed: int) -> array[int]:
     """Return the line where each record begins, of a file as it was when it ``changed`` last."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     start = 0 if under is None else next(at for key, at in _members(text, 0) if key == under)
     lines, line, last = array("q"), 1, 0
     for _, at in _members(text, start):

@@ -91,7 +91,7 @@ class TextVQA(DataSet):
         rows = list(json_rows(intake.file(self._folder / f"TextVQA_0.5.1_{part}.json"), "data"))
         self._count(f"questions of {part}", len(rows), _OFFICIAL[split])
         read = intake.file(self._folder / f"TextVQA_Rosetta_OCR_v0.2_{part}.json")
-        tokens = {row.label("image_id"): row for row in json_rows(read, "data") if row.has("image_id")}
+        tokens = intake.index(json_rows(read, "data"), "image_id")
 
         def make(row: Row) -> Iterator[Example]:
             image = row.label("image_id")

@@ -17,13 +17,13 @@ from bench.hyperparameters import Scalar
 
 from .hub import write_hub
 from .llava import write_llava
-from .official import write_files
+from .official import edit, write_files
 from .pictures import COLORS, Sizes
 
 NAMES = ("iconqa", "coco_caption", "okvqa", "ocrvqa", "gqa", "textvqa")
 SETTINGS: dict[str, dict[str, Scalar]] = {name: {"expect": "any"} for name in NAMES}
 
-__all__ = ["COLORS", "NAMES", "SETTINGS", "Sizes", "opened", "write_files", "write_hub", "write_llava"]
+__all__ = ["COLORS", "NAMES", "SETTINGS", "Sizes", "edit", "opened", "write_files", "write_hub", "write_llava"]
 
 
 def opened(name: str, root: Path, skip_bad: int = 0, **settings: Scalar) -> Task:

@@ -27,6 +27,13 @@ def dump(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
+def edit(path: Path, change: Callable[[Any], None], indent: int | None = None) -> None:
+    """Change the content of a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, indent=indent))
+
+
 def choices(picture: Picture) -> tuple[list[str], int]:
     """Return two to five options of which one is right, and its place."""
     count = 2 + picture.number % 4

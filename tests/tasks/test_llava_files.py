@@ -132,6 +132,11 @@ def test_a_question_without_an_answer_anywhere_is_a_fault_by_its_line(root: Path
         read("okvqa", root, files, test=str(path)).examples("test")
 
 
+def test_a_test_file_is_taken_whole_where_the_official_test_would_be_drawn_from(root: Path, files: Files) -> None:
+    assert len(read("ocrvqa", root, files, test_samples=4).examples("test")) == 15
+    assert len(read("ocrvqa", root, files, samples=4).examples("train")) == 4
+
+
 def test_a_line_that_is_no_json_is_a_fault_by_its_line(root: Path, files: Files, tmp_path: Path) -> None:
     path = tmp_path / "test.jsonl"
     path.write_text(files["iconqa"][1].read_text().replace('{"question_id": "1200001"', '{"question_id: "1200001"', 1))
@@ -140,9 +145,12 @@ def test_a_line_that_is_no_json_is_a_fault_by_its_line(root: Path, files: Files,
         read("iconqa", root, files, test=str(path)).examples("test")
 
 
-def test_a_conversation_of_more_than_one_question_is_a_fault(root: Path, files: Files, tmp_path: Path) -> None:
+@pytest.mark.parametrize("turns", [[], None, ["hello"], [{"from": "human", "value": "a"}] * 2, 7])
+def test_a_conversation_that_is_not_one_question_and_its_answer_is_a_fault(
+    root: Path, files: Files, tmp_path: Path, turns: object
+) -> None:
     rows = json.loads(files["iconqa"][0].read_text())
-    rows[2]["conversations"] *= 2
+    rows[2]["conversations"] = turns
     path = tmp_path / "train.json"
     path.write_text(json.dumps(rows))
 

@@ -1,0 +1,159 @@
+"""What is wrong in an official file is told by file, line and record; never by a traceback."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import DataError, Fault
+from tests.layouts import NAMES, edit, opened
+
+TEST_EXAMPLES = {"iconqa": 6, "coco_caption": 6, "okvqa": 9, "ocrvqa": 18, "gqa": 12, "textvqa": 12}
+ODD: tuple[Any, ...] = (None, 5, -3, [], {}, "x", True, ["a", 3], {"a": 1}, 1.5, "", [None], [{}])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_image_is_a_fault_of_its_record(copied: Path, name: str) -> None:
+    lost = opened(name, copied).examples("test")[0].image
+    assert isinstance(lost, Path)
+    lost.unlink()
+
+    with pytest.raises(DataError, match=rf"json:1 \(record .*\): its image {lost} is missing.*--skip-bad"):
+        opened(name, copied).examples("test")
+    task = opened(name, copied, skip_bad=3)
+    assert lost not in {example.image for example in task.examples("test")}
+    assert len(task.faults("test")) + len(task.examples("test")) == TEST_EXAMPLES[name]
+
+
+def test_a_broken_record_is_named_by_its_line_and_its_record(copied: Path) -> None:
+    path = copied / "okvqa" / "OpenEnded_mscoco_val2014_questions.json"
+    edit(path, lambda whole: whole["questions"][2].pop("question"), indent=1)
+
+    # lines 1 to 3 open the file, and each of the two records before takes five
+    with pytest.raises(DataError, match=rf"{path}:14 \(record 3\): question is missing\. That is broken record 1"):
+        opened("okvqa", copied).examples("test")
+
+
+def test_as_many_broken_records_as_allowed_are_skipped_and_told(copied: Path) -> None:
+    path = copied / "gqa" / "questions1.2" / "testdev_balanced_questions.json"
+    first, second = list(json.loads(path.read_text()))[:2]
+
+    def spoil(whole: dict[str, Any]) -> None:
+        whole[first]["answer"] = ""
+        whole[second] = 7
+
+    edit(path, spoil)
+    task = opened("gqa", copied, skip_bad=2)
+
+    assert len(task.examples("test")) == 10
+    assert task.faults("test") == (
+        Fault(f"{path}:1 (record {first})", "answer is '', not a text"),
+        Fault(f"{path}:1 (record {second})", "it is 7, not a record"),
+    )
+    with pytest.raises(DataError, match=rf"record {second}.*broken record 2, and 1 may be skipped"):
+        opened("gqa", copied, skip_bad=1).examples("test")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "under", "field", "value", "reason"),
+    [
+        ("iconqa", "iconqa_data/problems.json", None, "answer", 9, "answer is 9, and there are"),
+        ("iconqa", "iconqa_data/problems.json", None, "choices", ["one"], "it has 1 choices"),
+        ("iconqa", "iconqa_data/problems.json", None, "choices", "a,b", "choices is 'a,b', not a list"),
+        ("coco_caption", "dataset_coco.json", "images", "sentences", [], "it has no caption"),
+        ("okvqa", "mscoco_val2014_annotations.json", "annotations", "answers", [{"answer": "a"}], "it has 1 answers"),
+        ("okvqa", "mscoco_val2014_annotations.json", "annotations", "question_id", 5, "has no annotation"),
+        (
+            "okvqa",
+            "mscoco_val2014_annotations.json",
+            "annotations",
+            "question_id",
+            [],
+            r"record 9\): question_id is \[\]",
+        ),
+        ("ocrvqa", "dataset.json", None, "answers", ["one"], "it has 3 questions and 1 answers"),
+        ("ocrvqa", "dataset.json", None, "split", 4, "split is 4"),
+        ("gqa", "questions1.2/testdev_balanced_questions.json", None, "imageId", None, "imageId is None, not an id"),
+        ("textvqa", "TextVQA_0.5.1_val.json", "data", "answers", [""] * 10, "its answers are all empty"),
+        ("textvqa", "TextVQA_Rosetta_OCR_v0.2_val.json", "data", "image_id", "other", "has no OCR tokens"),
+    ],
+)
+def test_each_kind_of_broken_record_is_told(  # noqa: PLR0913  a table
+    copied: Path, name: str, file: str, under: str | None, field: str, value: object, reason: str
+) -> None:
+    def spoil(whole: Any) -> None:
+        records = whole[under] if under else whole
+        last = records[-1] if isinstance(records, list) else records[list(records)[-1]]
+        if name == "iconqa":  # the last of all is no choose_txt
+            last = records[list(records)[-2]]
+        last[field] = value
+
+    edit(copied / name / file, spoil)
+
+    with pytest.raises(DataError, match=reason):
+        opened(name, copied).examples("test")
+
+
+def test_an_id_that_stands_twice_is_a_fault(copied: Path) -> None:
+    path = copied / "textvqa" / "TextVQA_0.5.1_val.json"
+    edit(path, lambda whole: whole["data"].append(whole["data"][0]))
+
+    with pytest.raises(DataError, match=r"record 13\): the id \d+ is that of .*record 1\) too"):
+        opened("textvqa", copied).examples("test")
+
+
+def test_a_torn_file_is_named_by_the_line_where_it_breaks(copied: Path) -> None:
+    path = copied / "ocrvqa" / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=0)[:200])
+
+    with pytest.raises(DataError, match=rf"{path}:\d+ is not JSON: .*Get the file again"):
+        opened("ocrvqa", copied).examples("test")
+
+
+@pytest.mark.parametrize(("content", "what"), [([], "None"), ({"data": 5}, "5"), ({"info": []}, "None"), (7, "None")])
+def test_a_file_without_records_is_told_apart_from_an_empty_one(copied: Path, content: object, what: str) -> None:
+    path = copied / "textvqa" / "TextVQA_0.5.1_val.json"
+    path.write_text(json.dumps(content))
+
+    with pytest.raises(DataError, match=rf"{path} holds {what} under 'data' where its records should be"):
+        opened("textvqa", copied).examples("test")
+
+
+def test_a_problem_that_is_listed_but_not_there_is_a_fault(copied: Path) -> None:
+    edit(copied / "iconqa" / "iconqa_data" / "pid_splits.json", lambda whole: whole["choose_txt_test"].append("77"))
+
+    with pytest.raises(DataError, match=r"pid_splits.json:1 \(record 7\): problem 77 is listed, but not in"):
+        opened("iconqa", copied).examples("test")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_stands_anywhere_in_a_file_is_read_or_told(copied: Path, name: str) -> None:
+    rng = random.Random(0)
+    for path in (path for path in (copied / name).rglob("*.json") if path.name != "data.json"):
+        text = path.read_text()
+        for _ in range(12):
+            content = json.loads(text)
+            *above, last = rng.choice(list(places(content)))
+            inner = content
+            for key in above:
+                inner = inner[key]
+            inner[last] = rng.choice(ODD)
+            path.write_text(json.dumps(content))
+            for split in ("train", "validation", "test"):
+                try:
+                    examples = opened(name, copied, skip_bad=rng.choice((0, 99))).examples(split)  # type: ignore[arg-type]
+                except DataError:
+                    continue
+                assert all(isinstance(answer, str) for example in examples for answer in example.answers)
+        path.write_text(text)
+
+
+def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of keys and indices to everything inside a JSON value."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield (*above, key)
+        yield from places(inner, *above, key)
