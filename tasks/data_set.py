@@ -36,7 +36,8 @@ class DataSet(Task):
     is one of the test: it comes from the official validation split, or is cut out of the training split by image.
     With ``source=llava`` the files ``train`` (a JSON of conversations) and ``test`` (a JSONL of questions) stand for
     these two splits, prompts verbatim; a split without such a file, and one the hub lacks, is read from the
-    official files. Counts other than the official ones are refused but for ``expect=any``.
+    official files. Paths count from the data folder, since a lane may run in another one. Counts other than the
+    official ones are refused but for ``expect=any``.
     """
 
     default_hub: ClassVar[str]
@@ -120,14 +121,14 @@ class DataSet(Task):
     def _records(self, split: Split, intake: Intake) -> Sequence[Record]:
         named = self._named(split)
         if split == "test" or not self.validation_is_cut:
-            return self._of_llava(split, Path(named), intake) if named else self._whole(split, intake)
+            return self._of_llava(split, intake) if named else self._whole(split, intake)
         records = self._whole("train", intake)
         images = [_image_name(record) for record in records]
         held = held_out(images, min(self.validation, len(images) // 5), self.name, "validation", self.sample_seed)
         if split == "validation":
             return [record for record in records if _image_name(record) in held]
         if named:
-            records = self._of_llava(split, Path(named), intake)
+            records = self._of_llava(split, intake)
         return [record for record in records if _image_name(record) not in held]
 
     def _named(self, split: Split) -> str:
@@ -156,7 +157,8 @@ class DataSet(Task):
             chosen.append(record.example)
         return tuple(chosen)
 
-    def _of_llava(self, split: Split, path: Path, intake: Intake) -> Sequence[Record]:
+    def _of_llava(self, split: Split, intake: Intake) -> Sequence[Record]:
+        path = self.reading.root / self._named(split)
         files = LlavaFiles(intake, self._found_image)
         if split == "train":
             return files.conversations(path)
@@ -164,6 +166,8 @@ class DataSet(Task):
 
     def _hub_rows(self, split: str, intake: Intake, config: str | None = None) -> list[Row]:
         address, _, revision = (self.hub or self.default_hub).partition("@")
+        local = self.reading.root / address
+        address = str(local) if local.is_dir() else address
         return hub_rows(HubRows(address, revision or "main", config, split, self._folder / "hub"), intake)
 
     def _hub_image(self, row: Row, column: str = "image") -> Path:
@@ -173,12 +177,13 @@ class DataSet(Task):
         """Return where an image of the official files lies: in its own folder, or in ``images``."""
         if not self.images:
             return Path(f"{self.reading.root}/{self.image_root}/{relative}")  # half the time of / on 414,113 captions
-        whole, flat = Path(self.images) / relative, Path(self.images) / Path(relative).name
+        base = self.reading.root / self.images
+        whole, flat = base / relative, base / Path(relative).name
         return flat if flat.is_file() and not whole.is_file() else whole
 
     def _found_image(self, relative: str) -> Path:
         """Return where an image that a LLaVA file names lies: those files count from different folders."""
-        base = Path(self.images) if self.images else self.reading.root / self.image_root
+        base = self.reading.root / (self.images or self.image_root)
         name = Path(relative).name
         inner = [base / folder / name for folder in self.image_folders]
         places = (base / relative, *inner, base / name, self.reading.root / relative)

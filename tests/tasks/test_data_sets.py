@@ -139,6 +139,7 @@ def test_the_majoritys_answer_is_taught_and_all_ten_count(root: Path) -> None:
     example = opened("okvqa", root).examples("test")[0]
 
     assert len(example.answers) == 10
+    assert not any(answer.endswith("s") for answer in example.answers)  # as raw_answer does
     assert example.answers.count(example.answers[0]) == 7
 
 

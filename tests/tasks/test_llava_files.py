@@ -1,6 +1,7 @@
 """LLaVA's own files in place of a split: prompts verbatim, answers from where LLaVA's scripts take them."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,15 @@ def test_without_a_training_file_the_official_one_is_trained_on(root: Path, file
 def test_a_file_that_is_not_there_is_told(root: Path, files: Files) -> None:
     with pytest.raises(DataError, match=r"iconqa: there is no file /none\.jsonl"):
         read("iconqa", root, files, test="/none.jsonl").examples("test")
+
+
+def test_paths_count_from_the_data_folder(root: Path, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    named = {"train": files["gqa"][0], "test": files["gqa"][1], "images": root / "gqa" / "images"}
+    relative = {name: os.path.relpath(path, root) for name, path in named.items()}
+
+    assert read("gqa", root, files, **relative).examples("test") == read("gqa", root, files).examples("test")
+    assert len(read("gqa", root, files, **relative).examples("train")) == 20
 
 
 def test_an_image_may_be_named_from_the_data_folder(root: Path, files: Files, tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """Rules and numbers from spec/tasks.md, section 2."""
 
 import pytest
+from PIL import Image
 
+from bench import Example
+from bench.tasks.okvqa import OKVQA
+from bench.tasks.textvqa import TextVQA
 from bench.tasks.vqa_accuracy import Variant, normalise_m4c, normalise_official, vqa_accuracy
 
 VARIANTS: tuple[Variant, ...] = ("lavis", "official", "m4c", "vqav2")
@@ -82,3 +86,17 @@ def test_numbers_articles_and_contractions_are_normalised() -> None:
 
 def test_the_answer_letter_a_becomes_empty() -> None:
     assert vqa_accuracy("", ["a"] * 10, "vqav2") == 1
+
+
+def test_okvqa_and_textvqa_score_in_their_own_form_and_show_the_other() -> None:
+    image = Image.new("RGB", (1, 1))
+    examples = [Example("1", "?", ("two",) * 10, image), Example("2", "?", ("t-shirt",) * 9 + ("shirt",), image)]
+    said = ["two", "it is a t-shirt"]
+
+    okvqa, textvqa = OKVQA().score(examples, said), TextVQA().score(examples, said)
+
+    assert okvqa["vqa_accuracy"].tolist() == [0, 0]
+    assert okvqa["vqa_accuracy_m4c"].tolist() == [1, 0]
+    assert textvqa["vqa_accuracy"].tolist() == [1, 0]
+    assert textvqa["vqa_accuracy_lavis"].tolist() == [0, 0]
+    assert okvqa["lenient"].tolist() == textvqa["lenient"].tolist() == [1, 1]
