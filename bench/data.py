@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IGNORED = -100  # the label of a token that is not learnt
+_IMAGE = "<image>"  # where a template has the image
 _GROUP = 32  # images go through the tower in fixed groups, so that their bits never depend on what is asked
 
 
@@ -52,6 +53,11 @@ class Corpus:
         for index in indices:
             prompt, answer = self._encoded(index)
             rows.append([*prompt, *answer][:max_length])
+            if (left := rows[-1].count(self._image)) < self.base.image_tokens:
+                raise DataError(
+                    f"{self.task.name} {self.examples[index].id}: recipe.max_length {max_length} leaves {left} of the "
+                    f"{self.base.image_tokens} tokens of its image. Raise it."
+                )
             labels.append([*[IGNORED] * len(prompt), *answer][:max_length])
         batch = self._padded(rows, left=False)
         width = batch["input_ids"].shape[1]
@@ -72,19 +78,40 @@ class Corpus:
         return self._tokens[index]
 
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
-        tokenizer = self.base.processor.tokenizer
-        image = self.base.processor.image_token
-        text = self._template.replace("{prompt}", self.task.prompt(example))
-        text = text.replace("<image>", image * self.base.image_tokens)
-        prompt = tokenizer(text).input_ids
-        whole = tokenizer(f"{text} {example.answers[0]}{tokenizer.eos_token}").input_ids
-        if whole[: len(prompt)] != prompt:
-            raise DataError(f"{self.task.name} {example.id}: the answer changes how the prompt is split into tokens.")
-        return prompt, whole[len(prompt) :]
+        """Return the tokens of prompt and answer: as in LLaVA the text before the image is split apart from that after.
+
+        So a tokenizer like Llama's, which begins every text with a space, has one before the line break too.
+        """
+        tokenizer, image = self.base.processor.tokenizer, self._image
+        before, after = self._texts(example)
+        left = [*tokenizer(before).input_ids, *[image] * self.base.image_tokens]
+        right = tokenizer(after, add_special_tokens=False).input_ids
+        taught = f"{after} {example.answers[0]}{tokenizer.eos_token}"
+        whole = tokenizer(taught, add_special_tokens=False).input_ids
+        where = f"{self.task.name} {example.id}"
+        if whole[: len(right)] != right:
+            raise DataError(f"{where}: the answer changes how the prompt is split into tokens; its words may not join.")
+        if image in whole:
+            raise DataError(f"{where}: the text holds the image token {self.base.processor.image_token}. Take it out.")
+        return [*left, *right], whole[len(right) :]
+
+    def _texts(self, example: Example) -> tuple[str, str]:
+        """Return what stands before and after the image; one that the prompt names is the template's."""
+        prompt = self.task.prompt(example)
+        if _IMAGE in prompt:
+            prompt = prompt.replace(_IMAGE, "").strip()
+        before, after = self._template.split(_IMAGE)
+        return before.replace("{prompt}", prompt), after.replace("{prompt}", prompt)
+
+    @property
+    def _image(self) -> int:
+        config: Any = self.base.model.config
+        return int(config.image_token_index)
 
     def _padded(self, rows: Sequence[list[int]], *, left: bool) -> dict[str, Tensor]:
         width = max(len(row) for row in rows)
-        pad = self.base.processor.tokenizer.pad_token_id
+        tokenizer = self.base.processor.tokenizer
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ids, mask = [], []
         for row in rows:
             gap = width - len(row)

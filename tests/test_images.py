@@ -1,0 +1,114 @@
+"""Images as the original LLaVA prepares them, against a computation of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.data import opened
+from bench.models import Base, Form, processor_of
+from bench.suite import MICRO
+from tests.hub_layout import MEAN, STD, write
+
+SIDE = 336
+GREY = (122, 116, 104)  # int(255 * mean)
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return processor_of(write(tmp_path_factory.mktemp("hub"), image_size=SIDE), "pad").image_processor
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    rng = np.random.default_rng(width * 1000 + height)
+    whole = Image.fromarray(rng.integers(0, 256, (height, width, 4), dtype=np.uint8), "RGBA")
+    return whole if mode == "RGBA" else whole.convert("RGB").convert(mode)
+
+
+def prepared(image: Image.Image) -> torch.Tensor:
+    """Paste the image in the middle of a square of the mean color, resize by bicubic, normalise each channel."""
+    image = image.convert("RGB")
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), GREY)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    pixels = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    channels = [
+        ((pixels[:, :, channel].astype(np.float64) / 255).astype(np.float32) - np.float32(MEAN[channel]))
+        / np.float32(STD[channel])
+        for channel in range(3)
+    ]
+    return torch.from_numpy(np.stack(channels))
+
+
+def test_the_colour_of_the_borders_is_the_mean() -> None:
+    assert tuple(int(255 * value) for value in MEAN) == GREY
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        (336, 336),
+        (640, 480),
+        (480, 640),
+        (97, 1000),
+        (1000, 97),
+        (50, 50),
+        (337, 336),
+        (1, 1),
+        (1, 7),
+        (200, 3),
+        (3, 200),
+    ],
+)
+def test_padded_images_equal_the_originals(processor: Any, size: tuple[int, int], mode: str) -> None:
+    image = noise(*size, mode)
+
+    pixels = processor(images=[opened(image)], return_tensors="pt").pixel_values[0]
+
+    assert torch.equal(pixels, prepared(image))
+
+
+def test_a_batch_of_unlike_images_is_that_of_each(processor: Any) -> None:
+    images = [noise(640, 480), noise(48, 64), noise(1, 1)]
+
+    together = processor(images=images, return_tensors="pt").pixel_values
+
+    assert all(torch.equal(one, prepared(image)) for one, image in zip(together, images, strict=True))
+
+
+def test_the_borders_of_a_wide_image_survive_where_the_hubs_crop_loses_them(tmp_path: Path) -> None:
+    folder = write(tmp_path, image_size=SIDE)
+    image = Image.new("RGB", (800, 400))
+    image.paste((255, 0, 0), (0, 0, 100, 400))  # red at the far left alone
+
+    padded, cropped = (
+        processor_of(folder, mode).image_processor(images=[image], return_tensors="pt").pixel_values[0]
+        for mode in ("pad", "processor")  # type: ignore[arg-type]
+    )
+
+    red = (1 - MEAN[0]) / STD[0]
+    assert padded[0, 168, :40] == pytest.approx(red, abs=1e-4)
+    assert cropped[0].max() < 0
+
+
+@pytest.mark.parametrize("image", ["processor", "pad"])
+def test_images_go_through_pillow(image: Any) -> None:
+    assert type(processor_of(MICRO.folder, image).image_processor).__name__.endswith("Pil")
+
+
+def test_a_recipes_way_with_images_reaches_the_features(tmp_path: Path) -> None:
+    folder, image = write(tmp_path), noise(90, 30)
+
+    plain, padded = (
+        Base.load(folder, Form(image=mode), torch.device("cpu")).features([image])
+        for mode in ("processor", "pad")  # type: ignore[arg-type]
+    )
+
+    assert plain.shape == padded.shape == (1, 17, 16)
+    assert not torch.equal(plain, padded)
