@@ -118,15 +118,20 @@ class Broker:
             self._records[key] = record
         self._note(Event(record.status, key, lane, record=record))
 
-    def lost(self, lane: int) -> None:
-        """Take back the trial of a lane whose worker died; the second death fails it."""
+    def lost(self, lane: int, *, blame: bool = True) -> str:
+        """Take back the trial of a lane whose worker died, and return its label; the second death fails it.
+
+        A worker that died with its node says nothing about the trial: without ``blame`` it is not counted.
+        """
         key = self._running.pop(lane, None)
         if key is None:
-            return
-        self._deaths[key] = self._deaths.get(key, 0) + 1
+            return ""
+        self._deaths[key] = self._deaths.get(key, 0) + blame
         self._waiting.appendleft(key)
+        label = self._works[key].trial.label
         if self._deaths[key] >= _DEATHS:
             self._fail(key, lane, f"Its worker died {_DEATHS} times. Look at memory, and at the log of the lane.")
+        return label
 
     def close(self) -> None:
         """Hand out nothing more."""

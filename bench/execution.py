@@ -19,6 +19,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="GPUs that share a trial (on a CPU: cores; default: 1)",
     )
+    add(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="work on a running Ray cluster; lanes: its free GPUs, else CPUs (default: a Ray of this command's own)",
+    )
     add("--micro-batch", type=int, metavar="N", help="most examples a worker trains on at once (default: the recipe's)")
     add("--gradient-checkpointing", action="store_true", help="train in less memory and more time")
     add("--eval-batch", type=int, default=64, metavar="N", help="answers generated at once (default: 64)")

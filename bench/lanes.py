@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import shutil
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench import ray_broker
+from bench import cluster, ray_broker
 from bench.api import Reading
 from bench.broker import Broker, Event
-from bench.errors import BenchError, TrialError, UsageError
+from bench.errors import BenchError, TrialError
 from bench.group import ALONE, Failure, Group, joined
+from bench.places import is_remote
 from bench.ray_broker import POLL_SECONDS
 from bench.registry import TaskSettings, add_file, read_tasks
 from bench.spec import Execution, Record, Work
@@ -39,7 +36,10 @@ _LANES_SECONDS = 60.0  # how long a drive waits for the last of its lanes
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every lane needs to know: where to store, which base model, which plugins and data, and how to run."""
+    """What every lane needs to know: where to store, which base model, which plugins and data, and how to run.
+
+    ``address`` is that of a running cluster, whose nodes take the plugins from their ``sources``.
+    """
 
     output: Path
     model: Path
@@ -47,6 +47,20 @@ class Setup:
     reading: Reading = field(default_factory=Reading)
     tasks: TaskSettings = field(default_factory=dict)
     execution: Execution = field(default_factory=Execution)
+    address: str | None = None
+    sources: tuple[bytes, ...] = ()
+
+    def shipped(self) -> Setup:
+        """Return the setup with its plugins' contents, for nodes that do not have the files."""
+        return (
+            self if self.address is None else replace(self, sources=tuple(path.read_bytes() for path in self.plugins))
+        )
+
+    def folders(self, scratch: Path) -> dict[str, Path]:
+        """Return what every node of a cluster has to see, by what it is."""
+        own = {"base model": self.model, "data folder": self.reading.root}
+        shared = {"run folder": self.output if is_remote(self.output) else scratch}
+        return shared | {what: path for what, path in own.items() if path.exists()}
 
 
 Drive = Callable[[Any, "Crew"], None]
@@ -69,8 +83,11 @@ def run(
     if lanes == 0:
         yield from _run_here(Broker(works, stored), setup)
         return
-    with _ray(lanes, setup.execution.workers) as (count, gpus, scratch):
-        crew = Crew(setup, count if drive else min(count, len(works)), gpus, scratch)
+    with cluster.devices(lanes, setup.address, setup.output, setup.execution.workers) as found:
+        if setup.address is not None:
+            cluster.check_nodes(setup.folders(found.scratch), gpus=found.gpus)
+        count = found.lanes if drive else min(found.lanes, len(works))
+        crew = Crew(setup.shipped(), count, found.gpus, found.scratch)
         yield from _run_lanes(works, stored, crew, drive)
 
 
@@ -106,61 +123,6 @@ def _kept(store: Store, event: Event) -> Event:
     return event
 
 
-@cache
-def _token() -> str:
-    """Return this process's token: Ray reads it once, so a second start must not have another."""
-    return secrets.token_hex(32)
-
-
-@contextmanager
-def _ray(lanes: int | None, workers: int) -> Iterator[tuple[int, bool, Path]]:
-    """Start a private Ray, and yield the number of lanes, whether they have GPUs, and a scratch folder."""
-    scratch = Path(tempfile.mkdtemp(prefix="bench-"))
-    token = scratch / "token"
-    token.touch(mode=0o600)
-    token.write_text(_token())
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Waiting proxies are workers too; Ray says on stdout that so many are odd on so few cores.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "32")
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call must not start another Ray
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ray.init(
-        address="local",  # never a cluster that happens to be named in the environment
-        num_cpus=max(cores, (lanes or 1) * workers) + 1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        _temp_dir=str(scratch / "ray"),
-    )
-    try:
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        most = _lanes_on(gpus or cores, workers, "GPU" if gpus else "core")
-        yield lanes or most, gpus > 0, scratch
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _lanes_on(devices: int, workers: int, kind: str) -> int:
-    """Return how many lanes of so many workers there are devices for.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if workers > devices:
-        raise UsageError(
-            f"--gpus-per-trial {workers} is more than the {devices} {kind}{'s' if devices > 1 else ''} here. "
-            "Give fewer; --micro-batch trains on a batch in parts."
-        )
-    return devices // workers
-
-
 @dataclass(frozen=True, slots=True)
 class Crew:
     """The lanes of one command. ``stopping`` is set when the command ends, so that a drive can end first."""
@@ -181,8 +143,10 @@ def _run_lanes(
     troubles = _Troubles()
     threads, driver = _started(broker, crew, drive, troubles)
     store, seen, over = Store(crew.setup.output), 0, False
+    nodes = cluster.Nodes(broker, joined=crew.setup.address is not None)
     try:
         while not over:
+            nodes.watch()
             over = not any(thread.is_alive() for thread in threads) or ray.get(broker.is_over.remote())
             for event in ray.get(broker.events_after.remote(seen)):
                 seen += 1
@@ -202,7 +166,8 @@ def _run_lanes(
         with suppress(ray.exceptions.RayActorError):  # a broker that died has nothing to close
             ray.get(broker.close.remote())
         for thread in threads:
-            thread.join(_JOIN_SECONDS if over else 0.0)
+            thread.join(_JOIN_SECONDS if over and not nodes.gone else 0.0)  # its lane may wait for another node
+        cluster.end_lanes(broker, threads)
 
 
 @dataclass(slots=True)
@@ -253,9 +218,9 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
     """Hold the workers of one lane for the whole command; Ray restarts them all when one dies."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
 
-    trainer = TorchTrainer(
+    trainer = cluster.lane_trainer(broker)(
         _pull,
         train_loop_config={"lane": lane, "broker": broker, "setup": crew.setup},
         # gloo beside nccl: what workers say to each other needs no GPU, and ends at once where one is killed
@@ -296,6 +261,7 @@ def _pull(config: Mapping[str, Any]) -> None:
     if isinstance(bench, Failure):  # raised, it would make Ray start this worker again for ever
         group.first(lambda: ray.get(broker.broken.remote(lane, bench.reason)))
         return
+    group.first(lambda: ray.get(broker.stands.remote(lane, ray.get_runtime_context().get_node_id())))
     last = 0.0
 
     def report(stage: str, step: int, steps: int, loss: float) -> None:
@@ -319,7 +285,7 @@ def _ready(setup: Setup, group: Group) -> Any:
     """Return a worker's bench, or why one of the lane's workers has none."""
     failure = bench = None
     try:
-        for path in setup.plugins:
+        for path in cluster.unpacked(setup.plugins, setup.sources):
             add_file(path)
         read_tasks(setup.reading, setup.tasks)
         bench = _bench(setup, group)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import execution, lanes, registry
+from bench import cluster, execution, lanes, registry
 from bench.checkpoints import pinned
 from bench.console import say
 from bench.environment import commit
@@ -30,9 +30,10 @@ _SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "table": "txt"}
 
 
 def check_lanes(options: Namespace) -> None:
-    """Refuse a negative number of lanes."""
+    """Refuse a negative number of lanes, and a cluster that they cannot be on."""
     if options.lanes is not None and options.lanes < 0:
         raise UsageError(f"--lanes is {options.lanes}; give 0 or more.")
+    cluster.check_address(getattr(options, "address", None), options.lanes)
 
 
 def check_output(options: Namespace) -> None:
@@ -93,6 +94,7 @@ def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setu
         request.reading,
         request.tasks,
         execution.read(options),
+        getattr(options, "address", None),
     )
 
 

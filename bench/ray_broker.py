@@ -29,6 +29,8 @@ class _BrokerActor:
         self._broker = Broker(works, stored, is_open=is_open)
         self._broken: list[str] = []
         self._heard: set[int] = set()
+        self._nodes: dict[int, str] = {}
+        self._controllers: list[Any] = []
         self._turns: dict[int, int] = {}
         self._held: dict[str, Rung] = {}
         self._verdicts: dict[tuple[str, int], bool] = {}
@@ -86,6 +88,22 @@ class _BrokerActor:
 
     async def finish(self, lane: int, record: Record) -> None:
         self._broker.finish(lane, record)
+
+    async def stands(self, lane: int, node: str) -> None:
+        """Note which node a lane is on."""
+        self._nodes[lane] = node
+
+    async def controlled(self, controller: Any) -> None:
+        """Note the actor that controls a lane."""
+        self._controllers.append(controller)
+
+    async def controllers(self) -> list[Any]:
+        return self._controllers
+
+    async def node_lost(self, node: str) -> list[str]:
+        """Take back what ran on the lanes of a node, without blame; return the labels of it."""
+        labels = [self._broker.lost(lane, blame=False) for lane, place in self._nodes.items() if place == node]
+        return [label for label in labels if label]
 
     async def lost(self, lane: int) -> None:
         self._heard.add(lane)

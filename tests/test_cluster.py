@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+from bench.broker import Broker
+from bench.cluster import check_address, lacking, unpacked
+from bench.errors import UsageError
+from bench.places import place
+from bench.spec import Recipe, Trial, Work
+
+RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
+
+
+@pytest.mark.parametrize("address", ["auto", "10.0.0.7:6379", "head.lab:6379", "[fe80::1]:6379"])
+def test_a_running_cluster_has_an_address(address: str) -> None:
+    check_address(address, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "lanes", "said"),
+    [
+        ("ray://head:10001", None, "whose driver is on no node of the cluster"),
+        ("head", None, "give auto, or HOST:PORT"),
+        ("http://head:8265", None, "give auto, or HOST:PORT"),
+        ("auto", 0, "nothing would run on the cluster"),
+    ],
+)
+def test_what_is_none_is_refused_with_the_reason(address: str, lanes: int | None, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check_address(address, lanes)
+
+
+@pytest.mark.parametrize("verb", ["run", "search", "study table1"])
+def test_an_address_is_checked_before_anything_starts(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*verb.split(), "--address", "ray://head:10001", "--output", str(tmp_path / "runs")]) == 2
+    assert "--address auto, or through ray job submit" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_node_names_every_folder_that_it_lacks(tmp_path: Path) -> None:
+    from bench import __version__
+
+    folders = {"base model": tmp_path, "data folder": tmp_path / "data", "run folder": place("s3://lab/runs")}
+
+    found = lacking(folders, __version__)
+
+    assert len(found) == 2
+    assert found[0].startswith(f"it does not have the data folder {tmp_path}/data: put it on every node")
+    assert "it cannot reach the run folder s3://lab/runs" in found[1]
+    assert lacking({}, "0.0.9") == [f"it has retain-bench {__version__}, the driver has 0.0.9"]
+
+
+def test_a_plugin_is_taken_from_its_place_unless_a_node_has_another(tmp_path: Path) -> None:
+    same, other, missing = tmp_path / "same.py", tmp_path / "other.py", tmp_path / "missing.py"
+    same.write_text("a = 1\n")
+    other.write_text("an older version\n")
+
+    found = unpacked((same, other, missing), (b"a = 1\n", b"b = 1\n", b"c = 1\n"))
+
+    assert found[0] == same
+    assert [path.name for path in found] == ["same.py", "other.py", "missing.py"]
+    assert [path.read_bytes() for path in found] == [b"a = 1\n", b"b = 1\n", b"c = 1\n"]
+    assert unpacked((same, other), ()) == [same, other]
+
+
+def test_a_trial_that_loses_its_node_twice_is_not_to_blame() -> None:
+    trial = Trial("lora", {}, 4, "t", 0, RECIPE, "m", "d", "c")
+    broker = Broker([Work(trial, ())], {})
+
+    for lane in (0, 1, 2):
+        assert broker.take(lane) is not None
+        assert broker.lost(lane, blame=False) == trial.label
+    assert broker.lost(0) == ""
+    assert broker.take(0) is not None
+    broker.lost(0)
+    assert broker.take(1) is not None
+    broker.lost(1)
+
+    assert broker.over  # two deaths of its own
+    assert [event.kind for event in broker.events].count("failed") == 1
