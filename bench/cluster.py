@@ -103,14 +103,14 @@ def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
     )
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        most = _lanes_on(gpus or cores, per_lane, "GPU" if gpus else "core")
+        most = lanes_on(gpus or cores, per_lane, "GPU" if gpus else "core")
         yield Devices(lanes or most, gpus > 0, scratch)
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _lanes_on(devices: int, workers: int, kind: str) -> int:
+def lanes_on(devices: int, workers: int, kind: str) -> int:
     """Return how many lanes of so many workers there are devices for.
 
     Raises:

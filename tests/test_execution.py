@@ -4,9 +4,9 @@ from argparse import Namespace
 
 import pytest
 
+from bench.cluster import lanes_on
 from bench.errors import UsageError
 from bench.execution import read
-from bench.lanes import _lanes_on
 from bench.spec import Execution
 
 
@@ -26,11 +26,11 @@ def test_several_workers_are_refused_where_there_are_no_lanes() -> None:
 
 @pytest.mark.parametrize(("devices", "workers", "lanes"), [(8, 1, 8), (8, 2, 4), (7, 2, 3), (2, 2, 1)])
 def test_every_lane_has_devices_of_its_own(devices: int, workers: int, lanes: int) -> None:
-    assert _lanes_on(devices, workers, "GPU") == lanes
+    assert lanes_on(devices, workers, "GPU") == lanes
 
 
 def test_more_workers_than_devices_are_refused() -> None:
     with pytest.raises(UsageError, match="--gpus-per-trial 3 is more than the 2 GPUs here"):
-        _lanes_on(2, 3, "GPU")
+        lanes_on(2, 3, "GPU")
     with pytest.raises(UsageError, match="--gpus-per-trial 2 is more than the 1 core here"):
-        _lanes_on(1, 2, "core")
+        lanes_on(1, 2, "core")
