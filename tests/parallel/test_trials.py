@@ -166,16 +166,17 @@ def test_a_search_asks_the_first_worker_and_stops_all(pair: Job, prepare: Prepar
     assert [record.status for record in finished] == ["done", "done"]
 
 
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_worker_ends_the_other_in_seconds_and_is_no_failure_of_the_trial(
-    new_pair: Callable[[], Any],
+    new_pair: Callable[[], Any], rank: int
 ) -> None:
     pair = new_pair()
-    pair.begin("killed", 0)
-    pair.processes[1].wait(60)
+    pair.begin("killed", rank)
+    pair.processes[rank].wait(60)
     began = time.monotonic()
 
-    left_by = pair.result(0)
+    left_by = pair.result(1 - rank)
 
     assert left_by.startswith("A worker that shares this trial is gone")
     assert time.monotonic() - began < 10
-    assert pair.processes[1].returncode == -9
+    assert pair.processes[rank].returncode == -9

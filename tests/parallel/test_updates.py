@@ -1,28 +1,19 @@
 """An update is the same however many workers share it, and into however small parts they must cut it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from bench.api import Step
-from bench.checks.runs import unequal
-from bench.checks.tiny import RANK, RECIPE, tiny
-from bench.errors import TrialError
-from bench.fit import fit
-from bench.registry import load_method
+from bench.checks.tiny import RECIPE
 from bench.spec import Recipe
-from bench.updates import Room, seed_update
+from bench.updates import seed_update
 
 pytestmark = pytest.mark.slow  # two processes import torch
 
 Job = Callable[..., list[Any]]
-
-LoRA = load_method("lora")
 
 WHOLE = replace(RECIPE, batch_size=16, dropout=0.0, updates=4)
 
@@ -84,6 +75,17 @@ def test_a_worker_without_examples_takes_part(pair: Job) -> None:
         assert torch.equal(second["weights"], alone["weights"])
 
 
+def test_unequal_shares_in_unequal_parts_make_the_same_update(pair: Job) -> None:
+    recipe = replace(WHOLE, batch_size=7)
+    whole, _, _ = learn(pair, "projected", {}, recipe)
+
+    alone, first, second = learn(pair, "projected", {}, replace(recipe, micro_batch_size=3))  # 3 + 3 + 1; 3 + 1 and 3
+
+    assert gap(whole, alone) < 3e-5
+    assert gap(whole, first) < 3e-5
+    assert torch.equal(first["weights"], second["weights"])
+
+
 def test_workers_draw_dropout_of_their_own_and_hooks_draw_alike(pair: Job) -> None:
     (one, hook), (other, hook_too) = pair("drawn", 0, 3)
 
@@ -111,79 +113,3 @@ def test_what_does_not_fit_is_cut_smaller_without_changing_the_update(pair: Job)
     assert (together["micro_batch_size"], together["found"]) == (2, 2)
     assert gap(whole, crowded) < 3e-5
     assert gap(whole, together) < 3e-5
-
-
-@dataclass(kw_only=True)
-class Crowded(LoRA):  # type: ignore[valid-type, misc]
-    """LoRA whose micro-batches of more than ``most`` examples do not fit, and the sizes it has tried."""
-
-    most: int
-    tried: list[int] = field(default_factory=list)
-
-    def backward(self, step: Step) -> None:
-        self.tried.append(len(step.batch["labels"]))
-        super().backward(step)
-        if len(step.batch["labels"]) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def test_the_size_that_fits_stays_for_the_trainings_to_come() -> None:
-    room, recipe = Room(), replace(RECIPE, updates=2)
-    first, second = Crowded(most=3), Crowded(most=3)
-
-    fitted = fit(first, RANK, 0, recipe, tiny().train, room=room)
-    again = fit(second, RANK, 0, recipe, tiny().train, room=room)
-
-    assert first.tried == [8, 4, *[2] * 8]
-    assert second.tried == [2] * 8
-    assert (fitted.micro_batch_size, again.micro_batch_size) == (2, 2)
-    assert fitted.losses == again.losses  # seeded anew at every attempt
-
-
-def test_one_example_that_does_not_fit_ends_the_training_with_what_to_do() -> None:
-    with pytest.raises(TrialError, match="One example alone does not fit in memory"):
-        fit(Crowded(most=0), RANK, 0, RECIPE, tiny().train)
-
-
-@pytest.mark.parametrize(
-    ("most", "micro", "found", "size"),
-    [(None, None, None, 8), (None, 3, None, 3), (5, 3, None, 5), (None, 3, 2, 2), (20, None, None, 8), (1, 3, 2, 1)],
-)
-def test_the_command_decides_on_the_micro_batch_then_the_recipe_and_memory_always(
-    most: int | None, micro: int | None, found: int | None, size: int
-) -> None:
-    assert Room(most, found).size(8, replace(RECIPE, micro_batch_size=micro)) == size
-
-
-@contextmanager
-def counted(model: nn.Module) -> Iterator[list[int]]:
-    """Count how often the model's first block is computed, in the trees made of it too."""
-    count = [0]
-
-    def tick(*_: object) -> None:
-        count[0] += 1
-
-    handle = model.register_forward_pre_hook(tick)
-    yield count
-    handle.remove()
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.05])
-def test_gradient_checkpointing_gives_the_same_bits(dropout: float) -> None:
-    method, recipe = load_method("lorasculpt"), replace(RECIPE, dropout=dropout)
-    forwards = []
-
-    learnt = []
-    for sparing in (False, True):
-        bench = tiny()
-        layer: Any = bench.base.model.get_submodule("model.language_model.layers.0.mlp.gate_proj")
-        with counted(layer) as count:
-            learnt.append(fit(method(), RANK, 0, recipe, bench.train, gradient_checkpointing=sparing))  # type: ignore[arg-type]
-        forwards.append(count[0])
-
-    one, other = (fitted.change for fitted in learnt)
-    assert one is not None
-    assert other is not None
-    assert not unequal(one, other)
-    assert learnt[0].losses == learnt[1].losses
-    assert forwards == [RECIPE.updates, 2 * RECIPE.updates]  # computed again on the way back

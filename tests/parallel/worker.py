@@ -232,13 +232,13 @@ def gathered(value: str) -> tuple[list[str], str]:
     return group.gather(f"{value}{group.rank}"), group.first(lambda: f"{value}{group.rank}")
 
 
-def killed(update: int) -> str:
-    """Train until the second worker kills itself in an update; the first returns what it leaves by."""
+def killed(rank: int) -> str:
+    """Train until one worker kills itself in an update; the other returns what it leaves by."""
 
     @dataclass(kw_only=True)
     class Fatal(LoRA):  # type: ignore[valid-type, misc]
         def on_update(self, step: Step) -> None:
-            if step.index == update and joined().rank == 1:
+            if step.index == 1 and joined().rank == rank:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     try:
