@@ -128,15 +128,9 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _letter(answer: str, choices: Sequence[str]) -> str:
-    """Return the letter that the hub's answer means: a letter, an index or an option, whichever it can be alone."""
-    meant = {LETTERS[place] for place, choice in enumerate(choices) if choice.lower() == answer.strip().lower()}
-    if answer.isdecimal() and int(answer) < len(choices):
-        meant.add(LETTERS[int(answer)])
-    if answer in LETTERS[: len(choices)]:
-        meant.add(answer)
-    if len(meant) != 1:
-        what = " or ".join(sorted(meant)) or "none"
-        raise DataError(
-            f"answer {answer!r} of {', '.join(choices)} may be {what}; the official files tell, source=files"
-        )
-    return meant.pop()
+    """Return the letter of the option that the hub's answer repeats."""
+    found = [letter for letter, choice in zip(LETTERS, choices, strict=False) if choice == answer.strip()]
+    if len(found) != 1:
+        count = len(found) or "none"
+        raise DataError(f"answer {answer!r} is {count} of {', '.join(choices)}; the official files tell, source=files")
+    return found[0]

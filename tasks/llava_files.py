@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from .rows import Row, json_rows, line_rows
 
 _SLOT = "<image>"
 _OCR = "Reference OCR token:"
+_BETWEEN = re.compile(
+    r"^OCR tokens: .*?Question: (.*?) Short answer:", re.DOTALL
+)  # InstructBLIP's form, which LLaVA reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,9 @@ class LlavaFiles:
 
 
 def asked(text: str) -> str:
-    """Return the question that a prompt of LLaVA's opens with, after its OCR tokens where they come first."""
+    """Return the question in a prompt of LLaVA's: its first line that is no OCR tokens, or what stands after them."""
+    if found := _BETWEEN.match(text):
+        return found[1].strip()
     lines = [line for line in text.splitlines() if not line.startswith(_OCR)]
     return lines[0].strip() if lines else ""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench import DataError, Example, Task
+from bench.tasks.llava_files import asked
 from tests.layouts import NAMES, Sizes, opened, write_files, write_llava
 
 SIZES = Sizes(10, 4, 5)
@@ -105,6 +106,21 @@ def test_the_case_of_a_question_and_the_place_of_its_tokens_do_not_matter(
     task = read("textvqa", root, files, test=str(path))
 
     assert task.examples("test")[0].answers == read("textvqa", root, files).examples("test")[0].answers
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("What is it?\nReference OCR token: a, b\nAnswer.", "What is it?"),
+        ("Reference OCR token: a, b\nWhat is it?\nAnswer.", "What is it?"),
+        ("What is it? \nAnswer.", "What is it?"),
+        ("What is it?", "What is it?"),
+        ("OCR tokens: a, b. Question: What is it? Short answer:", "What is it?"),
+        ("Reference OCR token: a", ""),
+    ],
+)
+def test_a_question_is_found_in_each_form_that_llavas_script_reads(text: str, question: str) -> None:
+    assert asked(text) == question
 
 
 def test_a_files_own_answers_go_first(root: Path, files: Files, tmp_path: Path) -> None:
