@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bench.errors import UsageError
 from bench.spec import Record
@@ -32,15 +33,18 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
         UsageError: the trial failed, or the folder is not empty.
     """
     suite = _ready(record, store, folder)
-    from transformers import AutoProcessor, LlavaForConditionalGeneration
+    import torch
+    from transformers import AutoProcessor
 
+    from bench import weights
     from bench.adapters import write
 
-    model = LlavaForConditionalGeneration.from_pretrained(
-        suite.folder, dtype=record.trial.recipe.eval_dtype, local_files_only=True, use_safetensors=True
-    )
-    pristine = {name: value.clone() for name, value in model.state_dict().items()}
+    model: Any
+    model, names = weights.load(suite.folder)
+    pristine = weights.pristine(model, suite.folder, names)
+    weights.cast(model, getattr(torch, record.trial.recipe.eval_dtype), torch.device("cpu"))
     write(model, store.read_change(record.trial), pristine)
+    model.config.dtype = record.trial.recipe.eval_dtype
     model.save_pretrained(folder)
     AutoProcessor.from_pretrained(suite.folder, local_files_only=True).save_pretrained(folder)
 

@@ -82,9 +82,6 @@ class Base:
 
         On the CPU, in the checkpoint's own dtype, the weights are pages of its files that all processes share.
         """
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()  # the command line draws progress, the engine never does
         model: Any
         model, names = weights.load(folder)
         model.eval().requires_grad_(requires_grad=False)
@@ -152,12 +149,12 @@ def processor_of(folder: Path, image: ImageMode) -> Any:
     ``pad`` is the original LLaVA's expand2square: borders of the mean colour, int(255 * mean), then a bicubic resize.
     Images go through Pillow: torchvision's resize gives other bits, and whether it is installed may not matter.
     """
-    from transformers import AutoProcessor, LlavaImageProcessorPil
+    from transformers import AutoProcessor, LlavaConfig, LlavaImageProcessorPil
 
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     if image == "pad":
         own = processor.image_processor
-        side = own.crop_size["height"]
+        side = LlavaConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size
         processor.image_processor = LlavaImageProcessorPil(
             do_pad=True,
             size={"shortest_edge": side},

@@ -177,6 +177,7 @@ def _evaluation_only(recipe: Recipe) -> Recipe:
         connector_lr=0.0,
         eval_dtype=recipe.eval_dtype,
         template=recipe.template,
+        image=recipe.image,
     )
 
 

@@ -77,7 +77,9 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
     one a parameter is, is seen by where it lies: so the names are transformers' to translate, whatever their age.
     """
     from transformers import GenerationConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # the command line draws progress, the engine never does
     stored = dict(Stored(folder))
     dtype = next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
     model: nn.Module = LlavaForConditionalGeneration.from_pretrained(

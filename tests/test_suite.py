@@ -1,0 +1,54 @@
+"""The suite lorasculpt's own recipe, on a checkpoint as it lies on the hub."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import registry
+from bench.change import Replaced
+from bench.execute import Bench
+from bench.models import Form
+from bench.plan import Request, make
+from bench.store import Store
+from bench.suite import LORASCULPT, Suite
+from tests.hub_layout import write
+
+
+def test_the_recipe_is_the_papers() -> None:
+    recipe = LORASCULPT.recipe
+
+    assert recipe.updates * recipe.batch_size == 3 * 10_000
+    assert (recipe.lr, recipe.connector_lr, recipe.connector) == (2e-4, 2e-5, "full")
+    assert (recipe.scale, recipe.dropout, recipe.warmup, recipe.weight_decay, recipe.clip) == (2.0, 0.05, 0.03, 0, None)
+    assert (recipe.train_dtype, recipe.eval_dtype) == ("bfloat16", "float16")
+    assert (recipe.max_length, recipe.image, recipe.quantization) == (2048, "pad", "none")
+
+
+@pytest.mark.slow
+def test_every_method_learns_and_is_scored_on_a_checkpoint_in_the_hubs_layout(
+    tiny_suite: Suite, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "model", width=64)
+    suite = replace(tiny_suite, model=str(folder), recipe=LORASCULPT.recipe)
+    recipe = replace(LORASCULPT.recipe, updates=2, batch_size=4)
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    methods = registry.BUILT_IN_METHODS
+    request = Request(suite, methods, (4,), suite.targets, suite.sources, recipe, limit=4)
+    bench = Bench(store, suite.folder)
+
+    records = [bench.run(work) for work in make(request, store).pending]
+
+    assert {record.trial.method for record in records} == {*methods, "zero_shot"}
+    assert {record.error for record in records} == {None}
+    assert set(bench._bases) == {Form("bfloat16", "pad"), Form("float16", "pad")}
+    change = store.read_change(next(record.trial for record in records if record.trial.method == "lora"))
+    tuned = [name for name, delta in change.items() if isinstance(delta, Replaced)]
+    assert len(tuned) == 4
+    assert len(change) == 4 + 14
+    assert all("language_model.layers." in name or name in tuned for name in change)
+    assert {tensor.dtype for delta in change.values() for tensor in delta.tensors().values()} == {torch.float32}
