@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError
+from bench.file_digests import of_files
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _WANTED = ("*.safetensors", "*.json", "tokenizer.model")
 _KEPT_BYTES = 64 << 20  # the digest of a larger file is kept: 14 GB take half a minute to read
 _LFS_NAME = re.compile(r"[0-9a-f]{64}")
 
+# A decoder's linear layers, under names of any age.
+ADAPTED = re.compile(
+    r".*language_model\.(?:model\.)?layers\.\d+\.(?:self_attn|mlp)\.(?:q|k|v|o|gate|up|down)_proj\.weight"
+)
 # What transformers takes where a config.json leaves it out, as LLaVA-1.5's does.
-_LLAMA = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_hidden_layers": 32}
+_LLAMA = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +119,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def decoder_sizes(folder: Path) -> dict[str, int]:
-    """Return the decoder's sizes under their names in the config, and ``key_size``, that of keys and values."""
-    text = {**_LLAMA, **read_json(folder / "config.json").get("text_config", {})}
-    head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
-    keys = (text.get("num_key_value_heads") or text["num_attention_heads"]) * head
-    return {**{name: int(text[name]) for name in _LLAMA}, "key_size": int(keys)}
-
-
 def largest_rank(folder: Path) -> int:
     """Return the largest rank that still is low: the smallest side of an adapted layer."""
-    sizes = decoder_sizes(folder)
-    return min(sizes["hidden_size"], sizes["intermediate_size"], sizes["key_size"])
+    sides = [side for place in places(folder) if ADAPTED.fullmatch(place.name) for side in place.shape]
+    return min(sides) if sides else _largest_rank(read_json(folder / "config.json").get("text_config", {}))
+
+
+def _largest_rank(text: Mapping[str, Any]) -> int:
+    """Return what a configuration alone says: enough to plan with."""
+    sizes = {**_LLAMA, **text}
+    head = sizes.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
+    keys = (sizes.get("num_key_value_heads") or sizes["num_attention_heads"]) * head
+    return int(min(sizes["hidden_size"], sizes["intermediate_size"], keys))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -181,40 +184,10 @@ def _local_snapshot(model: str) -> Path | None:
 
 
 def _sha256(path: Path) -> bytes:
-    """Return a file's digest; a large one's is its name in the hub's cache, or kept among the user's caches."""
-    stat = path.stat()
-    if stat.st_size < _KEPT_BYTES:
+    """Return a file's digest; a large one's is its name in the hub's cache, or kept in ours."""
+    if path.stat().st_size < _KEPT_BYTES:
         return hashlib.sha256(path.read_bytes()).digest()
     target = path.resolve()
     if target.parent.name == "blobs" and _LFS_NAME.fullmatch(target.name):
         return bytes.fromhex(target.name)
-    key = f"{target}:{stat.st_size}:{stat.st_mtime_ns}"
-    kept = _kept()
-    if key not in kept:
-        with path.open("rb") as file:
-            kept[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        _keep(kept)
-    return bytes.fromhex(kept[key])
-
-
-def _digests() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "retain-bench" / "digests.json"
-
-
-def _kept() -> dict[str, str]:
-    try:
-        kept: dict[str, str] = json.loads(_digests().read_text())
-    except (OSError, ValueError):
-        return {}
-    return kept
-
-
-def _keep(digests: Mapping[str, str]) -> None:
-    """Write the digests, where that is possible: without them the files are read again."""
-    path = _digests()
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        draft.write_text(json.dumps(digests, indent=1))
-        draft.replace(path)
+    return of_files([path])[path]

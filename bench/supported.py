@@ -14,9 +14,7 @@ from bench.errors import UsageError
 CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 _STRATEGIES = ("default", "full")
 _ROLES = 7  # q, k, v, o, gate, up, down
-_LINEAR = re.compile(
-    r".*language_model\.(?:model\.)?layers\.\d+\.(?:self_attn|mlp)\.(?:q|k|v|o|gate|up|down)_proj\.weight"
-)
+_BLOCK = re.compile(r"(.*language_model\.(?:model\.)?layers\.\d+)\..*")
 _CONNECTOR = re.compile(r".*multi_modal_projector\.linear_[12]\.weight")
 _SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
@@ -91,13 +89,13 @@ def _tower(config: Mapping[str, Any]) -> str | None:
 
 def _layers(folder: Path, config: Mapping[str, Any]) -> str | None:
     names = {place.name for place in checkpoints.places(folder)}
-    found = sum(1 for name in names if _LINEAR.fullmatch(name))
-    layers = checkpoints.decoder_sizes(folder)["num_hidden_layers"]
-    if found != _ROLES * layers:
+    found = sum(1 for name in names if checkpoints.ADAPTED.fullmatch(name))
+    blocks = len({match.group(1) for name in names if (match := _BLOCK.fullmatch(name))})
+    if not blocks or found != _ROLES * blocks:
         kind = config["text_config"].get("model_type", "llama")
         return (
             f"its decoder ({kind}) has {found} linear layers of the names that are adapted, q_proj, …, down_proj, "
-            f"where {layers} blocks should have {_ROLES * layers}"
+            f"where {blocks} blocks should have {_ROLES * blocks}"
         )
     if sum(1 for name in names if _CONNECTOR.fullmatch(name)) != 2:
         return "its connector is not multi_modal_projector.linear_1 and linear_2"

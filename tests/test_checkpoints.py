@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import checkpoints, supported
+from bench import checkpoints, file_digests, supported
 from bench.cli import main
 from bench.errors import DataError, UsageError
 from bench.spec import Recipe, Record, Trial
@@ -114,7 +114,8 @@ def test_a_copy_of_a_snapshot_has_its_revision_and_large_files_are_read_once(
     cache: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "_KEPT_BYTES", 0)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(file_digests, "_SETTLED_NS", 0)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "user"))
     revision = checkpoints.revision.__wrapped__
     known = revision(copy)
 
@@ -130,20 +131,22 @@ def test_a_copy_of_a_snapshot_has_its_revision_and_large_files_are_read_once(
     assert revision(copy) != known
 
 
-def test_sizes_that_a_config_leaves_out_are_transformers_own(copy: Path) -> None:
+def test_the_largest_rank_is_the_smallest_side_of_a_layer(checkpoint: Path, tiny_folder: Path) -> None:
+    assert checkpoints.largest_rank(checkpoint) == 32
+    assert checkpoints.largest_rank(tiny_folder) == 16  # keys of two heads of eight
+
+
+def test_a_config_alone_gives_it_too_where_sizes_are_left_out_with_transformers_own(tmp_path: Path) -> None:
     from transformers import LlamaConfig
 
     plain = LlamaConfig()
-    edited(copy, "config.json", text_config={"vocab_size": 32064})
+    config = tmp_path / "config.json"
 
-    assert checkpoints.largest_rank(copy) == 4096
-    assert checkpoints.decoder_sizes(copy) == {
-        "hidden_size": plain.hidden_size,
-        "intermediate_size": plain.intermediate_size,
-        "num_attention_heads": plain.num_attention_heads,
-        "num_hidden_layers": plain.num_hidden_layers,
-        "key_size": plain.num_key_value_heads * plain.head_dim,
-    }
+    for text in ({"vocab_size": 32064}, {"hidden_size": plain.hidden_size, "num_attention_heads": 32}):
+        config.write_text(json.dumps({"text_config": text}))
+        assert checkpoints.largest_rank(tmp_path) == min(plain.hidden_size, plain.intermediate_size) == 4096
+    config.write_text(json.dumps({"text_config": {"num_key_value_heads": 8}}))
+    assert checkpoints.largest_rank(tmp_path) == 8 * plain.head_dim
 
 
 def test_the_checkpoints_we_have_are_supported(checkpoint: Path, tiny_folder: Path) -> None:
