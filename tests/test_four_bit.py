@@ -107,6 +107,18 @@ def test_a_tree_shares_what_is_in_4_bits(base: Base) -> None:
     assert one.quant_state is other.quant_state
 
 
+def test_a_base_in_4_bits_wakes_as_it_was(base: Base) -> None:
+    before = {name: value.clone() for name, value in base.model.named_parameters()}
+    weight = insert_lora(base.tree(), RANK, QLORA)
+    first = next(lora_adapters(weight)).weight
+
+    base.rest()
+    base.wake()
+
+    assert all(torch.equal(value, before[name]) for name, value in base.model.named_parameters())
+    assert torch.equal(next(lora_adapters(weight)).weight, first)
+
+
 @pytest.fixture
 def run(tiny_suite: Suite, folder: Path, tmp_path: Path) -> Bench:
     """Everything of lora, dare and model_tailor under a recipe in 4 bits."""

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from bench.models import Base, Form
 from bench.spec import Dtype
 from bench.store import Store
 from bench.suite import MICRO
-from tests.hub_layout import write
+from tests.hub_layout import old_names, write
 
 CPU = torch.device("cpu")
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
@@ -162,6 +164,63 @@ def test_off_the_cpu_one_base_alone_is_awake(hub: Path, tmp_path: Path, monkeypa
     assert again is trained
     assert next(trained.model.parameters()).dtype == torch.bfloat16
     assert next(evaluated.model.parameters()).dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("tower", "strategy", "side", "patch", "tokens"),
+    [
+        ("clip_vision_model", "default", 336, 14, 576),
+        ("clip_vision_model", "full", 336, 14, 577),
+        ("siglip_vision_model", "full", 384, 14, 729),
+    ],
+)
+def test_an_image_takes_the_tokens_that_the_tower_gives_of_it(
+    tower: str, strategy: str, side: int, patch: int, tokens: int
+) -> None:
+    vision = SimpleNamespace(model_type=tower, image_size=side, patch_size=patch)
+    model: Any = SimpleNamespace(config=SimpleNamespace(vision_config=vision, vision_feature_select_strategy=strategy))
+
+    assert Base(model, nn.Module(), None, {}, CPU).image_tokens == tokens
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_7b_is_loaded_without_being_read(tmp_path: Path) -> None:
+    import psutil
+
+    parameters = _sparse_7b(tmp_path)
+    before = psutil.Process().memory_full_info().uss
+
+    model, names = weights.load(tmp_path)
+    pristine = weights.pristine(model, tmp_path, names)
+
+    own = psutil.Process().memory_full_info().uss - before
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()  # 14 GB by name, though none on the disk
+    assert sum(value.numel() for value in model.parameters()) == parameters == 7_063_427_072
+    assert pristine.copied == ()
+    assert own < 200 << 20
+
+
+def _sparse_7b(folder: Path) -> int:
+    """Write LLaVA-1.5-7B's configuration and weights that are all holes, under the hub's names; return their number."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    config = LlavaConfig()  # its sizes are 7B's
+    config.text_config.vocab_size = 32064
+    config.save_pretrained(folder)
+    with torch.device("meta"):
+        state = old_names(LlavaForConditionalGeneration(config).state_dict())
+    entries: dict[str, object] = {}
+    end = 0
+    for name, value in state.items():
+        begin, end = end, end + 2 * value.numel()
+        entries[name] = {"dtype": "F16", "shape": list(value.shape), "data_offsets": [begin, end]}
+    header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % 8)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + end)
+    return end // 2
 
 
 _CHILD = """
