@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.adapters import merged, restore
+from bench.adapters import merged
 from bench.api import EditMethod, TrainMethod
 from bench.change import Change
 from bench.data import Corpus
@@ -27,7 +27,6 @@ from bench.environment import (
 )
 from bench.errors import BenchError, StoreError, TrialError
 from bench.evaluate import Answer, evaluate
-from bench.features import FeatureCache
 from bench.fit import Fitted, fit
 from bench.group import ALONE, Failure, Group
 from bench.models import Base, Form
@@ -37,6 +36,7 @@ from bench.resume import Snapshots
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
 from bench.store import CHECKPOINT, Store
 from bench.updates import Room
+from bench.warm import Warm
 
 log = logging.getLogger(__name__)
 
@@ -68,20 +68,18 @@ def as_merged(base: Base, change: Change) -> AbstractContextManager[nn.Module]:
 
 @dataclass(eq=False)
 class Bench:
-    """What stays warm between the trials of a lane: base models by dtype, and tokens and features by split."""
+    """What does the trials of a lane, one after the other, around what stays warm between them."""
 
     store: Store
     model: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     execution: Execution = field(default_factory=Execution)
     group: Group = ALONE
+    warm: Warm = field(init=False)
     _room: Room = field(init=False)
-    _bases: dict[Form, Base] = field(default_factory=dict, init=False)
-    _corpora: dict[tuple[Form, str, str, str], Corpus] = field(default_factory=dict, init=False)
-    _features: FeatureCache = field(init=False)
 
     def __post_init__(self) -> None:
-        self._features = FeatureCache(self.execution.feature_cache_bytes)
+        self.warm = Warm(self.model, self.device, self.execution.feature_cache_bytes)
         self._room = Room(self.execution.micro_batch_size)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one and two threads differ in bits
@@ -97,11 +95,11 @@ class Bench:
         try:
             record = self._run(work, progress if self.group.rank == 0 else silent, judge)
         except _Stopped:
-            self._healed()
+            self.warm.heal()
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; the other trials go on
             reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             failure = Failure(reason, traceback.format_exc())
-            self._healed()
+            self.warm.heal()
         if (failure := self.group.settle(failure)) is None:
             return record
         log.warning("%s failed: %s", work.trial.label, failure.reason)
@@ -163,7 +161,7 @@ class Bench:
 
     def _keep(self, trial: Trial, fitted: Fitted) -> None:
         """Commit what the trial has learnt, if it has left the base model alone."""
-        if touched := self._healed():
+        if touched := self.warm.heal():
             raise TrialError(
                 f"{trial.method} changes the base model's own {touched[0]}. "
                 "Train adapters, or copies that adapt() makes."
@@ -182,8 +180,7 @@ class Bench:
 
     def _environment(self, trial: Trial) -> dict[str, str]:
         """Return what a change has been learnt with."""
-        model = next(iter(self._bases.values())).model  # any: attention is the same in all forms
-        return training_environment(self.device, trial.recipe, self.execution, model)
+        return training_environment(self.device, trial.recipe, self.execution, self.warm.model)
 
     def _stored(self, trial: Trial) -> bool:
         """Whether the trial's change is there and whole; a damaged one is set aside."""
@@ -195,17 +192,6 @@ class Bench:
             self.store.set_change_aside(trial, str(error))
             return False
         return True
-
-    def _healed(self) -> list[str]:
-        """Put the base models back where a plugin wrote to them, and name what it was: later trials stand on them."""
-        touched: list[str] = []
-        for base in self._bases.values():
-            parameters = dict(base.model.named_parameters())
-            written = [name for name, value in base.pristine.items() if _differ(parameters[name], value)]
-            touched += written + [name for name, value in parameters.items() if value.requires_grad]
-            restore(base.model, written, base.pristine)
-            base.model.requires_grad_(requires_grad=False)
-        return touched
 
     def _snapshots(self, work: Work, judge: Judge) -> Snapshots:
         """Return what a training does at its snapshots: keep them, and ask for a verdict where there are rungs."""
@@ -235,7 +221,7 @@ class Bench:
                 _, metrics = self._answers(trial, asked, change)
                 values[asked.key] = metrics[load_task(asked.task).primary]
             self.group.first(lambda: self.store.write_rungs(trial, step, values))
-            self._base(Form.training(trial.recipe))  # the training goes on with it
+            self.warm.base(Form.training(trial.recipe))  # the training goes on with it
         return split_mean(work.rungs, values, trial.target)
 
     def _fit(self, method: TrainMethod, trial: Trial, progress: Progress, snapshots: Snapshots) -> Fitted:
@@ -266,7 +252,7 @@ class Bench:
         """Return what a trial learns from, for one form of the base model."""
         if trial.target is None or trial.rank is None:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
-        return self._corpus(form, trial.target, "train", trial.recipe.template)
+        return self.warm.corpus(form, trial.target, "train", trial.recipe.template)
 
     def _evaluated(self, record: Record, missing: Sequence[Asked], change: Change, progress: Progress) -> Record:
         """Return the record with the scores that were missing; each is committed as soon as it is there."""
@@ -285,16 +271,16 @@ class Bench:
 
     def generated_with(self, trial: Trial) -> dict[str, str]:
         """Return what a trial's answers are generated with."""
-        dtype, batch_size = trial.recipe.eval_dtype, self.execution.eval_batch_size
-        return evaluation_environment(self._base(Form.evaluation(trial.recipe)).model, dtype, batch_size, self.device)
+        model = self.warm.base(Form.evaluation(trial.recipe)).model
+        return evaluation_environment(model, trial.recipe.eval_dtype, self.execution.eval_batch_size, self.device)
 
     def answers(
         self, trial: Trial, asked: Asked, change: Change, hold: Hold = as_merged, partial: Partial | None = None
     ) -> list[Answer]:
         """Return every example's outcome with a change in the base model, merged unless ``hold`` says otherwise."""
         form = Form.evaluation(trial.recipe)
-        base = self._base(form)
-        corpus = self._corpus(form, asked.task, asked.split, trial.recipe.template)
+        base = self.warm.base(form)
+        corpus = self.warm.corpus(form, asked.task, asked.split, trial.recipe.template)
         batch_size = self.execution.eval_batch_size
         with hold(base, change) as model:
             return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
@@ -325,26 +311,3 @@ class Bench:
         return answers, {
             name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
         }
-
-    def _base(self, form: Form) -> Base:
-        """Return a base model, ready on the device; there the others rest: a GPU may have room for one alone."""
-        if self.device.type != "cpu":
-            for known, base in self._bases.items():
-                if known != form:
-                    base.rest()
-        if form not in self._bases:
-            self._bases[form] = Base.load(self.model, form, self.device)
-        self._bases[form].wake()
-        return self._bases[form]
-
-    def _corpus(self, form: Form, task: str, split: str, template: str) -> Corpus:
-        """Return a split's examples for a base model, which is ready then."""
-        base, key = self._base(form), (form, task, split, template)
-        if key not in self._corpora:
-            source = load_task(task)
-            self._corpora[key] = Corpus(base, source, split, template, self._features)  # type: ignore[arg-type]
-        return self._corpora[key]
-
-
-def _differ(parameter: torch.Tensor, pristine: torch.Tensor) -> bool:
-    return not torch.equal(parameter.cpu(), pristine.to(parameter.dtype))

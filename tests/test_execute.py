@@ -266,8 +266,8 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
 
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
-    base = bench._base(Form())
-    corpus = bench._corpus(Form(), plan.request.targets[0], "test", plan.request.recipe.template)
+    base = bench.warm.base(Form())
+    corpus = bench.warm.corpus(Form(), plan.request.targets[0], "test", plan.request.recipe.template)
     everything = range(len(corpus.examples))
 
     with merged(base.model, store.read_change(of(plan, "lora").trial), base.pristine) as model:
@@ -336,7 +336,7 @@ def test_pristine_weights_are_back_bit_for_bit_after_a_merge(
 
     run_all(plan, bench)
 
-    base = bench._base(Form())
+    base = bench.warm.base(Form())
     for name, parameter in base.model.named_parameters():
         assert torch.equal(parameter, base.pristine[name]), name
 

@@ -134,26 +134,26 @@ def run(tiny_suite: Suite, folder: Path, tmp_path: Path) -> Bench:
 
 
 def test_scores_and_edits_are_of_the_full_weights(run: Bench) -> None:
-    forms = {key[0] for key in run._corpora}
-    held = {form: base.model.get_parameter(_SOME).dtype for form, base in run._bases.items()}
+    forms = {key[0] for key in run.warm._corpora}
+    held = {form: base.model.get_parameter(_SOME).dtype for form, base in run.warm._bases.items()}
 
     assert forms == {Form("float32", quantization="4bit"), Form("float32")}
     assert held == {Form("float32", quantization="4bit"): torch.uint8, Form("float32"): torch.float32}
-    assert {key[2] for key in run._corpora if key[0].quantization == "4bit"} == {"train"}
-    assert run._healed() == []
+    assert {key[2] for key in run.warm._corpora if key[0].quantization == "4bit"} == {"train"}
+    assert run.warm.heal() == []
 
 
 _SOME = "model.language_model.layers.0.self_attn.q_proj.weight"
 
 
 def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: Bench) -> None:
-    base = run._bases[Form("float32", quantization="4bit")]
+    base = run.warm._bases[Form("float32", quantization="4bit")]
     weight = base.model.get_parameter(_SOME)
     before = weight.clone()
 
     weight.data.add_(1)
 
-    assert run._healed() == [_SOME]
+    assert run.warm.heal() == [_SOME]
     assert torch.equal(weight, before)
 
 

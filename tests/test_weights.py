@@ -15,11 +15,10 @@ from torch import nn
 from bench import weights
 from bench.adapters import adapted_layers, merged
 from bench.change import Change, Dense
-from bench.execute import Bench
 from bench.models import Base, Form
 from bench.spec import Dtype
-from bench.store import Store
 from bench.suite import MICRO
+from bench.warm import Warm
 from tests.hub_layout import old_names, write
 
 CPU = torch.device("cpu")
@@ -149,16 +148,15 @@ def test_a_base_at_rest_holds_the_files_pages_and_wakes_in_its_dtype(hub: Path) 
         assert torch.equal(value, before[name])
 
 
-def test_off_the_cpu_one_base_alone_is_awake(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(Store(tmp_path), hub)
-    monkeypatch.setattr(bench, "device", torch.device("meta"))  # of the name alone; the weights stay on the CPU
+def test_off_the_cpu_one_base_alone_is_awake(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm = Warm(hub, torch.device("meta"), 0)  # a device of the name alone; the weights stay on the CPU
     load = Base.load
     monkeypatch.setattr(Base, "load", lambda folder, form, device: replace(load(folder, form, CPU)))
 
-    trained = bench._base(Form("bfloat16"))
-    evaluated = bench._base(Form("float32"))
+    trained = warm.base(Form("bfloat16"))
+    evaluated = warm.base(Form("float32"))
     there = next(trained.model.parameters()).dtype, next(evaluated.model.parameters()).dtype
-    again = bench._base(Form("bfloat16"))
+    again = warm.base(Form("bfloat16"))
 
     assert there == (torch.float16, torch.float32)  # the file's pages, and the evaluated weights
     assert again is trained
