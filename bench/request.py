@@ -98,8 +98,8 @@ def add_output_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--output", type=place, default=Path("runs"), metavar="DIR|URL", help=text)
 
 
-def read(arguments: Namespace, *, assumed: bool = False) -> Request:
-    """Return the request that parsed arguments make; ``assumed``: without looking at the base model.
+def read(arguments: Namespace) -> Request:
+    """Return the request that parsed arguments make.
 
     Raises:
         UsageError: a name is unknown, or a value out of range.
@@ -122,7 +122,7 @@ def read(arguments: Namespace, *, assumed: bool = False) -> Request:
     if both := set(targets) & set(sources):
         raise UsageError(f"{sorted(both)[0]} is both a target and a source; it cannot be learnt and forgotten at once.")
     ranks = _numbers("--ranks", arguments.ranks, least=1)
-    if not assumed and _base_model(suite, arguments):
+    if _base_model(suite, arguments):
         _check_ranks(ranks, suite)
     return Request(
         suite=suite,
@@ -141,7 +141,6 @@ def read(arguments: Namespace, *, assumed: bool = False) -> Request:
         strengths=() if arguments.rewind is None else _strengths(arguments.rewind),
         reading=reading,
         tasks=tasks,
-        assumed=assumed,
     )
 
 

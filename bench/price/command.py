@@ -54,6 +54,7 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
     """Yield what is missing, or else the plan itself; an assumed plan has no trials that could be named yet."""
     if found.missing:
         yield f"Missing here: {'; '.join(found.missing)}."
+        yield from found.faults
         yield "Planned from declared sizes and published shapes; nothing counts as cached."
         yield ""
     elif whole:

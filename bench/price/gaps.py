@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import request
@@ -16,11 +16,15 @@ from bench.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan, exact or assumed, with the folder of the base model where it is here, and what is missing."""
+    """A plan, exact or assumed, with the folder of the base model where it is here, and what is missing.
+
+    ``faults`` says what is wrong with data that is here, but not whole.
+    """
 
     plan: Plan
     folder: Path | None
     missing: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -36,45 +40,31 @@ def draft(options: Namespace, store: Store) -> Draft:
         UsageError: a name is unknown, or a value out of range.
         DataError: the data is missing and the task does not declare its size.
     """
-    assumed = request.read(options, assumed=True)
-    folder = model_folder(assumed)
-    tasks = _missing_tasks(assumed)
-    if folder is not None and not tasks:
-        return Draft(make(request.read(options), store), folder)
-    missing = []
+    asked = request.read(options)
+    folder = asked.suite.folder if asked.suite.here() else None
+    reasons = _missing_tasks(asked)
+    if folder is not None and not reasons:
+        return Draft(make(asked, store), folder)
+    tasks, missing = list(dict.fromkeys(name.partition("@")[0] for name in reasons)), []
     if tasks:
         missing.append(f"data of {', '.join(tasks)}: bench data get {' '.join(tasks)}, or --data DIR")
     if folder is None:
-        missing.append(f"base model {assumed.suite.model}: bench run fetches it, or --model DIR")
-    return Draft(make(assumed, store), folder, tuple(missing))
+        missing.append(f"base model {asked.suite.model}: bench run fetches it, or --model DIR")
+    faults = [reason for name, reason in reasons.items() if (asked.reading.root / name.partition("@")[0]).is_dir()]
+    return Draft(make(replace(asked, assumed=True), store), folder, tuple(missing), tuple(faults))
 
 
-def model_folder(asked: Request) -> Path | None:
-    """Return the folder of a request's base model if it is on this machine; nothing is fetched."""
-    model = asked.suite.model
-    if (Path(model) / "config.json").is_file():
-        return Path(model)
-    name, _, revision = model.partition("@")
-    if name.count("/") != 1 or Path(model).exists():
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(name, "config.json", revision=revision or None)
-    folder = Path(found).parent if isinstance(found, str) else None
-    return folder if folder is not None and any(folder.glob("*.safetensors")) else None
-
-
-def _missing_tasks(asked: Request) -> list[str]:
-    """Return the tasks whose data is not here."""
-    missing = []
+def _missing_tasks(asked: Request) -> dict[str, str]:
+    """Return the tasks whose data cannot be read here, and why."""
+    missing = {}
     for name in dict.fromkeys((*asked.targets, *asked.sources)):
         task = load_task(name)
         try:
             task.examples(asked.split)
             if name in asked.targets:
                 task.examples("train")
-        except DataError:
+        except DataError as error:
             if not task.sizes.get(asked.split):
                 raise
-            missing.append(name)
+            missing[name] = str(error)
     return missing

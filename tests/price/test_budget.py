@@ -20,12 +20,12 @@ RATES = Rates(2.0, 6.0, "by hand", {"dora": 1.0})
 
 
 @pytest.fixture
-def asked(stubs: Path) -> Callable[..., Request]:
+def asked(tmp_path: Path) -> Callable[..., Request]:
     """Return ``asked(*words)``: the request of ``bench plan --suite lorasculpt`` with these words."""
 
     def read(*words: str) -> Request:
-        line = ["plan", "--suite", "lorasculpt", "--plugin", str(stubs), *words]
-        return request.read(cli._parser().parse_args(line), assumed=True)
+        line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), *words]
+        return request.read(cli._parser().parse_args(line))
 
     return read
 
@@ -47,6 +47,7 @@ def test_a_choices_hours_are_those_of_its_plan(asked: Callable[..., Request], tm
         targets=choice.targets,
         seeds=tuple(range(choice.seeds)),
         limit=choice.limit,
+        assumed=True,
     )
 
     hours = Budget.of(whole, RATES).hours(choice)
@@ -88,8 +89,8 @@ def test_half_widths_are_the_bound_of_a_proportion(asked: Callable[..., Request]
     assert budget.half_width(budget.request.sources, whole) == pytest.approx(expected)
 
 
-def test_a_proposal_is_a_command_that_asks_for_it(asked: Callable[..., Request], stubs: Path) -> None:
-    words = ["plan", "--suite=lorasculpt", "--plugin", str(stubs), "--rank", "16,32,64", "--budget", "9h", "--probe"]
+def test_a_proposal_is_a_command_that_asks_for_it(asked: Callable[..., Request]) -> None:
+    words = ["plan", "--suite=lorasculpt", "--data", "/data", "--rank", "16,32,64", "--budget", "9h", "--probe"]
     words += ["--set", "recipe.lr=1e-4", "--limit=7", "--output", "my runs"]
     budget = Budget.of(asked("--ranks", "16,32,64"), RATES)
     choice = Choice(("lora", "dare"), (32,), ("iconqa",), 2, 500)
@@ -97,7 +98,7 @@ def test_a_proposal_is_a_command_that_asks_for_it(asked: Callable[..., Request],
     line = command(budget, choice, words)
 
     assert line == (
-        f"bench run --suite=lorasculpt --plugin {stubs} --set recipe.lr=1e-4 --output 'my runs' "
+        "bench run --suite=lorasculpt --data /data --set recipe.lr=1e-4 --output 'my runs' "
         "--methods lora,dare --ranks 32 --targets iconqa --seeds 0,1 --limit 500"
     )
 

@@ -9,12 +9,12 @@ from bench.cli import main
 
 @pytest.mark.slow
 def test_the_whole_suite_fits_a_screen(
-    stubs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    line = ["plan", "--suite", "lorasculpt", "--ranks", "16,32,64", "--plugin", str(stubs), "--output", str(tmp_path)]
+    line = ["plan", "--suite", "lorasculpt", "--ranks", "16,32,64", "--data", str(tmp_path), "--output", str(tmp_path)]
 
     code = main(line)
 

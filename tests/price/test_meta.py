@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 
 from bench.api import EditMethod, TrainMethod
-from bench.price.memory import change_bytes, training
+from bench.price.memory import base_bytes, change_bytes, evaluation, training
 from bench.price.meta import Adapted, Blueprint
 from bench.registry import BUILT_IN_METHODS, load_method
-from bench.suite import LORASCULPT
+from bench.suite import LORASCULPT, MICRO
 
 RECIPE = LORASCULPT.recipe
 TOKENS = 672
@@ -139,3 +140,50 @@ def test_an_edits_change_is_a_bit_an_entry_and_what_it_keeps() -> None:
     # 0.1 of 4096^2 and of 4096 * 11008 is no whole number: each of the 224 weights keeps the next one up
     assert tailored == pytest.approx(LINEAR / 8 + 0.4 * LINEAR + 4 * CONNECTOR, abs=4 * 224)
     assert issubclass(load_method("model_tailor"), EditMethod)
+
+
+def test_a_block_on_meta_keeps_what_a_real_one_keeps() -> None:
+    import torch
+    from transformers import LlavaForConditionalGeneration
+
+    recipe = replace(MICRO.recipe, dropout=0.0)
+    plan = Blueprint.of(MICRO.model, MICRO.folder)
+    method = load_method("lora")()
+    assert isinstance(method, TrainMethod)
+    found = plan.adapt(method, 8, recipe, 20)
+    wrapped: Any = method.adapt(LlavaForConditionalGeneration(plan.config).requires_grad_(False), 8, recipe).train()
+    decoder = wrapped.get_base_model().model.language_model
+    own = {parameter.data_ptr() for parameter in wrapped.parameters()}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    hidden = torch.randn(3, 20, decoder.config.hidden_size, requires_grad=True)
+    places = torch.arange(20).unsqueeze(0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        turns = decoder.rotary_emb(hidden, places)
+        decoder.layers[0](hidden, position_embeddings=turns, position_ids=places, attention_mask=None)
+
+    assert sum(storage.nbytes() for storage in kept.values()) == found.fixed_bytes + 3 * found.example_bytes
+
+
+def test_a_base_in_4_bits_takes_an_eighth_of_a_float32_and_its_scales() -> None:
+    recipe = replace(RECIPE, quantization="4bit")
+    dimensions = blueprint().dimensions(32, recipe, TOKENS)
+
+    # bfloat16 outside the decoder's linears; inside, 64 weights share a byte and 256 such bytes a float32
+    expected = 2 * (7_063_427_072 - LINEAR) + LINEAR // 2 + LINEAR // 64 + LINEAR // (64 * 64)
+    assert base_bytes(blueprint(), recipe, dimensions) == pytest.approx(expected, abs=2)
+
+
+def test_what_an_answer_needs_is_its_keys_and_values_and_its_way_through_a_block() -> None:
+    found = evaluation(blueprint(), RECIPE, 672, 128)
+
+    assert found.at(4)["cache"] == 4 * (672 + 128) * BLOCKS * 2 * HIDDEN * 2
+    assert found.at(4)["prefill"] == 4 * 672 * (3 * INNER + 2 * HIDDEN) * 2
+    assert found.at(4)["base"] == 2 * 7_063_427_072
+    memory = found.total(10)
+    assert (found.largest(memory, 64), found.largest(memory - 1, 64), found.largest(10**9, 64)) == (10, 9, 0)

@@ -59,8 +59,8 @@ def test_a_probe_measures_every_training_method_and_prices_with_it(
     assert "measured: 20 updates" in capsys.readouterr().out
 
 
-def test_a_probe_says_what_it_lacks(stubs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["plan", "--suite", "lorasculpt", "--plugin", str(stubs), "--output", str(tmp_path), "--probe"]
+def test_a_probe_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), "--output", str(tmp_path), "--probe"]
 
     assert main(words) == 2
     assert "--probe needs what is missing here: data of iconqa" in capsys.readouterr().err

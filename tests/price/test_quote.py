@@ -10,7 +10,7 @@ from bench.errors import DataError, UsageError
 from bench.price.gaps import Draft, draft
 from bench.price.meta import Blueprint
 from bench.price.quote import Quote, gpu_hours, makespan, wall_hours
-from bench.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, kind, measured, published, read_fleet
+from bench.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, here, kind, measured, published, read_fleet
 from bench.spec import Execution
 from bench.store import Store
 
@@ -20,11 +20,11 @@ ONE = Fleet(REFERENCE, 1)
 
 
 @pytest.fixture
-def drafted(stubs: Path, tmp_path: Path) -> Callable[..., Draft]:
+def drafted(tmp_path: Path) -> Callable[..., Draft]:
     """Return ``drafted(*words)``: the plan of ``bench plan --suite lorasculpt`` with these words."""
 
     def make(*words: str) -> Draft:
-        line = ["plan", "--suite", "lorasculpt", "--plugin", str(stubs), "--output", str(tmp_path / "runs"), *words]
+        line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), "--output", str(tmp_path / "runs"), *words]
         return draft(cli._parser().parse_args(line), Store(tmp_path / "runs"))
 
     return make
@@ -86,11 +86,24 @@ def test_children_wait_for_their_parents_and_lanes_for_nobody() -> None:
     assert makespan([], 2) == 0.0
 
 
-def test_a_task_that_does_not_know_its_size_says_what_it_lacks(drafted: Callable[..., Draft], stubs: Path) -> None:
-    stubs.write_text(stubs.read_text().replace("sizes = {'test': 12578}", "sizes = {}"))
+def test_a_task_that_does_not_know_its_size_says_what_it_lacks(
+    drafted: Callable[..., Draft], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.registry import load_task_class
 
-    with pytest.raises(DataError, match="The data of gqa is not here"):
+    monkeypatch.setattr(load_task_class("gqa"), "sizes", {})
+
+    with pytest.raises(DataError, match=r"gqa: .* is missing"):
         drafted()
+
+
+def test_data_that_is_here_in_part_says_what_is_wrong_with_it(drafted: Callable[..., Draft], tmp_path: Path) -> None:
+    (tmp_path / "gqa").mkdir()
+
+    (fault,) = drafted().faults
+
+    assert fault.startswith("gqa: ")
+    assert "bench data get gqa" in fault
 
 
 def test_a_rank_beyond_the_layers_is_refused_without_the_model(drafted: Callable[..., Draft]) -> None:
@@ -163,3 +176,16 @@ def test_a_damaged_probe_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"probe\.json is not what bench plan --probe writes"):
         Measured.read(tmp_path)
+
+
+def test_this_machines_gpus_are_priced_by_what_they_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA GeForce RTX 3090")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=25_438_126_080))
+
+    assert here() == Fleet(Gpu("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2, here=True)
