@@ -250,7 +250,7 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
 def _pull(config: Mapping[str, Any]) -> None:
     """Pull works and do them, until the broker has no more: what every worker of a lane runs.
 
-    The first of them alone talks to the broker, and hands on what it says.
+    The first of them alone asks the broker for work, and hands on what it says.
     """
     import ray
 
@@ -261,7 +261,7 @@ def _pull(config: Mapping[str, Any]) -> None:
     if isinstance(bench, Failure):  # raised, it would make Ray start this worker again for ever
         group.first(lambda: ray.get(broker.broken.remote(lane, bench.reason)))
         return
-    group.first(lambda: ray.get(broker.stands.remote(lane, ray.get_runtime_context().get_node_id())))
+    ray.get(broker.stands.remote(lane, group.rank, ray.get_runtime_context().get_node_id()))
     last = 0.0
 
     def report(stage: str, step: int, steps: int, loss: float) -> None:

@@ -29,7 +29,7 @@ class _BrokerActor:
         self._broker = Broker(works, stored, is_open=is_open)
         self._broken: list[str] = []
         self._heard: set[int] = set()
-        self._nodes: dict[int, str] = {}
+        self._nodes: dict[tuple[int, int], str] = {}
         self._controllers: list[Any] = []
         self._turns: dict[int, int] = {}
         self._held: dict[str, Rung] = {}
@@ -89,9 +89,9 @@ class _BrokerActor:
     async def finish(self, lane: int, record: Record) -> None:
         self._broker.finish(lane, record)
 
-    async def stands(self, lane: int, node: str) -> None:
-        """Note which node a lane is on."""
-        self._nodes[lane] = node
+    async def stands(self, lane: int, rank: int, node: str) -> None:
+        """Note which node one of a lane's workers is on."""
+        self._nodes[lane, rank] = node
 
     async def controlled(self, controller: Any) -> None:
         """Note the actor that controls a lane."""
@@ -102,7 +102,8 @@ class _BrokerActor:
 
     async def node_lost(self, node: str) -> list[str]:
         """Take back what ran on the lanes of a node, without blame; return the labels of it."""
-        labels = [self._broker.lost(lane, blame=False) for lane, place in self._nodes.items() if place == node]
+        lanes = {lane for (lane, _), place in self._nodes.items() if place == node}
+        labels = [self._broker.lost(lane, blame=False) for lane in sorted(lanes)]
         return [label for label in labels if label]
 
     async def lost(self, lane: int) -> None:

@@ -117,3 +117,28 @@ def test_the_record_of_a_stopped_training_reaches_its_follower() -> None:
         return await asyncio.wait_for(following, 5)
 
     assert asyncio.run(story()) == {LORA.id: Record(LORA, "stopped")}
+
+
+def test_what_runs_on_a_node_that_is_gone_is_handed_to_another_lane_wherever_its_workers_were() -> None:
+    async def story() -> tuple[list[str], list[str], Work | None]:
+        actor = _BrokerActor([Work(LORA, ())], {}, is_open=False)
+        await actor.stands(0, 0, "first")
+        await actor.stands(0, 1, "second")  # the other worker of the same lane
+        await actor.stands(1, 0, "third")
+        await actor.next(0)
+        lost = await actor.node_lost("second")
+        idle = await actor.node_lost("third")
+        return lost, idle, await asyncio.wait_for(actor.next(1), 5)
+
+    assert asyncio.run(story()) == ([LORA.label], [], Work(LORA, ()))
+
+
+def test_a_lane_that_has_moved_does_not_lose_its_trial_with_its_old_node() -> None:
+    async def story() -> list[str]:
+        actor = _BrokerActor([Work(LORA, ())], {}, is_open=False)
+        await actor.stands(0, 0, "old")
+        await actor.stands(0, 0, "new")
+        await actor.next(0)
+        return await actor.node_lost("old")
+
+    assert asyncio.run(story()) == []
