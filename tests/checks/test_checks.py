@@ -88,7 +88,7 @@ def test_a_plugin_that_crashes_fails_its_check_and_the_next_check_runs() -> None
 
     results = list(run_checks(report))
 
-    assert [result.passed for result in results] == [False] * 4
+    assert [result.passed for result in results] == [False] * 5
     assert "ZeroDivisionError: no rows" in results[0].message
 
 
