@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -154,6 +155,11 @@ def places(folder: Path) -> Iterator[Place]:
     for path in weight_files(folder):
         for name, entry in _header(path).items():
             yield Place(name, tuple(entry["shape"]), path)
+
+
+def parameters(folder: Path) -> int:
+    """Return how many numbers a checkpoint's tensors hold."""
+    return sum(math.prod(place.shape) for place in places(folder))
 
 
 def _header(path: Path) -> Mapping[str, Any]:

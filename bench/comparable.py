@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from bench import checkpoints
 from bench.hyperparameters import Scalar, values
 from bench.paper import Paper, compared_rows
 from bench.registry import load_method
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bench.tuned import Place
 
 # Connectors are rows of the paper. A micro-batch is what memory allows: the loss is that of the whole update.
+_BUFFERS = 10_000  # numbers that one way of saving keeps and another leaves out, such as position ids
 _FREE = ("connector", "micro_batch_size")
 
 
@@ -36,12 +38,13 @@ def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
 
 
 def _model(request: Request) -> Iterator[str]:
-    own = SUITES[request.suite.name]
-    if request.suite.model != own.model and not (own.here() and own.revision() == request.suite.revision()):
-        yield (
-            f"its base model is {request.suite.model} (--model), and that it holds the files of {own.model} "
-            "cannot be seen where these are not downloaded too"
-        )
+    """Name a base model of another size. Whether a copy's weights are the paper's, its zero-shot row shows."""
+    own, found = SUITES[request.suite.name], request.suite
+    if found.model == own.model:
+        return
+    count, wanted = checkpoints.parameters(found.folder), own.parameters or 0
+    if abs(count - wanted) > _BUFFERS:
+        yield f"its base model {found.model} (--model) has {count:,} parameters, {own.model} has {wanted:,}"
 
 
 def _sources(paper: Paper, request: Request) -> Iterator[str]:

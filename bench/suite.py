@@ -17,7 +17,8 @@ _ASSETS = Path(__file__).parent / "assets"
 class Suite:
     """A base model (a folder, or a hub id) with its source tasks, target tasks and recipe.
 
-    ``tuned`` is the table of what an equal search chose for every method (bench.tuned).
+    ``tuned`` is the table of what an equal search chose for every method (bench.tuned); ``parameters`` is the size of
+    a base model that is not shipped.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Suite:
     targets: tuple[str, ...]
     recipe: Recipe
     tuned: Path | None = None
+    parameters: int | None = None
 
     def revision(self) -> str:
         """Return the digest of every file of the base model that decides what it computes."""
@@ -85,6 +87,7 @@ LORASCULPT = Suite(
         template=f"{_SYSTEM} USER: <image>\n{{prompt}} ASSISTANT:",
         image="pad",
     ),
+    parameters=7_063_427_072,
 )
 
 SUITES = {suite.name: suite for suite in (MICRO, LORASCULPT)}

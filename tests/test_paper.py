@@ -7,7 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import Paper, PluginError, PublishedRow, UsageError, beside, last, published_rows, registry, request
+from bench import (
+    Paper,
+    PluginError,
+    PublishedRow,
+    UsageError,
+    beside,
+    checkpoints,
+    last,
+    published_rows,
+    registry,
+    request,
+)
 from bench.cli import main
 from bench.comparable import reasons
 from bench.leaderboard import CellScores, Heading, Leaderboard
@@ -18,6 +29,7 @@ from bench.store import Store
 from bench.suite import LORASCULPT, MICRO, Suite
 from bench.tuned import Choice
 from bench.verdict import Comparison, compare, verdict
+from tests import hub_layout
 
 SOURCES = ("okvqa", "ocrvqa", "gqa", "textvqa")
 SUITE = Suite("lorasculpt", LORASCULPT.model, SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
@@ -304,13 +316,17 @@ def test_what_differs_from_the_paper_is_one_line(paper: Paper, changes: dict[str
     assert "\n" not in found[0]
 
 
-def test_another_base_model_is_named_unless_its_files_are_the_suites(paper: Paper, tmp_path: Path) -> None:
-    other = replace(SUITE, model=str(tmp_path))
+def test_a_base_model_of_another_size_is_named_and_a_copy_is_not(
+    paper: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(asked(), suite=replace(SUITE, model=str(hub_layout.write(tmp_path / "model"))))
 
-    found = reasons(paper, replace(asked(), suite=other))
+    (found,) = reasons(paper, other)
+    monkeypatch.setattr(checkpoints, "parameters", lambda folder: 7_063_427_072 + 577)
 
-    assert len(found) == 1
-    assert f"its base model is {tmp_path} (--model)" in found[0]
+    assert f"its base model {tmp_path}/model (--model) has " in found
+    assert found.endswith("llava-hf/llava-1.5-7b-hf has 7,063,427,072")
+    assert reasons(paper, other) == ()
 
 
 def test_everything_that_differs_is_named(paper: Paper) -> None:
