@@ -11,6 +11,7 @@ from itertools import product
 from bench.api import EditMethod
 from bench.errors import UsageError
 from bench.plan import Request, asked
+from bench.price.fit import Fit
 from bench.price.rates import Rates
 from bench.registry import BASELINE, BUILT_IN_METHODS, load_method
 
@@ -19,6 +20,7 @@ _SEEDS = (5, 3, 2, 1)
 _NORMAL = 1.96
 _REPLACED = ("--methods", "--ranks", "--targets", "--seeds", "--limit", "--budget", "--gpu")
 _FLAGS = ("--probe",)
+_FITTED, _FITTED_FLAGS = ("--micro-batch", "--eval-batch"), ("--gradient-checkpointing",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +112,39 @@ class Budget:
         return self.sizes[name] if choice.limit is None else min(choice.limit, self.sizes[name])
 
 
-def proposals(budget: Budget, hours: float, words: Sequence[str]) -> Iterator[str]:
-    """Yield what fits into so many GPU-hours, each with its resolution and the command that runs it."""
+Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> with which options they fit a GPU
+
+
+def proposals(budget: Budget, hours: float, words: Sequence[str], fitting: Fitting | None = None) -> Iterator[str]:
+    """Yield what fits into so many GPU-hours, each with its resolution and the command that runs it.
+
+    ``fitting`` says with which options methods fit the GPUs' memory; None where that is not known.
+    """
     found = budget.fitting(hours)
     if not found:
         least = min(budget.choices(), key=budget.hours)
         yield f"Nothing fits into {hours:g} GPU-hours; the least takes {budget.hours(least):.1f}: {_named(least)}"
-        yield f"  {command(budget, least, words)}"
+        yield f"  {command(budget, least, words, _fit(least, fitting))}"
         return
     yield f"Within {hours:g} GPU-hours, estimated as above and as if nothing were cached:"
     for wish, choice in found.items():
         yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} GPU-hours"
         widths = [("Source", budget.half_width(budget.request.sources, choice))]
         widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
-        yield f"    {command(budget, choice, words)}"
+        yield f"    {command(budget, choice, words, fit := _fit(choice, fitting))}"
+        if fit is not None and fit.unfit:
+            yield f"    {', '.join(fit.unfit)} will not fit the memory of a GPU"
         yield f"    95 % intervals of at most {', '.join(f'{name} +-{width:.1f}' for name, width in widths)} points"
     yield "  bounds: 98 / sqrt(n) points for a share of n examples; CIDEr, which also depends on --limit, has none;"
     yield "  training noise shows from 2 seeds on, and is in the intervals from 5"
 
 
-def command(budget: Budget, choice: Choice, words: Sequence[str]) -> str:
-    """Return the command line that runs a choice, with all else as it was asked for."""
+def _fit(choice: Choice, fitting: Fitting | None) -> Fit | None:
+    return None if fitting is None else fitting(tuple({*choice.methods, *_trained(choice.methods)}), max(choice.ranks))
+
+
+def command(budget: Budget, choice: Choice, words: Sequence[str], fit: Fit | None = None) -> str:
+    """Return the command line that runs a choice, so that it fits, with all else as it was asked for."""
     every = choice.methods == tuple(BUILT_IN_METHODS)
     parts = ["--methods", "all" if every else ",".join(choice.methods), "--ranks", ",".join(map(str, choice.ranks))]
     if choice.targets != budget.request.suite.targets:
@@ -141,17 +155,18 @@ def command(budget: Budget, choice: Choice, words: Sequence[str]) -> str:
         parts += ["--seeds", ",".join(map(str, seeds))]
     if choice.limit is not None:
         parts += ["--limit", str(choice.limit)]
-    return shlex.join(["bench", "run", *_others(words), *parts])
+    replaced = (_REPLACED, _FLAGS) if fit is None else (_REPLACED + _FITTED, _FLAGS + _FITTED_FLAGS)
+    return shlex.join(["bench", "run", *_others(words, *replaced), *parts, *(fit.options if fit else ())])
 
 
-def _others(words: Sequence[str]) -> Iterator[str]:
-    """Yield the words of a command that a choice does not replace; argparse takes an option by its first letters."""
+def _others(words: Sequence[str], options: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command but for some options; argparse takes an option by its first letters."""
     skip = False
     for word in words[1:]:
         name, mark, _ = word.partition("=")
         option = len(name) > 2 and name.startswith("--")
-        replaced = option and any(item.startswith(name) for item in _REPLACED)
-        if not skip and not replaced and not (option and any(item.startswith(name) for item in _FLAGS)):
+        replaced = option and any(item.startswith(name) for item in options)
+        if not skip and not replaced and not (option and any(item.startswith(name) for item in flags)):
             yield word
         skip = replaced and not mark and not skip
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from bench import execution
 from bench.console import say, tell
@@ -12,6 +15,9 @@ from bench.perform import listing
 from bench.price.gaps import Draft, draft
 from bench.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
 from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.price.quote import Quote
 
 _LARGE = 1e9  # parameters; a smaller model is at home on a CPU
 
@@ -42,12 +48,29 @@ def plan(options: Namespace) -> int:
     quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=known is None and fleet is not None)
     tell(lines(quote))
     if hours is not None:
-        if rates is None:
-            raise UsageError("--budget needs a rate, unknown for this model and device. Measure it with --probe.")
-        from bench.price.budget import Budget, proposals
-
-        tell(["", *proposals(Budget.of(found.plan.request, rates), hours, options.words)])
+        tell(["", *_proposals(quote, hours, options)])
     return 0
+
+
+def _proposals(quote: Quote, hours: float, options: Namespace) -> Iterator[str]:
+    """Yield what fits into so many GPU-hours, of the methods that fit the GPUs' memory.
+
+    Raises:
+        UsageError: nobody knows how fast the device is.
+    """
+    from bench.price.budget import Budget, proposals
+    from bench.price.fit import fit
+
+    if quote.rates is None:
+        raise UsageError("--budget needs a rate, unknown for this model and device. Measure it with --probe.")
+    asked = quote.plan.request
+    unfit = fit(quote, quote.methods, min(quote.ranks)).unfit
+    kept = tuple(name for name in asked.methods if name not in unfit)
+    if kept and kept != asked.methods:
+        yield f"Left out, too large for a GPU: {', '.join(name for name in asked.methods if name in unfit)}."
+        asked = replace(asked, methods=kept)
+    fitting = None if quote.fleet is None else partial(fit, quote)
+    yield from proposals(Budget.of(asked, quote.rates), hours, options.words, fitting)
 
 
 def _head(found: Draft, *, whole: bool) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.api import EditMethod
+from bench.price.fit import fit
 from bench.price.memory import RUNTIME, Footprint
 from bench.price.quote import TEXT_TOKENS, Quote, gpu_hours, instance, wall_hours
 
@@ -28,7 +29,7 @@ def _work(quote: Quote) -> Iterator[str]:
     yield f"Work: {len(plan.cells)} cells = {_grid(quote)}"
     trains = [item for item in todo if item.trains]
     edits = sum(issubclass(type(instance(cell.trial)), EditMethod) for cell in plan.cells)
-    shared = f"; {edits} cells edit what another cell has trained" if edits else ""
+    shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} what another has trained" if edits else ""
     updates = sum(item.work.trial.recipe.updates for item in trains)
     yield f"  {len(trains)} of {len(plan.trainings)} trainings to do{shared}"
     yield f"  {updates:,} updates of {plan.request.recipe.batch_size} examples"
@@ -57,8 +58,9 @@ def _changes(quote: Quote) -> Iterator[str]:
         sizes = [f"{quote.change_bytes(trial) / 1e6:,.1f}" if trial else "-" for trial in trials]
         yield _row(f"  {name}", [f"{count.trained:,}" if count else "-" for count in counts], "", sizes)
     parts = list(quote.disk())
-    named = ", ".join(f"{name} {size / 1e9:,.2f}" for name, size in parts)
-    yield f"Disk: {sum(size for _, size in parts) / 1e9:,.2f} GB: {named}; without data sets"
+    unit, name = (1e9, "GB") if _unit(quote)[0] == _GIB else (1e6, "MB")
+    named = ", ".join(f"{part} {size / unit:,.2f}" for part, size in parts)
+    yield f"Disk: {sum(size for _, size in parts) / unit:,.2f} {name}: {named}; without data sets"
 
 
 def _row(name: str, left: Sequence[str], middle: str, right: Sequence[str]) -> str:
@@ -72,11 +74,12 @@ def _memory(quote: Quote) -> Iterator[str]:
     item, count = quote.evaluation, quote.execution.eval_batch_size
     size = _unit(quote)[0]
     parts = ", ".join(f"{name} {item.at(count)[name] / size:.2f}" for name in ("base", "cache", "prefill"))
-    fit = ""
-    if quote.fleet is not None:
-        most = item.largest(quote.fleet.gpu.memory_bytes, count)
-        fit = "; fits" if most == count else f"; --eval-batch {most} fits" if most else "; does not fit"
-    yield f"  evaluation, {count} answers at once: {parts}, in all {item.total(count) / size:.2f}{fit}"
+    yield f"  evaluation, {count} answers at once: {parts}, in all {item.total(count) / size:.2f}"
+    if quote.fleet is not None and quote.ranks:
+        found = fit(quote, quote.methods, max(quote.ranks))
+        others = "the others fit" if found.unfit else "all fits"
+        unfit = f"{', '.join(found.unfit)} will not fit {quote.fleet.gpu.name}; " if found.unfit else ""
+        yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the options as they are'}"
 
 
 def _methods(quote: Quote, rank: int) -> Iterator[str]:
@@ -135,7 +138,8 @@ def _time(quote: Quote) -> Iterator[str]:
         f"Time, estimated: {_hours(whole)} {unit}, {_hours(training)} of training and {_hours(whole - training)} of "
         f"evaluation; {_hours(wall_hours(quote))} hours on {device}"
     )
-    yield f"  at {rates.train:.2f} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"
+    each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
+    yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"
     yield "  not in it: loading, the edits' own work, and what a method adds to an update where no probe measured it"
     if quote.priced_elsewhere:
         yield f"  no GPU here: priced for {device}; --gpu NAME:N says another, --probe on the machine itself measures"

@@ -48,12 +48,12 @@ def _measured(found: Draft, execution: Execution, scratch: Path) -> Measured:
             say(f"{trial.method}: {rate:.2f} examples/s in training")
     if not train:
         raise TrialError("No method could be probed; the lines above say why. Try --micro-batch 1.")
-    answer = _answers(bench, found)
+    answer, answers = _answers(bench, found)
     say(f"{answer:.2f} answers/s")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     recipe = found.plan.request.recipe
     micro_batch = execution.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
-    return Measured(name, found.model, UPDATES, micro_batch, train, answer, ANSWERS)
+    return Measured(name, found.model, UPDATES, micro_batch, train, answer, answers)
 
 
 def _trials(found: Draft) -> list[Trial]:
@@ -82,8 +82,8 @@ def _updates(bench: object, trial: Trial) -> float | None:
     return (len(times) - _WARM_UPDATES) * trial.recipe.batch_size / seconds
 
 
-def _answers(bench: object, found: Draft) -> float:
-    """Return the answers per second of the untouched model on the first source."""
+def _answers(bench: object, found: Draft) -> tuple[float, int]:
+    """Return the answers per second of the untouched model on the first source, and how many were counted."""
     zero_shot = found.plan.zero_shot
     whole = next(work for work in found.plan.works if work.trial == zero_shot).asked[0]
     seconds = [0.0]
@@ -95,7 +95,7 @@ def _answers(bench: object, found: Draft) -> float:
         if record.status != "done":
             raise TrialError(f"The base model could not be probed: {record.error}.")
         seconds.append(record.cost.evaluate_seconds)
-    return counts[1] / (seconds[2] - seconds[1])
+    return counts[1] / (seconds[2] - seconds[1]), counts[1]
 
 
 def _run(bench: object, work: Work, progress: object) -> Record:

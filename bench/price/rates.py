@@ -41,12 +41,14 @@ GPUS: Mapping[str, Gpu] = {
     )
 }
 REFERENCE = GPUS["A100 40GB"]
-# LLaVA's README: visual instruction tuning of LLaVA-v1.5-7B takes around 10 hours on 8x A100 (40G); the mixture is
-# named for its 665k samples. It tunes the whole decoder: LoRA needs about a third less arithmetic, which is left out.
+# LLaVA's README gives about 10 hours on 8 A100 of 40 GB for the instruction tuning of LLaVA-v1.5-7B; the mixture is
+# named for its 665k samples. Its script tunes the whole decoder, with gradient checkpointing: LoRA needs about a
+# quarter less arithmetic, and without checkpointing less still, which is left out.
 SOURCE = "LLaVA's README: 665k samples in about 10 h on 8 x A100 40GB"
 _SAMPLES_PER_SECOND = 665_000 / (10 * 3600) / 8
 _PARAMETERS = 7.06e9
-# Of a training example's three passes (one forward, two as long backward) a prompt needs the first.
+# Assumed: of the four passes of a training example (forward, once more for checkpointing, and twice as much backward) a
+# prompt needs one, and its answer's own tokens a part of another.
 _ANSWERS_PER_SAMPLE = 3.0
 _KNOWN_SIZES = (1e9, 40e9)
 
@@ -138,7 +140,8 @@ def published(parameters: int, gpu: Gpu) -> Rates | None:
     if gpu.flops is None or REFERENCE.flops is None or not _KNOWN_SIZES[0] <= parameters <= _KNOWN_SIZES[1]:
         return None
     factor = gpu.flops / REFERENCE.flops * _PARAMETERS / parameters
-    origin = SOURCE if gpu.flops == REFERENCE.flops else f"{SOURCE}, scaled to {gpu.name} by peak bf16 FLOP/s"
+    scaled = "" if gpu.flops == REFERENCE.flops else f", scaled to {gpu.name} by peak bf16 FLOP/s"
+    origin = f"{SOURCE}{scaled}; an answer taken as a third of a sample"
     train = _SAMPLES_PER_SECOND * factor
     return Rates(train, train * _ANSWERS_PER_SAMPLE, origin, {})
 

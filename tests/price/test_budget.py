@@ -11,6 +11,7 @@ from bench import cli, request
 from bench.errors import UsageError
 from bench.plan import Request
 from bench.price.budget import Budget, Choice, command, proposals
+from bench.price.fit import Fit
 from bench.price.quote import gpu_hours, todo
 from bench.price.rates import Rates
 from bench.rows import make
@@ -101,6 +102,21 @@ def test_a_proposal_is_a_command_that_asks_for_it(asked: Callable[..., Request])
         "bench run --suite=lorasculpt --data /data --set recipe.lr=1e-4 --output 'my runs' "
         "--methods lora,dare --ranks 32 --targets iconqa --seeds 0,1 --limit 500"
     )
+
+
+def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
+    words = ["plan", "--suite", "lorasculpt", "--micro", "9", "--gradient-checkpointing", "--gpus-per-trial", "2"]
+    budget = Budget.of(asked(), RATES)
+    choice = Choice(("dare",), (16, 32), ("iconqa", "coco_caption"), 1, None)
+
+    lines = list(
+        proposals(budget, 1e6, words, lambda methods, rank: Fit(("--micro-batch", "3"), tuple(sorted(methods))))
+    )
+
+    assert "bench run --suite lorasculpt --gpus-per-trial 2 --methods all --ranks 32 --seeds 0,1,2,3,4" in lines[2]
+    assert lines[2].endswith("--micro-batch 3")
+    assert lines[3].endswith("orth_reg will not fit the memory of a GPU")
+    assert "--micro 9 --gradient-checkpointing" in command(budget, choice, words)
 
 
 def test_where_nothing_fits_the_least_is_named(asked: Callable[..., Request]) -> None:

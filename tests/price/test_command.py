@@ -26,7 +26,7 @@ def test_the_whole_suite_fits_a_screen(
         "Missing here: data of iconqa, coco_caption, okvqa, ocrvqa, gqa, textvqa: bench data get"
     )
     assert "42 cells = 7 methods x 3 ranks x 2 targets x 1 seed" in text
-    assert "30 of 30 trainings to do; 12 cells edit what another cell has trained" in text
+    assert "30 of 30 trainings to do; 12 cells edit what another has trained" in text
     row = next(row for row in lines if row.startswith("  dora ")).split()
     assert row == ["dora", "62,316,544", "102,293,504", "182,247,424", "249.3", "409.2", "729.0"]
     assert "hours on 1 x A100 40GB" in text
@@ -43,6 +43,21 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
     assert [line.split()[:2] for line in lines[1:4]] == [["to", "do"]] * 3
     assert lines[5] == "Work: 2 cells = 2 methods x 1 rank x 1 target x 1 seed"
     assert lines[-1].startswith("Time: not known for this model and device")
+
+
+@pytest.mark.slow
+def test_a_budget_leaves_out_what_no_gpu_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "--suite", "lorasculpt", "--methods", "lora,dare,model_tailor", "--data", str(tmp_path)]
+
+    assert main([*words, "--budget", "40h", "--gpu", "RTX 4090:4"]) == 0
+
+    text = capsys.readouterr().out
+    assert "model_tailor will not fit RTX 4090; the others fit RTX 4090 with --micro-batch 1 --eval-batch 22" in text
+    assert "Left out, too large for a GPU: model_tailor." in text
+    proposed = [line for line in text.splitlines() if line.strip().startswith("bench run")]
+    assert proposed
+    assert all("--methods lora,dare --ranks 32" in line for line in proposed)
+    assert all(line.endswith("--micro-batch 1 --eval-batch 22") for line in proposed)
 
 
 def test_more_gpus_a_trial_than_there_are_is_refused(
