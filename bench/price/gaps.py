@@ -37,11 +37,14 @@ def draft(options: Namespace, store: Store) -> Draft:
     """Return the plan of a command; without the base model or the data, that of the sizes that the tasks declare.
 
     Raises:
-        UsageError: a name is unknown, or a value out of range.
+        UsageError: a name is unknown, a value out of range, or the base model neither here nor known by its shapes.
         DataError: the data is missing and the task does not declare its size.
     """
     asked = request.read(options)
-    folder = asked.suite.folder if asked.suite.here() else None
+    from bench.price.meta import Blueprint
+
+    assumed = not asked.suite.here() and Blueprint.knows(asked.suite.model)
+    folder = None if assumed else asked.suite.folder
     reasons = _missing_tasks(asked)
     if folder is not None and not reasons:
         return Draft(make(asked, store), folder)

@@ -77,7 +77,7 @@ def _memory(quote: Quote) -> Iterator[str]:
     yield f"  evaluation, {count} answers at once: {parts}, in all {item.total(count) / size:.2f}"
     if quote.fleet is not None and quote.ranks:
         found = fit(quote, quote.methods, max(quote.ranks))
-        others = "the others fit" if found.unfit else "all fits"
+        others = "the others fit" if found.unfit else "everything fits"
         unfit = f"{', '.join(found.unfit)} will not fit {quote.fleet.gpu.name}; " if found.unfit else ""
         yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the options as they are'}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -57,6 +56,11 @@ class Blueprint:
     config: Any
     _shapes: dict[str, tuple[LayerShape, ...]] = field(default_factory=dict)
 
+    @staticmethod
+    def knows(model: str) -> bool:
+        """Whether the shapes of a checkpoint that is not here are known."""
+        return model.partition("@")[0] in PUBLISHED
+
     @classmethod
     def of(cls, model: str, folder: Path | None) -> Blueprint:
         """Return the blueprint of a checkpoint in a folder, or of a published one.
@@ -70,7 +74,7 @@ class Blueprint:
             data = json.loads((folder / "config.json").read_text())
             return cls(LlavaConfig.from_dict(data))
         name = model.partition("@")[0]
-        if name not in PUBLISHED:
+        if not cls.knows(model):
             known = ", ".join(PUBLISHED)
             raise UsageError(f"The model {model!r} is not here, and its shapes are not known. Known: {known}.")
         known_shape = PUBLISHED[name]
@@ -116,7 +120,6 @@ class Blueprint:
     def adapt(self, method: TrainMethod, rank: int, recipe: Recipe, tokens: int) -> Adapted:
         """Let a method adapt the model, and run one decoder block of it to see what the backward pass keeps."""
         model = copy.deepcopy(self.model).to(getattr(torch, recipe.train_dtype))
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it, and it misses kernels aloud
         with torch.device("meta"):  # peft makes A and B where it is told, and moves them after
             wrapped: Any = method.adapt(model, rank, recipe).train()
         trained = sum(parameter.numel() for parameter in wrapped.parameters() if parameter.requires_grad)

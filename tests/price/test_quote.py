@@ -113,7 +113,13 @@ def test_a_rank_beyond_the_layers_is_refused_without_the_model(drafted: Callable
         _ = quote.adapted
 
 
-def test_an_unknown_model_that_is_not_here_is_refused() -> None:
+@pytest.mark.parametrize("model", ["/no/such/folder", "some/model"])
+def test_a_model_that_is_neither_here_nor_known_is_refused(drafted: Callable[..., Draft], model: str) -> None:
+    with pytest.raises(UsageError, match=model):
+        drafted("--model", model)
+
+
+def test_an_unknown_model_that_is_not_here_has_no_blueprint() -> None:
     with pytest.raises(UsageError, match="'some/model' is not here, and its shapes are not known"):
         Blueprint.of("some/model", None)
 
