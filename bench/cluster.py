@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
 import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -22,11 +20,9 @@ from uuid import uuid4
 from bench.errors import UsageError
 from bench.places import is_remote
 
-log = logging.getLogger(__name__)
-
 _FOLDER = ".lanes"  # in the run folder: what Ray Train and Tune keep for themselves while a command runs
-_ANSWER_SECONDS = 180.0  # how long a node may take to start a worker and look at its disk
-_WATCH_SECONDS = 1.0
+_HOST_PORT = r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}"
+_KNOCK_SECONDS = 10.0
 _END_SECONDS = 5.0
 _CLEANER = "PlacementGroupCleanerCallback"
 
@@ -53,7 +49,7 @@ def check_address(address: str | None, lanes: int | None) -> None:
             f"--address {address} is Ray Client's, whose driver is on no node of the cluster; the broker and Ray Train "
             "need one that is. Run this on a node with --address auto, or through ray job submit."
         )
-    if address != "auto" and not re.fullmatch(r"[^\s/:]+:\d+|\[[0-9a-fA-F:]+\]:\d+", address):
+    if address != "auto" and not re.fullmatch(_HOST_PORT, address):
         raise UsageError(f"--address is {address!r}; give auto, or HOST:PORT of a cluster's head.")
     if lanes == 0:
         raise UsageError("--address with --lanes 0: nothing would run on the cluster. Leave one of them out.")
@@ -135,11 +131,12 @@ def _joined(address: str, lanes: int | None, output: Path, per_lane: int) -> Ite
         UsageError: it does not answer, or has no device free.
     """
     _settings()
-    import ray
-
     try:
+        _knock(address)
+        import ray
+
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
             f"--address {address}: no Ray cluster can be joined there ({reason}). Start one with ray start --head, or "
@@ -157,6 +154,14 @@ def _joined(address: str, lanes: int | None, output: Path, per_lane: int) -> Ite
         shutil.rmtree(books if here else output / _FOLDER, ignore_errors=True)  # one command at a time works there
 
 
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray would wait for minutes."""
+    known = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if re.fullmatch(_HOST_PORT, known):
+        host, port = known.rsplit(":", 1)
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+
+
 def _free(kind: str, per_lane: int, address: str) -> int:
     """Return for how many lanes a cluster has devices that nobody uses."""
     import ray
@@ -169,100 +174,6 @@ def _free(kind: str, per_lane: int, address: str) -> int:
             "Wait, or give --lanes N to queue for them."
         )
     return free // per_lane
-
-
-def check_nodes(folders: Mapping[str, Path], *, gpus: bool) -> None:
-    """Refuse a cluster with a node on which no lane could work; ``folders`` are what it has to see, by what they are.
-
-    Raises:
-        UsageError: a node lacks a folder, or has another version of this package; every such node is named.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from bench import __version__
-
-    kind = "GPU" if gpus else "CPU"
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) > 0]
-    look = ray.remote(num_cpus=0, max_retries=0)(lacking)
-    asked = {
-        node["NodeID"]: look.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(folders, __version__)
-        for node in nodes
-    }
-    found = []
-    for node in nodes:
-        try:
-            missing = ray.get(asked[node["NodeID"]], timeout=_ANSWER_SECONDS)
-        except Exception as error:  # noqa: BLE001  whatever a node cannot do, a lane could not do there
-            missing = [f"no lane can start there ({' '.join(str(error).split())[-200:]})"]
-        found += [f"node {node_name(node)}: {reason}" for reason in missing]
-    if found:
-        raise UsageError("; ".join(found) + ".")
-
-
-def lacking(folders: Mapping[str, Path], version: str) -> list[str]:
-    """Return what this machine lacks of what a lane needs."""
-    from bench import __version__
-
-    reasons = [] if __version__ == version else [f"it has retain-bench {__version__}, the driver has {version}"]
-    for what, folder in folders.items():
-        try:
-            there = folder.exists()
-        except Exception as error:  # noqa: BLE001  a driver of a file system may raise anything
-            reasons.append(f"it cannot reach the {what} {folder} ({' '.join(str(error).split())[:200]})")
-            continue
-        if not there:
-            reasons.append(f"it does not have the {what} {folder}: put it on every node, or on a disk that all share")
-    return reasons
-
-
-@dataclass(slots=True)
-class Nodes:
-    """The nodes of a cluster that went away, whose trials other lanes take; none of a Ray that was not ``joined``."""
-
-    broker: Any
-    joined: bool = True
-    gone: set[str] = field(default_factory=set)
-    _next: float = 0.0
-
-    def watch(self) -> None:
-        """Take back what ran on a node that is not there any more, once a second at most."""
-        import ray
-
-        if not self.joined or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _WATCH_SECONDS
-        for node in ray.nodes():
-            if not node["Alive"] and node["NodeID"] not in self.gone:
-                self.gone.add(node["NodeID"])
-                if labels := ray.get(self.broker.node_lost.remote(node["NodeID"])):
-                    log.warning("Node %s is gone; another lane takes %s.", node_name(node), ", ".join(labels))
-
-
-def node_name(node: Mapping[str, Any]) -> str:
-    """Return a node's address, and the start of its id: several may run on one machine."""
-    return f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-
-
-def unpacked(plugins: Sequence[Path], sources: Sequence[bytes]) -> list[Path]:
-    """Return plugin files as the driver has them: in their places, or where a node's differ, in copies of this process.
-
-    ``sources`` are their contents; none where driver and lanes share a disk.
-    """
-    if not sources:
-        return list(plugins)
-    paths = []
-    for path, source in zip(plugins, sources, strict=True):
-        if path.is_file() and path.read_bytes() == source:
-            paths.append(path)
-            continue
-        folder = Path(tempfile.mkdtemp(prefix="bench-plugin-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        (folder / path.name).write_bytes(source)
-        paths.append(folder / path.name)
-    return paths
 
 
 def lane_trainer(broker: Any) -> Any:

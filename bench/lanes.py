@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench import cluster, ray_broker
+from bench import cluster, nodes, ray_broker
 from bench.api import Reading
 from bench.broker import Broker, Event
 from bench.errors import BenchError, TrialError
@@ -85,7 +85,7 @@ def run(
         return
     with cluster.devices(lanes, setup.address, setup.output, setup.execution.workers) as found:
         if setup.address is not None:
-            cluster.check_nodes(setup.folders(found.scratch), gpus=found.gpus)
+            nodes.check(setup.folders(found.scratch), gpus=found.gpus)
         count = found.lanes if drive else min(found.lanes, len(works))
         crew = Crew(setup.shipped(), count, found.gpus, found.scratch)
         yield from _run_lanes(works, stored, crew, drive)
@@ -143,10 +143,10 @@ def _run_lanes(
     troubles = _Troubles()
     threads, driver = _started(broker, crew, drive, troubles)
     store, seen, over = Store(crew.setup.output), 0, False
-    nodes = cluster.Nodes(broker, joined=crew.setup.address is not None)
+    watch = nodes.Watch(broker, joined=crew.setup.address is not None)
     try:
         while not over:
-            nodes.watch()
+            watch.look()
             over = not any(thread.is_alive() for thread in threads) or ray.get(broker.is_over.remote())
             for event in ray.get(broker.events_after.remote(seen)):
                 seen += 1
@@ -166,7 +166,7 @@ def _run_lanes(
         with suppress(ray.exceptions.RayActorError):  # a broker that died has nothing to close
             ray.get(broker.close.remote())
         for thread in threads:
-            thread.join(_JOIN_SECONDS if over and not nodes.gone else 0.0)  # its lane may wait for another node
+            thread.join(_JOIN_SECONDS if over and not watch.gone else 0.0)  # its lane may wait for another node
         cluster.end_lanes(broker, threads)
 
 
@@ -285,7 +285,7 @@ def _ready(setup: Setup, group: Group) -> Any:
     """Return a worker's bench, or why one of the lane's workers has none."""
     failure = bench = None
     try:
-        for path in cluster.unpacked(setup.plugins, setup.sources):
+        for path in nodes.unpacked(setup.plugins, setup.sources):
             add_file(path)
         read_tasks(setup.reading, setup.tasks)
         bench = _bench(setup, group)

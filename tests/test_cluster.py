@@ -1,11 +1,13 @@
+import socket
 from pathlib import Path
 
 import pytest
 
 from bench import cli
 from bench.broker import Broker
-from bench.cluster import check_address, lacking, unpacked
+from bench.cluster import check_address, devices
 from bench.errors import UsageError
+from bench.nodes import lacking, unpacked
 from bench.places import place
 from bench.spec import Recipe, Trial, Work
 
@@ -38,6 +40,21 @@ def test_an_address_is_checked_before_anything_starts(
     assert cli.main([*verb.split(), "--address", "ray://head:10001", "--output", str(tmp_path / "runs")]) == 2
     assert "--address auto, or through ray job submit" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("word", ["auto", "given"])
+def test_an_address_where_nothing_listens_is_refused_at_once(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", closed)
+
+    with (
+        pytest.raises(UsageError, match=r"no Ray cluster can be joined there .*refused"),
+        devices(None, "auto" if word == "auto" else closed, tmp_path, 1),
+    ):
+        pass
 
 
 def test_a_node_names_every_folder_that_it_lacks(tmp_path: Path) -> None:

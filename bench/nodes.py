@@ -1,0 +1,114 @@
+"""The nodes of a cluster: what each has to have before a lane can work there, and what to do when one goes away."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+_ANSWER_SECONDS = 180.0  # how long a node may take to start a worker and look at its disk
+_WATCH_SECONDS = 1.0
+
+
+def check(folders: Mapping[str, Path], *, gpus: bool) -> None:
+    """Refuse a cluster with a node on which no lane could work; ``folders`` are what it has to see, by what they are.
+
+    Raises:
+        UsageError: a node lacks a folder, or has another version of this package; every such node is named.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from bench import __version__
+
+    kind = "GPU" if gpus else "CPU"
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) > 0]
+    look = ray.remote(num_cpus=0, max_retries=0)(lacking)
+    asked = {
+        node["NodeID"]: look.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(folders, __version__)
+        for node in nodes
+    }
+    found = []
+    for node in nodes:
+        try:
+            missing = ray.get(asked[node["NodeID"]], timeout=_ANSWER_SECONDS)
+        except Exception as error:  # noqa: BLE001  whatever a node cannot do, a lane could not do there
+            missing = [f"no lane can start there ({' '.join(str(error).split())[-200:]})"]
+        found += [f"node {name_of(node)}: {reason}" for reason in missing]
+    if found:
+        raise UsageError("; ".join(found) + ".")
+
+
+def lacking(folders: Mapping[str, Path], version: str) -> list[str]:
+    """Return what this machine lacks of what a lane needs."""
+    from bench import __version__
+
+    reasons = [] if __version__ == version else [f"it has retain-bench {__version__}, the driver has {version}"]
+    for what, folder in folders.items():
+        try:
+            there = folder.exists()
+        except Exception as error:  # noqa: BLE001  a driver of a file system may raise anything
+            reasons.append(f"it cannot reach the {what} {folder} ({' '.join(str(error).split())[:200]})")
+            continue
+        if not there:
+            reasons.append(f"it does not have the {what} {folder}: put it on every node, or on a disk that all share")
+    return reasons
+
+
+@dataclass(slots=True)
+class Watch:
+    """The nodes of a cluster that went away, whose trials other lanes take; none of a Ray that was not ``joined``."""
+
+    broker: Any
+    joined: bool = True
+    gone: set[str] = field(default_factory=set)
+    _next: float = 0.0
+
+    def look(self) -> None:
+        """Take back what ran on a node that is not there any more, once a second at most."""
+        import ray
+
+        if not self.joined or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _WATCH_SECONDS
+        for node in ray.nodes():
+            if not node["Alive"] and node["NodeID"] not in self.gone:
+                self.gone.add(node["NodeID"])
+                if labels := ray.get(self.broker.node_lost.remote(node["NodeID"])):
+                    log.warning("Node %s is gone; another lane takes %s.", name_of(node), ", ".join(labels))
+
+
+def name_of(node: Mapping[str, Any]) -> str:
+    """Return a node's address, and the start of its id: several may run on one machine."""
+    return f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+
+
+def unpacked(plugins: Sequence[Path], sources: Sequence[bytes]) -> list[Path]:
+    """Return plugin files as the driver has them: in their places, or where a node's differ, in copies of this process.
+
+    ``sources`` are their contents; none where driver and lanes share a disk.
+    """
+    if not sources:
+        return list(plugins)
+    paths = []
+    for path, source in zip(plugins, sources, strict=True):
+        if path.is_file() and path.read_bytes() == source:
+            paths.append(path)
+            continue
+        folder = Path(tempfile.mkdtemp(prefix="bench-plugin-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        (folder / path.name).write_bytes(source)
+        paths.append(folder / path.name)
+    return paths
