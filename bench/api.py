@@ -183,7 +183,7 @@ class EditContext:
     parameters of a fully tuned connector, which have no block.
     ``calibration(n)`` returns batches made of the first ``n`` training examples of the target.
     ``capture(block, change, n)`` returns, by layer name, the inputs [tokens, in] of the adapted layers of one
-    decoder block on ``n`` calibration examples, with ``change`` merged into the model; padding is left out.
+    decoder block on ``n`` calibration examples, on the CPU, with ``change`` merged into the model; padding is left out.
     """
 
     generator: Generator

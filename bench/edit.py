@@ -62,7 +62,7 @@ class _Capture:
         ]
 
     def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
-        """Return, by layer name, the inputs [tokens, in] of one block's layers; padding is left out."""
+        """Return, by layer name, the inputs [tokens, in] of one block's layers, on the CPU; padding is left out."""
         base = self._corpus.base
         names = [name for name, layer in self.layers.items() if layer.block == block]
         inputs: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -90,7 +90,7 @@ def _recording(
 
     def recorder(name: str) -> Any:
         def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            inputs[name].append(arguments[0][mask].float())
+            inputs[name].append(arguments[0][mask].float().cpu())  # a block of 7B has 11 GiB of them
             seen.add(name)
             if len(seen) == len(names):
                 raise _Stop

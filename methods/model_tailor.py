@@ -162,12 +162,8 @@ class ModelTailor(EditMethod):
         layers = self._tailored(dimensions)
         if self.density == 1 or not layers:
             return {}
-        blocks: dict[int | None, int] = {}
-        for layer in layers:
-            blocks[layer.block] = blocks.get(layer.block, 0) + layer.columns
         return {
-            # every layer's inputs once as they come, batch by batch, and once joined
-            "inputs of a block": 2 * 4 * self.n_samples * dimensions.tokens * max(blocks.values()),
+            "a layer's inputs": 4 * self.n_samples * dimensions.tokens * max(layer.columns for layer in layers),
             # H, its inverse and both Cholesky factors
             "Hessian": 4 * 4 * max(layer.columns for layer in layers) ** 2,
             # W0, W_ft, the result and the rest of a block of columns

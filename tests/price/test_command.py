@@ -48,6 +48,7 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
 @pytest.mark.slow
 def test_a_budget_leaves_out_what_no_gpu_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", "--suite", "lorasculpt", "--methods", "lora,dare,model_tailor", "--data", str(tmp_path)]
+    words += ["--set", "model_tailor.n_samples=512"]
 
     assert main([*words, "--budget", "40h", "--gpu", "RTX 4090:4"]) == 0
 

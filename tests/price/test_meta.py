@@ -123,7 +123,7 @@ def test_methods_declare_their_own_memory() -> None:
     }
     assert own["dora"] == {"row norms of W0 + BA": 4 * (INNER**2 + 3 * HIDDEN * INNER)}
     assert own["model_tailor"] == {
-        "inputs of a block": 2 * 4 * 128 * TOKENS * (6 * HIDDEN + INNER),
+        "a layer's inputs": 4 * 128 * TOKENS * INNER,
         "Hessian": 16 * INNER**2,
         "a layer's weights": 16 * HIDDEN * INNER,
     }
