@@ -36,8 +36,8 @@ def _work(quote: Quote) -> Iterator[str]:
     answers = sum(item.answers for item in todo)
     models = len([item for item in todo if item.scores])
     yield f"  {answers:,} answers to generate, for {sum(len(item.scores) for item in todo)} scores of {models} models"
-    once = sum(item.count for work in plan.works if work.trial == plan.zero_shot for item in work.asked)
-    yield f"  {once:,} of them by the untouched model, once for all cells"
+    if once := sum(item.answers for item in todo if item.work.trial == plan.zero_shot):
+        yield f"  {once:,} of them by the untouched model, once for all cells"
 
 
 def _grid(quote: Quote) -> str:

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli import _parser, main
+from bench.price.gaps import draft
+from bench.spec import Record, Score
+from bench.store import Store
+from bench.suite import Suite
 
 
 @pytest.mark.slow
@@ -59,6 +63,23 @@ def test_a_budget_leaves_out_what_no_gpu_holds(tmp_path: Path, capsys: pytest.Ca
     assert proposed
     assert all("--methods lora,dare --ranks 32" in line for line in proposed)
     assert all(line.endswith("--micro-batch 1 --eval-batch 22") for line in proposed)
+
+
+def test_what_is_cached_is_not_priced_again(
+    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora", "--output", str(tmp_path)]
+    store = Store(tmp_path)
+    made = draft(_parser().parse_args(words), store).plan
+    for work in made.works:
+        store.write(Record(work.trial, "done", {asked.key: Score(asked, "m", {"m": 1.0}, "f") for asked in work.asked}))
+
+    assert main(words) == 0
+
+    text = capsys.readouterr().out
+    assert "0 of 1 trainings to do" in text
+    assert "0 answers to generate, for 0 scores of 0 models" in text
+    assert "untouched" not in text
 
 
 def test_more_gpus_a_trial_than_there_are_is_refused(

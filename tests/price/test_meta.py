@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -187,3 +188,18 @@ def test_what_an_answer_needs_is_its_keys_and_values_and_its_way_through_a_block
     assert found.at(4)["base"] == 2 * 7_063_427_072
     memory = found.total(10)
     assert (found.largest(memory, 64), found.largest(memory - 1, 64), found.largest(10**9, 64)) == (10, 9, 0)
+
+
+def test_a_pruned_change_has_the_bytes_that_it_was_planned_with() -> None:
+    import torch
+
+    from bench import Change, LowRank
+    from bench.api import Dimensions, LayerShape
+
+    method: Any = load_method("magnitude")(density=0.3)  # type: ignore[call-arg]
+    layers = {"a.q_proj.weight": (5, 7), "a.up_proj.weight": (9, 4)}
+    change = Change({name: LowRank(torch.randn(r, 2), torch.randn(2, c), 2.0) for name, (r, c) in layers.items()})
+    context: Any = SimpleNamespace(layers={name: SimpleNamespace(weight=torch.randn(*layers[name])) for name in layers})
+    shapes = tuple(LayerShape(name, *shape, 0) for name, shape in layers.items())
+
+    assert method.edit(change, context).bytes == method.change_bytes(Dimensions(shapes, 0, 2, 10)) == 5 + 40 + 5 + 40
