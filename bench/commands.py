@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import last, manifests, registry, request
+from bench import last, manifests, registry, request, selection
 from bench.console import agreed, print_board, say, tell
 from bench.errors import UsageError
 from bench.perform import board as board_of
@@ -72,7 +72,7 @@ def leaderboard(options: Namespace) -> int:
     """Print the leaderboard from the store, and nothing else, on stdout."""
     store = Store(options.output.resolve())
     store.check()
-    if request.is_default(options.words):
+    if selection.is_default(options.words):
         options = last.needed(store, options.output).options(options)
     made, command = make(request.read(options), store), last.command_of(store, options)
     print_board(board_of(made, store, command, mixed=options.mix), options.format)

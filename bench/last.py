@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import request
+from bench import selection
 from bench.errors import StoreError, UsageError
 from bench.store import Store, replace_file
 
@@ -29,7 +29,7 @@ class Last:
 
     def options(self, options: Namespace) -> Namespace:
         """Return parsed options with the run's selection in place of their own."""
-        return request.from_selection(self.selection, options)
+        return selection.restored(self.selection, options)
 
 
 def line(options: Namespace) -> str:
@@ -39,7 +39,7 @@ def line(options: Namespace) -> str:
 
 def save(store: Store, options: Namespace) -> None:
     """Note a run as the last one of its run folder."""
-    data = {"command": line(options), "selection": request.selection(options)}
+    data = {"command": line(options), "selection": selection.of(options)}
     replace_file(store.root / _FILE, json.dumps(data, indent=1) + "\n")
 
 
@@ -54,7 +54,7 @@ def read(store: Store) -> Last | None:
         return None
     try:
         data = json.loads(path.read_text())
-        return Last(data["command"], request.whole(data["selection"]))
+        return Last(data["command"], selection.whole(data["selection"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is damaged ({error}). Delete it and run bench run again.") from error
 
@@ -74,5 +74,5 @@ def needed(store: Store, output: Path) -> Last:
 def command_of(store: Store, options: Namespace) -> str:
     """Return the command whose cells are shown: the last run's where it chose the same, else this one."""
     last = read(store)
-    same = last is not None and last.selection == request.selection(options)
+    same = last is not None and last.selection == selection.of(options)
     return last.command if last is not None and same else line(options)
