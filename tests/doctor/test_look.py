@@ -21,6 +21,7 @@ from bench.doctor.finding import Finding
 from bench.suite import SUITES
 
 
+@pytest.mark.slow
 def test_a_question_that_hangs_is_ended_with_its_children_and_what_it_said_is_kept() -> None:
     code = (
         "import subprocess, sys; child = subprocess.Popen(['sleep', '60']);"
@@ -28,10 +29,10 @@ def test_a_question_that_hangs_is_ended_with_its_children_and_what_it_said_is_ke
     )
     began = time.monotonic()
 
-    answer = child.run([sys.executable, "-c", code], seconds=0.5)
+    answer = child.run([sys.executable, "-c", code], seconds=4)
 
-    assert answer.error == "no answer in 0.5 s"
-    assert time.monotonic() - began < 3
+    assert answer.error == "no answer in 4 s"
+    assert time.monotonic() - began < 30
     status = Path(f"/proc/{answer.said[0]['pid']}/stat")
     assert not status.exists() or status.read_text().split()[2] == "Z"
 
