@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from bench.errors import BenchError, PluginError, UsageError
 from bench.places import place
@@ -51,10 +52,17 @@ def _complain(error: BenchError, code: int) -> int:
     return code
 
 
+class _Parser(ArgumentParser):
+    """Takes options by their whole names: an abbreviated one would not be seen among the words that were typed."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "allow_abbrev": False})
+
+
 def _parser() -> ArgumentParser:
     from bench import __version__
 
-    parser = ArgumentParser(
+    parser = _Parser(
         prog="bench",
         description="Measure what a multimodal LLM forgets when it is fine-tuned, for every method on equal terms.",
         epilog=_EPILOG,

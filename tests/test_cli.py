@@ -95,6 +95,13 @@ def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
     assert not list(output.glob("*"))
 
 
+def test_an_abbreviated_option_is_refused_not_overlooked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["leaderboard", "--rank", "16"])
+
+    assert "unrecognized arguments: --rank 16" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
