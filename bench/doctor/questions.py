@@ -52,13 +52,17 @@ def plugins() -> None:
                 say(name=f"{kind} {name}", error="")
 
 
-def tasks(root: str, *names: str) -> None:
-    """Say of every task whether its test split can be read from a data folder, and scored."""
-    from bench import registry
-    from bench.api import Reading
+def tasks(root: str, how: str, *names: str) -> None:
+    """Say of every task whether its test split can be read from a data folder, and scored.
+
+    ``how`` is JSON: what ``--set`` and ``--skip-bad`` say of reading it.
+    """
+    from argparse import Namespace
+
+    from bench import registry, request
     from bench.errors import BenchError
 
-    registry.read_tasks(Reading(Path(root)), {})
+    request.read_data(Namespace(data=Path(root), **json.loads(how)))
     for name in names:
         try:
             task = registry.load_task(name)

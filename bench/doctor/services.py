@@ -15,9 +15,10 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request, urlopen
 
+from bench import places
 from bench.doctor.child import LATE, ask
 from bench.doctor.finding import Finding, reason, words
-from bench.errors import StoreError, without_password
+from bench.errors import UsageError, without_password
 from bench.track.client import VARIABLE, tracking_uri
 
 _REACH_SECONDS = 5.0
@@ -62,8 +63,8 @@ class Services:
 def look(output: str, storage: str | None, address: str | None, ray_seconds: float | None) -> Services:
     """Return how the services stand; a Ray is started, or joined, only where it is given some seconds for it."""
     try:
-        mlflow = reach(tracking_uri(Path(output)))
-    except StoreError as error:
+        mlflow = reach(tracking_uri(places.place(output)))
+    except UsageError as error:  # it says itself what to do
         mlflow = Service("", trouble=str(error))
     return Services(mlflow, _storage(output, storage), _ray(address, ray_seconds))
 
@@ -164,6 +165,7 @@ def mlflow(facts: Services) -> Iterator[Finding]:
     found = facts.mlflow
     if found.trouble:
         fix = f"start it or set {VARIABLE}; runs go on without, and bench sync brings it up to date"
+        fix = fix if found.address else ""
         yield Finding("FAIL", "mlflow", f"{found.address}: {words(found.trouble)}".removeprefix(": "), fix)
     else:
         yield Finding("ok", "mlflow", f"{found.address}: {found.says}")

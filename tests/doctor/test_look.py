@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import pytest
 from typing_extensions import override
 
 from bench.cli import main
-from bench.doctor import child, command, machine, questions, services, software
+from bench.doctor import child, command, machine, material, questions, services, software
 from bench.doctor.finding import Finding
 from bench.suite import SUITES
+from tests.layouts import write_files
 
 
 @pytest.mark.slow
@@ -166,8 +168,32 @@ def test_a_cluster_is_found_by_its_variable_and_let_in_by_its_token(
     assert services._ray("auto", None).token == ""
 
 
-def test_a_run_folder_at_a_url_has_no_database() -> None:
-    assert "needs --storage" in services._storage("s3://bucket/runs", None).says
+def test_a_run_folder_at_a_url_has_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    found = services.look("memory://runs", None, None, None)
+
+    assert "needs --storage" in found.storage.says
+    (said,) = services.mlflow(found)
+    assert said.level == "FAIL"
+    assert "Set MLFLOW_TRACKING_URI" in str(said)
+    assert "memory://runs" in str(said)
+    assert "runs go on without" not in str(said)  # such a run is refused
+
+
+def test_data_are_read_with_the_options_of_their_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(tmp_path, "iconqa")
+    suite = replace(SUITES["lorasculpt"], targets=("iconqa",), sources=())
+    monkeypatch.setattr(material, "_model", material.Model)
+    monkeypatch.setattr(material, "_java", lambda: None)
+
+    free = material.look(suite, tmp_path, ["iconqa.expect=any"]).tasks
+    questions.tasks(str(tmp_path), '{"set": [], "skip_bad": 0}', "iconqa")
+
+    assert free == {"iconqa": ""}
+    assert "not the official 6316" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("FAIL", 1)])
@@ -183,7 +209,9 @@ def test_the_exit_code_is_1_where_something_has_to_be_mended(
     assert f"{code} to mend" in err
 
 
-@pytest.mark.parametrize("words", [["--ray", "0"], ["--suite", "nope"]])
+@pytest.mark.parametrize(
+    "words", [["--ray", "0"], ["--suite", "nope"], ["--set", "iconqa.nope=1"], ["--skip-bad", "-1"]]
+)
 def test_what_cannot_be_looked_at_is_a_mistake_in_the_command(words: list[str]) -> None:
     assert main(["doctor", *words]) == 2
 
