@@ -50,7 +50,7 @@ def draft(options: Namespace, store: Store) -> Draft:
         return Draft(make(asked, store), folder)
     tasks, missing = list(dict.fromkeys(name.partition("@")[0] for name in reasons)), []
     if tasks:
-        missing.append(f"data of {', '.join(tasks)}: bench data get {' '.join(tasks)}, or --data DIR")
+        missing.append(f"data of {', '.join(tasks)}: bench data get {','.join(tasks)}, or --data DIR")
     if folder is None:
         missing.append(f"base model {asked.suite.model}: bench run fetches it, or --model DIR")
     faults = [reason for name, reason in reasons.items() if (asked.reading.root / name.partition("@")[0]).is_dir()]

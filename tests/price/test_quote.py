@@ -41,7 +41,7 @@ def test_the_papers_table_is_planned_without_its_model_and_data(drafted: Callabl
     quote = quoted(found)
 
     assert len(found.missing) == 2
-    assert "bench data get iconqa coco_caption okvqa ocrvqa gqa textvqa" in found.missing[0]
+    assert "bench data get iconqa,coco_caption,okvqa,ocrvqa,gqa,textvqa" in found.missing[0]
     assert "--model DIR" in found.missing[1]
     assert (len(found.plan.cells), len(found.plan.trainings)) == (42, 30)
     assert sum(item.trains for item in quote.todo) == 30
