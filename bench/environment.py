@@ -7,11 +7,14 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.guard import AND
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +59,19 @@ def evaluation_environment(model: nn.Module, dtype: str, batch: int, device: tor
     facts = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "pillow")}
     facts |= {"attention": attention(model), "dtype": dtype, "eval_batch": str(batch)}
     return facts | {"processor": _processor()} | _device(device)
+
+
+def together(*environments: Mapping[str, str]) -> dict[str, str]:
+    """Return what was learnt with in one environment after the other, or in several at once: every value of a field.
+
+    >>> together({"device": "A100", "torch": "2.13.0"}, {"device": "H100", "torch": "2.13.0"})
+    {'device': 'A100 and H100', 'torch': '2.13.0'}
+    """
+    found: dict[str, dict[str, None]] = {}
+    for facts in environments:
+        for name, text in facts.items():
+            found.setdefault(name, {}).update(dict.fromkeys(text.split(AND)))
+    return {name: AND.join(values) for name, values in found.items()}
 
 
 def attention(model: nn.Module) -> str:

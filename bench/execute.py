@@ -23,6 +23,7 @@ from bench.environment import (
     evaluation_environment,
     peak_memory_bytes,
     reset_peak_memory,
+    together,
     training_environment,
 )
 from bench.errors import BenchError, StoreError, TrialError
@@ -168,7 +169,7 @@ class Bench:
             )
         if fitted.change is None:
             raise TrialError(f"{trial.label}: the method returned no change.")
-        with_what = self._environment(trial)
+        with_what = dict(fitted.environment) or self._environment(trial)
         if fitted.micro_batch_size is not None:
             with_what["micro_batch"] = str(fitted.micro_batch_size)
         facts = {
@@ -239,6 +240,7 @@ class Bench:
             group=self.group,
             room=self._room,
             gradient_checkpointing=self.execution.gradient_checkpointing,
+            environment=together(*self.group.gather(self._environment(trial))),
         )
 
     def _edit(self, method: EditMethod, trial: Trial, progress: Progress) -> Fitted:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +36,8 @@ Progress = Callable[[int, int, float], None]
 class Fitted:
     """What a training gave: the change, the loss of every update, and what it took.
 
-    ``micro_batch_size`` is how many examples every worker had room for at once in the end.
+    ``micro_batch_size`` is how many examples every worker had room for at once in the end, ``environment`` what was
+    trained with: in all attempts, where it went on from a checkpoint.
     """
 
     change: Change | None = None
@@ -43,6 +45,7 @@ class Fitted:
     seconds: float = 0.0
     trainable_parameters: int = 0
     micro_batch_size: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
@@ -59,6 +62,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
     group: Group = ALONE,
     room: Room | None = None,
     gradient_checkpointing: bool = False,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Fitted:
     """Train ``method`` on a corpus and return what it learnt; goes on from ``checkpoint`` where there is one.
 
@@ -77,7 +81,8 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
         _spare_memory(tree)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer, schedule = _optimizer(method, model, recipe)
-    saved = Checkpoint(checkpoint, parameters, {"optimizer": optimizer, "schedule": schedule}, method, group)
+    parts = {"optimizer": optimizer, "schedule": schedule}
+    saved = Checkpoint(checkpoint, parameters, parts, method, group, environment)
     start = saved.load(snapshots)
     snapshots.judge_again(saved, start)
 
@@ -120,7 +125,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
 
     size = min(group.gather(room.size(recipe.batch_size, recipe)))
     count = sum(parameter.numel() for parameter in parameters)
-    return Fitted(method.change(model), saved.losses, saved.seconds(), count, size)
+    return Fitted(method.change(model), saved.losses, saved.seconds(), count, size, saved.environment)
 
 
 def _sum_gradients(parameters: Sequence[nn.Parameter], loss: float, group: Group) -> float:

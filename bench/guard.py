@@ -16,8 +16,10 @@ SCORED_WITH = ("device", "torch", "transformers", "attention", "dtype", "eval_ba
 Facts = Mapping[tuple[str, str], frozenset[str]]  # (TRAINING or a task, field) -> what is known, seldom two values
 BySeed = Mapping[int, Facts]
 
+AND = " and "  # between the values of a field, where a training went on in another environment
+
 _VERSIONS = ("torch", "transformers", "peft", "bitsandbytes")
-_UNKNOWN = ("", "unknown")
+_UNKNOWN = {"", "unknown"}
 _WORDS = {"eval_batch": "batch size"}
 
 
@@ -38,9 +40,9 @@ def facts(learnt: Iterable[Mapping[str, str]], scored: Mapping[str, Mapping[str,
     stages = [(TRAINING, LEARNT_WITH, environment) for environment in learnt]
     for stage, fields, environment in (*stages, *((task, SCORED_WITH, each) for task, each in scored.items())):
         for field in fields:
-            value = _value(field, environment.get(field, ""))
-            if value not in _UNKNOWN:
-                found[stage, field] = found.get((stage, field), frozenset()) | {value}
+            values = {_value(field, text) for text in environment.get(field, "").split(AND)} - _UNKNOWN
+            if values:
+                found[stage, field] = found.get((stage, field), frozenset()) | values
     return found
 
 
@@ -85,7 +87,7 @@ def _first(key: tuple[str, str], seed: int, others: Sequence[tuple[str, BySeed]]
 
 
 def _joined(values: Iterable[str]) -> str:
-    return " and ".join(sorted(values))
+    return AND.join(sorted(values))
 
 
 def described(found: Sequence[Mismatch]) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from bench import places
 from bench.api import TrainMethod
 from bench.change import Change
+from bench.environment import together
 from bench.group import Group
 from bench.hyperparameters import state_names
 
@@ -64,8 +65,10 @@ class Checkpoint:
         parts: Mapping[str, Any],
         method: TrainMethod,
         group: Group,
+        environment: Mapping[str, str],
     ) -> None:
         self.losses: list[float] = []
+        self.environment = dict(environment)  # of every attempt that got this far
         self._path = path
         self._parameters = parameters
         self._parts = parts
@@ -102,6 +105,7 @@ class Checkpoint:
             setattr(self._method, name, value)
         self.losses[:] = saved["losses"]
         self._before = saved["seconds"]
+        self.environment = together(saved.get("environment", {}), self.environment)
         return index
 
     def save(self, index: int, *, due: bool) -> None:
@@ -115,6 +119,7 @@ class Checkpoint:
             "method": {name: getattr(self._method, name) for name in state_names(self._method)},
             "losses": self.losses,
             "seconds": self.seconds(),
+            "environment": self.environment,
             **{name: part.state_dict() for name, part in self._parts.items()},
         }
         with places.drafted(self._path) as draft:

@@ -1,3 +1,4 @@
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -256,6 +257,22 @@ def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
     assert (failed.status, resumed.status) == ("failed", "done")
     assert weights(store, of(plan, "stumbler")) == weights(other, of(unbroken, "stumbler"))
     assert store.read_losses(resumed.trial) == other.read_losses(resumed.trial)
+
+
+def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._from_files["method"], "stumbler", Stumbler)
+    plan, _, bench = plan_of("stumbler", updates=57)
+    monkeypatch.setattr(platform, "machine", lambda: "one")
+    bench.run(of(plan, "stumbler"))
+    monkeypatch.setattr(Stumbler, "healthy", True)
+    monkeypatch.setattr(platform, "machine", lambda: "another")
+
+    resumed = bench.run(of(plan, "stumbler"))
+
+    assert resumed.environment["machine"] == "one and another"
+    assert resumed.environment["device"] == "cpu"
 
 
 def test_answers_are_the_same_at_batch_size_one_and_many(

@@ -77,6 +77,16 @@ def test_what_matters_of_a_training(field: str, value: str, matters: bool) -> No
     assert [(item.stage, item.field) for item in found] == ([(TRAINING, field)] if matters else [])
 
 
+def test_a_training_that_went_on_in_another_environment_is_of_both() -> None:
+    both = {**HERE, "device": "A100 and H100", "torch": "2.13.0+cpu and 2.13.1"}
+    one, other = ({**HERE, "device": device} for device in ("A100", "H100"))
+
+    for alone in (one, other):
+        (found,) = against({0: facts([both], {})}, [("lora r16", {0: facts([alone], {})})])
+        assert (found.field, found.mine, found.theirs) == ("device", "A100 and H100", alone["device"])
+    assert not against({0: facts([both], {})}, [("lora r16", {0: facts([both], {})})])
+
+
 @pytest.mark.parametrize(
     ("field", "value", "matters"),
     [("eval_batch", "8", True), ("attention", "eager", True), ("peft", "0.1.0", False), ("dtype", "float16", True)],
