@@ -373,6 +373,14 @@ def test_a_task_counts_with_the_score_of_most_examples(store: Store) -> None:
     assert "forgetting/old" not in projection.metrics  # zero-shot was scored on other examples
 
 
+def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(store: Store) -> None:
+    put(store, replace(LORA, target="new@short"), {"old@lmms": 0.5, "new@short": 1.0})
+
+    sync(store)
+
+    assert runs(store)["lora-r4-new@short-s0"].data.metrics["source/old:lmms"] == 0.5
+
+
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
     code = "import sys, bench.track; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
 

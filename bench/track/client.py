@@ -111,10 +111,13 @@ def _view() -> str:
 
 
 def metric(name: str, value: float, timestamp: int, step: int) -> Any:
-    """Return one point of a curve; ``timestamp`` is in milliseconds."""
+    """Return one point of a curve; ``timestamp`` is in milliseconds. Of a variant, task@name, the @ is a colon.
+
+    MLflow takes no @ in a name, and refuses the whole run for one.
+    """
     from mlflow.entities import Metric
 
-    return Metric(name, value, timestamp, step)
+    return Metric(name.replace("@", ":"), value, timestamp, step)
 
 
 def pairs(params: Mapping[str, str], tags: Mapping[str, str]) -> tuple[list[Any], list[Any]]:
