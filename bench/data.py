@@ -135,12 +135,24 @@ class Corpus:
 
 
 def opened(image: Image | Path) -> Image:
-    """Return an example's image in RGB, from memory or from its file."""
-    if isinstance(image, Path):
-        from PIL import Image as Pillow
+    """Return an example's image in RGB, from memory or from its file.
 
-        image = Pillow.open(image)
-    return image.convert("RGB")
+    Raises:
+        DataError: the file is no whole picture.
+    """
+    if not isinstance(image, Path):
+        return image.convert("RGB")
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(image) as picture:
+            return picture.convert("RGB")
+    except Exception as error:
+        reason = str(error).removesuffix(f" {str(image)!r}")
+        raise DataError(
+            f"{image} cannot be drawn: {reason}. Put a whole picture there (bench data check finds all such), or take "
+            "it away: then its records count as broken (--skip-bad)."
+        ) from error
 
 
 def _distinct_images(examples: Sequence[Example]) -> tuple[list[int], list[Image | Path]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from PIL import Image
 from typing_extensions import override
 
 from bench import DataError, Example, Fault, Split, Task, option
@@ -142,20 +143,34 @@ class DataSet(Task):
         return self._official(split, intake)
 
     def _drawn(self, split: Split, records: Sequence[Record], intake: Intake) -> tuple[Example, ...]:
-        """Return the records that are drawn and whose image is there; a missing one is replaced by the next drawn."""
+        """Return the records that are drawn and whose image can be used; the next drawn stands in for another."""
         limit = None if split == "test" and self._named(split) else self._limit(split)
         if limit is not None and limit < len(records):
             records = shuffled(records, lambda record: record.example.id, self.name, split, self.sample_seed)
         chosen: list[Example] = []
+        trouble: dict[Path, str] = {}
         for record in records:
             if len(chosen) == limit:
                 break
             image = record.example.image
-            if isinstance(image, Path) and not image.is_file():
-                intake.refuse(record.row.place, f"its image {image} is missing (bench data get {self.name})")
-                continue
+            if isinstance(image, Path):
+                if image not in trouble:
+                    trouble[image] = self._trouble(image)
+                if trouble[image]:
+                    intake.refuse(record.row.place, f"its image {image} {trouble[image]}")
+                    continue
             chosen.append(record.example)
         return tuple(chosen)
+
+    def _trouble(self, image: Path) -> str:
+        """Return why an image cannot be used, as far as its first bytes tell; bench data check reads all of it."""
+        if not image.is_file():
+            return f"is missing (bench data get {self.name})"
+        try:
+            with Image.open(image):
+                return ""
+        except Exception:  # noqa: BLE001  Pillow raises what its many decoders raise
+            return f"is no picture (of {image.stat().st_size} bytes); put a whole one there"
 
     def _of_llava(self, split: Split, intake: Intake) -> Sequence[Record]:
         path = self.reading.root / self._named(split)

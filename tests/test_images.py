@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from bench.data import opened
+from bench.errors import DataError
 from bench.models import Base, Form, processor_of
 from bench.suite import MICRO
 from tests.hub_layout import MEAN, STD, write
@@ -112,3 +113,12 @@ def test_a_recipes_way_with_images_reaches_the_features(tmp_path: Path) -> None:
 
     assert plain.shape == padded.shape == (1, 17, 16)
     assert not torch.equal(plain, padded)
+
+
+def test_a_picture_that_is_cut_short_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    noise(64, 48).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+    with pytest.raises(DataError, match=rf"^{path} cannot be drawn: image file is truncated.*bench data check"):
+        opened(path)

@@ -61,7 +61,7 @@ def _look(picture: Image | Path, digest: bytes | None) -> Look | str:
             image.load()
             return _measured(image, digest)
     except Exception as error:  # noqa: BLE001  Pillow raises what its many decoders raise
-        return f"it cannot be drawn: {error}".replace(repr(str(picture)), "the file")
+        return f"it cannot be drawn: {error}".replace(f" {str(picture)!r}", "")
 
 
 def dhash(image: Image) -> int:

@@ -28,6 +28,19 @@ def test_a_missing_image_is_a_fault_of_its_record(copied: Path, name: str) -> No
     assert len(task.faults("test")) + len(task.examples("test")) == TEST_EXAMPLES[name]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_is_no_picture_is_a_fault_of_its_record(copied: Path, name: str) -> None:
+    page = opened(name, copied).examples("test")[0].image
+    assert isinstance(page, Path)
+    page.write_text("<html>gone</html>")
+
+    with pytest.raises(DataError, match=rf"json:1 \(record .*\): its image {page} is no picture \(of 17 bytes\)"):
+        opened(name, copied).examples("test")
+    task = opened(name, copied, skip_bad=3)
+    assert page not in {example.image for example in task.examples("test")}
+    assert len(task.faults("test")) + len(task.examples("test")) == TEST_EXAMPLES[name]
+
+
 def test_a_broken_record_is_named_by_its_line_and_its_record(copied: Path) -> None:
     path = copied / "okvqa" / "OpenEnded_mscoco_val2014_questions.json"
     edit(path, lambda whole: whole["questions"][2].pop("question"), indent=1)
