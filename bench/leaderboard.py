@@ -55,13 +55,17 @@ class CellScores:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """Where a leaderboard comes from, as printed above it; ``mixed`` compares rows of different environments."""
+    """Where a leaderboard comes from, as printed above it; ``mixed`` compares rows of different environments.
+
+    ``parts`` says of each task that was not scored whole how much of it was: "gqa 50 of 12,578".
+    """
 
     suite: str
     command: str | None = None
     commit: str | None = None
     environment: str | None = None
     mixed: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +256,7 @@ class Leaderboard:
     def notes(self) -> tuple[str, ...]:
         """What has to stand under the tables, beside the legend of a format's own marks."""
         has = {"tuned": self.tuned, "controlled": self.controlled, "foreign": self.foreign, "mixed": self.heading.mixed}
-        return tuple(notes(len(self.seeds), **has))
+        return tuple(notes(len(self.seeds), self.heading.parts, **has))
 
     def resolution(self, table: Table) -> str:
         """Return the sentence that says what a table can tell apart."""

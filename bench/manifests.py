@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench import places
 from bench.api import Split
+from bench.console import say
 from bench.registry import load_task
 from bench.store import Store, replace_file
 
@@ -14,7 +15,10 @@ FOLDER = "data"
 
 
 def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: Split) -> None:
-    """Write ``data/TASK-SPLIT.json`` for what a run trains on and what it scores; drawn tasks have none."""
+    """Write ``data/TASK-SPLIT.json`` for what a run trains on and what it scores, and say where records were skipped.
+
+    Drawn tasks have none.
+    """
     scored = [(name, split) for name in dict.fromkeys((*sources, *targets))]
     trained: list[tuple[str, Split]] = [(name, "train") for name in targets]
     for name, part in [*trained, *scored]:
@@ -22,3 +26,5 @@ def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: S
             path = store.root / FOLDER / f"{name}-{part}.json"
             places.make(path.parent)
             replace_file(path, json.dumps(manifest, indent=1) + "\n")
+            if count := len(load_task(name).faults(part)):
+                say(f"{name} {part}: {count:,} broken record{'s' * (count != 1)} left out; {path} names them.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from bench.stats import LEVEL, RESAMPLES, SEEDS_TO_RESAMPLE
 
@@ -27,13 +27,20 @@ _MIXED = (
 )
 
 
-def notes(seeds: int, *, tuned: bool, controlled: bool, foreign: bool, mixed: bool) -> Iterator[str]:
+def notes(
+    seeds: int, parts: Sequence[str] = (), *, tuned: bool, controlled: bool, foreign: bool, mixed: bool
+) -> Iterator[str]:
     """Yield a sentence or two on each thing a leaderboard has; what the intervals cover is the second."""
     yield (
         "Scores are x100. Source = mean of the sources; Avg = (Source + Target) / 2; "
         "Source lost (forgetting) = zero-shot Source minus Source."
     )
     yield f"Intervals: {LEVEL:.0%} bootstrap, {RESAMPLES:,} resamples of the test examples{_seed_note(seeds)}"
+    if parts:
+        yield (
+            f"Scored in part: {', '.join(parts)}. Not to be held against scores of the whole, captions' CIDEr least of "
+            "all: what is scored decides which words count as rare."
+        )
     if tuned:
         yield _TUNED
     if controlled:

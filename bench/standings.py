@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.origins import environments
-from bench.plan import Cell, Plan, asked
+from bench.plan import Cell, Plan, Request, asked
 from bench.ranking import build
-from bench.registry import BASELINE, load_method
+from bench.registry import BASELINE, load_method, load_task
 from bench.spec import Asked, Record
 from bench.store import Store
 
@@ -28,8 +29,17 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
         zero_shot,
         sources=plan.request.sources,
         targets=plan.request.targets,
-        heading=heading,
+        heading=replace(heading, parts=tuple(_parts(request))),
     )
+
+
+def _parts(request: Request) -> Iterator[str]:
+    """Yield how much of a task is scored, where that is not all of it: for a limit, or since its files hold less."""
+    for item in asked(request, request.targets):
+        task = load_task(item.task)
+        whole = task.sizes.get(item.split) or len(task.examples(item.split))
+        if item.count < whole:
+            yield f"{item.task} {item.count:,} of {whole:,}"
 
 
 def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | None:

@@ -8,6 +8,7 @@ import pytest
 from bench.execute import Bench
 from bench.leaderboard import Heading
 from bench.plan import Plan, Request, make
+from bench.registry import load_task
 from bench.standings import leaderboard
 from bench.store import Store
 from bench.suite import Suite
@@ -39,6 +40,17 @@ def test_the_store_of_one_environment_sets_nothing_apart(ran: tuple[Plan, Store]
     found = leaderboard(plan, store, Heading("tiny"))
     assert not found.foreign
     assert "lora oracle gate" in {row.name for row in found.tables[0].rows}
+
+
+def test_a_leaderboard_of_part_of_the_test_examples_says_so(ran: tuple[Plan, Store]) -> None:
+    plan, store = ran
+    few = replace(plan, request=replace(plan.request, limit=3))
+    counts = {name: len(load_task(name).examples("test")) for name in (*plan.request.sources, *plan.request.targets)}
+
+    notes = "\n".join(leaderboard(few, store, Heading("tiny")).notes)
+
+    assert f"Scored in part: {', '.join(f'{name} 3 of {count}' for name, count in counts.items())}. Not to be" in notes
+    assert "Scored in part" not in "\n".join(leaderboard(plan, store, Heading("tiny")).notes)
 
 
 def test_the_store_says_where_a_parent_was_trained_and_where_zero_shot_was_scored(ran: tuple[Plan, Store]) -> None:
