@@ -90,7 +90,7 @@ def show(options: Namespace) -> int:
     for path in plugins:
         registry.add_file(path)
     if options.command:
-        print(command_line(record, options.output, plugins))
+        print(command_line(record, options.output, plugins, ran.reading() if ran else ()))
     elif options.examples:
         print(examples(record, store))
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import selection
+from bench import registry, selection
 from bench.errors import StoreError, UsageError
 from bench.store import Store, replace_file
 
@@ -26,6 +26,17 @@ class Last:
     def plugins(self) -> list[Path]:
         """The plugin files of the run."""
         return [Path(path) for path in self.selection["plugin"]]
+
+    def reading(self) -> list[str]:
+        """Return the options that say how tasks are read: the folder, what may be skipped, and the tasks' own."""
+        data, skip_bad = self.selection["data"], self.selection["skip_bad"]
+        tasks = registry.names("task")
+        own = [item for item in self.selection["set"] if item.partition(".")[0].strip() in tasks]
+        return [
+            *(["--data", str(data)] if data else []),
+            *(["--skip-bad", str(skip_bad)] if skip_bad else []),
+            *(word for item in own for word in ("--set", item)),
+        ]
 
     def options(self, options: Namespace) -> Namespace:
         """Return parsed options with the run's selection in place of their own."""

@@ -43,8 +43,8 @@ def overview(record: Record, store: Store) -> str:
     return "\n".join(lines)
 
 
-def command_line(record: Record, output: Path, plugins: Sequence[Path] = ()) -> str:
-    """Return the command that runs this trial again.
+def command_line(record: Record, output: Path, plugins: Sequence[Path] = (), reading: Sequence[str] = ()) -> str:
+    """Return the command that runs this trial again; ``reading`` are its options on how tasks are read.
 
     Raises:
         UsageError: no suite of this version has the trial's base model.
@@ -65,7 +65,7 @@ def command_line(record: Record, output: Path, plugins: Sequence[Path] = ()) -> 
         words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
     else:
         words += ["--methods", trial.method]
-    return shlex.join([*words, "--output", str(output)])
+    return shlex.join([*words, *reading, "--output", str(output)])
 
 
 def examples(record: Record, store: Store) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.last import Last
 from bench.show import examples
 from bench.spec import Asked, Recipe, Record, Score, Trial
 from bench.store import Store
@@ -61,3 +62,13 @@ def test_a_trial_of_a_search_says_what_it_lacks(store: Store) -> None:
 
     with pytest.raises(UsageError, match="no test scores of a source: bench run measures them"):
         examples(record, store)
+
+
+def test_a_trials_command_reads_its_tasks_as_the_run_did() -> None:
+    ran = Last(
+        "bench run …",
+        {"data": "/there/data", "skip_bad": 3, "set": ["lora.lr=0.1", "gqa.expect=any", "recipe.updates=2"]},
+    )
+
+    assert ran.reading() == ["--data", "/there/data", "--skip-bad", "3", "--set", "gqa.expect=any"]
+    assert Last("bench run", {"data": None, "skip_bad": 0, "set": []}).reading() == []
