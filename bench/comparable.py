@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bench import checkpoints
+from bench.errors import DataError
 from bench.hyperparameters import Scalar, values
 from bench.paper import Paper, compared_rows
-from bench.registry import load_method
+from bench.registry import load_method, load_task
 from bench.suite import SUITES
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
         *_examples(request),
         *_recipe(request),
         *_hyperparameters(paper, request),
+        *_sizes(paper, request),
     )
 
 
@@ -64,6 +67,21 @@ def _examples(request: Request) -> Iterator[str]:
             f"--limit {request.limit} scores a part of the test split, the paper all of it; "
             "without --limit, nothing is trained again"
         )
+
+
+def _sizes(paper: Paper, request: Request) -> Iterator[str]:
+    """Name the splits that task options (``samples``, ``expect=any``) or other files made smaller or larger.
+
+    Data that is not here says nothing; the leaderboard cannot be made without it either.
+    """
+    for name in (*request.targets, *(name for name in request.sources if name in paper.sources)):
+        task = load_task(name)
+        for split in ("train", request.split) if name in request.targets else (request.split,):
+            with suppress(DataError):
+                count = len(task.examples(split))
+                wanted = task.sizes.get(split, count)
+                if abs(count - wanted) > request.reading.skip_bad:
+                    yield f"{name} has {count:,} examples in its {split} split, the paper's has {wanted:,}"
 
 
 def _recipe(request: Request) -> Iterator[str]:

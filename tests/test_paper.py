@@ -11,6 +11,7 @@ from bench import (
     Paper,
     PluginError,
     PublishedRow,
+    Reading,
     UsageError,
     beside,
     checkpoints,
@@ -30,6 +31,7 @@ from bench.suite import LORASCULPT, MICRO, Suite
 from bench.tuned import Choice
 from bench.verdict import Comparison, compare, verdict
 from tests import hub_layout
+from tests.layouts import write_files
 
 SOURCES = ("okvqa", "ocrvqa", "gqa", "textvqa")
 SUITE = Suite("lorasculpt", LORASCULPT.model, SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
@@ -327,6 +329,21 @@ def test_a_base_model_of_another_size_is_named_and_a_copy_is_not(
     assert f"its base model {tmp_path}/model (--model) has " in found
     assert found.endswith("llava-hf/llava-1.5-7b-hf has 7,063,427,072")
     assert reasons(paper, other) == ()
+
+
+def test_data_of_another_size_is_named(paper: Paper, tmp_path: Path) -> None:
+    write_files(tmp_path, "iconqa")
+    registry.read_tasks(Reading(tmp_path), {"iconqa": {"expect": "any"}})
+    try:
+        train, test = reasons(paper, asked(targets=("iconqa",)))
+        free = reasons(paper, asked(targets=("iconqa",), reading=Reading(tmp_path, skip_bad=10_000)))
+    finally:
+        registry.read_tasks(Reading(), {})
+
+    assert train.startswith("iconqa has ")
+    assert train.endswith(" examples in its train split, the paper's has 10,000")
+    assert test.endswith(" examples in its test split, the paper's has 6,316")
+    assert free == ()
 
 
 def test_everything_that_differs_is_named(paper: Paper) -> None:
