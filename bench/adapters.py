@@ -182,9 +182,11 @@ def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> 
 
 @torch.no_grad()
 def write(model: nn.Module, change: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
-    """Overwrite the changed parameters of a plain model by their merged values, computed on the CPU."""
+    """Overwrite the changed parameters of a plain model by their merged values, computed where they lie."""
     for name, delta in change.items():
-        model.get_parameter(name).copy_(delta.merged(pristine[name].float()))
+        parameter = model.get_parameter(name)
+        # on a GPU this is seconds for 7B; a lane's one core would take most of a minute, for every score
+        parameter.copy_(delta.on(parameter.device).merged(pristine[name].to(parameter.device).float()))
 
 
 @torch.no_grad()

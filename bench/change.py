@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,6 +36,10 @@ class Delta(ABC):
         """Return the tensors this change is made of, by field."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def on(self, device: torch.device) -> Self:
+        """Return the same change with its tensors on a device."""
+        return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +103,8 @@ class Sparse(Delta):
 
     def keep(self, shape: torch.Size) -> Tensor:
         """Return the mask as booleans of ``shape``."""
-        bits = (self.mask.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8)) & 1
+        places = torch.arange(8, dtype=torch.uint8, device=self.mask.device)
+        bits = (self.mask.unsqueeze(1) >> places) & 1
         return bits.flatten()[: shape.numel()].view(shape).bool()
 
     @override

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from bench import Change, LowRank, Replaced
+from bench import Change, Decomposed, Dense, LowRank, Replaced, Sparse
 
 
 def test_one_change_is_always_the_same_bytes(tmp_path: Path) -> None:
@@ -20,3 +20,18 @@ def test_one_change_is_always_the_same_bytes(tmp_path: Path) -> None:
 
     files = {(tmp_path / str(number) / "adapter_model.safetensors").read_bytes() for number in range(8)}
     assert len(files) == 1
+
+
+def test_a_change_goes_whole_to_the_device_it_is_merged_on() -> None:
+    b, a, vector = torch.ones(4, 2), torch.ones(2, 8), torch.ones(4)
+    kept = torch.arange(32).view(4, 8) % 3 == 0
+    deltas = (LowRank(b, a, 2.0), Decomposed(b, a, 2.0, vector), Dense(b @ a), Sparse.of(b @ a, kept), Replaced(b @ a))
+    weight, elsewhere = torch.full((4, 8), 0.5), torch.device("meta")
+
+    for delta in deltas:
+        moved = delta.on(elsewhere)
+        assert {tensor.device for tensor in moved.tensors().values()} == {elsewhere}
+        assert getattr(moved, "scale", None) == getattr(delta, "scale", None)
+        assert torch.equal(delta.on(weight.device).merged(weight), delta.merged(weight))
+    merged = deltas[0].on(elsewhere).merged(weight.to(elsewhere))
+    assert (merged.device, merged.shape, merged.dtype) == (elsewhere, weight.shape, torch.float32)
