@@ -37,7 +37,7 @@ def _parts(request: Request) -> Iterator[str]:
     """Yield how much of a task is scored, where that is not all of it: for a limit, or since its files hold less."""
     for item in asked(request, request.targets):
         task = load_task(item.task)
-        whole = task.sizes.get(item.split) or len(task.examples(item.split))
+        whole = task.sizes.get(request.split) or len(task.examples(request.split))
         if item.count < whole:
             yield f"{item.task} {item.count:,} of {whole:,}"
 
