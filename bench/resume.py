@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,13 +127,17 @@ class Checkpoint:
             torch.save(state, draft)
         self._saved_at = time.monotonic()
 
+    def _place(self, storage: Any, location: str) -> Any:
+        """Bring what lay on the GPU of the worker that wrote it to this worker's own."""
+        return storage if location == "cpu" else storage.to(device=self._parameters[0].device)
+
     def _read(self) -> dict[str, Any] | None:
         if self._path is None or not self._path.is_file():
             return None
         try:
             with places.fetched(self._path) as file:
-                saved: dict[str, Any] = torch.load(file, weights_only=True)
-        except (RuntimeError, EOFError) as error:
+                saved: dict[str, Any] = torch.load(file, map_location=self._place, weights_only=True)
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
             return None
         return saved

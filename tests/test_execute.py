@@ -373,6 +373,40 @@ def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
     assert f"{checkpoint} is damaged" in caplog.text
 
 
+def test_a_checkpoint_of_another_workers_gpu_goes_on_here(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._from_files["method"], "stumbler", Stumbler)
+    plan, _, bench = plan_of("stumbler", updates=60)
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.serialization.location_tag", lambda storage: "cuda:3")
+        bench.run(of(plan, "stumbler"))
+    monkeypatch.setattr(Stumbler, "healthy", True)
+    updates: list[int] = []
+
+    resumed = bench.run(
+        of(plan, "stumbler"), lambda stage, done, *_: updates.append(done) if stage == "train" else None
+    )
+
+    assert resumed.status == "done"
+    assert updates == list(range(51, 61))
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"hello world" * 100], ids=["empty", "zeros", "text"])
+def test_whatever_a_crash_left_of_a_checkpoint_the_training_starts_anew(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    plan, store, bench = plan_of("lora")
+    checkpoint = store.folder(of(plan, "lora").trial) / CHECKPOINT
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(content)
+
+    record = bench.run(of(plan, "lora"))
+
+    assert record.status == "done"
+    assert f"{checkpoint} is damaged" in caplog.text
+
+
 def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
     plan_of: Callable[..., tuple[Plan, Store, Bench]],
 ) -> None:
