@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from torch import nn
 
 from bench.data import Corpus
 from bench.decoding import end_tokens, greedy
-from bench.errors import PluginError
+from bench.errors import PluginError, TrialError
 from bench.group import Group
 from bench.partial import Partial
 from bench.spec import Asked
+
+log = logging.getLogger(__name__)
 
 BATCH = 64
 
@@ -76,9 +79,25 @@ def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[lis
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
-@torch.no_grad()
 def answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int) -> list[str]:
-    """Return the greedy answers to one batch."""
+    """Return the greedy answers to one batch, in halves where it does not fit in memory.
+
+    Raises:
+        TrialError: one answer alone does not fit.
+    """
+    try:
+        return _answer(model, corpus, indices, max_new_tokens)
+    except torch.OutOfMemoryError as error:
+        if len(indices) == 1:
+            raise TrialError(f"One answer alone does not fit in memory ({error}). Use a larger GPU.") from error
+    middle = len(indices) // 2  # out of the handler, which holds on to what is to be freed
+    log.warning("%d answers at once do not fit in memory; generated in halves. See --eval-batch.", len(indices))
+    parts = (indices[:middle], indices[middle:])
+    return [text for part in parts for text in answer(model, corpus, part, max_new_tokens)]
+
+
+@torch.no_grad()
+def _answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int) -> list[str]:
     tokenizer = corpus.base.processor.tokenizer
     tokens = greedy(model, corpus.prompt_batch(indices), max_new_tokens, end_tokens(model, tokenizer))
     return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]

@@ -6,9 +6,12 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+import torch
 
 from bench import evaluate as module
 from bench.checks.tiny import Tiny, tiny
+from bench.decoding import greedy
+from bench.errors import TrialError
 from bench.evaluate import Answer, batches, evaluate
 from bench.group import Group
 from bench.partial import Partial
@@ -59,6 +62,34 @@ def test_batches_hold_every_example_once_shorter_prompts_first(bench: Tiny) -> N
     assert sorted(places) == list(range(12))
     assert lengths == sorted(lengths)
     assert len(set(lengths)) > 1
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_answered_in_halves(
+    bench: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone, sizes = run(bench), list[int]()
+
+    def crowded(model: Any, batch: Any, *rest: Any) -> list[list[int]]:
+        sizes.append(len(batch["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return greedy(model, batch, *rest)
+
+    monkeypatch.setattr(module, "greedy", crowded)
+
+    assert run(bench) == alone
+    assert sizes == [5, 2, 3, 1, 2] * 2 + [2]
+    assert "5 answers at once do not fit in memory; generated in halves. See --eval-batch." in caplog.text
+
+
+def test_one_answer_that_does_not_fit_in_memory_says_so(bench: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crowded(*_: Any) -> list[list[int]]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "greedy", crowded)
+
+    with pytest.raises(TrialError, match="One answer alone does not fit in memory"):
+        run(bench)
 
 
 @pytest.mark.parametrize("size", [2, 5])
