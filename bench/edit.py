@@ -66,7 +66,9 @@ class _Capture:
         base = self._corpus.base
         names = [name for name, layer in self.layers.items() if layer.block == block]
         inputs: dict[str, list[Tensor]] = {name: [] for name in names}
-        with merged(base.model, change, base.pristine) as model:
+        later = {name for name, layer in self.layers.items() if layer.block is not None and layer.block > block}
+        reached = Change({name: delta for name, delta in change.items() if name not in later})
+        with merged(base.model, reached, base.pristine) as model:
             for batch in self.calibration(count):
                 with _recording(model, names, batch["attention_mask"].bool(), inputs):
                     _run(model, batch)

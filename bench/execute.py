@@ -219,8 +219,7 @@ class Bench:
         if missing := [asked for asked in work.rungs if asked.key not in values]:
             change = self.store.read_snapshot(trial, step)
             for asked in missing:
-                _, metrics = self._answers(trial, asked, change)
-                values[asked.key] = metrics[load_task(asked.task).primary]
+                values[asked.key] = _means(self.answers(trial, asked, change))[load_task(asked.task).primary]
             self.group.first(lambda: self.store.write_rungs(trial, step, values))
             self.warm.base(Form.training(trial.recipe))  # the training goes on with it
         return split_mean(work.rungs, values, trial.target)
@@ -258,17 +257,21 @@ class Bench:
 
     def _evaluated(self, record: Record, missing: Sequence[Asked], change: Change, progress: Progress) -> Record:
         """Return the record with the scores that were missing; each is committed as soon as it is there."""
+        if not missing:
+            return record
         total, before = sum(asked.count for asked in missing), 0
-        for asked in missing:
+        facts = self.generated_with(record.trial)
+        base = self.warm.base(Form.evaluation(record.trial.recipe))
+        with as_merged(base, change) as model:  # once for all: merging a 7B model takes a minute of one core
+            for asked in missing:
 
-            def watch(count: int, before: int = before, most: int = asked.count) -> None:
-                done = min(most, count * self.group.size)  # the others are about as far
-                progress("evaluate", before + done, total, 0.0)
+                def watch(count: int, before: int = before, most: int = asked.count) -> None:
+                    done = min(most, count * self.group.size)  # the others are about as far
+                    progress("evaluate", before + done, total, 0.0)
 
-            facts = self.generated_with(record.trial)
-            partial = self.store.partial(record.trial, asked.key, facts, self.group.rank, watch)
-            record = self._scored(record, asked, change, partial)
-            before += asked.count
+                partial = self.store.partial(record.trial, asked.key, facts, self.group.rank, watch)
+                record = self._scored(record, asked, model, partial)
+                before += asked.count
         return record
 
     def generated_with(self, trial: Trial) -> dict[str, str]:
@@ -276,22 +279,22 @@ class Bench:
         model = self.warm.base(Form.evaluation(trial.recipe)).model
         return evaluation_environment(model, trial.recipe.eval_dtype, self.execution.eval_batch_size, self.device)
 
-    def answers(
-        self, trial: Trial, asked: Asked, change: Change, hold: Hold = as_merged, partial: Partial | None = None
-    ) -> list[Answer]:
+    def answers(self, trial: Trial, asked: Asked, change: Change, hold: Hold = as_merged) -> list[Answer]:
         """Return every example's outcome with a change in the base model, merged unless ``hold`` says otherwise."""
-        form = Form.evaluation(trial.recipe)
-        base = self.warm.base(form)
-        corpus = self.warm.corpus(form, asked.task, asked.split, trial.recipe.template)
-        batch_size = self.execution.eval_batch_size
-        with hold(base, change) as model:
-            return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
+        with hold(self.warm.base(Form.evaluation(trial.recipe)), change) as model:
+            return self._answers(trial, asked, model)
 
-    def _scored(self, record: Record, asked: Asked, change: Change, partial: Partial) -> Record:
+    def _answers(self, trial: Trial, asked: Asked, model: nn.Module, partial: Partial | None = None) -> list[Answer]:
+        corpus = self.warm.corpus(Form.evaluation(trial.recipe), asked.task, asked.split, trial.recipe.template)
+        batch_size = self.execution.eval_batch_size
+        return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
+
+    def _scored(self, record: Record, asked: Asked, model: nn.Module, partial: Partial) -> Record:
         """Return the record with one more score."""
         began = time.monotonic()
         trial = record.trial
-        answers, metrics = self._answers(trial, asked, change, partial)
+        answers = self._answers(trial, asked, model, partial)
+        metrics = _means(answers)
 
         def commit() -> Record:
             file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
@@ -305,11 +308,7 @@ class Bench:
 
         return self.group.first(commit)
 
-    def _answers(
-        self, trial: Trial, asked: Asked, change: Change, partial: Partial | None = None
-    ) -> tuple[list[Answer], dict[str, float]]:
-        """Return every example's outcome, and the metrics' means."""
-        answers = self.answers(trial, asked, change, partial=partial)
-        return answers, {
-            name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores
-        }
+
+def _means(answers: Sequence[Answer]) -> dict[str, float]:
+    """Return the metrics' means."""
+    return {name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores}

@@ -9,7 +9,9 @@ import torch
 from PIL.Image import Image
 
 from bench import evaluate as evaluation
+from bench import execute as execution
 from bench import registry
+from bench.adapters import merged
 from bench.api import Step
 from bench.execute import Bench
 from bench.models import Base, Form
@@ -87,6 +89,23 @@ def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
     assert len(record.scores) == 2
     for score in record.scores.values():
         assert len(store.read_scores(record.trial, score)) == score.asked.count
+
+
+def test_a_trial_is_merged_once_for_all_its_scores(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _, bench = plan_of("lora")
+    merges: list[int] = []
+
+    def counted(*arguments: object) -> object:
+        merges.append(1)
+        return merged(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(execution, "merged", counted)
+
+    record = bench.run(of(plan, "lora"))
+
+    assert (len(record.scores), len(merges)) == (2, 1)
 
 
 def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
