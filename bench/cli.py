@@ -151,6 +151,7 @@ def _study(parser: ArgumentParser) -> None:
 
     add_arguments(parser)
     _start(parser)
+    _mix(parser)
 
 
 def _data(parser: ArgumentParser) -> None:

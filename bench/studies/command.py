@@ -39,7 +39,8 @@ def study(words: Namespace) -> int:
         note.save(folder_of(store, chosen.name), chosen.name, last.line(words), made)
         with Mirror(store, made, last.line(words)) as mirror:
             perform(made, store, words, mirror)
-            found = Found(made, store, board(made, store, last.line(words)), published.rows(asked))
+            ranked = board(made, store, last.line(words), mixed=words.mix)
+            found = Found(made, store, ranked, published.rows(asked))
             folder = folder_of(store, chosen.name)
             with staged(folder) as here:
                 names = [path.name for path in _show(chosen, found, here)]

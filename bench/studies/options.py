@@ -7,7 +7,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from bench import request
 from bench.errors import UsageError
 from bench.plan import Request
-from bench.registry import suggest
+from bench.registry import names, suggest
 from bench.studies.listed import STUDIES
 from bench.studies.study import Study
 from bench.suite import Suite
@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--sources", default="all", metavar="A,B", help="tasks that may be forgotten (default: all of the suite)")
     add("--seeds", default="0", metavar="N,M", help="training seeds (default: 0)")
     add("--limit", metavar="N", help="score only the first N examples of each task")
-    add("--set", action="append", default=[], metavar="recipe.FIELD=VALUE", help="a field of the recipe")
+    add("--set", action="append", default=[], metavar="NAME.FIELD=VALUE", help="a field of the recipe, or of a task")
     request.add_material_arguments(parser)
     for name in _DECIDED:
         add(f"--{name}", nargs="?", const="", help=SUPPRESS)
@@ -73,10 +73,11 @@ def _refuse(study: Study, options: Namespace) -> None:
             raise UsageError(f"Study {study.name} decides --{name} itself; leave it out, or use bench run.")
     for item in options.set:
         field = item.partition("=")[0].strip()
-        if not field.startswith("recipe.") or field == "recipe.connector":
+        free = {"recipe", *names("task")}
+        if field.partition(".")[0] not in free or field == "recipe.connector":
             raise UsageError(
                 f"--set {item}: study {study.name} decides hyperparameters and connector itself; "
-                "set fields of the recipe, or use bench run."
+                "set fields of the recipe and of tasks, or use bench run."
             )
 
 

@@ -12,7 +12,8 @@ from bench.errors import StoreError
 from bench.plan import Plan
 from bench.store import Store
 from bench.studies import note
-from bench.suite import Suite
+from bench.suite import MICRO, Suite
+from tests.layouts import write_files
 
 Planned = Callable[..., Plan]
 
@@ -51,6 +52,19 @@ def test_bad_input_is_one_line_and_starts_nothing(
     assert message in error
     assert error.count("\n") == 1
     assert not output.exists()
+
+
+def test_tasks_are_read_with_their_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(tmp_path, "iconqa")
+    words = ["study", "table1", "--suite", "lorasculpt", "--targets", "iconqa", "--sources", "easy_vqa", "--dry-run"]
+    words += ["--model", str(MICRO.folder), "--data", str(tmp_path), "--output", str(tmp_path / "runs")]
+
+    assert main([*words, "--ranks", "2", "--set", "iconqa.expect=any"]) == 0
+    assert main([*words, "--ranks", "2"]) == 1
+
+    out, error = capsys.readouterr()
+    assert "7 cells, 5 trainings" in out
+    assert "not the official 18946" in error
 
 
 @pytest.mark.parametrize(("lacking", "kind"), [("targets", "target"), ("sources", "source")])
@@ -142,9 +156,9 @@ def test_two_studies_share_their_trials_and_leave_the_last_run_alone(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     output = tmp_path / "runs"
 
-    def study(name: str) -> tuple[str, str]:
+    def study(name: str, *more: str) -> tuple[str, str]:
         words = ["--suite", "tiny", "--ranks", "2", "--lanes", "0", "--output", str(output)]
-        assert main(["study", name, *words]) == 0
+        assert main(["study", name, *words, *more]) == 0
         return capsys.readouterr()
 
     first, second, again = study("table3"), study("table2"), study("table3")
@@ -158,5 +172,10 @@ def test_two_studies_share_their_trials_and_leave_the_last_run_alone(
     reports = {f"leaderboard.{suffix}" for suffix in ("csv", "md", "tex", "txt")}
     assert {path.name for path in (output / "studies" / "table3").iterdir()} == {*reports, "study.json", "table3.md"}
     assert not (output / "command.json").exists()
+    path = next(output.glob("lorasculpt-*/record.json"))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "environment": {**record["environment"], "torch": "1.0"}}))
+    apart, mixed = study("table3")[0], study("table3", "--mix")[0]
+    assert ("environments mixed (--mix)" in apart, "environments mixed (--mix)" in mixed) == (False, True)
     assert main(["clean", "--yes", "--output", str(output)]) == 0
     assert "Nothing to free." in capsys.readouterr().err
