@@ -10,6 +10,7 @@ from typing import Any
 from bench import parity
 from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
+from bench.guard import SCORED_WITH
 from bench.hyperparameters import values
 from bench.registry import ZERO_SHOT, load_method
 from bench.spec import Record, Score
@@ -38,6 +39,7 @@ def overview(record: Record, store: Store) -> str:
         facts = (score.asked.split, f"{score.asked.count} examples", pace(score))
         lines.append(f"  {score.asked.task:<14} {means}  ({', '.join(fact for fact in facts if fact)})")
     lines.append(f"  environment  {_pairs(record.environment)}")
+    lines += [f"  scored with  {pairs}" for pairs in dict.fromkeys(map(_scored_with, record.scores.values())) if pairs]
     if (found := parity.read(store).get(parity.subject(trial))) is not None:
         lines += ["", *parity.lines(found)]
     return "\n".join(lines)
@@ -113,6 +115,11 @@ def _examples(record: Record, store: Store, score: Score) -> list[ScoredExample]
         )
         for row in store.read_scores(record.trial, score)
     ]
+
+
+def _scored_with(score: Score) -> str:
+    """Return what of a score's environment matters, "" where it is of before this was noted."""
+    return ", ".join(f"{name} {score.environment[name]}" for name in SCORED_WITH if name in score.environment)
 
 
 def _settings(name: str, now: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.last import Last
-from bench.show import examples
+from bench.show import examples, overview
 from bench.spec import Asked, Recipe, Record, Score, Trial
 from bench.store import Store
 
@@ -55,6 +55,19 @@ def test_what_was_forgotten_is_read_off_the_test_split_alone(store: Store) -> No
     text = examples(record, store)
 
     assert text.count("q?") == 1
+
+
+def test_what_scores_were_made_with_is_said_once_for_all_that_share_it(store: Store) -> None:
+    record = recorded(store, TRIAL, "test", right=True)
+    here = {"device": "A100", "torch": "2.13.0", "dtype": "float16", "attention": "sdpa", "eval_batch": "64"}
+    (score,) = record.scores.values()
+    scores = {"1": score, **{key: replace(score, environment=here) for key in "23"}}
+
+    lines = overview(replace(record, scores=scores), store).splitlines()
+
+    assert [line for line in lines if "scored with" in line] == [
+        "  scored with  device A100, torch 2.13.0, attention sdpa, dtype float16, eval_batch 64"
+    ]
 
 
 def test_a_trial_of_a_search_says_what_it_lacks(store: Store) -> None:
