@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench import execution
+from bench import cluster, execution
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.perform import listing
@@ -28,6 +28,7 @@ def plan(options: Namespace) -> int:
     store.check()
     fleet = read_fleet(options.gpu) if options.gpu else None
     how = execution.read(options)
+    cluster.check_address(options.address, None)
     hours = None if options.budget is None else _hours(options.budget)
     found = draft(options, store)
     tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
@@ -40,6 +41,8 @@ def plan(options: Namespace) -> int:
 
         say(f"wrote {probe(found, how, store)}")
     blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
+    if options.address and fleet is None:
+        say(f"--address {options.address} is not asked for its GPUs. Name them: --gpu NAME:N, N of them in all.")
     known = fleet or here()
     fleet = known or (Fleet(REFERENCE, 1) if blueprint.parameters >= _LARGE else None)
     if fleet is not None and how.workers > fleet.count:

@@ -49,6 +49,19 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
     assert lines[-1].startswith("Time: not known for this model and device")
 
 
+def test_a_cluster_that_is_not_asked_for_its_gpus_is_said(
+    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora", "--output", str(tmp_path)]
+
+    assert main([*words, "--address", "10.0.0.1:6379"]) == 0
+    asked = capsys.readouterr().err
+    assert main([*words, "--address", "ray://10.0.0.1:10001"]) == 2
+
+    assert asked == "--address 10.0.0.1:6379 is not asked for its GPUs. Name them: --gpu NAME:N, N of them in all.\n"
+    assert "is Ray Client's" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_budget_leaves_out_what_no_gpu_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", "--suite", "lorasculpt", "--methods", "lora,dare,model_tailor", "--data", str(tmp_path)]
