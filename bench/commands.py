@@ -36,7 +36,8 @@ def run(options: Namespace) -> int:
         made = make(asked, store)
         say(summary(made))
         last.save(store, options)
-        manifests.write(store, asked.targets, asked.sources, asked.split)
+        for left_out in manifests.write(store, asked.targets, asked.sources, asked.split):
+            say(left_out)
         with Mirror(store, made, last.line(options)) as mirror:
             while made.pending:
                 before = made

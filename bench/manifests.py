@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from bench import places
 from bench.api import Split
-from bench.console import say
 from bench.registry import load_task
 from bench.store import Store, replace_file
 
 FOLDER = "data"
 
 
-def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: Split) -> None:
-    """Write ``data/TASK-SPLIT.json`` for what a run trains on and what it scores, and say where records were skipped.
+def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: Split) -> list[str]:
+    """Write ``data/TASK-SPLIT.json`` for what a run trains on and what it scores; drawn tasks have none.
 
-    Drawn tasks have none.
+    Return a line for each split of which broken records were left out.
     """
+    lines = []
     scored = [(name, split) for name in dict.fromkeys((*sources, *targets))]
     trained: list[tuple[str, Split]] = [(name, "train") for name in targets]
     for name, part in [*trained, *scored]:
@@ -27,4 +27,5 @@ def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: S
             places.make(path.parent)
             replace_file(path, json.dumps(manifest, indent=1) + "\n")
             if count := len(load_task(name).faults(part)):
-                say(f"{name} {part}: {count:,} broken record{'s' * (count != 1)} left out; {path} names them.")
+                lines.append(f"{name} {part}: {count:,} broken record{'s' * (count != 1)} left out; {path} names them.")
+    return lines
