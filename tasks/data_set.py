@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from PIL import Image
 from typing_extensions import override
 
-from bench import DataError, Example, Fault, Split, Task, option
+from bench import DataError, Example, Fault, Split, Task, UsageError, option
 
 from .hub_files import HubRows, hub_rows
 from .intake import Intake, Record
@@ -59,6 +59,17 @@ class DataSet(Task):
     sample_seed: int = option(0)
     expect: str = option("official", choices=("official", "any"))
     _taken: dict[Split, _Taken] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse files in LLaVA's form that nobody reads.
+
+        Raises:
+            UsageError: they are named and not read, or read and not named.
+        """
+        if (self.train or self.test) and self.source != "llava":
+            raise UsageError(f"{self.name}.train and .test are files in LLaVA's form: --set {self.name}.source=llava.")
+        if self.source == "llava" and not (self.train or self.test):
+            raise UsageError(f"{self.name}.source=llava needs --set {self.name}.train=FILE.json or .test=FILE.jsonl.")
 
     @abstractmethod
     def _official(self, split: Split, intake: Intake) -> Sequence[Record]:

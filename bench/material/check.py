@@ -77,7 +77,7 @@ def _ids(task: Task, split: Split, examples: Iterable[Example], known: dict[str,
 
 
 def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[Finding]:
-    count = task.card.answer_count if task.card else None
+    count = task.card.answer_count if task.card and split != "train" else None  # to teach, one is enough
     lettered = task.card.lettered if task.card else False
     for example in examples:
         answers, reason = example.answers, ""
@@ -85,8 +85,8 @@ def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[
             reason = "it has no answer"
         elif count is not None and len(answers) != count:
             reason = f"it has {len(answers)} answers, not {count}"
-        elif lettered and answers[0] not in list(_LETTERS[: len(example.hints)]):
-            reason = f"its answer {answers[0]!r} is none of its {len(example.hints)} options"
+        elif lettered and answers[0] not in list(_LETTERS[: len(example.hints) or None]):
+            reason = f"its answer {answers[0]!r} is none of its {len(example.hints) or 'lettered'} options"
         if reason:
             yield Finding("answer", task.name, split, example.id, reason)
 

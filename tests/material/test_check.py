@@ -213,6 +213,19 @@ def test_answers_that_cannot_be_right_are_named(
     assert f"wrong  {task} test: test0: {reason}\n" in capsys.readouterr().out
 
 
+def test_a_prompt_taken_verbatim_has_its_options_inside_and_one_answer_is_enough_to_teach(
+    bench: Any, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(root, "learnt", "test", {**rows_of(root, "learnt", "test")[0], "answers": ["D"], "options": []})
+    put(root, "asked", "train", {**rows_of(root, "asked", "train")[0], "answers": ["p"]})
+
+    assert bench("check", "learnt,asked") == 0
+
+    put(root, "learnt", "test", {**rows_of(root, "learnt", "test")[0], "answers": ["a house"], "options": []})
+    assert bench("check", "learnt") == 1
+    assert "test0: its answer 'a house' is none of its lettered options\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("change", ["the same bytes", "saved anew"])
 def test_a_training_picture_that_a_source_asks_about_is_a_leak(
     bench: Any, root: Path, capsys: pytest.CaptureFixture[str], change: str

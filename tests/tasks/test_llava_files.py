@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import DataError, Example, Task
+from bench import DataError, Example, Task, UsageError
 from bench.tasks.llava_files import asked
 from tests.layouts import NAMES, Sizes, opened, write_files, write_llava
 
@@ -199,3 +199,10 @@ def test_an_image_may_be_named_from_the_data_folder(root: Path, files: Files, tm
     path = write_lines(tmp_path / "t.jsonl", [{**row, "image": f"coco/val2014/{row['image']}"} for row in rows])
 
     assert [example.image for example in read("okvqa", root, files, test=str(path)).examples("test")] == expected
+
+
+def test_files_that_nobody_would_read_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"gqa.train and .test are files in LLaVA's form: --set gqa.source=llava"):
+        opened("gqa", Path("nowhere"), test="gqa/test.jsonl")
+    with pytest.raises(UsageError, match=r"gqa.source=llava needs --set gqa.train=FILE.json or .test=FILE.jsonl"):
+        opened("gqa", Path("nowhere"), source="llava")
