@@ -102,8 +102,9 @@ class Task(ABC):
     """A data set with its prompt and its metric. A changed prompt, split or metric is a new name.
 
     ``variants`` names other prompts, the default first: ``iconqa@lmms`` is the task ``iconqa`` whose ``variant`` is
-    ``lmms``. ``sizes`` says how many examples a split has, where that is known before the data is there. A task with
-    options, such as where its files come from, is a ``@dataclass(eq=False, kw_only=True)`` of ``option`` fields, set by
+    ``lmms``. An answer has at most ``max_new_tokens`` tokens, in a variant as many as ``variant_tokens`` says of it.
+    ``sizes`` says how many examples a split has, where that is known before the data is there. A task with options,
+    such as where its files come from, is a ``@dataclass(eq=False, kw_only=True)`` of ``option`` fields, set by
     ``--set TASK.FIELD=VALUE``.
     """
 
@@ -112,11 +113,17 @@ class Task(ABC):
     primary: ClassVar[str]
     max_new_tokens: ClassVar[int] = 8
     variants: ClassVar[tuple[str, ...]] = ()
+    variant_tokens: ClassVar[Mapping[str, int]] = {}
     sizes: ClassVar[Mapping[Split, int]] = {}
     card: ClassVar[Card | None] = None
 
     reading: Reading = Reading()  # set on the instance, as variant is, before anything is read
     variant: str = ""
+
+    @property
+    def answer_tokens(self) -> int:
+        """How many tokens an answer may have in the task's variant."""
+        return self.variant_tokens.get(self.variant, self.max_new_tokens)
 
     @abstractmethod
     def examples(self, split: Split) -> Sequence[Example]:

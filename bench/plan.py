@@ -240,7 +240,7 @@ def _asked(name: str, task: Task, split: Split, count: int, examples: str) -> As
         split=split,
         count=count,
         examples=examples,
-        max_new_tokens=task.max_new_tokens,
+        max_new_tokens=task.answer_tokens,
         code=of_plugin(type(task)),
     )
 

@@ -27,6 +27,7 @@ _LMMS = (
     "Please answer with the option letter from the given choices directly."
 )
 _GROUPED_DIGITS = re.compile(r"\d,\d{3}(?!\d)")
+_JOINT = re.compile(r",\s*")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -42,6 +43,7 @@ class IconQA(DataSet):
     paper: ClassVar[str] = "https://iconqa.github.io (Lu et al., 2021)"
     primary: ClassVar[str] = "exact"
     variants: ClassVar[tuple[str, ...]] = ("lorasculpt", "llava_mcq", "lmms")
+    variant_tokens: ClassVar[Mapping[str, int]] = {"lmms": 32}
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 6_316}
     default_hub: ClassVar[str] = "lmms-lab-encoder/ICON-QA@main"
     card: ClassVar[Card] = Card(
@@ -122,7 +124,7 @@ def _checked(choices: tuple[str, ...]) -> tuple[str, ...]:
 
 def _split(text: str) -> tuple[str, ...]:
     """Take apart the hub's comma-joined choices, where that is possible without a guess."""
-    if _GROUPED_DIGITS.search(text):
+    if _GROUPED_DIGITS.search(text) or len(set(_JOINT.findall(text))) > 1:
         raise DataError(f"choices {text!r} may hold a comma inside an option; the official files tell, source=files")
     return tuple(part.strip() for part in text.split(","))
 

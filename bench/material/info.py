@@ -29,13 +29,18 @@ def lines(name: str) -> Iterator[str]:
     else:
         yield from _origin(task.card, task.reading.root)
     yield from _field("splits", "\n".join(_splits(task)))
-    yield from _field("scores", f"{task.primary}; up to {task.max_new_tokens} new tokens")
+    yield from _field("scores", f"{task.primary}; up to {_tokens(task)}")
     for variant in task.variants or ("",):
         yield from _field("asks", (f"@{variant}\n" if variant else "") + _asked(f"{task.name}@{variant}".rstrip("@")))
     if task.card is not None:
         yield from _field("disk", _disk(task, task.card))
         for text in task.card.notes:
             yield from _field("note", text)
+
+
+def _tokens(task: Task) -> str:
+    others = ", ".join(f"{count} as @{variant}" for variant, count in task.variant_tokens.items())
+    return f"{task.max_new_tokens} new tokens" + (f" ({others})" if others else "")
 
 
 def _about(task: Task) -> str:

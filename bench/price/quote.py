@@ -99,7 +99,7 @@ class Quote:
     def new_tokens(self) -> int:
         """The most tokens that an answer of any task may have."""
         asked = self.plan.request
-        return max(load_task(name).max_new_tokens for name in (*asked.targets, *asked.sources))
+        return max(load_task(name).answer_tokens for name in (*asked.targets, *asked.sources))
 
     @property
     def share(self) -> int:

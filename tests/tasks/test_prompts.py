@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import Example
+from bench.plan import Request, asked
+from bench.suite import LORASCULPT
 from bench.tasks.coco_caption import TRAIN_PROMPTS
 from tests.layouts import Sizes, opened, write_files
 
@@ -56,16 +58,23 @@ def test_every_task_may_answer_in_128_tokens_as_the_paper_does(name: str) -> Non
     assert opened(name, Path("nowhere")).max_new_tokens == 128
 
 
+def test_a_variant_of_lmms_eval_may_answer_in_as_many_tokens_as_there() -> None:
+    names = ("iconqa@lmms", "iconqa", "coco_caption@lmms", "coco_caption@lmms_karpathy")
+    request = Request(LORASCULPT, (), (), (), names, LORASCULPT.recipe, assumed=True)
+
+    assert [item.max_new_tokens for item in asked(request, ())] == [32, 128, 64, 128]
+
+
 def test_captions_are_taught_with_one_of_five_prompts_and_asked_with_one(tmp_path: Path) -> None:
     write_files(tmp_path, "coco_caption", Sizes(40, 2, 2))
     task = opened("coco_caption", tmp_path)
 
     taught = Counter(task.prompt(example) for example in task.examples("train"))
-    asked = {task.prompt(example) for split in ("validation", "test") for example in task.examples(split)}  # type: ignore[arg-type]
+    tested = {task.prompt(example) for split in ("validation", "test") for example in task.examples(split)}  # type: ignore[arg-type]
 
     assert set(taught) == set(TRAIN_PROMPTS)
     assert all(25 <= count <= 55 for count in taught.values())  # of 200
-    assert asked == {"Provide a short description of the image."}
+    assert tested == {"Provide a short description of the image."}
     assert [task.prompt(e) for e in opened("coco_caption", tmp_path).examples("train")] == [
         task.prompt(e) for e in task.examples("train")
     ]
