@@ -118,8 +118,9 @@ def read(arguments: Namespace) -> Request:
     recipe = recipes.read(suite, settings.pop(_RECIPE, {}), arguments.connector, arguments.base)
     targets = _tasks(arguments.targets, suite.targets)
     sources = _tasks(arguments.sources, suite.sources)
-    if both := set(targets) & set(sources):
-        raise UsageError(f"{sorted(both)[0]} is both a target and a source; it cannot be learnt and forgotten at once.")
+    learnt = {name.partition("@")[0] for name in targets}
+    if both := [name for name in sources if name.partition("@")[0] in learnt]:
+        raise UsageError(f"{both[0]} is both a target and a source; it cannot be learnt and forgotten at once.")
     ranks = _numbers("--ranks", arguments.ranks, least=1)
     if _base_model(suite, arguments):
         _check_ranks(ranks, suite)
@@ -183,6 +184,10 @@ def _reading(arguments: Namespace) -> Reading:
 def _task_settings(settings: dict[str, dict[str, str]]) -> registry.TaskSettings:
     """Take the options of tasks out of what ``--set`` says."""
     read: dict[str, dict[str, Scalar]] = {}
+    for name in settings:
+        plain, variant, _ = name.partition("@")
+        if variant and plain in registry.names("task"):
+            raise UsageError(f"--set {name}.…: options are those of all variants; write --set {plain}.…")
     for name in [name for name in settings if name in registry.names("task")]:
         task = registry.load_task_class(name)
         if not dataclasses.is_dataclass(task):

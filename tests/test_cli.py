@@ -75,6 +75,8 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--set recipe.template=x", "recipe.template lacks <image>"),
         ("--limit 1,2", "--limit is 1,2; give one number."),
         ("--targets easy_vqa --sources easy_vqa", "easy_vqa is both a target and a source"),
+        ("--targets iconqa --sources iconqa@lmms", "iconqa@lmms is both a target and a source"),
+        ("--set iconqa@lmms.source=hub", "options are those of all variants; write --set iconqa.…"),
         ("--methods lora --set dare.drop_rate=0.5", "has no effect: dare is not among --methods lora"),
         ("--plugin none.py", "--plugin none.py: no such file."),
         ("--rewind much", "--rewind has 'much'; give numbers from 0 to 1"),
