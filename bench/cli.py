@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     logging.basicConfig(level=logging.WARNING, format="bench: %(message)s", stream=sys.stderr)
+    logging.getLogger("huggingface_hub").propagate = False  # it writes its warnings itself
     # Where peft only looks for bitsandbytes, that warns of a kernel which nothing here takes.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     options.words = list(sys.argv[1:] if arguments is None else arguments)

@@ -74,7 +74,7 @@ def _loaded(wanted: HubRows, task: str, cache: str) -> Iterator[Mapping[str, Any
     except Exception as error:
         raise DataError(
             f"{task}: {wanted.address}@{wanted.revision} ({wanted.config or 'default'}, {wanted.split}) cannot be "
-            f"loaded: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} "
+            f"loaded: {type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('. ')}. "
             f"Check the network, or set {task}.hub to another id@revision or to a folder that holds it."
         ) from error
     for name, feature in loaded.features.items():

@@ -55,7 +55,8 @@ class LlavaFiles:
             gold = {_image_key(e.image, e.question) if by_image else e.id: e for e in examples}
 
         def make(row: Row) -> Iterator[Example]:
-            text, name = _without_slot(row.text("text")), row.label("question_id" if row.has("question_id") else "id")
+            text, name = row.text("text"), row.label("question_id" if row.has("question_id") else "id")
+            text = _without_slot(text) if _SLOT in text else text  # LLaVA asks as it stands there, to the last space
             image = self.image(row.text("image"))
             key = _image_key(image, asked(text)) if by_image else name
             answers = _own_answers(row) or (gold[key].answers if key in gold else ())

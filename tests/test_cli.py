@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -348,3 +349,16 @@ def test_baselines_bring_what_they_are_held_against_and_a_plan_tells_its_rows_ap
     assert lines[0].endswith("more rows follow from what these give")
     for row in ("(lora lr/3)", "(lora frozen connector)"):
         assert sum(row in line for line in lines) == 1
+
+
+def test_the_hubs_client_writes_its_warnings_once(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["ls"])
+    capsys.readouterr()
+    written: list[str] = []
+    (root := logging.Handler()).emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(root)
+
+    logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
+
+    logging.getLogger().removeHandler(root)
+    assert written == []

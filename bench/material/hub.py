@@ -78,9 +78,9 @@ def weigh(task: Task, name: str) -> Weight:
         commit = str(HfApi().dataset_info(repository, revision=revision or None).sha)
         infos = [load_dataset_builder(repository, config, revision=commit).info for config in configs]
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "")
+        reason = next(iter(str(error).splitlines()), "").rstrip(". ")
         raise DataError(
-            f"{name} cannot be asked for: {type(error).__name__}: {reason} Check the network and the name, or take "
+            f"{name} cannot be asked for: {type(error).__name__}: {reason}. Check the network and the name, or take "
             "--from files."
         ) from error
     return Weight(_sum(info.download_size for info in infos), _sum(info.dataset_size for info in infos), commit)

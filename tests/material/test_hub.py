@@ -121,7 +121,7 @@ def test_a_hub_that_cannot_be_asked_is_an_error_with_the_reason(
 ) -> None:
     assert get("remote", "--set", "remote.hub=owner/none") == 1
     said = capsys.readouterr().err
-    assert "owner/none cannot be asked for: ConnectionError: no route to the hub Check the network" in said
+    assert "owner/none cannot be asked for: ConnectionError: no route to the hub. Check the network" in said
 
 
 def test_without_datasets_the_extra_is_named(

@@ -98,7 +98,7 @@ def test_a_hub_id_goes_with_its_revision_and_configuration(tmp_path: Path, monke
     monkeypatch.setattr("datasets.load_dataset", refuse)
 
     with pytest.raises(
-        DataError, match=r"me/gqa@v2 \(testdev_balanced_images, testdev\) cannot be loaded: Conn.*route "
+        DataError, match=r"me/gqa@v2 \(testdev_balanced_images, testdev\) cannot be loaded: Conn.*route\. Check"
     ):
         opened("gqa", tmp_path, source="hub", hub="me/gqa@v2").examples("test")
     assert asked == [(("me/gqa", "testdev_balanced_images"), {"split": "testdev", "revision": "v2"})]

@@ -51,6 +51,16 @@ def test_a_test_prompt_is_the_text_of_the_file(root: Path, files: Files, name: s
     assert [task.prompt(example) for example in task.examples("test")] == [row["text"] for row in lines(files[name][1])]
 
 
+def test_a_test_prompt_keeps_its_outer_space_but_for_that_of_an_image_slot(root: Path, files: Files) -> None:
+    rows = lines(files["coco_caption"][1])
+    rows[0]["text"], rows[1]["text"] = "Describe it. ", "<image>\nDescribe it."
+    path = write_lines(root / "spaced.jsonl", rows)
+
+    examples = read("coco_caption", root, files, test=str(path)).examples("test")
+
+    assert [example.question for example in examples][:2] == ["Describe it. ", "Describe it."]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_prompt_is_the_human_turn_without_the_image_slot(root: Path, files: Files, name: str) -> None:
     task = read(name, root, files)
