@@ -121,15 +121,21 @@ class COCOCaption(DataSet):
         wanted = intake.index(self._karpathy(split, intake), "cocoid")
         rows = self._hub_rows("val", intake)
         self._count("images of val2014", len(rows), _HUB_ROWS)
+        seen: set[str] = set()
 
         def make(row: Row) -> Iterator[Example]:
             found = _NUMBER.search(row.label("question_id"))
             if found is None:
                 raise DataError(f"question_id is {row.label('question_id')}, not the name of a COCO file")
             if (name := str(int(found[1]))) in wanted:
+                seen.add(name)
                 yield Example(name, self._question(), _references(row.texts("answer")), self._hub_image(row))
 
-        return intake.records(rows, make)
+        records = intake.records(rows, make)
+        for name, row in wanted.items():
+            if name not in seen:
+                intake.refuse(row.place, f"the hub's data set has no picture {name}")
+        return records
 
     def _captions(self, intake: Intake) -> list[Record]:
         rows = list(json_rows(intake.file(self._folder / "annotations" / "captions_train2014.json"), "annotations"))

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from PIL import Image
 
 from bench import DataError, Example, Task
 from bench.tasks.iconqa import _letter, _split
-from tests.layouts import NAMES, Sizes, opened, write_files, write_hub
+from tests.layouts import NAMES, Sizes, edit, opened, write_files, write_hub
 
 SIZES = Sizes(6, 3, 4)
 
@@ -150,3 +151,15 @@ def test_a_broken_row_is_named_by_the_line_of_the_file_that_was_written(root: Pa
         from_hub("gqa", root).examples("test")
     path.write_text("\n".join(rows))
     assert from_hub("gqa", root).examples("test") == first
+
+
+def test_a_picture_of_karpathys_that_the_hub_lacks_is_a_fault(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "coco_caption", tmp_path / "coco_caption")
+    path = tmp_path / "coco_caption" / "dataset_coco.json"
+    edit(path, lambda whole: whole["images"].append({**whole["images"][-1], "cocoid": 77}))
+    hub = str(root / "on-hub" / "coco_caption")
+
+    with pytest.raises(DataError, match=rf"{path}:1 \(record \d+\): the hub's data set has no picture 77"):
+        opened("coco_caption", tmp_path, source="hub", hub=hub).examples("test")
+    task = opened("coco_caption", tmp_path, skip_bad=1, source="hub", hub=hub)
+    assert (len(task.examples("test")), len(task.faults("test"))) == (4, 1)
