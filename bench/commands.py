@@ -7,11 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import last, manifests, registry, request, selection
+from bench import last, registry, request, selection
 from bench.console import agreed, print_board, say, tell
 from bench.errors import UsageError
 from bench.perform import board as board_of
-from bench.perform import check_lanes, check_output, existing, list_failures, listing, perform, summary, write_reports
+from bench.perform import (
+    check_lanes,
+    check_output,
+    existing,
+    list_failures,
+    listing,
+    note_data,
+    perform,
+    summary,
+    write_reports,
+)
 from bench.places import is_remote, staged
 from bench.plan import Plan
 from bench.rows import make
@@ -36,8 +46,7 @@ def run(options: Namespace) -> int:
         made = make(asked, store)
         say(summary(made))
         last.save(store, options)
-        for left_out in manifests.write(store, asked.targets, asked.sources, asked.split):
-            say(left_out)
+        note_data(asked, store)
         with Mirror(store, made, last.line(options)) as mirror:
             while made.pending:
                 before = made

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import cluster, execution, lanes, registry
+from bench import cluster, execution, lanes, manifests, registry
 from bench.checkpoints import pinned
 from bench.console import say
 from bench.environment import commit
@@ -101,6 +101,12 @@ def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setu
 def note_model(suite: Suite, store: Store) -> None:
     """Note in the run folder which model its trials' revision means."""
     store.note_model(suite.revision(), suite.name, pinned(suite.model))
+
+
+def note_data(asked: Request, store: Store) -> None:
+    """Note in the run folder what its tasks are read from and which examples are drawn; say what was left out."""
+    for left_out in manifests.write(store, asked.targets, asked.sources, asked.split):
+        say(left_out)
 
 
 def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> None:

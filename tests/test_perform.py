@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ from bench import DataError, perform, request
 from bench.cli import _parser
 from bench.store import Store
 from bench.tasks import ptb
+from tests.layouts import Sizes, edit, write_files
 
 
 def test_a_task_that_lacks_what_it_scores_with_is_told_before_any_lane_starts(
@@ -18,3 +21,19 @@ def test_a_task_that_lacks_what_it_scores_with_is_told_before_any_lane_starts(
 
     with pytest.raises(DataError, match=r"retain-bench\[caption\]"):
         perform.lane_setup(request.read(options), Store(tmp_path / "runs"), options)
+
+
+def test_a_search_notes_the_validation_examples_that_it_looks_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(tmp_path, "gqa", Sizes(4, 3, 2))
+    words = ["--data", str(tmp_path), "--set", "gqa.expect=any", "--skip-bad", "1"]
+    options = _parser().parse_args(["run", "--targets", "scene_caption", "--sources", "gqa", *words])
+    first = next(iter(json.loads((tmp_path / "gqa/questions1.2/val_balanced_questions.json").read_text())))
+    edit(tmp_path / "gqa/questions1.2/val_balanced_questions.json", lambda whole: whole[first].clear())
+
+    perform.note_data(replace(request.read(options), split="validation"), Store(tmp_path / "runs"))
+
+    path = tmp_path / "runs" / "data" / "gqa-validation.json"
+    assert json.loads(path.read_text())["count"] == 5  # two questions a picture
+    assert capsys.readouterr().err == f"gqa validation: 1 broken record left out; {path} names them.\n"

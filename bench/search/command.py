@@ -17,7 +17,7 @@ from bench.environment import commit
 from bench.errors import UsageError
 from bench.hyperparameters import Scalar, field_name, ranges, values
 from bench.last import line
-from bench.perform import check_lanes, check_output, lane_setup, note_model
+from bench.perform import check_lanes, check_output, lane_setup, note_data, note_model
 from bench.places import is_remote
 from bench.plan import Request, make
 from bench.progress import Progress
@@ -186,6 +186,7 @@ def _work(request: Request, asked: Sequence[Quest], options: Namespace, store: S
         think(broker, crew, asked, options.trials)
 
     note_model(request.suite, store)
+    note_data(request, store)
     events = lanes.run((), {}, lane_setup(request, store, options), options.lanes, drive)
     with closing(events), Progress(None) as progress:
         for event in events:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 from bench import last, plots
 from bench.console import print_board, say, tell
-from bench.perform import board, check_lanes, check_output, list_failures, listing, perform, summary, write_reports
+from bench.perform import (
+    board,
+    check_lanes,
+    check_output,
+    list_failures,
+    listing,
+    note_data,
+    perform,
+    summary,
+    write_reports,
+)
 from bench.places import staged
 from bench.plan import assemble
 from bench.store import Store
@@ -36,6 +46,7 @@ def study(words: Namespace) -> int:
     with store.locked():
         made = assemble(asked, cells, store)
         say(summary(made))
+        note_data(asked, store)
         note.save(folder_of(store, chosen.name), chosen.name, last.line(words), made)
         with Mirror(store, made, last.line(words)) as mirror:
             perform(made, store, words, mirror)
