@@ -109,5 +109,5 @@ def cast(model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
     """Bring a model to a device, and its parameters to a dtype; buffers keep theirs, as from_pretrained keeps them."""
     for parameter in model.parameters():
         if parameter.is_floating_point():
-            parameter.data = parameter.data.to(device, dtype)
+            parameter.data = parameter.data.to(device).to(dtype)
     model.to(device)

@@ -157,6 +157,16 @@ def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: Bench) -> 
     assert torch.equal(weight, before)
 
 
+def test_looking_for_writes_leaves_the_scales_where_they_are(run: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitsandbytes.functional import QuantState
+
+    moved: list[object] = []
+    monkeypatch.setattr(QuantState, "to", lambda state, device: moved.append(device))
+
+    assert run.warm.heal() == []
+    assert moved == []
+
+
 def test_without_bitsandbytes_nothing_starts(
     tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
