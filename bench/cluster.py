@@ -88,10 +88,10 @@ def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
     _settings()
     import ray
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = cores()
     ray.init(
         address="local",  # never a cluster that happens to be named in the environment
-        num_cpus=max(cores, (lanes or 1) * per_lane) + 1,
+        num_cpus=max(count, (lanes or 1) * per_lane) + 1,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="error",
@@ -99,11 +99,16 @@ def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
     )
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        most = lanes_on(gpus or cores, per_lane, "GPU" if gpus else "core")
+        most = lanes_on(gpus or count, per_lane, "GPU" if gpus else "core")
         yield Devices(lanes or most, gpus > 0, scratch)
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lanes_on(devices: int, workers: int, kind: str) -> int:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench import cluster, execution
+from bench import execution
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.perform import listing
+from bench.perform import check_lanes, listing
 from bench.price.gaps import Draft, draft
 from bench.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
 from bench.store import Store
@@ -28,7 +28,7 @@ def plan(options: Namespace) -> int:
     store.check()
     fleet = read_fleet(options.gpu) if options.gpu else None
     how = execution.read(options)
-    cluster.check_address(options.address, None)
+    check_lanes(options)
     hours = None if options.budget is None else _hours(options.budget)
     found = draft(options, store)
     tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
@@ -48,7 +48,8 @@ def plan(options: Namespace) -> int:
     if fleet is not None and how.workers > fleet.count:
         raise UsageError(f"--gpus-per-trial is {how.workers}, of {fleet.count} x {fleet.gpu.name}. Give --gpu NAME:N.")
     rates = _rates(found, store, fleet, blueprint.parameters)
-    quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=known is None and fleet is not None)
+    elsewhere = known is None and fleet is not None
+    quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
     tell(lines(quote))
     if hours is not None:
         tell(["", *_proposals(quote, hours, options)])

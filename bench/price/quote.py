@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bench.api import Method, TrainMethod
+from bench.cluster import cores
 from bench.errors import UsageError
 from bench.plan import Plan
 from bench.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
@@ -76,7 +77,10 @@ def makespan(items: Sequence[tuple[str, str | None, float]], lanes: int) -> floa
 
 @dataclass(frozen=True, eq=False)
 class Quote:
-    """A plan's price. ``fleet`` are the GPUs it is priced for, ``rates`` how fast they are, where that is known."""
+    """A plan's price. ``fleet`` are the GPUs it is priced for, ``rates`` how fast they are, where that is known.
+
+    ``most_lanes`` are those that are asked for; None, one per device.
+    """
 
     plan: Plan
     blueprint: Blueprint
@@ -84,6 +88,7 @@ class Quote:
     fleet: Fleet | None
     rates: Rates | None
     priced_elsewhere: bool = False
+    most_lanes: int | None = None
 
     @cached_property
     def todo(self) -> tuple[Todo, ...]:
@@ -114,8 +119,9 @@ class Quote:
 
     @property
     def lanes(self) -> int:
-        """How many trials run at once."""
-        return max(1, self.fleet.count // self.execution.workers) if self.fleet else 1
+        """How many trials run at once, each on devices of its own; with ``most_lanes`` 0 in one process."""
+        most = max(1, (self.fleet.count if self.fleet else cores()) // self.execution.workers)
+        return most if self.most_lanes is None else max(1, min(self.most_lanes, most))
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -191,7 +197,8 @@ class Quote:
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
         yield "changes", changes
         yield "scores", answers * ANSWER_BYTES
-        yield "checkpoints of running trainings", 12 * largest * self.lanes
+        # the one before is there until the next is whole
+        yield "checkpoints of running trainings", 2 * 12 * largest * self.lanes
 
     def _check(self, rank: int) -> None:
         layers = self.blueprint.dimensions(rank, self.plan.request.recipe, self.tokens).decoder

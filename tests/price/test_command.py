@@ -6,6 +6,7 @@ import pytest
 
 from bench.cli import _parser, main
 from bench.price.gaps import draft
+from bench.price.rates import Measured
 from bench.spec import Record, Score
 from bench.store import Store
 from bench.suite import Suite
@@ -47,6 +48,18 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
     assert [line.split()[:2] for line in lines[1:4]] == [["to", "do"]] * 3
     assert lines[5] == "Work: 2 cells = 2 methods x 1 rank x 1 target x 1 seed"
     assert lines[-1].startswith("Time: not known for this model and device")
+
+
+def test_lanes_are_priced_as_they_are_asked_for(
+    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora", "--output", str(tmp_path)]
+    Measured("cpu", str(tiny_suite.folder), 20, 4, {"lora": 10.0}, 10.0, 64).save(tmp_path)  # type: ignore[attr-defined]
+
+    assert main([*words, "--lanes", "1"]) == 0
+    assert "hours on this machine's CPU, 1 lane\n" in capsys.readouterr().out
+    assert main([*words, "--lanes", "-1"]) == 2
+    assert "--lanes is -1; give 0 or more." in capsys.readouterr().err
 
 
 def test_a_cluster_that_is_not_asked_for_its_gpus_is_said(

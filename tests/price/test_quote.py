@@ -1,6 +1,7 @@
 """What bench plan counts, by hand: 7 methods x 3 ranks x 2 targets on four sources, without model or data."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,35 @@ def test_two_gpus_that_share_a_trial_take_half_the_time_of_one(drafted: Callable
 
     assert shared.lanes == 1
     assert wall_hours(shared) == pytest.approx(wall_hours(alone) / 2)
+
+
+@pytest.mark.parametrize(("asked", "lanes"), [(None, 4), (3, 3), (9, 4), (0, 1)])
+def test_lanes_are_what_is_asked_for_and_there_are_devices_for(
+    drafted: Callable[..., Draft], asked: int | None, lanes: int
+) -> None:
+    found = drafted("--methods", "lora", "--ranks", "16,32,64", "--targets", "iconqa", "--limit", "10")
+    quote = replace(quoted(found, Fleet(REFERENCE, 8), workers=2), most_lanes=asked)
+
+    assert quote.lanes == lanes
+    # of three trainings and the untouched model: each lane has one, or a single lane has all
+    alone = gpu_hours(quote.todo, quote.rates) if quote.rates else 0.0
+    assert wall_hours(quote) == pytest.approx(alone / 2 / (1 if lanes == 1 else 3), rel=0.01)
+
+
+def test_on_a_cpu_there_is_a_lane_for_every_core(
+    drafted: Callable[..., Draft], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.price.quote.cores", lambda: 6)
+    quote = replace(quoted(drafted("--methods", "lora")), fleet=None)
+
+    assert quote.lanes == 6
+
+
+def test_a_checkpoint_is_twice_on_disk_while_it_is_written(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora", "--ranks", "64"), Fleet(REFERENCE, 2))
+
+    # weights and both moments of 180,887,552 parameters in float32, the old and the new, in two lanes
+    assert dict(quote.disk())["checkpoints of running trainings"] == 180_887_552 * 3 * 4 * 2 * 2
 
 
 def test_children_wait_for_their_parents_and_lanes_for_nobody() -> None:
