@@ -103,6 +103,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
             except torch.OutOfMemoryError:
                 optimizer.zero_grad(set_to_none=True)
             if not fits:  # out of the handler, which holds on to what was to be freed
+                del loss, step  # so do these: the whole graph, where the way back ran out of memory
                 undo()
                 room.halve(len(share), recipe)
         total = _sum_gradients(parameters, total, group)

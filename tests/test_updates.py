@@ -1,6 +1,7 @@
 """How an update fits into memory: in smaller parts, and with less kept for the way back."""
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import TrialError
 from bench.fit import fit
 from bench.registry import load_method
+from bench.spec import Recipe
 from bench.updates import Room
 
 LoRA = load_method("lora")
@@ -26,8 +28,10 @@ class Crowded(LoRA):  # type: ignore[valid-type, misc]
 
     most: int
     tried: list[int] = field(default_factory=list)
+    loss: Callable[[], object] = lambda: None
 
     def backward(self, step: Step) -> None:
+        self.loss = weakref.ref(step.loss)
         self.tried.append(len(step.batch["labels"]))
         super().backward(step)
         if len(step.batch["labels"]) > self.most:
@@ -45,6 +49,27 @@ def test_the_size_that_fits_stays_for_the_trainings_to_come() -> None:
     assert second.tried == [2] * 8
     assert (fitted.micro_batch_size, again.micro_batch_size) == (2, 2)
     assert fitted.losses == again.losses  # seeded anew at every attempt
+
+
+@dataclass
+class Watching(Room):
+    """Notes, whenever it has to halve, whether the loss is still there, and its graph with it."""
+
+    method: Crowded = field(default_factory=lambda: Crowded(most=0))
+    alive: list[bool] = field(default_factory=list)
+
+    def halve(self, count: int, recipe: Recipe) -> None:
+        self.alive.append(self.method.loss() is not None)
+        super().halve(count, recipe)
+
+
+def test_what_did_not_fit_is_freed_before_the_next_attempt() -> None:
+    method = Crowded(most=3)
+    room = Watching(method=method)
+
+    fit(method, RANK, 0, replace(RECIPE, updates=1), tiny().train, room=room)
+
+    assert room.alive == [False, False]
 
 
 def test_one_example_that_does_not_fit_ends_the_training_with_what_to_do() -> None:
