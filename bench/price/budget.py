@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from bench.api import EditMethod
 from bench.errors import UsageError
-from bench.plan import Request, asked
+from bench.plan import Request
 from bench.price.fit import Fit
 from bench.price.rates import Rates
-from bench.registry import BASELINE, BUILT_IN_METHODS, load_method
+from bench.registry import BASELINE, BUILT_IN_METHODS, load_method, load_task
 
 _LIMITS = (None, 2000, 1000, 500, 200, 100)
 _SEEDS = (5, 3, 2, 1)
@@ -49,14 +49,18 @@ _WISHES: Mapping[str, Callable[[Choice], tuple[float, ...]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """The hours of any choice from a request, as if nothing were cached. ``sizes`` are the tasks' test examples."""
+    """The hours of any choice from a request, as if nothing were cached. ``sizes`` are the tasks' test examples.
+
+    ``unit`` is what hours of one device are called.
+    """
 
     request: Request
     rates: Rates
     sizes: Mapping[str, int]
+    unit: str = "GPU-hours"
 
     @classmethod
-    def of(cls, request: Request, rates: Rates) -> Budget:
+    def of(cls, request: Request, rates: Rates, unit: str = "GPU-hours") -> Budget:
         """Return the budget of a request.
 
         Raises:
@@ -64,8 +68,8 @@ class Budget:
         """
         if request.controls or request.tuned or request.strengths:
             raise UsageError("--budget proposes plain runs; leave out --baselines, --tuned and --rewind.")
-        scores = asked(replace(request, limit=None, assumed=True), request.targets)
-        return cls(request, rates, {item.task: item.count for item in scores})
+        names = dict.fromkeys((*request.sources, *request.targets))
+        return cls(request, rates, {name: _size(request, name) for name in names}, unit)
 
     def hours(self, choice: Choice) -> float:
         """Return the GPU-hours of a choice: edits share what their parent trained, the base model is scored once."""
@@ -112,6 +116,13 @@ class Budget:
         return self.sizes[name] if choice.limit is None else min(choice.limit, self.sizes[name])
 
 
+def _size(request: Request, name: str) -> int:
+    """Return how many examples a task has: those that are here, or where some are missing, as it declares."""
+    task = load_task(name)
+    declared = task.sizes.get(request.split) if request.assumed else None
+    return declared or len(task.examples(request.split))
+
+
 Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> with which options they fit a GPU
 
 
@@ -123,12 +134,12 @@ def proposals(budget: Budget, hours: float, words: Sequence[str], fitting: Fitti
     found = budget.fitting(hours)
     if not found:
         least = min(budget.choices(), key=budget.hours)
-        yield f"Nothing fits into {hours:g} GPU-hours; the least takes {budget.hours(least):.1f}: {_named(least)}"
+        yield f"Nothing fits into {hours:g} {budget.unit}; the least takes {budget.hours(least):.1f}: {_named(least)}"
         yield f"  {command(budget, least, words, _fit(least, fitting))}"
         return
-    yield f"Within {hours:g} GPU-hours, estimated as above and as if nothing were cached:"
+    yield f"Within {hours:g} {budget.unit}, estimated as above and as if nothing were cached:"
     for wish, choice in found.items():
-        yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} GPU-hours"
+        yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} {budget.unit}"
         widths = [("Source", budget.half_width(budget.request.sources, choice))]
         widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
         yield f"    {command(budget, choice, words, fit := _fit(choice, fitting))}"

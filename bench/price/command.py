@@ -74,7 +74,7 @@ def _proposals(quote: Quote, hours: float, options: Namespace) -> Iterator[str]:
         yield f"Left out, too large for a GPU: {', '.join(name for name in asked.methods if name in unfit)}."
         asked = replace(asked, methods=kept)
     fitting = None if quote.fleet is None else partial(fit, quote)
-    yield from proposals(Budget.of(asked, quote.rates), hours, options.words, fitting)
+    yield from proposals(Budget.of(asked, quote.rates, quote.unit), hours, options.words, fitting)
 
 
 def _head(found: Draft, *, whole: bool) -> Iterator[str]:

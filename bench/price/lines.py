@@ -133,10 +133,11 @@ def _time(quote: Quote) -> Iterator[str]:
         return
     whole = gpu_hours(quote.todo, rates)
     training = sum(item.training_seconds(rates) for item in quote.todo) / 3600
-    unit, device = ("GPU-hours", f"{fleet.count} x {fleet.gpu.name}") if fleet else ("hours", "this machine's CPU")
+    device = f"{fleet.count} x {fleet.gpu.name}" if fleet else "this machine's CPU"
     yield (
-        f"Time, estimated: {_hours(whole)} {unit}, {_hours(training)} of training and {_hours(whole - training)} of "
-        f"evaluation; {_hours(wall_hours(quote))} hours on {device}, {quote.lanes} lane{'s' if quote.lanes > 1 else ''}"
+        f"Time, estimated: {_hours(whole)} {quote.unit}, {_hours(training)} of training and "
+        f"{_hours(whole - training)} of evaluation; "
+        f"{_hours(wall_hours(quote))} hours on {device}, {quote.lanes} lane{'s' if quote.lanes > 1 else ''}"
     )
     each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
     yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"

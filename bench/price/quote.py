@@ -118,6 +118,11 @@ class Quote:
         return min(most or self.share, self.share)
 
     @property
+    def unit(self) -> str:
+        """What an hour of one device is called; a probe on a CPU measures one core."""
+        return "GPU-hours" if self.fleet else "core-hours"
+
+    @property
     def lanes(self) -> int:
         """How many trials run at once, each on devices of its own; with ``most_lanes`` 0 in one process."""
         most = max(1, (self.fleet.count if self.fleet else cores()) // self.execution.workers)

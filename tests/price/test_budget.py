@@ -14,8 +14,10 @@ from bench.price.budget import Budget, Choice, command, proposals
 from bench.price.fit import Fit
 from bench.price.quote import gpu_hours, todo
 from bench.price.rates import Rates
+from bench.registry import load_task
 from bench.rows import make
 from bench.store import Store
+from bench.suite import Suite
 
 RATES = Rates(2.0, 6.0, "by hand", {"dora": 1.0})
 
@@ -26,7 +28,7 @@ def asked(tmp_path: Path) -> Callable[..., Request]:
 
     def read(*words: str) -> Request:
         line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), *words]
-        return request.read(cli._parser().parse_args(line))
+        return replace(request.read(cli._parser().parse_args(line)), assumed=True)
 
     return read
 
@@ -48,12 +50,23 @@ def test_a_choices_hours_are_those_of_its_plan(asked: Callable[..., Request], tm
         targets=choice.targets,
         seeds=tuple(range(choice.seeds)),
         limit=choice.limit,
-        assumed=True,
     )
 
     hours = Budget.of(whole, RATES).hours(choice)
 
     assert hours == pytest.approx(gpu_hours(todo(make(chosen, Store(tmp_path))), RATES))
+
+
+def test_data_that_is_here_counts_as_it_is(tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*tiny_suite.sources, *tiny_suite.targets):
+        monkeypatch.setattr(load_task(name), "sizes", {"test": 99_999}, raising=False)
+    found = request.read(cli._parser().parse_args(["plan", "--suite", "tiny", "--ranks", "2", "--limit", "3"]))
+
+    budget = Budget.of(found, RATES, "core-hours")
+
+    for name, count in budget.sizes.items():
+        assert count == len(load_task(name).examples("test"))
+    assert "core-hours" in next(proposals(budget, 40.0, ["plan", "--suite", "tiny"]))
 
 
 def test_what_is_proposed_fits_and_is_the_best_that_does(asked: Callable[..., Request]) -> None:
