@@ -165,6 +165,8 @@ def clean(options: Namespace) -> int:
 def pretrain(options: Namespace) -> int:
     """Build the base model of an embedded suite."""
     suite = request.read_suite(options.suite)
+    if not Path(suite.model).is_absolute():
+        raise UsageError(f"The model of suite {suite.name} is not built here: it is {suite.model}.")
     from bench.pretrain.card import build
 
     folder = options.to or Path(suite.model)

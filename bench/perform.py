@@ -30,10 +30,11 @@ _SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "table": "txt"}
 
 
 def check_lanes(options: Namespace) -> None:
-    """Refuse a negative number of lanes, and a cluster that they cannot be on."""
+    """Refuse a negative number of lanes, a cluster that they cannot be on, and a way to run trials that is none."""
     if options.lanes is not None and options.lanes < 0:
         raise UsageError(f"--lanes is {options.lanes}; give 0 or more.")
     cluster.check_address(getattr(options, "address", None), options.lanes)
+    execution.read(options)
 
 
 def check_output(options: Namespace) -> None:

@@ -62,6 +62,11 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--seeds x", "--seeds has 'x'"),
         ("--limit 0", "--limit has 0"),
         ("--lanes -1", "--lanes is -1"),
+        ("--lanes 0 --gpus-per-trial 2", "--gpus-per-trial 2 starts workers, and --lanes 0 none."),
+        ("--micro-batch 0", "--micro-batch is 0; the least is 1."),
+        ("--eval-batch 0", "--eval-batch is 0; the least is 1."),
+        ("--feature-cache -1", "--feature-cache is -1; give 0 or more GiB."),
+        ("--lanes 0 --address auto", "nothing would run on the cluster"),
         ("--set lora.lorra=1", "No hyperparameter lora.lorra. Known: lr."),
         ("--set lora.lr=2", "lora.lr is 2.0; give at most 1"),
         ("--set lora.lr=fast", "lora.lr is 'fast'; give a number."),
@@ -96,6 +101,17 @@ def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
     assert message in error
     assert error.count("\n") == 1
     assert not list(output.glob("*"))
+
+
+def test_a_model_from_the_hub_is_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["pretrain", "lorasculpt"]) == 2
+
+    assert "is not built here: it is llava-hf/llava-1.5-7b-hf" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_abbreviated_option_is_refused_not_overlooked(capsys: pytest.CaptureFixture[str]) -> None:
