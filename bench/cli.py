@@ -97,7 +97,8 @@ def _parser() -> ArgumentParser:
     _clean(verb("clean", "free checkpoints and unreferenced trials, asking first"))
     _theory(verb("theory", "check LoRASculpt's theorems on the density of BA by drawing masks", "bench.theorems"))
     _pretrain(verb("pretrain", "build the base model of an embedded suite from scratch"))
-    _output(verb("ui", "open MLflow on this machine to compare runs")).add_argument("--port", type=int, default=5000)
+    port = _output(verb("ui", "open MLflow on this machine to compare runs")).add_argument
+    port("--port", type=int, default=5000, metavar="N", help="port of this machine (default: 5000)")
     _output(verb("sync", "bring MLflow up to date with the run folder"))
     return parser
 
@@ -168,10 +169,12 @@ def _search(parser: ArgumentParser) -> None:
     _lanes(parser)
     objectives = ("avg", "source", "target", "pareto")
     parser.add_argument(
-        "--trials", type=int, default=20, metavar="N", help="configurations per method, rank and target"
+        "--trials", type=int, default=20, metavar="N", help="configurations per method, rank and target (default: 20)"
     )
     parser.add_argument("--fields", metavar="A,B", help="search these hyperparameters alone (default: all that may be)")
-    parser.add_argument("--objective", choices=objectives, default="avg", help="what the chosen one is best at")
+    parser.add_argument(
+        "--objective", choices=objectives, default="avg", help="what the chosen one is best at (default: avg)"
+    )
     parser.add_argument(
         "--margin",
         default="5",
@@ -179,13 +182,17 @@ def _search(parser: ArgumentParser) -> None:
         help="stop a training that a finished one beats by this much in Source and Target at the same step (default: 5;"
         " none: stop nothing)",
     )
-    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="random: the control of a search")
+    parser.add_argument(
+        "--sampler", choices=("tpe", "random"), default="tpe", help="random: the control (default: tpe)"
+    )
     parser.add_argument(
         "--storage",
         metavar="URL",
         help="Optuna storage shared by several drivers, each with an --output of its own (default: a file in --output)",
     )
-    parser.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the search itself")
+    parser.add_argument(
+        "--search-seed", type=int, default=0, metavar="N", help="seed of the search itself (default: 0)"
+    )
 
 
 def _output(parser: ArgumentParser) -> ArgumentParser:
@@ -197,7 +204,7 @@ def _output(parser: ArgumentParser) -> ArgumentParser:
 
 def _listing(parser: ArgumentParser) -> None:
     kinds = ("methods", "tasks", "suites", "trials")
-    parser.add_argument("what", nargs="?", choices=kinds, default="methods")
+    parser.add_argument("what", nargs="?", choices=kinds, default="methods", help="default: methods")
     _output(parser)
 
 
@@ -206,7 +213,7 @@ def _leaderboard(parser: ArgumentParser) -> None:
 
     parser.description = "Print the leaderboard of the last run, or of the cells that the options name."
     add_arguments(parser)
-    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     _mix(parser)
 
 
@@ -215,7 +222,7 @@ def _compare(parser: ArgumentParser) -> None:
     parser.add_argument("--paper", required=True, metavar="NAME", help="the paper, for instance lorasculpt")
     tolerance = "points within which a number counts as reproduced (default: the paper's own)"
     parser.add_argument("--tolerance", type=float, metavar="POINTS", help=tolerance)
-    parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table")
+    parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table", help="default: table")
     _mix(parser)
     _output(parser)
 
@@ -255,7 +262,7 @@ def _doctor(parser: ArgumentParser) -> None:
 
 
 def _export(parser: ArgumentParser) -> None:
-    parser.add_argument("trial", metavar="TRIAL")
+    parser.add_argument("trial", metavar="TRIAL", help="a label, an id, or the start of either")
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--adapter", type=Path, metavar="DIR", help="write an adapter that peft loads")
     group.add_argument("--merged", type=Path, metavar="DIR", help="write a whole model that transformers loads")
@@ -268,9 +275,9 @@ def _clean(parser: ArgumentParser) -> None:
 
 
 def _pretrain(parser: ArgumentParser) -> None:
-    parser.add_argument("suite", metavar="SUITE")
+    parser.add_argument("suite", metavar="SUITE", help="a suite whose model comes with the package, such as micro")
     parser.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the package's own assets)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the whole building (default: 0)")
 
 
 def _theory(parser: ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from bench import request
+from bench import registry, request
 from bench.console import say, tell
 from bench.doctor import accelerator, machine, material, services, software
 from bench.doctor.finding import Finding
@@ -57,7 +57,7 @@ def doctor(options: Namespace) -> int:
 
 def _findings(options: Namespace, suite: Suite) -> Iterator[Finding]:
     """Yield what is found, part by part, as soon as it is."""
-    data = options.data or Path(os.environ.get("BENCH_DATA", "data"))
+    data = registry.tasks_are_read()[0].root
     yield from judged(software.look(), software.CHECKS)
     yield from judged(accelerator.look(suite.name, suite.recipe.train_dtype), accelerator.CHECKS)
     yield from judged(machine.look(options.output, data, _hub_cache(), cache_folder()), machine.CHECKS)
