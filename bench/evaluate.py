@@ -53,13 +53,15 @@ def evaluate(
     for number, places in enumerate(batches(corpus, range(len(examples)), batch_size)):
         lacking = [place for place in places if place not in known]
         if lacking and number % group.size == group.rank:
-            began = time.monotonic()
-            answers = dict(zip(lacking, answer(model, corpus, lacking, asked.max_new_tokens), strict=True))
+            began, sizes = time.monotonic(), set[int]()
+            answers = dict(zip(lacking, answer(model, corpus, lacking, asked.max_new_tokens, sizes), strict=True))
             known |= answers
             if partial:
-                partial.keep(answers, time.monotonic() - began)
-    for others in group.gather(known):
+                partial.keep(answers, time.monotonic() - began, sizes)
+    for others, smaller in group.gather((known, partial.smaller if partial else set())):
         known |= others
+        if partial:
+            partial.smaller |= smaller
     return _outcomes(corpus, asked, [known[place] for place in range(len(examples))])
 
 
@@ -79,8 +81,10 @@ def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[lis
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
-def answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int) -> list[str]:
-    """Return the greedy answers to one batch, in halves where it does not fit in memory.
+def answer(
+    model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, sizes: set[int] | None = None
+) -> list[str]:
+    """Return the greedy answers to one batch, in halves where it does not fit in memory; ``sizes`` gets theirs.
 
     Raises:
         TrialError: one answer alone does not fit.
@@ -93,7 +97,9 @@ def answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tok
     middle = len(indices) // 2  # out of the handler, which holds on to what is to be freed
     log.warning("%d answers at once do not fit in memory; generated in halves. See --eval-batch.", len(indices))
     parts = (indices[:middle], indices[middle:])
-    return [text for part in parts for text in answer(model, corpus, part, max_new_tokens)]
+    sizes = set() if sizes is None else sizes
+    sizes |= {len(part) for part in parts}
+    return [text for part in parts for text in answer(model, corpus, part, max_new_tokens, sizes)]
 
 
 @torch.no_grad()

@@ -299,7 +299,8 @@ class Bench:
         def commit() -> Record:
             file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
             seconds = partial.seconds + time.monotonic() - began
-            score = Score(asked, load_task(asked.task).primary, metrics, file, seconds, partial.environment)
+            with_what = together(partial.environment, *({"eval_batch": str(size)} for size in partial.smallest))
+            score = Score(asked, load_task(asked.task).primary, metrics, file, seconds, with_what)
             cost = replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds)
             scored = record.with_score(score, cost)
             self.store.write(scored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ class Partial:
     Every worker of a trial appends a line of JSON per batch to a file of its own beside ``scores``, so that a batch
     is there or not, and reads the files of all. Their first line is ``environment``: what was generated with other
     versions, in another precision or in other batches is not mixed in, but generated again; so is a damaged line's.
-    ``watch`` is told how many there are. Where nothing can be appended, at a URL, a batch is an object of its own.
+    ``watch`` is told how many there are; ``smaller`` are the sizes of batches that memory made smaller. Where nothing
+    can be appended, at a URL, a batch is an object of its own.
     """
 
     scores: Path
@@ -34,6 +35,7 @@ class Partial:
     watch: Callable[[int], None] = _ignore
     predictions: dict[int, str] = field(default_factory=dict, init=False)
     seconds: float = field(default=0.0, init=False)  # what those of earlier attempts took
+    smaller: set[int] = field(default_factory=set, init=False)
     _is_open: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -46,9 +48,16 @@ class Partial:
         self.seconds = max(took.values(), default=0.0)  # workers take their time at once
         self.watch(len(self.predictions))
 
-    def keep(self, predictions: Mapping[int, str], seconds: float) -> None:
-        """Append a batch's predictions, and what they took in seconds."""
-        line = json.dumps({"seconds": seconds, "predictions": dict(predictions)}) + "\n"
+    @property
+    def smallest(self) -> list[int]:
+        """The size of the smallest batch that memory made smaller, if there was one."""
+        return sorted(self.smaller)[:1]
+
+    def keep(self, predictions: Mapping[int, str], seconds: float, smaller: Collection[int] = ()) -> None:
+        """Append a batch's predictions, what they took in seconds, and in what parts, where they were made in parts."""
+        self.smaller |= set(smaller)
+        parts = {"smaller": sorted(smaller)} if smaller else {}
+        line = json.dumps({"seconds": seconds, "predictions": dict(predictions), **parts}) + "\n"
         if is_remote(self.scores):
             place = self._own.with_name(f"{self._own.stem}-{uuid4().hex[:12]}.jsonl")
             replace_file(place, self._head + line)
@@ -96,6 +105,7 @@ class Partial:
             return
         for line in lines[1:]:
             try:
+                self.smaller |= set(line.get("smaller", ()))
                 yield float(line["seconds"]), {int(place): str(text) for place, text in line["predictions"].items()}
             except (TypeError, KeyError, ValueError, AttributeError):
                 continue

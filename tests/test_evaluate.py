@@ -41,9 +41,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     seen: list[tuple[int, ...]] = []
     answer = module.answer
 
-    def noted(model: Any, corpus: Any, indices: Sequence[int], most: int) -> list[str]:
+    def noted(model: Any, corpus: Any, indices: Sequence[int], *rest: Any) -> list[str]:
         seen.append(tuple(indices))
-        return answer(model, corpus, indices, most)
+        return answer(model, corpus, indices, *rest)
 
     monkeypatch.setattr(module, "answer", noted)
     return seen
@@ -65,7 +65,7 @@ def test_batches_hold_every_example_once_shorter_prompts_first(bench: Tiny) -> N
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_answered_in_halves(
-    bench: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bench: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     alone, sizes = run(bench), list[int]()
 
@@ -77,8 +77,12 @@ def test_a_batch_that_does_not_fit_in_memory_is_answered_in_halves(
 
     monkeypatch.setattr(module, "greedy", crowded)
 
-    assert run(bench) == alone
+    partial = Partial(tmp_path / "k.jsonl")
+
+    assert run(bench, partial=partial) == alone
     assert sizes == [5, 2, 3, 1, 2] * 2 + [2]
+    assert partial.smallest == [1]
+    assert Partial(tmp_path / "k.jsonl").smallest == [1]  # a resumed evaluation knows
     assert "5 answers at once do not fit in memory; generated in halves. See --eval-batch." in caplog.text
 
 

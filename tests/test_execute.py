@@ -13,6 +13,7 @@ from bench import execute as execution
 from bench import registry
 from bench.adapters import merged
 from bench.api import Step
+from bench.decoding import greedy
 from bench.execute import Bench
 from bench.models import Base, Form
 from bench.partial import MARK
@@ -89,6 +90,24 @@ def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
     assert len(record.scores) == 2
     for score in record.scores.values():
         assert len(store.read_scores(record.trial, score)) == score.asked.count
+
+
+def test_a_score_says_that_memory_made_its_batches_smaller(
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _, bench = plan_of("lora")
+
+    def crowded(model: object, batch: dict[str, torch.Tensor], *rest: object) -> object:
+        if len(batch["input_ids"]) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return greedy(model, batch, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluation, "greedy", crowded)
+
+    record = bench.run(plan.works[0])
+
+    assert {score.asked.count for score in record.scores.values()} == {12}
+    assert [score.environment["eval_batch"] for score in record.scores.values()] == ["64 and 6"] * 2
 
 
 def test_a_trial_is_merged_once_for_all_its_scores(
@@ -321,11 +340,11 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
     asked: list[int] = []
     answer = evaluation.answer
 
-    def dying(model: object, corpus: object, indices: Sequence[int], most: int) -> list[str]:
+    def dying(model: object, corpus: object, indices: Sequence[int], *rest: object) -> list[str]:
         if len(asked) == 4:  # in the second score, after the first of its three batches
             raise KeyboardInterrupt
         asked.append(len(indices))
-        return answer(model, corpus, indices, most)  # type: ignore[arg-type]
+        return answer(model, corpus, indices, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "answer", dying)
