@@ -88,7 +88,8 @@ def _recipe(request: Request) -> Iterator[str]:
     for field in dataclasses.fields(request.recipe):
         value, own = getattr(request.recipe, field.name), getattr(request.suite.recipe, field.name)
         if field.name not in _FREE and value != own:
-            yield f"recipe.{field.name} is {value} (--set), the suite's own is {own}"
+            option = "--base" if field.name == "quantization" else "--set"
+            yield f"recipe.{field.name} is {value} ({option}), the suite's own is {own}"
 
 
 def _hyperparameters(paper: Paper, request: Request) -> Iterator[str]:

@@ -70,9 +70,11 @@ def look(output: str, storage: str | None, address: str | None, ray_seconds: flo
 
 
 def _storage(output: str, storage: str | None) -> Service:
-    if storage is None and "://" in output:
+    if storage is not None:
+        return reach(storage)
+    if "://" in output and not output.startswith("file://"):
         return Service("none", "no database can lie in a run folder at a URL, so a search needs --storage")
-    return reach(storage or f"sqlite:///{Path(output).absolute()}/search.db")
+    return reach(f"sqlite:///{places.place(output).absolute()}/search.db")
 
 
 def reach(uri: str) -> Service:

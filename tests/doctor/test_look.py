@@ -174,6 +174,7 @@ def test_a_run_folder_at_a_url_has_no_database(monkeypatch: pytest.MonkeyPatch) 
     found = services.look("memory://runs", None, None, None)
 
     assert "needs --storage" in found.storage.says
+    assert services._storage("file:///runs", None).address == "sqlite:////runs/search.db"
     (said,) = services.mlflow(found)
     assert said.level == "FAIL"
     assert "Set MLFLOW_TRACKING_URI" in str(said)
