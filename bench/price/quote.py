@@ -196,7 +196,7 @@ class Quote:
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield what the run takes on disk, by part: base model, changes, scores, and checkpoints while it trains."""
-        changes = sum(self.change_bytes(item.work.trial) for item in self.todo if item.work.trial.rank is not None)
+        changes = sum(self.change_bytes(item.work.trial) * (1 + len(item.work.snapshots)) for item in self.todo)
         answers = sum(asked.count for work in self.plan.works for asked in work.asked)
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]

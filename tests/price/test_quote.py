@@ -107,6 +107,13 @@ def test_a_checkpoint_is_twice_on_disk_while_it_is_written(drafted: Callable[...
     assert dict(quote.disk())["checkpoints of running trainings"] == 180_887_552 * 3 * 4 * 2 * 2
 
 
+def test_snapshots_are_changes_too(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora", "--ranks", "64", "--targets", "iconqa", "--baselines"))
+
+    # LoRA, at a third of its rate and with a frozen connector (a little smaller); 5 snapshots, and a row of each
+    assert dict(quote.disk())["changes"] == pytest.approx(13 * 4 * 180_887_552, rel=0.02)
+
+
 def test_children_wait_for_their_parents_and_lanes_for_nobody() -> None:
     items = [("a", None, 3.0), ("b", None, 1.0), ("c", None, 1.0), ("d", "a", 2.0)]
 
