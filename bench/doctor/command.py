@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from bench import registry, request
+from bench import cluster, registry, request
 from bench.console import say, tell
 from bench.doctor import accelerator, machine, material, services, software
 from bench.doctor.finding import Finding
@@ -43,6 +43,7 @@ def doctor(options: Namespace) -> int:
     """Say what is well and what to do about the rest; 1 where something has to be done."""
     if options.ray is not None and options.ray <= 0:
         raise UsageError(f"--ray is {options.ray:g}; give seconds, more than 0.")
+    cluster.check_address(options.address, None)
     suite = request.read_suite(options.suite)
     request.read_data(options)
     if options.model is not None:

@@ -211,7 +211,8 @@ def test_the_exit_code_is_1_where_something_has_to_be_mended(
 
 
 @pytest.mark.parametrize(
-    "words", [["--ray", "0"], ["--suite", "nope"], ["--set", "iconqa.nope=1"], ["--skip-bad", "-1"]]
+    "words",
+    [["--ray", "0"], ["--suite", "nope"], ["--set", "iconqa.nope=1"], ["--skip-bad", "-1"], ["--address", "ray://a:1"]],
 )
 def test_what_cannot_be_looked_at_is_a_mistake_in_the_command(words: list[str]) -> None:
     assert main(["doctor", *words]) == 2
