@@ -54,9 +54,16 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
         raise UsageError(f"{record.trial.label} failed ({record.error}); there is nothing to export.")
     if record.trial.target is None:
         raise UsageError(f"{record.trial.label} is the base model itself; there is no change to export.")
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty. Choose a new folder.")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty. Choose a new folder.")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be looked into: {error.strerror}. Choose a new folder.") from error
     suite = by_revision(record.trial.model, store.noted_models())
     if suite.revision() != record.trial.model:
         raise UsageError(f"{suite.model} has changed since {record.trial.label} was trained on it.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot write to {folder}: {error.strerror}. Choose another folder.") from error
     return suite

@@ -83,6 +83,18 @@ def test_a_change_that_peft_cannot_express_says_what_to_do(
     assert "Use --merged DIR" in capsys.readouterr().err
 
 
+def test_an_export_to_where_nothing_can_be_written_is_one_line(
+    ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    for place in ("file", "file/adapter"):
+        code = main(["export", "lora", "--adapter", str(tmp_path / place), "--output", str(ran)])
+        error = capsys.readouterr().err
+        assert (code, error.count("\n")) == (2, 1)
+        assert str(tmp_path / place) in error
+
+
 def test_an_export_never_overwrites_a_folder(ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
