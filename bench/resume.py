@@ -138,7 +138,7 @@ class Checkpoint:
             with places.fetched(self._path) as file:
                 saved: dict[str, Any] = torch.load(file, map_location=self._place, weights_only=True)
         except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            if "Unsupported" in str(error):  # it is whole: its method keeps what none can read back
+            if "Unsupported global" in str(error):  # it is whole: its method keeps what none can read back
                 raise
             log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
             return None
