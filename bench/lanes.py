@@ -39,6 +39,7 @@ class Setup:
     """What every lane needs to know: where to store, which base model, which plugins and data, and how to run.
 
     ``address`` is that of a running cluster, whose nodes take the plugins from their ``sources``.
+    ``scored`` names the tasks, which a node may lack something for.
     """
 
     output: Path
@@ -49,6 +50,7 @@ class Setup:
     execution: Execution = field(default_factory=Execution)
     address: str | None = None
     sources: tuple[bytes, ...] = ()
+    scored: tuple[str, ...] = ()
 
     def shipped(self) -> Setup:
         """Return the setup with its plugins' contents, for nodes that do not have the files."""
@@ -85,7 +87,7 @@ def run(
         return
     with cluster.devices(lanes, setup.address, setup.output, setup.execution.workers) as found:
         if setup.address is not None:
-            nodes.check(setup.folders(found.scratch), gpus=found.gpus)
+            nodes.check(setup.folders(found.scratch), setup.scored, gpus=found.gpus)
         count = found.lanes if drive else min(found.lanes, len(works))
         crew = Crew(setup.shipped(), count, found.gpus, found.scratch)
         yield from _run_lanes(works, stored, crew, drive)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
+from bench.registry import load_task
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +21,12 @@ _ANSWER_SECONDS = 180.0  # how long a node may take to start a worker and look a
 _WATCH_SECONDS = 1.0
 
 
-def check(folders: Mapping[str, Path], *, gpus: bool) -> None:
+def check(folders: Mapping[str, Path], tasks: Sequence[str], *, gpus: bool) -> None:
     """Refuse a cluster with a node on which no lane could work; ``folders`` are what it has to see, by what they are.
 
     Raises:
-        UsageError: a node lacks a folder, or has another version of this package; every such node is named.
+        UsageError: a node lacks a folder, what one of the ``tasks`` is scored with, or this version of the package;
+            every such node is named.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -37,7 +39,7 @@ def check(folders: Mapping[str, Path], *, gpus: bool) -> None:
     asked = {
         node["NodeID"]: look.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(folders, __version__)
+        ).remote(folders, __version__, tasks)
         for node in nodes
     }
     found = []
@@ -51,7 +53,7 @@ def check(folders: Mapping[str, Path], *, gpus: bool) -> None:
         raise UsageError("; ".join(found) + ".")
 
 
-def lacking(folders: Mapping[str, Path], version: str) -> list[str]:
+def lacking(folders: Mapping[str, Path], version: str, tasks: Sequence[str] = ()) -> list[str]:
     """Return what this machine lacks of what a lane needs."""
     from bench import __version__
 
@@ -64,6 +66,13 @@ def lacking(folders: Mapping[str, Path], version: str) -> list[str]:
             continue
         if not there:
             reasons.append(f"it does not have the {what} {folder}: put it on every node, or on a disk that all share")
+    for name in tasks:
+        try:
+            load_task(name).ready()
+        except DataError as error:
+            reasons.append(str(error).rstrip("."))
+        except UsageError:  # a plugin file's, which comes with the lane
+            continue
     return reasons
 
 

@@ -86,7 +86,8 @@ def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setu
     Raises:
         DataError: a task lacks what it scores with.
     """
-    for name in dict.fromkeys((*request.targets, *request.sources)):
+    scored = tuple(dict.fromkeys((*request.targets, *request.sources)))
+    for name in scored:
         registry.load_task(name).ready()
     return lanes.Setup(
         store.root,
@@ -96,6 +97,7 @@ def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setu
         request.tasks,
         execution.read(options),
         getattr(options, "address", None),
+        scored=scored,
     )
 
 

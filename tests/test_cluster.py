@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from bench import Task, cli, registry
 from bench.broker import Broker
 from bench.cluster import check_address, devices
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.nodes import lacking, unpacked
 from bench.places import place
 from bench.spec import Recipe, Trial, Work
@@ -68,6 +68,17 @@ def test_a_node_names_every_folder_that_it_lacks(tmp_path: Path) -> None:
     assert found[0].startswith(f"it does not have the data folder {tmp_path}/data: put it on every node")
     assert "it cannot reach the run folder s3://lab/runs" in found[1]
     assert lacking({}, "0.0.9") == [f"it has retain-bench {__version__}, the driver has 0.0.9"]
+
+
+def test_a_node_says_what_a_task_cannot_be_scored_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import __version__
+
+    def without_java(task: Task) -> None:
+        raise DataError("No Java is found. Install one.")
+
+    monkeypatch.setattr(registry.load_task_class("coco_caption"), "ready", without_java)
+
+    assert lacking({}, __version__, ("gqa", "of_a_plugin_file", "coco_caption")) == ["No Java is found. Install one"]
 
 
 def test_a_plugin_is_taken_from_its_place_unless_a_node_has_another(tmp_path: Path) -> None:
