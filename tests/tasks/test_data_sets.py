@@ -115,6 +115,13 @@ def test_a_drawn_record_without_its_image_is_replaced_by_the_next_one_drawn(copi
     assert len(task.faults("train")) >= 1
 
 
+def test_ocrvqas_questions_are_told_by_their_cover_and_place_from_0(root: Path) -> None:
+    covers = json.loads((root / "ocrvqa" / "dataset.json").read_text())
+    ids = [f"{key}-{place}" for key, cover in covers.items() if cover["split"] == 3 for place in range(3)]
+
+    assert sorted(example.id for example in opened("ocrvqa", root).examples("test")) == sorted(ids)
+
+
 def test_ocrvqas_test_is_a_draw_of_its_own_size(root: Path) -> None:
     assert len(opened("ocrvqa", root, test_samples=7).examples("test")) == 7
     assert len(opened("gqa", root, samples=1, validation=1).examples("test")) == 12
