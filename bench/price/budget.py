@@ -12,8 +12,9 @@ from bench.api import EditMethod
 from bench.errors import UsageError
 from bench.plan import Request
 from bench.price.fit import Fit
+from bench.price.quote import size
 from bench.price.rates import Rates
-from bench.registry import BASELINE, BUILT_IN_METHODS, load_method, load_task
+from bench.registry import BASELINE, BUILT_IN_METHODS, load_method
 
 _LIMITS = (None, 2000, 1000, 500, 200, 100)
 _SEEDS = (5, 3, 2, 1)
@@ -69,7 +70,7 @@ class Budget:
         if request.controls or request.tuned or request.strengths:
             raise UsageError("--budget proposes plain runs; leave out --baselines, --tuned and --rewind.")
         names = dict.fromkeys((*request.sources, *request.targets))
-        return cls(request, rates, {name: _size(request, name) for name in names}, unit)
+        return cls(request, rates, {name: size(request, name, request.split) for name in names}, unit)
 
     def hours(self, choice: Choice) -> float:
         """Return the GPU-hours of a choice: edits share what their parent trained, the base model is scored once."""
@@ -114,13 +115,6 @@ class Budget:
 
     def _count(self, name: str, choice: Choice) -> int:
         return self.sizes[name] if choice.limit is None else min(choice.limit, self.sizes[name])
-
-
-def _size(request: Request, name: str) -> int:
-    """Return how many examples a task has: those that are here, or where some are missing, as it declares."""
-    task = load_task(name)
-    declared = task.sizes.get(request.split) if request.assumed else None
-    return declared or len(task.examples(request.split))
 
 
 Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> with which options they fit a GPU

@@ -80,6 +80,18 @@ def _memory(quote: Quote) -> Iterator[str]:
         others = "the others fit" if found.unfit else "everything fits"
         unfit = f"{', '.join(found.unfit)} will not fit {quote.fleet.gpu.name}; " if found.unfit else ""
         yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the options as they are'}"
+    yield from _features(quote)
+
+
+def _features(quote: Quote) -> Iterator[str]:
+    """Yield what a lane would need to keep all vision features, where it keeps less: the others are made every time."""
+    (unit, name), most = _unit(quote), quote.pictures
+    whole, kept = most * quote.feature_bytes, quote.execution.feature_cache_bytes
+    if whole > kept:
+        yield (
+            f"Vision features of {most:,} pictures at most: {whole / unit:,.1f} {name} of main memory a lane, "
+            f"of which --feature-cache keeps {kept / unit:,.1f}; the rest is computed anew in every trial"
+        )
 
 
 def _methods(quote: Quote, rank: int) -> Iterator[str]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.api import Method, TrainMethod
+from bench.api import Method, Split, TrainMethod
 from bench.cluster import cores
 from bench.errors import UsageError
-from bench.plan import Plan
+from bench.plan import Plan, Request
 from bench.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.price.meta import Adapted, Blueprint
 from bench.price.rates import Fleet, Rates
@@ -185,6 +185,20 @@ class Quote:
         """The memory of evaluation, whose micro-batch are the answers generated at once."""
         return self._on_device(evaluation(self.blueprint, self.plan.request.recipe, self.tokens, self.new_tokens))
 
+    @cached_property
+    def pictures(self) -> int:
+        """How many pictures a lane sees, at most: questions may share one."""
+        plan, asked = self.plan, self.plan.request
+        taught = {work.trial.target for work in plan.trainings if work.trial.target}
+        scored = {item.task: item.count for work in plan.works for item in work.asked}
+        return sum(scored.values()) + sum(size(asked, name, "train") for name in taught)
+
+    @property
+    def feature_bytes(self) -> int:
+        """The vision features of one picture, a class token included."""
+        width = int(self.blueprint.config.vision_config.hidden_size)
+        return (self.blueprint.image_tokens + 1) * width * BYTES[self.plan.request.recipe.eval_dtype]
+
     def change_bytes(self, trial: Trial) -> int:
         """Return the size of a trial's change on disk."""
         if trial.rank is None:
@@ -210,6 +224,13 @@ class Quote:
         side = min(min(layer.rows, layer.columns) for layer in layers)
         if rank > side:
             raise UsageError(f"Rank {rank} is too large: the smallest adapted layer has {side} rows or columns.")
+
+
+def size(request: Request, name: str, split: Split) -> int:
+    """Return how many examples a task has: those that are here, or where some are missing, as it declares."""
+    task = load_task(name)
+    declared = task.sizes.get(split) if request.assumed else None
+    return declared or len(task.examples(split))
 
 
 def wall_hours(quote: Quote) -> float:

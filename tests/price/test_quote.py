@@ -9,6 +9,7 @@ import pytest
 from bench import cli
 from bench.errors import DataError, UsageError
 from bench.price.gaps import Draft, draft
+from bench.price.lines import lines
 from bench.price.meta import Blueprint
 from bench.price.quote import Quote, gpu_hours, makespan, wall_hours
 from bench.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, here, kind, measured, published, read_fleet
@@ -105,6 +106,20 @@ def test_a_checkpoint_is_twice_on_disk_while_it_is_written(drafted: Callable[...
 
     # weights and both moments of 180,887,552 parameters in float32, the old and the new, in two lanes
     assert dict(quote.disk())["checkpoints of running trainings"] == 180_887_552 * 3 * 4 * 2 * 2
+
+
+def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora,dare", "--targets", "iconqa"))
+
+    assert quote.pictures == SOURCES + 6316 + 10_000
+    assert quote.feature_bytes == 577 * 1024 * 2
+    said = [line for line in lines(quote) if line.startswith("Vision features")]
+    assert said == [
+        "Vision features of 40,940 pictures at most: 45.1 GiB of main memory a lane, "
+        "of which --feature-cache keeps 4.0; the rest is computed anew in every trial"
+    ]
+    roomy = replace(quote, execution=Execution(feature_cache_bytes=46 << 30))
+    assert not [line for line in lines(roomy) if line.startswith("Vision features")]
 
 
 def test_snapshots_are_changes_too(drafted: Callable[..., Draft]) -> None:
