@@ -14,6 +14,7 @@ from bench.material import check as looking
 from bench.material import get as fetching
 from bench.material import hub, ledger
 from bench.material import info as card
+from bench.material.findings import Report
 
 _REPORT = "check.json"
 
@@ -56,15 +57,20 @@ def check(options: Namespace) -> int:
     tasks = list({task.name: task for task in map(registry.load_task, names)}.values())
     report = looking.check(tasks, options.skip_bad)
     tell(report.lines())
-    path = options.report or tasks[0].reading.root / _REPORT
+    root = tasks[0].reading.root
+    if options.report is not None or root.is_dir():  # a folder that is named wrongly is not made
+        _write(report, options.report or root / _REPORT)
+    tell([report.verdict()])
+    return 1 if report.wrong else 0
+
+
+def _write(report: Report, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(report.as_json(), encoding="utf-8")
         say(f"wrote {path}")
     except OSError as error:
         say(f"The report cannot be written to {path}: {error.strerror}. Name another place with --report.")
-    tell([report.verdict()])
-    return 1 if report.wrong else 0
 
 
 def info(options: Namespace) -> int:

@@ -310,3 +310,9 @@ def test_a_card_says_what_it_is_how_large_and_how_it_is_asked(
     assert "  data     come with the package that brings the task\n" in second
     assert f"test 1 declared, none here: {root}/bare/test.jsonl is missing " in " ".join(second.split())
     assert "(the data are not here)" in second
+
+
+def test_a_data_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert main(["data", "check", "gqa", "--data", str(tmp_path / "wrong")]) == 1
+
+    assert not (tmp_path / "wrong").exists()
