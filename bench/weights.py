@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from bench.checkpoints import places
+from bench.errors import DataError
+
+_UNREAD = re.compile(r"vision_tower\.(?:vision_model\.)?(?:post_layernorm|head)\.")  # after the layer that is selected
 
 
 class Stored(Mapping[str, Tensor]):
@@ -75,6 +79,9 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
 
     The model is made without memory of its own, and takes over tensors of the checkpoint's dtype as they are. Which
     one a parameter is, is seen by where it lies: so the names are transformers' to translate, whatever their age.
+
+    Raises:
+        DataError: the checkpoint lacks a tensor, or has one of another shape, which transformers would draw at random.
     """
     from transformers import GenerationConfig, LlavaConfig, LlavaForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar
@@ -82,9 +89,16 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
     disable_progress_bar()  # the command line draws progress, the engine never does
     stored = dict(Stored(folder))
     dtype = next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
-    model: nn.Module = LlavaForConditionalGeneration.from_pretrained(
-        None, config=LlavaConfig.from_pretrained(folder, local_files_only=True), state_dict=dict(stored), dtype=dtype
+    model: Any
+    model, found_out = LlavaForConditionalGeneration.from_pretrained(
+        None,
+        config=LlavaConfig.from_pretrained(folder, local_files_only=True),
+        state_dict=dict(stored),
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
+    _refuse_gaps(folder, found_out)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     lying = {tensor.data_ptr(): name for name, tensor in stored.items()}
@@ -93,6 +107,15 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
         for name, value in model.named_parameters()
         if (found := lying.get(value.data_ptr())) is not None and stored[found].shape == value.shape
     }
+
+
+def _refuse_gaps(folder: Path, found_out: Mapping[str, Any]) -> None:
+    missing = sorted(name for name in found_out["missing_keys"] if not _UNREAD.search(name))
+    others = sorted(name for name, *_ in found_out["mismatched_keys"])
+    if missing or others:
+        what = f"lacks {missing[0]}" if missing else f"has {others[0]} in another shape than its config.json says"
+        more = len(missing) + len(others) - 1
+        raise DataError(f"{folder} {what}{f' (and {more} more)' if more else ''}. Get the checkpoint again.")
 
 
 def pristine(model: nn.Module, folder: Path, names: Mapping[str, str]) -> Pristine:

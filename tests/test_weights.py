@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bench import weights
 from bench.adapters import adapted_layers, merged
 from bench.change import Change, Dense
+from bench.errors import DataError
 from bench.models import Base, Form
 from bench.spec import Dtype
 from bench.suite import MICRO
@@ -261,3 +265,37 @@ def test_two_processes_hold_one_copy_between_them(tmp_path: Path) -> None:
         child.communicate()
 
     assert max(int(line) for line in said[2:]) < size / 4
+
+
+def spoilt(hub: Path, folder: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor | None]) -> Path:
+    """Copy a checkpoint, with one tensor changed or, where nothing is left of it, taken out."""
+    shutil.copytree(hub, folder)
+    for path in folder.glob("*.safetensors"):
+        tensors = load_file(path)
+        if name in tensors:
+            new = change(tensors.pop(name))
+            save_file(tensors if new is None else {**tensors, name: new}, path, {"format": "pt"})
+            return folder
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", ["language_model.lm_head.weight", "multi_modal_projector.linear_1.bias"])
+def test_a_tensor_that_a_checkpoint_lacks_is_not_drawn_at_random(hub: Path, tmp_path: Path, name: str) -> None:
+    folder = spoilt(hub, tmp_path / "hub", name, lambda tensor: None)
+
+    with pytest.raises(DataError, match=rf"^{folder} lacks .*{name.removeprefix('language_model.')}\. Get the"):
+        weights.load(folder)
+
+
+def test_a_tensor_of_another_shape_is_refused_by_name(hub: Path, tmp_path: Path) -> None:
+    name = "language_model.model.layers.0.self_attn.q_proj.weight"
+    folder = spoilt(hub, tmp_path / "hub", name, lambda tensor: tensor[:-1].clone())
+
+    with pytest.raises(DataError, match=r"has .*layers.0.self_attn.q_proj.weight in another shape than"):
+        weights.load(folder)
+
+
+def test_what_no_answer_reads_may_be_missing(hub: Path, tmp_path: Path) -> None:
+    name = "vision_tower.vision_model.post_layernorm.weight"
+
+    weights.load(spoilt(hub, tmp_path / "hub", name, lambda tensor: None))
