@@ -99,6 +99,9 @@ def _layers(folder: Path, config: Mapping[str, Any]) -> str | None:
         )
     if sum(1 for name in names if _CONNECTOR.fullmatch(name)) != 2:
         return "its connector is not multi_modal_projector.linear_1 and linear_2"
+    indexed = checkpoints.read_json(folder / "model.safetensors.index.json").get("weight_map", {})
+    if lost := sorted(indexed.keys() - names):
+        return f"it lacks the tensor {lost[0]}, which its index names. Get the checkpoint again"
     return None
 
 

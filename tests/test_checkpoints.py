@@ -192,6 +192,7 @@ def _set(name: str, **fields: Any) -> Callable[[Path], None]:
         (_pickled, r"pickled \(pytorch_model.bin\).*as safetensors"),
         (_drop("*.safetensors*"), "it has no weights"),
         (_drop("*-00002-*"), "it lacks model-00002-of-00002.safetensors, which its index names"),
+        (_renamed("lm_head", "head"), "it lacks the tensor language_model.lm_head.weight, which its index names"),
         (_drop("tokenizer.json"), "it has no tokenizer"),
         (_drop("pre*config.json"), "it has no image processor"),
         (
