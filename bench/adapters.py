@@ -186,7 +186,7 @@ def write(model: nn.Module, change: Mapping[str, Delta], pristine: Mapping[str, 
     for name, delta in change.items():
         parameter = model.get_parameter(name)
         # on a GPU this is seconds for 7B; a lane's one core would take most of a minute, for every score
-        parameter.copy_(delta.on(parameter.device).merged(pristine[name].to(parameter.device).float()))
+        parameter.copy_(delta.merged(pristine[name].to(parameter.device).float()))
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ class Delta(ABC):
 
     @abstractmethod
     def merged(self, weight: Tensor) -> Tensor:
-        """Return the changed parameter, float32, from the float32 original W0 of the same shape."""
+        """Return the changed parameter, float32, from the float32 original W0 of its shape, and where that lies."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors this change is made of, by field."""
@@ -57,7 +57,7 @@ class LowRank(Delta):
 
     @override
     def merged(self, weight: Tensor) -> Tensor:
-        return weight + self.product()
+        return weight + self.on(weight.device).product()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,9 +69,10 @@ class Decomposed(LowRank):
 
     @override
     def merged(self, weight: Tensor) -> Tensor:
-        direction = weight + self.product()
+        here = self.on(weight.device)
+        direction = weight + here.product()
         length: Tensor = direction.norm(dim=1)
-        return (self.magnitude.float() / length).unsqueeze(1) * direction
+        return (here.magnitude.float() / length).unsqueeze(1) * direction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +84,7 @@ class Dense(Delta):
 
     @override
     def merged(self, weight: Tensor) -> Tensor:
-        return weight + self.delta.float()
+        return weight + self.delta.to(weight.device).float()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +99,7 @@ class Sparse(Delta):
     def of(cls, delta: Tensor, keep: Tensor) -> Sparse:
         """Build from a dense ``delta`` [out, in] and the boolean ``keep`` [out, in]."""
         bits = torch.nn.functional.pad(keep.flatten().to(torch.uint8), (0, -keep.numel() % 8))
-        powers = 2 ** torch.arange(8, dtype=torch.uint8)
+        powers = 2 ** torch.arange(8, dtype=torch.uint8, device=bits.device)
         return cls((bits.view(-1, 8) * powers).sum(1, dtype=torch.uint8), delta[keep].float())
 
     def keep(self, shape: torch.Size) -> Tensor:
@@ -109,8 +110,8 @@ class Sparse(Delta):
 
     @override
     def merged(self, weight: Tensor) -> Tensor:
-        result = weight.clone()
-        result[self.keep(weight.shape)] += self.values.to(weight.device)
+        here, result = self.on(weight.device), weight.clone()
+        result[here.keep(weight.shape)] += here.values
         return result
 
 
@@ -123,7 +124,7 @@ class Replaced(Delta):
 
     @override
     def merged(self, weight: Tensor) -> Tensor:
-        return self.value.float().clone()
+        return self.value.to(weight.device).float().clone()
 
 
 _KINDS: dict[str, type[Delta]] = {kind.kind: kind for kind in (LowRank, Decomposed, Dense, Sparse, Replaced)}
