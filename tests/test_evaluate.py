@@ -118,6 +118,28 @@ def test_several_workers_share_the_batches_of_one_and_all_have_its_outcome(
     assert sorted(asked) == sorted(whole)
 
 
+def test_the_first_of_several_workers_scores_for_all(bench: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = run(bench)
+
+    class Second(Group):
+        """A worker whose peer has answered everything, and scored it."""
+
+        rank, size = 1, 2
+
+        def gather(self, value: Any) -> list[Any]:
+            return [({place: one.prediction for place, one in enumerate(alone)}, set()), value]
+
+        def first(self, call: Any) -> Any:
+            return alone
+
+    def refused(*_: object) -> Any:
+        raise AssertionError("scored twice")
+
+    monkeypatch.setattr(bench.test.task, "score", refused)
+
+    assert run(bench, group=Second()) is alone
+
+
 def test_what_an_earlier_attempt_left_is_not_asked_again(
     bench: Tiny, asked: list[tuple[int, ...]], tmp_path: Path
 ) -> None:
