@@ -183,7 +183,8 @@ class Quote:
     @property
     def evaluation(self) -> Footprint:
         """The memory of evaluation, whose micro-batch are the answers generated at once."""
-        return self._on_device(evaluation(self.blueprint, self.plan.request.recipe, self.tokens, self.new_tokens))
+        tokens = self.blueprint.image_tokens + TEXT_TOKENS  # training alone cuts prompts
+        return self._on_device(evaluation(self.blueprint, self.plan.request.recipe, tokens, self.new_tokens))
 
     @cached_property
     def pictures(self) -> int:

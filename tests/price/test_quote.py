@@ -108,6 +108,16 @@ def test_a_checkpoint_is_twice_on_disk_while_it_is_written(drafted: Callable[...
     assert dict(quote.disk())["checkpoints of running trainings"] == 180_887_552 * 3 * 4 * 2 * 2
 
 
+def test_the_length_that_training_is_cut_to_shortens_no_question(drafted: Callable[..., Draft]) -> None:
+    whole, cut = (
+        quoted(drafted("--methods", "lora", "--targets", "iconqa", *words))
+        for words in ((), ("--set", "recipe.max_length=600"))
+    )
+
+    assert cut.footprint("lora", 32).total(16) < whole.footprint("lora", 32).total(16)
+    assert cut.evaluation == whole.evaluation
+
+
 def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora,dare", "--targets", "iconqa"))
 
