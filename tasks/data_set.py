@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -175,7 +175,7 @@ class DataSet(Task):
 
     def _trouble(self, image: Path) -> str:
         """Return why an image cannot be used, as far as its first bytes tell; bench data check reads all of it."""
-        if not image.is_file():
+        if not _there(image):
             return f"is missing (bench data get {self.name})"
         try:
             with Image.open(image):
@@ -210,10 +210,11 @@ class DataSet(Task):
     def _found_image(self, relative: str) -> Path:
         """Return where an image that a LLaVA file names lies: those files count from different folders."""
         base = self.reading.root / (self.images or self.image_root)
-        name = Path(relative).name
-        inner = [base / folder / name for folder in self.image_folders]
-        places = (base / relative, *inner, base / name, self.reading.root / relative)
-        return next((path for path in places if path.is_file()), places[0])
+        parts = PurePosixPath(relative).parts or (relative,)
+        tails = [base.joinpath(*parts[place:]) for place in range(len(parts))]
+        inner = [base / folder / parts[-1] for folder in self.image_folders]
+        places = (*tails[:-1], *inner, tails[-1], self.reading.root / relative)
+        return next((path for path in places if _there(path)), places[0])
 
     def _count(self, what: str, found: int, official: int) -> None:
         """Refuse files that do not hold what the official ones do."""
@@ -222,6 +223,14 @@ class DataSet(Task):
                 f"{self.name}: there are {found} {what}, not the official {official}. Get the files again with: "
                 f"bench data get {self.name}; or take them as they are: --set {self.name}.expect=any."
             )
+
+
+def _there(path: Path) -> bool:
+    """Whether a file is there; at a name that no file can have, because it is too long, there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _image_name(record: Record) -> str:

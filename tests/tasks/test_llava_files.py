@@ -216,3 +216,22 @@ def test_files_that_nobody_would_read_are_refused() -> None:
         opened("gqa", Path("nowhere"), test="gqa/test.jsonl")
     with pytest.raises(UsageError, match=r"gqa.source=llava needs --set gqa.train=FILE.json or .test=FILE.jsonl"):
         opened("gqa", Path("nowhere"), source="llava")
+
+
+def test_a_picture_is_found_under_any_end_of_its_path(root: Path, files: Files) -> None:
+    rows = lines(files["iconqa"][1])
+    wanted = [example.image for example in read("iconqa", root, files).examples("test")]
+    path = write_lines(root / "elsewhere.jsonl", [{**row, "image": f"IconQA/iconqa/{row['image']}"} for row in rows])
+
+    found = read("iconqa", root, files, test=str(path)).examples("test")
+
+    assert [example.image for example in found] == wanted
+
+
+@pytest.mark.parametrize("image", [".", "/", "..", "a\0b", "x" * 300], ids=["here", "root", "above", "null", "long"])
+def test_a_path_that_no_picture_can_have_is_a_broken_record(root: Path, files: Files, image: str) -> None:
+    rows = lines(files["gqa"][1])
+    path = write_lines(root / "odd.jsonl", [{**rows[0], "image": image}, *rows[1:]])
+
+    with pytest.raises(DataError, match=r"odd.jsonl:1: its image .* is missing"):
+        read("gqa", root, files, test=str(path)).examples("test")
