@@ -22,7 +22,7 @@ from bench.errors import TrialError
 from bench.group import ALONE, Group
 from bench.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
 from bench.spec import Recipe
-from bench.updates import Room, Undo, draw_alike, schedule_updates, seed_update
+from bench.updates import Room, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,9 +95,10 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
             try:
                 for indices in room.split(share, recipe):
                     batch = corpus.training_batch(indices, recipe.max_length)
-                    loss = model(**batch, num_items_in_batch=updates[index].target_tokens, use_cache=False).loss
-                    step = replace(step, batch=batch, loss=loss)
-                    method.backward(step)
+                    with tensor_cores(recipe, loss.device):
+                        loss = model(**batch, num_items_in_batch=updates[index].target_tokens, use_cache=False).loss
+                        step = replace(step, batch=batch, loss=loss)
+                        method.backward(step)
                     total += loss.item()
                 fits = True
             except torch.OutOfMemoryError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,24 @@ def seed_update(seed: int, index: int, group: Group = ALONE) -> torch.Generator:
     value = _number(seed, index)
     torch.manual_seed(value if group.size == 1 else _number(seed, index, group.rank))
     return torch.Generator().manual_seed(value)
+
+
+@contextmanager
+def tensor_cores(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Let a GPU take the float32 products of a training in half precision in TF32, as the paper's recipe has it.
+
+    They are those of the adapters, which are float32 on a bfloat16 base: bfloat16 ones, as in the paper, would be
+    coarser. What hooks compute of the weights stays in full precision.
+    """
+    if device.type != "cuda" or recipe.train_dtype == "float32":
+        yield
+        return
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def draw_alike(generator: torch.Generator, group: Group) -> None:

@@ -14,6 +14,8 @@ from bench.api import TrainMethod
 from bench.change import Change, Replaced
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.fit import fit
+from bench.spec import Dtype
+from bench.updates import tensor_cores
 
 PAPER = replace(RECIPE, updates=12, lr=2e-4, connector_lr=2e-5)
 
@@ -44,6 +46,20 @@ def test_a_connector_moves_in_bfloat16_as_in_float32() -> None:
 
     assert in_half.abs().mean() == pytest.approx(float(in_full.abs().mean()), rel=0.1)
     assert (in_half.sign() == in_full.sign()).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "allowed"),
+    [("bfloat16", "cuda", True), ("float16", "cuda", True), ("float32", "cuda", False), ("bfloat16", "cpu", False)],
+)
+def test_half_precision_alone_lets_a_gpu_use_tf32(dtype: Dtype, kind: str, allowed: bool) -> None:
+    recipe, matmul = replace(PAPER, train_dtype=dtype), torch.backends.cuda.matmul
+
+    with pytest.raises(RuntimeError), tensor_cores(recipe, torch.device(kind)):  # noqa: PT012
+        assert matmul.allow_tf32 is allowed
+        raise RuntimeError
+
+    assert matmul.allow_tf32 is False
 
 
 def test_without_masters_most_of_the_connector_would_stand_still() -> None:
