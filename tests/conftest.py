@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,6 +19,8 @@ from bench.models import Base
 from bench.suite import Suite
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background: commands under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 IMAGE_TOKEN, FIRST_WORD, VOCABULARY = 3, 4, 27  # of the checks' tokenizer
 PATCHES = 4
