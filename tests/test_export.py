@@ -9,7 +9,10 @@ from bench.store import Store
 from bench.suite import Suite
 
 # peft 0.21 asks transformers 5 for a property by its old name
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from bench.rows import make
 from bench.store import Store
 from bench.suite import Suite
 
+pytestmark = pytest.mark.slow
+
 RATES = Rates(2.0, 6.0, "by hand", {"dora": 1.0})
 
 

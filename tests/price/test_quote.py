@@ -38,6 +38,7 @@ def quoted(found: Draft, fleet: Fleet = ONE, workers: int = 1) -> Quote:
     return Quote(found.plan, blueprint, Execution(workers=workers), fleet, rates)
 
 
+@pytest.mark.slow
 def test_the_papers_table_is_planned_without_its_model_and_data(drafted: Callable[..., Draft]) -> None:
     found = drafted("--ranks", "16,32,64")
     quote = quoted(found)

@@ -10,6 +10,8 @@ from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.report import in_words
 from bench.track.finding import Configuration, Finding
 
+pytestmark = pytest.mark.slow  # matplotlib draws
+
 LR, SHARE, FORM = Range(1e-5, 1e-1, log=True), Range(0.0, 1.0), Range(choices=("mean", None, True))
 SPACE = {"lr": LR, "share": SHARE, "form": FORM}
 FILES = sorted(
