@@ -3,19 +3,10 @@ from dataclasses import replace
 import pytest
 
 from bench.broker import Broker
-from bench.spec import Asked, Recipe, Record, Score, Trial, Work
+from bench.spec import Asked, Record, Score, Trial, Work
+from tests import trials
 
-LORA = Trial(
-    method="lora",
-    hyper={"lr": None},
-    rank=4,
-    target="t",
-    seed=0,
-    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
-    model="m",
-    data="d",
-    code="c",
-)
+LORA = replace(trials.TRIAL, hyper={"lr": None})
 DARE = replace(LORA, method="dare", hyper={}, parent=LORA)
 OTHER = replace(LORA, rank=8)
 

@@ -3,20 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.clean import waste
-from bench.spec import Recipe, Record, Trial
+from bench.spec import Record
 from bench.store import Store
-
-TRIAL = Trial(
-    method="lora",
-    hyper={},
-    rank=4,
-    target="t",
-    seed=0,
-    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
-    model="m",
-    data="d",
-    code="c",
-)
+from tests.trials import TRIAL
 
 
 def test_predictions_that_a_killed_evaluation_left_can_go_and_scores_cannot(tmp_path: Path) -> None:

@@ -3,19 +3,8 @@
 import asyncio
 
 from bench.ray_broker import Rung, _BrokerActor
-from bench.spec import Asked, Recipe, Record, Trial, Work
-
-LORA = Trial(
-    method="lora",
-    hyper={},
-    rank=4,
-    target="t",
-    seed=0,
-    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
-    model="m",
-    data="d",
-    code="c",
-)
+from bench.spec import Asked, Record, Work
+from tests.trials import TRIAL as LORA
 
 RUNG = Asked("t", "validation", 2, "e", 8, "c")
 

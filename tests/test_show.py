@@ -6,20 +6,10 @@ import pytest
 from bench.errors import UsageError
 from bench.last import Last
 from bench.show import examples, overview
-from bench.spec import Asked, Recipe, Record, Score, Trial
+from bench.spec import Asked, Record, Score, Trial
 from bench.store import Store
+from tests.trials import TRIAL
 
-TRIAL = Trial(
-    method="lora",
-    hyper={},
-    rank=4,
-    target="t",
-    seed=0,
-    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
-    model="m",
-    data="d",
-    code="c",
-)
 ZERO_SHOT = replace(TRIAL, method="zero_shot", rank=None, target=None)
 
 

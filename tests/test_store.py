@@ -8,21 +8,9 @@ import torch
 
 from bench.change import Change, LowRank
 from bench.errors import StoreError, UsageError
-from bench.spec import Asked, Recipe, Record, Score, Trial
+from bench.spec import Record, Score
 from bench.store import RECORD, Store
-
-TRIAL = Trial(
-    method="lora",
-    hyper={},
-    rank=4,
-    target="t",
-    seed=0,
-    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
-    model="m",
-    data="d",
-    code="c",
-)
-ASKED = Asked(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
+from tests.trials import ASKED, TRIAL
 
 
 @pytest.fixture

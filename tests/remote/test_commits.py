@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,12 @@ import torch
 from bench.change import Change, LowRank, Sparse
 from bench.errors import StoreError
 from bench.places import place, put
-from bench.spec import Asked, Recipe, Record, Score, Trial
+from bench.spec import Record, Score
 from bench.store import CHECKPOINT, Store
+from tests import trials
+from tests.trials import ASKED
 
-TRIAL = Trial(
-    method="lora",
-    hyper={},
-    rank=1,
-    target="t",
-    seed=0,
-    recipe=Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4),
-    model="m",
-    data="d",
-    code="c",
-)
-ASKED = Asked(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
+TRIAL = replace(trials.TRIAL, rank=1)
 
 
 def change(value: float) -> Change:
