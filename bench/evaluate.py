@@ -16,11 +16,11 @@ from bench.decoding import end_tokens, greedy
 from bench.errors import PluginError, TrialError
 from bench.group import Group
 from bench.partial import Partial
-from bench.spec import Asked
+from bench.spec import Asked, Execution
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
+BATCH = Execution().eval_batch_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,6 @@ def evaluate(
             partial.smaller |= smaller
     # one scores for all: for captions every worker would start a Java machine
     return group.first(lambda: _outcomes(corpus, asked, [known[place] for place in range(len(examples))]))
-
-
-def generate(
-    model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, batch_size: int = BATCH
-) -> list[str]:
-    """Return greedy answers in the order of ``indices``."""
-    answers: dict[int, str] = {}
-    for places in batches(corpus, indices, batch_size):
-        answers |= zip(places, answer(model, corpus, places, max_new_tokens), strict=True)
-    return [answers[index] for index in indices]
 
 
 def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 
 from bench.errors import UsageError
 from bench.spec import Execution
+
+_DEFAULT = Execution()
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,8 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--micro-batch", type=int, metavar="N", help="most examples a worker trains on at once (default: the recipe's)")
     add("--gradient-checkpointing", action="store_true", help="train in less memory and more time")
-    add("--eval-batch", type=int, default=64, metavar="N", help="answers generated at once (default: 64)")
-    add("--feature-cache", type=float, default=4.0, metavar="GIB", help="vision features a lane keeps (default: 4)")
+    answers, gib = _DEFAULT.eval_batch_size, _DEFAULT.feature_cache_bytes / 2**30
+    add("--eval-batch", type=int, default=answers, metavar="N", help=f"answers generated at once (default: {answers})")
+    text = f"vision features a lane keeps (default: {gib:g})"
+    add("--feature-cache", type=float, default=gib, metavar="GIB", help=text)
 
 
 def read(options: Namespace) -> Execution:
@@ -36,7 +41,7 @@ def read(options: Namespace) -> Execution:
     Raises:
         UsageError: a value is out of range, or two do not go together.
     """
-    default = Execution()
+    default = _DEFAULT
     micro_batch = getattr(options, "micro_batch", None)
     counts = {
         "--gpus-per-trial": getattr(options, "gpus_per_trial", default.workers),
@@ -51,7 +56,7 @@ def read(options: Namespace) -> Execution:
             f"--gpus-per-trial {counts['--gpus-per-trial']} starts workers, and --lanes 0 none. Leave out one of them."
         )
     cache = getattr(options, "feature_cache", default.feature_cache_bytes / 2**30)
-    if cache < 0:
+    if not 0 <= cache < math.inf:
         raise UsageError(f"--feature-cache is {cache:g}; give 0 or more GiB.")
     return Execution(
         workers=counts["--gpus-per-trial"],

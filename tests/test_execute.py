@@ -18,7 +18,7 @@ from bench.execute import Bench
 from bench.models import Base, Form
 from bench.partial import MARK
 from bench.plan import Cell, Plan, Request, assemble, edited, make
-from bench.spec import Work
+from bench.spec import Asked, Work
 from bench.store import CHECKPOINT, Store
 from bench.suite import Suite
 
@@ -317,17 +317,17 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
     plan_of: Callable[..., tuple[Plan, Store, Bench]],
 ) -> None:
     from bench.adapters import merged
-    from bench.evaluate import generate
+    from bench.evaluate import evaluate
 
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
     base = bench.warm.base(Form())
     corpus = bench.warm.corpus(Form(), plan.request.targets[0], "test", plan.request.recipe.template)
-    everything = range(len(corpus.examples))
+    asked = Asked(corpus.task.name, "test", len(corpus.examples), "", 4, "")
 
     with merged(base.model, store.read_change(of(plan, "lora").trial), base.pristine) as model:
-        one = generate(model, corpus, everything, 4, batch_size=1)
-        many = generate(model, corpus, everything, 4, batch_size=7)
+        one = evaluate(model, corpus, asked, batch_size=1)
+        many = evaluate(model, corpus, asked, batch_size=7)
 
     assert one == many
 

@@ -1,5 +1,6 @@
 """The options that say how trials are run, and which of them are refused."""
 
+import math
 from argparse import Namespace
 
 import pytest
@@ -17,6 +18,12 @@ def test_the_options_come_to_an_execution() -> None:
 
     assert read(options) == Execution(2, 4, True, 8, 1 << 29)
     assert read(Namespace(lanes=0)) == Execution()
+
+
+@pytest.mark.parametrize("gib", [-1.0, math.nan, math.inf])
+def test_a_cache_of_no_size_is_refused(gib: float) -> None:
+    with pytest.raises(UsageError, match="give 0 or more GiB"):
+        read(Namespace(feature_cache=gib))
 
 
 def test_several_workers_are_refused_where_there_are_no_lanes() -> None:

@@ -22,7 +22,7 @@ from bench.parity import Difference, Parity
 from bench.perform import existing
 from bench.plan import Request
 from bench.registry import load_task
-from bench.spec import Asked, Dtype, Recipe, Trial
+from bench.spec import Asked, Dtype, Execution, Recipe, Trial
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Answers = list[Answer]
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
-LIMIT, BATCH = 100, 64
+LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def refuse_options(options: Namespace) -> None:
 
 def check_eval(options: Namespace) -> int:
     """Compare the ways to generate, print what differs, and store it where there is a run folder."""
-    batch = BATCH if options.batch is None else options.batch
+    batch = Execution().eval_batch_size if options.batch is None else options.batch
     if batch < 2:
         raise UsageError(f"--batch is {batch}; the least to hold against 1 is 2.")
     if options.trial is not None and options.output is None:
