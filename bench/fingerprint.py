@@ -1,24 +1,20 @@
-"""What data and plugin code amount to, as digests: the parts of a key that change when results would."""
+"""The digest of examples: the part of an id that changes when a task's data do."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 from collections.abc import Sequence
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.file_digests import of_files
-from bench.pricetag import without_price
+from bench.source import LENGTH
 from bench.spec import digest
 
 if TYPE_CHECKING:
     from bench.api import Example
 
-_LENGTH = 16
 _AT_ONCE = 2_000  # examples whose files are looked up together
 
 
@@ -38,7 +34,7 @@ def of_examples(examples: Sequence[Example], prompts: Sequence[str]) -> str:
             if key not in pixels:
                 pixels[key] = (example.image, of_image(example))
             total.update(pixels[key][1])
-    return total.hexdigest()[:_LENGTH]
+    return total.hexdigest()[:LENGTH]
 
 
 def of_image(example: Example) -> bytes:
@@ -47,55 +43,3 @@ def of_image(example: Example) -> bytes:
         return hashlib.sha256(example.image.read_bytes()).digest()
     content = f"{example.image.mode}{example.image.size}".encode() + example.image.tobytes()
     return hashlib.sha256(content).digest()
-
-
-def of_plugin(plugin: type) -> str:
-    """Return the digest of a plugin's source: its class, the plugins it extends, and the siblings they import.
-
-    Comments, docstrings and layout do not count, nor does a task's card, or what only tells a run's price; the engine's
-    own files do not either, they have versions.
-    """
-    files: dict[Path, None] = {}
-    for part in plugin.__mro__:
-        path = _source_file(part)
-        if path is not None:
-            _add_with_siblings(path, files)
-    return digest([_code(path) for path in files])[:_LENGTH]
-
-
-def _source_file(part: type) -> Path | None:
-    """Return the file a class is written in, or None for the engine's and the libraries' own."""
-    if part.__module__ in {"builtins", "abc", "bench.api"}:
-        return None
-    return Path(inspect.getfile(part))
-
-
-def _add_with_siblings(path: Path, files: dict[Path, None]) -> None:
-    if path in files:
-        return
-    files[path] = None
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            for name in names:
-                sibling = path.parent / f"{name.split('.')[0]}.py"
-                if sibling.is_file():
-                    _add_with_siblings(sibling, files)
-
-
-@cache
-def _code(path: Path) -> str:
-    tree = without_price(ast.parse(path.read_text()))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-        if isinstance(node, ast.ClassDef):
-            node.body = [part for part in node.body if not _is_card(part)]
-    return ast.dump(tree)
-
-
-def _is_card(part: ast.stmt) -> bool:
-    """Whether a class's line says where its data are had: a moved address makes no other data."""
-    return isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id == "card"

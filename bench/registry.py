@@ -17,6 +17,7 @@ from bench.api import EditMethod, Method, Reading, Task, TrainMethod
 from bench.errors import PluginError, UsageError
 from bench.hyperparameters import Scalar
 from bench.paper import Paper
+from bench.source import is_engine
 from bench.spec import digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
@@ -240,7 +241,7 @@ def _check_hooks(kind: str, plugin: type) -> None:
     """Refuse public functions that no base class knows: a misspelt hook would never be called."""
     contract = next(base for base in (TrainMethod, EditMethod, Method, Task) if issubclass(plugin, base))
     for part in plugin.__mro__:
-        if part.__module__ == "bench.api" or part.__module__ == "builtins" or part.__module__ == "abc":
+        if is_engine(part.__module__):
             continue
         for name, value in vars(part).items():
             if name.startswith("_") or not inspect.isfunction(value) or hasattr(contract, name):

@@ -8,8 +8,9 @@ from PIL import Image
 from typing_extensions import override
 
 from bench import Example
-from bench.fingerprint import of_examples, of_plugin
+from bench.fingerprint import of_examples
 from bench.registry import run_file
+from bench.source import of_plugin
 
 
 class Lazy(Sequence[Example]):

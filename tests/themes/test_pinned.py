@@ -15,7 +15,7 @@ import pytest
 from bench import registry
 from bench.cli import main
 from bench.environment import commit
-from bench.fingerprint import of_plugin
+from bench.source import of_plugin
 from bench.spec import Record
 
 HERE = Path(__file__).parent

@@ -1,0 +1,119 @@
+"""The digest of a plugin's source: the part of an id that changes when the plugin's results could."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from bench.spec import digest
+
+LENGTH = 16  # hex digits of a digest
+_PYTHON = {"builtins", "abc"}
+_PLUGIN_FOLDERS = {"methods", "tasks", "results"}
+_HOOKS = {"memory", "change_bytes"}  # they tell a run's price alone: no result depends on them
+
+
+def of_plugin(plugin: type) -> str:
+    """Return the digest of a plugin's source: its class, the plugins it extends, and the siblings they import.
+
+    Comments, docstrings and layout do not count, nor does a task's card, or what only tells a run's price; the engine's
+    own files do not either, they have versions.
+    """
+    files: dict[Path, None] = {}
+    for part in plugin.__mro__:
+        path = _source_file(part)
+        if path is not None:
+            _add_with_siblings(path, files)
+    return digest([_code(path) for path in files])[:LENGTH]
+
+
+def _source_file(part: type) -> Path | None:
+    """Return the file a class is written in, or None for the engine's and the libraries' own."""
+    return None if is_engine(part.__module__) else Path(inspect.getfile(part))
+
+
+def is_engine(module: str) -> bool:
+    """Return whether a module belongs to the engine or to Python itself, and so to no plugin.
+
+    >>> is_engine("bench.spec"), is_engine("bench.methods.lora"), is_engine("bench_plugin_mine_1a2b3c4d")
+    (True, False, False)
+    """
+    package, _, rest = module.partition(".")
+    return package in _PYTHON or (package == "bench" and rest.partition(".")[0] not in _PLUGIN_FOLDERS)
+
+
+def _add_with_siblings(path: Path, files: dict[Path, None]) -> None:
+    if path in files:
+        return
+    files[path] = None
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            for name in names:
+                sibling = path.parent / f"{name.split('.')[0]}.py"
+                if sibling.is_file():
+                    _add_with_siblings(sibling, files)
+
+
+@cache
+def _code(path: Path) -> str:
+    tree = _without_price(ast.parse(path.read_text()))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+        if isinstance(node, ast.ClassDef):
+            node.body = [part for part in node.body if not _is_card(part)]
+    return ast.dump(tree)
+
+
+def _is_card(part: ast.stmt) -> bool:
+    """Whether a class's line says where its data are had: a moved address makes no other data."""
+    return isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id == "card"
+
+
+def _without_price(tree: ast.Module) -> ast.Module:
+    """Return a module, changed in place, without the hooks that ``bench plan`` asks and what only they use."""
+    dropped: list[ast.AST] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            hooks = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name in _HOOKS]
+            node.body = [item for item in node.body if item not in hooks]
+            dropped += hooks
+    while unused := _names(dropped) - _names([tree]):
+        before = len(dropped)
+        _drop(tree, unused, dropped)
+        if len(dropped) == before:
+            break
+    return tree
+
+
+def _names(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return every name that some nodes read, as a variable or as an attribute."""
+    found = [item for node in nodes for item in ast.walk(node)]
+    names = {item.id for item in found if isinstance(item, ast.Name)}
+    return names | {item.attr for item in found if isinstance(item, ast.Attribute)}
+
+
+def _drop(tree: ast.Module, names: set[str], dropped: list[ast.AST]) -> None:
+    """Move the functions and imports of these names from the tree to ``dropped``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.If):
+            node.body = [item for item in node.body if _stays(item, names, dropped)]
+    tree.body = [item for item in tree.body if not (isinstance(item, ast.If) and not item.body)]
+
+
+def _stays(node: ast.stmt, names: set[str], dropped: list[ast.AST]) -> bool:
+    if isinstance(node, ast.FunctionDef) and node.name in names:
+        dropped.append(node)
+        return False
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return True
+    gone = [alias for alias in node.names if (alias.asname or alias.name) in names]
+    node.names = [alias for alias in node.names if alias not in gone]
+    dropped += gone
+    return bool(node.names)
