@@ -13,7 +13,7 @@ from bench.fingerprint import of_examples
 from bench.hyperparameters import Scalar, values
 from bench.registry import ZERO_SHOT, TaskSettings, load_method, load_task
 from bench.source import of_plugin
-from bench.spec import Asked, Recipe, Record, Trial, Work
+from bench.spec import Asked, Recipe, Record, Trial, Work, reference_recipe
 from bench.store import Store
 from bench.suite import Suite
 from bench.tuned import Settings, Tuned
@@ -144,7 +144,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
         rank=None,
         target=None,
         seed=0,
-        recipe=_evaluation_only(request.recipe),
+        recipe=reference_recipe(request.recipe),
         model=request.revision(),
         data="",
         code="",
@@ -166,19 +166,6 @@ def edited(trial: Trial, name: str, snapshot: int | None = None, **settings: Sca
     method = load_method(name)
     return replace(
         trial, method=name, hyper=values(method(**settings)), code=of_plugin(method), parent=trial, snapshot=snapshot
-    )
-
-
-def _evaluation_only(recipe: Recipe) -> Recipe:
-    """Return the recipe as the base model's row needs it: only what evaluation reads may count."""
-    return Recipe(
-        updates=0,
-        batch_size=0,
-        lr=0.0,
-        connector_lr=0.0,
-        eval_dtype=recipe.eval_dtype,
-        template=recipe.template,
-        image=recipe.image,
     )
 
 

@@ -12,8 +12,8 @@ from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
 from bench.guard import SCORED_WITH
 from bench.hyperparameters import values
-from bench.registry import ZERO_SHOT, load_method
-from bench.spec import Record, Score
+from bench.registry import load_method
+from bench.spec import EVALUATED, Record, Score
 from bench.store import Store
 from bench.suite import SUITES, by_revision
 from bench.throughput import pace
@@ -74,7 +74,7 @@ def examples(record: Record, store: Store) -> str:
     """Return every source example that went from right to wrong against zero-shot, with both answers.
 
     Raises:
-        UsageError: the trial has no test scores, or the run folder no zero-shot record with the same examples.
+        UsageError: the trial has no test scores, or the run folder no zero-shot record of the same examples.
     """
     sources = {
         key: score
@@ -87,14 +87,15 @@ def examples(record: Record, store: Store) -> str:
         (
             other
             for other in store.records()
-            if other.trial.method == ZERO_SHOT
-            and other.trial.model == record.trial.model
-            and sources.keys() <= other.scores.keys()
+            if other.trial.is_reference_of(record.trial) and sources.keys() <= other.scores.keys()
         ),
         None,
     )
     if zero_shot is None:
-        raise UsageError(f"{store.root} has no zero-shot scores of the same examples. Run bench run once more.")
+        raise UsageError(
+            f"{store.root} has no zero-shot scores of the same examples with the same {', '.join(EVALUATED)}. "
+            "Run bench run once more."
+        )
     blocks = []
     for key, score in sources.items():
         before = _examples(zero_shot, store, zero_shot.scores[key])

@@ -16,6 +16,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 ImageMode = Literal["processor", "pad"]
 Quantization = Literal["none", "4bit"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
+EVALUATED = ("eval_dtype", "template", "image")  # the fields of a recipe that evaluation reads
 
 FIT_VERSION = 1  # raise when training or editing gives other numbers
 EVAL_VERSION = 1  # raise when generation or scoring gives other numbers
@@ -70,6 +71,12 @@ class Recipe:
         return cls(**data)
 
 
+def reference_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe of the untouched base model's row: only what evaluation reads counts in it."""
+    read: dict[str, Any] = {name: getattr(recipe, name) for name in EVALUATED}
+    return Recipe(updates=0, batch_size=0, lr=0.0, connector_lr=0.0, **read)
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """How trials are run on the machine at hand. None of it may change what a trial gives, but for rounding.
@@ -112,6 +119,12 @@ class Trial:
     def id(self) -> str:
         """The training id: 12 hex digits over every field."""
         return digest(self.to_json())[:12]
+
+    def is_reference_of(self, other: Trial) -> bool:
+        """Whether this is the untouched base model that another trial is compared with: same model, evaluated alike."""
+        if self.rank is not None or self.model != other.model:
+            return False
+        return reference_recipe(self.recipe) == reference_recipe(other.recipe)
 
     def ancestors(self) -> Iterator[Trial]:
         """Yield the trials this one stands on, the nearest first."""

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,21 @@ def test_what_was_forgotten_is_read_off_the_test_split_alone(store: Store) -> No
     text = examples(record, store)
 
     assert text.count("q?") == 1
+
+
+@pytest.mark.parametrize("read", [{"eval_dtype": "bfloat16"}, {"template": "{prompt}"}, {"image": "pad"}])
+def test_what_was_forgotten_is_told_against_the_zero_shot_row_of_the_same_recipe(
+    store: Store, read: dict[str, Any]
+) -> None:
+    recipe = replace(TRIAL.recipe, **read)
+    other, other_zero_shot = replace(TRIAL, recipe=recipe), replace(ZERO_SHOT, recipe=recipe)
+    for trial in (other, other_zero_shot):
+        store.folder(trial).mkdir()
+    recorded(store, other_zero_shot, "test", right=False)
+
+    texts = [examples(recorded(store, trial, "test", right=False), store) for trial in (TRIAL, other)]
+
+    assert [text.count("q?") for text in texts] == [1, 0]
 
 
 def test_what_scores_were_made_with_is_said_once_for_all_that_share_it(store: Store) -> None:

@@ -28,7 +28,7 @@ from bench.spec import Asked, Cost, Recipe, Record, Score, Trial
 from bench.store import Store
 from bench.suite import Suite
 from bench.track import Mirror, sync, tracking_uri, ui
-from bench.track.projection import project
+from bench.track.projection import project, reference_of
 
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
@@ -371,6 +371,16 @@ def test_a_task_counts_with_the_score_of_most_examples(store: Store) -> None:
 
     assert projection.metrics["source/old"] == 0.5
     assert "forgetting/old" not in projection.metrics  # zero-shot was scored on other examples
+
+
+@pytest.mark.parametrize("read", [{"eval_dtype": "bfloat16"}, {"template": "{prompt}"}, {"image": "pad"}])
+def test_a_trial_is_compared_with_the_zero_shot_row_of_the_same_recipe(read: dict[str, Any]) -> None:
+    trials = (LORA, replace(LORA, recipe=replace(RECIPE, **read)))
+    zero_shots = [
+        Record(replace(ZERO_SHOT, recipe=replace(ZERO_SHOT.recipe, **changed)), "done") for changed in ({}, read)
+    ]
+
+    assert [reference_of(Record(trial, "done"), zero_shots) for trial in trials] == zero_shots
 
 
 def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(store: Store) -> None:

@@ -58,16 +58,8 @@ def project(record: Record, zero_shot: Record | None, targets: Collection[str]) 
 
 
 def reference_of(record: Record, zero_shots: Collection[Record]) -> Record | None:
-    """Return the untouched base model's record that a trial is compared with: same model, evaluated alike."""
-    return next((other for other in zero_shots if _alike(other.trial, record.trial)), None)
-
-
-def _alike(one: Trial, other: Trial) -> bool:
-    return (one.model, one.recipe.eval_dtype, one.recipe.template) == (
-        other.model,
-        other.recipe.eval_dtype,
-        other.recipe.template,
-    )
+    """Return the untouched base model's record that a trial is compared with."""
+    return next((other for other in zero_shots if other.trial.is_reference_of(record.trial)), None)
 
 
 def _newest(record: Record) -> dict[str, Score]:
