@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from bench.errors import StoreError, UsageError
 from bench.leaderboard import CellScores, Heading, Leaderboard
 from bench.plan import Cell, Plan, Request
 from bench.ranking import build
-from bench.spec import Asked, Cost, Recipe, Record, Score, Trial
+from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store import Store
 from bench.suite import Suite
 from bench.track import Mirror, sync, tracking_uri, ui
-from bench.track.projection import project, reference_of
+from bench.track.projection import NOT_SHOWN, project, reference_of
 
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
@@ -209,6 +209,36 @@ def test_a_trial_is_found_by_its_tags_and_shows_what_decided_it(mirrored: Store)
 
 def test_a_learning_rate_left_to_the_recipe_is_shown_as_the_recipes(mirrored: Store) -> None:
     assert runs(mirrored)["lora-r4-new-s0"].data.params["lr"] == "0.001"
+
+
+def test_every_field_of_the_recipe_is_shown_or_named_as_not_shown() -> None:
+    recipe = replace(RECIPE, micro_batch_size=1, clip=1.0)  # None is not shown
+
+    params = project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}).params
+
+    shown = {name.removeprefix("recipe.") for name in params if name.startswith("recipe.")}
+    assert shown | NOT_SHOWN == {field.name for field in fields(Recipe)}
+    assert not shown & NOT_SHOWN
+
+
+def test_a_trial_on_a_4_bit_base_does_not_look_like_one_on_the_full_weights() -> None:
+    recipes = (RECIPE, replace(RECIPE, quantization="4bit"))
+
+    full, quantized = (
+        project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}).params for recipe in recipes
+    )
+
+    assert (full["recipe.quantization"], quantized["recipe.quantization"]) == ("none", "4bit")
+
+
+def test_the_zero_shot_row_shows_what_evaluation_reads_of_the_recipe() -> None:
+    params = project(Record(ZERO_SHOT, "done"), None, {"new"}).params
+
+    assert params.keys() == {"method", *(f"recipe.{name}" for name in EVALUATED)}
+
+
+def test_an_edit_shows_the_recipes_learning_rate_where_its_parent_took_that() -> None:
+    assert project(Record(DARE, "done"), None, {"new"}).params["lora.lr"] == "0.001"
 
 
 def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:

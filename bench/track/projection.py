@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from statistics import fmean
+from typing import Any
 
 from bench.errors import BenchError
+from bench.hyperparameters import Scalar
 from bench.registry import load_method
-from bench.spec import Record, Score, Trial, digest
+from bench.spec import EVALUATED, Recipe, Record, Score, Trial, digest
 
-_RECIPE = (
-    "updates",
-    "batch_size",
-    "connector",
-    "connector_lr",
-    "scale",
-    "dropout",
-    "warmup",
-    "weight_decay",
-    "clip",
-    "train_dtype",
-    "eval_dtype",
-)
+NOT_SHOWN = frozenset({"lr"})  # of the recipe: a method's own lr stands for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +67,32 @@ def _standing(score: Score) -> tuple[bool, int, int]:
 
 
 def _params(trial: Trial) -> dict[str, str]:
-    recipe = trial.recipe.to_json()
     if trial.rank is None:
-        return {"method": trial.method, "recipe.eval_dtype": trial.recipe.eval_dtype}
-    hyper = dict(trial.hyper)
-    if "lr" in hyper and hyper["lr"] is None:
-        hyper["lr"] = trial.recipe.lr
+        return {"method": trial.method, **_recipe(trial.recipe, EVALUATED)}
     parent = trial.parent
     values = {
         "method": trial.method,
         "rank": trial.rank,
         "target": trial.target,
         "seed": trial.seed,
-        **hyper,
-        **{f"recipe.{name}": recipe[name] for name in _RECIPE},
+        **_hyper(trial),
+        **_recipe(trial.recipe, [field.name for field in fields(Recipe) if field.name not in NOT_SHOWN]),
         **({"edits": parent.label} if parent else {}),
-        **({f"{parent.method}.{name}": value for name, value in parent.hyper.items()} if parent else {}),
+        **({f"{parent.method}.{name}": value for name, value in _hyper(parent).items()} if parent else {}),
     }
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _hyper(trial: Trial) -> dict[str, Scalar]:
+    """Return a trial's hyperparameters, with the recipe's learning rate where the method sets none."""
+    hyper = dict(trial.hyper)
+    if "lr" in hyper and hyper["lr"] is None:
+        hyper["lr"] = trial.recipe.lr
+    return hyper
+
+
+def _recipe(recipe: Recipe, names: Iterable[str]) -> dict[str, Any]:
+    return {f"recipe.{name}": getattr(recipe, name) for name in names}
 
 
 def _tags(record: Record, scores: Mapping[str, Score]) -> dict[str, str]:
