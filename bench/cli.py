@@ -15,8 +15,6 @@ from bench.places import place
 
 _EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake in the command, 130 interrupted."
 
-FORMATS = ("table", "markdown", "csv", "latex")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -209,11 +207,12 @@ def _listing(parser: ArgumentParser) -> None:
 
 
 def _leaderboard(parser: ArgumentParser) -> None:
+    from bench import registry
     from bench.request import add_arguments
 
     parser.description = "Print the leaderboard of the last run, or of the cells that the options name."
     add_arguments(parser)
-    parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    parser.add_argument("--format", choices=registry.names("report"), default="table", help="default: table")
     _mix(parser)
 
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bench import registry
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.leaderboard import Leaderboard
@@ -36,13 +37,23 @@ def agreed(question: str) -> bool:
 
 
 def print_board(board: Leaderboard, form: str = "table") -> None:
-    """Print a leaderboard in one of the report formats."""
+    """Print a leaderboard in one of the report formats.
+
+    Raises:
+        UsageError: there is no such format, or it is no text.
+        PluginError: the report cannot be imported.
+    """
+    report = registry.load_report(form)
     if form == "table":
         from rich.console import Console
 
         console = Console(soft_wrap=True)
-        console.print(registry.load_terminal()(board, console.width if console.is_terminal else _PLAIN_WIDTH))
+        console.print(report.module.render(board, console.width if console.is_terminal else _PLAIN_WIDTH))
         return
     with TemporaryDirectory() as folder:
-        path: Path = registry.load_report(form)(board, Path(folder) / form)
-        print(path.read_text(), end="")
+        path = report.write(board, Path(folder) / report.file)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"The report {form} is no text. bench run writes it to {report.file}.") from error
+    print(text, end="")

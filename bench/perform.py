@@ -12,7 +12,7 @@ from bench import cluster, execution, lanes, manifests, registry
 from bench.checkpoints import pinned
 from bench.console import say
 from bench.environment import commit
-from bench.errors import UsageError
+from bench.errors import PluginError, UsageError
 from bench.places import staged
 from bench.plan import Plan, Request
 from bench.progress import Progress
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from bench.broker import Event
     from bench.leaderboard import Leaderboard
     from bench.suite import Suite
-
-_SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "table": "txt"}
 
 
 def check_lanes(options: Namespace) -> None:
@@ -146,12 +144,22 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
 
 
 def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
-    """Write a leaderboard into a folder in every report format, and return the files."""
-    files = {name: f"leaderboard.{_SUFFIXES.get(name, name)}" for name in registry.names("report")}
+    """Write a leaderboard into a folder in every report format, and return the files.
+
+    Raises:
+        PluginError: a report cannot be imported, or two would write the same file.
+    """
+    reports: dict[str, registry.Report] = {}
+    for report in map(registry.load_report, registry.names("report")):
+        other = reports.setdefault(report.file, report)
+        if other is not report:
+            raise PluginError(
+                f"The reports {other.name} and {report.name} both write {report.file}. Give one another SUFFIX."
+            )
     with staged(folder) as here:
-        for name, file in files.items():
-            registry.load_report(name)(board, here / file)
-    return [folder / file for file in files.values()]
+        for file, report in reports.items():
+            report.write(board, here / file)
+    return [folder / file for file in reports]
 
 
 def list_failures(made: Plan, store: Store) -> int:

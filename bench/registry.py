@@ -6,11 +6,12 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.api import EditMethod, Method, Reading, Task, TrainMethod
@@ -28,6 +29,20 @@ _KINDS: dict[str, type] = {"method": Method, "task": Task}
 _from_files: dict[str, dict[str, type]] = {"method": {}, "task": {}}
 
 TaskSettings = Mapping[str, Mapping[str, Scalar]]  # the options of tasks, by the task's name
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report: its ``write(leaderboard, path)``, and the module that its entry point names."""
+
+    name: str
+    write: Callable[..., Path]
+    module: ModuleType
+
+    @property
+    def file(self) -> str:
+        """The name of the report's file: its suffix is the module's ``SUFFIX``, or else the report's name."""
+        return f"leaderboard.{getattr(self.module, 'SUFFIX', self.name)}"
 
 
 @dataclass(slots=True)
@@ -106,9 +121,15 @@ def load_task_class(name: str) -> type[Task]:
     return plugin
 
 
-def load_report(name: str) -> Any:
-    """Return a report's ``write(leaderboard, path)``."""
-    return _import(_entry("report", name))
+def load_report(name: str) -> Report:
+    """Return a report.
+
+    Raises:
+        UsageError: there is no such report.
+        PluginError: it cannot be imported.
+    """
+    entry = _entry("report", name)
+    return Report(name, _import(entry), sys.modules[entry.module])
 
 
 def load_paper(name: str) -> Paper:
@@ -122,11 +143,6 @@ def load_paper(name: str) -> Paper:
     if not isinstance(paper, Paper):
         raise PluginError(f"The paper {name!r} is {paper!r}, not a bench.Paper.")
     return paper
-
-
-def load_terminal() -> Any:
-    """Return the table's ``render(leaderboard, width)``, whose result rich prints."""
-    return _import(_entry("terminal", "table"))
 
 
 def add_file(path: Path) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench import Leaderboard, Row, Table
 
+SUFFIX = "tex"  # of leaderboard.tex
+
 _HOLE = "--"
 _END = r"\\"
 _ESCAPES = {

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from bench import Estimate, Leaderboard, Row, Table
 
+SUFFIX = "md"  # of leaderboard.md
+
 _HOLE = "-"
 _MARKS = {"tied": " =", "foreign": " †", "": ""}  # of differences
 

@@ -13,6 +13,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from bench import Estimate, Leaderboard, Row, Table
 
+SUFFIX = "txt"  # of leaderboard.txt
+
 _MARKS = {"best": "*", "tied": "=", "foreign": "†", "": " "}
 _HOLE = "-"
 

@@ -29,6 +29,7 @@ sys.exit(f"loaded {{heavy}}" if heavy else 0)
     [
         ["--help"],
         ["run", "--help"],
+        ["leaderboard", "--help"],
         ["compare", "--help"],
         ["study", "--help"],
         ["ls"],

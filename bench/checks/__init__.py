@@ -90,7 +90,7 @@ def find_plugins(name: str) -> Sequence[Any]:
     if name in known["task"]:
         found.append(type(registry.load_task(name)))
     if name in known["report"]:
-        found.append(registry.load_report(name))
+        found.append(registry.load_report(name).write)
     if not found:
         raise _without_entry_point(name) or registry.suggest(
             "plugin", name, [each for names in known.values() for each in names]
