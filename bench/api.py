@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.hyperparameters import Scalar, hyper
+from bench.hyperparameters import hyper
+from bench.spec import Scalar
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,22 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import last, registry, request, selection
-from bench.console import agreed, print_board, say, tell
+from bench.console import agreed, say, tell
 from bench.errors import UsageError
-from bench.perform import board as board_of
-from bench.perform import (
-    check_lanes,
-    check_output,
-    existing,
-    list_failures,
-    listing,
-    note_data,
-    perform,
-    summary,
-    write_reports,
-)
+from bench.listing import listing, summary
+from bench.perform import check_lanes, check_output, existing, note_data, perform
 from bench.places import is_remote, staged
 from bench.plan import Plan
+from bench.reports import board as board_of
+from bench.reports import list_failures, print_board, write_reports
 from bench.rows import make
 from bench.store import Store
 from bench.studies.note import studied

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from bench import checkpoints
 from bench.errors import DataError
-from bench.hyperparameters import Scalar, values
+from bench.hyperparameters import values
 from bench.paper import Paper, compared_rows
 from bench.registry import load_method, load_task
+from bench.spec import Scalar
 from bench.suite import SUITES
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from bench.comparable import reasons
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.paper import Paper
-from bench.perform import board
 from bench.plan import Request, make
+from bench.reports import board
 from bench.store import Store
 
 

@@ -14,8 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.guard import AND
-
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from bench.spec import Execution, Recipe
 
 UNKNOWN = "unknown"
+AND = " and "  # between the values of a field, where a training went on in another environment
 
 _PACKAGES = ("retain-bench", "torch", "transformers", "peft", "ray", "numpy", "pillow", "tokenizers")
 

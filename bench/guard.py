@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.environment import AND
+
 TRAINING = "training"
 LEARNT_WITH = ("device", "torch", "transformers", "peft", "bitsandbytes", "attention", "dtype", "quantization")
 SCORED_WITH = ("device", "torch", "transformers", "attention", "dtype", "eval_batch")
 
 Facts = Mapping[tuple[str, str], frozenset[str]]  # (TRAINING or a task, field) -> what is known, seldom two values
 BySeed = Mapping[int, Facts]
-
-AND = " and "  # between the values of a field, where a training went on in another environment
 
 _VERSIONS = ("torch", "transformers", "peft", "bitsandbytes")
 _UNKNOWN = {"", "unknown"}

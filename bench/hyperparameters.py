@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import UsageError
-
-Scalar = bool | int | float | str | None
+from bench.spec import Scalar
 
 _KEY = "bench.hyperparameter"
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import cluster, execution, lanes, manifests, registry
 from bench.checkpoints import pinned
 from bench.console import say
-from bench.environment import commit
-from bench.errors import PluginError, UsageError
-from bench.places import staged
+from bench.errors import UsageError
 from bench.plan import Plan, Request
 from bench.progress import Progress
 from bench.spec import Record, Score
@@ -23,7 +20,6 @@ from bench.track import Mirror, tracking_uri
 
 if TYPE_CHECKING:
     from bench.broker import Event
-    from bench.leaderboard import Leaderboard
     from bench.suite import Suite
 
 
@@ -53,29 +49,6 @@ def existing(options: Namespace) -> Store:
     if not store.root.is_dir():
         raise UsageError(f"There is no run folder {options.output}. Name one with --output.")
     return store
-
-
-def summary(made: Plan) -> str:
-    """Return a plan in one line."""
-    trainings = made.trainings
-    cached = sum(made.done(work) for work in trainings)
-    ready = sum(made.done(work) for work in made.works)
-    return (
-        f"{len(made.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(made.works)} trials, "
-        f"{cached} of {len(trainings)} trainings"
-        f"{'; more rows follow from what these give' if made.unsettled else ''}"
-    )
-
-
-def listing(made: Plan) -> Iterator[str]:
-    """Yield a plan's lines: its summary, then every trial with what is to be done of it."""
-    yield summary(made)
-    names = {cell.trial.id: f" ({cell.name})" for cell in reversed(made.cells) if cell.name != cell.trial.method}
-    for work in made.works:
-        scores = f"{len(work.asked)} scores" if work.asked else "no scores of its own"
-        parent = f", edits {work.trial.parent.label}" if work.trial.parent else ""
-        state = "cached" if made.done(work) else "to do"
-        yield f"  {state}  {work.trial.id}  {work.trial.label}{names.get(work.trial.id, '')}: {scores}{parent}"
 
 
 def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setup:
@@ -129,47 +102,3 @@ def perform(made: Plan, store: Store, options: Namespace, mirror: Mirror) -> Non
 def _added(record: Record, before: Record | None) -> list[Score]:
     """Return the scores that a record did not have before."""
     return [score for key, score in record.scores.items() if before is None or key not in before.scores]
-
-
-def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Leaderboard:
-    """Return the leaderboard of a plan as the store has it, under the command that it is of.
-
-    ``mixed`` compares rows of different environments all the same.
-    """
-    from bench.leaderboard import Heading  # here: pandas, which listings do not need
-    from bench.standings import leaderboard
-
-    heading = Heading(made.request.suite.name, command=command, commit=commit(), mixed=mixed)
-    return leaderboard(made, store, heading)
-
-
-def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
-    """Write a leaderboard into a folder in every report format, and return the files.
-
-    Raises:
-        PluginError: a report cannot be imported, or two would write the same file.
-    """
-    reports: dict[str, registry.Report] = {}
-    for report in map(registry.load_report, registry.names("report")):
-        other = reports.setdefault(report.file, report)
-        if other is not report:
-            raise PluginError(
-                f"The reports {other.name} and {report.name} both write {report.file}. Give one another SUFFIX."
-            )
-    with staged(folder) as here:
-        for file, report in reports.items():
-            report.write(board, here / file)
-    return [folder / file for file in reports]
-
-
-def list_failures(made: Plan, store: Store) -> int:
-    """Say what failed, and return the exit code."""
-    failures = []
-    for work in made.works:
-        record = store.read(work.trial)
-        if record is None or record.status == "failed":
-            failures.append((work.trial, record))
-    for trial, record in failures:
-        reason = record.error if record else "did not run"
-        say(f"failed: {trial.label}: {reason} ({store.folder(trial)}/error.txt)")
-    return 1 if failures else 0

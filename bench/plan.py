@@ -10,10 +10,10 @@ from itertools import product
 from bench.api import EditMethod, Method, Reading, Split, Task, TrainMethod
 from bench.errors import UsageError
 from bench.fingerprint import of_examples
-from bench.hyperparameters import Scalar, values
+from bench.hyperparameters import values
 from bench.registry import ZERO_SHOT, TaskSettings, load_method, load_task
 from bench.source import of_plugin
-from bench.spec import Asked, Recipe, Record, Trial, Work, reference_recipe
+from bench.spec import Asked, Recipe, Record, Scalar, Trial, Work, reference_recipe
 from bench.store import Store
 from bench.suite import Suite
 from bench.tuned import Settings, Tuned

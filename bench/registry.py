@@ -16,10 +16,9 @@ from typing import Any
 
 from bench.api import EditMethod, Method, Reading, Task, TrainMethod
 from bench.errors import PluginError, UsageError
-from bench.hyperparameters import Scalar
 from bench.paper import Paper
 from bench.source import is_engine
-from bench.spec import digest
+from bench.spec import Scalar, digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
 BASELINE = "lora"  # what every method is held against

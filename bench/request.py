@@ -13,11 +13,11 @@ from pathlib import Path
 from bench import checkpoints, recipes, registry, supported, tuned
 from bench.api import Reading
 from bench.errors import UsageError
-from bench.hyperparameters import Scalar, field_name, parse
+from bench.hyperparameters import field_name, parse
 from bench.places import place
 from bench.plan import Request
 from bench.recipes import BASES
-from bench.spec import CONNECTORS, Recipe
+from bench.spec import CONNECTORS, Recipe, Scalar
 from bench.suite import LORASCULPT, SUITES, Suite
 
 _RECIPE = "recipe"

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from bench.errors import StoreError
-from bench.hyperparameters import Scalar
 
+Scalar = bool | int | float | str | None
 Connector = Literal["full", "frozen", "lora"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 ImageMode = Literal["processor", "pad"]

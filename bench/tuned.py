@@ -10,9 +10,9 @@ from typing import Any
 
 from bench.api import Method
 from bench.errors import UsageError
-from bench.hyperparameters import Scalar, check, ranges
+from bench.hyperparameters import check, ranges
 from bench.registry import load_method
-from bench.spec import Recipe
+from bench.spec import Recipe, Scalar
 from bench.suite import Suite
 
 FILE = "search.json"

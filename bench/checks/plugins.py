@@ -11,7 +11,8 @@ from importlib.metadata import entry_points
 from bench import registry
 from bench.api import Method, Task
 from bench.errors import BenchError, PluginError
-from bench.hyperparameters import Range, Scalar, check, ranges, values
+from bench.hyperparameters import Range, check, ranges, values
+from bench.spec import Scalar
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 

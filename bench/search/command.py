@@ -15,7 +15,7 @@ from bench import lanes
 from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
-from bench.hyperparameters import Scalar, field_name, ranges, values
+from bench.hyperparameters import field_name, ranges, values
 from bench.last import line
 from bench.perform import check_lanes, check_output, lane_setup, note_data, note_model
 from bench.places import is_remote
@@ -28,7 +28,7 @@ from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.space import Space, space
 from bench.search.study import Sampler, Study, check_storage
-from bench.spec import digest
+from bench.spec import Scalar, digest
 from bench.store import Store, replace_file
 from bench.tuned import FILE, known
 

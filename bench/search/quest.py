@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from bench.api import TrainMethod
-from bench.hyperparameters import Scalar
 from bench.plan import Plan, Request, asked, make
 from bench.registry import load_method
 from bench.search.front import Point
 from bench.search.study import Study, Tried
-from bench.spec import Asked, Record, Work, split_mean
+from bench.spec import Asked, Record, Scalar, Work, split_mean
 from bench.store import Store
 
 RUNGS = (1 / 3, 2 / 3)  # of the updates: where a training is looked at, and perhaps stopped

@@ -11,9 +11,9 @@ import optuna
 from optuna.trial import TrialState
 
 from bench.errors import UsageError, without_password
-from bench.hyperparameters import Range, Scalar
+from bench.hyperparameters import Range
 from bench.search.front import Point
-from bench.spec import digest
+from bench.spec import Scalar, digest
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy

@@ -7,20 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import last, plots
-from bench.console import print_board, say, tell
-from bench.perform import (
-    board,
-    check_lanes,
-    check_output,
-    list_failures,
-    listing,
-    note_data,
-    perform,
-    summary,
-    write_reports,
-)
+from bench.console import say, tell
+from bench.listing import listing, summary
+from bench.perform import check_lanes, check_output, note_data, perform
 from bench.places import staged
 from bench.plan import assemble
+from bench.reports import board, list_failures, print_board, write_reports
 from bench.store import Store
 from bench.studies import note, options, published
 from bench.studies.listed import STUDIES

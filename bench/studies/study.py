@@ -9,10 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.hyperparameters import Scalar
 from bench.paper import PublishedRow
 from bench.plan import Cell, Plan, Request, cell_trial
-from bench.spec import Trial
+from bench.spec import Scalar, Trial
 from bench.store import Store
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.errors import StoreError
-from bench.hyperparameters import Scalar
+from bench.spec import Scalar
 
 FILE = "search.json"
 FOLDER = "search"

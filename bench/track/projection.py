@@ -8,9 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from bench.errors import BenchError
-from bench.hyperparameters import Scalar
 from bench.registry import load_method
-from bench.spec import EVALUATED, Recipe, Record, Score, Trial, digest
+from bench.spec import EVALUATED, Recipe, Record, Scalar, Score, Trial, digest
 
 NOT_SHOWN = frozenset({"lr"})  # of the recipe: a method's own lr stands for it
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import Reading, Task, registry
-from bench.hyperparameters import Scalar
+from bench.spec import Scalar
 
 from .hub import write_hub
 from .llava import write_llava

@@ -8,10 +8,9 @@ import pytest
 
 from bench import registry
 from bench.cli import _parser
-from bench.console import print_board
 from bench.errors import PluginError, UsageError
 from bench.leaderboard import Leaderboard
-from bench.perform import write_reports
+from bench.reports import print_board, write_reports
 
 REPORT = '''
 def write(leaderboard, path):

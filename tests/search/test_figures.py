@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.hyperparameters import Range, Scalar
+from bench.hyperparameters import Range
 from bench.search.dials import dials
 from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.report import in_words
+from bench.spec import Scalar
 from bench.track.finding import Configuration, Finding
 
 pytestmark = pytest.mark.slow  # matplotlib draws

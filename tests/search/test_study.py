@@ -5,8 +5,9 @@ import optuna
 import pytest
 
 from bench.errors import UsageError
-from bench.hyperparameters import Range, Scalar
+from bench.hyperparameters import Range
 from bench.search.study import Study, check_storage
+from bench.spec import Scalar
 
 SPACE = {"lr": Range(1e-5, 1e-2, log=True), "density": Range(0.05, 0.5), "form": Range(choices=("a", "b"))}
 FIRST: dict[str, Scalar] = {"lr": 1e-3, "density": 0.1, "form": "b", "warmup": 0.05}

@@ -1,0 +1,87 @@
+"""The leaderboard of a plan: made from the store, printed, and written in every report format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bench import registry
+from bench.console import say
+from bench.environment import commit
+from bench.errors import PluginError, UsageError
+from bench.places import staged
+from bench.plan import Plan
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.leaderboard import Leaderboard
+
+_PLAIN_WIDTH = 120
+
+
+def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Leaderboard:
+    """Return the leaderboard of a plan as the store has it, under the command that it is of.
+
+    ``mixed`` compares rows of different environments all the same.
+    """
+    from bench.leaderboard import Heading  # here: pandas, which listings do not need
+    from bench.standings import leaderboard
+
+    heading = Heading(made.request.suite.name, command=command, commit=commit(), mixed=mixed)
+    return leaderboard(made, store, heading)
+
+
+def print_board(board: Leaderboard, form: str = "table") -> None:
+    """Print a leaderboard in one of the report formats.
+
+    Raises:
+        UsageError: there is no such format, or it is no text.
+        PluginError: the report cannot be imported.
+    """
+    report = registry.load_report(form)
+    if form == "table":
+        from rich.console import Console
+
+        console = Console(soft_wrap=True)
+        console.print(report.module.render(board, console.width if console.is_terminal else _PLAIN_WIDTH))
+        return
+    with TemporaryDirectory() as folder:
+        path = report.write(board, Path(folder) / report.file)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"The report {form} is no text. bench run writes it to {report.file}.") from error
+    print(text, end="")
+
+
+def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
+    """Write a leaderboard into a folder in every report format, and return the files.
+
+    Raises:
+        PluginError: a report cannot be imported, or two would write the same file.
+    """
+    reports: dict[str, registry.Report] = {}
+    for report in map(registry.load_report, registry.names("report")):
+        other = reports.setdefault(report.file, report)
+        if other is not report:
+            raise PluginError(
+                f"The reports {other.name} and {report.name} both write {report.file}. Give one another SUFFIX."
+            )
+    with staged(folder) as here:
+        for file, report in reports.items():
+            report.write(board, here / file)
+    return [folder / file for file in reports]
+
+
+def list_failures(made: Plan, store: Store) -> int:
+    """Say what failed, and return the exit code."""
+    failures = []
+    for work in made.works:
+        record = store.read(work.trial)
+        if record is None or record.status == "failed":
+            failures.append((work.trial, record))
+    for trial, record in failures:
+        reason = record.error if record else "did not run"
+        say(f"failed: {trial.label}: {reason} ({store.folder(trial)}/error.txt)")
+    return 1 if failures else 0
