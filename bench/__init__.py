@@ -30,26 +30,26 @@ from bench.paper import Paper, PublishedRow, published_rows
 from bench.spec import Recipe
 
 if TYPE_CHECKING:
-    from bench.adapters import Adapter, Layer, insert_lora, lora_adapters, lora_change
-    from bench.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Sparse
     from bench.leaderboard import Leaderboard, Row, Table
+    from bench.model.adapters import Adapter, Layer, insert_lora, lora_adapters, lora_change
+    from bench.model.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Sparse
     from bench.stats import Estimate
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Adapter": "bench.adapters",
-    "Layer": "bench.adapters",
-    "insert_lora": "bench.adapters",
-    "lora_adapters": "bench.adapters",
-    "lora_change": "bench.adapters",
-    "Change": "bench.change",
-    "Decomposed": "bench.change",
-    "Delta": "bench.change",
-    "Dense": "bench.change",
-    "LowRank": "bench.change",
-    "Replaced": "bench.change",
-    "Sparse": "bench.change",
+    "Adapter": "bench.model.adapters",
+    "Layer": "bench.model.adapters",
+    "insert_lora": "bench.model.adapters",
+    "lora_adapters": "bench.model.adapters",
+    "lora_change": "bench.model.adapters",
+    "Change": "bench.model.change",
+    "Decomposed": "bench.model.change",
+    "Delta": "bench.model.change",
+    "Dense": "bench.model.change",
+    "LowRank": "bench.model.change",
+    "Replaced": "bench.model.change",
+    "Sparse": "bench.model.change",
     "Leaderboard": "bench.leaderboard",
     "Row": "bench.leaderboard",
     "Table": "bench.leaderboard",

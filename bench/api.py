@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
     from torch.optim import Optimizer
 
-    from bench.adapters import Layer
-    from bench.change import Change
+    from bench.model.adapters import Layer
+    from bench.model.change import Change
     from bench.spec import Recipe
 
 Split = Literal["train", "validation", "test"]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bench import checkpoints
 from bench.errors import DataError
 from bench.hyperparameters import values
+from bench.model import checkpoints
 from bench.paper import Paper, compared_rows
 from bench.registry import load_method, load_task
 from bench.spec import Scalar

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.api import Example, Split, Task
 from bench.errors import DataError
 from bench.features import FeatureCache
-from bench.models import Base
+from bench.model.resident import Base
 from bench.spec import Execution
 
 if TYPE_CHECKING:

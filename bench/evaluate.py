@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from bench.data import Corpus
-from bench.decoding import end_tokens, greedy
 from bench.errors import PluginError, TrialError
 from bench.group import Group
+from bench.model.decoding import end_tokens, greedy
 from bench.partial import Partial
 from bench.spec import Asked, Execution
 

@@ -13,9 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.adapters import merged
 from bench.api import EditMethod, TrainMethod
-from bench.change import Change
 from bench.data import Corpus
 from bench.edit import edit
 from bench.environment import (
@@ -30,7 +28,9 @@ from bench.errors import BenchError, StoreError, TrialError
 from bench.evaluate import Answer, evaluate
 from bench.fit import Fitted, fit
 from bench.group import ALONE, Failure, Group
-from bench.models import Base, Form
+from bench.model.adapters import merged
+from bench.model.change import Change
+from bench.model.resident import Base, Form
 from bench.partial import Partial
 from bench.registry import load_method, load_task
 from bench.resume import Snapshots

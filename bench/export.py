@@ -36,8 +36,8 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     import torch
     from transformers import AutoProcessor
 
-    from bench import weights
-    from bench.adapters import write
+    from bench.model import weights
+    from bench.model.adapters import write
 
     model: Any
     model, names = weights.load(suite.folder)

@@ -8,9 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bench import cluster, execution, lanes, manifests, registry
-from bench.checkpoints import pinned
 from bench.console import say
 from bench.errors import UsageError
+from bench.model.checkpoints import pinned
 from bench.plan import Plan, Request
 from bench.progress import Progress
 from bench.spec import Record, Score

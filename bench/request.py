@@ -10,10 +10,11 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from bench import checkpoints, recipes, registry, supported, tuned
+from bench import recipes, registry, tuned
 from bench.api import Reading
 from bench.errors import UsageError
 from bench.hyperparameters import field_name, parse
+from bench.model import checkpoints, supported
 from bench.places import place
 from bench.plan import Request
 from bench.recipes import BASES

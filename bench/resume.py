@@ -15,10 +15,10 @@ from torch import Tensor
 
 from bench import places
 from bench.api import TrainMethod
-from bench.change import Change
 from bench.environment import together
 from bench.group import Group
 from bench.hyperparameters import state_names
+from bench.model.change import Change
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from bench.places import replace_file as replace_file
 from bench.spec import Record, Score, Trial
 
 if TYPE_CHECKING:
-    from bench.change import Change
+    from bench.model.change import Change
 
 log = logging.getLogger(__name__)
 
@@ -302,7 +302,7 @@ class Store:
 
 
 def _change(folder: Path) -> Change:
-    from bench.change import Change
+    from bench.model.change import Change
 
     with places.fetched(folder) as copy:
         try:

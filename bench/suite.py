@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import checkpoints
 from bench.errors import UsageError
+from bench.model import checkpoints
 from bench.spec import Recipe
 
 _ASSETS = Path(__file__).parent / "assets"

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.adapters import restore
 from bench.data import Corpus
 from bench.features import FeatureCache
-from bench.models import Base, Form
+from bench.model.adapters import restore
+from bench.model.resident import Base, Form
 from bench.registry import load_task
 
 

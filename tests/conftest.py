@@ -15,7 +15,7 @@ from torch import nn
 
 from bench import Recipe, Step, TrainMethod
 from bench.checks.tiny import RECIPE, tiny
-from bench.models import Base
+from bench.model.resident import Base
 from bench.suite import Suite
 
 torch.set_num_threads(1)

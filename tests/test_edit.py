@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from bench import edit as module
-from bench.adapters import merged
 from bench.checks.runs import parent_change
 from bench.checks.tiny import RECIPE, tiny
+from bench.model.adapters import merged
 
 
 @pytest.mark.parametrize("block", [0, 1])

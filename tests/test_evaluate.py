@@ -10,10 +10,10 @@ import torch
 
 from bench import evaluate as module
 from bench.checks.tiny import Tiny, tiny
-from bench.decoding import greedy
 from bench.errors import TrialError
 from bench.evaluate import Answer, batches, evaluate
 from bench.group import Group
+from bench.model.decoding import greedy
 from bench.partial import Partial
 
 

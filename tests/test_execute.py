@@ -11,11 +11,11 @@ from PIL.Image import Image
 from bench import evaluate as evaluation
 from bench import execute as execution
 from bench import registry
-from bench.adapters import merged
 from bench.api import Step
-from bench.decoding import greedy
 from bench.execute import Bench
-from bench.models import Base, Form
+from bench.model.adapters import merged
+from bench.model.decoding import greedy
+from bench.model.resident import Base, Form
 from bench.partial import MARK
 from bench.plan import Cell, Plan, Request, assemble, edited, make
 from bench.spec import Asked, Work
@@ -316,8 +316,8 @@ def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
 def test_answers_are_the_same_at_batch_size_one_and_many(
     plan_of: Callable[..., tuple[Plan, Store, Bench]],
 ) -> None:
-    from bench.adapters import merged
     from bench.evaluate import evaluate
+    from bench.model.adapters import merged
 
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)

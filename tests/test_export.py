@@ -110,7 +110,7 @@ def test_the_adapter_peft_loads_is_bit_equal_to_the_stored_one(ran: Path, tiny_s
     from peft import PeftModel
     from transformers import LlavaForConditionalGeneration
 
-    from bench.adapters import lora_change
+    from bench.model.adapters import lora_change
 
     label = "lora-r2-new_squares-s0"
     main(["export", label, "--adapter", str(tmp_path / "adapter"), "--output", str(ran)])

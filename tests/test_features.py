@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.checks.tiny import Squares, Tiny, tiny
 from bench.data import Corpus
 from bench.features import FeatureCache
-from bench.models import Base
+from bench.model.resident import Base
 
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
 

@@ -7,22 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import (
-    Paper,
-    PluginError,
-    PublishedRow,
-    Reading,
-    UsageError,
-    beside,
-    checkpoints,
-    last,
-    published_rows,
-    registry,
-    request,
-)
+from bench import Paper, PluginError, PublishedRow, Reading, UsageError, beside, last, published_rows, registry, request
 from bench.cli import main
 from bench.comparable import reasons
 from bench.leaderboard import CellScores, Heading, Leaderboard
+from bench.model import checkpoints
 from bench.paper import compared_rows
 from bench.plan import Request
 from bench.ranking import build
@@ -30,8 +19,7 @@ from bench.store import Store
 from bench.suite import LORASCULPT, MICRO, Suite
 from bench.tuned import Choice
 from bench.verdict import Comparison, compare, verdict
-from tests import hub_layout
-from tests.layouts import write_files
+from tests.layouts import checkpoint, write_files
 
 SOURCES = ("okvqa", "ocrvqa", "gqa", "textvqa")
 SUITE = Suite("lorasculpt", LORASCULPT.model, SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
@@ -325,7 +313,7 @@ def test_what_differs_from_the_paper_is_one_line(paper: Paper, changes: dict[str
 def test_a_base_model_of_another_size_is_named_and_a_copy_is_not(
     paper: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = replace(asked(), suite=replace(SUITE, model=str(hub_layout.write(tmp_path / "model"))))
+    other = replace(asked(), suite=replace(SUITE, model=str(checkpoint.write(tmp_path / "model"))))
 
     (found,) = reasons(paper, other)
     monkeypatch.setattr(checkpoints, "parameters", lambda folder: 7_063_427_072 + 577)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from bench import Recipe, registry
-from bench.adapters import CONNECTOR, insert_lora, lora_adapters, tuned_connector
 from bench.api import TrainMethod
-from bench.change import Change, Replaced
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.fit import fit
+from bench.model.adapters import CONNECTOR, insert_lora, lora_adapters, tuned_connector
+from bench.model.change import Change, Replaced
 from bench.spec import Dtype
 from bench.updates import tensor_cores
 

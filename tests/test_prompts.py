@@ -17,9 +17,9 @@ from tokenizers import Tokenizer
 from bench.api import Example, Split, Task
 from bench.data import IGNORED, Corpus
 from bench.errors import DataError
-from bench.models import Base, Form
+from bench.model.resident import Base, Form
 from bench.suite import LORASCULPT
-from tests.hub_layout import write
+from tests.layouts.checkpoint import write
 
 TEMPLATE = LORASCULPT.recipe.template
 BOS, EOS, SPACE, BREAK = "<s>", "</s>", "▁", "<0x0A>"

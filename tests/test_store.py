@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.change import Change, LowRank
 from bench.errors import StoreError, UsageError
+from bench.model.change import Change, LowRank
 from bench.spec import Record, Score
 from bench.store import RECORD, Store
 from tests.trials import ASKED, TRIAL

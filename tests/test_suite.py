@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from bench import registry
-from bench.change import Replaced
 from bench.execute import Bench
-from bench.models import Form
+from bench.model.change import Replaced
+from bench.model.resident import Form
 from bench.plan import Request, make
 from bench.store import Store
 from bench.suite import LORASCULPT, Suite
-from tests.hub_layout import write
+from tests.layouts.checkpoint import write
 
 
 def test_the_recipe_is_the_papers() -> None:

@@ -18,10 +18,11 @@ from urllib.request import url2pathname
 import pytest
 import torch
 
-from bench import checkpoints, suite
-from bench.change import Change, LowRank
+from bench import suite
 from bench.errors import StoreError, UsageError
 from bench.leaderboard import CellScores, Heading, Leaderboard
+from bench.model import checkpoints
+from bench.model.change import Change, LowRank
 from bench.plan import Cell, Plan, Request
 from bench.ranking import build
 from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial

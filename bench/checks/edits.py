@@ -10,7 +10,6 @@ import torch
 from typing_extensions import override
 
 from bench.api import EditContext, EditMethod
-from bench.change import Change
 from bench.checks.runs import (
     effects,
     few,
@@ -25,6 +24,7 @@ from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.edit import edit
 from bench.errors import PluginError
 from bench.hyperparameters import values
+from bench.model.change import Change
 
 Plugin = type[EditMethod]
 

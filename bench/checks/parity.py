@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench import parity, plan, request
-from bench.change import Change
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.execute import Bench, Hold, as_merged
+from bench.model.change import Change
 from bench.parity import Difference, Parity
 from bench.perform import existing
 from bench.plan import Request
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bench.evaluate import Answer
-    from bench.models import Base
+    from bench.model.resident import Base
 
     Answers = list[Answer]
 

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from bench.adapters import merged
 from bench.api import EditMethod, Method, Step, TrainMethod
-from bench.change import Change, Delta
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.edit import edit
 from bench.errors import PluginError
 from bench.evaluate import evaluate
 from bench.fit import Fitted, fit
+from bench.model.adapters import merged
+from bench.model.change import Change, Delta
 from bench.registry import load_method
 from bench.spec import Recipe
 

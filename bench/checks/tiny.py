@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from bench.api import Example, Split, Task
 from bench.data import Corpus
-from bench.llava import Shape, Side, fresh, processor, word_tokenizer
-from bench.models import Base, FeatureTower
+from bench.model.resident import Base, FeatureTower
+from bench.model.tiny_llava import Shape, Side, fresh, processor, word_tokenizer
 from bench.spec import Asked, Recipe, digest
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.api import Method
-from bench.change import Change
 from bench.checks.runs import answers_with, few, learn, trace, traces, unequal
 from bench.checks.tiny import tiny
 from bench.errors import BenchError, PluginError
+from bench.model.change import Change
 
 
 def check_change_survives_saving(plugin: type[Method]) -> None:

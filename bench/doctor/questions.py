@@ -76,8 +76,8 @@ def tasks(root: str, how: str, *names: str) -> None:
 
 def model(name: str) -> None:
     """Say where a base model lies and why it cannot be adapted, or whether the hub has it. Nothing is downloaded."""
-    from bench import checkpoints, supported
     from bench.errors import BenchError
+    from bench.model import checkpoints, supported
 
     try:
         folder = checkpoints.resolve(name)

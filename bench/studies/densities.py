@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from torch import Tensor
 
-    from bench.change import Change
+    from bench.model.change import Change
 
 _PROBABILITY = 0.05
 _NAMED = 10  # layers that are named on the terminal; the CSV has all
@@ -78,8 +78,8 @@ def of_change(change: Change, kept: float) -> Iterator[LayerDensity]:
     """Yield the density of every adapted layer of the decoder, in the change's order."""
     import torch
 
-    from bench.adapters import Layer
-    from bench.change import LowRank
+    from bench.model.adapters import Layer
+    from bench.model.change import LowRank
 
     for name, delta in change.items():
         layer = Layer(name, torch.empty(0))

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from bench import cli, parity
-from bench.change import Change, LowRank, Sparse
 from bench.checks.parity import Subject, compare, refuse_options, unmerged
 from bench.checks.runs import learn, logits
 from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.errors import UsageError
 from bench.evaluate import Answer
 from bench.execute import Bench
+from bench.model.change import Change, LowRank, Sparse
 from bench.parity import Difference
 from bench.plan import Request, make
 from bench.registry import load_method
@@ -92,7 +92,7 @@ def test_the_base_model_has_nothing_to_merge() -> None:
 
 
 def test_unmerged_adapters_compute_what_merged_ones_do_and_leave_the_base_model_alone() -> None:
-    from bench.adapters import merged
+    from bench.model.adapters import merged
 
     bench: Tiny = tiny()
     before = logits(bench.base.model, bench)

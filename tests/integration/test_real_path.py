@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.change import Change
-from tests import hub_layout
-from tests.layouts import NAMES, Sizes, write_files
+from bench.model.change import Change
+from tests.layouts import NAMES, Sizes, checkpoint, write_files
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -24,7 +23,7 @@ CELLS = len(METHODS) * len(TARGETS)
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
     """The command without its output and lanes: the paper's recipe, but for 6 updates at a rate that shows."""
-    model = hub_layout.write(tmp_path / "llava")
+    model = checkpoint.write(tmp_path / "llava")
     for name in NAMES:
         write_files(tmp_path / "data", name, Sizes(train=12, validation=2, test=3))
     settings = [f"{name}.expect=any" for name in NAMES] + ["recipe.updates=6", "recipe.lr=1e-2"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.models import Base, Form
+from bench.model.resident import Base, Form
 from bench.pretrain.build import load_task, read_album
 from bench.pretrain.lessons import SOURCES, TARGETS
 from bench.pretrain.stage import SHAPE

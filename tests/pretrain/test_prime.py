@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.llava import fresh, word_tokenizer
+from bench.model.tiny_llava import fresh, word_tokenizer
 from bench.pretrain.prime import prime
 from bench.pretrain.stage import SHAPE
 

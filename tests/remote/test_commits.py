@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench.change import Change, LowRank, Sparse
 from bench.errors import StoreError
+from bench.model.change import Change, LowRank, Sparse
 from bench.places import place, put
 from bench.spec import Record, Score
 from bench.store import CHECKPOINT, Store

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench import plots
-from bench.change import Change, LowRank, Replaced
+from bench.model.change import Change, LowRank, Replaced
 from bench.plan import Plan
 from bench.studies import densities
 from bench.studies.study import Found

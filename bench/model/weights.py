@@ -12,8 +12,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from typing_extensions import override
 
-from bench.checkpoints import places
 from bench.errors import DataError
+from bench.model.checkpoints import places
 
 _UNREAD = re.compile(r"vision_tower\.(?:vision_model\.)?(?:post_layernorm|head)\.")  # after the layer that is selected
 

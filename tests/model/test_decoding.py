@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from bench import registry
 from bench.checks.tiny import Tiny, tiny
 from bench.data import Corpus
-from bench.decoding import end_tokens, greedy
-from bench.models import Base, Form
+from bench.model.decoding import end_tokens, greedy
+from bench.model.resident import Base, Form
 from bench.suite import MICRO
 
 NEVER: frozenset[int] = frozenset()

@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bench import weights
-from bench.adapters import adapted_layers, merged
-from bench.change import Change, Dense
 from bench.errors import DataError
-from bench.models import Base, Form
+from bench.model import weights
+from bench.model.adapters import adapted_layers, merged
+from bench.model.change import Change, Dense
+from bench.model.resident import Base, Form
 from bench.spec import Dtype
 from bench.suite import MICRO
 from bench.warm import Warm
-from tests.hub_layout import old_names, write
+from tests.layouts.checkpoint import old_names, write
 
 CPU = torch.device("cpu")
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
@@ -229,7 +229,7 @@ _CHILD = """
 import sys
 from pathlib import Path
 import psutil, torch
-from bench.models import Base, Form
+from bench.model.resident import Base, Form
 from bench.suite import MICRO
 torch.set_num_threads(1)
 Base.load(MICRO.folder, Form(), torch.device("cpu"))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.hub_layout import IMAGE, PAD, SYSTEM, write
+from tests.layouts.checkpoint import IMAGE, PAD, SYSTEM, write
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.change import Change, Decomposed, Delta, LowRank, Replaced
-from bench.four_bit import dequantised
+from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
+from bench.model.four_bit import dequantised
 from bench.spec import Recipe
 
 # The decoder alone: the suffixes q_proj, k_proj and v_proj stand in the vision tower too.

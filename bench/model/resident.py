@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from bench import four_bit, weights
-from bench.adapters import LANGUAGE_LINEARS
+from bench.model import four_bit, weights
+from bench.model.adapters import LANGUAGE_LINEARS
+from bench.model.supported import CLASS_TOKENS
 from bench.spec import Dtype, ImageMode, Quantization, Recipe
-from bench.supported import CLASS_TOKENS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import checkpoints
 from bench.errors import UsageError
+from bench.model import checkpoints
 
 # Tokens that the tower puts before those of the patches.
 CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}

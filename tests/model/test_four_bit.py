@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from bench import registry
-from bench.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
 from bench.api import TrainMethod
 from bench.checks.tiny import RANK, RECIPE, Squares
 from bench.cli import main
@@ -18,12 +17,13 @@ from bench.data import Corpus
 from bench.errors import TrialError
 from bench.execute import Bench
 from bench.fit import fit
-from bench.models import Base, Form
+from bench.model.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
+from bench.model.resident import Base, Form
 from bench.plan import Request, make
 from bench.spec import Recipe
 from bench.store import Store
 from bench.suite import Suite
-from tests.hub_layout import write
+from tests.layouts.checkpoint import write
 
 pytest.importorskip("bitsandbytes")
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from bench.data import opened
 from bench.errors import DataError
-from bench.models import Base, Form, processor_of
+from bench.model.resident import Base, Form, processor_of
 from bench.suite import MICRO
-from tests.hub_layout import MEAN, STD, write
+from tests.layouts.checkpoint import MEAN, STD, write
 
 SIDE = 336
 GREY = (122, 116, 104)  # int(255 * mean)

@@ -1,0 +1,1 @@
+"""The LLaVA: its files, its adapters, what was learnt, merging, generating."""
