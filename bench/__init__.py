@@ -8,7 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bench.api import (
+from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
+from bench.plugins.hyperparameters import hyper, option
+from bench.plugins.method import (
     Card,
     Dimensions,
     Download,
@@ -24,9 +26,7 @@ from bench.api import (
     Task,
     TrainMethod,
 )
-from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
-from bench.hyperparameters import hyper, option
-from bench.paper import Paper, PublishedRow, published_rows
+from bench.plugins.paper import Paper, PublishedRow, published_rows
 from bench.spec import Recipe
 
 if TYPE_CHECKING:

@@ -207,7 +207,7 @@ def _listing(parser: ArgumentParser) -> None:
 
 
 def _leaderboard(parser: ArgumentParser) -> None:
-    from bench import registry
+    from bench.plugins import registry
     from bench.request import add_arguments
 
     parser.description = "Print the leaderboard of the last run, or of the cells that the options name."

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import last, registry, request, selection
+from bench import last, request, selection
 from bench.console import agreed, say, tell
 from bench.errors import UsageError
 from bench.listing import listing, summary
 from bench.perform import check_lanes, check_output, existing, note_data, perform
 from bench.places import is_remote, staged
 from bench.plan import Plan
+from bench.plugins import registry
 from bench.reports import board as board_of
 from bench.reports import list_failures, print_board, write_reports
 from bench.rows import make

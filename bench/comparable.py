@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bench.errors import DataError
-from bench.hyperparameters import values
 from bench.model import checkpoints
-from bench.paper import Paper, compared_rows
-from bench.registry import load_method, load_task
+from bench.plugins.hyperparameters import values
+from bench.plugins.paper import Paper, compared_rows
+from bench.plugins.registry import load_method, load_task
 from bench.spec import Scalar
 from bench.suite import SUITES
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 
-from bench import last, registry, request
+from bench import last, request
 from bench.comparable import reasons
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.paper import Paper
 from bench.plan import Request, make
+from bench.plugins import registry
+from bench.plugins.paper import Paper
 from bench.reports import board
 from bench.store import Store
 

@@ -15,7 +15,7 @@ from bench.guard import BySeed, against, described, merged
 from bench.notes import FOREIGN
 from bench.origins import environments
 from bench.plan import Plan
-from bench.registry import BASELINE
+from bench.plugins.registry import BASELINE
 from bench.rows import curve
 from bench.spec import Asked, Trial, Work
 from bench.stats import Draws, Estimate, FloatArray, estimate, mean, resample

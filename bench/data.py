@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bench.api import Example, Split, Task
 from bench.errors import DataError
 from bench.features import FeatureCache
 from bench.model.resident import Base
+from bench.plugins.method import Example, Split, Task
 from bench.spec import Execution
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.api import Batch, EditContext, EditMethod
 from bench.data import Corpus
 from bench.fit import Fitted
 from bench.model.adapters import Layer, adapted_layers, merged
 from bench.model.change import Change, Replaced
+from bench.plugins.method import Batch, EditContext, EditMethod
 from bench.spec import Recipe
 from bench.updates import seed_update
 

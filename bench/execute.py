@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.api import EditMethod, TrainMethod
 from bench.data import Corpus
 from bench.edit import edit
 from bench.environment import (
@@ -32,7 +31,8 @@ from bench.model.adapters import merged
 from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.partial import Partial
-from bench.registry import load_method, load_task
+from bench.plugins.method import EditMethod, TrainMethod
+from bench.plugins.registry import load_method, load_task
 from bench.resume import Snapshots
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
 from bench.store import CHECKPOINT, Store

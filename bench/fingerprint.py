@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.file_digests import of_files
-from bench.source import LENGTH
+from bench.plugins.source import LENGTH
 from bench.spec import digest
 
 if TYPE_CHECKING:
-    from bench.api import Example
+    from bench.plugins.method import Example
 
 _AT_ONCE = 2_000  # examples whose files are looked up together
 

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from bench.api import Step, TrainMethod
 from bench.data import Corpus
 from bench.errors import TrialError
 from bench.group import ALONE, Group
 from bench.model.adapters import tuned_connector
 from bench.model.change import Change
+from bench.plugins.method import Step, TrainMethod
 from bench.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
 from bench.spec import Recipe
 from bench.updates import Room, Undo, draw_alike, schedule_updates, seed_update, tensor_cores

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from bench import cluster, nodes, ray_broker
-from bench.api import Reading
 from bench.broker import Broker, Event
 from bench.errors import BenchError, TrialError
 from bench.group import ALONE, Failure, Group, joined
 from bench.places import is_remote
+from bench.plugins.method import Reading
+from bench.plugins.registry import TaskSettings, add_file, read_tasks
 from bench.ray_broker import POLL_SECONDS
-from bench.registry import TaskSettings, add_file, read_tasks
 from bench.spec import Execution, Record, Work
 from bench.store import Store
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import registry, selection
+from bench import selection
 from bench.errors import StoreError, UsageError
+from bench.plugins import registry
 from bench.store import Store, replace_file
 
 _FILE = "command.json"

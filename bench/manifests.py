@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from bench import places
-from bench.api import Split
-from bench.registry import load_task
+from bench.plugins.method import Split
+from bench.plugins.registry import load_task
 from bench.store import Store, replace_file
 
 FOLDER = "data"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError
-from bench.registry import load_task
+from bench.plugins.registry import load_task
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,12 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from bench import cluster, execution, lanes, manifests, registry
+from bench import cluster, execution, lanes, manifests
 from bench.console import say
 from bench.errors import UsageError
 from bench.model.checkpoints import pinned
 from bench.plan import Plan, Request
+from bench.plugins import registry
 from bench.progress import Progress
 from bench.spec import Record, Score
 from bench.store import Store

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 
-from bench.api import EditMethod, Method, Reading, Split, Task, TrainMethod
 from bench.errors import UsageError
 from bench.fingerprint import of_examples
-from bench.hyperparameters import values
-from bench.registry import ZERO_SHOT, TaskSettings, load_method, load_task
-from bench.source import of_plugin
+from bench.plugins.hyperparameters import values
+from bench.plugins.method import EditMethod, Method, Reading, Split, Task, TrainMethod
+from bench.plugins.registry import ZERO_SHOT, TaskSettings, load_method, load_task
+from bench.plugins.source import of_plugin
 from bench.spec import Asked, Recipe, Record, Scalar, Trial, Work, reference_recipe
 from bench.store import Store
 from bench.suite import Suite

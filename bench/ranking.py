@@ -9,7 +9,7 @@ from typing import Literal
 from bench.entries import Entry, check, entries
 from bench.guard import against, described
 from bench.leaderboard import CellScores, Heading, Leaderboard, Row, Table
-from bench.registry import BASELINE
+from bench.plugins.registry import BASELINE
 from bench.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
 
 Columns = Mapping[str, Draws]

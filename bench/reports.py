@@ -6,12 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from bench import registry
 from bench.console import say
 from bench.environment import commit
 from bench.errors import PluginError, UsageError
 from bench.places import staged
 from bench.plan import Plan
+from bench.plugins import registry
 from bench.store import Store
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from bench import places
-from bench.api import TrainMethod
 from bench.environment import together
 from bench.group import Group
-from bench.hyperparameters import state_names
 from bench.model.change import Change
+from bench.plugins.hyperparameters import state_names
+from bench.plugins.method import TrainMethod
 
 log = logging.getLogger(__name__)
 

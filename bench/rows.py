@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
-from bench.registry import BASELINE
+from bench.plugins.registry import BASELINE
 from bench.spec import Asked, Trial, Work
 from bench.store import Store
 

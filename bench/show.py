@@ -11,8 +11,8 @@ from bench import parity
 from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
 from bench.guard import SCORED_WITH
-from bench.hyperparameters import values
-from bench.registry import load_method
+from bench.plugins.hyperparameters import values
+from bench.plugins.registry import load_method
 from bench.spec import EVALUATED, Record, Score
 from bench.store import Store
 from bench.suite import SUITES, by_revision

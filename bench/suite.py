@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 from bench.errors import UsageError
 from bench.model import checkpoints
 from bench.spec import Recipe
 
-_ASSETS = Path(__file__).parent / "assets"
+_ASSETS = Path(str(files("bench"))) / "assets"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.api import Method
 from bench.errors import UsageError
-from bench.hyperparameters import check, ranges
-from bench.registry import load_method
+from bench.plugins.hyperparameters import check, ranges
+from bench.plugins.method import Method
+from bench.plugins.registry import load_method
 from bench.spec import Recipe, Scalar
 from bench.suite import Suite
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from bench.api import TrainMethod
 from bench.data import Corpus
 from bench.errors import TrialError
 from bench.group import ALONE, Group
-from bench.hyperparameters import state_names
+from bench.plugins.hyperparameters import state_names
+from bench.plugins.method import TrainMethod
 from bench.spec import Recipe, digest
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from bench.errors import UsageError
 from bench.leaderboard import Leaderboard, Row, Table
-from bench.paper import Paper, PublishedRow, compared_rows
+from bench.plugins.paper import Paper, PublishedRow, compared_rows
 from bench.stats import Estimate
 
 Verdict = Literal["reproduced", "above", "below", "cannot tell"]

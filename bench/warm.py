@@ -11,7 +11,7 @@ from bench.data import Corpus
 from bench.features import FeatureCache
 from bench.model.adapters import restore
 from bench.model.resident import Base, Form
-from bench.registry import load_task
+from bench.plugins.registry import load_task
 
 
 class Warm:

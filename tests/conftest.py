@@ -181,7 +181,8 @@ def tiny_tasks(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that trains in a second, known by the name tiny while the test runs."""
-    from bench import registry, suite
+    from bench import suite
+    from bench.plugins import registry
 
     monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
     registry.add_file(tiny_tasks)

@@ -10,14 +10,14 @@ from PIL.Image import Image
 
 from bench import evaluate as evaluation
 from bench import execute as execution
-from bench import registry
-from bench.api import Step
 from bench.execute import Bench
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
 from bench.model.resident import Base, Form
 from bench.partial import MARK
 from bench.plan import Cell, Plan, Request, assemble, edited, make
+from bench.plugins import registry
+from bench.plugins.method import Step
 from bench.spec import Asked, Work
 from bench.store import CHECKPOINT, Store
 from bench.suite import Suite

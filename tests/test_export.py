@@ -28,7 +28,7 @@ def answers(model: nn.Module, suite: Suite) -> list[str]:
     from transformers import AutoProcessor
 
     from bench.data import opened
-    from bench.registry import load_task
+    from bench.plugins.registry import load_task
 
     processor = AutoProcessor.from_pretrained(suite.folder)
     texts = []

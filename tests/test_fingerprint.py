@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from bench import Example
 from bench.fingerprint import of_examples
-from bench.registry import run_file
-from bench.source import of_plugin
+from bench.plugins.registry import run_file
+from bench.plugins.source import of_plugin
 
 
 class Lazy(Sequence[Example]):

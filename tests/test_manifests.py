@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import Reading, manifests, registry
+from bench import Reading, manifests
+from bench.plugins import registry
 from bench.store import Store
 from tests.layouts import SETTINGS, Sizes, edit, write_files
 

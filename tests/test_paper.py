@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import Paper, PluginError, PublishedRow, Reading, UsageError, beside, last, published_rows, registry, request
+from bench import Paper, PluginError, PublishedRow, Reading, UsageError, beside, last, published_rows, request
 from bench.cli import main
 from bench.comparable import reasons
 from bench.leaderboard import CellScores, Heading, Leaderboard
 from bench.model import checkpoints
-from bench.paper import compared_rows
 from bench.plan import Request
+from bench.plugins import registry
+from bench.plugins.paper import compared_rows
 from bench.ranking import build
 from bench.store import Store
 from bench.suite import LORASCULPT, MICRO, Suite

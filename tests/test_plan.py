@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.plan import Cell, Plan, Request, assemble, edited, make
-from bench.registry import BUILT_IN_METHODS
+from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Record, Score, Work
 from bench.store import Store
 from bench.suite import MICRO, Suite

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import Recipe, registry
-from bench.api import TrainMethod
+from bench import Recipe
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.fit import fit
 from bench.model.adapters import CONNECTOR, insert_lora, lora_adapters, tuned_connector
 from bench.model.change import Change, Replaced
+from bench.plugins import registry
+from bench.plugins.method import TrainMethod
 from bench.spec import Dtype
 from bench.updates import tensor_cores
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
-from bench.api import Example, Split, Task
 from bench.data import IGNORED, Corpus
 from bench.errors import DataError
 from bench.model.resident import Base, Form
+from bench.plugins.method import Example, Split, Task
 from bench.suite import LORASCULPT
 from tests.layouts.checkpoint import write
 

@@ -8,7 +8,7 @@ import pytest
 from bench.execute import Bench
 from bench.leaderboard import Heading
 from bench.plan import Plan, Request, make
-from bench.registry import load_task
+from bench.plugins.registry import load_task
 from bench.standings import leaderboard
 from bench.store import Store
 from bench.suite import Suite

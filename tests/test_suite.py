@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import registry
 from bench.execute import Bench
 from bench.model.change import Replaced
 from bench.model.resident import Form
 from bench.plan import Request, make
+from bench.plugins import registry
 from bench.store import Store
 from bench.suite import LORASCULPT, Suite
 from tests.layouts.checkpoint import write

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench.api import Step
 from bench.checks.runs import unequal
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import TrialError
 from bench.fit import fit
-from bench.registry import load_method
+from bench.plugins.method import Step
+from bench.plugins.registry import load_method
 from bench.spec import Recipe
 from bench.updates import Room
 

@@ -19,8 +19,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import registry
-from bench.api import EditMethod, Method, Task, TrainMethod
 from bench.checks.edits import EDITS, check_off_returns_deltas_unchanged
 from bench.checks.plugins import METHODS, PLUGINS
 from bench.checks.reports import REPORTS
@@ -28,6 +26,8 @@ from bench.checks.tasks import TASKS
 from bench.checks.training import TRAINING, check_differs_from_lora, check_off_equals_plain_lora
 from bench.checks.trials import TRIALS
 from bench.errors import BenchError, UsageError
+from bench.plugins import registry
+from bench.plugins.method import EditMethod, Method, Task, TrainMethod
 
 if TYPE_CHECKING:
     import pytest

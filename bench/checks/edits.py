@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from typing_extensions import override
 
-from bench.api import EditContext, EditMethod
 from bench.checks.runs import (
     effects,
     few,
@@ -23,8 +22,9 @@ from bench.checks.runs import (
 from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.edit import edit
 from bench.errors import PluginError
-from bench.hyperparameters import values
 from bench.model.change import Change
+from bench.plugins.hyperparameters import values
+from bench.plugins.method import EditContext, EditMethod
 
 Plugin = type[EditMethod]
 

@@ -21,7 +21,7 @@ from bench.model.change import Change
 from bench.parity import Difference, Parity
 from bench.perform import existing
 from bench.plan import Request
-from bench.registry import load_task
+from bench.plugins.registry import load_task
 from bench.spec import Asked, Dtype, Execution, Recipe, Trial
 from bench.store import Store
 

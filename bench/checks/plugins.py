@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from bench import registry
-from bench.api import Method, Task
 from bench.errors import BenchError, PluginError
-from bench.hyperparameters import Range, check, ranges, values
+from bench.plugins import registry
+from bench.plugins.hyperparameters import Range, check, ranges, values
+from bench.plugins.method import Method, Task
 from bench.spec import Scalar
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

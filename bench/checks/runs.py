@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from bench.api import EditMethod, Method, Step, TrainMethod
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.edit import edit
 from bench.errors import PluginError
@@ -24,7 +23,8 @@ from bench.evaluate import evaluate
 from bench.fit import Fitted, fit
 from bench.model.adapters import merged
 from bench.model.change import Change, Delta
-from bench.registry import load_method
+from bench.plugins.method import EditMethod, Method, Step, TrainMethod
+from bench.plugins.registry import load_method
 from bench.spec import Recipe
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

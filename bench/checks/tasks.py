@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import fingerprint, registry
-from bench.api import Example, Reading, Split, Task
+from bench import fingerprint
 from bench.errors import PluginError
+from bench.plugins import registry
+from bench.plugins.method import Example, Reading, Split, Task
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 

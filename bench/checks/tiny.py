@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from bench.api import Example, Split, Task
 from bench.data import Corpus
 from bench.model.resident import Base, FeatureTower
 from bench.model.tiny_llava import Shape, Side, fresh, processor, word_tokenizer
+from bench.plugins.method import Example, Split, Task
 from bench.spec import Asked, Recipe, digest
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from bench.api import TrainMethod
 from bench.checks.runs import (
     Watched,
     effects,
@@ -30,8 +29,9 @@ from bench.checks.runs import (
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import PluginError, TrialError
 from bench.fit import Fitted, fit
-from bench.hyperparameters import state_names, values
 from bench.model.adapters import CONNECTOR, merged
+from bench.plugins.hyperparameters import state_names, values
+from bench.plugins.method import TrainMethod
 from bench.spec import CONNECTORS, Connector
 
 _STOP_AT, _UPDATES = 6, 8

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.api import Method
 from bench.checks.runs import answers_with, few, learn, trace, traces, unequal
 from bench.checks.tiny import tiny
 from bench.errors import BenchError, PluginError
 from bench.model.change import Change
+from bench.plugins.method import Method
 
 
 def check_change_survives_saving(plugin: type[Method]) -> None:

@@ -33,8 +33,8 @@ def accelerator() -> None:
 
 def plugins() -> None:
     """Say of every plugin whether it can be imported."""
-    from bench import registry
     from bench.errors import BenchError
+    from bench.plugins import registry
 
     loaders = {
         "method": registry.load_method,
@@ -59,8 +59,9 @@ def tasks(root: str, how: str, *names: str) -> None:
     """
     from argparse import Namespace
 
-    from bench import registry, request
+    from bench import request
     from bench.errors import BenchError
+    from bench.plugins import registry
 
     request.read_data(Namespace(data=Path(root), **json.loads(how)))
     for name in names:

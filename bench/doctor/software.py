@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.resources import files
 from pathlib import Path
 
 from bench.doctor.child import ask
@@ -91,7 +92,7 @@ def _version(name: str) -> str | None:
 
 def _expected() -> set[str]:
     """Return the plugins that the checkout's pyproject.toml names, none where the package is not a checkout's."""
-    file = Path(__file__).parents[2] / "pyproject.toml"
+    file = Path(str(files("bench"))).parent / "pyproject.toml"
     if not file.is_file():
         return set()
     project = tomllib.loads(file.read_text()).get("project", {})

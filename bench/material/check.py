@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 
-from bench.api import Example, Split, Task
 from bench.errors import DataError
 from bench.material.findings import Finding, Report, Seen
 from bench.material.leaks import pairs
 from bench.material.looks import Look, look_at
 from bench.material.meter import meter
+from bench.plugins.method import Example, Split, Task
 from bench.suite import SUITES
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

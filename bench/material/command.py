@@ -6,8 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import registry, request
-from bench.api import Task
+from bench import request
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
 from bench.material import check as looking
@@ -15,6 +14,8 @@ from bench.material import get as fetching
 from bench.material import hub, ledger
 from bench.material import info as card
 from bench.material.findings import Report
+from bench.plugins import registry
+from bench.plugins.method import Task
 
 _REPORT = "check.json"
 

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.api import Download, Task
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
 from bench.material import ledger, pictures
 from bench.material.fetch import Expected, fetch, part_size, size_of
 from bench.material.meter import as_bytes, meter
 from bench.material.unpack import unpack, unpacked_size
+from bench.plugins.method import Download, Task
 
 KEEP_FREE = 1_000_000_000  # bytes that a disk should have left
 _PICTURE = 30_000  # bytes of a picture whose size nobody says

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.api import Card, Task
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
 from bench.material.check import SPLITS
 from bench.material.get import check_space
 from bench.material.meter import as_bytes
+from bench.plugins.method import Card, Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench import registry
-from bench.api import Card, Task
 from bench.errors import DataError
 from bench.material import ledger
 from bench.material.check import SPLITS
 from bench.material.meter import as_bytes
+from bench.plugins import registry
+from bench.plugins.method import Card, Task
 
 _WIDTH = 116
 _MARGIN = 11

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.api import Download
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
+from bench.plugins.method import Download
 from bench.store import replace_file
 
 FILE = "checksums.json"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import fingerprint
-from bench.api import Example
 from bench.file_digests import of_files
+from bench.plugins.method import Example
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from bench.api import Download
 from bench.errors import DataError
 from bench.material.fetch import Advance, request
+from bench.plugins.method import Download
 from bench.store import replace_file
 
 FILE = "dead.json"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.api import Task
 from bench.model.tiny_llava import fresh, processor, word_tokenizer
+from bench.plugins.method import Task
 from bench.pretrain.decoder import train_connector, train_text
 from bench.pretrain.lessons import SOURCES, TARGETS, TEMPLATE, Album, pictures, words
 from bench.pretrain.prime import prime

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.api import Example, Split, Task
+from bench.plugins.method import Example, Split, Task
 from bench.pretrain.build import Built, pretrain
 from bench.pretrain.decoder import CONNECTOR, LOOKUP, TEXT, ask, read
 from bench.pretrain.lessons import MIX, SOURCES, TARGETS, TEXTS, pixels

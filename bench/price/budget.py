@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from bench.api import EditMethod
 from bench.errors import UsageError
 from bench.plan import Request
+from bench.plugins.method import EditMethod
+from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, load_method
 from bench.price.fit import Fit
 from bench.price.quote import size
 from bench.price.rates import Rates
-from bench.registry import BASELINE, BUILT_IN_METHODS, load_method
 
 _LIMITS = (None, 2000, 1000, 500, 200, 100)
 _SEEDS = (5, 3, 2, 1)

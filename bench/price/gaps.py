@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import request
 from bench.errors import DataError
 from bench.plan import Plan, Request
-from bench.registry import load_task
+from bench.plugins.registry import load_task
 from bench.rows import make
 from bench.store import Store
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.api import EditMethod
+from bench.plugins.method import EditMethod
 from bench.price.fit import fit
 from bench.price.memory import RUNTIME, Footprint
 from bench.price.quote import TEXT_TOKENS, Quote, gpu_hours, instance, wall_hours

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench.api import Dimensions, Method, TrainMethod
+from bench.plugins.method import Dimensions, Method, TrainMethod
 from bench.price.meta import Adapted, Blueprint
 from bench.spec import Recipe
 

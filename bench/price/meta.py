@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.api import Dimensions, LayerShape, TrainMethod
 from bench.errors import UsageError
 from bench.model.adapters import CONNECTOR, adapted_layers, lora_adapters
+from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.spec import Recipe
 
 _ATTENTION = "bench_saved_by_a_kernel"

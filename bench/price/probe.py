@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.api import TrainMethod
 from bench.console import say
 from bench.errors import TrialError, UsageError
+from bench.plugins.method import TrainMethod
 from bench.price.gaps import Draft
 from bench.price.quote import instance
 from bench.price.rates import Measured

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.api import Method, Split, TrainMethod
 from bench.cluster import cores
 from bench.errors import UsageError
 from bench.plan import Plan, Request
+from bench.plugins.method import Method, Split, TrainMethod
+from bench.plugins.registry import ZERO_SHOT, load_method, load_task
 from bench.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.price.meta import Adapted, Blueprint
 from bench.price.rates import Fleet, Rates
-from bench.registry import ZERO_SHOT, load_method, load_task
 from bench.spec import Asked, Execution, Trial, Work
 
 TEXT_TOKENS = 96  # assumed: system prompt, question and answer beside the image; lists of OCR tokens are longer

@@ -15,13 +15,13 @@ from bench import lanes
 from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
-from bench.hyperparameters import field_name, ranges, values
 from bench.last import line
 from bench.perform import check_lanes, check_output, lane_setup, note_data, note_model
 from bench.places import is_remote
 from bench.plan import Request, make
+from bench.plugins.hyperparameters import field_name, ranges, values
+from bench.plugins.registry import load_method
 from bench.progress import Progress
-from bench.registry import load_method
 from bench.request import read
 from bench.search import report
 from bench.search.outcome import Outcome, lines

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from bench.hyperparameters import Range
+from bench.plugins.hyperparameters import Range
 from bench.spec import Scalar
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import plots
-from bench.hyperparameters import Range
+from bench.plugins.hyperparameters import Range
 from bench.search.dials import Dial, dials
 from bench.search.front import Point, front, hypervolume
 from bench.track.finding import Configuration, Finding

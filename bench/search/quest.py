@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from bench.api import TrainMethod
 from bench.plan import Plan, Request, asked, make
-from bench.registry import load_method
+from bench.plugins.method import TrainMethod
+from bench.plugins.registry import load_method
 from bench.search.front import Point
 from bench.search.study import Study, Tried
 from bench.spec import Asked, Record, Scalar, Work, split_mean

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.hyperparameters import Range
 from bench.places import staged
+from bench.plugins.hyperparameters import Range
 from bench.search import figures
 from bench.search.study import Tried
 from bench.store import Store, replace_file

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.api import Method
 from bench.errors import UsageError
-from bench.hyperparameters import Range, field_name, ranges
+from bench.plugins.hyperparameters import Range, field_name, ranges
+from bench.plugins.method import Method
 from bench.spec import Recipe
 
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from bench.errors import UsageError, without_password
-from bench.hyperparameters import Range
+from bench.plugins.hyperparameters import Range
 from bench.search.front import Point
 from bench.spec import Scalar, digest
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.plots import FAINT, Mark
-from bench.registry import ZERO_SHOT
+from bench.plugins.registry import ZERO_SHOT
 from bench.studies.published import own
 from bench.studies.study import Found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench import plots
 from bench.plan import Cell, Request, edited
-from bench.registry import load_task
+from bench.plugins.registry import load_task
 from bench.spec import Trial
 from bench.studies import curves
 from bench.studies.curves import Spot

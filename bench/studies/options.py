@@ -7,7 +7,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from bench import request
 from bench.errors import UsageError
 from bench.plan import Request
-from bench.registry import names, suggest
+from bench.plugins.registry import names, suggest
 from bench.studies.listed import STUDIES
 from bench.studies.study import Study
 from bench.suite import Suite

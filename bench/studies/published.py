@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from bench.comparable import reasons
 from bench.console import say
-from bench.paper import PublishedRow, published_rows
 from bench.plan import Request
-from bench.registry import load_paper
+from bench.plugins.paper import PublishedRow, published_rows
+from bench.plugins.registry import load_paper
 from bench.studies.study import Found
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.paper import PublishedRow
 from bench.plan import Cell, Plan, Request, cell_trial
+from bench.plugins.paper import PublishedRow
 from bench.spec import Scalar, Trial
 from bench.store import Store
 

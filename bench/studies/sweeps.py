@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench import plots
-from bench.hyperparameters import values
 from bench.plan import Cell, Request
-from bench.registry import load_method
+from bench.plugins.hyperparameters import values
+from bench.plugins.registry import load_method
 from bench.studies import curves
 from bench.studies.curves import Spot
 from bench.studies.study import Drawing, Found, Study, places

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bench.plan import Cell, Request
 from bench.plan import cells as product
-from bench.registry import BUILT_IN_METHODS
+from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Connector
 from bench.studies.study import Study, places
 

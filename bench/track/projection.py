@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.errors import BenchError
-from bench.registry import load_method
+from bench.plugins.registry import load_method
 from bench.spec import EVALUATED, Recipe, Record, Scalar, Score, Trial, digest
 
 NOT_SHOWN = frozenset({"lr"})  # of the recipe: a method's own lr stands for it

@@ -108,7 +108,7 @@ def test_an_unknown_name_is_met_with_the_nearest_one() -> None:
 def test_a_plugin_file_without_an_entry_point_is_told_from_a_misspelt_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bench.registry.names", lambda kind: ())
+    monkeypatch.setattr("bench.plugins.registry.names", lambda kind: ())
 
     with pytest.raises(UsageError, match=r"methods/lora\.py is there, but no entry point names it"):
         find_plugins("lora")

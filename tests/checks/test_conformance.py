@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.checks import Check, find_plugins, parametrize_with_checks
-from bench.registry import names
+from bench.plugins.registry import names
 from tests.layouts import NAMES
 
 INSTALLED = [plugin for kind in ("method", "task", "report") for name in names(kind) for plugin in find_plugins(name)]

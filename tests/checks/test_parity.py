@@ -18,7 +18,7 @@ from bench.execute import Bench
 from bench.model.change import Change, LowRank, Sparse
 from bench.parity import Difference
 from bench.plan import Request, make
-from bench.registry import load_method
+from bench.plugins.registry import load_method
 from bench.spec import Asked, Execution, Trial
 from bench.store import Store
 from bench.suite import Suite

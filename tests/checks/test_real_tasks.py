@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import Reading, registry
+from bench import Reading
 from bench.checks import checks
 from bench.checks.tasks import check_examples_are_stable, fingerprint_of
 from bench.cli import main
+from bench.plugins import registry
 from tests.layouts import NAMES, SETTINGS, Sizes, write_files
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import lanes, registry
+from bench import lanes
 from bench.plan import Plan, Request, make
+from bench.plugins import registry
 from bench.spec import Record
 from bench.store import CHECKPOINT, Store
 from bench.suite import Suite

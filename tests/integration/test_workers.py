@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench import lanes, registry
+from bench import lanes
 from bench.plan import Plan, Request, make
+from bench.plugins import registry
 from bench.spec import Execution, Record
 from bench.store import Store
 from bench.suite import Suite

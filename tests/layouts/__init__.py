@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import Reading, Task, registry
+from bench import Reading, Task
+from bench.plugins import registry
 from bench.spec import Scalar
 
 from .hub import write_hub

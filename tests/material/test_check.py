@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import registry, suite
+from bench import suite
 from bench.cli import main
+from bench.plugins import registry
 from bench.suite import Suite
 
 TASKS = '''

@@ -9,9 +9,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from bench import registry
 from bench.cli import main
 from bench.material import get as fetching
+from bench.plugins import registry
 
 Site = Any
 

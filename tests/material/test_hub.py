@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench import registry
 from bench.cli import main
 from bench.material import get as fetching
+from bench.plugins import registry
 
 TASK = '''
 """A task that may read from the hub."""

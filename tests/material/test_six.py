@@ -13,10 +13,11 @@ from zipfile import ZipFile
 import pytest
 from PIL import Image
 
-from bench import Download, registry
+from bench import Download
 from bench.cli import main
 from bench.fingerprint import of_examples
 from bench.material import get as fetching
+from bench.plugins import registry
 from tests.layouts import NAMES, Sizes, write_files
 
 Site = Any

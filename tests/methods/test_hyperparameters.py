@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from bench import Method
-from bench.hyperparameters import field_name, ranges, values
 from bench.methods.dare import DARE
 from bench.methods.dora import DoRA
 from bench.methods.l2 import L2
@@ -13,6 +12,7 @@ from bench.methods.lora import LoRA
 from bench.methods.lorasculpt import LoRASculpt
 from bench.methods.model_tailor import ModelTailor
 from bench.methods.orth_reg import OrthReg
+from bench.plugins.hyperparameters import field_name, ranges, values
 
 METHODS = (LoRA, DoRA, L2, OrthReg, DARE, ModelTailor, LoRASculpt)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import registry
 from bench.checks.tiny import Tiny, tiny
 from bench.data import Corpus
 from bench.model.decoding import end_tokens, greedy
 from bench.model.resident import Base, Form
+from bench.plugins import registry
 from bench.suite import MICRO
 
 NEVER: frozenset[int] = frozenset()

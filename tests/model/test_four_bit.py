@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from bench import registry
-from bench.api import TrainMethod
 from bench.checks.tiny import RANK, RECIPE, Squares
 from bench.cli import main
 from bench.data import Corpus
@@ -20,6 +18,8 @@ from bench.fit import fit
 from bench.model.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
 from bench.model.resident import Base, Form
 from bench.plan import Request, make
+from bench.plugins import registry
+from bench.plugins.method import TrainMethod
 from bench.spec import Recipe
 from bench.store import Store
 from bench.suite import Suite

@@ -16,12 +16,12 @@ from unittest import mock
 import torch
 from torch import Tensor, distributed, nn
 
-from bench import registry
-from bench.api import Step, TrainMethod
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.execute import Bench
 from bench.fit import fit
 from bench.group import ALONE, Failure, Group, joined
+from bench.plugins import registry
+from bench.plugins.method import Step, TrainMethod
 from bench.spec import Execution, Recipe, Record, Work
 from bench.store import Store
 from bench.updates import Room, seed_update

@@ -38,7 +38,7 @@ def main() -> None:
     import json
 
     from bench.plan import Request, make
-    from bench.registry import BUILT_IN_METHODS
+    from bench.plugins.registry import BUILT_IN_METHODS
     from bench.store import Store
     from bench.suite import MICRO
 

@@ -3,8 +3,8 @@ from collections import Counter
 
 import numpy as np
 
-from bench.api import Example
 from bench.model.tiny_llava import word_tokenizer
+from bench.plugins.method import Example
 from bench.pretrain.decoder import encode
 from bench.pretrain.lessons import LETTERS, Album, Lesson, Picture, Turn, words
 from bench.pretrain.stage import SHAPE

@@ -10,11 +10,11 @@ import pytest
 from bench import cli, request
 from bench.errors import UsageError
 from bench.plan import Request
+from bench.plugins.registry import load_task
 from bench.price.budget import Budget, Choice, command, proposals
 from bench.price.fit import Fit
 from bench.price.quote import gpu_hours, todo
 from bench.price.rates import Rates
-from bench.registry import load_task
 from bench.rows import make
 from bench.store import Store
 from bench.suite import Suite

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bench.api import EditMethod, TrainMethod
+from bench.plugins.method import EditMethod, TrainMethod
+from bench.plugins.registry import BUILT_IN_METHODS, load_method
 from bench.price.memory import base_bytes, change_bytes, evaluation, training
 from bench.price.meta import Adapted, Blueprint
-from bench.registry import BUILT_IN_METHODS, load_method
 from bench.suite import LORASCULPT, MICRO
 
 RECIPE = LORASCULPT.recipe
@@ -194,7 +194,7 @@ def test_a_pruned_change_has_the_bytes_that_it_was_planned_with() -> None:
     import torch
 
     from bench import Change, LowRank
-    from bench.api import Dimensions, LayerShape
+    from bench.plugins.method import Dimensions, LayerShape
 
     method: Any = load_method("magnitude")(density=0.3)  # type: ignore[call-arg]
     layers = {"a.q_proj.weight": (5, 7), "a.up_proj.weight": (9, 4)}

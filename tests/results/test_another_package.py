@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
 from bench.cli import _parser
 from bench.errors import PluginError, UsageError
 from bench.leaderboard import Leaderboard
+from bench.plugins import registry
 from bench.reports import print_board, write_reports
 
 REPORT = '''

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.hyperparameters import Range
+from bench.plugins.hyperparameters import Range
 from bench.search.dials import dials
 from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.report import in_words

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from bench.registry import load_method
+from bench.plugins.registry import load_method
 from bench.search.space import space
 from bench.spec import Recipe
 

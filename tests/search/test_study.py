@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from bench.errors import UsageError
-from bench.hyperparameters import Range
+from bench.plugins.hyperparameters import Range
 from bench.search.study import Study, check_storage
 from bench.spec import Scalar
 

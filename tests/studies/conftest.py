@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import registry, suite
+from bench import suite
 from bench.checks.tiny import Squares
 from bench.leaderboard import CellScores, Heading
 from bench.plan import Cell, Plan, Request, assemble
+from bench.plugins import registry
 from bench.ranking import build
 from bench.store import Store
 from bench.studies import options

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
 from bench.cli import main
 from bench.environment import commit
-from bench.source import of_plugin
+from bench.plugins import registry
+from bench.plugins.source import of_plugin
 from bench.spec import Record
 
 HERE = Path(__file__).parent

@@ -1,8 +1,8 @@
 import ast
 from pathlib import Path
 
-from bench.registry import run_file
-from bench.source import of_plugin
+from bench.plugins.registry import run_file
+from bench.plugins.source import of_plugin
 
 PLAIN = '''
 from __future__ import annotations

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.api import EditMethod, Method, Reading, Task, TrainMethod
 from bench.errors import PluginError, UsageError
-from bench.paper import Paper
-from bench.source import is_engine
+from bench.plugins.method import EditMethod, Method, Reading, Task, TrainMethod
+from bench.plugins.paper import Paper
+from bench.plugins.source import is_engine
 from bench.spec import Scalar, digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
 from bench.errors import PluginError, UsageError
+from bench.plugins import registry
 
 METHOD = '''
 """A method."""

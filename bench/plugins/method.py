@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.hyperparameters import hyper
+from bench.plugins.hyperparameters import hyper
 from bench.spec import Scalar
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench import Method, UsageError, hyper
-from bench.hyperparameters import field_name, parse, ranges, values
+from bench.plugins.hyperparameters import field_name, parse, ranges, values
 
 
 @dataclass(kw_only=True)
