@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, PluginError, UsageError
-from bench.places import place
+from bench.store.places import place
 
 _EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake in the command, 130 interrupted."
 
@@ -237,7 +237,7 @@ def _show(parser: ArgumentParser) -> None:
 
 
 def _check(parser: ArgumentParser) -> None:
-    from bench.places import place
+    from bench.store.places import place
 
     text = "plugins by name, or a file of plugins; eval: how far answers depend on the way they are generated"
     parser.add_argument("names", nargs="+", metavar="NAME|FILE.py", help=text)

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from bench.errors import UsageError
-from bench.places import is_remote
+from bench.store.places import is_remote
 
 _FOLDER = ".lanes"  # in the run folder: what Ray Train and Tune keep for themselves while a command runs
 _HOST_PORT = r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}"

@@ -7,22 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import last, request, selection
+from bench import request
 from bench.console import agreed, say, tell
 from bench.errors import UsageError
 from bench.listing import listing, summary
 from bench.perform import check_lanes, check_output, existing, note_data, perform
-from bench.places import is_remote, staged
 from bench.plan import Plan
 from bench.plugins import registry
 from bench.reports import board as board_of
 from bench.reports import list_failures, print_board, write_reports
 from bench.rows import make
-from bench.store import Store
+from bench.store import last_run, selection
+from bench.store.places import is_remote, staged
+from bench.store.run_folder import Store
+from bench.store.search_results import findings
 from bench.studies.note import studied
 from bench.suite import SUITES
 from bench.track import Mirror
-from bench.track.finding import findings
 
 
 def run(options: Namespace) -> int:
@@ -38,16 +39,16 @@ def run(options: Namespace) -> int:
     with store.locked():
         made = make(asked, store)
         say(summary(made))
-        last.save(store, options)
+        last_run.save(store, options)
         note_data(asked, store)
-        with Mirror(store, made, last.line(options)) as mirror:
+        with Mirror(store, made, last_run.line(options)) as mirror:
             while made.pending:
                 before = made
                 perform(made, store, options, mirror)
                 made = make(asked, store)
                 if not before.unsettled or made.works == before.works:  # nothing has followed from it
                     break
-            board = board_of(made, store, last.line(options), mixed=options.mix)
+            board = board_of(made, store, last_run.line(options), mixed=options.mix)
             curves = _curves(made, store, mixed=options.mix)
             paths = [*write_reports(board, store.root), *curves.paths]
             mirror.finish(board, paths)
@@ -76,8 +77,8 @@ def leaderboard(options: Namespace) -> int:
     store = Store(options.output.resolve())
     store.check()
     if selection.is_default(options.words):
-        options = last.needed(store, options.output).options(options)
-    made, command = make(request.read(options), store), last.command_of(store, options)
+        options = last_run.needed(store, options.output).options(options)
+    made, command = make(request.read(options), store), last_run.command_of(store, options)
     print_board(board_of(made, store, command, mixed=options.mix), options.format)
     return 0
 
@@ -88,7 +89,7 @@ def show(options: Namespace) -> int:
 
     store = existing(options)
     record = store.find(options.trial)
-    ran = last.read(store)
+    ran = last_run.read(store)
     plugins = options.plugin or (ran.plugins if ran else [])
     for path in plugins:
         registry.add_file(path)
@@ -134,7 +135,7 @@ def export(options: Namespace) -> int:
 
 def clean(options: Namespace) -> int:
     """Free what no leaderboard needs, asking first."""
-    from bench.clean import free, waste
+    from bench.store.clean import free, waste
 
     store = existing(options)
     if is_remote(store.root):
@@ -213,7 +214,7 @@ def _trial_lines(store: Store) -> Iterator[str]:
 
 def _referenced(store: Store, options: Namespace) -> set[str]:
     """Return the ids of the trials that the last run's leaderboard, the searches and the studies stand on."""
-    ran, found, ids = last.read(store), list(findings(store.root)), studied(store)
+    ran, found, ids = last_run.read(store), list(findings(store.root)), studied(store)
     if ran is None and not found and not ids:
         raise UsageError(f"{store.root} has no run; nothing can be told to be unreferenced.")
     tried = {trial for finding, _ in found for item in finding.configurations for trial in item.trials}

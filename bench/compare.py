@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 
-from bench import last, request
+from bench import request
 from bench.comparable import reasons
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -13,7 +13,8 @@ from bench.plan import Request, make
 from bench.plugins import registry
 from bench.plugins.paper import Paper
 from bench.reports import board
-from bench.store import Store
+from bench.store import last_run
+from bench.store.run_folder import Store
 
 
 def compare(options: Namespace) -> int:
@@ -24,10 +25,10 @@ def compare(options: Namespace) -> int:
     tolerance = _tolerance(options.tolerance, paper)
     store = Store(options.output.resolve())
     store.check()
-    options = last.needed(store, options.output).options(options)
+    options = last_run.needed(store, options.output).options(options)
     asked = request.read(options)
     _refuse(paper, asked, options)
-    ours = board(make(asked, store), store, last.command_of(store, options), mixed=options.mix)
+    ours = board(make(asked, store), store, last_run.command_of(store, options), mixed=options.mix)
     found = verdict.compare(paper, ours, tolerance)
     tell(beside.FORMS[options.format](found))
     if options.format == "csv":

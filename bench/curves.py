@@ -19,7 +19,7 @@ from bench.plugins.registry import BASELINE
 from bench.rows import curve
 from bench.spec import Asked, Trial, Work
 from bench.stats import Draws, Estimate, FloatArray, estimate, mean, resample
-from bench.store import Store
+from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

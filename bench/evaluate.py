@@ -15,8 +15,8 @@ from bench.data import Corpus
 from bench.errors import PluginError, TrialError
 from bench.group import Group
 from bench.model.decoding import end_tokens, greedy
-from bench.partial import Partial
 from bench.spec import Asked, Execution
+from bench.store.unfinished import Partial
 
 log = logging.getLogger(__name__)
 

@@ -30,12 +30,12 @@ from bench.group import ALONE, Failure, Group
 from bench.model.adapters import merged
 from bench.model.change import Change
 from bench.model.resident import Base, Form
-from bench.partial import Partial
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.registry import load_method, load_task
 from bench.resume import Snapshots
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
-from bench.store import CHECKPOINT, Store
+from bench.store.run_folder import CHECKPOINT, Store
+from bench.store.unfinished import Partial
 from bench.updates import Room
 from bench.warm import Warm
 

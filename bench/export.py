@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.spec import Record
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite, by_revision
 
 

@@ -18,12 +18,12 @@ from bench import cluster, nodes, ray_broker
 from bench.broker import Broker, Event
 from bench.errors import BenchError, TrialError
 from bench.group import ALONE, Failure, Group, joined
-from bench.places import is_remote
 from bench.plugins.method import Reading
 from bench.plugins.registry import TaskSettings, add_file, read_tasks
 from bench.ray_broker import POLL_SECONDS
 from bench.spec import Execution, Record, Work
-from bench.store import Store
+from bench.store.places import is_remote
+from bench.store.run_folder import Store
 
 log = logging.getLogger(__name__)
 

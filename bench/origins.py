@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.guard import Facts, facts
 from bench.spec import Asked, Trial
-from bench.store import Store
+from bench.store.run_folder import Store
 
 
 def environments(trial: Trial, store: Store, scores: Sequence[Asked]) -> Facts:

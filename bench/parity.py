@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench import places
 from bench.errors import StoreError
 from bench.spec import Trial
-from bench.store import Store
+from bench.store import places
+from bench.store.run_folder import Store
 
 FILE = Path("checks") / "eval.json"
 

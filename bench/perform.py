@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from bench import cluster, execution, lanes, manifests
+from bench import cluster, execution, lanes
 from bench.console import say
 from bench.errors import UsageError
 from bench.model.checkpoints import pinned
@@ -15,7 +15,8 @@ from bench.plan import Plan, Request
 from bench.plugins import registry
 from bench.progress import Progress
 from bench.spec import Record, Score
-from bench.store import Store
+from bench.store import manifests
+from bench.store.run_folder import Store
 from bench.throughput import closing_line
 from bench.track import Mirror, tracking_uri
 

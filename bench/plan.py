@@ -14,7 +14,7 @@ from bench.plugins.method import EditMethod, Method, Reading, Split, Task, Train
 from bench.plugins.registry import ZERO_SHOT, TaskSettings, load_method, load_task
 from bench.plugins.source import of_plugin
 from bench.spec import Asked, Recipe, Record, Scalar, Trial, Work, reference_recipe
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 from bench.tuned import Settings, Tuned
 

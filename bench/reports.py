@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from bench.console import say
 from bench.environment import commit
 from bench.errors import PluginError, UsageError
-from bench.places import staged
 from bench.plan import Plan
 from bench.plugins import registry
-from bench.store import Store
+from bench.store.places import staged
+from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
     from bench.leaderboard import Leaderboard

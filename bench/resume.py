@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import places
 from bench.environment import together
 from bench.group import Group
 from bench.model.change import Change
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
+from bench.store import places
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from bench.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
 from bench.plugins.registry import BASELINE
 from bench.spec import Asked, Trial, Work
-from bench.store import Store
+from bench.store.run_folder import Store
 
 _STOPS = 6  # the training may be stopped after each sixth
 _STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))

@@ -14,7 +14,7 @@ from bench.guard import SCORED_WITH
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
 from bench.spec import EVALUATED, Record, Score
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import SUITES, by_revision
 from bench.throughput import pace
 

@@ -13,7 +13,7 @@ from bench.plan import Cell, Plan, Request, asked
 from bench.plugins.registry import BASELINE, load_method, load_task
 from bench.ranking import build
 from bench.spec import Asked, Record
-from bench.store import Store
+from bench.store.run_folder import Store
 
 LENIENT = "lenient"
 

@@ -16,7 +16,7 @@ import numpy as np
 from bench import theory as formulas
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.store import Store, replace_file
+from bench.store.run_folder import Store, replace_file
 from bench.theory import Case, Mask, Moments
 
 T = TypeVar("T")

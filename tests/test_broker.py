@@ -4,7 +4,7 @@ import pytest
 
 from bench.broker import Broker
 from bench.spec import Asked, Record, Score, Trial, Work
-from tests import trials
+from tests.making import trials
 
 LORA = replace(trials.TRIAL, hyper={"lr": None})
 DARE = replace(LORA, method="dare", hyper={}, parent=LORA)

@@ -7,9 +7,9 @@ import pytest
 
 from bench.cli import main
 from bench.errors import TrialError
-from bench.store import RECORD, Store
+from bench.store.run_folder import RECORD, Store
+from bench.store.search_results import Configuration, Finding
 from bench.suite import Suite
-from bench.track.finding import Configuration, Finding
 
 LIGHT = """
 import sys

@@ -8,9 +8,9 @@ from bench.broker import Broker
 from bench.cluster import check_address, devices
 from bench.errors import DataError, UsageError
 from bench.nodes import lacking, unpacked
-from bench.places import place
 from bench.plugins import registry
 from bench.spec import Recipe, Trial, Work
+from bench.store.places import place
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 

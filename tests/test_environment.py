@@ -11,7 +11,7 @@ from bench.environment import attention, evaluation_environment, training_enviro
 from bench.execute import Bench
 from bench.plan import Request, make
 from bench.spec import Execution, Recipe
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from bench.errors import TrialError
 from bench.evaluate import Answer, batches, evaluate
 from bench.group import Group
 from bench.model.decoding import greedy
-from bench.partial import Partial
+from bench.store.unfinished import Partial
 
 
 class Threads(Group):

@@ -14,12 +14,12 @@ from bench.execute import Bench
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
 from bench.model.resident import Base, Form
-from bench.partial import MARK
 from bench.plan import Cell, Plan, Request, assemble, edited, make
 from bench.plugins import registry
 from bench.plugins.method import Step
 from bench.spec import Asked, Work
-from bench.store import CHECKPOINT, Store
+from bench.store.run_folder import CHECKPOINT, Store
+from bench.store.unfinished import MARK
 from bench.suite import Suite
 
 LoRA = registry.load_method("lora")

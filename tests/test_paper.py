@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import Paper, PluginError, PublishedRow, Reading, UsageError, beside, last, published_rows, request
+from bench import Paper, PluginError, PublishedRow, Reading, UsageError, beside, published_rows, request
 from bench.cli import main
 from bench.comparable import reasons
 from bench.leaderboard import CellScores, Heading, Leaderboard
@@ -16,7 +16,8 @@ from bench.plan import Request
 from bench.plugins import registry
 from bench.plugins.paper import compared_rows
 from bench.ranking import build
-from bench.store import Store
+from bench.store import last_run
+from bench.store.run_folder import Store
 from bench.suite import LORASCULPT, MICRO, Suite
 from bench.tuned import Choice
 from bench.verdict import Comparison, compare, verdict
@@ -353,7 +354,7 @@ def ran(output: Path, *words: str) -> Path:
     options.words = ["run", *words]
     store = Store(output)
     store.prepare()
-    last.save(store, options)
+    last_run.save(store, options)
     return output
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.parity import FILE, Difference, Parity, lines, read, write
-from bench.store import Store
+from bench.store.run_folder import Store
 
 PARITY = Parity(
     "lora-r4-gqa-s0",

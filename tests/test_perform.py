@@ -6,7 +6,7 @@ import pytest
 
 from bench import DataError, perform, request
 from bench.cli import _parser
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.tasks import ptb
 from tests.layouts import Sizes, edit, write_files
 

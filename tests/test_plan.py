@@ -7,7 +7,7 @@ import pytest
 from bench.plan import Cell, Plan, Request, assemble, edited, make
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Record, Score, Work
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import MICRO, Suite
 from bench.tuned import Choice
 

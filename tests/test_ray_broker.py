@@ -4,7 +4,7 @@ import asyncio
 
 from bench.ray_broker import Rung, _BrokerActor
 from bench.spec import Asked, Record, Work
-from tests.trials import TRIAL as LORA
+from tests.making.trials import TRIAL as LORA
 
 RUNG = Asked("t", "validation", 2, "e", 8, "c")
 

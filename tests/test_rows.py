@@ -7,7 +7,7 @@ import pytest
 from bench.plan import Plan, Request
 from bench.rows import make
 from bench.spec import Record, Score, Work
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import MICRO
 from bench.tuned import Choice
 

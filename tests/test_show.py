@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.last import Last
 from bench.show import examples, overview
 from bench.spec import Asked, Record, Score, Trial
-from bench.store import Store
-from tests.trials import TRIAL
+from bench.store.last_run import Last
+from bench.store.run_folder import Store
+from tests.making.trials import TRIAL
 
 ZERO_SHOT = replace(TRIAL, method="zero_shot", rank=None, target=None)
 

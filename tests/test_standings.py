@@ -10,7 +10,7 @@ from bench.leaderboard import Heading
 from bench.plan import Plan, Request, make
 from bench.plugins.registry import load_task
 from bench.standings import leaderboard
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 
 HERE = {"device": "cpu", "torch": "2.13.0", "peft": "0.21.2"}

@@ -13,7 +13,7 @@ from bench.model.change import Replaced
 from bench.model.resident import Form
 from bench.plan import Request, make
 from bench.plugins import registry
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import LORASCULPT, Suite
 from tests.layouts.checkpoint import write
 

@@ -26,7 +26,7 @@ from bench.model.change import Change, LowRank
 from bench.plan import Cell, Plan, Request
 from bench.ranking import build
 from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of

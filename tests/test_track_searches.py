@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from bench.errors import StoreError
-from bench.store import Store
+from bench.store.run_folder import Store
+from bench.store.search_results import Configuration, Finding
 from bench.track import mirror_searches, sync, tracking_uri
-from bench.track.finding import Configuration, Finding
 from bench.track.searches import metrics
 
 FACTS = {

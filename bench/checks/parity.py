@@ -23,7 +23,7 @@ from bench.perform import existing
 from bench.plan import Request
 from bench.plugins.registry import load_task
 from bench.spec import Asked, Dtype, Execution, Recipe, Trial
-from bench.store import Store
+from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
     from torch import nn

@@ -114,8 +114,8 @@ def _ask_hub(model: str) -> None:
 
 def place(url: str) -> None:
     """Say whether a run folder at a URL can be written."""
-    from bench import places
     from bench.errors import UsageError
+    from bench.store import places
 
     try:
         folder = places.place(url)

@@ -15,10 +15,10 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request, urlopen
 
-from bench import places
 from bench.doctor.child import LATE, ask
 from bench.doctor.finding import Finding, reason, words
 from bench.errors import UsageError, without_password
+from bench.store import places
 from bench.track.client import VARIABLE, tracking_uri
 
 _REACH_SECONDS = 5.0

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from bench.errors import DataError
 from bench.material.fetch import Advance, request
 from bench.plugins.method import Download
-from bench.store import replace_file
+from bench.store.run_folder import replace_file
 
 FILE = "dead.json"
 

@@ -15,7 +15,7 @@ from bench.listing import listing
 from bench.perform import check_lanes
 from bench.price.gaps import Draft, draft
 from bench.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
-from bench.store import Store
+from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
     from bench.price.quote import Quote

@@ -11,7 +11,7 @@ from bench.errors import DataError
 from bench.plan import Plan, Request
 from bench.plugins.registry import load_task
 from bench.rows import make
-from bench.store import Store
+from bench.store.run_folder import Store
 
 
 @dataclass(frozen=True, slots=True)

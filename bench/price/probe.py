@@ -14,7 +14,7 @@ from bench.price.gaps import Draft
 from bench.price.quote import instance
 from bench.price.rates import Measured
 from bench.spec import Asked, Execution, Record, Trial, Work
-from bench.store import Store
+from bench.store.run_folder import Store
 
 UPDATES, ANSWERS = 20, 64
 _WARM_UPDATES, _WARM_ANSWERS = 4, 8  # not counted: the device's libraries start, kernels are chosen

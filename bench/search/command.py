@@ -15,9 +15,7 @@ from bench import lanes
 from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
-from bench.last import line
 from bench.perform import check_lanes, check_output, lane_setup, note_data, note_model
-from bench.places import is_remote
 from bench.plan import Request, make
 from bench.plugins.hyperparameters import field_name, ranges, values
 from bench.plugins.registry import load_method
@@ -29,7 +27,9 @@ from bench.search.quest import Quest
 from bench.search.space import Space, space
 from bench.search.study import Sampler, Study, check_storage
 from bench.spec import Scalar, digest
-from bench.store import Store, replace_file
+from bench.store.last_run import line
+from bench.store.places import is_remote
+from bench.store.run_folder import Store, replace_file
 from bench.tuned import FILE, known
 
 _DATABASE = "search.db"

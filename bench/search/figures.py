@@ -11,7 +11,7 @@ from bench import plots
 from bench.plugins.hyperparameters import Range
 from bench.search.dials import Dial, dials
 from bench.search.front import Point, front, hypervolume
-from bench.track.finding import Configuration, Finding
+from bench.store.search_results import Configuration, Finding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from bench.plugins.registry import load_method
 from bench.search.front import Point
 from bench.search.study import Study, Tried
 from bench.spec import Asked, Record, Scalar, Work, split_mean
-from bench.store import Store
+from bench.store.run_folder import Store
 
 RUNGS = (1 / 3, 2 / 3)  # of the updates: where a training is looked at, and perhaps stopped
 _RUNG_EXAMPLES = 50  # of every task: the first of its validation split, so that each task counts alike

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.places import staged
 from bench.plugins.hyperparameters import Range
 from bench.search import figures
 from bench.search.study import Tried
-from bench.store import Store, replace_file
+from bench.store.places import staged
+from bench.store.run_folder import Store, replace_file
+from bench.store.search_results import FILE, FOLDER, Configuration, Finding
 from bench.track import mirror_searches
-from bench.track.finding import FILE, FOLDER, Configuration, Finding
 
 if TYPE_CHECKING:
     from bench.search.outcome import Outcome

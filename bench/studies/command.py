@@ -6,14 +6,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import last, plots
+from bench import plots
 from bench.console import say, tell
 from bench.listing import listing, summary
 from bench.perform import check_lanes, check_output, note_data, perform
-from bench.places import staged
 from bench.plan import assemble
 from bench.reports import board, list_failures, print_board, write_reports
-from bench.store import Store
+from bench.store import last_run
+from bench.store.places import staged
+from bench.store.run_folder import Store
 from bench.studies import note, options, published
 from bench.studies.listed import STUDIES
 from bench.studies.study import Drawing, Found, Study, folder_of, wrapped
@@ -39,10 +40,10 @@ def study(words: Namespace) -> int:
         made = assemble(asked, cells, store)
         say(summary(made))
         note_data(asked, store)
-        note.save(folder_of(store, chosen.name), chosen.name, last.line(words), made)
-        with Mirror(store, made, last.line(words)) as mirror:
+        note.save(folder_of(store, chosen.name), chosen.name, last_run.line(words), made)
+        with Mirror(store, made, last_run.line(words)) as mirror:
             perform(made, store, words, mirror)
-            ranked = board(made, store, last.line(words), mixed=words.mix)
+            ranked = board(made, store, last_run.line(words), mixed=words.mix)
             found = Found(made, store, ranked, published.rows(asked))
             folder = folder_of(store, chosen.name)
             with staged(folder) as here:

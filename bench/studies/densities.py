@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import plots
 from bench.plan import Cell, Request
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.studies import curves
 from bench.studies.study import Drawing, Found, Study, places, wrapped
 from bench.theory import Case, deviation_at, exact_deviation_at, expected_density

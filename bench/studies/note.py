@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bench.environment import commit
 from bench.errors import StoreError
-from bench.places import make
 from bench.plan import Plan
-from bench.store import Store, replace_file
+from bench.store.places import make
+from bench.store.run_folder import Store, replace_file
 
 _FILE = "study.json"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.plan import Cell, Plan, Request, cell_trial
 from bench.plugins.paper import PublishedRow
 from bench.spec import Scalar, Trial
-from bench.store import Store
+from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.errors import without_password as without_password
-from bench.places import is_remote
+from bench.store.places import is_remote
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.places import is_remote
 from bench.spec import digest
+from bench.store.places import is_remote
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from bench.places import fetched, is_remote, modified
 from bench.spec import Record
-from bench.store import CHANGE, RECORD, Store
+from bench.store.places import fetched, is_remote, modified
+from bench.store.run_folder import CHANGE, RECORD, Store
 from bench.track.client import connect, metric, open_experiment, pairs, tracking_uri
 from bench.track.command_run import Command, command_run, origin
 from bench.track.projection import Projection, project

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from bench.errors import StoreError, UsageError
 from bench.spec import Record
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import by_revision
 from bench.track import searches
 from bench.track.client import VARIABLE, one_line, tracking_uri, without_password

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.places import fetched, modified
 from bench.spec import digest
+from bench.store.places import fetched, modified
+from bench.store.search_results import FILE, Configuration, Finding, findings
 from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri, without_password
 from bench.track.command_run import Command, command_run, origin
-from bench.track.finding import FILE, Configuration, Finding, findings
 
 log = logging.getLogger(__name__)
 

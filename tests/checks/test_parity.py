@@ -20,7 +20,7 @@ from bench.parity import Difference
 from bench.plan import Request, make
 from bench.plugins.registry import load_method
 from bench.spec import Asked, Execution, Trial
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 
 ASKED = Asked("easy_vqa", "test", 4, "", 4, "")

@@ -13,7 +13,7 @@ from bench import lanes
 from bench.plan import Plan, Request, make
 from bench.plugins import registry
 from bench.spec import Record
-from bench.store import CHECKPOINT, Store
+from bench.store.run_folder import CHECKPOINT, Store
 from bench.suite import Suite
 
 pytestmark = pytest.mark.ray

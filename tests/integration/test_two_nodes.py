@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.store import RECORD, Store
+from bench.store.run_folder import RECORD, Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

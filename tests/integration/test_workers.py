@@ -12,7 +12,7 @@ from bench import lanes
 from bench.plan import Plan, Request, make
 from bench.plugins import registry
 from bench.spec import Execution, Record
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 
 pytestmark = [

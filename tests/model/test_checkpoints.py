@@ -15,7 +15,7 @@ from bench.cli import main
 from bench.errors import DataError, UsageError
 from bench.model import checkpoints, supported
 from bench.spec import Recipe, Record, Trial
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import LORASCULPT, MICRO, Suite, by_revision
 from tests.layouts.checkpoint import write
 

@@ -21,7 +21,7 @@ from bench.plan import Request, make
 from bench.plugins import registry
 from bench.plugins.method import TrainMethod
 from bench.spec import Recipe
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 from tests.layouts.checkpoint import write
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.plan import Plan, Request, make
 from bench.spec import Record, Work
-from bench.store import CHECKPOINT, Store
+from bench.store.run_folder import CHECKPOINT, Store
 from bench.suite import Suite
 
 pytestmark = pytest.mark.slow  # two processes import torch

@@ -23,7 +23,7 @@ from bench.group import ALONE, Failure, Group, joined
 from bench.plugins import registry
 from bench.plugins.method import Step, TrainMethod
 from bench.spec import Execution, Recipe, Record, Work
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.updates import Room, seed_update
 
 LoRA = registry.load_method("lora")

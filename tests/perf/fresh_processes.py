@@ -21,7 +21,7 @@ import json, sys
 from pathlib import Path
 from bench.execute import Bench
 from bench.spec import Work
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import MICRO
 store = Store(Path(sys.argv[1]))
 store.prepare()
@@ -39,7 +39,7 @@ def main() -> None:
 
     from bench.plan import Request, make
     from bench.plugins.registry import BUILT_IN_METHODS
-    from bench.store import Store
+    from bench.store.run_folder import Store
     from bench.suite import MICRO
 
     parser = argparse.ArgumentParser(description=__doc__)

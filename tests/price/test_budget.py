@@ -16,7 +16,7 @@ from bench.price.fit import Fit
 from bench.price.quote import gpu_hours, todo
 from bench.price.rates import Rates
 from bench.rows import make
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from bench.cli import _parser, main
 from bench.price.gaps import draft
 from bench.price.rates import Measured
 from bench.spec import Record, Score
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 
 

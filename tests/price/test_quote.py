@@ -14,7 +14,7 @@ from bench.price.meta import Blueprint
 from bench.price.quote import Quote, gpu_hours, makespan, wall_hours
 from bench.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, here, kind, measured, published, read_fleet
 from bench.spec import Execution
-from bench.store import Store
+from bench.store.run_folder import Store
 
 SOURCES = 5046 + 2000 + 12578 + 5000
 RATE = 665_000 / 36_000 / 8  # samples a second of one A100

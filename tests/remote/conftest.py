@@ -14,7 +14,7 @@ from fsspec.spec import AbstractFileSystem
 from upath import UPath
 from upath.registry import register_implementation as register_path
 
-from bench.places import place
+from bench.store.places import place
 
 
 class Killed(BaseException):

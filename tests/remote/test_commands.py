@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench import cli
-from bench.places import place, put
-from bench.store import Store
+from bench.store.places import place, put
+from bench.store.run_folder import Store
 
 URL = "bucket://lab/runs"
 CELLS = ("--suite", "tiny", "--methods", "lora,dare", "--ranks", "2", "--set", "recipe.updates=3")

@@ -12,11 +12,11 @@ import torch
 
 from bench.errors import StoreError
 from bench.model.change import Change, LowRank, Sparse
-from bench.places import place, put
 from bench.spec import Record, Score
-from bench.store import CHECKPOINT, Store
-from tests import trials
-from tests.trials import ASKED
+from bench.store.places import place, put
+from bench.store.run_folder import CHECKPOINT, Store
+from tests.making import trials
+from tests.making.trials import ASKED
 
 TRIAL = replace(trials.TRIAL, rank=1)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.lock import Lease, Pace, locked
-from bench.places import place, put
+from bench.store.lock import Lease, Pace, locked
+from bench.store.places import place, put
 
 QUICK = Pace(beat=0.02, stale=5.0, settle=0.0)
 STILL = Pace(beat=60.0, stale=5.0, settle=0.0)
@@ -56,7 +56,7 @@ def test_an_owner_keeps_its_lease_fresh(root: Path) -> None:
 
 def test_of_two_that_begin_at_once_the_later_one_has_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     early = Lease(root, STILL)
-    monkeypatch.setattr("bench.lock.time.sleep", lambda seconds: held(root, host="elsewhere", pid=7, age=0.0))
+    monkeypatch.setattr("bench.store.lock.time.sleep", lambda seconds: held(root, host="elsewhere", pid=7, age=0.0))
 
     with pytest.raises(UsageError, match="process 7 on elsewhere"):
         early.take()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.partial import Partial
+from bench.store.unfinished import Partial
 
 HERE = {"dtype": "float16"}
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.places import check, drafted, fetched, is_remote, place, probe, put, remove, replace_file, staged
+from bench.store.places import check, drafted, fetched, is_remote, place, probe, put, remove, replace_file, staged
 
 
 def test_a_path_and_a_file_url_are_ordinary_paths() -> None:

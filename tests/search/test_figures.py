@@ -9,7 +9,7 @@ from bench.search.dials import dials
 from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.report import in_words
 from bench.spec import Scalar
-from bench.track.finding import Configuration, Finding
+from bench.store.search_results import Configuration, Finding
 
 pytestmark = pytest.mark.slow  # matplotlib draws
 

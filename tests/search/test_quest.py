@@ -8,7 +8,7 @@ from bench.plan import Request
 from bench.search.command import Setting, quests, spaces
 from bench.search.quest import Quest, measure
 from bench.spec import Record, Score, Work
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.suite import Suite
 
 

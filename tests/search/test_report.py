@@ -13,9 +13,9 @@ from bench.search.command import Setting, _provenance, quests, spaces
 from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.report import find, in_words, publish
-from bench.store import Store
+from bench.store.run_folder import Store
+from bench.store.search_results import findings
 from bench.suite import Suite
-from bench.track.finding import findings
 
 OPTIONS = Namespace(trials=6, search_seed=0, objective="avg", margin=5.0, sampler="tpe")
 

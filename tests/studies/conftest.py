@@ -17,7 +17,7 @@ from bench.leaderboard import CellScores, Heading
 from bench.plan import Cell, Plan, Request, assemble
 from bench.plugins import registry
 from bench.ranking import build
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.studies import options
 from bench.studies.study import Found
 from bench.suite import MICRO, Suite

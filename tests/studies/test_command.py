@@ -10,7 +10,7 @@ from bench import suite
 from bench.cli import main
 from bench.errors import StoreError
 from bench.plan import Plan
-from bench.store import Store
+from bench.store.run_folder import Store
 from bench.studies import note
 from bench.suite import MICRO, Suite
 from tests.layouts import write_files

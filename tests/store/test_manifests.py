@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import Reading, manifests
+from bench import Reading
 from bench.plugins import registry
-from bench.store import Store
+from bench.store import manifests
+from bench.store.run_folder import Store
 from tests.layouts import SETTINGS, Sizes, edit, write_files
 
 

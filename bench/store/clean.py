@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.partial import MARK
-from bench.store import CHECKPOINT, RECORD, Store
+from bench.store.run_folder import CHECKPOINT, RECORD, Store
+from bench.store.unfinished import MARK
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.partial import Partial
+from bench.store.unfinished import Partial
 
 HERE = {"dtype": "float32"}
 

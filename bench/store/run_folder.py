@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import lock, places
 from bench.errors import StoreError, UsageError
-from bench.partial import Partial
-from bench.places import draft_of as draft_of
-from bench.places import replace_file as replace_file
 from bench.spec import Record, Score, Trial
+from bench.store import lock, places
+from bench.store.places import draft_of as draft_of
+from bench.store.places import replace_file as replace_file
+from bench.store.unfinished import Partial
 
 if TYPE_CHECKING:
     from bench.model.change import Change

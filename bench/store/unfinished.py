@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bench.places import is_remote, replace_file
+from bench.store.places import is_remote, replace_file
 
 MARK = ".part-"  # scores/<key>.part-<rank>.jsonl
 

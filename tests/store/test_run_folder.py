@@ -9,8 +9,8 @@ import torch
 from bench.errors import StoreError, UsageError
 from bench.model.change import Change, LowRank
 from bench.spec import Record, Score
-from bench.store import RECORD, Store
-from tests.trials import ASKED, TRIAL
+from bench.store.run_folder import RECORD, Store
+from tests.making.trials import ASKED, TRIAL
 
 
 @pytest.fixture

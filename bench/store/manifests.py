@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from bench import places
 from bench.plugins.method import Split
 from bench.plugins.registry import load_task
-from bench.store import Store, replace_file
+from bench.store import places
+from bench.store.run_folder import Store, replace_file
 
 FOLDER = "data"
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import selection
 from bench.errors import StoreError, UsageError
 from bench.plugins import registry
-from bench.store import Store, replace_file
+from bench.store import selection
+from bench.store.run_folder import Store, replace_file
 
 _FILE = "command.json"
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.clean import waste
 from bench.spec import Record
-from bench.store import Store
-from tests.trials import TRIAL
+from bench.store.clean import waste
+from bench.store.run_folder import Store
+from tests.making.trials import TRIAL
 
 
 def test_predictions_that_a_killed_evaluation_left_can_go_and_scores_cannot(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from bench.errors import UsageError, without_password
-from bench.places import is_remote, remove, replace_file
+from bench.store.places import is_remote, remove, replace_file
 
 log = logging.getLogger(__name__)
 
