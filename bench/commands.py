@@ -10,19 +10,19 @@ from pathlib import Path
 from bench import request
 from bench.console import agreed, say, tell
 from bench.errors import UsageError
-from bench.listing import listing, summary
 from bench.perform import check_lanes, check_output, existing, note_data, perform
-from bench.plan import Plan
+from bench.plan.baselines import make
+from bench.plan.listing import listing, summary
+from bench.plan.plan import Plan
+from bench.plan.suite import SUITES
 from bench.plugins import registry
 from bench.reports import board as board_of
 from bench.reports import list_failures, print_board, write_reports
-from bench.rows import make
 from bench.store import last_run, selection
 from bench.store.places import is_remote, staged
 from bench.store.run_folder import Store
 from bench.store.search_results import findings
 from bench.studies.note import studied
-from bench.suite import SUITES
 from bench.track import Mirror
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from bench.errors import DataError
 from bench.model import checkpoints
+from bench.plan.suite import SUITES
 from bench.plugins.hyperparameters import values
 from bench.plugins.paper import Paper, compared_rows
 from bench.plugins.registry import load_method, load_task
 from bench.spec import Scalar
-from bench.suite import SUITES
 
 if TYPE_CHECKING:
-    from bench.plan import Request
-    from bench.tuned import Place
+    from bench.plan.plan import Request
+    from bench.plan.tuned import Place
 
 # Connectors are rows of the paper. A micro-batch is what memory allows: the loss is that of the whole update.
 _BUFFERS = 10_000  # numbers that one way of saving keeps and another leaves out, such as position ids

@@ -9,7 +9,7 @@ from bench import request
 from bench.comparable import reasons
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.plan import Request, make
+from bench.plan.plan import Request, make
 from bench.plugins import registry
 from bench.plugins.paper import Paper
 from bench.reports import board

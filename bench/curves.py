@@ -14,9 +14,9 @@ from bench import plots
 from bench.guard import BySeed, against, described, merged
 from bench.notes import FOREIGN
 from bench.origins import environments
-from bench.plan import Plan
+from bench.plan.baselines import curve
+from bench.plan.plan import Plan
 from bench.plugins.registry import BASELINE
-from bench.rows import curve
 from bench.spec import Asked, Trial, Work
 from bench.stats import Draws, Estimate, FloatArray, estimate, mean, resample
 from bench.store.run_folder import Store

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.plan.suite import Suite, by_revision
 from bench.spec import Record
 from bench.store.run_folder import Store
-from bench.suite import Suite, by_revision
 
 
 def write_adapter(record: Record, store: Store, folder: Path) -> None:

@@ -11,7 +11,7 @@ from bench import cluster, execution, lanes
 from bench.console import say
 from bench.errors import UsageError
 from bench.model.checkpoints import pinned
-from bench.plan import Plan, Request
+from bench.plan.plan import Plan, Request
 from bench.plugins import registry
 from bench.progress import Progress
 from bench.spec import Record, Score
@@ -22,7 +22,7 @@ from bench.track import Mirror, tracking_uri
 
 if TYPE_CHECKING:
     from bench.broker import Event
-    from bench.suite import Suite
+    from bench.plan.suite import Suite
 
 
 def check_lanes(options: Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.console import say
 from bench.environment import commit
 from bench.errors import PluginError, UsageError
-from bench.plan import Plan
+from bench.plan.plan import Plan
 from bench.plugins import registry
 from bench.store.places import staged
 from bench.store.run_folder import Store

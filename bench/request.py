@@ -10,17 +10,17 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from bench import recipes, tuned
 from bench.errors import UsageError
 from bench.model import checkpoints, supported
-from bench.plan import Request
+from bench.plan import recipes, tuned
+from bench.plan.plan import Request
+from bench.plan.recipes import BASES
+from bench.plan.suite import LORASCULPT, SUITES, Suite
 from bench.plugins import registry
 from bench.plugins.hyperparameters import field_name, parse
 from bench.plugins.method import Reading
-from bench.recipes import BASES
 from bench.spec import CONNECTORS, Recipe, Scalar
 from bench.store.places import place
-from bench.suite import LORASCULPT, SUITES, Suite
 
 _RECIPE = "recipe"
 

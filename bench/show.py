@@ -11,11 +11,11 @@ from bench import parity
 from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
 from bench.guard import SCORED_WITH
+from bench.plan.suite import SUITES, by_revision
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
 from bench.spec import EVALUATED, Record, Score
 from bench.store.run_folder import Store
-from bench.suite import SUITES, by_revision
 from bench.throughput import pace
 
 

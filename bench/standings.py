@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.origins import environments
-from bench.plan import Cell, Plan, Request, asked
+from bench.plan.plan import Cell, Plan, Request, asked
 from bench.plugins.registry import BASELINE, load_method, load_task
 from bench.ranking import build
 from bench.spec import Asked, Record

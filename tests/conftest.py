@@ -16,7 +16,7 @@ from torch import nn
 from bench import Recipe, Step, TrainMethod
 from bench.checks.tiny import RECIPE, tiny
 from bench.model.resident import Base
-from bench.suite import Suite
+from bench.plan.suite import Suite
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background: commands under test would inherit it
@@ -181,7 +181,7 @@ def tiny_tasks(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that trains in a second, known by the name tiny while the test runs."""
-    from bench import suite
+    from bench.plan import suite
     from bench.plugins import registry
 
     monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
@@ -194,8 +194,9 @@ def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPa
 _DRIVER = """
 import sys
 from pathlib import Path
-from bench import cli, suite
-from bench.suite import Suite
+from bench import cli
+from bench.plan import suite
+from bench.plan.suite import Suite
 from bench.checks.tiny import RECIPE
 suite.SUITES["tiny"] = Suite("tiny", sys.argv[1], ("old_squares",), ("new_squares",), RECIPE)
 sys.exit(cli.main(sys.argv[2:]))

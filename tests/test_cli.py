@@ -7,9 +7,9 @@ import pytest
 
 from bench.cli import main
 from bench.errors import TrialError
+from bench.plan.suite import Suite
 from bench.store.run_folder import RECORD, Store
 from bench.store.search_results import Configuration, Finding
-from bench.suite import Suite
 
 LIGHT = """
 import sys

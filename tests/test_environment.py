@@ -9,10 +9,10 @@ from torch import nn
 
 from bench.environment import attention, evaluation_environment, training_environment
 from bench.execute import Bench
-from bench.plan import Request, make
+from bench.plan.plan import Request, make
+from bench.plan.suite import Suite
 from bench.spec import Execution, Recipe
 from bench.store.run_folder import Store
-from bench.suite import Suite
 
 CPU = torch.device("cpu")
 

@@ -14,13 +14,13 @@ from bench.execute import Bench
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
 from bench.model.resident import Base, Form
-from bench.plan import Cell, Plan, Request, assemble, edited, make
+from bench.plan.plan import Cell, Plan, Request, assemble, edited, make
+from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.plugins.method import Step
 from bench.spec import Asked, Work
 from bench.store.run_folder import CHECKPOINT, Store
 from bench.store.unfinished import MARK
-from bench.suite import Suite
 
 LoRA = registry.load_method("lora")
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bench.cli import main
+from bench.plan.suite import Suite
 from bench.store.run_folder import Store
-from bench.suite import Suite
 
 # peft 0.21 asks transformers 5 for a property by its old name
 pytestmark = [

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bench import Example, file_digests
 from bench.file_digests import of_files
-from bench.fingerprint import of_examples, of_image
+from bench.plan.fingerprint import of_examples, of_image
 
 
 @pytest.fixture(autouse=True)

@@ -12,14 +12,14 @@ from bench.cli import main
 from bench.comparable import reasons
 from bench.leaderboard import CellScores, Heading, Leaderboard
 from bench.model import checkpoints
-from bench.plan import Request
+from bench.plan.plan import Request
+from bench.plan.suite import LORASCULPT, MICRO, Suite
+from bench.plan.tuned import Choice
 from bench.plugins import registry
 from bench.plugins.paper import compared_rows
 from bench.ranking import build
 from bench.store import last_run
 from bench.store.run_folder import Store
-from bench.suite import LORASCULPT, MICRO, Suite
-from bench.tuned import Choice
 from bench.verdict import Comparison, compare, verdict
 from tests.layouts import checkpoint, write_files
 

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 from bench.data import IGNORED, Corpus
 from bench.errors import DataError
 from bench.model.resident import Base, Form
+from bench.plan.suite import LORASCULPT
 from bench.plugins.method import Example, Split, Task
-from bench.suite import LORASCULPT
 from tests.layouts.checkpoint import write
 
 TEMPLATE = LORASCULPT.recipe.template

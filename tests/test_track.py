@@ -18,16 +18,16 @@ from urllib.request import url2pathname
 import pytest
 import torch
 
-from bench import suite
 from bench.errors import StoreError, UsageError
 from bench.leaderboard import CellScores, Heading, Leaderboard
 from bench.model import checkpoints
 from bench.model.change import Change, LowRank
-from bench.plan import Cell, Plan, Request
+from bench.plan import suite
+from bench.plan.plan import Cell, Plan, Request
+from bench.plan.suite import Suite
 from bench.ranking import build
 from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store.run_folder import Store
-from bench.suite import Suite
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
 

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench import parity, plan, request
+from bench import parity, request
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.execute import Bench, Hold, as_merged
 from bench.model.change import Change
 from bench.parity import Difference, Parity
 from bench.perform import existing
-from bench.plan import Request
+from bench.plan import plan
+from bench.plan.plan import Request
 from bench.plugins.registry import load_task
 from bench.spec import Asked, Dtype, Execution, Recipe, Trial
 from bench.store.run_folder import Store

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import fingerprint
 from bench.errors import PluginError
+from bench.plan import fingerprint
 from bench.plugins import registry
 from bench.plugins.method import Example, Reading, Split, Task
 

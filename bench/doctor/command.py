@@ -15,8 +15,8 @@ from bench.doctor import accelerator, machine, material, services, software
 from bench.doctor.finding import Finding
 from bench.errors import UsageError
 from bench.file_digests import cache_folder
+from bench.plan.suite import Suite
 from bench.plugins import registry
-from bench.suite import Suite
 
 Facts = TypeVar("Facts")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.doctor.child import LATE, ask
 from bench.doctor.finding import Finding, words
-from bench.suite import Suite
+from bench.plan.suite import Suite
 
 _TASKS_SECONDS = 300.0
 _MODEL_SECONDS = 60.0

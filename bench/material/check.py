@@ -11,8 +11,8 @@ from bench.material.findings import Finding, Report, Seen
 from bench.material.leaks import pairs
 from bench.material.looks import Look, look_at
 from bench.material.meter import meter
+from bench.plan.suite import SUITES
 from bench.plugins.method import Example, Split, Task
-from bench.suite import SUITES
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

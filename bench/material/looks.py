@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import fingerprint
 from bench.file_digests import of_files
+from bench.plan import fingerprint
 from bench.plugins.method import Example
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from bench import execution
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.listing import listing
 from bench.perform import check_lanes
+from bench.plan.listing import listing
 from bench.price.gaps import Draft, draft
 from bench.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
 from bench.store.run_folder import Store

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bench import request
 from bench.errors import DataError
-from bench.plan import Plan, Request
+from bench.plan.baselines import make
+from bench.plan.plan import Plan, Request
 from bench.plugins.registry import load_task
-from bench.rows import make
 from bench.store.run_folder import Store
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from bench.cluster import cores
 from bench.errors import UsageError
-from bench.plan import Plan, Request
+from bench.plan.plan import Plan, Request
 from bench.plugins.method import Method, Split, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, load_method, load_task
 from bench.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training

@@ -16,7 +16,8 @@ from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
 from bench.perform import check_lanes, check_output, lane_setup, note_data, note_model
-from bench.plan import Request, make
+from bench.plan.plan import Request, make
+from bench.plan.tuned import FILE, known
 from bench.plugins.hyperparameters import field_name, ranges, values
 from bench.plugins.registry import load_method
 from bench.progress import Progress
@@ -30,7 +31,6 @@ from bench.spec import Scalar, digest
 from bench.store.last_run import line
 from bench.store.places import is_remote
 from bench.store.run_folder import Store, replace_file
-from bench.tuned import FILE, known
 
 _DATABASE = "search.db"
 _COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sampler")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bench import plots
 from bench.console import say, tell
-from bench.listing import listing, summary
 from bench.perform import check_lanes, check_output, note_data, perform
-from bench.plan import assemble
+from bench.plan.listing import listing, summary
+from bench.plan.plan import assemble
 from bench.reports import board, list_failures, print_board, write_reports
 from bench.store import last_run
 from bench.store.places import staged

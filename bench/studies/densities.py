@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from bench import plots
-from bench.plan import Cell, Request
+from bench.plan.plan import Cell, Request
 from bench.store.run_folder import Store
 from bench.studies import curves
 from bench.studies.study import Drawing, Found, Study, places, wrapped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench import plots
-from bench.plan import Cell, Request, edited
+from bench.plan.plan import Cell, Request, edited
 from bench.plugins.registry import load_task
 from bench.spec import Trial
 from bench.studies import curves

@@ -6,11 +6,11 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from bench import request
 from bench.errors import UsageError
-from bench.plan import Request
+from bench.plan.plan import Request
+from bench.plan.suite import Suite
 from bench.plugins.registry import names, suggest
 from bench.studies.listed import STUDIES
 from bench.studies.study import Study
-from bench.suite import Suite
 
 _DECIDED = ("methods", "connector", "tuned", "baselines", "rewind")
 

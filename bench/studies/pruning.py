@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench import plots
-from bench.plan import Cell, Request, edited
+from bench.plan.plan import Cell, Request, edited
 from bench.studies import curves
 from bench.studies.curves import Spot
 from bench.studies.study import Drawing, Found, Study, places, shown

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.comparable import reasons
 from bench.console import say
-from bench.plan import Request
+from bench.plan.plan import Request
 from bench.plugins.paper import PublishedRow, published_rows
 from bench.plugins.registry import load_paper
 from bench.studies.study import Found

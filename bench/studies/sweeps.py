@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench import plots
-from bench.plan import Cell, Request
+from bench.plan.plan import Cell, Request
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
 from bench.studies import curves

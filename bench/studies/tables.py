@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.plan import Cell, Request
-from bench.plan import cells as product
+from bench.plan.plan import Cell, Request
+from bench.plan.plan import cells as product
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Connector
 from bench.studies.study import Study, places

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from bench.errors import StoreError, UsageError
+from bench.plan.suite import by_revision
 from bench.spec import Record
 from bench.store.run_folder import Store
-from bench.suite import by_revision
 from bench.track import searches
 from bench.track.client import VARIABLE, one_line, tracking_uri, without_password
 from bench.track.experiment import Experiment
@@ -22,7 +22,7 @@ from bench.track.projection import reference_of
 
 if TYPE_CHECKING:
     from bench.leaderboard import Leaderboard
-    from bench.plan import Plan
+    from bench.plan.plan import Plan
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from bench.evaluate import Answer
 from bench.execute import Bench
 from bench.model.change import Change, LowRank, Sparse
 from bench.parity import Difference
-from bench.plan import Request, make
+from bench.plan.plan import Request, make
+from bench.plan.suite import Suite
 from bench.plugins.registry import load_method
 from bench.spec import Asked, Execution, Trial
 from bench.store.run_folder import Store
-from bench.suite import Suite
 
 ASKED = Asked("easy_vqa", "test", 4, "", 4, "")
 TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")

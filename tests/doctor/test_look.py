@@ -19,7 +19,7 @@ from typing_extensions import override
 from bench.cli import main
 from bench.doctor import child, command, machine, material, questions, services, software
 from bench.doctor.finding import Finding
-from bench.suite import SUITES
+from bench.plan.suite import SUITES
 from tests.layouts import write_files
 
 

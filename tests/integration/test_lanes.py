@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from bench import lanes
-from bench.plan import Plan, Request, make
+from bench.plan.plan import Plan, Request, make
+from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.spec import Record
 from bench.store.run_folder import CHECKPOINT, Store
-from bench.suite import Suite
 
 pytestmark = pytest.mark.ray
 

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from bench import lanes
-from bench.plan import Plan, Request, make
+from bench.plan.plan import Plan, Request, make
+from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.spec import Execution, Record
 from bench.store.run_folder import Store
-from bench.suite import Suite
 
 pytestmark = [
     pytest.mark.ray,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import suite
 from bench.cli import main
+from bench.plan import suite
+from bench.plan.suite import Suite
 from bench.plugins import registry
-from bench.suite import Suite
 
 TASKS = '''
 """Tasks whose records lie in a file of lines: id, question, answers, image, options."""

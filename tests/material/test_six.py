@@ -15,8 +15,8 @@ from PIL import Image
 
 from bench import Download
 from bench.cli import main
-from bench.fingerprint import of_examples
 from bench.material import get as fetching
+from bench.plan.fingerprint import of_examples
 from bench.plugins import registry
 from tests.layouts import NAMES, Sizes, write_files
 

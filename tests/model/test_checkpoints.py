@@ -14,9 +14,9 @@ from bench import file_digests
 from bench.cli import main
 from bench.errors import DataError, UsageError
 from bench.model import checkpoints, supported
+from bench.plan.suite import LORASCULPT, MICRO, Suite, by_revision
 from bench.spec import Recipe, Record, Trial
 from bench.store.run_folder import Store
-from bench.suite import LORASCULPT, MICRO, Suite, by_revision
 from tests.layouts.checkpoint import write
 
 COMMIT = "b234b804b114d9e37bb655e11cbbb5f5e971b7a9"

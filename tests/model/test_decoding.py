@@ -12,8 +12,8 @@ from bench.checks.tiny import Tiny, tiny
 from bench.data import Corpus
 from bench.model.decoding import end_tokens, greedy
 from bench.model.resident import Base, Form
+from bench.plan.suite import MICRO
 from bench.plugins import registry
-from bench.suite import MICRO
 
 NEVER: frozenset[int] = frozenset()
 

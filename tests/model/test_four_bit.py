@@ -17,12 +17,12 @@ from bench.execute import Bench
 from bench.fit import fit
 from bench.model.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
 from bench.model.resident import Base, Form
-from bench.plan import Request, make
+from bench.plan.plan import Request, make
+from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.plugins.method import TrainMethod
 from bench.spec import Recipe
 from bench.store.run_folder import Store
-from bench.suite import Suite
 from tests.layouts.checkpoint import write
 
 pytest.importorskip("bitsandbytes")

@@ -13,7 +13,7 @@ from PIL import Image
 from bench.data import opened
 from bench.errors import DataError
 from bench.model.resident import Base, Form, processor_of
-from bench.suite import MICRO
+from bench.plan.suite import MICRO
 from tests.layouts.checkpoint import MEAN, STD, write
 
 SIDE = 336

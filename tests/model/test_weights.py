@@ -20,8 +20,8 @@ from bench.model import weights
 from bench.model.adapters import adapted_layers, merged
 from bench.model.change import Change, Dense
 from bench.model.resident import Base, Form
+from bench.plan.suite import MICRO
 from bench.spec import Dtype
-from bench.suite import MICRO
 from bench.warm import Warm
 from tests.layouts.checkpoint import old_names, write
 
@@ -230,7 +230,7 @@ import sys
 from pathlib import Path
 import psutil, torch
 from bench.model.resident import Base, Form
-from bench.suite import MICRO
+from bench.plan.suite import MICRO
 torch.set_num_threads(1)
 Base.load(MICRO.folder, Form(), torch.device("cpu"))
 uss = lambda: psutil.Process().memory_full_info().uss

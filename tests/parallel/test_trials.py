@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.plan import Plan, Request, make
+from bench.plan.plan import Plan, Request, make
+from bench.plan.suite import Suite
 from bench.spec import Record, Work
 from bench.store.run_folder import CHECKPOINT, Store
-from bench.suite import Suite
 
 pytestmark = pytest.mark.slow  # two processes import torch
 

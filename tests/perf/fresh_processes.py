@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.execute import Bench
 from bench.spec import Work
 from bench.store.run_folder import Store
-from bench.suite import MICRO
+from bench.plan.suite import MICRO
 store = Store(Path(sys.argv[1]))
 store.prepare()
 bench = Bench(store, MICRO.model)
@@ -37,10 +37,10 @@ def main() -> None:
     """Time the cells and print the extrapolation."""
     import json
 
-    from bench.plan import Request, make
+    from bench.plan.plan import Request, make
+    from bench.plan.suite import MICRO
     from bench.plugins.registry import BUILT_IN_METHODS
     from bench.store.run_folder import Store
-    from bench.suite import MICRO
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=7)

@@ -9,15 +9,15 @@ import pytest
 
 from bench import cli, request
 from bench.errors import UsageError
-from bench.plan import Request
+from bench.plan.baselines import make
+from bench.plan.plan import Request
+from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
 from bench.price.budget import Budget, Choice, command, proposals
 from bench.price.fit import Fit
 from bench.price.quote import gpu_hours, todo
 from bench.price.rates import Rates
-from bench.rows import make
 from bench.store.run_folder import Store
-from bench.suite import Suite
 
 pytestmark = pytest.mark.slow
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from bench.cli import _parser, main
+from bench.plan.suite import Suite
 from bench.price.gaps import draft
 from bench.price.rates import Measured
 from bench.spec import Record, Score
 from bench.store.run_folder import Store
-from bench.suite import Suite
 
 
 @pytest.mark.slow

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from bench.plan.suite import LORASCULPT, MICRO
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.registry import BUILT_IN_METHODS, load_method
 from bench.price.memory import base_bytes, change_bytes, evaluation, training
 from bench.price.meta import Adapted, Blueprint
-from bench.suite import LORASCULPT, MICRO
 
 RECIPE = LORASCULPT.recipe
 TOKENS = 672

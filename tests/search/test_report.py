@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.plan import Request
+from bench.plan.plan import Request
+from bench.plan.suite import Suite
 from bench.search import figures
 from bench.search.command import Setting, _provenance, quests, spaces
 from bench.search.outcome import Outcome, lines
@@ -15,7 +16,6 @@ from bench.search.quest import Quest
 from bench.search.report import find, in_words, publish
 from bench.store.run_folder import Store
 from bench.store.search_results import findings
-from bench.suite import Suite
 
 OPTIONS = Namespace(trials=6, search_seed=0, objective="avg", margin=5.0, sampler="tpe")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import suite
 from bench.cli import main
 from bench.errors import StoreError
-from bench.plan import Plan
+from bench.plan import suite
+from bench.plan.plan import Plan
+from bench.plan.suite import MICRO, Suite
 from bench.store.run_folder import Store
 from bench.studies import note
-from bench.suite import MICRO, Suite
 from tests.layouts import write_files
 
 Planned = Callable[..., Plan]

@@ -8,7 +8,7 @@ import torch
 
 from bench import plots
 from bench.model.change import Change, LowRank, Replaced
-from bench.plan import Plan
+from bench.plan.plan import Plan
 from bench.studies import densities
 from bench.studies.study import Found
 

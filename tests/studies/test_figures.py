@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 from bench import plots
-from bench.plan import Cell, Plan
+from bench.plan.plan import Cell, Plan
+from bench.plan.suite import Suite
 from bench.studies import epochs, pruning, published, sweeps
 from bench.studies.curves import short
 from bench.studies.listed import STUDIES
 from bench.studies.study import Drawing, Found
-from bench.suite import Suite
 
 Planned = Callable[..., Plan]
 MadeUp = Callable[..., Found]

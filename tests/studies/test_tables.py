@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.plan import Plan
+from bench.plan.plan import Plan
+from bench.plan.suite import Suite
 from bench.studies import published
 from bench.studies.listed import STUDIES
 from bench.studies.study import Found
 from bench.studies.tables import ablation
-from bench.suite import Suite
 
 Planned = Callable[..., Plan]
 MadeUp = Callable[..., Found]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan import Plan, Request
-from bench.rows import make
+from bench.plan.baselines import make
+from bench.plan.plan import Plan, Request
+from bench.plan.suite import MICRO
+from bench.plan.tuned import Choice
 from bench.spec import Record, Score, Work
 from bench.store.run_folder import Store
-from bench.suite import MICRO
-from bench.tuned import Choice
 
 PLACE = ("dare", 16, "icon_choice")
 

@@ -9,8 +9,8 @@ import typing
 from collections.abc import Mapping
 
 from bench.errors import UsageError
+from bench.plan.suite import Suite
 from bench.spec import Quantization, Recipe
-from bench.suite import Suite
 
 BASES: dict[str, Quantization] = {"full": "none", "4bit": "4bit"}
 

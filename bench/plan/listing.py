@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.plan import Plan
+from bench.plan.plan import Plan
 
 
 def summary(made: Plan) -> str:

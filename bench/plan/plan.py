@@ -8,15 +8,15 @@ from functools import cache
 from itertools import product
 
 from bench.errors import UsageError
-from bench.fingerprint import of_examples
+from bench.plan.fingerprint import of_examples
+from bench.plan.suite import Suite
+from bench.plan.tuned import Settings, Tuned
 from bench.plugins.hyperparameters import values
 from bench.plugins.method import EditMethod, Method, Reading, Split, Task, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, TaskSettings, load_method, load_task
 from bench.plugins.source import of_plugin
 from bench.spec import Asked, Recipe, Record, Scalar, Trial, Work, reference_recipe
 from bench.store.run_folder import Store
-from bench.suite import Suite
-from bench.tuned import Settings, Tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Request:
 
     ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
     The parents that chosen edits edit keep ``settings``. ``controls`` adds trivial baselines, and ``strengths`` are the
-    points of every row's trade-off curve, from 0 to 1 (bench.rows). ``reading`` and ``tasks`` say how tasks are read.
-    ``assumed`` plans without base model and data: the tasks' declared sizes count, and nothing can be cached.
+    points of every row's trade-off curve, from 0 to 1 (bench.plan.baselines). ``reading`` and ``tasks`` say how tasks
+    are read. ``assumed`` plans without base model and data: the tasks' declared sizes count, and nothing can be cached.
     """
 
     suite: Suite

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import tuned
 from bench.errors import UsageError
-from bench.suite import MICRO
+from bench.plan import tuned
+from bench.plan.suite import MICRO
 
 PLACE = ("dare", 32, "icon_choice")
 

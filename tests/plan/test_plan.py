@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan import Cell, Plan, Request, assemble, edited, make
+from bench.plan.plan import Cell, Plan, Request, assemble, edited, make
+from bench.plan.suite import MICRO, Suite
+from bench.plan.tuned import Choice
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Record, Score, Work
 from bench.store.run_folder import Store
-from bench.suite import MICRO, Suite
-from bench.tuned import Choice
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
+from bench.plan.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
 from bench.plugins.registry import BASELINE
 from bench.spec import Asked, Trial, Work
 from bench.store.run_folder import Store

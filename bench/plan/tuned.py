@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
 from bench.plugins.registry import load_method
 from bench.spec import Recipe, Scalar
-from bench.suite import Suite
 
 FILE = "search.json"
 

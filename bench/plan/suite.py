@@ -18,8 +18,8 @@ _ASSETS = Path(str(files("bench"))) / "assets"
 class Suite:
     """A base model (a folder, or a hub id) with its source tasks, target tasks and recipe.
 
-    ``tuned`` is the table of what an equal search chose for every method (bench.tuned); ``parameters`` is the size of
-    a base model that is not shipped.
+    ``tuned`` is the table of what an equal search chose for every method (bench.plan.tuned); ``parameters`` is the size
+    of a base model that is not shipped.
     """
 
     name: str

@@ -8,7 +8,7 @@ from PIL import Image
 from typing_extensions import override
 
 from bench import Example
-from bench.fingerprint import of_examples
+from bench.plan.fingerprint import of_examples
 from bench.plugins.registry import run_file
 from bench.plugins.source import of_plugin
 

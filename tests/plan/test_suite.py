@@ -11,10 +11,10 @@ import torch
 from bench.execute import Bench
 from bench.model.change import Replaced
 from bench.model.resident import Form
-from bench.plan import Request, make
+from bench.plan.plan import Request, make
+from bench.plan.suite import LORASCULPT, Suite
 from bench.plugins import registry
 from bench.store.run_folder import Store
-from bench.suite import LORASCULPT, Suite
 from tests.layouts.checkpoint import write
 
 

@@ -1,0 +1,1 @@
+"""What a command asks for, and what of it is done already."""
