@@ -17,13 +17,13 @@ from typing import Any
 from bench import cluster, nodes, ray_broker
 from bench.broker import Broker, Event
 from bench.errors import BenchError, TrialError
-from bench.group import ALONE, Failure, Group, joined
 from bench.plugins.method import Reading
 from bench.plugins.registry import TaskSettings, add_file, read_tasks
 from bench.ray_broker import POLL_SECONDS
 from bench.spec import Execution, Record, Work
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
+from bench.trial.workers import ALONE, Failure, Group, joined
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
 def _bench(setup: Setup, group: Group = ALONE) -> Any:
     import torch
 
-    from bench.execute import Bench
+    from bench.trial.runner import Bench
 
     # Ray shows the GPUs of all workers of a lane to each, and has made its own the current one.
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

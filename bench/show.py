@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import parity
 from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
 from bench.guard import SCORED_WITH
@@ -17,6 +16,7 @@ from bench.plugins.registry import load_method
 from bench.spec import EVALUATED, Record, Score
 from bench.store.run_folder import Store
 from bench.throughput import pace
+from bench.trial import parity
 
 
 def overview(record: Record, store: Store) -> str:

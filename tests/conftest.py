@@ -84,7 +84,7 @@ def _train(
     after: Callable[[int, nn.Module], None] = lambda index, model: None,
     rank: int = 2,
 ) -> nn.Module:
-    """Train as bench.fit does, on random batches, and return the wrapped model."""
+    """Train as bench.trial.fit does, on random batches, and return the wrapped model."""
     torch.manual_seed(1)
     wrapped = method.adapt(model, rank, recipe).train()
     parameters = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]

@@ -187,7 +187,7 @@ def test_children_that_fail_by_name_are_recorded_though_other_works_follow(
 ) -> None:
     output = tmp_path / "runs"
     words = ["--suite", "tiny", "--methods", "lora,dare,model_tailor", "--ranks", "2,4"]
-    monkeypatch.setattr("bench.execute.fit", diverge)
+    monkeypatch.setattr("bench.trial.runner.fit", diverge)
 
     main(["run", *words, "--lanes", "0", "--output", str(output)])
 
@@ -296,7 +296,7 @@ def test_a_failing_trial_ends_in_exit_code_1_and_a_list_that_names_it_and_its_ch
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bench.execute.fit", diverge)
+    monkeypatch.setattr("bench.trial.runner.fit", diverge)
 
     code = main(["run", *words, "--lanes", "0", "--output", str(tmp_path / "runs")])
 

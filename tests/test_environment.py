@@ -8,11 +8,11 @@ import transformers
 from torch import nn
 
 from bench.environment import attention, evaluation_environment, training_environment
-from bench.execute import Bench
 from bench.plan.plan import Request, make
 from bench.plan.suite import Suite
 from bench.spec import Execution, Recipe
 from bench.store.run_folder import Store
+from bench.trial.runner import Bench
 
 CPU = torch.device("cpu")
 

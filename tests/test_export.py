@@ -27,8 +27,8 @@ def answers(model: nn.Module, suite: Suite) -> list[str]:
     """Generate with a plain model that was loaded from disk, through its own processor."""
     from transformers import AutoProcessor
 
-    from bench.data import opened
     from bench.plugins.registry import load_task
+    from bench.trial.corpus import opened
 
     processor = AutoProcessor.from_pretrained(suite.folder)
     texts = []

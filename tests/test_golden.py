@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from bench.checks.tiny import RANK, RECIPE, tiny
-from bench.evaluate import evaluate
-from bench.fit import fit
 from bench.model.adapters import merged
 from bench.plugins import registry
 from bench.plugins.method import TrainMethod
 from bench.spec import EVAL_VERSION, FIT_VERSION
+from bench.trial.evaluate import evaluate
+from bench.trial.fit import fit
 
 LOSSES = {1: [3.86178, 3.7728, 3.5945, 4.02156, 3.53061, 3.87481]}
 ANSWERS = {

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bench import Recipe
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
-from bench.fit import fit
 from bench.model.adapters import CONNECTOR, insert_lora, lora_adapters, tuned_connector
 from bench.model.change import Change, Replaced
 from bench.plugins import registry
 from bench.plugins.method import TrainMethod
 from bench.spec import Dtype
-from bench.updates import tensor_cores
+from bench.trial.fit import fit
+from bench.trial.updates import tensor_cores
 
 PAPER = replace(RECIPE, updates=12, lr=2e-4, connector_lr=2e-5)
 

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
-from bench.data import IGNORED, Corpus
 from bench.errors import DataError
 from bench.model.resident import Base, Form
 from bench.plan.suite import LORASCULPT
 from bench.plugins.method import Example, Split, Task
+from bench.trial.corpus import IGNORED, Corpus
 from tests.layouts.checkpoint import write
 
 TEMPLATE = LORASCULPT.recipe.template

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.execute import Bench
 from bench.leaderboard import Heading
 from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
 from bench.standings import leaderboard
 from bench.store.run_folder import Store
+from bench.trial.runner import Bench
 
 HERE = {"device": "cpu", "torch": "2.13.0", "peft": "0.21.2"}
 SCORED = {**HERE, "eval_batch": "64"}

@@ -20,11 +20,11 @@ from bench.checks.runs import (
     unequal,
 )
 from bench.checks.tiny import RECIPE, Tiny, tiny
-from bench.edit import edit
 from bench.errors import PluginError
 from bench.model.change import Change
 from bench.plugins.hyperparameters import values
 from bench.plugins.method import EditContext, EditMethod
+from bench.trial.edit import edit
 
 Plugin = type[EditMethod]
 

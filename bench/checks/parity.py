@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench import parity, request
+from bench import request
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.execute import Bench, Hold, as_merged
 from bench.model.change import Change
-from bench.parity import Difference, Parity
 from bench.perform import existing
 from bench.plan import plan
 from bench.plan.plan import Request
 from bench.plugins.registry import load_task
 from bench.spec import Asked, Dtype, Execution, Recipe, Trial
 from bench.store.run_folder import Store
+from bench.trial import parity
+from bench.trial.parity import Difference, Parity
+from bench.trial.runner import Bench, Hold, as_merged
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.evaluate import Answer
     from bench.model.resident import Base
+    from bench.trial.evaluate import Answer
 
     Answers = list[Answer]
 

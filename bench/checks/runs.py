@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
-from bench.edit import edit
 from bench.errors import PluginError
-from bench.evaluate import evaluate
-from bench.fit import Fitted, fit
 from bench.model.adapters import merged
 from bench.model.change import Change, Delta
 from bench.plugins.method import EditMethod, Method, Step, TrainMethod
 from bench.plugins.registry import load_method
 from bench.spec import Recipe
+from bench.trial.edit import edit
+from bench.trial.evaluate import evaluate
+from bench.trial.fit import Fitted, fit
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 

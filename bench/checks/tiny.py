@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from bench.data import Corpus
 from bench.model.resident import Base, FeatureTower
 from bench.model.tiny_llava import Shape, Side, fresh, processor, word_tokenizer
 from bench.plugins.method import Example, Split, Task
 from bench.spec import Asked, Recipe, digest
+from bench.trial.corpus import Corpus
 
 if TYPE_CHECKING:
     from PIL.Image import Image

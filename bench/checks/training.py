@@ -28,11 +28,11 @@ from bench.checks.runs import (
 )
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import PluginError, TrialError
-from bench.fit import Fitted, fit
 from bench.model.adapters import CONNECTOR, merged
 from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
 from bench.spec import CONNECTORS, Connector
+from bench.trial.fit import Fitted, fit
 
 _STOP_AT, _UPDATES = 6, 8
 _STARTS_WITHIN = 1e-4  # of logits of size 1, in float32

@@ -37,7 +37,7 @@ def probe(found: Draft, execution: Execution, store: Store) -> Path:
 def _measured(found: Draft, execution: Execution, scratch: Path) -> Measured:
     import torch
 
-    from bench.execute import Bench
+    from bench.trial.runner import Bench
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bench = Bench(store=Store(scratch), model=found.folder, device=device, execution=execution)  # type: ignore[arg-type]

@@ -8,20 +8,21 @@ from typing import Any
 import pytest
 import torch
 
-from bench import cli, parity
+from bench import cli
 from bench.checks.parity import Subject, compare, refuse_options, unmerged
 from bench.checks.runs import learn, logits
 from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.errors import UsageError
-from bench.evaluate import Answer
-from bench.execute import Bench
 from bench.model.change import Change, LowRank, Sparse
-from bench.parity import Difference
 from bench.plan.plan import Request, make
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_method
 from bench.spec import Asked, Execution, Trial
 from bench.store.run_folder import Store
+from bench.trial import parity
+from bench.trial.evaluate import Answer
+from bench.trial.parity import Difference
+from bench.trial.runner import Bench
 
 ASKED = Asked("easy_vqa", "test", 4, "", 4, "")
 TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")

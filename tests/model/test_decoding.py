@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.checks.tiny import Tiny, tiny
-from bench.data import Corpus
 from bench.model.decoding import end_tokens, greedy
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
 from bench.plugins import registry
+from bench.trial.corpus import Corpus
 
 NEVER: frozenset[int] = frozenset()
 

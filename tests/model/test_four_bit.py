@@ -11,10 +11,7 @@ import torch
 
 from bench.checks.tiny import RANK, RECIPE, Squares
 from bench.cli import main
-from bench.data import Corpus
 from bench.errors import TrialError
-from bench.execute import Bench
-from bench.fit import fit
 from bench.model.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
 from bench.model.resident import Base, Form
 from bench.plan.plan import Request, make
@@ -23,6 +20,9 @@ from bench.plugins import registry
 from bench.plugins.method import TrainMethod
 from bench.spec import Recipe
 from bench.store.run_folder import Store
+from bench.trial.corpus import Corpus
+from bench.trial.fit import fit
+from bench.trial.runner import Bench
 from tests.layouts.checkpoint import write
 
 pytest.importorskip("bitsandbytes")

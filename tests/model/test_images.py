@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import opened
 from bench.errors import DataError
 from bench.model.resident import Base, Form, processor_of
 from bench.plan.suite import MICRO
+from bench.trial.corpus import opened
 from tests.layouts.checkpoint import MEAN, STD, write
 
 SIDE = 336

@@ -22,7 +22,7 @@ from bench.model.change import Change, Dense
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
 from bench.spec import Dtype
-from bench.warm import Warm
+from bench.trial.warm import Warm
 from tests.layouts.checkpoint import old_names, write
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.group import ALONE, Failure
+from bench.trial.workers import ALONE, Failure
 
 pytestmark = pytest.mark.slow  # two processes import torch
 

@@ -9,7 +9,7 @@ import torch
 
 from bench.checks.tiny import RECIPE
 from bench.spec import Recipe
-from bench.updates import seed_update
+from bench.trial.updates import seed_update
 
 pytestmark = pytest.mark.slow  # two processes import torch
 

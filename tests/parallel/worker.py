@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, distributed, nn
 
 from bench.checks.tiny import RANK, RECIPE, tiny
-from bench.execute import Bench
-from bench.fit import fit
-from bench.group import ALONE, Failure, Group, joined
 from bench.plugins import registry
 from bench.plugins.method import Step, TrainMethod
 from bench.spec import Execution, Recipe, Record, Work
 from bench.store.run_folder import Store
-from bench.updates import Room, seed_update
+from bench.trial.fit import fit
+from bench.trial.runner import Bench
+from bench.trial.updates import Room, seed_update
+from bench.trial.workers import ALONE, Failure, Group, joined
 
 LoRA = registry.load_method("lora")
 
@@ -137,10 +137,10 @@ STAGES: dict[str, tuple[Any, str]] = {
     "snapshot": (Store, "write_snapshot"),
     "commit": (Store, "write_change"),
     "read": (Store, "read_change"),
-    "evaluate": ("bench.execute", "evaluate"),
+    "evaluate": ("bench.trial.runner", "evaluate"),
     "scores": (Store, "write_scores"),
     "record": (Store, "write"),
-    "edit": ("bench.execute", "edit"),
+    "edit": ("bench.trial.runner", "edit"),
 }
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 _ONE = """
 import json, sys
 from pathlib import Path
-from bench.execute import Bench
+from bench.trial.runner import Bench
 from bench.spec import Work
 from bench.store.run_folder import Store
 from bench.plan.suite import MICRO

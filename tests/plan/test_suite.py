@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.execute import Bench
 from bench.model.change import Replaced
 from bench.model.resident import Form
 from bench.plan.plan import Request, make
 from bench.plan.suite import LORASCULPT, Suite
 from bench.plugins import registry
 from bench.store.run_folder import Store
+from bench.trial.runner import Bench
 from tests.layouts.checkpoint import write
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.features import FeatureCache
 from bench.model.resident import Base
 from bench.plugins.method import Example, Split, Task
 from bench.spec import Execution
+from bench.trial.features import FeatureCache
 
 if TYPE_CHECKING:
     from PIL.Image import Image

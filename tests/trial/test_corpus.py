@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from bench.checks.tiny import tiny
-from bench.data import IGNORED
+from bench.trial.corpus import IGNORED
 
 
 def test_the_tokens_that_are_counted_are_those_that_are_learnt_however_short_the_limit() -> None:

@@ -14,15 +14,15 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from bench.data import Corpus
 from bench.errors import TrialError
-from bench.group import ALONE, Group
 from bench.model.adapters import tuned_connector
 from bench.model.change import Change
 from bench.plugins.method import Step, TrainMethod
-from bench.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
 from bench.spec import Recipe
-from bench.updates import Room, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
+from bench.trial.corpus import Corpus
+from bench.trial.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
+from bench.trial.updates import Room, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
+from bench.trial.workers import ALONE, Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from torch import nn
 from bench.checks.runs import unequal
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import TrialError
-from bench.fit import fit
 from bench.plugins.method import Step
 from bench.plugins.registry import load_method
 from bench.spec import Recipe
-from bench.updates import Room
+from bench.trial.fit import fit
+from bench.trial.updates import Room
 
 LoRA = load_method("lora")
 

@@ -8,9 +8,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bench.checks.tiny import Squares, Tiny, tiny
-from bench.data import Corpus
-from bench.features import FeatureCache
 from bench.model.resident import Base
+from bench.trial.corpus import Corpus
+from bench.trial.features import FeatureCache
 
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data import Corpus
-from bench.fit import Fitted
 from bench.model.adapters import Layer, adapted_layers, merged
 from bench.model.change import Change, Replaced
 from bench.plugins.method import Batch, EditContext, EditMethod
 from bench.spec import Recipe
-from bench.updates import seed_update
+from bench.trial.corpus import Corpus
+from bench.trial.fit import Fitted
+from bench.trial.updates import seed_update
 
 _BATCH = 32
 

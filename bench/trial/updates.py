@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from bench.data import Corpus
 from bench.errors import TrialError
-from bench.group import ALONE, Group
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
 from bench.spec import Recipe, digest
+from bench.trial.corpus import Corpus
+from bench.trial.workers import ALONE, Group
 
 log = logging.getLogger(__name__)
 

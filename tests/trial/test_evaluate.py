@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench import evaluate as module
 from bench.checks.tiny import Tiny, tiny
 from bench.errors import TrialError
-from bench.evaluate import Answer, batches, evaluate
-from bench.group import Group
 from bench.model.decoding import greedy
 from bench.store.unfinished import Partial
+from bench.trial import evaluate as module
+from bench.trial.evaluate import Answer, batches, evaluate
+from bench.trial.workers import Group
 
 
 class Threads(Group):

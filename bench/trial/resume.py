@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from bench.environment import together
-from bench.group import Group
 from bench.model.change import Change
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
 from bench.store import places
+from bench.trial.workers import Group
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import StoreError
-from bench.parity import FILE, Difference, Parity, lines, read, write
 from bench.store.run_folder import Store
+from bench.trial.parity import FILE, Difference, Parity, lines, read, write
 
 PARITY = Parity(
     "lora-r4-gqa-s0",

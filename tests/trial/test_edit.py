@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench import edit as module
 from bench.checks.runs import parent_change
 from bench.checks.tiny import RECIPE, tiny
 from bench.model.adapters import merged
+from bench.trial import edit as module
 
 
 @pytest.mark.parametrize("block", [0, 1])

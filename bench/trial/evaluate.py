@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.data import Corpus
 from bench.errors import PluginError, TrialError
-from bench.group import Group
 from bench.model.decoding import end_tokens, greedy
 from bench.spec import Asked, Execution
 from bench.store.unfinished import Partial
+from bench.trial.corpus import Corpus
+from bench.trial.workers import Group
 
 log = logging.getLogger(__name__)
 

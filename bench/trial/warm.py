@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.data import Corpus
-from bench.features import FeatureCache
 from bench.model.adapters import restore
 from bench.model.resident import Base, Form
 from bench.plugins.registry import load_task
+from bench.trial.corpus import Corpus
+from bench.trial.features import FeatureCache
 
 
 class Warm:

@@ -13,8 +13,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.data import Corpus
-from bench.edit import edit
 from bench.environment import (
     environment,
     evaluation_environment,
@@ -24,20 +22,22 @@ from bench.environment import (
     training_environment,
 )
 from bench.errors import BenchError, StoreError, TrialError
-from bench.evaluate import Answer, evaluate
-from bench.fit import Fitted, fit
-from bench.group import ALONE, Failure, Group
 from bench.model.adapters import merged
 from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.registry import load_method, load_task
-from bench.resume import Snapshots
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
 from bench.store.run_folder import CHECKPOINT, Store
 from bench.store.unfinished import Partial
-from bench.updates import Room
-from bench.warm import Warm
+from bench.trial.corpus import Corpus
+from bench.trial.edit import edit
+from bench.trial.evaluate import Answer, evaluate
+from bench.trial.fit import Fitted, fit
+from bench.trial.resume import Snapshots
+from bench.trial.updates import Room
+from bench.trial.warm import Warm
+from bench.trial.workers import ALONE, Failure, Group
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,6 @@ import pytest
 import torch
 from PIL.Image import Image
 
-from bench import evaluate as evaluation
-from bench import execute as execution
-from bench.execute import Bench
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
 from bench.model.resident import Base, Form
@@ -21,6 +18,9 @@ from bench.plugins.method import Step
 from bench.spec import Asked, Work
 from bench.store.run_folder import CHECKPOINT, Store
 from bench.store.unfinished import MARK
+from bench.trial import evaluate as evaluation
+from bench.trial import runner as execution
+from bench.trial.runner import Bench
 
 LoRA = registry.load_method("lora")
 
@@ -147,8 +147,8 @@ def test_a_finished_trial_is_not_done_again(
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
     before = store.read(of(plan, "lora").trial)
-    monkeypatch.setattr("bench.execute.fit", None)  # calling either would raise
-    monkeypatch.setattr("bench.execute.evaluate", None)
+    monkeypatch.setattr("bench.trial.runner.fit", None)  # calling either would raise
+    monkeypatch.setattr("bench.trial.runner.evaluate", None)
 
     after = bench.run(of(plan, "lora"))
 
@@ -162,7 +162,7 @@ def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
 ) -> None:
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
-    monkeypatch.setattr("bench.execute.evaluate", None)
+    monkeypatch.setattr("bench.trial.runner.evaluate", None)
     failed = bench.run(of(make(replace(plan.request, limit=5), store), "lora"))
 
     assert failed.status == "failed"
@@ -246,7 +246,7 @@ def test_a_missing_score_is_evaluated_from_the_stored_change_without_training(
 ) -> None:
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
-    monkeypatch.setattr("bench.execute.fit", None)  # calling it would raise
+    monkeypatch.setattr("bench.trial.runner.fit", None)  # calling it would raise
     fewer = make(replace(plan.request, limit=5), store)
 
     record = bench.run(of(fewer, "lora"))
@@ -316,8 +316,8 @@ def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
 def test_answers_are_the_same_at_batch_size_one_and_many(
     plan_of: Callable[..., tuple[Plan, Store, Bench]],
 ) -> None:
-    from bench.evaluate import evaluate
     from bench.model.adapters import merged
+    from bench.trial.evaluate import evaluate
 
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)

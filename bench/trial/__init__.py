@@ -1,0 +1,1 @@
+"""One trial: train or edit, then score."""
