@@ -30,10 +30,10 @@ from bench.plugins.paper import Paper, PublishedRow, published_rows
 from bench.spec import Recipe
 
 if TYPE_CHECKING:
-    from bench.leaderboard import Leaderboard, Row, Table
+    from bench.leaderboard.stats import Estimate
+    from bench.leaderboard.tables import Leaderboard, Row, Table
     from bench.model.adapters import Adapter, Layer, insert_lora, lora_adapters, lora_change
     from bench.model.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Sparse
-    from bench.stats import Estimate
 
 __version__ = "0.1.0"
 
@@ -50,10 +50,10 @@ _LAZY = {
     "LowRank": "bench.model.change",
     "Replaced": "bench.model.change",
     "Sparse": "bench.model.change",
-    "Leaderboard": "bench.leaderboard",
-    "Row": "bench.leaderboard",
-    "Table": "bench.leaderboard",
-    "Estimate": "bench.stats",
+    "Leaderboard": "bench.leaderboard.tables",
+    "Row": "bench.leaderboard.tables",
+    "Table": "bench.leaderboard.tables",
+    "Estimate": "bench.leaderboard.stats",
 }
 
 __all__ = [

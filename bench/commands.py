@@ -49,11 +49,11 @@ def run(options: Namespace) -> int:
                 if not before.unsettled or made.works == before.works:  # nothing has followed from it
                     break
             board = board_of(made, store, last_run.line(options), mixed=options.mix)
-            curves = _curves(made, store, mixed=options.mix)
-            paths = [*write_reports(board, store.root), *curves.paths]
+            tradeoff = _curves(made, store, mixed=options.mix)
+            paths = [*write_reports(board, store.root), *tradeoff.paths]
             mirror.finish(board, paths)
     print_board(board)
-    tell(curves.lines)
+    tell(tradeoff.lines)
     for path in paths:
         say(f"wrote {path}")
     return list_failures(made, store)
@@ -198,12 +198,12 @@ def _curves(made: Plan, store: Store, *, mixed: bool) -> _Curves:
     """Draw the trade-off curves that were asked for."""
     if not made.request.strengths:
         return _Curves()
-    from bench import curves
+    from bench.leaderboard import tradeoff
 
-    found, folder = curves.read(made, store), store.root / curves.FOLDER
+    found, folder = tradeoff.read(made, store), store.root / tradeoff.FOLDER
     with staged(folder) as here:
-        names = [path.name for path in curves.write(found, here)]
-    return _Curves([folder / name for name in names], list(curves.lines(found, mixed=mixed)))
+        names = [path.name for path in tradeoff.write(found, here)]
+    return _Curves([folder / name for name in names], list(tradeoff.lines(found, mixed=mixed)))
 
 
 def _trial_lines(store: Store) -> Iterator[str]:

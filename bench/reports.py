@@ -15,7 +15,7 @@ from bench.store.places import staged
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
-    from bench.leaderboard import Leaderboard
+    from bench.leaderboard.tables import Leaderboard
 
 _PLAIN_WIDTH = 120
 
@@ -25,8 +25,8 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
 
     ``mixed`` compares rows of different environments all the same.
     """
-    from bench.leaderboard import Heading  # here: pandas, which listings do not need
-    from bench.standings import leaderboard
+    from bench.leaderboard.from_store import leaderboard
+    from bench.leaderboard.tables import Heading  # here: pandas, which listings do not need
 
     heading = Heading(made.request.suite.name, command=command, commit=commit(), mixed=mixed)
     return leaderboard(made, store, heading)

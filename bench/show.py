@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.compare_examples import ScoredExample, right_to_wrong
 from bench.errors import UsageError
-from bench.guard import SCORED_WITH
+from bench.leaderboard.environments import SCORED_WITH
+from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method

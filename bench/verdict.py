@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from bench.errors import UsageError
-from bench.leaderboard import Leaderboard, Row, Table
+from bench.leaderboard.stats import Estimate
+from bench.leaderboard.tables import Leaderboard, Row, Table
 from bench.plugins.paper import Paper, PublishedRow, compared_rows
-from bench.stats import Estimate
 
 Verdict = Literal["reproduced", "above", "below", "cannot tell"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -10,14 +10,14 @@ import pytest
 from bench import Paper, PluginError, PublishedRow, Reading, UsageError, beside, published_rows, request
 from bench.cli import main
 from bench.comparable import reasons
-from bench.leaderboard import CellScores, Heading, Leaderboard
+from bench.leaderboard.build import build
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.model import checkpoints
 from bench.plan.plan import Request
 from bench.plan.suite import LORASCULPT, MICRO, Suite
 from bench.plan.tuned import Choice
 from bench.plugins import registry
 from bench.plugins.paper import compared_rows
-from bench.ranking import build
 from bench.store import last_run
 from bench.store.run_folder import Store
 from bench.verdict import Comparison, compare, verdict

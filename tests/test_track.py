@@ -19,13 +19,13 @@ import pytest
 import torch
 
 from bench.errors import StoreError, UsageError
-from bench.leaderboard import CellScores, Heading, Leaderboard
+from bench.leaderboard.build import build
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.model import checkpoints
 from bench.model.change import Change, LowRank
 from bench.plan import suite
 from bench.plan.plan import Cell, Plan, Request
 from bench.plan.suite import Suite
-from bench.ranking import build
 from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui

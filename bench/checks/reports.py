@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bench.errors import PluginError
-from bench.guard import facts
-from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
-from bench.ranking import build
+from bench.leaderboard.build import build
+from bench.leaderboard.environments import facts
+from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.spec import Cost
 
 Plugin = Callable[[Leaderboard, Path], Path]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import plots
+from bench.leaderboard import plots
 from bench.plugins.hyperparameters import Range
 from bench.search.dials import Dial, dials
 from bench.search.front import Point, front, hypervolume

@@ -6,8 +6,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import plots
 from bench.console import say, tell
+from bench.leaderboard import plots
 from bench.perform import check_lanes, check_output, note_data, perform
 from bench.plan.listing import listing, summary
 from bench.plan.plan import assemble

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.plots import FAINT, Mark
+from bench.leaderboard.plots import FAINT, Mark
 from bench.plugins.registry import ZERO_SHOT
 from bench.studies.published import own
 from bench.studies.study import Found
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from bench.leaderboard import Row
+    from bench.leaderboard.tables import Row
 
 SCORES = ("source", "target", "avg")
 SCORE_AXIS = "score x 100"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from bench import plots
+from bench.leaderboard import plots
 from bench.plan.plan import Cell, Request
 from bench.store.run_folder import Store
 from bench.studies import curves

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import plots
+from bench.leaderboard import plots
 from bench.plan.plan import Cell, Request, edited
 from bench.studies import curves
 from bench.studies.curves import Spot

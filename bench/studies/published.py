@@ -17,8 +17,8 @@ from bench.studies.study import Found
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from bench.leaderboard import Row
-    from bench.stats import Estimate
+    from bench.leaderboard.stats import Estimate
+    from bench.leaderboard.tables import Row
 
 _PAPER = "lorasculpt"
 # What its tables call the method's own row; another connector is no variant there.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from bench.leaderboard import Leaderboard
+    from bench.leaderboard.tables import Leaderboard
 
 
 _WIDTH = 120  # of what is printed

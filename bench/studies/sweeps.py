@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import plots
+from bench.leaderboard import plots
 from bench.plan.plan import Cell, Request
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method

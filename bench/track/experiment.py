@@ -20,7 +20,7 @@ from bench.track.command_run import Command, command_run, origin
 from bench.track.projection import Projection, project
 
 if TYPE_CHECKING:
-    from bench.leaderboard import Leaderboard
+    from bench.leaderboard.tables import Leaderboard
 
 _TABLE = "leaderboard.json"
 _BATCH = 800  # a server takes 1,000 metrics, params and tags in one request; the last one carries all three

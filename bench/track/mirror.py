@@ -21,7 +21,7 @@ from bench.track.experiment import Experiment
 from bench.track.projection import reference_of
 
 if TYPE_CHECKING:
-    from bench.leaderboard import Leaderboard
+    from bench.leaderboard.tables import Leaderboard
     from bench.plan.plan import Plan
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bench.leaderboard import CellScores, Heading, Leaderboard
-from bench.ranking import build
+from bench.leaderboard.build import build
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.spec import Cost
 
 SOURCES = ("easy_vqa", "sign_words")

@@ -8,7 +8,7 @@ import pytest
 
 from bench.cli import _parser
 from bench.errors import PluginError, UsageError
-from bench.leaderboard import Leaderboard
+from bench.leaderboard.tables import Leaderboard
 from bench.plugins import registry
 from bench.reports import print_board, write_reports
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.leaderboard import Leaderboard
+from bench.leaderboard.tables import Leaderboard
 from bench.results import csv
 
 GOLDEN = Path(__file__).parent / "golden"

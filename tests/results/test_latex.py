@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from bench.leaderboard import Leaderboard
+from bench.leaderboard.tables import Leaderboard
 from bench.results import latex
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.leaderboard import Leaderboard
+from bench.leaderboard.tables import Leaderboard
 from bench.results import table
 
 GOLDEN = Path(__file__).parent / "golden"

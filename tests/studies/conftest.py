@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from bench.checks.tiny import Squares
-from bench.leaderboard import CellScores, Heading
+from bench.leaderboard.build import build
+from bench.leaderboard.tables import CellScores, Heading
 from bench.plan import suite
 from bench.plan.plan import Cell, Plan, Request, assemble
 from bench.plan.suite import MICRO, Suite
 from bench.plugins import registry
-from bench.ranking import build
 from bench.store.run_folder import Store
 from bench.studies import options
 from bench.studies.study import Found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import plots
+from bench.leaderboard import plots
 from bench.model.change import Change, LowRank, Replaced
 from bench.plan.plan import Plan
 from bench.studies import densities

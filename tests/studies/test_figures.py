@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import plots
+from bench.leaderboard import plots
 from bench.plan.plan import Cell, Plan
 from bench.plan.suite import Suite
 from bench.studies import epochs, pruning, published, sweeps

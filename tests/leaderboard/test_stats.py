@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from bench.stats import RESAMPLES, Draws, Estimate, estimate, mean, resample, smallest_resolvable
+from bench.leaderboard.stats import RESAMPLES, Draws, Estimate, estimate, mean, resample, smallest_resolvable
 
 
 def one(scores: list[float] | np.ndarray, task: str = "gqa", seed: int = 0) -> Draws:

@@ -1,7 +1,7 @@
 import pytest
 
 from bench import DataError
-from bench.compare_examples import LostExample, ScoredExample, right_to_wrong
+from bench.leaderboard.lost_examples import LostExample, ScoredExample, right_to_wrong
 
 
 def answered(identity: str, prediction: str, score: float) -> ScoredExample:

@@ -11,10 +11,10 @@ from typing import Literal
 
 import pandas as pd
 
-from bench.guard import Facts
-from bench.notes import FOREIGN, environments, notes, resolution
+from bench.leaderboard.environments import Facts
+from bench.leaderboard.notes import FOREIGN, environments, notes, resolution
+from bench.leaderboard.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray
 from bench.spec import Cost
-from bench.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray
 
 Status = Literal["done", "failed", "missing"]
 Mark = Literal["best", "tied", "foreign", ""]
@@ -31,7 +31,7 @@ class CellScores:
     is ``done`` may lack a task's scores: that is a hole, and shown as one. ``variant`` sets a row apart from the
     method's own, and ``tries`` is how many configurations were tried to choose it. A ``control`` is a trivial
     baseline that a row should beat: every row, or the one that ``against`` names. ``note`` says what it is.
-    ``environments`` is what matters of where it was trained and scored (bench.guard).
+    ``environments`` is what matters of where it was trained and scored (bench.leaderboard.environments).
     """
 
     method: str

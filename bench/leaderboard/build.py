@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.entries import Entry, check, entries
-from bench.guard import against, described
-from bench.leaderboard import CellScores, Heading, Leaderboard, Row, Table
+from bench.leaderboard.environments import against, described
+from bench.leaderboard.grouping import Entry, check, entries
+from bench.leaderboard.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row, Table
 from bench.plugins.registry import BASELINE
-from bench.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
 
 Columns = Mapping[str, Draws]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.leaderboard import Heading
+from bench.leaderboard.from_store import leaderboard
+from bench.leaderboard.tables import Heading
 from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
-from bench.standings import leaderboard
 from bench.store.run_folder import Store
 from bench.trial.runner import Bench
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.guard import TRAINING, Facts, Mismatch, against, described, facts
-from bench.leaderboard import CellScores, Heading, Leaderboard, Row
-from bench.ranking import build
+from bench.leaderboard.build import build
+from bench.leaderboard.environments import TRAINING, Facts, Mismatch, against, described, facts
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row
 from bench.results import csv, latex, markdown, table
 
 HERE = {"device": "cpu", "torch": "2.13.0+cpu", "transformers": "5.23.0", "dtype": "float32", "attention": "sdpa"}

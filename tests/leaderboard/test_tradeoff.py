@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.curves import Curve, lines, write
-from bench.guard import facts
-from bench.stats import RESAMPLES, Draws
+from bench.leaderboard.environments import facts
+from bench.leaderboard.stats import RESAMPLES, Draws
+from bench.leaderboard.tradeoff import Curve, lines, write
 
 
 def flat(value: float) -> Draws:

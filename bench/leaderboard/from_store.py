@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.leaderboard import NOT_RUN, CellScores, Heading, Leaderboard
-from bench.origins import environments
+from bench.leaderboard.build import build
+from bench.leaderboard.origins import environments
+from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan.plan import Cell, Plan, Request, asked
 from bench.plugins.registry import BASELINE, load_method, load_task
-from bench.ranking import build
 from bench.spec import Asked, Record
 from bench.store.run_folder import Store
 

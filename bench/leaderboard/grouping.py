@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.errors import DataError
-from bench.guard import BySeed
-from bench.leaderboard import NOT_RUN, CellScores, Problem
+from bench.leaderboard.environments import BySeed
+from bench.leaderboard.tables import NOT_RUN, CellScores, Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.guard import Facts, facts
+from bench.leaderboard.environments import Facts, facts
 from bench.spec import Asked, Trial
 from bench.store.run_folder import Store
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bench import plots
-from bench.guard import BySeed, against, described, merged
-from bench.notes import FOREIGN
-from bench.origins import environments
+from bench.leaderboard import plots
+from bench.leaderboard.environments import BySeed, against, described, merged
+from bench.leaderboard.notes import FOREIGN
+from bench.leaderboard.origins import environments
+from bench.leaderboard.stats import Draws, Estimate, FloatArray, estimate, mean, resample
 from bench.plan.baselines import curve
 from bench.plan.plan import Plan
 from bench.plugins.registry import BASELINE
 from bench.spec import Asked, Trial, Work
-from bench.stats import Draws, Estimate, FloatArray, estimate, mean, resample
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ FOLDER = "curves"
 class Curve:
     """A row's Source and Target by strength, from the base model (0) to the row itself (1), over its seeds.
 
-    ``environments`` is what matters of where its points were made, by seed (bench.guard).
+    ``environments`` is what matters of where its points were made, by seed (bench.leaderboard.environments).
     """
 
     name: str

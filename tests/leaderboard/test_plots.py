@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import plots
+from bench.leaderboard import plots
 
 
 def draw(folder: Path) -> tuple[Path, Path]:
@@ -76,7 +76,7 @@ def test_the_numbers_lie_beside_a_figure(tmp_path: Path) -> None:
 
 def test_importing_it_imports_neither_matplotlib_nor_pandas_and_drawing_no_pyplot(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from bench import plots; "
+        "import sys; from pathlib import Path; from bench.leaderboard import plots; "
         "assert not {'matplotlib', 'pandas'} & set(sys.modules); "
         f"plots.save(plots.figure(1, 1), Path({str(tmp_path)!r}), 'x'); "
         "assert 'matplotlib.pyplot' not in sys.modules"

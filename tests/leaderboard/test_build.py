@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench import DataError
-from bench.leaderboard import CellScores, Heading, Leaderboard, Row
-from bench.ranking import build
+from bench.leaderboard.build import build
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row
 from bench.spec import Cost
 
 HEADING = Heading("micro")
@@ -220,7 +220,7 @@ def test_the_frame_has_a_line_per_row_and_holes_are_missing_values() -> None:
 
 
 def test_the_leaderboard_loads_no_torch() -> None:
-    code = "import sys, bench.ranking, bench.compare_examples; sys.exit('torch' in sys.modules)"
+    code = "import sys, bench.leaderboard.build, bench.leaderboard.lost_examples; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.stats import LEVEL, RESAMPLES, SEEDS_TO_RESAMPLE
+from bench.leaderboard.stats import LEVEL, RESAMPLES, SEEDS_TO_RESAMPLE
 
 FOREIGN = "†"  # in every report
 

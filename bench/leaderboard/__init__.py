@@ -1,0 +1,1 @@
+"""Scores to tables: resample, compare, mark ties."""
