@@ -7,21 +7,22 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from bench import cluster, execution, lanes
+from bench import execution
 from bench.console import say
 from bench.errors import UsageError
+from bench.lanes import cluster, lanes
+from bench.lanes.progress import Progress
+from bench.lanes.throughput import closing_line
 from bench.model.checkpoints import pinned
 from bench.plan.plan import Plan, Request
 from bench.plugins import registry
-from bench.progress import Progress
 from bench.spec import Record, Score
 from bench.store import manifests
 from bench.store.run_folder import Store
-from bench.throughput import closing_line
 from bench.track import Mirror, tracking_uri
 
 if TYPE_CHECKING:
-    from bench.broker import Event
+    from bench.lanes.broker import Event
     from bench.plan.suite import Suite
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.lanes.throughput import pace
 from bench.leaderboard.environments import SCORED_WITH
 from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
@@ -15,7 +16,6 @@ from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
 from bench.spec import EVALUATED, Record, Score
 from bench.store.run_folder import Store
-from bench.throughput import pace
 from bench.trial import parity
 
 

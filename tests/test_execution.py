@@ -5,9 +5,9 @@ from argparse import Namespace
 
 import pytest
 
-from bench.cluster import lanes_on
 from bench.errors import UsageError
 from bench.execution import read
+from bench.lanes.cluster import lanes_on
 from bench.spec import Execution
 
 

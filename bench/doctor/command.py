@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from bench import cluster, request
+from bench import request
 from bench.console import say, tell
 from bench.doctor import accelerator, machine, material, services, software
 from bench.doctor.finding import Finding
 from bench.errors import UsageError
 from bench.file_digests import cache_folder
+from bench.lanes import cluster
 from bench.plan.suite import Suite
 from bench.plugins import registry
 

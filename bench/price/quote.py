@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.cluster import cores
 from bench.errors import UsageError
+from bench.lanes.cluster import cores
 from bench.plan.plan import Plan, Request
 from bench.plugins.method import Method, Split, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, load_method, load_task

@@ -18,8 +18,8 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from bench.errors import TrialError
-from bench.lanes import Crew
-from bench.ray_broker import Rung
+from bench.lanes.broker_actor import Rung
+from bench.lanes.lanes import Crew
 from bench.search.quest import Quest, measure
 from bench.search.study import Asked
 from bench.spec import Record, Work

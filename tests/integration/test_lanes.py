@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import lanes
+from bench.lanes import lanes
 from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.plugins import registry

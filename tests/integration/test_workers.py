@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench import lanes
+from bench.lanes import lanes
 from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.plugins import registry

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.broker import Broker
+from bench.lanes.broker import Broker
 from bench.spec import Asked, Record, Score, Trial, Work
 from tests.making import trials
 

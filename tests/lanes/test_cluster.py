@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from bench import Task, cli
-from bench.broker import Broker
-from bench.cluster import check_address, devices
 from bench.errors import DataError, UsageError
-from bench.nodes import lacking, unpacked
+from bench.lanes.broker import Broker
+from bench.lanes.cluster import check_address, devices
+from bench.lanes.nodes import lacking, unpacked
 from bench.plugins import registry
 from bench.spec import Recipe, Trial, Work
 from bench.store.places import place

@@ -14,12 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench import cluster, nodes, ray_broker
-from bench.broker import Broker, Event
 from bench.errors import BenchError, TrialError
+from bench.lanes import broker_actor, cluster, nodes
+from bench.lanes.broker import Broker, Event
+from bench.lanes.broker_actor import POLL_SECONDS
 from bench.plugins.method import Reading
 from bench.plugins.registry import TaskSettings, add_file, read_tasks
-from bench.ray_broker import POLL_SECONDS
 from bench.spec import Execution, Record, Work
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
@@ -141,7 +141,7 @@ def _run_lanes(
 ) -> Generator[Event]:
     import ray
 
-    broker = ray_broker.start(works, stored, is_open=drive is not None)
+    broker = broker_actor.start(works, stored, is_open=drive is not None)
     troubles = _Troubles()
     threads, driver = _started(broker, crew, drive, troubles)
     store, seen, over = Store(crew.setup.output), 0, False

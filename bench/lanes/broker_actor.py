@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.broker import Broker, Event
+from bench.lanes.broker import Broker, Event
 from bench.spec import Record, Work
 
 POLL_SECONDS = 0.1

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bench.broker import Event
+from bench.lanes.broker import Event
+from bench.lanes.throughput import rate
 from bench.spec import Record
-from bench.throughput import rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.broker import Event
-from bench.progress import Progress
+from bench.lanes.broker import Event
+from bench.lanes.progress import Progress
+from bench.lanes.throughput import closing_line, pace, rate
 from bench.spec import Asked, Score
-from bench.throughput import closing_line, pace, rate
 
 
 def score(task: str, count: int, seconds: float) -> Score:
@@ -31,7 +31,7 @@ def test_the_closing_line_adds_up_tasks_and_leaves_out_what_has_no_seconds() -> 
 
 def test_the_pace_of_a_lane_counts_from_what_an_earlier_attempt_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("bench.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("bench.lanes.progress.time.monotonic", lambda: now)
     drawn = Progress(None)
 
     def at(seconds: float, stage: str, step: int, trial: str = "t") -> str:

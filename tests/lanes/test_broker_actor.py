@@ -2,7 +2,7 @@
 
 import asyncio
 
-from bench.ray_broker import Rung, _BrokerActor
+from bench.lanes.broker_actor import Rung, _BrokerActor
 from bench.spec import Asked, Record, Work
 from tests.making.trials import TRIAL as LORA
 

@@ -1,0 +1,1 @@
+"""Ray: lanes pull trials from a broker; machines may die."""
