@@ -79,7 +79,7 @@ def _parser() -> ArgumentParser:
     tune = "tune every method with the same budget, on validation; goes on where it stopped"
     _search(verb("search", tune, "bench.search.command"))
     _study(
-        verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.studies.command")
+        verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.papers.command")
     )
     _plan(verb("plan", "print what a run would do, what is cached, and what it costs", "bench.price.command"))
     _data(verb("data", "fetch, check and describe the data of tasks", "bench.material.command"))
@@ -93,7 +93,13 @@ def _parser() -> ArgumentParser:
     )
     _export(verb("export", "write a trial as a peft adapter or a merged model"))
     _clean(verb("clean", "free checkpoints and unreferenced trials, asking first"))
-    _theory(verb("theory", "check LoRASculpt's theorems on the density of BA by drawing masks", "bench.theorems"))
+    _theory(
+        verb(
+            "theory",
+            "check LoRASculpt's theorems on the density of BA by drawing masks",
+            "bench.papers.lorasculpt.theorems",
+        )
+    )
     _pretrain(verb("pretrain", "build the base model of an embedded suite from scratch"))
     port = _output(verb("ui", "open MLflow on this machine to compare runs")).add_argument
     port("--port", type=int, default=5000, metavar="N", help="port of this machine (default: 5000)")
@@ -147,7 +153,7 @@ def _lanes(parser: ArgumentParser, zero: str = "") -> None:
 
 
 def _study(parser: ArgumentParser) -> None:
-    from bench.studies.options import add_arguments
+    from bench.papers.options import add_arguments
 
     add_arguments(parser)
     _start(parser)

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench import request
 from bench.console import agreed, say, tell
 from bench.errors import UsageError
+from bench.papers.study_record import studied
 from bench.perform import check_lanes, check_output, existing, note_data, perform
 from bench.plan.baselines import make
 from bench.plan.listing import listing, summary
@@ -22,7 +23,6 @@ from bench.store import last_run, selection
 from bench.store.places import is_remote, staged
 from bench.store.run_folder import Store
 from bench.store.search_results import findings
-from bench.studies.note import studied
 from bench.track import Mirror
 
 

@@ -6,9 +6,9 @@ import math
 from argparse import Namespace
 
 from bench import request
-from bench.comparable import reasons
 from bench.console import say, tell
 from bench.errors import UsageError
+from bench.papers.comparable import reasons
 from bench.plan.plan import Request, make
 from bench.plugins import registry
 from bench.plugins.paper import Paper
@@ -19,7 +19,7 @@ from bench.store.run_folder import Store
 
 def compare(options: Namespace) -> int:
     """Print the last run's numbers beside the published ones, with a verdict on each; refuse what is not comparable."""
-    from bench import beside, verdict  # here: pandas, which refusals do not need
+    from bench.papers import comparison, comparison_text  # here: pandas, which refusals do not need
 
     paper: Paper = registry.load_paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
@@ -29,8 +29,8 @@ def compare(options: Namespace) -> int:
     asked = request.read(options)
     _refuse(paper, asked, options)
     ours = board(make(asked, store), store, last_run.command_of(store, options), mixed=options.mix)
-    found = verdict.compare(paper, ours, tolerance)
-    tell(beside.FORMS[options.format](found))
+    found = comparison.compare(paper, ours, tolerance)
+    tell(comparison_text.FORMS[options.format](found))
     if options.format == "csv":
         for line in (found.summary, *found.remarks):
             say(line)

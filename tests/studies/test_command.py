@@ -8,11 +8,11 @@ import pytest
 
 from bench.cli import main
 from bench.errors import StoreError
+from bench.papers import study_record
 from bench.plan import suite
 from bench.plan.plan import Plan
 from bench.plan.suite import MICRO, Suite
 from bench.store.run_folder import Store
-from bench.studies import note
 from tests.layouts import write_files
 
 Planned = Callable[..., Plan]
@@ -107,12 +107,12 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
 def test_a_note_names_command_and_cells_and_protects_parents_from_clean(planned: Planned, tmp_path: Path) -> None:
     plan, store = planned("table1 --limit 4 --ranks 16 --targets icon_choice"), Store(tmp_path / "runs")
 
-    note.save(store.root / "studies" / "table1", "table1", "bench study table1", plan)
+    study_record.save(store.root / "studies" / "table1", "table1", "bench study table1", plan)
 
     data = json.loads((store.root / "studies" / "table1" / "study.json").read_text())
     assert (data["study"], data["command"], data["suite"]) == ("table1", "bench study table1", "micro")
     assert [cell["method"] for cell in data["cells"]][:2] == ["lora", "dora"]
-    assert note.studied(store) == {work.trial.id for work in plan.works}
+    assert study_record.studied(store) == {work.trial.id for work in plan.works}
 
 
 def test_a_damaged_note_is_named(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_damaged_note_is_named(tmp_path: Path) -> None:
     (tmp_path / "studies" / "table1" / "study.json").write_text("{")
 
     with pytest.raises(StoreError, match=r"study\.json is damaged .* run bench study again"):
-        note.studied(Store(tmp_path))
+        study_record.studied(Store(tmp_path))
 
 
 @pytest.mark.slow

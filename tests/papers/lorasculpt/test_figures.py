@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 
 from bench.leaderboard import plots
+from bench.papers import published
+from bench.papers.lorasculpt import epochs, pruning, sweeps
+from bench.papers.lorasculpt.studies import STUDIES
+from bench.papers.points import short
+from bench.papers.study import Drawing, Found
 from bench.plan.plan import Cell, Plan
 from bench.plan.suite import Suite
-from bench.studies import epochs, pruning, published, sweeps
-from bench.studies.curves import short
-from bench.studies.listed import STUDIES
-from bench.studies.study import Drawing, Found
 
 Planned = Callable[..., Plan]
 MadeUp = Callable[..., Found]

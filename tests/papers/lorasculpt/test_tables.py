@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.papers import published
+from bench.papers.lorasculpt.studies import STUDIES
+from bench.papers.lorasculpt.tables import ablation
+from bench.papers.study import Found
 from bench.plan.plan import Plan
 from bench.plan.suite import Suite
-from bench.studies import published
-from bench.studies.listed import STUDIES
-from bench.studies.study import Found
-from bench.studies.tables import ablation
 
 Planned = Callable[..., Plan]
 MadeUp = Callable[..., Found]

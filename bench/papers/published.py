@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.comparable import reasons
 from bench.console import say
+from bench.papers.comparable import reasons
+from bench.papers.study import Found
 from bench.plan.plan import Request
 from bench.plugins.paper import PublishedRow, published_rows
 from bench.plugins.registry import load_paper
-from bench.studies.study import Found
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.leaderboard.plots import FAINT, Mark
+from bench.papers.published import own
+from bench.papers.study import Found
 from bench.plugins.registry import ZERO_SHOT
-from bench.studies.published import own
-from bench.studies.study import Found
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,11 +6,11 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from bench import request
 from bench.errors import UsageError
+from bench.papers.lorasculpt.studies import STUDIES
+from bench.papers.study import Study
 from bench.plan.plan import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import names, suggest
-from bench.studies.listed import STUDIES
-from bench.studies.study import Study
 
 _DECIDED = ("methods", "connector", "tuned", "baselines", "rewind")
 

@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import theory
 from bench.cli import main
-from bench.theorems import at_least
-from bench.theory import Case, deviation_at, deviation_bound, exact_deviation_at, exact_moments, expected_density
+from bench.papers.lorasculpt import theory
+from bench.papers.lorasculpt.theorems import at_least
+from bench.papers.lorasculpt.theory import (
+    Case,
+    deviation_at,
+    deviation_bound,
+    exact_deviation_at,
+    exact_moments,
+    expected_density,
+)
 
 SMALL = ["--shapes", "8x12", "--ranks", "4", "--densities", "0.25", "--draws", "400"]
 
@@ -142,7 +149,7 @@ def test_the_same_seed_draws_the_same_whatever_else_is_drawn(capsys: pytest.Capt
 def test_a_wrong_expectation_is_contradicted(
     wrong: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench.theory.expected_density", wrong)
+    monkeypatch.setattr("bench.papers.lorasculpt.theory.expected_density", wrong)
 
     assert main(["theory", *SMALL]) == 1
 
@@ -154,7 +161,7 @@ def test_a_wrong_expectation_is_contradicted(
 def test_a_bound_that_too_many_draws_pass_is_contradicted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench.theory.deviation_at", lambda probability, *_: 0.06)
+    monkeypatch.setattr("bench.papers.lorasculpt.theory.deviation_at", lambda probability, *_: 0.06)
 
     assert main(["theory", *SMALL]) == 1
 
@@ -166,7 +173,7 @@ def test_a_bound_that_too_many_draws_pass_is_contradicted(
 def test_top_k_masks_with_the_moments_of_independent_ones_are_contradicted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench.theory._both_zero", theory._both_zero_independent)
+    monkeypatch.setattr("bench.papers.lorasculpt.theory._both_zero", theory._both_zero_independent)
 
     assert main(["theory", *SMALL, "--densities", "0.5", "--draws", "2000"]) == 1
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import Paper, PluginError, PublishedRow, Reading, UsageError, beside, published_rows, request
+from bench import Paper, PluginError, PublishedRow, Reading, UsageError, published_rows, request
 from bench.cli import main
-from bench.comparable import reasons
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.model import checkpoints
+from bench.papers import comparison_text
+from bench.papers.comparable import reasons
+from bench.papers.comparison import Comparison, compare, verdict
 from bench.plan.plan import Request
 from bench.plan.suite import LORASCULPT, MICRO, Suite
 from bench.plan.tuned import Choice
@@ -20,7 +22,6 @@ from bench.plugins import registry
 from bench.plugins.paper import compared_rows
 from bench.store import last_run
 from bench.store.run_folder import Store
-from bench.verdict import Comparison, compare, verdict
 from tests.layouts import checkpoint, write_files
 
 SOURCES = ("okvqa", "ocrvqa", "gqa", "textvqa")
@@ -240,7 +241,7 @@ def test_no_row_in_common_is_an_error_that_says_what_was_published(paper: Paper)
 def test_the_table_shows_three_columns_in_80_and_says_what_the_interval_covers(paper: Paper) -> None:
     found = compare(paper, board(paper, cell(paper, "lora", shift=1.5)), 2.0)
 
-    text = "\n".join(beside.table(found))
+    text = "\n".join(comparison_text.table(found))
 
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "lora Source 46.29 ±0.0 44.79 +1.50 reproduced" in lines
@@ -254,8 +255,8 @@ def test_the_table_shows_three_columns_in_80_and_says_what_the_interval_covers(p
 def test_markdown_and_csv_have_every_number(paper: Paper) -> None:
     found = compare(paper, board(paper, cell(paper, "lora", shift=-3.0)), 2.0)
 
-    markdown = "\n".join(beside.markdown(found))
-    lines = list(csv.DictReader(io.StringIO("\n".join(beside.comma_separated(found)))))
+    markdown = "\n".join(comparison_text.markdown(found))
+    lines = list(csv.DictReader(io.StringIO("\n".join(comparison_text.comma_separated(found)))))
 
     assert "| lora | 32 | full | textvqa | 33.47 | [33.47, 33.47] | 36.47 | -3.00 | below |" in markdown
     assert len(lines) == 14

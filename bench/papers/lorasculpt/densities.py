@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from bench.leaderboard import plots
+from bench.papers import points
+from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, expected_density
+from bench.papers.study import Drawing, Found, Study, places, wrapped
 from bench.plan.plan import Cell, Request
 from bench.store.run_folder import Store
-from bench.studies import curves
-from bench.studies.study import Drawing, Found, Study, places, wrapped
-from bench.theory import Case, deviation_at, exact_deviation_at, expected_density
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ class LayerDensity:
 
     @property
     def deviation_exact(self) -> float:
-        """The same distance for masks of exactly k entries (bench.theory)."""
+        """The same distance for masks of exactly k entries (bench.papers.lorasculpt.theory)."""
         return exact_deviation_at(_PROBABILITY, Case(self.rows, self.columns, self.rank, self.kept, "top-k"))
 
     @property
@@ -143,7 +143,7 @@ def draw(found: Found) -> Drawing | None:
         axes.set_xlabel("layer, by role; decoder blocks from left to right")
     handles, labels = max((axes.get_legend_handles_labels() for axes in panels.flat), key=lambda found: len(found[0]))
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    lines = [part for line in (*_lines(layers), *curves.troubles(found)) for part in wrapped(line)]
+    lines = [part for line in (*_lines(layers), *points.troubles(found)) for part in wrapped(line)]
     return Drawing(figure, layers, tuple(lines), _caption(layers))
 
 

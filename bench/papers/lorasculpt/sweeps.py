@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bench.leaderboard import plots
+from bench.papers import points
+from bench.papers.points import Spot
+from bench.papers.study import Drawing, Found, Study, places
 from bench.plan.plan import Cell, Request
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
-from bench.studies import curves
-from bench.studies.curves import Spot
-from bench.studies.study import Drawing, Found, Study, places
 
 _SWEEPS = {
     "omega": (0.25, 0.5, 1.0, 2.0, 4.0),
@@ -23,7 +23,7 @@ def _default(field: str) -> object:
 
 
 def _variant(field: str, value: float) -> str:
-    return "" if value == _default(field) else f"{field}={curves.short(value)}"
+    return "" if value == _default(field) else f"{field}={points.short(value)}"
 
 
 def cells(request: Request) -> tuple[Cell, ...]:
@@ -45,8 +45,8 @@ def draw(found: Found) -> Drawing | None:
         for field, swept in _SWEEPS.items()
         for value in swept
     ]
-    frame = curves.frame(found, dict.fromkeys(targets, spots))
-    if curves.empty(frame):
+    frame = points.frame(found, dict.fromkeys(targets, spots))
+    if points.empty(frame):
         return None
     figure = plots.figure(9.6, 0.8 + 2.6 * len(targets))
     panels = figure.subplots(len(targets), len(_SWEEPS), squeeze=False, sharey="row", sharex="col")
@@ -55,15 +55,15 @@ def draw(found: Found) -> Drawing | None:
             axes.axvline(_default(field), color=plots.FAINT, linewidth=5, alpha=0.25, zorder=0)
             part = frame[(frame["task"] == target) & (frame["field"] == field)]
             for label, look in _LOOKS.items():
-                curves.zero_shot(axes, frame, target, label.lower(), look.color)
-                curves.draw(axes, part, "value", label.lower(), look, label)
-            curves.log_axis(axes, swept)
-            axes.set_title(curves.title(found, target) if axes is row[0] else "")
-        row[0].set_ylabel(curves.SCORE_AXIS)
+                points.zero_shot(axes, frame, target, label.lower(), look.color)
+                points.draw(axes, part, "value", label.lower(), look, label)
+            points.log_axis(axes, swept)
+            axes.set_title(points.title(found, target) if axes is row[0] else "")
+        row[0].set_ylabel(points.SCORE_AXIS)
     for axes, field in zip(panels[-1], _SWEEPS, strict=True):
         axes.set_xlabel(field)
-    curves.legend(figure, _LOOKS, frame)
-    lines = [*curves.lines(frame, ["field", "value"]), *curves.troubles(found)]
+    points.legend(figure, _LOOKS, frame)
+    lines = [*points.lines(frame, ["field", "value"]), *points.troubles(found)]
     return Drawing(figure, frame, tuple(lines), _caption(found))
 
 
@@ -71,7 +71,7 @@ def _caption(found: Found) -> str:
     (rank,) = found.request.ranks
     return (
         f"LoRASculpt of rank {rank}: omega (Eq. 7), alpha (Eq. 9) or density (the paper's s) varied, the other two at "
-        f"their defaults, which the grey bars mark. Dashed: the base model. {curves.intervals(found)}"
+        f"their defaults, which the grey bars mark. Dashed: the base model. {points.intervals(found)}"
     )
 
 

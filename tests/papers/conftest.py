@@ -14,13 +14,13 @@ import pytest
 from bench.checks.tiny import Squares
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import CellScores, Heading
+from bench.papers import options
+from bench.papers.study import Found
 from bench.plan import suite
 from bench.plan.plan import Cell, Plan, Request, assemble
 from bench.plan.suite import MICRO, Suite
 from bench.plugins import registry
 from bench.store.run_folder import Store
-from bench.studies import options
-from bench.studies.study import Found
 
 Scores = Callable[[Cell | None], tuple[float, float]]
 Planned = Callable[..., Plan]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.studies import densities, epochs, pruning, sweeps
-from bench.studies.study import Study
-from bench.studies.tables import TABLES
+from bench.papers.lorasculpt import densities, epochs, pruning, sweeps
+from bench.papers.lorasculpt.tables import TABLES
+from bench.papers.study import Study
 
 FIGURES = (pruning.FIGURE, epochs.FIGURE, sweeps.FIGURE, densities.FIGURE)
 

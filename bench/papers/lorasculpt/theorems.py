@@ -13,11 +13,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from bench import theory as formulas
 from bench.console import say, tell
 from bench.errors import UsageError
+from bench.papers.lorasculpt import theory as formulas
+from bench.papers.lorasculpt.theory import Case, Mask, Moments
 from bench.store.run_folder import Store, replace_file
-from bench.theory import Case, Mask, Moments
 
 T = TypeVar("T")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.papers.study import Study, places
 from bench.plan.plan import Cell, Request
 from bench.plan.plan import cells as product
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Connector
-from bench.studies.study import Study, places
 
 _UNNAMED = "full unless named"  # every row of Table 2 is compared with every other
 _CONNECTORS: tuple[tuple[str, Connector], ...] = (

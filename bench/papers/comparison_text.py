@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from bench.verdict import Compared, Comparison
+from bench.papers.comparison import Compared, Comparison
 
 _WIDTH = 120
 _SHOWN = ("source", "target", "avg")  # of the table: all else is in the other formats

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from bench.console import say, tell
 from bench.leaderboard import plots
+from bench.papers import options, published, study_record
+from bench.papers.lorasculpt.studies import STUDIES
+from bench.papers.study import Drawing, Found, Study, folder_of, wrapped
 from bench.perform import check_lanes, check_output, note_data, perform
 from bench.plan.listing import listing, summary
 from bench.plan.plan import assemble
@@ -15,9 +18,6 @@ from bench.reports import board, list_failures, print_board, write_reports
 from bench.store import last_run
 from bench.store.places import staged
 from bench.store.run_folder import Store
-from bench.studies import note, options, published
-from bench.studies.listed import STUDIES
-from bench.studies.study import Drawing, Found, Study, folder_of, wrapped
 from bench.track import Mirror
 
 
@@ -40,7 +40,7 @@ def study(words: Namespace) -> int:
         made = assemble(asked, cells, store)
         say(summary(made))
         note_data(asked, store)
-        note.save(folder_of(store, chosen.name), chosen.name, last_run.line(words), made)
+        study_record.save(folder_of(store, chosen.name), chosen.name, last_run.line(words), made)
         with Mirror(store, made, last_run.line(words)) as mirror:
             perform(made, store, words, mirror)
             ranked = board(made, store, last_run.line(words), mixed=words.mix)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bench.leaderboard import plots
+from bench.papers import points
+from bench.papers.points import Spot
+from bench.papers.study import Drawing, Found, Study, places, shown
 from bench.plan.plan import Cell, Request, edited
-from bench.studies import curves
-from bench.studies.curves import Spot
-from bench.studies.study import Drawing, Found, Study, places, shown
 
 _DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 _LOOKS = {"Source": plots.MARKS[0], "Target": plots.MARKS[1]}
@@ -23,29 +23,29 @@ def cells(request: Request) -> tuple[Cell, ...]:
 
 
 def _variant(density: float) -> str:
-    return "" if density == 1 else f"density={curves.short(density)}"
+    return "" if density == 1 else f"density={points.short(density)}"
 
 
 def draw(found: Found) -> Drawing | None:
     """Draw Source and Target against the density, a panel per target."""
     targets = found.request.targets
     spots = [Spot("lora", _variant(density), (("density", density),)) for density in _DENSITIES]
-    frame = curves.frame(found, dict.fromkeys(targets, spots))
-    if curves.empty(frame):
+    frame = points.frame(found, dict.fromkeys(targets, spots))
+    if points.empty(frame):
         return None
     figure = plots.figure(1 + 3.6 * len(targets), 3.6)
     panels = figure.subplots(1, len(targets), squeeze=False)[0]
     for axes, target in zip(panels, targets, strict=True):
         part = frame[(frame["task"] == target) & frame["density"].notna()]
         for label, look in _LOOKS.items():
-            curves.zero_shot(axes, frame, target, label.lower(), look.color)
-            curves.draw(axes, part, "density", label.lower(), look, label)
-        curves.log_axis(axes, _DENSITIES)
+            points.zero_shot(axes, frame, target, label.lower(), look.color)
+            points.draw(axes, part, "density", label.lower(), look, label)
+        points.log_axis(axes, _DENSITIES)
         axes.set_xlabel("density of the LoRA change (share kept)")
-        axes.set_title(curves.title(found, target))
-    panels[0].set_ylabel(curves.SCORE_AXIS)
-    curves.legend(figure, _LOOKS, frame)
-    lines = [*curves.lines(frame, ["density"]), *curves.troubles(found)]
+        axes.set_title(points.title(found, target))
+    panels[0].set_ylabel(points.SCORE_AXIS)
+    points.legend(figure, _LOOKS, frame)
+    lines = [*points.lines(frame, ["density"]), *points.troubles(found)]
     return Drawing(figure, frame, tuple(lines), _caption(found))
 
 
@@ -58,7 +58,7 @@ def _caption(found: Found) -> str:
         f"`density` of the entries, those largest in magnitude, is kept; nothing is trained again. "
         "(The paper does not say whether it pruned the factors or their product.) "
         f"{connector}. "
-        f"Dashed: the base model. {curves.intervals(found)}"
+        f"Dashed: the base model. {points.intervals(found)}"
     )
 
 

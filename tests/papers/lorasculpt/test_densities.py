@@ -8,9 +8,9 @@ import torch
 
 from bench.leaderboard import plots
 from bench.model.change import Change, LowRank, Replaced
+from bench.papers.lorasculpt import densities
+from bench.papers.study import Found
 from bench.plan.plan import Plan
-from bench.studies import densities
-from bench.studies.study import Found
 
 Planned = Callable[..., Plan]
 MadeUp = Callable[..., Found]

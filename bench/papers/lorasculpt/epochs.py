@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bench.leaderboard import plots
+from bench.papers import points
+from bench.papers.points import Spot
+from bench.papers.study import Drawing, Found, Place, Study, places, shown
 from bench.plan.plan import Cell, Request, edited
 from bench.plugins.registry import load_task
 from bench.spec import Trial
-from bench.studies import curves
-from bench.studies.curves import Spot
-from bench.studies.study import Drawing, Found, Place, Study, places, shown
 
 _METHODS = ("lora", "model_tailor", "lorasculpt")
 _LEAST = 3  # points
@@ -67,8 +67,8 @@ def _spots(request: Request, target: str) -> list[Spot]:
 def draw(found: Found) -> Drawing | None:
     """Draw Source above Target over the epochs, a column per target."""
     targets = found.request.targets
-    frame = curves.frame(found, {target: _spots(found.request, target) for target in targets})
-    if curves.empty(frame):
+    frame = points.frame(found, {target: _spots(found.request, target) for target in targets})
+    if points.empty(frame):
         return None
     frame["update"] = frame["update"].astype("Int64")
     figure = plots.figure(1 + 3.4 * len(targets), 5.6)
@@ -77,18 +77,18 @@ def draw(found: Found) -> Drawing | None:
         axes.sharey(panels[0, 0])  # the same sources; targets differ in their metric
     for column, target in enumerate(targets):
         for axes, score in zip(panels[:, column], ("source", "target"), strict=True):
-            curves.zero_shot(axes, frame, target, score)
+            points.zero_shot(axes, frame, target, score)
             for method, look in _LOOKS.items():
                 part = frame[(frame["task"] == target) & (frame["method"] == method)]
-                curves.draw(axes, part, "epoch", score, look, method)
+                points.draw(axes, part, "epoch", score, look, method)
         ticks = sorted(set(frame.loc[frame["task"] == target, "epoch"].dropna()))
         panels[1, column].set_xticks(ticks, [f"{tick:.2f}".rstrip("0").rstrip(".") for tick in ticks])
         panels[1, column].set_xlabel("epoch")
-        panels[0, column].set_title(curves.title(found, target))
+        panels[0, column].set_title(points.title(found, target))
     panels[0, 0].set_ylabel("Source x 100")
     panels[1, 0].set_ylabel("Target x 100")
-    curves.legend(figure, _LOOKS, frame)
-    lines = [*curves.lines(frame, ["update", "epoch"]), *curves.troubles(found)]
+    points.legend(figure, _LOOKS, frame)
+    lines = [*points.lines(frame, ["update", "epoch"]), *points.troubles(found)]
     return Drawing(figure, frame, tuple(lines), _caption(found))
 
 
@@ -102,7 +102,7 @@ def _caption(found: Found) -> str:
         f"its {request.recipe.updates} updates, so that an earlier point is not what a shorter training would give. "
         "Points are the updates nearest to the end of each epoch, and the last one; thirds of the training where it "
         f"has fewer than {_LEAST} epochs (updates: {listed}). model_tailor edits what lora had learnt by that update. "
-        f"Dashed: the base model. {curves.intervals(found)}"
+        f"Dashed: the base model. {points.intervals(found)}"
     )
 
 

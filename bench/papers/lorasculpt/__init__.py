@@ -1,0 +1,1 @@
+"""The experiments and theorems of the LoRASculpt paper."""
