@@ -23,10 +23,10 @@ from bench.plugins.hyperparameters import field_name, ranges, values
 from bench.plugins.registry import load_method
 from bench.request import read
 from bench.search import report
+from bench.search.optuna_study import Sampler, Study, check_storage
 from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.space import Space, space
-from bench.search.study import Sampler, Study, check_storage
 from bench.spec import Scalar, digest
 from bench.store.last_run import line
 from bench.store.places import is_remote
@@ -181,7 +181,7 @@ def _work(request: Request, asked: Sequence[Quest], options: Namespace, store: S
         return
 
     def drive(broker: Any, crew: lanes.Crew) -> None:
-        from bench.search.brain import drive as think  # Ray Tune is slow to import
+        from bench.search.tune import drive as think  # Ray Tune is slow to import
 
         think(broker, crew, asked, options.trials)
 

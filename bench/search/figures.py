@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.leaderboard import plots
 from bench.plugins.hyperparameters import Range
-from bench.search.dials import Dial, dials
-from bench.search.front import Point, front, hypervolume
+from bench.search.axes import Dial, dials
+from bench.search.pareto import Point, front, hypervolume
 from bench.store.search_results import Configuration, Finding
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.search.front import Objective, Point, front, hypervolume, pick
+from bench.search.optuna_study import Tried
+from bench.search.pareto import Objective, Point, front, hypervolume, pick
 from bench.search.quest import Quest
-from bench.search.study import Tried
 
 
 @dataclass(frozen=True, slots=True)

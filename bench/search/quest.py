@@ -9,8 +9,8 @@ from statistics import fmean
 from bench.plan.plan import Plan, Request, asked, make
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import load_method
-from bench.search.front import Point
-from bench.search.study import Study, Tried
+from bench.search.optuna_study import Study, Tried
+from bench.search.pareto import Point
 from bench.spec import Asked, Record, Scalar, Work, split_mean
 from bench.store.run_folder import Store
 

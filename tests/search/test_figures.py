@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench.plugins.hyperparameters import Range
-from bench.search.dials import dials
+from bench.search.axes import dials
 from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.report import in_words
 from bench.spec import Scalar

@@ -1,6 +1,6 @@
 import pytest
 
-from bench.search.front import Point, front, hypervolume, pick
+from bench.search.pareto import Point, front, hypervolume, pick
 
 A, B, C, D = Point(0, 0.8, 0.2), Point(1, 0.5, 0.6), Point(2, 0.4, 0.5), Point(3, 0.8, 0.1)
 

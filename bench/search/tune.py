@@ -20,8 +20,8 @@ from ray.tune.stopper import Stopper
 from bench.errors import TrialError
 from bench.lanes.broker_actor import Rung
 from bench.lanes.lanes import Crew
+from bench.search.optuna_study import Asked
 from bench.search.quest import Quest, measure
-from bench.search.study import Asked
 from bench.spec import Record, Work
 
 # On every cluster, and never used up: a proxy must not hold what a lane needs.

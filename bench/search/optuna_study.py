@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from bench.errors import UsageError, without_password
 from bench.plugins.hyperparameters import Range
-from bench.search.front import Point
+from bench.search.pareto import Point
 from bench.spec import Scalar, digest
 
 if TYPE_CHECKING:

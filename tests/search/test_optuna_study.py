@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.plugins.hyperparameters import Range
-from bench.search.study import Study, check_storage
+from bench.search.optuna_study import Study, check_storage
 from bench.spec import Scalar
 
 SPACE = {"lr": Range(1e-5, 1e-2, log=True), "density": Range(0.05, 0.5), "form": Range(choices=("a", "b"))}
