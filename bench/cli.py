@@ -81,15 +81,19 @@ def _parser() -> ArgumentParser:
     _study(
         verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.papers.command")
     )
-    _plan(verb("plan", "print what a run would do, what is cached, and what it costs", "bench.price.command"))
-    _data(verb("data", "fetch, check and describe the data of tasks", "bench.material.command"))
+    _plan(verb("plan", "print what a run would do, what is cached, and what it costs", "bench.prepare.price.command"))
+    _data(verb("data", "fetch, check and describe the data of tasks", "bench.prepare.data.command"))
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
     _compare(verb("compare", "put the leaderboard beside a paper's published table, with verdicts", "bench.compare"))
     _show(verb("show", "print one trial: its scores, cost, command, and what it forgot"))
     _check(verb("check", "test methods, tasks and reports against the rules of their kind"))
     _doctor(
-        verb("doctor", "check versions, GPUs, disks, data, model and services; say what to fix", "bench.doctor.command")
+        verb(
+            "doctor",
+            "check versions, GPUs, disks, data, model and services; say what to fix",
+            "bench.prepare.doctor.command",
+        )
     )
     _export(verb("export", "write a trial as a peft adapter or a merged model"))
     _clean(verb("clean", "free checkpoints and unreferenced trials, asking first"))
@@ -126,7 +130,7 @@ def _cells(parser: ArgumentParser) -> ArgumentParser:
 
 
 def _plan(parser: ArgumentParser) -> None:
-    from bench.price.options import add_arguments as add_price_arguments
+    from bench.prepare.price.options import add_arguments as add_price_arguments
     from bench.request import add_arguments
 
     add_arguments(parser)
@@ -161,7 +165,7 @@ def _study(parser: ArgumentParser) -> None:
 
 
 def _data(parser: ArgumentParser) -> None:
-    from bench.material.options import add_arguments
+    from bench.prepare.data.options import add_arguments
 
     add_arguments(parser)
 
@@ -261,7 +265,7 @@ def _check(parser: ArgumentParser) -> None:
 
 
 def _doctor(parser: ArgumentParser) -> None:
-    from bench.doctor.command import add_arguments
+    from bench.prepare.doctor.command import add_arguments
 
     add_arguments(parser)
 

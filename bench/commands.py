@@ -161,7 +161,7 @@ def pretrain(options: Namespace) -> int:
     suite = request.read_suite(options.suite)
     if not Path(suite.model).is_absolute():
         raise UsageError(f"The model of suite {suite.name} is not built here: it is {suite.model}.")
-    from bench.pretrain.card import build
+    from bench.prepare.pretrain.card import build
 
     folder = options.to or Path(suite.model)
     Store(folder).prepare()

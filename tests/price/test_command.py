@@ -6,8 +6,8 @@ import pytest
 
 from bench.cli import _parser, main
 from bench.plan.suite import Suite
-from bench.price.gaps import draft
-from bench.price.rates import Measured
+from bench.prepare.price.draft import draft
+from bench.prepare.price.rates import Measured
 from bench.spec import Record, Score
 from bench.store.run_folder import Store
 

@@ -1,0 +1,134 @@
+"""Look through the data of tasks: records, ids, answers, pictures, and pictures that training shares with a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+
+from bench.errors import DataError
+from bench.plan.suite import SUITES
+from bench.plugins.method import Example, Split, Task
+from bench.prepare.data.leaks import pairs
+from bench.prepare.data.likeness import Look, look_at
+from bench.prepare.data.progress import meter
+from bench.prepare.data.report import Finding, Report, Seen
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(slots=True)
+class _Pictures:
+    """The distinct pictures of a split that can be drawn: the first example that has each, and how each looks."""
+
+    examples: list[Example] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+
+
+def check(tasks: Sequence[Task], allowed: int) -> Report:
+    """Return what is wrong with the data of tasks, and what is worth knowing.
+
+    Of a split, ``allowed`` skipped records are tolerated. The tasks must have been read so that none stops at its
+    first broken record (``Reading.skip_bad``). Pictures of a target's training that a source's test has too are
+    wrong; those that two splits of one task share are only noted, since their owners drew them so.
+    """
+    seen: dict[str, dict[Split, Seen]] = {}
+    findings: list[Finding] = []
+    pictures: dict[tuple[str, Split], _Pictures] = {}
+    for task in tasks:
+        ids: dict[str, Split] = {}
+        for split in SPLITS:
+            try:
+                examples = task.examples(split)
+            except DataError as error:
+                findings.append(Finding("split", task.name, split, "it cannot be read", str(error)))
+                continue
+            findings += _records(task, split, examples, allowed)
+            findings += _ids(task, split, examples, ids)
+            findings += _answers(task, split, examples)
+            found, broken = _look(task, split, examples)
+            findings += broken
+            pictures[task.name, split] = found
+            count = len(found.examples) + len(broken)
+            seen.setdefault(task.name, {})[split] = Seen(len(examples), count, len(task.faults(split)))
+    findings += _leaks(tasks, pictures)
+    return Report(
+        seen, sorted(findings, key=lambda one: (not one.wrong, [task.name for task in tasks].index(one.task)))
+    )
+
+
+def _records(task: Task, split: Split, examples: Sequence[Example], allowed: int) -> Iterator[Finding]:
+    faults = task.faults(split)
+    tolerated = len(faults) <= allowed
+    for fault in faults:
+        yield Finding("record", task.name, split, fault.place, fault.reason, wrong=not tolerated)
+    declared = task.sizes.get(split)
+    if declared is not None and declared != len(examples):
+        reason = f"there are {len(examples):,} examples, where {declared:,} are expected"
+        yield Finding("count", task.name, split, "count", reason, wrong=not is_dataclass(task))  # options may change it
+
+
+def _ids(task: Task, split: Split, examples: Iterable[Example], known: dict[str, Split]) -> Iterator[Finding]:
+    for example in examples:
+        if example.id in known:
+            yield Finding("id", task.name, split, example.id, f"the id stands in {known[example.id]} already")
+        known.setdefault(example.id, split)
+
+
+def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[Finding]:
+    count = task.card.answer_count if task.card and split != "train" else None  # to teach, one is enough
+    lettered = task.card.lettered if task.card else False
+    for example in examples:
+        answers, reason = example.answers, ""
+        if not answers or not answers[0].strip():
+            reason = "it has no answer"
+        elif count is not None and len(answers) != count:
+            reason = f"it has {len(answers)} answers, not {count}"
+        elif lettered and answers[0] not in list(_LETTERS[: len(example.hints) or None]):
+            reason = f"its answer {answers[0]!r} is none of its {len(example.hints) or 'lettered'} options"
+        if reason:
+            yield Finding("answer", task.name, split, example.id, reason)
+
+
+def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_Pictures, list[Finding]]:
+    first: dict[object, Example] = {}
+    for example in examples:
+        first.setdefault(example.image if isinstance(example.image, Path) else id(example.image), example)
+    distinct = list(first.values())
+    found, broken = _Pictures(), []
+    with meter(f"look at {task.name} {split}'s pictures", len(distinct), counted=True) as advance:
+        looks = look_at(distinct, advance)
+    for example, look in zip(distinct, looks, strict=True):
+        if isinstance(look, str):
+            broken.append(Finding("picture", task.name, split, _place(example), look))
+        else:
+            found.examples.append(example)
+            found.looks.append(look)
+    return found, broken
+
+
+def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _Pictures]) -> Iterator[Finding]:
+    targets = {name for suite in SUITES.values() for name in suite.targets}
+    sources = {name for suite in SUITES.values() for name in suite.sources}
+    for learnt in tasks:
+        if learnt.name in sources and learnt.name not in targets:
+            continue
+        for asked in tasks:
+            own = asked.name == learnt.name
+            if own or asked.name in sources or asked.name not in targets:
+                ours, theirs = pictures.get((learnt.name, "train")), pictures.get((asked.name, "test"))
+                if ours and theirs:
+                    yield from _shared(learnt.name, ours, asked.name, theirs)
+
+
+def _shared(learnt: str, ours: _Pictures, asked: str, theirs: _Pictures) -> Iterator[Finding]:
+    for pair in pairs(ours.looks, theirs.looks):
+        how = "is also" if pair.identical else f"looks like (dHash {pair.distance} of 64 bits off)"
+        other = _place(theirs.examples[pair.second])
+        reason = f"{how} {other} of {asked} test"
+        yield Finding("leak", learnt, "train", _place(ours.examples[pair.first]), reason, wrong=learnt != asked)
+
+
+def _place(example: Example) -> str:
+    return str(example.image) if isinstance(example.image, Path) else f"the picture of {example.id}"

@@ -1,0 +1,109 @@
+"""``bench data``: get, check or describe the data of tasks."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import request
+from bench.console import agreed, say, tell
+from bench.errors import DataError, UsageError
+from bench.plugins import registry
+from bench.plugins.method import Task
+from bench.prepare.data import check as looking
+from bench.prepare.data import checksums, hub
+from bench.prepare.data import get as fetching
+from bench.prepare.data import info as card
+from bench.prepare.data.report import Report
+
+_REPORT = "check.json"
+
+
+_EVERY = 1 << 62  # broken records that are skipped, so that a check can name them all
+
+
+def data(options: Namespace) -> int:
+    """Do what the second word says with the tasks named."""
+    does = {"get": get, "check": check, "info": info}
+    return does[options.what](options)
+
+
+def get(options: Namespace) -> int:
+    """Fetch what is not there."""
+    names = request.read_tasks(options)
+    tasks = [registry.load_task(name) for name in names]
+    for task in tasks:
+        if task.card is None:
+            raise UsageError(f"{task.name} needs nothing fetched: its data come with the package that brings it.")
+    root = tasks[0].reading.root
+    with checksums.held(root):
+        if options.origin == "hub":
+            return hub.get(_from_hub(options, tasks), root, yes=options.yes)
+        return _files(root, tasks, yes=options.yes)
+
+
+def _from_hub(options: Namespace, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks, set to read from the hub."""
+    for task in tasks:
+        hub.address(task)
+    sources = [f"{task.name}.source=hub" for task in tasks]
+    again = Namespace(**{**vars(options), "plugin": [], "set": [*options.set, *sources]})
+    return [registry.load_task(name) for name in request.read_tasks(again)]
+
+
+def check(options: Namespace) -> int:
+    """Look through all records and pictures, and say what is wrong."""
+    names = request.read_tasks(options, skip_bad=_EVERY)
+    tasks = list({task.name: task for task in map(registry.load_task, names)}.values())
+    report = looking.check(tasks, options.skip_bad)
+    tell(report.lines())
+    root = tasks[0].reading.root
+    if options.report is not None or root.is_dir():  # a folder that is named wrongly is not made
+        _write(report, options.report or root / _REPORT)
+    tell([report.verdict()])
+    return 1 if report.wrong else 0
+
+
+def _write(report: Report, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(report.as_json(), encoding="utf-8")
+        say(f"wrote {path}")
+    except OSError as error:
+        say(f"The report cannot be written to {path}: {error.strerror}. Name another place with --report.")
+
+
+def info(options: Namespace) -> int:
+    """Print the cards."""
+    for place, name in enumerate(request.read_tasks(options)):
+        tell([*([""] if place else []), *card.lines(name)])
+    return 0
+
+
+def _files(root: Path, tasks: Sequence[Task], *, yes: bool) -> int:
+    made = fetching.bill(root, [download for task in tasks if task.card for download in task.card.downloads])
+    tell(fetching.lines(made, root))
+    fetching.check_space(root, made.space)
+    if made.items and not yes and not agreed("Fetch? [y/N] "):
+        say("Nothing was fetched; --yes does not ask.")
+        return 1
+    failed = bool(made.by_hand)
+    for item in made.items:
+        try:
+            fetching.bring(root, item)
+        except DataError as error:
+            say(f"{error}")
+            failed = True
+    for task in tasks:
+        try:
+            failed |= fetching.bring_pictures(root, task, yes=yes)
+        except DataError as error:
+            say(f"{task.name}'s pictures: {error}")
+            failed = True
+    say(
+        "Not all is there; the same command goes on."
+        if failed
+        else "All is there. Look through it with bench data check."
+    )
+    return 1 if failed else 0

@@ -1,0 +1,229 @@
+"""One file from one address: resumed where it was cut off, and let in only when it is what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from bench.errors import DataError
+from bench.prepare.data.checksums import Entry
+
+_TRIES = 5
+_PAUSE_SECONDS = 1.0  # before the second try; doubled before each further one
+_TIMEOUT_SECONDS = 60.0
+_CHUNK = 1 << 20
+_PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+_UNREACHABLE = (URLError, http.client.HTTPException, OSError)
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The SHA-256 that a file has to have, in hexadecimal, and whose word that is."""
+
+    sha256: str
+    source: str
+
+
+class Answer(Protocol):
+    """What of a server's answer is read here."""
+
+    status: int
+    headers: http.client.HTTPMessage
+
+    def read(self, size: int) -> bytes:
+        """Return up to so many bytes, none at the end."""
+
+
+@dataclass(slots=True)
+class _Cut(Exception):  # noqa: N818  no error yet: it is tried again
+    """The transfer stopped early, for a reason that may pass."""
+
+    reason: str
+
+
+def size_of(url: str) -> int | None:
+    """Return the bytes that a server says a file has, or None where it does not say."""
+    try:
+        with urlopen(request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS / 4) as answer:
+            length = answer.headers.get("Content-Length")
+    except _UNREACHABLE:
+        return None
+    return int(length) if length and length.isdigit() else None
+
+
+def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advance = lambda size: None) -> Entry:
+    """Bring a file to ``path`` and return what it is; a part that is already there (``.part``) is gone on with.
+
+    ``advance`` is told of bytes as they come, and of those that count no longer as a negative number. A transfer that
+    breaks is tried again, five times in all. A part is only gone on with where the server can tell that the file is
+    still the same one, by its ETag or its date.
+
+    Raises:
+        DataError: the server refuses, cannot be reached, or sends something else than was asked for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pause = _PAUSE_SECONDS
+    for left in reversed(range(_TRIES)):
+        try:
+            digest = _transfer(url, path, advance)
+            break
+        except _Cut as cut:
+            if not left:
+                raise DataError(
+                    f"{url} did not come whole in {_TRIES} tries: {cut.reason}. The same command goes on from there."
+                ) from None
+            time.sleep(pause)
+            pause *= 2
+    part = _part(path)
+    try:
+        _check(url, path, digest, expected)
+    except DataError:
+        _forget(path)
+        raise
+    entry = Entry(url, part.stat().st_size, digest)
+    part.replace(path)
+    _forget(path)
+    return entry
+
+
+def part_size(path: Path) -> int:
+    """Return how many bytes of a file are there already."""
+    return _part(path).stat().st_size if _part(path).is_file() else 0
+
+
+def _transfer(url: str, path: Path, advance: Advance) -> str:
+    """Bring the rest of a file into its part and return the SHA-256 of the whole in hexadecimal.
+
+    Raises:
+        _Cut: it stopped early.
+        DataError: the server refuses.
+    """
+    start, tag = part_size(path), _read_tag(path)
+    if start and tag is None:
+        _forget(path)
+        start = 0
+    headers = {"Range": f"bytes={start}-", "If-Range": tag} if start and tag else {}
+    try:
+        with urlopen(request(url, headers=headers), timeout=_TIMEOUT_SECONDS) as answer:
+            return _receive(answer, path, start, advance)
+    except HTTPError as error:
+        with error:
+            return _refused(url, path, error, start)
+    except _UNREACHABLE as error:
+        raise _Cut(_why(error)) from None
+
+
+def _receive(answer: Answer, path: Path, start: int, advance: Advance) -> str:
+    goes_on = answer.status == HTTPStatus.PARTIAL_CONTENT
+    digest = hashlib.sha256()
+    part = _part(path)
+    if goes_on:
+        _add_file(digest, part)
+    elif start:
+        advance(-start)  # it comes whole again
+    had = start if goes_on else 0
+    length = answer.headers.get("Content-Length")
+    total = had + int(length) if length and length.isdigit() else None
+    _write_tag(path, answer)
+    try:
+        with part.open("ab" if goes_on else "wb") as file:
+            for chunk in _chunks(answer):
+                file.write(chunk)
+                digest.update(chunk)
+                had += len(chunk)
+                advance(len(chunk))
+    except OSError as error:  # not the server's doing: to try again is no use
+        raise DataError(f"{part} cannot be written: {error.strerror}. Make room; the same command goes on.") from error
+    if total is not None and had != total:
+        raise _Cut(f"it stopped at {had} of {total} bytes")
+    return digest.hexdigest()
+
+
+def _chunks(answer: Answer) -> Iterator[bytes]:
+    try:
+        while chunk := answer.read(_CHUNK):
+            yield chunk
+    except _UNREACHABLE as error:
+        raise _Cut(_why(error)) from None
+
+
+def _refused(url: str, path: Path, error: HTTPError, start: int) -> str:
+    """Return the digest of a part that turns out to be the whole, or say why there is nothing to be had."""
+    if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+        if error.headers.get("Content-Range", "").endswith(f"/{start}"):
+            digest = hashlib.sha256()
+            _add_file(digest, _part(path))
+            return digest.hexdigest()
+        _forget(path)
+        raise _Cut("the file there is shorter than the part here")
+    if error.code in _PASSING or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise _Cut(f"the server answers {error.code} {error.reason}")
+    raise DataError(
+        f"{url} cannot be had: the server answers {error.code} {error.reason}. Put the file to {path} by hand."
+    )
+
+
+def _check(url: str, path: Path, digest: str, expected: Expected | None) -> None:
+    part = _part(path)
+    if expected is not None and digest != expected.sha256:
+        raise DataError(f"{url} has SHA-256 {digest}, not {expected.sha256} as {expected.source}; it was thrown away.")
+    with part.open("rb") as file:
+        start = file.read(64).lstrip()
+    wrong = (path.suffix == ".zip" and not zipfile.is_zipfile(part)) or (
+        path.suffix in {".json", ".jsonl"} and not start.startswith((b"{", b"["))
+    )
+    if wrong:
+        raise DataError(f"{url} is no {path.suffix[1:]} file, it begins with {start[:24]!r}; it was thrown away.")
+
+
+def _add_file(digest: hashlib._Hash, path: Path) -> None:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+
+
+def _why(error: BaseException) -> str:
+    return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def request(url: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> Request:
+    """Return a request that says who asks."""
+    return Request(url, headers={"User-Agent": "retain-bench", **(headers or {})}, method=method)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _tag(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part.tag")
+
+
+def _read_tag(path: Path) -> str | None:
+    return _tag(path).read_text() if _tag(path).is_file() else None
+
+
+def _write_tag(path: Path, answer: Answer) -> None:
+    """Keep what tells whether the file is still the same one; a weak ETag does not."""
+    strong = answer.headers.get("ETag") or "W/"
+    tag = answer.headers.get("Last-Modified") if strong.startswith("W/") else strong
+    if tag:
+        _tag(path).write_text(tag)
+    else:
+        _tag(path).unlink(missing_ok=True)
+
+
+def _forget(path: Path) -> None:
+    _part(path).unlink(missing_ok=True)
+    _tag(path).unlink(missing_ok=True)

@@ -1,0 +1,159 @@
+"""Many small pictures from as many addresses, some of them gone: fetched side by side, the dead written down."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from http.client import HTTPException, IncompleteRead
+from io import BytesIO
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from bench.errors import DataError
+from bench.plugins.method import Download
+from bench.prepare.data.fetch import Advance, request
+from bench.store.run_folder import replace_file
+
+FILE = "dead.json"
+
+_THREADS = 16
+_WAITING = 4 * _THREADS
+_TRIES = 3
+_PAUSE_SECONDS = 1.0
+_TIMEOUT_SECONDS = 30.0
+_LARGEST = 50_000_000  # bytes; no cover is so large
+_GIVE_UP = 200  # that fail one after another without one that comes
+_SAVE_EVERY = 500
+_GONE = {400, 401, 403, 404, 410, 451}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of fetching pictures: how many came, which are gone for good and why, which may come another time."""
+
+    came: int = 0
+    dead: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def missing(root: Path, pictures: Sequence[Download]) -> list[Download]:
+    """Return the pictures that are neither there nor known to be gone."""
+    gone = {name for folder in _folders(pictures) for name in dead(root / folder)}
+    return [picture for picture in pictures if picture.path not in gone and not (root / picture.path).is_file()]
+
+
+def dead(folder: Path) -> dict[str, str]:
+    """Return the pictures that are gone for good, by their path under the data folder, with the reason."""
+    try:
+        found: dict[str, str] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / FILE} cannot be read: {error}. Delete it; they are then asked for again.") from None
+    return found
+
+
+def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambda count: None) -> Tally:
+    """Fetch pictures side by side and return what came of it; the dead are written down as they are met.
+
+    Raises:
+        DataError: so many fail in a row that the network, or the server, must be down.
+    """
+    tally, row, unsaved = Tally(), 0, 0
+    try:
+        for picture, reason, gone in _outcomes(root, pictures):
+            row = 0 if not reason or gone else row + 1
+            tally.came += not reason
+            if reason:
+                (tally.dead if gone else tally.failed)[picture.path] = reason
+            unsaved += gone
+            advance(1)
+            if unsaved >= _SAVE_EVERY:
+                _save(root, tally)
+                unsaved = 0
+            if row >= _GIVE_UP:
+                raise DataError(f"{row} pictures in a row did not come, the last: {reason}. Try again later.")
+    finally:
+        _save(root, tally)
+    return tally
+
+
+def _outcomes(root: Path, pictures: Sequence[Download]) -> Iterator[tuple[Download, str, bool]]:
+    """Yield each picture with the reason why it did not come ("": it came) and whether it is gone for good."""
+    rest = iter(pictures)
+    running: dict[Future[tuple[str, bool]], Download] = {}
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        while True:
+            while len(running) < _WAITING and (picture := next(rest, None)) is not None:
+                running[pool.submit(_one, picture.url, root / picture.path)] = picture
+            if not running:
+                return
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield running.pop(future), *future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one(url: str, path: Path) -> tuple[str, bool]:
+    """Bring a picture and return why it did not come ("": it came), and whether it is gone for good."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return _keep(_content(url), path)
+        except HTTPError as error:
+            error.close()
+            reason = f"the server answers {error.code} {error.reason}"
+            if error.code in _GONE:
+                return reason, True
+        except (OSError, HTTPException) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        except ValueError as error:  # no address at all
+            return str(error), True
+        if left:
+            time.sleep(_PAUSE_SECONDS)
+    return reason, False
+
+
+def _content(url: str) -> bytes:
+    with urlopen(request(url), timeout=_TIMEOUT_SECONDS) as answer:
+        content: bytes = answer.read(_LARGEST)
+        length = answer.headers.get("Content-Length")
+    if length and length.isdigit() and len(content) != int(length):
+        raise IncompleteRead(content, int(length) - len(content))
+    return content
+
+
+def _keep(content: bytes, path: Path) -> tuple[str, bool]:
+    """Write a picture that can be drawn; shops send a single pixel for one that they no longer have."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(content)) as image:
+            image.load()
+            size = image.size
+    except Exception as error:  # noqa: BLE001  Pillow raises what its many decoders raise
+        return f"it is no picture: {error}", True
+    if max(size) <= 1:
+        return "it is a single pixel", True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.part")
+    draft.write_bytes(content)
+    draft.replace(path)
+    return "", False
+
+
+def _save(root: Path, tally: Tally) -> None:
+    folders = {Path(name).parts[0] for name in tally.dead}
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        own = {name: reason for name, reason in tally.dead.items() if Path(name).parts[0] == folder}
+        replace_file(root / folder / FILE, json.dumps({**dead(root / folder), **own}, indent=1, sort_keys=True) + "\n")
+
+
+def _folders(pictures: Sequence[Download]) -> set[str]:
+    return {Path(picture.path).parts[0] for picture in pictures}

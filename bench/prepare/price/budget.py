@@ -1,0 +1,200 @@
+"""What fits into a budget of GPU-hours: seeds, methods, ranks and --limit, as command lines to copy."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from bench.errors import UsageError
+from bench.plan.plan import Request
+from bench.plugins.method import EditMethod
+from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, load_method
+from bench.prepare.price.fitting import Fit
+from bench.prepare.price.quote import size
+from bench.prepare.price.rates import Rates
+
+_LIMITS = (None, 2000, 1000, 500, 200, 100)
+_SEEDS = (5, 3, 2, 1)
+_NORMAL = 1.96
+_REPLACED = ("--methods", "--ranks", "--targets", "--seeds", "--limit", "--budget", "--gpu")
+_FLAGS = ("--probe",)
+_FITTED, _FITTED_FLAGS = ("--micro-batch", "--eval-batch"), ("--gradient-checkpointing",)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A run that may fit: what of a request it takes."""
+
+    methods: tuple[str, ...]
+    ranks: tuple[int, ...]
+    targets: tuple[str, ...]
+    seeds: int
+    limit: int | None
+
+    @property
+    def most(self) -> float:
+        """The limit as a number that compares."""
+        return math.inf if self.limit is None else self.limit
+
+
+# What each wish puts first; a longer tuple is compared entry by entry.
+_WISHES: Mapping[str, Callable[[Choice], tuple[float, ...]]] = {
+    "most rows": lambda it: (len(it.methods), len(it.targets), len(it.ranks), it.most, it.seeds),
+    "most seeds": lambda it: (it.seeds, len(it.methods), len(it.targets), it.most, len(it.ranks)),
+    "whole test sets": lambda it: (it.most, len(it.methods), len(it.targets), len(it.ranks), it.seeds),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """The hours of any choice from a request, as if nothing were cached. ``sizes`` are the tasks' test examples.
+
+    ``unit`` is what hours of one device are called.
+    """
+
+    request: Request
+    rates: Rates
+    sizes: Mapping[str, int]
+    unit: str = "GPU-hours"
+
+    @classmethod
+    def of(cls, request: Request, rates: Rates, unit: str = "GPU-hours") -> Budget:
+        """Return the budget of a request.
+
+        Raises:
+            UsageError: it asks for rows that follow from others.
+        """
+        if request.controls or request.tuned or request.strengths:
+            raise UsageError("--budget proposes plain runs; leave out --baselines, --tuned and --rewind.")
+        names = dict.fromkeys((*request.sources, *request.targets))
+        return cls(request, rates, {name: size(request, name, request.split) for name in names}, unit)
+
+    def hours(self, choice: Choice) -> float:
+        """Return the GPU-hours of a choice: edits share what their parent trained, the base model is scored once."""
+        recipe, places = self.request.recipe, len(choice.ranks) * len(choice.targets) * choice.seeds
+        examples = recipe.updates * recipe.batch_size
+        training = places * sum(examples / self.rates.of(name) for name in _trained(choice.methods))
+        sources = sum(self._count(name, choice) for name in self.request.sources)
+        targets = [self._count(name, choice) for name in choice.targets]
+        models = len(choice.methods) * len(choice.ranks) * choice.seeds
+        answers = sources + sum(targets) + models * (len(targets) * sources + sum(targets))
+        return (training + answers / self.rates.answer) / 3600
+
+    def half_width(self, names: Sequence[str], choice: Choice) -> float:
+        """Return the most that a 95 % interval of a mean over tasks extends to either side, in points.
+
+        A score between 0 and 1 has a variance of at most 1/4, so that the mean of k tasks has a standard error of at
+        most sqrt(sum 1 / (4 n)) / k (a normal approximation; CIDEr has no such bound).
+        """
+        variance = sum(1 / (4 * self._count(name, choice)) for name in names)
+        return 100 * _NORMAL * math.sqrt(variance) / len(names)
+
+    def choices(self) -> Iterator[Choice]:
+        """Yield what may be taken of the request: fewer methods, ranks, targets and examples, or more seeds."""
+        ranks, targets = self.request.ranks, self.request.targets
+        several = dict.fromkeys((ranks, (32 if 32 in ranks else sorted(ranks)[len(ranks) // 2],)))
+        limits = [limit for limit in _LIMITS if limit is None or limit < max(self.sizes.values())]
+        if (most := self.request.limit) is not None:
+            limits = [most, *(limit for limit in limits if limit is not None and limit < most)]
+        seeds = [count for count in _SEEDS if count >= len(self.request.seeds)] or [len(self.request.seeds)]
+        methods = _shortened(self.request.methods)
+        for chosen in product(methods, several, dict.fromkeys((targets, targets[:1])), seeds, limits):
+            yield Choice(*chosen)
+
+    def fitting(self, hours: float) -> dict[str, Choice]:
+        """Return, for each wish, the best choice within so many GPU-hours; equal ones once."""
+        fits = [choice for choice in self.choices() if self.hours(choice) <= hours]
+        found: dict[str, Choice] = {}
+        for wish, key in _WISHES.items():
+            if fits and (best := max(fits, key=key)) not in found.values():
+                found[wish] = best
+        return found
+
+    def _count(self, name: str, choice: Choice) -> int:
+        return self.sizes[name] if choice.limit is None else min(choice.limit, self.sizes[name])
+
+
+Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> with which options they fit a GPU
+
+
+def proposals(budget: Budget, hours: float, words: Sequence[str], fitting: Fitting | None = None) -> Iterator[str]:
+    """Yield what fits into so many GPU-hours, each with its resolution and the command that runs it.
+
+    ``fitting`` says with which options methods fit the GPUs' memory; None where that is not known.
+    """
+    found = budget.fitting(hours)
+    if not found:
+        least = min(budget.choices(), key=budget.hours)
+        yield f"Nothing fits into {hours:g} {budget.unit}; the least takes {budget.hours(least):.1f}: {_named(least)}"
+        yield f"  {command(budget, least, words, _fit(least, fitting))}"
+        return
+    yield f"Within {hours:g} {budget.unit}, estimated as above and as if nothing were cached:"
+    for wish, choice in found.items():
+        yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} {budget.unit}"
+        widths = [("Source", budget.half_width(budget.request.sources, choice))]
+        widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
+        yield f"    {command(budget, choice, words, fit := _fit(choice, fitting))}"
+        if fit is not None and fit.unfit:
+            yield f"    {', '.join(fit.unfit)} will not fit the memory of a GPU"
+        yield f"    95 % intervals of at most {', '.join(f'{name} +-{width:.1f}' for name, width in widths)} points"
+    yield "  bounds: 98 / sqrt(n) points for a share of n examples; CIDEr, which also depends on --limit, has none;"
+    yield "  training noise shows from 2 seeds on, and is in the intervals from 5"
+
+
+def _fit(choice: Choice, fitting: Fitting | None) -> Fit | None:
+    return None if fitting is None else fitting(tuple({*choice.methods, *_trained(choice.methods)}), max(choice.ranks))
+
+
+def command(budget: Budget, choice: Choice, words: Sequence[str], fit: Fit | None = None) -> str:
+    """Return the command line that runs a choice, so that it fits, with all else as it was asked for."""
+    every = choice.methods == tuple(BUILT_IN_METHODS)
+    parts = ["--methods", "all" if every else ",".join(choice.methods), "--ranks", ",".join(map(str, choice.ranks))]
+    if choice.targets != budget.request.suite.targets:
+        parts += ["--targets", ",".join(choice.targets)]
+    first = budget.request.seeds
+    seeds = [*first, *(seed for seed in range(max(first) + 1 + choice.seeds) if seed not in first)][: choice.seeds]
+    if seeds != [0]:
+        parts += ["--seeds", ",".join(map(str, seeds))]
+    if choice.limit is not None:
+        parts += ["--limit", str(choice.limit)]
+    replaced = (_REPLACED, _FLAGS) if fit is None else (_REPLACED + _FITTED, _FLAGS + _FITTED_FLAGS)
+    return shlex.join(["bench", "run", *_others(words, *replaced), *parts, *(fit.options if fit else ())])
+
+
+def _others(words: Sequence[str], options: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command but for some options; argparse takes an option by its first letters."""
+    skip = False
+    for word in words[1:]:
+        name, mark, _ = word.partition("=")
+        option = len(name) > 2 and name.startswith("--")
+        replaced = option and any(item.startswith(name) for item in options)
+        if not skip and not replaced and not (option and any(item.startswith(name) for item in flags)):
+            yield word
+        skip = replaced and not mark and not skip
+
+
+def _named(choice: Choice) -> str:
+    counts = {"method": len(choice.methods), "rank": len(choice.ranks), "target": len(choice.targets)}
+    counts["seed"] = choice.seeds
+    text = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
+    return f"{text}, {'all' if choice.limit is None else f'the first {choice.limit}'} examples of each task"
+
+
+def _trained(methods: Sequence[str]) -> set[str]:
+    """Return the methods that are trained for some, the parents of edits among them."""
+    found = set()
+    for name in methods:
+        method = load_method(name)
+        found.add(method.parent if issubclass(method, EditMethod) else name)
+    return found
+
+
+def _shortened(methods: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return all methods, then ever fewer: the baseline stays to the last, and before it what trains nothing."""
+    edits = [name for name in methods if issubclass(load_method(name), EditMethod)]
+    order = sorted(methods, key=lambda name: (name != BASELINE, name not in edits, methods.index(name)))
+    kept = [set(order[:count]) for count in range(len(order), 0, -1)]
+    return [tuple(name for name in methods if name in chosen) for chosen in kept]

@@ -1,0 +1,111 @@
+"""bench plan: what a run would do, and what it costs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench import execution
+from bench.console import say, tell
+from bench.errors import UsageError
+from bench.perform import check_lanes
+from bench.plan.listing import listing
+from bench.prepare.price.draft import Draft, draft
+from bench.prepare.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
+from bench.store.run_folder import Store
+
+if TYPE_CHECKING:
+    from bench.prepare.price.quote import Quote
+
+_LARGE = 1e9  # parameters; a smaller model is at home on a CPU
+
+
+def plan(options: Namespace) -> int:
+    """Print what a run would do, and its price."""
+    store = Store(options.output.resolve())
+    store.check()
+    fleet = read_fleet(options.gpu) if options.gpu else None
+    how = execution.read(options)
+    check_lanes(options)
+    hours = None if options.budget is None else _hours(options.budget)
+    found = draft(options, store)
+    tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
+    from bench.prepare.price.blueprint import Blueprint
+    from bench.prepare.price.quote import Quote
+    from bench.prepare.price.text import lines
+
+    if options.probe:
+        from bench.prepare.price.probe import probe
+
+        say(f"wrote {probe(found, how, store)}")
+    blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
+    if options.address and fleet is None:
+        say(f"--address {options.address} is not asked for its GPUs. Name them: --gpu NAME:N, N of them in all.")
+    known = fleet or here()
+    fleet = known or (Fleet(REFERENCE, 1) if blueprint.parameters >= _LARGE else None)
+    if fleet is not None and how.workers > fleet.count:
+        raise UsageError(f"--gpus-per-trial is {how.workers}, of {fleet.count} x {fleet.gpu.name}. Give --gpu NAME:N.")
+    rates = _rates(found, store, fleet, blueprint.parameters)
+    elsewhere = known is None and fleet is not None
+    quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
+    tell(lines(quote))
+    if hours is not None:
+        tell(["", *_proposals(quote, hours, options)])
+    return 0
+
+
+def _proposals(quote: Quote, hours: float, options: Namespace) -> Iterator[str]:
+    """Yield what fits into so many GPU-hours, of the methods that fit the GPUs' memory.
+
+    Raises:
+        UsageError: nobody knows how fast the device is.
+    """
+    from bench.prepare.price.budget import Budget, proposals
+    from bench.prepare.price.fitting import fit
+
+    if quote.rates is None:
+        raise UsageError("--budget needs a rate, unknown for this model and device. Measure it with --probe.")
+    asked = quote.plan.request
+    unfit = fit(quote, quote.methods, min(quote.ranks)).unfit
+    kept = tuple(name for name in asked.methods if name not in unfit)
+    if kept and kept != asked.methods:
+        yield f"Left out, too large for a GPU: {', '.join(name for name in asked.methods if name in unfit)}."
+        asked = replace(asked, methods=kept)
+    fitting = None if quote.fleet is None else partial(fit, quote)
+    yield from proposals(Budget.of(asked, quote.rates, quote.unit), hours, options.words, fitting)
+
+
+def _head(found: Draft, *, whole: bool) -> Iterator[str]:
+    """Yield what is missing, or else the plan itself; an assumed plan has no trials that could be named yet."""
+    if found.missing:
+        yield f"Missing here: {'; '.join(found.missing)}."
+        yield from found.faults
+        yield "Planned from declared sizes and published shapes; nothing counts as cached."
+        yield ""
+    elif whole:
+        yield from listing(found.plan)
+        yield ""
+
+
+def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int) -> Rates | None:
+    """Return a probe's rates where there is one for this model, else published ones."""
+    model = found.model
+    probe = Measured.read(store.root)
+    if probe is not None and fleet is None:
+        return measured(probe, model, None)
+    if fleet is None:
+        return None
+    return (measured(probe, model, fleet.gpu) if probe else None) or published(parameters, fleet.gpu)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text.strip().lower().removesuffix("h"))
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours < float("inf"):
+        raise UsageError(f"--budget is {text!r}; give GPU-hours, such as 40h.")
+    return hours

@@ -1,0 +1,73 @@
+"""What is missing on this machine, and how a run is planned without it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import request
+from bench.errors import DataError
+from bench.plan.baselines import make
+from bench.plan.plan import Plan, Request
+from bench.plugins.registry import load_task
+from bench.store.run_folder import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan, exact or assumed, with the folder of the base model where it is here, and what is missing.
+
+    ``faults`` says what is wrong with data that is here, but not whole.
+    """
+
+    plan: Plan
+    folder: Path | None
+    missing: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """What the base model is called in a probe: its folder, or its hub id."""
+        model = self.plan.request.suite.model
+        return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def draft(options: Namespace, store: Store) -> Draft:
+    """Return the plan of a command; without the base model or the data, that of the sizes that the tasks declare.
+
+    Raises:
+        UsageError: a name is unknown, a value out of range, or the base model neither here nor known by its shapes.
+        DataError: the data is missing and the task does not declare its size.
+    """
+    asked = request.read(options)
+    from bench.prepare.price.blueprint import Blueprint
+
+    assumed = not asked.suite.here() and Blueprint.knows(asked.suite.model)
+    folder = None if assumed else asked.suite.folder
+    reasons = _missing_tasks(asked)
+    if folder is not None and not reasons:
+        return Draft(make(asked, store), folder)
+    tasks, missing = list(dict.fromkeys(name.partition("@")[0] for name in reasons)), []
+    if tasks:
+        missing.append(f"data of {', '.join(tasks)}: bench data get {','.join(tasks)}, or --data DIR")
+    if folder is None:
+        missing.append(f"base model {asked.suite.model}: bench run fetches it, or --model DIR")
+    faults = [reason for name, reason in reasons.items() if (asked.reading.root / name.partition("@")[0]).is_dir()]
+    return Draft(make(replace(asked, assumed=True), store), folder, tuple(missing), tuple(faults))
+
+
+def _missing_tasks(asked: Request) -> dict[str, str]:
+    """Return the tasks whose data cannot be read here, and why."""
+    missing = {}
+    for name in dict.fromkeys((*asked.targets, *asked.sources)):
+        task = load_task(name)
+        try:
+            task.examples(asked.split)
+            if name in asked.targets:
+                task.examples("train")
+        except DataError as error:
+            if not task.sizes.get(asked.split):
+                raise
+            missing[name] = str(error)
+    return missing

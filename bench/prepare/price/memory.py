@@ -1,0 +1,124 @@
+"""The memory that a method takes on each GPU, component by component, and what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bench.plugins.method import Dimensions, Method, TrainMethod
+from bench.prepare.price.blueprint import Adapted, Blueprint
+from bench.spec import Recipe
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# nf4 with double quantisation: 4 bits, one byte per 64 weights, one float32 per 256 of these (Dettmers et al., QLoRA)
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+RUNTIME = 10**9  # assumed: the device's own libraries and what the allocator cannot use
+# a token's logits in the train dtype; in float32, their log-softmax and both gradients
+_LOGITS_BYTES = {"float32": 12, "bfloat16": 16, "float16": 16}
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The bytes of one method at one rank: what is always there, and what every example of a micro-batch adds.
+
+    ``own`` is what the method declares for itself. ``trained`` counts parameters, 0 for an edit.
+    """
+
+    method: str
+    rank: int
+    trained: int
+    fixed: Mapping[str, int]
+    example: Mapping[str, int] = field(default_factory=dict)
+    own: Mapping[str, int] = field(default_factory=dict)
+
+    def at(self, micro_batch: int) -> dict[str, int]:
+        """Return the bytes by component at a micro-batch of so many examples."""
+        parts = {name: size + micro_batch * self.example.get(name, 0) for name, size in self.fixed.items()}
+        own = sum(self.own.values())
+        return {**parts, "own": own}
+
+    def total(self, micro_batch: int) -> int:
+        """Return all bytes at a micro-batch of so many examples."""
+        return sum(self.at(micro_batch).values())
+
+    def largest(self, memory_bytes: int, batch: int) -> int:
+        """Return the largest micro-batch up to ``batch`` that fits, 0 where none does."""
+        return _largest(self.total, memory_bytes, batch)
+
+
+def _largest(total: Callable[[int], int], memory_bytes: int, most: int) -> int:
+    fitting = [count for count in range(1, most + 1) if total(count) <= memory_bytes]
+    return max(fitting, default=0)
+
+
+def base_bytes(blueprint: Blueprint, recipe: Recipe, dimensions: Dimensions) -> int:
+    """Return the size of the base model while it is trained on; with ``4bit`` the decoder's linears are quantised."""
+    whole = blueprint.parameters
+    if recipe.quantization == "none":
+        return whole * BYTES[recipe.train_dtype]
+    linear = sum(layer.entries for layer in dimensions.decoder)
+    return (whole - linear) * BYTES[recipe.train_dtype] + int(linear * NF4_BYTES)
+
+
+def training(
+    method: TrainMethod,
+    blueprint: Blueprint,
+    recipe: Recipe,
+    dimensions: Dimensions,
+    adapted: Adapted,
+    *,
+    checkpointing: bool,
+) -> Footprint:
+    """Return what training takes: float32 masters, gradients and both AdamW moments of all that is trained.
+
+    With gradient ``checkpointing`` every block keeps its input alone, and one block at a time all it needs.
+    """
+    text = blueprint.text
+    blocks, size = text.num_hidden_layers, BYTES[recipe.train_dtype]
+    tokens = dimensions.tokens
+    every = 1 if checkpointing else blocks
+    inputs = blocks * tokens * text.hidden_size * size if checkpointing else 0
+    return Footprint(
+        method.name,
+        dimensions.rank,
+        adapted.trained,
+        {
+            "base": base_bytes(blueprint, recipe, dimensions),
+            "trained": 4 * adapted.trained,
+            "gradients": 4 * adapted.trained,
+            "optimizer": 8 * adapted.trained,
+            "activations": every * adapted.fixed_bytes,
+            "logits": 0,
+        },
+        {
+            "activations": every * adapted.example_bytes + inputs,
+            "logits": tokens * text.vocab_size * _LOGITS_BYTES[recipe.train_dtype],
+        },
+        method.memory(dimensions),
+    )
+
+
+def editing(method: Method, blueprint: Blueprint, recipe: Recipe, dimensions: Dimensions) -> Footprint:
+    """Return what an edit takes: the base model, and what the method declares; changes lie in main memory."""
+    weights = blueprint.parameters * BYTES[recipe.train_dtype]
+    return Footprint(method.name, dimensions.rank, 0, {"base": weights}, {}, method.memory(dimensions))
+
+
+def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: int) -> Footprint:
+    """Return what generating takes: the base in ``eval_dtype``, and each answer's keys, values and prefill."""
+    text, size = blueprint.text, BYTES[recipe.eval_dtype]
+    heads = text.num_attention_heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    cache = 2 * text.num_hidden_layers * (text.num_key_value_heads or heads) * head * size * (tokens + new_tokens)
+    # the widest point of a block: the MLP's two branches and their product, beside the residual stream
+    prefill = tokens * (3 * text.intermediate_size + 2 * text.hidden_size) * size
+    fixed = {"base": blueprint.parameters * size, "cache": 0, "prefill": 0}
+    return Footprint("evaluation", 0, 0, fixed, {"cache": cache, "prefill": prefill})
+
+
+def change_bytes(method: Method, parent: int | None, dimensions: Dimensions, trained: int) -> int:
+    """Return the size of a change on disk: float32, a fully tuned connector inside."""
+    declared = method.change_bytes(dimensions)
+    if declared is not None:
+        return declared + 4 * dimensions.connector
+    return 4 * trained if parent is None else parent

@@ -1,0 +1,103 @@
+"""Measure a few updates and answers on this machine: the real loop, thrown away but for its speed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.console import say
+from bench.errors import TrialError, UsageError
+from bench.plugins.method import TrainMethod
+from bench.prepare.price.draft import Draft
+from bench.prepare.price.quote import instance
+from bench.prepare.price.rates import Measured
+from bench.spec import Asked, Execution, Record, Trial, Work
+from bench.store.run_folder import Store
+
+UPDATES, ANSWERS = 20, 64
+_WARM_UPDATES, _WARM_ANSWERS = 4, 8  # not counted: the device's libraries start, kernels are chosen
+
+
+def probe(found: Draft, execution: Execution, store: Store) -> Path:
+    """Measure every method that trains, and answers to the first source; write probe.json into the run folder.
+
+    Raises:
+        UsageError: the base model or data is not here.
+        TrialError: nothing could be measured.
+    """
+    if found.missing or found.folder is None:
+        raise UsageError(f"--probe needs what is missing here: {'; '.join(found.missing)}.")
+    with store.locked(), TemporaryDirectory() as scratch:
+        measured = _measured(found, execution, Path(scratch))
+        return measured.save(store.root)
+
+
+def _measured(found: Draft, execution: Execution, scratch: Path) -> Measured:
+    import torch
+
+    from bench.trial.runner import Bench
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bench = Bench(store=Store(scratch), model=found.folder, device=device, execution=execution)  # type: ignore[arg-type]
+    train: dict[str, float] = {}
+    for trial in _trials(found):
+        if (rate := _updates(bench, trial)) is not None:
+            train[trial.method] = rate
+            say(f"{trial.method}: {rate:.2f} examples/s in training")
+    if not train:
+        raise TrialError("No method could be probed; the lines above say why. Try --micro-batch 1.")
+    answer, answers = _answers(bench, found)
+    say(f"{answer:.2f} answers/s")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    recipe = found.plan.request.recipe
+    micro_batch = execution.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
+    return Measured(name, found.model, UPDATES, micro_batch, train, answer, answers)
+
+
+def _trials(found: Draft) -> list[Trial]:
+    """Return one short trial of each training method, at the largest rank that is asked for."""
+    chosen: dict[str, Trial] = {}
+    for work in sorted(found.plan.trainings, key=lambda work: -(work.trial.rank or 0)):
+        if isinstance(instance(work.trial), TrainMethod):
+            chosen.setdefault(work.trial.method, work.trial)
+    updates = UPDATES + _WARM_UPDATES
+    return [replace(trial, recipe=replace(trial.recipe, updates=updates)) for trial in chosen.values()]
+
+
+def _updates(bench: object, trial: Trial) -> float | None:
+    """Return the examples per second of a short training, or None where it fails."""
+    times: list[float] = []
+
+    def tick(stage: str, *_: object) -> None:
+        if stage == "train":
+            times.append(time.monotonic())
+
+    record = _run(bench, Work(trial, ()), tick)
+    if record.status != "done":
+        say(f"{trial.method}: not probed: {record.error}")
+        return None
+    seconds = times[-1] - times[_WARM_UPDATES - 1]
+    return (len(times) - _WARM_UPDATES) * trial.recipe.batch_size / seconds
+
+
+def _answers(bench: object, found: Draft) -> tuple[float, int]:
+    """Return the answers per second of the untouched model on the first source, and how many were counted."""
+    zero_shot = found.plan.zero_shot
+    whole = next(work for work in found.plan.works if work.trial == zero_shot).asked[0]
+    seconds = [0.0]
+    counts = (min(_WARM_ANSWERS, whole.count), min(ANSWERS, whole.count))
+    asked: tuple[Asked, ...] = ()
+    for name, count in zip(("warm", "counted"), counts, strict=True):
+        asked = (*asked, replace(whole, count=count, examples=name))
+        record = _run(bench, Work(zero_shot, asked), lambda *_: None)
+        if record.status != "done":
+            raise TrialError(f"The base model could not be probed: {record.error}.")
+        seconds.append(record.cost.evaluate_seconds)
+    return counts[1] / (seconds[2] - seconds[1]), counts[1]
+
+
+def _run(bench: object, work: Work, progress: object) -> Record:
+    record: Record = bench.run(work, progress)  # type: ignore[attr-defined]
+    return record

@@ -1,0 +1,253 @@
+"""What a plan comes to: work, memory by method and rank, time and disk."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from bench.errors import UsageError
+from bench.lanes.cluster import cores
+from bench.plan.plan import Plan, Request
+from bench.plugins.method import Method, Split, TrainMethod
+from bench.plugins.registry import ZERO_SHOT, load_method, load_task
+from bench.prepare.price.blueprint import Adapted, Blueprint
+from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
+from bench.prepare.price.rates import Fleet, Rates
+from bench.spec import Asked, Execution, Trial, Work
+
+TEXT_TOKENS = 96  # assumed: system prompt, question and answer beside the image; lists of OCR tokens are longer
+ANSWER_BYTES = 300  # assumed: one example's line in a score file
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What is left to do of one work: whether it trains, and the scores it lacks."""
+
+    work: Work
+    trains: bool
+    scores: tuple[Asked, ...]
+
+    @property
+    def answers(self) -> int:
+        """How many answers are generated."""
+        return sum(asked.count for asked in self.scores)
+
+    def training_seconds(self, rates: Rates) -> float:
+        """Return the GPU-seconds of training."""
+        recipe = self.work.trial.recipe
+        examples = recipe.updates * recipe.batch_size if self.trains else 0
+        return examples / rates.of(self.work.trial.method)
+
+    def seconds(self, rates: Rates) -> float:
+        """Return the GPU-seconds of training and answering; an edit's own time is not known."""
+        return self.training_seconds(rates) + self.answers / rates.answer
+
+
+def todo(plan: Plan) -> tuple[Todo, ...]:
+    """Return what is left to do of every work, parents before children."""
+    trainings = {work.trial.id for work in plan.trainings}
+    found = []
+    for work in plan.works:
+        record = plan.records.get(work.trial.id)
+        scores = work.asked if record is None else record.lacks(work.asked)
+        found.append(Todo(work, work.trial.id in trainings and record is None, scores))
+    return tuple(found)
+
+
+def gpu_hours(items: tuple[Todo, ...], rates: Rates) -> float:
+    """Return the GPU-hours of all that is to do."""
+    return sum(item.seconds(rates) for item in items) / 3600
+
+
+def makespan(items: Sequence[tuple[str, str | None, float]], lanes: int) -> float:
+    """Return when the last of some items is done: (id, parent's id, seconds), in order to the lane that is free first.
+
+    >>> makespan([("a", None, 3.0), ("b", None, 1.0), ("c", "a", 1.0)], lanes=2)
+    4.0
+    """
+    free, ends = [0.0] * lanes, dict[str, float]()
+    for name, parent, seconds in items:
+        ready = ends.get(parent, 0.0) if parent else 0.0
+        ends[name] = max(heapq.heappop(free), ready) + seconds
+        heapq.heappush(free, ends[name])
+    return max(ends.values(), default=0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Quote:
+    """A plan's price. ``fleet`` are the GPUs it is priced for, ``rates`` how fast they are, where that is known.
+
+    ``most_lanes`` are those that are asked for; None, one per device.
+    """
+
+    plan: Plan
+    blueprint: Blueprint
+    execution: Execution
+    fleet: Fleet | None
+    rates: Rates | None
+    priced_elsewhere: bool = False
+    most_lanes: int | None = None
+
+    @cached_property
+    def todo(self) -> tuple[Todo, ...]:
+        """What is left to do."""
+        return todo(self.plan)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens assumed of one example, its image included."""
+        return min(self.blueprint.image_tokens + TEXT_TOKENS, self.plan.request.recipe.max_length)
+
+    @property
+    def new_tokens(self) -> int:
+        """The most tokens that an answer of any task may have."""
+        asked = self.plan.request
+        return max(load_task(name).answer_tokens for name in (*asked.targets, *asked.sources))
+
+    @property
+    def share(self) -> int:
+        """The examples of one update that fall to each GPU."""
+        return -(-self.plan.request.recipe.batch_size // self.execution.workers)
+
+    @property
+    def micro_batch(self) -> int:
+        """The examples that a GPU trains on at once."""
+        most = self.execution.micro_batch_size or self.plan.request.recipe.micro_batch_size
+        return min(most or self.share, self.share)
+
+    @property
+    def unit(self) -> str:
+        """What an hour of one device is called; a probe on a CPU measures one core."""
+        return "GPU-hours" if self.fleet else "core-hours"
+
+    @property
+    def lanes(self) -> int:
+        """How many trials run at once, each on devices of its own; with ``most_lanes`` 0 in one process."""
+        most = max(1, (self.fleet.count if self.fleet else cores()) // self.execution.workers)
+        return most if self.most_lanes is None else max(1, min(self.most_lanes, most))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods of the plan, implied parents among them."""
+        return tuple(dict.fromkeys(name for name, _ in self.trials))
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The ranks of the plan, the smallest first."""
+        return tuple(sorted({rank for _, rank in self.trials}))
+
+    @cached_property
+    def trials(self) -> Mapping[tuple[str, int], Trial]:
+        """The first trial of each method and rank that the plan has; of edits, after their parents."""
+        found: dict[tuple[str, int], Trial] = {}
+        for work in self.plan.works:
+            if work.trial.method != ZERO_SHOT and work.trial.rank is not None:
+                found.setdefault((work.trial.method, work.trial.rank), work.trial)
+        return found
+
+    @cached_property
+    def adapted(self) -> Mapping[tuple[str, int], Adapted]:
+        """What every training method makes of the model at every rank; equal ways are tried once.
+
+        Raises:
+            UsageError: a rank is larger than a side of an adapted layer.
+        """
+        made: dict[tuple[object, int], Adapted] = {}
+        found = {}
+        for (name, rank), trial in self.trials.items():
+            method = instance(trial)
+            if isinstance(method, TrainMethod):
+                self._check(rank)
+                way = (type(method).adapt, rank)
+                if way not in made:
+                    made[way] = self.blueprint.adapt(method, rank, self.plan.request.recipe, self.tokens)
+                found[name, rank] = made[way]
+        return found
+
+    def footprint(self, name: str, rank: int, *, checkpointing: bool | None = None) -> Footprint:
+        """Return the memory of a method at a rank."""
+        trial, recipe = self.trials[name, rank], self.plan.request.recipe
+        method, dimensions = instance(trial), self.blueprint.dimensions(rank, recipe, self.tokens)
+        if not isinstance(method, TrainMethod):
+            return self._on_device(editing(method, self.blueprint, recipe, dimensions))
+        chosen = self.execution.gradient_checkpointing if checkpointing is None else checkpointing
+        adapted = self.adapted[name, rank]
+        return self._on_device(training(method, self.blueprint, recipe, dimensions, adapted, checkpointing=chosen))
+
+    def _on_device(self, item: Footprint) -> Footprint:
+        """Return a footprint with what a GPU's own libraries take, where there are GPUs."""
+        return item if self.fleet is None else replace(item, fixed={**item.fixed, "runtime": RUNTIME})
+
+    @property
+    def evaluation(self) -> Footprint:
+        """The memory of evaluation, whose micro-batch are the answers generated at once."""
+        tokens = self.blueprint.image_tokens + TEXT_TOKENS  # training alone cuts prompts
+        return self._on_device(evaluation(self.blueprint, self.plan.request.recipe, tokens, self.new_tokens))
+
+    @cached_property
+    def pictures(self) -> int:
+        """How many pictures a lane sees, at most: questions may share one."""
+        plan, asked = self.plan, self.plan.request
+        taught = {work.trial.target for work in plan.trainings if work.trial.target}
+        scored = {item.task: item.count for work in plan.works for item in work.asked}
+        return sum(scored.values()) + sum(size(asked, name, "train") for name in taught)
+
+    @property
+    def feature_bytes(self) -> int:
+        """The vision features of one picture, a class token included."""
+        width = int(self.blueprint.config.vision_config.hidden_size)
+        return (self.blueprint.image_tokens + 1) * width * BYTES[self.plan.request.recipe.eval_dtype]
+
+    def change_bytes(self, trial: Trial) -> int:
+        """Return the size of a trial's change on disk."""
+        if trial.rank is None:
+            return 0
+        parent = None if trial.parent is None else self.change_bytes(trial.parent)
+        dimensions = self.blueprint.dimensions(trial.rank, self.plan.request.recipe, self.tokens)
+        known = self.adapted.get((trial.method, trial.rank))
+        return change_bytes(instance(trial), parent, dimensions, known.trained if known else 0)
+
+    def disk(self) -> Iterator[tuple[str, int]]:
+        """Yield what the run takes on disk, by part: base model, changes, scores, and checkpoints while it trains."""
+        changes = sum(self.change_bytes(item.work.trial) * (1 + len(item.work.snapshots)) for item in self.todo)
+        answers = sum(asked.count for work in self.plan.works for asked in work.asked)
+        largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
+        yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
+        yield "changes", changes
+        yield "scores", answers * ANSWER_BYTES
+        # the one before is there until the next is whole
+        yield "checkpoints of running trainings", 2 * 12 * largest * self.lanes
+
+    def _check(self, rank: int) -> None:
+        layers = self.blueprint.dimensions(rank, self.plan.request.recipe, self.tokens).decoder
+        side = min(min(layer.rows, layer.columns) for layer in layers)
+        if rank > side:
+            raise UsageError(f"Rank {rank} is too large: the smallest adapted layer has {side} rows or columns.")
+
+
+def size(request: Request, name: str, split: Split) -> int:
+    """Return how many examples a task has: those that are here, or where some are missing, as it declares."""
+    task = load_task(name)
+    declared = task.sizes.get(split) if request.assumed else None
+    return declared or len(task.examples(split))
+
+
+def wall_hours(quote: Quote) -> float:
+    """Return the hours of all that is to do on the fleet, lane by lane; 0 where nothing is known."""
+    rates, workers = quote.rates, quote.execution.workers
+    if rates is None:
+        return 0.0
+    items = [
+        (work.trial.id, work.trial.parent.id if work.trial.parent else None, item.seconds(rates) / workers)
+        for item in quote.todo
+        for work in (item.work,)
+    ]
+    return makespan(items, quote.lanes) / 3600
+
+
+def instance(trial: Trial) -> Method:
+    """Return a trial's method with its hyperparameters."""
+    method: Method = load_method(trial.method)(**trial.hyper)
+    return method

@@ -1,0 +1,162 @@
+"""A quote as lines for a stranger: memory in GiB, as GPUs are sold, disk in GB, as disks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.plugins.method import EditMethod
+from bench.prepare.price.fitting import fit
+from bench.prepare.price.memory import RUNTIME, Footprint
+from bench.prepare.price.quote import TEXT_TOKENS, Quote, gpu_hours, instance, wall_hours
+
+_PARTS = ("base", "trained", "gradients", "optimizer", "activations", "logits", "own")
+_GIB, _MIB = 2**30, 2**20
+
+
+def lines(quote: Quote) -> Iterator[str]:
+    """Yield everything: work, parameters and disk, memory, time."""
+    yield from _work(quote)
+    yield ""
+    yield from _changes(quote)
+    yield ""
+    yield from _memory(quote)
+    yield ""
+    yield from _time(quote)
+
+
+def _work(quote: Quote) -> Iterator[str]:
+    plan, todo = quote.plan, quote.todo
+    yield f"Work: {len(plan.cells)} cells = {_grid(quote)}"
+    trains = [item for item in todo if item.trains]
+    edits = sum(issubclass(type(instance(cell.trial)), EditMethod) for cell in plan.cells)
+    shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} what another has trained" if edits else ""
+    updates = sum(item.work.trial.recipe.updates for item in trains)
+    yield f"  {len(trains)} of {len(plan.trainings)} trainings to do{shared}"
+    yield f"  {updates:,} updates of {plan.request.recipe.batch_size} examples"
+    answers = sum(item.answers for item in todo)
+    models = len([item for item in todo if item.scores])
+    yield f"  {answers:,} answers to generate, for {sum(len(item.scores) for item in todo)} scores of {models} models"
+    if once := sum(item.answers for item in todo if item.work.trial == plan.zero_shot):
+        yield f"  {once:,} of them by the untouched model, once for all cells"
+
+
+def _grid(quote: Quote) -> str:
+    asked = quote.plan.request
+    counts = {"method": asked.methods, "rank": asked.ranks, "target": asked.targets, "seed": asked.seeds}
+    text = " x ".join(f"{len(items)} {name}{'s' if len(items) > 1 else ''}" for name, items in counts.items())
+    extra = len(quote.plan.cells) - len(asked.methods) * len(asked.ranks) * len(asked.targets) * len(asked.seeds)
+    return f"{text}{f' + {extra} more rows' if extra else ''}"
+
+
+def _changes(quote: Quote) -> Iterator[str]:
+    ranks = quote.ranks
+    heads = [f"rank {rank}" for rank in ranks]
+    yield _row("Trained parameters", heads, "change, MB:", heads)
+    for name in quote.methods:
+        counts = [quote.adapted.get((name, rank)) for rank in ranks]
+        trials = [quote.trials.get((name, rank)) for rank in ranks]
+        sizes = [f"{quote.change_bytes(trial) / 1e6:,.1f}" if trial else "-" for trial in trials]
+        yield _row(f"  {name}", [f"{count.trained:,}" if count else "-" for count in counts], "", sizes)
+    parts = list(quote.disk())
+    unit, name = (1e9, "GB") if _unit(quote)[0] == _GIB else (1e6, "MB")
+    named = ", ".join(f"{part} {size / unit:,.2f}" for part, size in parts)
+    yield f"Disk: {sum(size for _, size in parts) / unit:,.2f} {name}: {named}; without data sets"
+
+
+def _row(name: str, left: Sequence[str], middle: str, right: Sequence[str]) -> str:
+    counts, sizes = "".join(f"{text:>13}" for text in left), "".join(f"{text:>10}" for text in right)
+    return f"{name:<18}{counts}  {middle:>11}{sizes}"
+
+
+def _memory(quote: Quote) -> Iterator[str]:
+    if quote.ranks:
+        yield from _methods(quote, max(quote.ranks))
+    item, count = quote.evaluation, quote.execution.eval_batch_size
+    size = _unit(quote)[0]
+    parts = ", ".join(f"{name} {item.at(count)[name] / size:.2f}" for name in ("base", "cache", "prefill"))
+    yield f"  evaluation, {count} answers at once: {parts}, in all {item.total(count) / size:.2f}"
+    if quote.fleet is not None and quote.ranks:
+        found = fit(quote, quote.methods, max(quote.ranks))
+        others = "the others fit" if found.unfit else "everything fits"
+        unfit = f"{', '.join(found.unfit)} will not fit {quote.fleet.gpu.name}; " if found.unfit else ""
+        yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the options as they are'}"
+    yield from _features(quote)
+
+
+def _features(quote: Quote) -> Iterator[str]:
+    """Yield what a lane would need to keep all vision features, where it keeps less: the others are made every time."""
+    (unit, name), most = _unit(quote), quote.pictures
+    whole, kept = most * quote.feature_bytes, quote.execution.feature_cache_bytes
+    if whole > kept:
+        yield (
+            f"Vision features of {most:,} pictures at most: {whole / unit:,.1f} {name} of main memory a lane, "
+            f"of which --feature-cache keeps {kept / unit:,.1f}; the rest is computed anew in every trial"
+        )
+
+
+def _methods(quote: Quote, rank: int) -> Iterator[str]:
+    prints = [quote.footprint(name, rank) for name in quote.methods if (name, rank) in quote.trials]
+    unit = _unit(quote)[0]
+    on = "with" if quote.execution.gradient_checkpointing else "without"
+    runtime = f"; with {RUNTIME / _GIB:.1f} GiB for the runtime" if quote.fleet else ""
+    yield (
+        f"Memory at rank {rank}, {_unit(quote)[1]}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "
+        f"({TEXT_TOKENS} of text assumed), {on} checkpointing{runtime}"
+    )
+    fits = ""
+    if quote.fleet is not None:
+        fits = f"  largest micro-batch in {quote.fleet.gpu.memory_bytes / _GIB:.0f}, and with checkpointing"
+    yield f"{'':<15}{''.join(f'{name:>12}' if len(name) > 9 else f'{name:>10}' for name in _PARTS)}{'in all':>9}{fits}"
+    for item in prints:
+        parts = item.at(quote.micro_batch)
+        sizes = [f"{parts[name] / unit:.2f}" if parts.get(name) else "-" for name in _PARTS]
+        cells = "".join(
+            f"{size:>12}" if len(name) > 9 else f"{size:>10}" for name, size in zip(_PARTS, sizes, strict=True)
+        )
+        yield f"  {item.method:<13}{cells}{item.total(quote.micro_batch) / unit:>9.2f}{_fit(quote, item)}"
+    for item in prints:
+        if item.own:
+            named = ", ".join(f"{name} {size / unit:.2f}" for name, size in item.own.items())
+            yield f"  own of {item.method}: {named}"
+
+
+def _unit(quote: Quote) -> tuple[int, str]:
+    """Return the unit that shows a model's size: GiB, or MiB where that would show nothing."""
+    return (_GIB, "GiB") if quote.blueprint.parameters * 4 > _GIB else (_MIB, "MiB")
+
+
+def _fit(quote: Quote, item: Footprint) -> str:
+    """Return what fits: the largest micro-batch up to a GPU's share of an update, as it is and with checkpointing."""
+    if quote.fleet is None:
+        return ""
+    memory = quote.fleet.gpu.memory_bytes
+    if not item.trained:
+        return "  fits" if item.total(0) <= memory else "  does not fit"
+    plain, saving = (
+        quote.footprint(item.method, item.rank, checkpointing=on).largest(memory, quote.share) for on in (False, True)
+    )
+    return f"  {plain or 'none'}, {saving}" if saving else "  does not fit"
+
+
+def _time(quote: Quote) -> Iterator[str]:
+    rates, fleet = quote.rates, quote.fleet
+    if rates is None:
+        yield "Time: not known for this model and device; --probe measures 20 updates a method and 64 answers."
+        return
+    whole = gpu_hours(quote.todo, rates)
+    training = sum(item.training_seconds(rates) for item in quote.todo) / 3600
+    device = f"{fleet.count} x {fleet.gpu.name}" if fleet else "this machine's CPU"
+    yield (
+        f"Time, estimated: {_hours(whole)} {quote.unit}, {_hours(training)} of training and "
+        f"{_hours(whole - training)} of evaluation; "
+        f"{_hours(wall_hours(quote))} hours on {device}, {quote.lanes} lane{'s' if quote.lanes > 1 else ''}"
+    )
+    each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
+    yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"
+    yield "  not in it: loading, the edits' own work, and what a method adds to an update where no probe measured it"
+    if quote.priced_elsewhere:
+        yield f"  no GPU here: priced for {device}; --gpu NAME:N says another, --probe on the machine itself measures"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 1 else f"{hours:.3f}"

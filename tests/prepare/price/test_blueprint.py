@@ -1,0 +1,205 @@
+"""The full-size LLaVA-1.5-7B on the meta device: what every method adapts, trains and stores."""
+
+from dataclasses import replace
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.plan.suite import LORASCULPT, MICRO
+from bench.plugins.method import EditMethod, TrainMethod
+from bench.plugins.registry import BUILT_IN_METHODS, load_method
+from bench.prepare.price.blueprint import Adapted, Blueprint
+from bench.prepare.price.memory import base_bytes, change_bytes, evaluation, training
+
+RECIPE = LORASCULPT.recipe
+TOKENS = 672
+HIDDEN, INNER, BLOCKS, VOCABULARY, TOWER = 4096, 11008, 32, 32064, 1024
+# q, k, v and o are square; gate and up are [inner, hidden], down is [hidden, inner]
+SIDES = BLOCKS * (4 * (HIDDEN + HIDDEN) + 3 * (HIDDEN + INNER))
+ROWS = BLOCKS * (4 * HIDDEN + 2 * INNER + HIDDEN)
+LINEAR = BLOCKS * (4 * HIDDEN**2 + 3 * HIDDEN * INNER)
+CONNECTOR = TOWER * HIDDEN + HIDDEN + HIDDEN**2 + HIDDEN
+DECODER = 2 * VOCABULARY * HIDDEN + LINEAR + (2 * BLOCKS + 1) * HIDDEN
+# CLIP ViT-L/14-336: patches, class token and places, 24 blocks of four square layers and an MLP, three norms
+CLIP = 3 * 14**2 * TOWER + TOWER + 577 * TOWER + 24 * (4 * (TOWER**2 + TOWER) + 8 * TOWER**2 + 5 * TOWER + 4 * TOWER)
+CLIP += 2 * 2 * TOWER
+TRAINING = tuple(name for name in BUILT_IN_METHODS if issubclass(load_method(name), TrainMethod))
+
+
+@cache
+def blueprint() -> Blueprint:
+    return Blueprint.of("llava-hf/llava-1.5-7b-hf", None)
+
+
+@cache
+def adapted(name: str, rank: int) -> Adapted:
+    method = load_method(name)()
+    assert isinstance(method, TrainMethod)
+    return blueprint().adapt(method, rank, RECIPE, TOKENS)
+
+
+def test_the_blueprint_has_every_parameter_of_the_checkpoint() -> None:
+    assert CONNECTOR == 20_979_712
+    assert blueprint().parameters == DECODER + CONNECTOR + CLIP == 7_063_427_072
+    assert all(parameter.is_meta for parameter in blueprint().model.parameters())
+
+
+def test_transformers_own_default_is_the_same_model_but_for_64_words() -> None:
+    from transformers import LlavaConfig
+
+    assert blueprint().parameters - Blueprint(LlavaConfig()).parameters == 64 * 2 * HIDDEN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [16, 32, 64])
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_method_adapts_and_trains_exactly_this(name: str, rank: int) -> None:
+    found = adapted(name, rank)
+
+    assert list(found.names) == [
+        f"model.language_model.layers.{block}.{part}_proj.weight"
+        for block in range(BLOCKS)
+        for part in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down")
+    ]
+    assert len(found.names) == 224
+    assert found.trained == rank * SIDES + CONNECTOR + (ROWS if name == "dora" else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [16, 64])
+def test_lora_keeps_46_hidden_and_11_inner_bytes_a_token_for_the_backward_pass(rank: int) -> None:
+    # Two norms: the float32 input and its normalised form (8 each) and 4 a token. Six layers of hidden inputs and one
+    # of inner: the float32 dropped input (4), its mask (1), and A's output. Attention: q, k, v and its output in
+    # bfloat16 (8) and a float32 for each of 32 heads. The MLP: gate, its SiLU and up in bfloat16 (6 inner).
+    token = 46 * HIDDEN + 11 * INNER + 2 * 4 + 4 * 32 + 7 * 4 * rank
+
+    assert adapted("lora", rank).example_bytes == TOKENS * token
+
+
+@pytest.mark.slow
+def test_dora_with_dropout_keeps_every_weight_in_float32() -> None:
+    found = adapted("dora", 16)
+    method = load_method("dora")()
+    assert isinstance(method, TrainMethod)
+    without = blueprint().adapt(method, 16, replace(RECIPE, dropout=0.0), TOKENS)
+
+    assert found.fixed_bytes - adapted("lora", 16).fixed_bytes == pytest.approx(4 * LINEAR / BLOCKS, rel=1e-3)
+    assert without.fixed_bytes < 0.01 * found.fixed_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINING)
+def test_the_memory_plan_of_training_adds_up(name: str) -> None:
+    method = load_method(name)()
+    assert isinstance(method, TrainMethod)
+    dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
+    found = adapted(name, 32)
+    trained = 32 * SIDES + CONNECTOR + (ROWS if name == "dora" else 0)
+    logits = TOKENS * VOCABULARY * 16
+
+    plain = training(method, blueprint(), RECIPE, dimensions, found, checkpointing=False)
+    saving = training(method, blueprint(), RECIPE, dimensions, found, checkpointing=True)
+
+    rest = 2 * 7_063_427_072 + 16 * trained + sum(method.memory(dimensions).values())
+    block = found.fixed_bytes + 4 * found.example_bytes
+    assert plain.total(4) == rest + 4 * logits + BLOCKS * block
+    assert saving.total(4) == rest + 4 * logits + block + 4 * BLOCKS * TOKENS * HIDDEN * 2
+
+
+def test_methods_declare_their_own_memory() -> None:
+    dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
+    own = {name: dict(load_method(name)().memory(dimensions)) for name in BUILT_IN_METHODS}
+
+    assert own["lora"] == own["l2"] == own["dare"] == {}
+    assert own["lorasculpt"] == {
+        "masks": 32 * SIDES,
+        "CMR blocks of M and BA": 2 * 4 * HIDDEN**2,
+        "CMR gradients": 4 * 32 * BLOCKS * 3 * 2 * HIDDEN,
+    }
+    assert own["orth_reg"] == {
+        "chunk of W0 (BA)^T": 4 * HIDDEN * 2 * HIDDEN,
+        "penalty's gradients": 4 * 32 * BLOCKS * 2 * 2 * HIDDEN,
+    }
+    assert own["dora"] == {"row norms of W0 + BA": 4 * (INNER**2 + 3 * HIDDEN * INNER)}
+    assert own["model_tailor"] == {
+        "a layer's inputs": 4 * 128 * TOKENS * INNER,
+        "Hessian": 16 * INNER**2,
+        "a layer's weights": 16 * HIDDEN * INNER,
+    }
+    assert dict(load_method("l2")(form="mse_from_init").memory(dimensions)) == {"start": 4 * (32 * SIDES + CONNECTOR)}  # type: ignore[call-arg]
+
+
+def test_an_edits_change_is_a_bit_an_entry_and_what_it_keeps() -> None:
+    dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
+    lora = change_bytes(load_method("lora")(), None, dimensions, 100_933_632)
+    tailored = change_bytes(load_method("model_tailor")(), lora, dimensions, 0)
+
+    assert lora == 4 * 100_933_632
+    assert change_bytes(load_method("dare")(), lora, dimensions, 0) == lora
+    # 0.1 of 4096^2 and of 4096 * 11008 is no whole number: each of the 224 weights keeps the next one up
+    assert tailored == pytest.approx(LINEAR / 8 + 0.4 * LINEAR + 4 * CONNECTOR, abs=4 * 224)
+    assert issubclass(load_method("model_tailor"), EditMethod)
+
+
+def test_a_block_on_meta_keeps_what_a_real_one_keeps() -> None:
+    import torch
+    from transformers import LlavaForConditionalGeneration
+
+    recipe = replace(MICRO.recipe, dropout=0.0)
+    plan = Blueprint.of(MICRO.model, MICRO.folder)
+    method = load_method("lora")()
+    assert isinstance(method, TrainMethod)
+    found = plan.adapt(method, 8, recipe, 20)
+    wrapped: Any = method.adapt(LlavaForConditionalGeneration(plan.config).requires_grad_(False), 8, recipe).train()
+    decoder = wrapped.get_base_model().model.language_model
+    own = {parameter.data_ptr() for parameter in wrapped.parameters()}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    hidden = torch.randn(3, 20, decoder.config.hidden_size, requires_grad=True)
+    places = torch.arange(20).unsqueeze(0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        turns = decoder.rotary_emb(hidden, places)
+        decoder.layers[0](hidden, position_embeddings=turns, position_ids=places, attention_mask=None)
+
+    assert sum(storage.nbytes() for storage in kept.values()) == found.fixed_bytes + 3 * found.example_bytes
+
+
+def test_a_base_in_4_bits_takes_an_eighth_of_a_float32_and_its_scales() -> None:
+    recipe = replace(RECIPE, quantization="4bit")
+    dimensions = blueprint().dimensions(32, recipe, TOKENS)
+
+    # bfloat16 outside the decoder's linears; inside, 64 weights share a byte and 256 such bytes a float32
+    expected = 2 * (7_063_427_072 - LINEAR) + LINEAR // 2 + LINEAR // 64 + LINEAR // (64 * 64)
+    assert base_bytes(blueprint(), recipe, dimensions) == pytest.approx(expected, abs=2)
+
+
+def test_what_an_answer_needs_is_its_keys_and_values_and_its_way_through_a_block() -> None:
+    found = evaluation(blueprint(), RECIPE, 672, 128)
+
+    assert found.at(4)["cache"] == 4 * (672 + 128) * BLOCKS * 2 * HIDDEN * 2
+    assert found.at(4)["prefill"] == 4 * 672 * (3 * INNER + 2 * HIDDEN) * 2
+    assert found.at(4)["base"] == 2 * 7_063_427_072
+    memory = found.total(10)
+    assert (found.largest(memory, 64), found.largest(memory - 1, 64), found.largest(10**9, 64)) == (10, 9, 0)
+
+
+def test_a_pruned_change_has_the_bytes_that_it_was_planned_with() -> None:
+    import torch
+
+    from bench import Change, LowRank
+    from bench.plugins.method import Dimensions, LayerShape
+
+    method: Any = load_method("magnitude")(density=0.3)  # type: ignore[call-arg]
+    layers = {"a.q_proj.weight": (5, 7), "a.up_proj.weight": (9, 4)}
+    change = Change({name: LowRank(torch.randn(r, 2), torch.randn(2, c), 2.0) for name, (r, c) in layers.items()})
+    context: Any = SimpleNamespace(layers={name: SimpleNamespace(weight=torch.randn(*layers[name])) for name in layers})
+    shapes = tuple(LayerShape(name, *shape, 0) for name, shape in layers.items())
+
+    assert method.edit(change, context).bytes == method.change_bytes(Dimensions(shapes, 0, 2, 10)) == 5 + 40 + 5 + 40

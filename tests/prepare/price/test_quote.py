@@ -1,0 +1,260 @@
+"""What bench plan counts, by hand: 7 methods x 3 ranks x 2 targets on four sources, without model or data."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+from bench.errors import DataError, UsageError
+from bench.prepare.price.blueprint import Blueprint
+from bench.prepare.price.draft import Draft, draft
+from bench.prepare.price.quote import Quote, gpu_hours, makespan, wall_hours
+from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, here, kind, measured, published, read_fleet
+from bench.prepare.price.text import lines
+from bench.spec import Execution
+from bench.store.run_folder import Store
+
+SOURCES = 5046 + 2000 + 12578 + 5000
+RATE = 665_000 / 36_000 / 8  # samples a second of one A100
+ONE = Fleet(REFERENCE, 1)
+
+
+@pytest.fixture
+def drafted(tmp_path: Path) -> Callable[..., Draft]:
+    """Return ``drafted(*words)``: the plan of ``bench plan --suite lorasculpt`` with these words."""
+
+    def make(*words: str) -> Draft:
+        line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), "--output", str(tmp_path / "runs"), *words]
+        return draft(cli._parser().parse_args(line), Store(tmp_path / "runs"))
+
+    return make
+
+
+def quoted(found: Draft, fleet: Fleet = ONE, workers: int = 1) -> Quote:
+    blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
+    rates = published(blueprint.parameters, fleet.gpu)
+    return Quote(found.plan, blueprint, Execution(workers=workers), fleet, rates)
+
+
+@pytest.mark.slow
+def test_the_papers_table_is_planned_without_its_model_and_data(drafted: Callable[..., Draft]) -> None:
+    found = drafted("--ranks", "16,32,64")
+    quote = quoted(found)
+
+    assert len(found.missing) == 2
+    assert "bench data get iconqa,coco_caption,okvqa,ocrvqa,gqa,textvqa" in found.missing[0]
+    assert "--model DIR" in found.missing[1]
+    assert (len(found.plan.cells), len(found.plan.trainings)) == (42, 30)
+    assert sum(item.trains for item in quote.todo) == 30
+    # 21 cells of each target score four sources and that target; the untouched model scores all six
+    answers = 21 * (2 * SOURCES + 6316 + 5000) + SOURCES + 6316 + 5000
+    assert sum(item.answers for item in quote.todo) == answers == 1_307_784
+    assert sum(len(item.scores) for item in quote.todo) == 42 * 5 + 6
+
+
+def test_a_limit_bounds_every_score(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora", "--targets", "iconqa", "--limit", "3000"))
+
+    assert sum(item.answers for item in quote.todo) == 2 * (3000 + 2000 + 3000 + 3000 + 3000)
+
+
+def test_hours_are_examples_over_the_published_rate(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora,dare", "--targets", "iconqa"))
+    answers = 3 * (SOURCES + 6316)
+    scale = 7.06e9 / 7_063_427_072
+    assert quote.rates is not None
+
+    hours = gpu_hours(quote.todo, quote.rates)
+
+    assert hours == pytest.approx((1875 * 16 / RATE + answers / (3 * RATE)) / scale / 3600)
+    assert wall_hours(quote) == pytest.approx(hours)
+
+
+def test_two_gpus_that_share_a_trial_take_half_the_time_of_one(drafted: Callable[..., Draft]) -> None:
+    found = drafted("--methods", "lora", "--targets", "iconqa", "--limit", "10")
+    alone, shared = quoted(found), quoted(found, Fleet(REFERENCE, 2), workers=2)
+
+    assert shared.lanes == 1
+    assert wall_hours(shared) == pytest.approx(wall_hours(alone) / 2)
+
+
+@pytest.mark.parametrize(("asked", "lanes"), [(None, 4), (3, 3), (9, 4), (0, 1)])
+def test_lanes_are_what_is_asked_for_and_there_are_devices_for(
+    drafted: Callable[..., Draft], asked: int | None, lanes: int
+) -> None:
+    found = drafted("--methods", "lora", "--ranks", "16,32,64", "--targets", "iconqa", "--limit", "10")
+    quote = replace(quoted(found, Fleet(REFERENCE, 8), workers=2), most_lanes=asked)
+
+    assert quote.lanes == lanes
+    # of three trainings and the untouched model: each lane has one, or a single lane has all
+    alone = gpu_hours(quote.todo, quote.rates) if quote.rates else 0.0
+    assert wall_hours(quote) == pytest.approx(alone / 2 / (1 if lanes == 1 else 3), rel=0.01)
+
+
+def test_on_a_cpu_there_is_a_lane_for_every_core(
+    drafted: Callable[..., Draft], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.prepare.price.quote.cores", lambda: 6)
+    quote = replace(quoted(drafted("--methods", "lora")), fleet=None)
+
+    assert quote.lanes == 6
+
+
+def test_a_checkpoint_is_twice_on_disk_while_it_is_written(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora", "--ranks", "64"), Fleet(REFERENCE, 2))
+
+    # weights and both moments of 180,887,552 parameters in float32, the old and the new, in two lanes
+    assert dict(quote.disk())["checkpoints of running trainings"] == 180_887_552 * 3 * 4 * 2 * 2
+
+
+def test_the_length_that_training_is_cut_to_shortens_no_question(drafted: Callable[..., Draft]) -> None:
+    whole, cut = (
+        quoted(drafted("--methods", "lora", "--targets", "iconqa", *words))
+        for words in ((), ("--set", "recipe.max_length=600"))
+    )
+
+    assert cut.footprint("lora", 32).total(16) < whole.footprint("lora", 32).total(16)
+    assert cut.evaluation == whole.evaluation
+
+
+def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora,dare", "--targets", "iconqa"))
+
+    assert quote.pictures == SOURCES + 6316 + 10_000
+    assert quote.feature_bytes == 577 * 1024 * 2
+    said = [line for line in lines(quote) if line.startswith("Vision features")]
+    assert said == [
+        "Vision features of 40,940 pictures at most: 45.1 GiB of main memory a lane, "
+        "of which --feature-cache keeps 4.0; the rest is computed anew in every trial"
+    ]
+    roomy = replace(quote, execution=Execution(feature_cache_bytes=46 << 30))
+    assert not [line for line in lines(roomy) if line.startswith("Vision features")]
+
+
+def test_snapshots_are_changes_too(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora", "--ranks", "64", "--targets", "iconqa", "--baselines"))
+
+    # LoRA, at a third of its rate and with a frozen connector (a little smaller); 5 snapshots, and a row of each
+    assert dict(quote.disk())["changes"] == pytest.approx(13 * 4 * 180_887_552, rel=0.02)
+
+
+def test_children_wait_for_their_parents_and_lanes_for_nobody() -> None:
+    items = [("a", None, 3.0), ("b", None, 1.0), ("c", None, 1.0), ("d", "a", 2.0)]
+
+    assert makespan(items, 1) == 7.0
+    assert makespan(items, 2) == 5.0  # b and c beside a, then d after it
+    assert makespan(items, 9) == 5.0
+    assert makespan([], 2) == 0.0
+
+
+def test_a_task_that_does_not_know_its_size_says_what_it_lacks(
+    drafted: Callable[..., Draft], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.plugins.registry import load_task_class
+
+    monkeypatch.setattr(load_task_class("gqa"), "sizes", {})
+
+    with pytest.raises(DataError, match=r"gqa: .* is missing"):
+        drafted()
+
+
+def test_data_that_is_here_in_part_says_what_is_wrong_with_it(drafted: Callable[..., Draft], tmp_path: Path) -> None:
+    (tmp_path / "gqa").mkdir()
+
+    (fault,) = drafted().faults
+
+    assert fault.startswith("gqa: ")
+    assert "bench data get gqa" in fault
+
+
+def test_a_rank_beyond_the_layers_is_refused_without_the_model(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--ranks", "5000", "--methods", "lora"))
+
+    with pytest.raises(UsageError, match="Rank 5000 is too large: the smallest adapted layer has 4096"):
+        _ = quote.adapted
+
+
+@pytest.mark.parametrize("model", ["/no/such/folder", "some/model"])
+def test_a_model_that_is_neither_here_nor_known_is_refused(drafted: Callable[..., Draft], model: str) -> None:
+    with pytest.raises(UsageError, match=model):
+        drafted("--model", model)
+
+
+def test_an_unknown_model_that_is_not_here_has_no_blueprint() -> None:
+    with pytest.raises(UsageError, match="'some/model' is not here, and its shapes are not known"):
+        Blueprint.of("some/model", None)
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
+        ("NVIDIA A100 80GB PCIe", "A100 80GB"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+    ],
+)
+def test_devices_are_known_by_the_names_they_report(device: str, name: str) -> None:
+    assert kind(device) == GPUS[name]
+    assert kind("Some Accelerator") is None
+
+
+def test_gpus_are_asked_for_by_name_and_number() -> None:
+    assert read_fleet("rtx 4090:4") == Fleet(GPUS["RTX 4090"], 4)
+    assert read_fleet("H100") == Fleet(GPUS["H100"], 1)
+    with pytest.raises(UsageError, match=r"--gpu 'TPU' is not known\. Known: A100 40GB"):
+        read_fleet("TPU:8")
+    for text in ("H100:0", "H100:two", "H100:-1"):
+        with pytest.raises(UsageError, match="after the colon stands how many"):
+            read_fleet(text)
+
+
+def test_a_published_rate_scales_with_peak_arithmetic_and_size() -> None:
+    rates = published(7_060_000_000, GPUS["RTX 4090"])
+    half = published(14_120_000_000, REFERENCE)
+    assert rates is not None
+    assert half is not None
+
+    assert rates.train == pytest.approx(RATE * 165 / 312)
+    assert "scaled to RTX 4090" in rates.origin
+    assert half.train == pytest.approx(RATE / 2)
+    assert published(2_000_000, REFERENCE) is None
+    assert published(7_060_000_000, Gpu("odd", 2**34, None)) is None
+
+
+def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) -> None:
+    found = Measured("NVIDIA A100-SXM4-40GB", "m", 20, 4, {"lora": 4.0, "dora": 2.0}, 12.0, 64)
+    found.save(tmp_path)
+
+    assert Measured.read(tmp_path) == found
+    assert Measured.read(tmp_path / "none") is None
+    scaled = measured(found, "m", GPUS["RTX 4090"])
+    assert scaled is not None
+    assert scaled.of("dora") == pytest.approx(2 * 165 / 312)
+    assert scaled.of("another") == pytest.approx(2 * 165 / 312)  # the slowest stands for what was not probed
+    assert measured(found, "other", REFERENCE) is None
+    assert measured(found, "m", Gpu("odd", 2**34, 1e12)) is not None
+    assert measured(found, "m", None) is None
+
+
+def test_a_damaged_probe_is_named(tmp_path: Path) -> None:
+    (tmp_path / "probe.json").write_text('{"device": "x"}')
+
+    with pytest.raises(UsageError, match=r"probe\.json is not what bench plan --probe writes"):
+        Measured.read(tmp_path)
+
+
+def test_this_machines_gpus_are_priced_by_what_they_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA GeForce RTX 3090")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=25_438_126_080))
+
+    assert here() == Fleet(Gpu("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2, here=True)
