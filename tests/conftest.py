@@ -194,12 +194,12 @@ def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPa
 _DRIVER = """
 import sys
 from pathlib import Path
-from bench import cli
+from bench.cli.main import main
 from bench.plan import suite
 from bench.plan.suite import Suite
 from bench.checks.tiny import RECIPE
 suite.SUITES["tiny"] = Suite("tiny", sys.argv[1], ("old_squares",), ("new_squares",), RECIPE)
-sys.exit(cli.main(sys.argv[2:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 

@@ -8,7 +8,7 @@ import pytest
 from bench import Reading
 from bench.checks import checks
 from bench.checks.tasks import check_examples_are_stable, fingerprint_of
-from bench.cli import main
+from bench.cli.main import main
 from bench.plugins import registry
 from tests.layouts import NAMES, SETTINGS, Sizes, write_files
 

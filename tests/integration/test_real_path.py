@@ -30,7 +30,7 @@ def words(tmp_path: Path) -> list[str]:
     sets = [word for item in settings for word in ("--set", item)]
     paths = ["--model", str(model), "--data", str(tmp_path / "data")]
     words = ["run", "--suite", "lorasculpt", *paths, "--ranks", "2", *sets]
-    return [sys.executable, "-c", "import sys; from bench.cli import main; sys.exit(main(sys.argv[1:]))", *words]
+    return [sys.executable, "-c", "import sys; from bench.cli.main import main; sys.exit(main(sys.argv[1:]))", *words]
 
 
 def records(output: Path) -> dict[str, bytes]:

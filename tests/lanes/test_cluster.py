@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import Task, cli
+from bench import Task
+from bench.cli import main
 from bench.errors import DataError, UsageError
 from bench.lanes.broker import Broker
 from bench.lanes.cluster import check_address, devices
@@ -38,7 +39,7 @@ def test_what_is_none_is_refused_with_the_reason(address: str, lanes: int | None
 def test_an_address_is_checked_before_anything_starts(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([*verb.split(), "--address", "ray://head:10001", "--output", str(tmp_path / "runs")]) == 2
+    assert main.main([*verb.split(), "--address", "ray://head:10001", "--output", str(tmp_path / "runs")]) == 2
     assert "--address auto, or through ray job submit" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

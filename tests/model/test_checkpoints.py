@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench import file_digests
-from bench.cli import main
+from bench.cli.main import main
 from bench.errors import DataError, UsageError
 from bench.model import checkpoints, supported
 from bench.plan.suite import LORASCULPT, MICRO, Suite, by_revision
@@ -285,7 +285,7 @@ def test_a_noted_model_stands_for_its_revision(tmp_path: Path) -> None:
 
 
 def test_a_model_that_has_changed_is_not_exported(copy: Path, tmp_path: Path) -> None:
-    from bench.export import write_adapter
+    from bench.cli.export import write_adapter
 
     recipe = Recipe(updates=1, batch_size=1, lr=1.0, connector_lr=1.0)
     trial = Trial("lora", {}, 2, "t", 0, recipe, "other", "d", "c")

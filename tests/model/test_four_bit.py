@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.checks.tiny import RANK, RECIPE, Squares
-from bench.cli import main
+from bench.cli.main import main
 from bench.errors import TrialError
 from bench.model.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
 from bench.model.resident import Base, Form
@@ -182,7 +182,7 @@ def test_without_bitsandbytes_nothing_starts(
 def test_the_option_base_is_a_field_of_the_recipe(tiny_suite: Suite) -> None:
     from argparse import ArgumentParser
 
-    from bench import request
+    from bench.plan import request
 
     parser = ArgumentParser()
     request.add_arguments(parser)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bench.checks.tiny import Squares
+from bench.cli import study_options
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import CellScores, Heading
-from bench.papers import options
 from bench.papers.study import Found
 from bench.plan import suite
 from bench.plan.plan import Cell, Plan, Request, assemble
@@ -56,10 +56,10 @@ def planned(micro: Suite, tmp_path: Path) -> Planned:
 
     def plan(words: str) -> Plan:
         parser = ArgumentParser()
-        options.add_arguments(parser)
+        study_options.add_arguments(parser)
         chosen = parser.parse_args(words.split())
-        study = options.find(chosen.name)
-        asked: Request = options.read(study, chosen)
+        study = study_options.find(chosen.name)
+        asked: Request = study_options.read(study, chosen)
         return assemble(asked, study.cells(asked), Store(tmp_path / "runs"))
 
     return plan

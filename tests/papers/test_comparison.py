@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import Paper, PluginError, PublishedRow, Reading, UsageError, published_rows, request
-from bench.cli import main
+from bench import Paper, PluginError, PublishedRow, Reading, UsageError, published_rows
+from bench.cli.main import main
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.model import checkpoints
 from bench.papers import comparison_text
 from bench.papers.comparable import reasons
 from bench.papers.comparison import Comparison, compare, verdict
+from bench.plan import request
 from bench.plan.plan import Request
 from bench.plan.suite import LORASCULPT, MICRO, Suite
 from bench.plan.tuned import Choice

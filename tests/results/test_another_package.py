@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import _parser
+from bench.cli.main import _parser
+from bench.cli.reports import print_board, write_reports
 from bench.errors import PluginError, UsageError
 from bench.leaderboard.tables import Leaderboard
 from bench.plugins import registry
-from bench.reports import print_board, write_reports
 
 REPORT = '''
 def write(leaderboard, path):

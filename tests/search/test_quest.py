@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.search import Setting, quests, spaces
 from bench.plan.plan import Request
 from bench.plan.suite import Suite
-from bench.search.command import Setting, quests, spaces
 from bench.search.quest import Quest, measure
 from bench.spec import Record, Score, Work
 from bench.store.run_folder import Store

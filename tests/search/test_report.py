@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from bench.cli.search import Setting, _provenance, quests, spaces
 from bench.plan.plan import Request
 from bench.plan.suite import Suite
 from bench.search import figures
-from bench.search.command import Setting, _provenance, quests, spaces
 from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.report import find, in_words, publish

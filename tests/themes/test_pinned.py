@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.environment import commit
 from bench.plugins import registry
 from bench.plugins.source import of_plugin

@@ -59,8 +59,8 @@ def tasks(root: str, how: str, *names: str) -> None:
     """
     from argparse import Namespace
 
-    from bench import request
     from bench.errors import BenchError
+    from bench.plan import request
     from bench.plugins import registry
 
     request.read_data(Namespace(data=Path(root), **json.loads(how)))

@@ -6,8 +6,8 @@ from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import request
 from bench.errors import DataError
+from bench.plan import request
 from bench.plan.baselines import make
 from bench.plan.plan import Plan, Request
 from bench.plugins.registry import load_task

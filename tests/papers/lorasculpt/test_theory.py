@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.papers.lorasculpt import theory
 from bench.papers.lorasculpt.theorems import at_least
 from bench.papers.lorasculpt.theory import (

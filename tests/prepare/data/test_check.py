@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.plan import suite
 from bench.plan.suite import Suite
 from bench.plugins import registry

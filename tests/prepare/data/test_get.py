@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.plugins import registry
 from bench.prepare.data import get as fetching
 

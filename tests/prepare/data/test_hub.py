@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.plugins import registry
 from bench.prepare.data import get as fetching
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from bench import Download
-from bench.cli import main
+from bench.cli.main import main
 from bench.plan.fingerprint import of_examples
 from bench.plugins import registry
 from bench.prepare.data import get as fetching

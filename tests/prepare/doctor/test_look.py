@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from bench.cli import main
+from bench.cli import doctor
+from bench.cli.main import main
 from bench.plan.suite import SUITES
-from bench.prepare.doctor import child, command, machine, model_and_data, questions, services, software
+from bench.prepare.doctor import child, machine, model_and_data, questions, services, software
 from bench.prepare.doctor.finding import Finding
 from tests.layouts import write_files
 
@@ -201,7 +202,7 @@ def test_data_are_read_with_the_options_of_their_tasks(
 def test_the_exit_code_is_1_where_something_has_to_be_mended(
     level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "_findings", lambda options, suite: [Finding(level, "disk", "full", "empty it")])  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "_findings", lambda options, suite: [Finding(level, "disk", "full", "empty it")])  # type: ignore[arg-type]
 
     assert main(["doctor"]) == code
 

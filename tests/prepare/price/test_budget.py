@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, request
+from bench.cli import main
 from bench.errors import UsageError
+from bench.plan import request
 from bench.plan.baselines import make
 from bench.plan.plan import Request
 from bench.plan.suite import Suite
@@ -30,7 +31,7 @@ def asked(tmp_path: Path) -> Callable[..., Request]:
 
     def read(*words: str) -> Request:
         line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), *words]
-        return replace(request.read(cli._parser().parse_args(line)), assumed=True)
+        return replace(request.read(main._parser().parse_args(line)), assumed=True)
 
     return read
 
@@ -62,7 +63,7 @@ def test_a_choices_hours_are_those_of_its_plan(asked: Callable[..., Request], tm
 def test_data_that_is_here_counts_as_it_is(tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*tiny_suite.sources, *tiny_suite.targets):
         monkeypatch.setattr(load_task(name), "sizes", {"test": 99_999}, raising=False)
-    found = request.read(cli._parser().parse_args(["plan", "--suite", "tiny", "--ranks", "2", "--limit", "3"]))
+    found = request.read(main._parser().parse_args(["plan", "--suite", "tiny", "--ranks", "2", "--limit", "3"]))
 
     budget = Budget.of(found, RATES, "core-hours")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.prepare.price import probe
 from bench.spec import Cost, Recipe, Record, Trial, Work
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from bench.cli import main
 from bench.errors import DataError, UsageError
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
@@ -27,7 +27,7 @@ def drafted(tmp_path: Path) -> Callable[..., Draft]:
 
     def make(*words: str) -> Draft:
         line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), "--output", str(tmp_path / "runs"), *words]
-        return draft(cli._parser().parse_args(line), Store(tmp_path / "runs"))
+        return draft(main._parser().parse_args(line), Store(tmp_path / "runs"))
 
     return make
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from bench.cli.work import check_lanes, check_output, lane_setup, note_data, note_model
 from bench.console import say, tell
 from bench.environment import commit
 from bench.errors import UsageError
 from bench.lanes import lanes
 from bench.lanes.progress import Progress
-from bench.perform import check_lanes, check_output, lane_setup, note_data, note_model
 from bench.plan.plan import Request, make
+from bench.plan.request import read
 from bench.plan.tuned import FILE, known
 from bench.plugins.hyperparameters import field_name, ranges, values
 from bench.plugins.registry import load_method
-from bench.request import read
 from bench.search import report
 from bench.search.optuna_study import Sampler, Study, check_storage
 from bench.search.outcome import Outcome, lines

@@ -6,15 +6,16 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.cli import study_options
+from bench.cli.reports import board, list_failures, print_board, write_reports
+from bench.cli.work import check_lanes, check_output, note_data, perform
 from bench.console import say, tell
 from bench.leaderboard import plots
-from bench.papers import options, published, study_record
+from bench.papers import published, study_record
 from bench.papers.lorasculpt.studies import STUDIES
 from bench.papers.study import Drawing, Found, Study, folder_of, wrapped
-from bench.perform import check_lanes, check_output, note_data, perform
 from bench.plan.listing import listing, summary
 from bench.plan.plan import assemble
-from bench.reports import board, list_failures, print_board, write_reports
 from bench.store import last_run
 from bench.store.places import staged
 from bench.store.run_folder import Store
@@ -26,8 +27,8 @@ def study(words: Namespace) -> int:
     if words.name == "ls":
         tell(each.line for each in STUDIES.values())
         return 0
-    chosen = options.find(words.name)
-    asked = options.read(chosen, words)
+    chosen = study_options.find(words.name)
+    asked = study_options.read(chosen, words)
     check_lanes(words)
     check_output(words)
     cells = chosen.cells(asked)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench import cli
-from bench.checks.parity import Subject, compare, refuse_options, unmerged
 from bench.checks.runs import learn, logits
 from bench.checks.tiny import RECIPE, Tiny, tiny
+from bench.cli import main
+from bench.cli.check_eval import Subject, compare, refuse_options, unmerged
 from bench.errors import UsageError
 from bench.model.change import Change, LowRank, Sparse
 from bench.plan.plan import Request, make
@@ -121,10 +121,10 @@ def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
     Bench(store, tiny_suite.folder).run(work)
     words = ["check", "eval", "--suite", "tiny", "--limit", "7", "--batch", "3", "--output", str(store.root)]
 
-    assert cli.main([*words, "--trial", "lora"]) == 0
-    assert cli.main(words) == 0
+    assert main.main([*words, "--trial", "lora"]) == 0
+    assert main.main(words) == 0
     printed = capsys.readouterr().out
-    assert cli.main(["show", "lora", "--output", str(store.root)]) == 0
+    assert main.main(["show", "lora", "--output", str(store.root)]) == 0
 
     shown = capsys.readouterr().out
     found = parity.read(store)
@@ -148,7 +148,7 @@ def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
     ],
 )
 def test_what_cannot_be_compared_is_refused(words: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "eval", *words]) == 2
+    assert main.main(["check", "eval", *words]) == 2
 
     assert reason in capsys.readouterr().err
 
@@ -168,5 +168,5 @@ def test_a_trial_of_another_base_model_is_refused(
 
     Store(tmp_path).write(Record(TRIAL, "done"))
 
-    assert cli.main(["check", "eval", "--suite", "tiny", "--output", str(tmp_path), "--trial", TRIAL.id]) == 2
+    assert main.main(["check", "eval", "--suite", "tiny", "--output", str(tmp_path), "--trial", TRIAL.id]) == 2
     assert "stands on another base model" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from argparse import Namespace
 
 import pytest
 
+from bench.cli.execution import read
 from bench.errors import UsageError
-from bench.execution import read
 from bench.lanes.cluster import lanes_on
 from bench.spec import Execution
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import cli
+from bench.cli import main
 from bench.store.places import place, put
 from bench.store.run_folder import Store
 
@@ -19,7 +19,7 @@ CELLS = ("--suite", "tiny", "--methods", "lora,dare", "--ranks", "2", "--set", "
 
 
 def run(verb: str, output: str, *words: str) -> int:
-    return cli.main([verb, *CELLS, "--output", output, *words])
+    return main.main([verb, *CELLS, "--output", output, *words])
 
 
 def results(store: Store) -> dict[str, tuple[object, bytes]]:
@@ -58,7 +58,7 @@ def test_a_database_in_an_object_store_is_refused_before_anything_starts(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     suite = () if words[0] == "ui" else ("--suite", "tiny", "--ranks", "2")
 
-    assert cli.main([*words, *suite, "--output", URL]) == 2
+    assert main.main([*words, *suite, "--output", URL]) == 2
 
     error = capsys.readouterr().err
     assert said in error
@@ -68,7 +68,7 @@ def test_a_database_in_an_object_store_is_refused_before_anything_starts(
 
 @pytest.mark.usefixtures("tiny_suite", "bucket", "tracked")
 def test_a_search_in_an_object_store_wants_a_storage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["search", "--suite", "tiny", "--methods", "lora", "--ranks", "2", "--output", URL]) == 2
+    assert main.main(["search", "--suite", "tiny", "--methods", "lora", "--ranks", "2", "--output", URL]) == 2
     assert "Name one with --storage" in capsys.readouterr().err
 
 
@@ -97,9 +97,9 @@ def test_a_run_gives_the_same_bytes_in_an_object_store_as_on_a_disk(
         assert (remote.root / name).is_file(), name
     assert not (remote.root / ".lock").is_file()
     assert sorted(path.name for path in (tracked.parent / "mlartifacts").rglob("adapter_model.safetensors"))
-    assert cli.main(["ls", "trials", "--output", URL]) == 0
-    assert cli.main(["leaderboard", "--output", URL]) == 0
-    assert cli.main(["clean", "--output", URL]) == 2
+    assert main.main(["ls", "trials", "--output", URL]) == 0
+    assert main.main(["leaderboard", "--output", URL]) == 0
+    assert main.main(["clean", "--output", URL]) == 2
 
 
 @pytest.mark.slow

@@ -70,29 +70,29 @@ def _parser() -> ArgumentParser:
     parser.set_defaults(run=None)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def verb(name: str, text: str, module: str = "bench.commands") -> ArgumentParser:
+    def verb(name: str, text: str, module: str = "bench.cli.commands") -> ArgumentParser:
         added: ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         added.set_defaults(run=_lazily(module, name))
         return added
 
     _mix(_cells(verb("run", "train, evaluate and rank methods; goes on where it stopped")))
     tune = "tune every method with the same budget, on validation; goes on where it stopped"
-    _search(verb("search", tune, "bench.search.command"))
-    _study(
-        verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.papers.command")
-    )
-    _plan(verb("plan", "print what a run would do, what is cached, and what it costs", "bench.prepare.price.command"))
-    _data(verb("data", "fetch, check and describe the data of tasks", "bench.prepare.data.command"))
+    _search(verb("search", tune, "bench.cli.search"))
+    _study(verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.cli.study"))
+    _plan(verb("plan", "print what a run would do, what is cached, and what it costs", "bench.cli.plan"))
+    _data(verb("data", "fetch, check and describe the data of tasks", "bench.cli.data"))
     _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
     _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
-    _compare(verb("compare", "put the leaderboard beside a paper's published table, with verdicts", "bench.compare"))
+    _compare(
+        verb("compare", "put the leaderboard beside a paper's published table, with verdicts", "bench.cli.compare")
+    )
     _show(verb("show", "print one trial: its scores, cost, command, and what it forgot"))
     _check(verb("check", "test methods, tasks and reports against the rules of their kind"))
     _doctor(
         verb(
             "doctor",
             "check versions, GPUs, disks, data, model and services; say what to fix",
-            "bench.prepare.doctor.command",
+            "bench.cli.doctor",
         )
     )
     _export(verb("export", "write a trial as a peft adapter or a merged model"))
@@ -122,7 +122,7 @@ def _lazily(module: str, name: str) -> Callable[[Namespace], int]:
 
 
 def _cells(parser: ArgumentParser) -> ArgumentParser:
-    from bench.request import add_arguments
+    from bench.plan.request import add_arguments
 
     add_arguments(parser)
     _start(parser)
@@ -130,8 +130,8 @@ def _cells(parser: ArgumentParser) -> ArgumentParser:
 
 
 def _plan(parser: ArgumentParser) -> None:
-    from bench.prepare.price.options import add_arguments as add_price_arguments
-    from bench.request import add_arguments
+    from bench.cli.price_options import add_arguments as add_price_arguments
+    from bench.plan.request import add_arguments
 
     add_arguments(parser)
     add_price_arguments(parser)
@@ -148,7 +148,7 @@ def _start(parser: ArgumentParser) -> None:
 
 
 def _lanes(parser: ArgumentParser, zero: str = "") -> None:
-    from bench.execution import add_arguments
+    from bench.cli.execution import add_arguments
 
     text = f"warm workers (default: one per GPU or CPU core{zero})"
     parser.add_argument("--lanes", type=int, metavar="N", help=text)
@@ -157,7 +157,7 @@ def _lanes(parser: ArgumentParser, zero: str = "") -> None:
 
 
 def _study(parser: ArgumentParser) -> None:
-    from bench.papers.options import add_arguments
+    from bench.cli.study_options import add_arguments
 
     add_arguments(parser)
     _start(parser)
@@ -165,13 +165,13 @@ def _study(parser: ArgumentParser) -> None:
 
 
 def _data(parser: ArgumentParser) -> None:
-    from bench.prepare.data.options import add_arguments
+    from bench.cli.data_options import add_arguments
 
     add_arguments(parser)
 
 
 def _search(parser: ArgumentParser) -> None:
-    from bench.request import add_arguments
+    from bench.plan.request import add_arguments
 
     add_arguments(parser)
     _lanes(parser)
@@ -204,7 +204,7 @@ def _search(parser: ArgumentParser) -> None:
 
 
 def _output(parser: ArgumentParser) -> ArgumentParser:
-    from bench.request import add_output_argument
+    from bench.plan.request import add_output_argument
 
     add_output_argument(parser)
     return parser
@@ -217,8 +217,8 @@ def _listing(parser: ArgumentParser) -> None:
 
 
 def _leaderboard(parser: ArgumentParser) -> None:
+    from bench.plan.request import add_arguments
     from bench.plugins import registry
-    from bench.request import add_arguments
 
     parser.description = "Print the leaderboard of the last run, or of the cells that the options name."
     add_arguments(parser)
@@ -237,7 +237,7 @@ def _compare(parser: ArgumentParser) -> None:
 
 
 def _show(parser: ArgumentParser) -> None:
-    from bench.request import add_plugin_argument
+    from bench.plan.request import add_plugin_argument
 
     parser.add_argument("trial", metavar="TRIAL", help="a label, an id, or the start of either")
     parser.add_argument("--examples", action="store_true", help="list what went right -> wrong against zero-shot")
@@ -265,7 +265,7 @@ def _check(parser: ArgumentParser) -> None:
 
 
 def _doctor(parser: ArgumentParser) -> None:
-    from bench.prepare.doctor.command import add_arguments
+    from bench.cli.doctor import add_arguments
 
     add_arguments(parser)
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import DataError, perform, request
-from bench.cli import _parser
+from bench import DataError
+from bench.cli import work
+from bench.cli.main import _parser
+from bench.plan import request
 from bench.store.run_folder import Store
 from bench.tasks import ptb
 from tests.layouts import Sizes, edit, write_files
@@ -20,7 +22,7 @@ def test_a_task_that_lacks_what_it_scores_with_is_told_before_any_lane_starts(
     ptb.java.cache_clear()
 
     with pytest.raises(DataError, match=r"retain-bench\[caption\]"):
-        perform.lane_setup(request.read(options), Store(tmp_path / "runs"), options)
+        work.lane_setup(request.read(options), Store(tmp_path / "runs"), options)
 
 
 def test_a_search_notes_the_validation_examples_that_it_looks_at(
@@ -32,7 +34,7 @@ def test_a_search_notes_the_validation_examples_that_it_looks_at(
     first = next(iter(json.loads((tmp_path / "gqa/questions1.2/val_balanced_questions.json").read_text())))
     edit(tmp_path / "gqa/questions1.2/val_balanced_questions.json", lambda whole: whole[first].clear())
 
-    perform.note_data(replace(request.read(options), split="validation"), Store(tmp_path / "runs"))
+    work.note_data(replace(request.read(options), split="validation"), Store(tmp_path / "runs"))
 
     path = tmp_path / "runs" / "data" / "gqa-validation.json"
     assert json.loads(path.read_text())["count"] == 5  # two questions a picture

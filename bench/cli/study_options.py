@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
-from bench import request
 from bench.errors import UsageError
 from bench.papers.lorasculpt.studies import STUDIES
 from bench.papers.study import Study
+from bench.plan import request
 from bench.plan.plan import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import names, suggest

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.errors import StoreError
 from bench.papers import study_record
 from bench.plan import suite

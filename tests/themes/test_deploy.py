@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from bench import __version__, cli
+from bench import __version__
+from bench.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 YAMLS = [path for path in FILES if path.suffix == ".yaml"]
@@ -81,12 +82,12 @@ def test_every_command_is_one_that_bench_understands() -> None:
     found = commands()
     assert len(found) >= 5
     for line in found:
-        options = cli._parser().parse_args(shlex.split(line)[1:])
+        options = main._parser().parse_args(shlex.split(line)[1:])
         assert options.run is not None, line
 
 
 def test_the_job_joins_its_cluster_and_writes_where_all_pods_can() -> None:
-    options = cli._parser().parse_args(shlex.split(job()["entrypoint"])[1:])
+    options = main._parser().parse_args(shlex.split(job()["entrypoint"])[1:])
 
     assert options.address == "auto"
     for pod in pods(job()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from bench.request import add_plugin_argument
+from bench.plan.request import add_plugin_argument
 
 SOURCES = ("files", "hub")
 

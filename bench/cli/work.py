@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from bench import execution
+from bench.cli import execution
 from bench.console import say
 from bench.errors import UsageError
 from bench.lanes import cluster, lanes

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.plan.suite import Suite
 from bench.store.run_folder import Store
 

@@ -6,9 +6,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import request
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
+from bench.plan import request
 from bench.plugins import registry
 from bench.plugins.method import Task
 from bench.prepare.data import check as looking

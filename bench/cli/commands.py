@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import request
+from bench.cli.reports import board as board_of
+from bench.cli.reports import list_failures, print_board, write_reports
+from bench.cli.work import check_lanes, check_output, existing, note_data, perform
 from bench.console import agreed, say, tell
 from bench.errors import UsageError
 from bench.papers.study_record import studied
-from bench.perform import check_lanes, check_output, existing, note_data, perform
+from bench.plan import request
 from bench.plan.baselines import make
 from bench.plan.listing import listing, summary
 from bench.plan.plan import Plan
 from bench.plan.suite import SUITES
 from bench.plugins import registry
-from bench.reports import board as board_of
-from bench.reports import list_failures, print_board, write_reports
 from bench.store import last_run, selection
 from bench.store.places import is_remote, staged
 from bench.store.run_folder import Store
@@ -85,7 +85,7 @@ def leaderboard(options: Namespace) -> int:
 
 def show(options: Namespace) -> int:
     """Print one trial."""
-    from bench.show import command_line, examples, overview
+    from bench.cli.show import command_line, examples, overview
 
     store = existing(options)
     record = store.find(options.trial)
@@ -105,7 +105,7 @@ def show(options: Namespace) -> int:
 def check(options: Namespace) -> int:
     """Test plugins against the rules of their kind, or how far answers depend on the way they are generated."""
     from bench.checks import run_checks
-    from bench.checks.parity import check_eval, refuse_options
+    from bench.cli.check_eval import check_eval, refuse_options
 
     if options.names == ["eval"]:
         return check_eval(options)
@@ -121,7 +121,7 @@ def check(options: Namespace) -> int:
 
 def export(options: Namespace) -> int:
     """Write a trial as an adapter or as a merged model."""
-    from bench.export import write_adapter, write_merged
+    from bench.cli.export import write_adapter, write_merged
 
     store = existing(options)
     record = store.find(options.trial)

@@ -7,7 +7,7 @@ import pytest
 
 import bench
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.errors import TrialError
 from bench.plan.suite import Suite
 from bench.store.run_folder import RECORD, Store
@@ -13,7 +13,7 @@ from bench.store.search_results import Configuration, Finding
 
 LIGHT = """
 import sys
-from bench.cli import main
+from bench.cli.main import main
 from bench.errors import TrialError
 try:
     main({words})

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from bench import request
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.file_digests import cache_folder
 from bench.lanes import cluster
+from bench.plan import request
 from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software

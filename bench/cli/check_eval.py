@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench import request
+from bench.cli.work import existing
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.model.change import Change
-from bench.perform import existing
-from bench.plan import plan
+from bench.plan import plan, request
 from bench.plan.plan import Request
 from bench.plugins.registry import load_task
 from bench.spec import Asked, Dtype, Execution, Recipe, Trial

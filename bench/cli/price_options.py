@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
-from bench import execution
+from bench.cli import execution
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench import execution
+from bench.cli import execution
+from bench.cli.work import check_lanes
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.perform import check_lanes
 from bench.plan.listing import listing
 from bench.prepare.price.draft import Draft, draft
 from bench.prepare.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet

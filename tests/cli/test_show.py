@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from bench.cli.show import examples, overview
 from bench.errors import UsageError
-from bench.show import examples, overview
 from bench.spec import Asked, Record, Score, Trial
 from bench.store.last_run import Last
 from bench.store.run_folder import Store

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import _parser, main
+from bench.cli.main import _parser, main
 from bench.plan.suite import Suite
 from bench.prepare.price.draft import draft
 from bench.prepare.price.rates import Measured

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 
-from bench import request
+from bench.cli.reports import board
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.comparable import reasons
+from bench.plan import request
 from bench.plan.plan import Request, make
 from bench.plugins import registry
 from bench.plugins.paper import Paper
-from bench.reports import board
 from bench.store import last_run
 from bench.store.run_folder import Store
 
