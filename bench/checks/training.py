@@ -28,7 +28,8 @@ from bench.checks.runs import (
 )
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import PluginError, TrialError
-from bench.model.adapters import CONNECTOR, merged
+from bench.model.adapters import merged
+from bench.model.names import CONNECTOR
 from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
 from bench.spec import CONNECTORS, Connector

@@ -13,15 +13,10 @@ from torch import Tensor, nn
 
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
 from bench.model.four_bit import dequantised
+from bench.model.names import CONNECTOR, CONNECTOR_LINEARS, LANGUAGE_LINEARS, block_of, role_of
 from bench.spec import Recipe
 
-# The decoder alone: the suffixes q_proj, k_proj and v_proj stand in the vision tower too.
-LANGUAGE_LINEARS = r".*language_model\.layers\.\d+\.(?:self_attn|mlp)\.(?:q|k|v|o|gate|up|down)_proj"
-CONNECTOR = "multi_modal_projector"
-CONNECTOR_LINEARS = rf".*{CONNECTOR}\.linear_\d+"
-
 _NAME = "default"  # peft's name for the only adapter we insert
-_BLOCK = re.compile(r"language_model\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,13 +38,12 @@ class Layer:
     @property
     def role(self) -> str:
         """The last part of the layer's name: q_proj, …, down_proj, linear_1, linear_2."""
-        return self.name.split(".")[-2]
+        return role_of(self.name)
 
     @property
     def block(self) -> int | None:
         """The decoder block, counted from 0; None in the connector."""
-        found = _BLOCK.search(self.name)
-        return int(found.group(1)) if found else None
+        return block_of(self.name)
 
     @property
     def in_connector(self) -> bool:

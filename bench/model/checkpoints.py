@@ -14,16 +14,13 @@ from typing import Any
 
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
+from bench.model.names import STORED_LINEARS
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _WANTED = ("*.safetensors", "*.json", "tokenizer.model")
 _KEPT_BYTES = 64 << 20  # the digest of a larger file is kept: 14 GB take half a minute to read
 _LFS_NAME = re.compile(r"[0-9a-f]{64}")
 
-# A decoder's linear layers, under names of any age.
-ADAPTED = re.compile(
-    r".*language_model\.(?:model\.)?layers\.\d+\.(?:self_attn|mlp)\.(?:q|k|v|o|gate|up|down)_proj\.weight"
-)
 # What transformers takes where a config.json leaves it out, as LLaVA-1.5's does.
 _LLAMA = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
 
@@ -122,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def largest_rank(folder: Path) -> int:
     """Return the largest rank that still is low: the smallest side of an adapted layer."""
-    sides = [side for place in places(folder) if ADAPTED.fullmatch(place.name) for side in place.shape]
+    sides = [side for place in places(folder) if STORED_LINEARS.fullmatch(place.name) for side in place.shape]
     return min(sides) if sides else _largest_rank(read_json(folder / "config.json").get("text_config", {}))
 
 

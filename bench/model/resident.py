@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from bench.model import four_bit, weights
-from bench.model.adapters import LANGUAGE_LINEARS
-from bench.model.supported import CLASS_TOKENS
+from bench.model import four_bit, supported, weights
+from bench.model.names import LANGUAGE_LINEARS
 from bench.spec import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -116,11 +115,7 @@ class Base:
     @property
     def image_tokens(self) -> int:
         """How many tokens of the decoder one image takes: a patch each, and the class token where all are selected."""
-        config: Any = self.model.config
-        vision = config.vision_config
-        dropped = config.vision_feature_select_strategy == "default"
-        patches = int((vision.image_size // vision.patch_size) ** 2)
-        return patches + CLASS_TOKENS[vision.model_type] - int(dropped)
+        return supported.image_tokens(self.model.config)
 
     @property
     def feature_bytes(self) -> int:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
 from bench.model import checkpoints
+from bench.model.names import ROLES, STORED_CONNECTOR, STORED_LINEARS, stored_block_of
 
 # Tokens that the tower puts before those of the patches.
 CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 _STRATEGIES = ("default", "full")
-_ROLES = 7  # q, k, v, o, gate, up, down
-_BLOCK = re.compile(r"(.*language_model\.(?:model\.)?layers\.\d+)\..*")
-_CONNECTOR = re.compile(r".*multi_modal_projector\.linear_[12]\.weight")
 _SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
 
@@ -36,6 +33,17 @@ def check(folder: Path) -> None:
     )
     if reason is not None:
         raise UsageError(f"{folder} cannot be the base model: {reason}.")
+
+
+def image_tokens(config: Any) -> int:
+    """Return how many tokens of the decoder one image takes, from LLaVA's transformers configuration.
+
+    It is a token for each patch and each class token, less the one that the strategy ``default`` drops.
+    """
+    vision = config.vision_config
+    patches = int((vision.image_size // vision.patch_size) ** 2)
+    dropped = config.vision_feature_select_strategy == "default"
+    return patches + CLASS_TOKENS[vision.model_type] - int(dropped)
 
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> str | None:
@@ -89,15 +97,15 @@ def _tower(config: Mapping[str, Any]) -> str | None:
 
 def _layers(folder: Path, config: Mapping[str, Any]) -> str | None:
     names = {place.name for place in checkpoints.places(folder)}
-    found = sum(1 for name in names if checkpoints.ADAPTED.fullmatch(name))
-    blocks = len({match.group(1) for name in names if (match := _BLOCK.fullmatch(name))})
-    if not blocks or found != _ROLES * blocks:
+    found = sum(1 for name in names if STORED_LINEARS.fullmatch(name))
+    blocks = len({block for name in names if (block := stored_block_of(name))})
+    if not blocks or found != len(ROLES) * blocks:
         kind = config["text_config"].get("model_type", "llama")
         return (
             f"its decoder ({kind}) has {found} linear layers of the names that are adapted, q_proj, …, down_proj, "
-            f"where {blocks} blocks should have {_ROLES * blocks}"
+            f"where {blocks} blocks should have {len(ROLES) * blocks}"
         )
-    if sum(1 for name in names if _CONNECTOR.fullmatch(name)) != 2:
+    if sum(1 for name in names if STORED_CONNECTOR.fullmatch(name)) != 2:
         return "its connector is not multi_modal_projector.linear_1 and linear_2"
     indexed = checkpoints.read_json(folder / "model.safetensors.index.json").get("weight_map", {})
     if lost := sorted(indexed.keys() - names):

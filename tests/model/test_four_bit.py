@@ -12,7 +12,8 @@ import torch
 from bench.checks.tiny import RANK, RECIPE, Squares
 from bench.cli.main import main
 from bench.errors import TrialError
-from bench.model.adapters import LANGUAGE_LINEARS, adapted_layers, insert_lora, lora_adapters
+from bench.model.adapters import adapted_layers, insert_lora, lora_adapters
+from bench.model.names import LANGUAGE_LINEARS
 from bench.model.resident import Base, Form
 from bench.plan.plan import Request, make
 from bench.plan.suite import Suite

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from bench.leaderboard import plots
+from bench.model.names import ROLES, block_of, role_of
 from bench.papers import points
 from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, expected_density
 from bench.papers.study import Drawing, Found, Study, places, wrapped
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _PROBABILITY = 0.05
 _NAMED = 10  # layers that are named on the terminal; the CSV has all
-_ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LOOK = plots.MARKS[1]
 _ROOMY = 60  # layers; more of them get smaller marks
 _BANDS = (
@@ -76,20 +76,17 @@ class LayerDensity:
 
 def of_change(change: Change, kept: float) -> Iterator[LayerDensity]:
     """Yield the density of every adapted layer of the decoder, in the change's order."""
-    import torch
-
-    from bench.model.adapters import Layer
     from bench.model.change import LowRank
 
     for name, delta in change.items():
-        layer = Layer(name, torch.empty(0))
-        if not isinstance(delta, LowRank) or layer.block is None:
+        block = block_of(name)
+        if not isinstance(delta, LowRank) or block is None:
             continue
         product = delta.b.float() @ delta.a.float()
         yield LayerDensity(
             layer=name.removesuffix(".weight"),
-            block=layer.block,
-            role=layer.role,
+            block=block,
+            role=role_of(name),
             rows=len(delta.b),
             columns=delta.a.shape[1],
             rank=len(delta.a),
@@ -149,7 +146,7 @@ def draw(found: Found) -> Drawing | None:
 
 def _panel(axes: Axes, part: DataFrame) -> None:
     """Draw the layers of a rank and target from left to right, by role and block; seeds over one another."""
-    order = part.assign(place=part["role"].map(_ROLES.index)).sort_values(["place", "block"], kind="stable")
+    order = part.assign(place=part["role"].map(ROLES.index)).sort_values(["place", "block"], kind="stable")
     one = order[order["seed"] == order["seed"].min()].reset_index(drop=True)
     at = {name: place for place, name in enumerate(one["layer"])}
     for name, color, label in _BANDS:

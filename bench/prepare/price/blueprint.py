@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.model.adapters import CONNECTOR, adapted_layers, lora_adapters
+from bench.model import supported
+from bench.model.adapters import adapted_layers, lora_adapters
+from bench.model.names import CONNECTOR
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.spec import Recipe
 
@@ -104,8 +106,7 @@ class Blueprint:
     @property
     def image_tokens(self) -> int:
         """How many tokens of the decoder one image takes."""
-        vision = self.config.vision_config
-        return int((vision.image_size // vision.patch_size) ** 2)
+        return supported.image_tokens(self.config)
 
     def dimensions(self, rank: int, recipe: Recipe, tokens: int) -> Dimensions:
         """Return what a method's memory depends on."""

@@ -171,6 +171,34 @@ def test_a_block_on_meta_keeps_what_a_real_one_keeps() -> None:
     assert sum(storage.nbytes() for storage in kept.values()) == found.fixed_bytes + 3 * found.example_bytes
 
 
+@pytest.mark.parametrize(
+    ("tower", "strategy", "tokens"),
+    [
+        ("clip_vision_model", "default", 9),
+        ("clip_vision_model", "full", 10),
+        ("siglip_vision_model", "full", 9),
+        ("siglip_vision_model", "default", 8),
+    ],
+)
+def test_an_image_is_priced_at_the_tokens_that_the_model_makes_of_it(tower: str, strategy: str, tokens: int) -> None:
+    import torch
+    from transformers import LlavaConfig
+
+    from bench.model.resident import Base
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = {"model_type": tower, **sizes, "image_size": 11, "patch_size": 3}
+    text = {"model_type": "llama", **sizes, "vocab_size": 16}
+    data = {"vision_config": vision, "text_config": text, "vision_feature_select_strategy": strategy}
+    plan = Blueprint(LlavaConfig.from_dict(data))
+    picture = torch.empty(1, 3, 11, 11, device="meta")
+
+    made = plan.model.get_image_features(pixel_values=picture).pooler_output[0]
+
+    base = Base(plan.model, torch.nn.Module(), None, {}, torch.device("meta"))
+    assert (len(made), base.image_tokens, plan.image_tokens) == (tokens, tokens, tokens)
+
+
 def test_a_base_in_4_bits_takes_an_eighth_of_a_float32_and_its_scales() -> None:
     recipe = replace(RECIPE, quantization="4bit")
     dimensions = blueprint().dimensions(32, recipe, TOKENS)
