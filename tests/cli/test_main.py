@@ -16,11 +16,11 @@ import sys
 from bench.cli.main import main
 from bench.errors import TrialError
 try:
-    main({words})
-except SystemExit:
-    pass
+    code = main({words})
+except SystemExit as end:  # --help
+    code = end.code
 heavy = {{"torch", "ray", "mlflow", "transformers", "peft", "pandas", "matplotlib"}} & set(sys.modules)
-sys.exit(f"loaded {{heavy}}" if heavy else 0)
+sys.exit(f"loaded {{heavy}}" if heavy else code)
 """
 
 

@@ -1,5 +1,6 @@
 """Baselines on real Ray: rows that are chosen on validation come in a second pass of the same command."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,4 +28,6 @@ def test_chosen_controls_and_curves_come_with_one_command_and_are_cached(
     assert (output / "curves" / "new_squares-r2.png").is_file()
     assert "Source where Target is equal" in ran.stdout
     again = subprocess.run([*tiny_command, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"cached: (\d+) of \1 trials", again.stderr), again.stderr
     assert again.stdout == ran.stdout

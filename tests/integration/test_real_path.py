@@ -72,7 +72,9 @@ def test_all_methods_run_on_the_six_data_sets_and_go_on_after_a_kill(words: list
     # what was killed and gone on with learnt what an unbroken training in this process learns, to the bit
     plain = [*words, "--methods", "lora,lorasculpt", "--targets", "iconqa", "--output", str(alone), "--lanes", "0"]
     subprocess.run(plain, capture_output=True, timeout=240, check=True)
-    for folder in alone.glob("*-r2-iconqa-*"):
+    folders = list(alone.glob("*-r2-iconqa-*"))
+    assert len(folders) == 2
+    for folder in folders:
         ours, theirs = (Change.load(root / folder.name / "change") for root in (output, alone))
         assert ours.keys() == theirs.keys()
         assert all(

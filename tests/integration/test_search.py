@@ -95,6 +95,7 @@ def test_stopped_trainings_free_their_lane_and_enter_no_front(
     (row,) = json.loads((output / "search.json").read_text())["chosen"]
     assert row["stopped"] == database.count("PRUNED")
     assert row["updates_saved"] > 0
+    assert row["front"]
     assert {point["number"] for point in row["front"]} <= {
         number
         for number, state in query(output / "search.db", "select number, state from trials")

@@ -66,7 +66,9 @@ def test_the_identity_change_forgets_exactly_nothing() -> None:
 
     leaderboard = build([unchanged], reference, sources=("gqa", "okvqa"), targets=("iconqa",), heading=HEADING)
 
-    for estimate in row(leaderboard, "lora").forgetting.values():
+    forgetting = row(leaderboard, "lora").forgetting
+    assert {"gqa", "okvqa"} <= set(forgetting)
+    for estimate in forgetting.values():
         assert (estimate.value, estimate.low, estimate.high) == (0.0, 0.0, 0.0)
 
 

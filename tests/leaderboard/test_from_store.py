@@ -66,8 +66,6 @@ def test_the_store_says_where_a_parent_was_trained_and_where_zero_shot_was_score
 
     rows = {row.name: row for row in leaderboard(plan, store, Heading("tiny")).tables[0].rows}
 
-    store.write(trained)
-    store.write(reference)
     assert rows["l2"].foreign["difference"] == "trained with torch 2.13 (lora r2: 2.12)"
     assert rows["dare"].foreign["difference"] == "trained with torch 2.12 and 2.13 (lora r2: 2.12)"
     assert rows["lora"].foreign.keys() == {"forgetting"}

@@ -78,9 +78,13 @@ def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(re
     assert rows["lora rewound to dare"].trial.hyper["strength"] == 0.5  # 0.8 * 0.5 reaches dare's 0.4
     assert rows["lora rewound to dare"].against == "dare"
     assert all(cell.control == (cell.name not in ("lora", "dare")) for cell in plan.cells)
-    assert {
-        asked.split for cell in plan.cells for work in plan.works if work.trial == cell.trial for asked in work.asked
+    splits = {
+        name: {asked.split for work in plan.works if work.trial == cell.trial for asked in work.asked}
+        for name, cell in rows.items()
     }
+    both = {"test", "validation"}  # what a choice looks at is measured on validation too
+    chosen = {name: both for name in ("lora", "dare", "lora stopped early", "lora rewound to dare")}
+    assert splits == {**chosen, "lora lr/3": {"test"}, "lora frozen connector": {"test"}}
     pending = {work.trial.id for work in plan.pending}
     assert pending == {rows["lora stopped early"].trial.id, rows["lora rewound to dare"].trial.id}  # their test scores
 

@@ -57,9 +57,9 @@ def test_a_connector_moves_in_bfloat16_as_in_float32() -> None:
 def test_half_precision_alone_lets_a_gpu_use_tf32(dtype: Dtype, kind: str, allowed: bool) -> None:
     recipe, matmul = replace(PAPER, train_dtype=dtype), torch.backends.cuda.matmul
 
-    with pytest.raises(RuntimeError), tensor_cores(recipe, torch.device(kind)):  # noqa: PT012
+    with pytest.raises(RuntimeError, match="in the middle"), tensor_cores(recipe, torch.device(kind)):  # noqa: PT012
         assert matmul.allow_tf32 is allowed
-        raise RuntimeError
+        raise RuntimeError("in the middle")
 
     assert matmul.allow_tf32 is False
 

@@ -137,6 +137,7 @@ def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
     record, zero_shot = store.read(of(plan, "lora").trial), store.read(plan.zero_shot)
     assert record is not None
     assert zero_shot is not None
+    assert len(record.scores) == 2
     for key, score in record.scores.items():
         assert store.read_scores(record.trial, score) == store.read_scores(zero_shot.trial, zero_shot.scores[key])
 
@@ -377,6 +378,7 @@ def test_a_score_says_what_it_took_and_what_it_was_generated_with(
 
     record = store.read(of(plan, "lora").trial)
     assert record is not None
+    assert len(record.scores) == 2
     for score in record.scores.values():
         assert 0 < score.seconds <= record.cost.evaluate_seconds
         assert score.environment["eval_batch"] == "3"

@@ -82,7 +82,7 @@ def test_a_part_goes_on_in_another_command(site: Site, path: Path) -> None:
 
 def test_a_file_that_changed_between_two_tries_is_not_glued_together(site: Site, path: Path) -> None:
     site.cut_after = [3000, 0, 0, 0, 0]
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="it stopped at 3000 of 10240 bytes"):
         fetch(f"{site.url}/a.bin", path)
     site.files["/a.bin"], site.tag = CONTENT[::-1], '"2"'
 
