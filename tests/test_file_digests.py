@@ -13,6 +13,7 @@ from PIL import Image
 from bench import Example, file_digests
 from bench.file_digests import of_files
 from bench.plan.fingerprint import of_examples, of_image
+from tests.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +140,7 @@ def test_processes_that_write_at_once_all_succeed(tmp_path: Path, cache: Path) -
 
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
 
-    assert [process.wait(30) for process in running] == [0, 0, 0]
+    assert [process.wait(PATIENCE_SECONDS) for process in running] == [0, 0, 0]
     assert rows(cache) == {path.name: sha(path.read_text()) for path in paths}
 
 

@@ -31,7 +31,7 @@ def bench(folder: Path, line: str, path: Path | None = None) -> subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
+        timeout=900,
     )
 
 

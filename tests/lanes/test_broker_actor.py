@@ -17,9 +17,9 @@ def test_a_call_of_a_worker_that_died_waiting_takes_no_work_from_its_successor()
         alive = asyncio.create_task(actor.next(0))
         await asyncio.sleep(0)
         asking = asyncio.create_task(actor.follow([Work(LORA, ())]))
-        found = await asyncio.wait_for(dead, 5), await asyncio.wait_for(alive, 5)
+        found = await asyncio.wait_for(dead, 60), await asyncio.wait_for(alive, 60)
         await actor.finish(0, Record(LORA, "done"))
-        assert await asyncio.wait_for(asking, 5) == {LORA.id: Record(LORA, "done")}
+        assert await asyncio.wait_for(asking, 60) == {LORA.id: Record(LORA, "done")}
         return found
 
     assert asyncio.run(story()) == (None, Work(LORA, ()))
@@ -57,7 +57,7 @@ def held(verdict_of: str) -> tuple[object, bool]:
         await asyncio.sleep(0)
         assert await actor.next(0) == work
         lane = asyncio.create_task(actor.rung(0, 50, 0.5, 0.25))
-        seen = await asyncio.wait_for(following, 5)
+        seen = await asyncio.wait_for(following, 60)
         assert not lane.done()  # it waits for its verdict
         if verdict_of == "stop":
             await actor.stop([work], 50)
@@ -65,7 +65,7 @@ def held(verdict_of: str) -> tuple[object, bool]:
             await actor.close()
         else:
             asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
-        return seen, await asyncio.wait_for(lane, 5)
+        return seen, await asyncio.wait_for(lane, 60)
 
     return asyncio.run(story())
 
@@ -89,9 +89,9 @@ def test_a_worker_that_died_after_its_verdict_is_not_held_for_another() -> None:
         first = asyncio.create_task(actor.rung(0, 50, 0.5, 0.25))
         await asyncio.sleep(0)
         asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
-        assert await asyncio.wait_for(first, 5)
+        assert await asyncio.wait_for(first, 60)
         await actor.next(0)  # restarted
-        return await asyncio.wait_for(actor.rung(0, 50, 0.5, 0.25), 5)
+        return await asyncio.wait_for(actor.rung(0, 50, 0.5, 0.25), 60)
 
     assert asyncio.run(story())
 
@@ -103,7 +103,7 @@ def test_the_record_of_a_stopped_training_reaches_its_follower() -> None:
         await asyncio.sleep(0)
         await actor.next(0)
         await actor.finish(0, Record(LORA, "stopped"))
-        return await asyncio.wait_for(following, 5)
+        return await asyncio.wait_for(following, 60)
 
     assert asyncio.run(story()) == {LORA.id: Record(LORA, "stopped")}
 
@@ -117,7 +117,7 @@ def test_what_runs_on_a_node_that_is_gone_is_handed_to_another_lane_wherever_its
         await actor.next(0)
         lost = await actor.node_lost("second")
         idle = await actor.node_lost("third")
-        return lost, idle, await asyncio.wait_for(actor.next(1), 5)
+        return lost, idle, await asyncio.wait_for(actor.next(1), 60)
 
     assert asyncio.run(story()) == ([LORA.label], [], Work(LORA, ()))
 

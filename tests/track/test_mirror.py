@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from http.client import HTTPConnection
@@ -30,6 +29,7 @@ from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
+from tests.waiting import PATIENCE_SECONDS, until
 
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
@@ -322,8 +322,7 @@ def test_an_interrupted_command_ends_as_killed(store: Store) -> None:
     assert record is not None
     mirror = Mirror(store, plan(), COMMAND)
     mirror.take(record)
-    while not list(store.root.glob("mlartifacts/*/artifacts/adapter")):
-        time.sleep(0.01)
+    until(lambda: list(store.root.glob("mlartifacts/*/artifacts/adapter")))
 
     mirror.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
@@ -454,10 +453,10 @@ def test_the_server_names_the_leaderboard_view_and_ends_on_ctrl_c(store: Store) 
 
     first, second = server.stdout.readline(), server.stdout.readline()
     server.send_signal(signal.SIGINT)
-    rest, _ = server.communicate(timeout=60)
+    rest, _ = server.communicate(timeout=PATIENCE_SECONDS)
 
     assert f"http://127.0.0.1:{port} " in first
     assert second == f"small: http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=bench\n"
     assert (rest, server.returncode) == ("", 0)
     with pytest.raises(ConnectionRefusedError):
-        HTTPConnection("127.0.0.1", port, timeout=5).request("GET", "/health")
+        HTTPConnection("127.0.0.1", port, timeout=60).request("GET", "/health")

@@ -15,6 +15,7 @@ from bench.store.unfinished import Partial
 from bench.trial import evaluate as module
 from bench.trial.evaluate import Answer, batches, evaluate
 from bench.trial.workers import Group
+from tests.waiting import PATIENCE_SECONDS
 
 
 class Threads(Group):
@@ -26,7 +27,7 @@ class Threads(Group):
 
     def gather(self, value: Any) -> list[Any]:
         self._table[self.rank] = value
-        self._barrier.wait(30)
+        self._barrier.wait(PATIENCE_SECONDS)
         return [self._table[rank] for rank in range(self.size)]
 
 

@@ -129,11 +129,11 @@ def test_twenty_five_thousand_pictures_take_about_a_second() -> None:
     rng = random.Random(5)
     first = [Look(b"", rng.getrandbits(64), GRAY) for _ in range(10_000)]
     second = [Look(b"", rng.getrandbits(64), GRAY) for _ in range(25_000)]
-    began = time.perf_counter()
+    began = time.process_time()
 
     assert pairs(first, second) == []
 
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 30  # all pairs would take minutes
 
 
 @pytest.mark.parametrize("kind", ["cut", "text", "none", "folder"])

@@ -7,7 +7,6 @@ import socket
 import sqlite3
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -22,27 +21,20 @@ from bench.plan.suite import SUITES
 from bench.prepare.doctor import child, machine, model_and_data, questions, services, software
 from bench.prepare.doctor.finding import Finding
 from tests.layouts import write_files
+from tests.waiting import has_ended, until
 
 
 @pytest.mark.slow
 def test_a_question_that_hangs_is_ended_with_its_children_and_what_it_said_is_kept() -> None:
-    code = (
-        "import subprocess, sys; child = subprocess.Popen(['sleep', '60']);"
-        "print('{\"pid\": %d}' % child.pid, flush=True); child.wait()"
-    )
-    began = time.monotonic()
-
-    answer = child.run([sys.executable, "-c", code], seconds=4)
+    answer = child.run(["sh", "-c", """sleep 3600 & echo "{\\"pid\\": $!}"; wait"""], seconds=4)
 
     assert answer.error == "no answer in 4 s"
-    assert time.monotonic() - began < 30
-    status = Path(f"/proc/{answer.said[0]['pid']}/stat")
-    assert not status.exists() or status.read_text().split()[2] == "Z"
+    until(lambda: has_ended(answer.said[0]["pid"]))
 
 
 def test_a_question_that_breaks_gives_its_last_line() -> None:
     answer = child.run(
-        [sys.executable, "-c", "print('noise'); print('[1]'); raise ValueError('no GPU today')"], seconds=30
+        [sys.executable, "-c", "print('noise'); print('[1]'); raise ValueError('no GPU today')"], seconds=240
     )
 
     assert answer == child.Answer((), "ValueError: no GPU today")

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 _WORKER = Path(__file__).with_name("worker.py")
-_PATIENCE_SECONDS = 60.0
 
 
 class Pair:
@@ -40,7 +41,7 @@ class Pair:
             channel.send_bytes(pickle.dumps((job, arguments)))
 
     def result(self, rank: int) -> Any:
-        assert self.channels[rank].poll(_PATIENCE_SECONDS), f"worker {rank} hangs"
+        assert self.channels[rank].poll(PATIENCE_SECONDS), f"worker {rank} hangs"
         return pickle.loads(self.channels[rank].recv_bytes())
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 import pytest
 from fsspec import register_implementation
@@ -92,7 +93,9 @@ class _Put(io.BytesIO):
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
             self._bucket._spend(f"put {self._path}")
-            self._bucket._object(self._path).write_bytes(self.getvalue())
+            draft = self._bucket.folder.with_name(uuid4().hex)
+            draft.write_bytes(self.getvalue())
+            draft.rename(self._bucket._object(self._path))  # whole, as an object store's are
         self.close()
 
 
