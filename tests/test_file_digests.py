@@ -13,7 +13,7 @@ from PIL import Image
 from bench import Example, file_digests
 from bench.file_digests import of_files
 from bench.plan.fingerprint import of_examples, of_image
-from tests.waiting import PATIENCE_SECONDS
+from tests.making.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)

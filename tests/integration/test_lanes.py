@@ -12,7 +12,7 @@ from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.spec import Record
 from bench.store.run_folder import CHECKPOINT, Store
-from tests.waiting import kill, until
+from tests.making.waiting import kill, until
 
 pytestmark = pytest.mark.ray
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.model.change import Change
 from tests.layouts import NAMES, Sizes, checkpoint, write_files
-from tests.waiting import kill, until
+from tests.making.waiting import kill, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import kill, until
+from tests.making.waiting import kill, until
 
 pytestmark = pytest.mark.ray
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench.store.run_folder import RECORD, Store
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.making.waiting import PATIENCE_SECONDS, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

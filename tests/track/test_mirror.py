@@ -29,7 +29,7 @@ from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.making.waiting import PATIENCE_SECONDS, until
 
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)

@@ -15,7 +15,7 @@ from bench.store.unfinished import Partial
 from bench.trial import evaluate as module
 from bench.trial.evaluate import Answer, batches, evaluate
 from bench.trial.workers import Group
-from tests.waiting import PATIENCE_SECONDS
+from tests.making.waiting import PATIENCE_SECONDS
 
 
 class Threads(Group):

@@ -21,7 +21,7 @@ from bench.plan.suite import SUITES
 from bench.prepare.doctor import child, machine, model_and_data, questions, services, software
 from bench.prepare.doctor.finding import Finding
 from tests.layouts import write_files
-from tests.waiting import has_ended, until
+from tests.making.waiting import has_ended, until
 
 
 @pytest.mark.slow

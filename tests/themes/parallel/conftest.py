@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import PATIENCE_SECONDS
+from tests.making.waiting import PATIENCE_SECONDS
 
 _WORKER = Path(__file__).with_name("worker.py")
 

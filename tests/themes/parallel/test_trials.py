@@ -11,7 +11,7 @@ from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.spec import Record, Work
 from bench.store.run_folder import CHECKPOINT, Store
-from tests.waiting import PATIENCE_SECONDS
+from tests.making.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow  # two processes import torch
 

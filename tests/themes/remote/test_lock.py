@@ -10,7 +10,7 @@ import pytest
 from bench.errors import UsageError
 from bench.store.lock import Lease, Pace, locked
 from bench.store.places import place, put
-from tests.waiting import until
+from tests.making.waiting import until
 
 QUICK = Pace(beat=0.02, stale=600.0, settle=0.0)
 STILL = Pace(beat=6000.0, stale=600.0, settle=0.0)
