@@ -1,4 +1,4 @@
-"""The walk-throughs of methods/README.md and tasks/README.md, executed as written, outside the repository."""
+"""The examples of the three READMEs for plugin authors, executed as written, outside the repository."""
 
 import os
 import re
@@ -44,6 +44,15 @@ def test_the_method_of_the_readme_is_checked_and_reaches_a_leaderboard_row(tmp_p
 
     assert [run.returncode for run in done] == [0, 0], done[-1].stderr
     assert any(line.strip().startswith("proximal") for line in done[-1].stdout.splitlines())
+
+
+@pytest.mark.slow
+def test_the_method_of_the_front_page_keeps_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "proximal.py").write_text(blocks(".")["python"])
+
+    checked = bench(tmp_path, "bench check proximal.py")
+
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_the_method_of_the_readme_takes_at_most_40_lines() -> None:
