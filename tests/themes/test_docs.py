@@ -1,0 +1,82 @@
+"""The README and docs/ lead to files that exist, and every command they print is one that bench understands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / name / "README.md" for name in ("methods", "tasks"))]) + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
+SHELL = re.compile(r"^```(?:console|bash|sh|shell)\b[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def commands(text: str) -> Iterator[str]:
+    """Yield every bench command of a page's shell blocks, without prompt and comment."""
+    for block in SHELL.findall(text):
+        for line in block.splitlines():
+            for part in line.removeprefix("$ ").partition("  #")[0].split("&&"):
+                if part.strip().startswith("bench "):
+                    yield part.strip()
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def understood(line: str) -> bool:
+    try:
+        return main._parser().parse_args(shlex.split(line)[1:]).run is not None
+    except (SystemExit, UsageError):
+        return False
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_every_relative_link_leads_to_a_file_and_a_heading(path: Path) -> None:
+    for link in LINK.findall(FENCED.sub("", path.read_text())):
+        if "://" not in link:
+            place, _, anchor = link.partition("#")
+            target = path.parent / place if place else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_every_command_is_one_that_bench_understands(path: Path) -> None:
+    assert [line for line in commands(path.read_text()) if not understood(line)] == []
+
+
+@pytest.mark.parametrize("line", ["bench rnu", "bench run --rank 8", "bench data", "bench compare --output paper"])
+def test_a_command_with_a_mistake_is_not_understood(line: str) -> None:
+    assert list(commands(f"```console\n$ {line}  # why\n```\n")) == [line]
+    assert not understood(line)
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+
+    assert [name(path) for path in PAGES if path != index and path.resolve() not in linked] == []
+
+
+def test_the_readme_has_at_most_150_lines_that_fit_a_screen() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 120] == []
