@@ -29,8 +29,8 @@ from bench.search.quest import Quest
 from bench.search.space import Space, space
 from bench.spec import Scalar, digest
 from bench.store.last_run import line
-from bench.store.places import is_remote
-from bench.store.run_folder import Store, replace_file
+from bench.store.places import is_remote, replace_file
+from bench.store.run_folder import Store
 
 _DATABASE = "search.db"
 _COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sampler")

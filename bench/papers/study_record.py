@@ -8,8 +8,8 @@ from pathlib import Path
 from bench.environment import commit
 from bench.errors import StoreError
 from bench.plan.plan import Plan
-from bench.store.places import make
-from bench.store.run_folder import Store, replace_file
+from bench.store.places import make, replace_file
+from bench.store.run_folder import Store
 
 _FILE = "study.json"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bench.plugins.hyperparameters import Range
 from bench.search import figures
 from bench.search.optuna_study import Tried
-from bench.store.places import staged
-from bench.store.run_folder import Store, replace_file
+from bench.store.places import replace_file, staged
+from bench.store.run_folder import Store
 from bench.store.search_results import FILE, FOLDER, Configuration, Finding
 from bench.track import mirror_searches
 

@@ -11,7 +11,8 @@ from typing import Any
 from bench.errors import StoreError, UsageError
 from bench.plugins import registry
 from bench.store import selection
-from bench.store.run_folder import Store, replace_file
+from bench.store.places import replace_file
+from bench.store.run_folder import Store
 
 _FILE = "command.json"
 

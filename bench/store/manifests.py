@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from bench.plugins.method import Split
 from bench.plugins.registry import load_task
 from bench.store import places
-from bench.store.run_folder import Store, replace_file
+from bench.store.places import replace_file
+from bench.store.run_folder import Store
 
 FOLDER = "data"
 

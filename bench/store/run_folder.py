@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import StoreError, UsageError
 from bench.spec import Record, Score, Trial
 from bench.store import lock, places
-from bench.store.places import draft_of as draft_of
-from bench.store.places import replace_file as replace_file
+from bench.store.places import draft_of, replace_file
 from bench.store.unfinished import Partial
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Store:
         """Write why a trial failed into its folder; an empty text takes an earlier reason away."""
         path = self.folder(trial) / _ERROR
         if text:
-            places.replace_file(path, text)
+            replace_file(path, text)
         else:
             path.unlink(missing_ok=True)
 

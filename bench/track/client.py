@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
-from bench.errors import without_password as without_password
+from bench.errors import UsageError, without_password
 from bench.store.places import is_remote
 
 VARIABLE = "MLFLOW_TRACKING_URI"

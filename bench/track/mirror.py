@@ -11,12 +11,12 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from bench.errors import StoreError, UsageError
+from bench.errors import StoreError, UsageError, without_password
 from bench.plan.suite import by_revision
 from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.track import searches
-from bench.track.client import VARIABLE, one_line, tracking_uri, without_password
+from bench.track.client import VARIABLE, one_line, tracking_uri
 from bench.track.experiment import Experiment
 from bench.track.projection import reference_of
 

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.errors import without_password
 from bench.spec import digest
 from bench.store.places import fetched, modified
 from bench.store.search_results import FILE, Configuration, Finding, findings
-from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri, without_password
+from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri
 from bench.track.command_run import Command, command_run, origin
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from tempfile import TemporaryFile
 from typing import IO
 from urllib.parse import urlsplit
 
-from bench.errors import StoreError, UsageError
-from bench.track.client import ARTIFACTS, SETTINGS, VARIABLE, VIEW, tracking_uri, without_password
+from bench.errors import StoreError, UsageError, without_password
+from bench.track.client import ARTIFACTS, SETTINGS, VARIABLE, VIEW, tracking_uri
 
 log = logging.getLogger(__name__)
 

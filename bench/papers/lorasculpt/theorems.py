@@ -17,7 +17,8 @@ from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.lorasculpt import theory as formulas
 from bench.papers.lorasculpt.theory import Case, Mask, Moments
-from bench.store.run_folder import Store, replace_file
+from bench.store.places import replace_file
+from bench.store.run_folder import Store
 
 T = TypeVar("T")
 

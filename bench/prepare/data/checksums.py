@@ -14,7 +14,7 @@ from typing import Any
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
 from bench.plugins.method import Download
-from bench.store.run_folder import replace_file
+from bench.store.places import replace_file
 
 FILE = "checksums.json"
 

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from bench.errors import DataError
 from bench.plugins.method import Download
 from bench.prepare.data.fetch import Advance, request
-from bench.store.run_folder import replace_file
+from bench.store.places import replace_file
 
 FILE = "dead.json"
 
