@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from bench.environment import commit
-from bench.errors import StoreError
 from bench.plan.plan import Plan
+from bench.store.json_note import read_note
 from bench.store.places import make, replace_file
 from bench.store.run_folder import Store
 
@@ -42,8 +42,6 @@ def studied(store: Store) -> set[str]:
     """
     found: set[str] = set()
     for path in sorted(store.root.glob(f"studies/*/{_FILE}")):
-        try:
-            found |= set(json.loads(path.read_text())["trials"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is damaged ({error}). Delete it and run bench study again.") from error
+        damaged = "{path} is damaged ({error}). Delete it and run bench study again."
+        found |= read_note(path, lambda data: set(data["trials"]), damaged) or set()
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
 from bench.plugins.registry import load_method
 from bench.spec import Recipe, Scalar
+from bench.store.json_note import read_note
 
 FILE = "search.json"
 
@@ -95,15 +95,15 @@ def known(file: Path) -> list[dict[str, Any]]:
     Raises:
         UsageError: it is not what bench search writes.
     """
-    if not file.is_file():
-        return []
-    try:
-        rows: list[dict[str, Any]] = json.loads(file.read_text())["chosen"]
-        for row in rows:
-            row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"]
-            int(row["tried"]), list(row["sources"])
-            if row["chosen"] is not None:
-                dict(row["chosen"]["hyper"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} is not what bench search writes ({error!r}). Delete it and search again.") from error
+    damaged = "{path} is not what bench search writes ({error!r}). Delete it and search again."
+    return read_note(file, _rows, damaged, UsageError) or []
+
+
+def _rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = data["chosen"]
+    for row in rows:
+        row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"]
+        int(row["tried"]), list(row["sources"])
+        if row["chosen"] is not None:
+            dict(row["chosen"]["hyper"])
     return rows

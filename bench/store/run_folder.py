@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import StoreError, UsageError
 from bench.spec import Record, Score, Trial
 from bench.store import lock, places
+from bench.store.json_note import read_note
 from bench.store.places import draft_of, replace_file
 from bench.store.unfinished import Partial
 
@@ -152,13 +153,12 @@ class Store:
         Raises:
             StoreError: the note is damaged.
         """
-        path = self.root / _MODELS
-        if not path.is_file():
-            return {}
-        try:
-            return {revision: (suite, model) for revision, (suite, model) in json.loads(path.read_text()).items()}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path} is damaged ({error}). Delete it; the next run writes it anew.") from error
+        noted = read_note(
+            self.root / _MODELS,
+            lambda data: {revision: (suite, model) for revision, (suite, model) in data.items()},
+            "{path} is damaged ({error}). Delete it; the next run writes it anew.",
+        )
+        return noted or {}
 
     def write(self, record: Record) -> None:
         """Commit a record, replacing an earlier one in one atomic step."""

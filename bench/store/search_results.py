@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench.errors import StoreError
 from bench.spec import Scalar
+from bench.store.json_note import read_note
 
 FILE = "search.json"
 FOLDER = "search"
@@ -64,24 +64,25 @@ class Finding:
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Return what a search has written.
+    def read(cls, path: Path) -> Self | None:
+        """Return what a search has written, or None if there is no file.
 
         Raises:
             StoreError: the file is damaged.
         """
-        try:
-            data = json.loads(path.read_text())
-            rows = [Configuration(**{**row, "trials": tuple(row["trials"])}) for row in data.pop("configurations")]
-            return cls(**data, configurations=tuple(rows))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is damaged ({error}). Delete it and run bench search again.") from error
+        return read_note(path, cls._from_json, "{path} is damaged ({error}). Delete it and run bench search again.")
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any]) -> Self:
+        rows = [Configuration(**{**row, "trials": tuple(row["trials"])}) for row in data.pop("configurations")]
+        return cls(**data, configurations=tuple(rows))
 
 
 def findings(root: Path) -> Iterator[tuple[Finding, Path]]:
     """Yield what the searches in a run folder found, each with its folder."""
     for path in sorted((root / FOLDER).glob(f"*/{FILE}")):
-        yield Finding.read(path), path.parent
+        if (found := Finding.read(path)) is not None:
+            yield found, path.parent
 
 
 def _number(told: Mapping[str, Any] | None) -> int | None:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench.errors import StoreError
 from bench.spec import Trial
 from bench.store import places
+from bench.store.json_note import read_note
 from bench.store.run_folder import Store
 
 FILE = Path("checks") / "eval.json"
@@ -62,13 +62,12 @@ def read(store: Store) -> dict[str, Parity]:
     Raises:
         StoreError: the file is damaged.
     """
-    path = store.root / FILE
-    if not path.is_file():
-        return {}
-    try:
-        return {key: Parity.from_json(item) for key, item in json.loads(path.read_text()).items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error}). Delete it, and run bench check eval again.") from error
+    found = read_note(
+        store.root / FILE,
+        lambda data: {key: Parity.from_json(item) for key, item in data.items()},
+        "{path} is damaged ({error}). Delete it, and run bench check eval again.",
+    )
+    return found or {}
 
 
 def write(store: Store, key: str, parity: Parity) -> Path:

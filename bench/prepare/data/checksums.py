@@ -14,6 +14,7 @@ from typing import Any
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
 from bench.plugins.method import Download
+from bench.store.json_note import read_note
 from bench.store.places import replace_file
 
 FILE = "checksums.json"
@@ -111,20 +112,15 @@ def _unfinished(root: Path, download: Download) -> bool:
 
 
 def _entries(root: Path, download: Download) -> dict[str, Any]:
-    path = file_of(root, download)
-    return _json(path) if path.is_file() else {}
+    return _json(file_of(root, download))
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read: {error}. Delete it; what lies beside it is then not checked."
-        ) from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path} is no list of files. Delete it; what lies beside it is then not checked.")
-    return found
+    unchecked = "Delete it; what lies beside it is then not checked."
+    found = read_note(path, lambda data: data, f"{{path}} cannot be read: {{error}}. {unchecked}", DataError)
+    if found is not None and not isinstance(found, dict):
+        raise DataError(f"{path} is no list of files. {unchecked}")
+    return found or {}
 
 
 def file_of(root: Path, download: Download) -> Path:

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from bench.errors import DataError
 from bench.plugins.method import Download
 from bench.prepare.data.fetch import Advance, request
+from bench.store.json_note import read_note
 from bench.store.places import replace_file
 
 FILE = "dead.json"
@@ -48,13 +49,9 @@ def missing(root: Path, pictures: Sequence[Download]) -> list[Download]:
 
 def dead(folder: Path) -> dict[str, str]:
     """Return the pictures that are gone for good, by their path under the data folder, with the reason."""
-    try:
-        found: dict[str, str] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / FILE} cannot be read: {error}. Delete it; they are then asked for again.") from None
-    return found
+    damaged = "{path} cannot be read: {error}. Delete it; they are then asked for again."
+    found: dict[str, str] | None = read_note(folder / FILE, lambda data: data, damaged, DataError)
+    return found or {}
 
 
 def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambda count: None) -> Tally:

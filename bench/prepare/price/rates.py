@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.errors import UsageError
+from bench.store.json_note import read_note
 
 PROBE = "probe.json"
 
@@ -104,15 +106,14 @@ class Measured:
         Raises:
             UsageError: the file is not what a probe writes.
         """
-        path = folder / PROBE
-        if not path.is_file():
-            return None
-        try:
-            found = cls(**json.loads(path.read_text()))
-            if not found.train or min(*found.train.values(), found.answer) <= 0:
-                raise ValueError("no rates")
-        except (ValueError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path} is not what bench plan --probe writes ({error}). Delete it.") from error
+        damaged = "{path} is not what bench plan --probe writes ({error}). Delete it."
+        return read_note(folder / PROBE, cls._made, damaged, UsageError)
+
+    @classmethod
+    def _made(cls, data: Mapping[str, Any]) -> Measured:
+        found = cls(**data)
+        if not found.train or min(*found.train.values(), found.answer) <= 0:
+            raise ValueError("no rates")
         return found
 
 

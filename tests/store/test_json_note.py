@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from bench.errors import DataError, StoreError
+from bench.store.json_note import read_note
+
+DAMAGED = "{path} is damaged ({error!r}). Delete it."
+
+
+def test_a_note_is_parsed_and_none_where_there_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "note.json").write_text('{"a": 1}')
+
+    assert read_note(tmp_path / "note.json", lambda data: int(data["a"]), DAMAGED) == 1
+    assert read_note(tmp_path / "none.json", lambda data: int(data["a"]), DAMAGED) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null", "\udcff", '{"a": "x"}'])
+def test_a_note_of_another_form_is_refused_with_its_path_the_reason_and_the_remedy(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "{odd} note.json"
+    path.write_text(text, errors="surrogateescape")
+
+    with pytest.raises(StoreError, match=r"\{odd\} note\.json is damaged \(\w+Error\(.*\)\. Delete it\.$"):
+        read_note(path, lambda data: int(data["a"]), DAMAGED)
+
+
+def test_the_kind_of_error_is_the_callers(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is damaged"):
+        read_note(tmp_path, lambda data: data, DAMAGED, DataError)
