@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError, UsageError
+from bench.errors import UsageError
 from bench.plugins import registry
 from bench.store import selection
+from bench.store.json_note import read_note
 from bench.store.places import replace_file
 from bench.store.run_folder import Store
 
@@ -62,14 +63,11 @@ def read(store: Store) -> Last | None:
     Raises:
         StoreError: the note is damaged.
     """
-    path = store.root / _FILE
-    if not path.is_file():
-        return None
-    try:
-        data = json.loads(path.read_text())
-        return Last(data["command"], selection.whole(data["selection"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error}). Delete it and run bench run again.") from error
+    return read_note(
+        store.root / _FILE,
+        lambda data: Last(data["command"], selection.whole(data["selection"])),
+        "{path} is damaged ({error}). Delete it and run bench run again.",
+    )
 
 
 def needed(store: Store, output: Path) -> Last:
