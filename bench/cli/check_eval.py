@@ -147,9 +147,9 @@ def _subject(asked: Request, store: Store, name: str | None) -> Subject:
         )
     if trial.rank is None:
         return Subject(trial, Change({}), plan.asked(asked, asked.targets))
-    if store.read_fitted(trial) is None:
+    if store.change_of(trial).facts() is None:
         raise UsageError(f"{trial.label} has learnt nothing yet. The command that began it goes on with it.")
-    return Subject(trial, store.read_change(trial), plan.asked(asked, (str(trial.target),)))
+    return Subject(trial, store.change_of(trial).read(), plan.asked(asked, (str(trial.target),)))
 
 
 def _bench(store: Store, asked: Request) -> Bench:

@@ -8,6 +8,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.plan.suite import Suite, by_revision
 from bench.spec import Record
+from bench.store.models import noted_models
 from bench.store.run_folder import Store
 
 
@@ -18,7 +19,7 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
         UsageError: the trial failed, peft has no form for its change, or the folder is not empty.
     """
     suite = _ready(record, store, folder)
-    change = store.read_change(record.trial)
+    change = store.change_of(record.trial).read()
     if not change.peft_loads:
         raise UsageError(
             f"The change of {record.trial.label} is no LoRA or DoRA, and peft has no form for it. Use --merged DIR."
@@ -43,7 +44,7 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     model, names = weights.load(suite.folder)
     pristine = weights.pristine(model, suite.folder, names)
     weights.cast(model, getattr(torch, record.trial.recipe.eval_dtype), torch.device("cpu"))
-    write(model, store.read_change(record.trial), pristine)
+    write(model, store.change_of(record.trial).read(), pristine)
     model.config.dtype = record.trial.recipe.eval_dtype
     model.save_pretrained(folder)
     AutoProcessor.from_pretrained(suite.folder, local_files_only=True).save_pretrained(folder)
@@ -59,7 +60,7 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
             raise UsageError(f"{folder} is not empty. Choose a new folder.")
     except OSError as error:
         raise UsageError(f"{folder} cannot be looked into: {error.strerror}. Choose a new folder.") from error
-    suite = by_revision(record.trial.model, store.noted_models())
+    suite = by_revision(record.trial.model, noted_models(store.root))
     if suite.revision() != record.trial.model:
         raise UsageError(f"{suite.model} has changed since {record.trial.label} was trained on it.")
     try:

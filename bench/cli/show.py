@@ -15,6 +15,7 @@ from bench.plan.suite import SUITES, by_revision
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
 from bench.spec import EVALUATED, Record, Score
+from bench.store.models import noted_models
 from bench.store.run_folder import Store
 from bench.trial import parity
 
@@ -52,7 +53,7 @@ def command_line(record: Record, output: Path, plugins: Sequence[Path] = (), rea
         UsageError: no suite of this version has the trial's base model.
     """
     trial = record.trial
-    suite = by_revision(trial.model, Store(output).noted_models())
+    suite = by_revision(trial.model, noted_models(output))
     words = ["bench", "run", "--suite", suite.name]
     if suite.model != SUITES[suite.name].model:
         words += ["--model", suite.model]
@@ -114,7 +115,7 @@ def _examples(record: Record, store: Store, score: Score) -> list[ScoredExample]
         ScoredExample(
             row["id"], row["question"], tuple(row["answers"]), row["prediction"], row["scores"][score.primary]
         )
-        for row in store.read_scores(record.trial, score)
+        for row in store.scores_of(record.trial).read(score)
     ]
 
 

@@ -17,7 +17,7 @@ from bench.model.checkpoints import pinned
 from bench.plan.plan import Plan, Request
 from bench.plugins import registry
 from bench.spec import Record, Score
-from bench.store import manifests
+from bench.store import manifests, models
 from bench.store.run_folder import Store
 from bench.track import Mirror, tracking_uri
 
@@ -77,7 +77,7 @@ def lane_setup(request: Request, store: Store, options: Namespace) -> lanes.Setu
 
 def note_model(suite: Suite, store: Store) -> None:
     """Note in the run folder which model its trials' revision means."""
-    store.note_model(suite.revision(), suite.name, pinned(suite.model))
+    models.note_model(store.root, suite.revision(), suite.name, pinned(suite.model))
 
 
 def note_data(asked: Request, store: Store) -> None:

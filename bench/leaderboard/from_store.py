@@ -97,7 +97,7 @@ def _scores(
         score = record.scores.get(item.key)
         if score is None:
             continue
-        rows = store.read_scores(record.trial, score)
+        rows = store.scores_of(record.trial).read(score)
         primary[item.task] = np.array([row["scores"][score.primary] for row in rows])
         if LENIENT in score.metrics:
             lenient[item.task] = np.array([row["scores"][LENIENT] for row in rows])

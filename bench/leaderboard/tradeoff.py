@@ -116,7 +116,7 @@ def _values(store: Store, trial: Trial, asked: Asked) -> FloatArray | None:
     if record is None or record.lacks((asked,)):
         return None
     score = record.scores[asked.key]
-    return np.array([row["scores"][score.primary] for row in store.read_scores(trial, score)])
+    return np.array([row["scores"][score.primary] for row in store.scores_of(trial).read(score)])
 
 
 def write(curves: Sequence[Curve], folder: Path) -> list[Path]:

@@ -157,7 +157,8 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     ordered = tuple(sorted(works.values(), key=lambda work: work.trial.generation))
     records = {work.trial.id: record for work in ordered if (record := store.read(work.trial)) is not None}
     wanted = [(work.trial, step) for work in ordered for step in work.snapshots]
-    kept = frozenset((trial.id, step) for trial, step in wanted if store.snapshot(trial, step).is_dir())
+    snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
+    kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.folder.is_dir())
     return Plan(request, zero_shot, tuple(cells), ordered, records, kept)
 
 

@@ -85,7 +85,9 @@ class Quest:
         works = (work for work in plan.works if work.trial.id != plan.zero_shot.id)
         return tuple(
             replace(work, snapshots=self.rungs, rungs=self._rung_scores)
-            if self.rungs and work.trial.seed == self.request.seeds[0] and self.store.read_fitted(work.trial) is None
+            if self.rungs
+            and work.trial.seed == self.request.seeds[0]
+            and self.store.change_of(work.trial).facts() is None
             else work  # what is trained is not trained again for the sake of its rungs
             for work in works
         )
@@ -98,7 +100,7 @@ class Quest:
     def seen(self, hyper: Mapping[str, Scalar]) -> dict[int, Point]:
         """Return what a configuration's training gave at the steps where it was looked at."""
         trial, scores = self.plan(hyper).cells[0].trial, self._rung_scores
-        known = {step: self.store.read_rungs(trial, step) for step in self._steps}
+        known = {step: self.store.change_of(trial).snapshot(step).scores() for step in self._steps}
         return {
             step: Point(0, *split_mean(scores, values, trial.target))
             for step, values in known.items()

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.store.run_folder import CHECKPOINT, RECORD, Store
+from bench.store.changes import CHECKPOINT
+from bench.store.run_folder import RECORD, Store
 from bench.store.unfinished import MARK
 
 

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from bench.spec import Record
+from bench.store.changes import CHANGE
 from bench.store.places import fetched, is_remote, modified
-from bench.store.run_folder import CHANGE, RECORD, Store
+from bench.store.run_folder import RECORD, Store
 from bench.track.client import connect, metric, open_experiment, pairs, tracking_uri
 from bench.track.command_run import Command, command_run, origin
 from bench.track.projection import Projection, project
@@ -90,7 +91,7 @@ class Experiment:
         """Write files first and the state last, so that a run that was cut short is done again."""
         key, now = run.info.run_id, _written(self._store, record)
         self._add_files(run, record, projection)
-        losses = [] if _has_losses(run) else self._store.read_losses(record.trial)
+        losses = [] if _has_losses(run) else self._store.change_of(record.trial).losses()
         metrics = [metric("train/loss", loss, now, step) for step, loss in enumerate(losses, 1)]
         metrics += [metric(name, value, now, 0) for name, value in projection.metrics.items()]
         while len(metrics) > _BATCH:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from bench.errors import StoreError, UsageError, without_password
 from bench.plan.suite import by_revision
 from bench.spec import Record
+from bench.store.models import noted_models
 from bench.store.run_folder import Store
 from bench.track import searches
 from bench.track.client import VARIABLE, one_line, tracking_uri
@@ -146,6 +147,6 @@ def _targets(store: Store) -> set[str]:
 def _suite(record: Record, store: Store) -> str:
     """Return the suite of a record, or its model's revision where that suite has changed since."""
     try:
-        return by_revision(record.trial.model, store.noted_models()).name
+        return by_revision(record.trial.model, noted_models(store.root)).name
     except UsageError:
         return record.trial.model

@@ -28,7 +28,8 @@ from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.registry import load_method, load_task
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
-from bench.store.run_folder import CHECKPOINT, Store
+from bench.store.changes import CHECKPOINT
+from bench.store.run_folder import Store
 from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
 from bench.trial.edit import edit
@@ -123,7 +124,7 @@ class Bench:
         known = first(lambda: self.store.read(trial)) or Record(trial, "done", environment=environment(self.device))
         reset_peak_memory(self.device)
         change = self._change(work, progress, judge)
-        facts = first(lambda: self.store.read_fitted(trial)) or {}
+        facts = first(lambda: self.store.change_of(trial).facts()) or {}
         cost = replace(
             known.cost,
             train_seconds=facts.get("seconds", 0.0),
@@ -154,11 +155,12 @@ class Bench:
                 self.group.first(lambda: self._keep(trial, fitted))
             else:
                 self.group.first(lambda: self._keep(trial, self._edit(method, trial, progress)))
-        return self.store.read_change(trial)
+        return self.store.change_of(trial).read()
 
     def _complete(self, work: Work) -> bool:
         """Whether all that the trial has to learn lies in the store."""
-        return all(self.store.has_snapshot(work.trial, step) for step in work.snapshots) and self._stored(work.trial)
+        stored = self.store.change_of(work.trial)
+        return all(stored.snapshot(step).is_whole() for step in work.snapshots) and self._stored(work.trial)
 
     def _keep(self, trial: Trial, fitted: Fitted) -> None:
         """Commit what the trial has learnt, if it has left the base model alone."""
@@ -177,7 +179,7 @@ class Bench:
             "trainable_parameters": fitted.trainable_parameters,
             "environment": with_what,
         }
-        self.store.write_change(trial, fitted.change, fitted.losses, facts)
+        self.store.change_of(trial).write(fitted.change, fitted.losses, facts)
 
     def _environment(self, trial: Trial) -> dict[str, str]:
         """Return what a change has been learnt with."""
@@ -185,18 +187,19 @@ class Bench:
 
     def _stored(self, trial: Trial) -> bool:
         """Whether the trial's change is there and whole; a damaged one is set aside."""
-        if self.store.read_fitted(trial) is None:
+        stored = self.store.change_of(trial)
+        if stored.facts() is None:
             return False
         try:
-            self.store.read_change(trial)
+            stored.read()
         except StoreError as error:
-            self.store.set_change_aside(trial, str(error))
+            stored.set_aside(str(error))
             return False
         return True
 
     def _snapshots(self, work: Work, judge: Judge) -> Snapshots:
         """Return what a training does at its snapshots: keep them, and ask for a verdict where there are rungs."""
-        trial, first = work.trial, self.group.first
+        stored, first = self.store.change_of(work.trial), self.group.first
 
         def verdict(step: int) -> None:
             if not work.rungs:
@@ -207,20 +210,20 @@ class Bench:
 
         return Snapshots(
             work.snapshots,
-            keep=lambda step, change: first(lambda: self.store.write_snapshot(trial, step, change)),
+            keep=lambda step, change: first(lambda: stored.snapshot(step).write(change)),
             judge=verdict,
-            has=lambda step: first(lambda: self.store.has_snapshot(trial, step)),
+            has=lambda step: first(lambda: stored.snapshot(step).is_whole()),
         )
 
     def _rung(self, work: Work, step: int) -> tuple[float, float]:
         """Return Source and Target of a snapshot, from what the store has of its scores."""
-        trial = work.trial
-        values = self.group.first(lambda: self.store.read_rungs(trial, step))
+        trial, stored = work.trial, self.store.change_of(work.trial)
+        values = self.group.first(stored.snapshot(step).scores)
         if missing := [asked for asked in work.rungs if asked.key not in values]:
-            change = self.store.read_snapshot(trial, step)
+            change = stored.read(step)
             for asked in missing:
                 values[asked.key] = _means(self.answers(trial, asked, change))[load_task(asked.task).primary]
-            self.group.first(lambda: self.store.write_rungs(trial, step, values))
+            self.group.first(lambda: stored.snapshot(step).write_scores(values))
             self.warm.base(Form.training(trial.recipe))  # the training goes on with it
         return split_mean(work.rungs, values, trial.target)
 
@@ -246,7 +249,7 @@ class Bench:
         if trial.parent is None:
             raise TrialError(f"{trial.label}: an edit needs a parent.")
         progress("edit", 0, 1, 0.0)
-        change = self.store.read_snapshot(trial.parent, trial.snapshot)
+        change = self.store.change_of(trial.parent).read(trial.snapshot)
         return edit(method, change, trial.seed, trial.recipe, self._target(trial, Form.editing(trial.recipe)))
 
     def _target(self, trial: Trial, form: Form) -> Corpus:
@@ -269,7 +272,7 @@ class Bench:
                     done = min(most, count * self.group.size)  # the others are about as far
                     progress("evaluate", before + done, total, 0.0)
 
-                partial = self.store.partial(record.trial, asked.key, facts, self.group.rank, watch)
+                partial = self.store.scores_of(record.trial).partial(asked.key, facts, self.group.rank, watch)
                 record = self._scored(record, asked, model, partial)
                 before += asked.count
         return record
@@ -297,7 +300,7 @@ class Bench:
         metrics = _means(answers)
 
         def commit() -> Record:
-            file = self.store.write_scores(trial, asked.key, [asdict(answer) for answer in answers])
+            file = self.store.scores_of(trial).write(asked.key, [asdict(answer) for answer in answers])
             seconds = partial.seconds + time.monotonic() - began
             with_what = together(partial.environment, *({"eval_batch": str(size)} for size in partial.smallest))
             score = Score(asked, load_task(asked.task).primary, metrics, file, seconds, with_what)

@@ -44,7 +44,7 @@ def stored(output: Path, label: str) -> list[str]:
     store = Store(output)
     record = store.find(label)
     score = next(score for score in record.scores.values() if score.asked.task == "new_squares")
-    return [row["prediction"] for row in store.read_scores(record.trial, score)]
+    return [row["prediction"] for row in store.scores_of(record.trial).read(score)]
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
@@ -118,7 +118,7 @@ def test_the_adapter_peft_loads_is_bit_equal_to_the_stored_one(ran: Path, tiny_s
     base = LlavaForConditionalGeneration.from_pretrained(tiny_suite.folder)
     loaded = lora_change(PeftModel.from_pretrained(base, tmp_path / "adapter"))
 
-    change = Store(ran).read_change(Store(ran).find(label).trial)
+    change = Store(ran).change_of(Store(ran).find(label).trial).read()
     assert set(loaded) == set(change)
     for name, delta in change.items():
         for part, tensor in delta.tensors().items():

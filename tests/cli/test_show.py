@@ -23,7 +23,7 @@ def recorded(store: Store, trial: Trial, split: str, right: bool) -> Record:
         "prediction": "ab"[not right],
         "scores": {"exact": float(right)},
     }
-    file = store.write_scores(trial, asked.key, [row])
+    file = store.scores_of(trial).write(asked.key, [row])
     known = store.read(trial) or Record(trial, "done")
     record = replace(known, scores={**known.scores, asked.key: Score(asked, "exact", {"exact": float(right)}, file)})
     store.write(record)

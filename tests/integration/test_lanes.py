@@ -11,7 +11,8 @@ from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.spec import Record
-from bench.store.run_folder import CHECKPOINT, Store
+from bench.store.changes import CHECKPOINT
+from bench.store.run_folder import Store
 from tests.making.waiting import kill, until
 
 pytestmark = pytest.mark.ray
@@ -127,4 +128,4 @@ def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(
         if record.trial.rank is not None:
             assert weights(one, record) == weights(other, record)
         for score in record.scores.values():
-            assert one.read_scores(record.trial, score) == other.read_scores(record.trial, score)
+            assert one.scores_of(record.trial).read(score) == other.scores_of(record.trial).read(score)

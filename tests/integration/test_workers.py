@@ -91,7 +91,7 @@ def test_two_workers_give_what_one_gives_though_one_of_them_is_killed(
     alone_plan, alone_store = planned(tiny_suite, tmp_path / "alone", "killer", "dare")
     alone = done_by(alone_plan, alone_store, plugins, workers=1)
     for method in ("killer", "lora"):
-        losses, wanted = (part.read_losses(alone[method].trial) for part in (store, alone_store))
+        losses, wanted = (part.change_of(alone[method].trial).losses() for part in (store, alone_store))
         assert len(losses) == 60
         assert losses == pytest.approx(wanted, rel=1e-3)
         for name, value in weights(alone_store, alone[method]).items():

@@ -42,7 +42,7 @@ def score(store: Store, work: Work, dare: float = 0.4) -> None:
         value = learnt if asked.task == "icon_choice" else source
         known = replace(known, scores={**known.scores, asked.key: Score(asked, "m", {"m": value}, "f")})
     for step in work.snapshots:
-        store.snapshot(trial, step).mkdir(parents=True)
+        store.change_of(trial).snapshot(step).folder.mkdir(parents=True)
     store.write(known)
 
 

@@ -46,7 +46,7 @@ def test_every_method_learns_and_is_scored_on_a_checkpoint_in_the_hubs_layout(
     assert {record.trial.method for record in records} == {*methods, "zero_shot"}
     assert {record.error for record in records} == {None}
     assert set(bench.warm._bases) == {Form("bfloat16", "pad"), Form("float16", "pad")}
-    change = store.read_change(next(record.trial for record in records if record.trial.method == "lora"))
+    change = store.change_of(next(record.trial for record in records if record.trial.method == "lora")).read()
     tuned = [name for name, delta in change.items() if isinstance(delta, Replaced)]
     assert len(tuned) == 4
     assert len(change) == 4 + 14

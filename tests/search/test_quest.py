@@ -85,8 +85,10 @@ def look(quest: Quest, lr: float, step: int, source: float, target: float) -> No
     """Write what a configuration's training gave at a step, as a lane does."""
     work = quest.works({"lr": lr})[0]
     values = {"old_squares": source, "new_squares": target}
-    quest.store.snapshot(work.trial, step).mkdir(parents=True, exist_ok=True)
-    quest.store.write_rungs(work.trial, step, {asked.key: values[asked.task] for asked in work.rungs})
+    quest.store.change_of(work.trial).snapshot(step).folder.mkdir(parents=True, exist_ok=True)
+    quest.store.change_of(work.trial).snapshot(step).write_scores(
+        {asked.key: values[asked.task] for asked in work.rungs}
+    )
 
 
 def test_the_first_seed_alone_is_looked_at_after_each_third(trained: Quest) -> None:

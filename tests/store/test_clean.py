@@ -11,8 +11,8 @@ from tests.making.trials import TRIAL
 def test_predictions_that_a_killed_evaluation_left_can_go_and_scores_cannot(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(Record(TRIAL, "done"))
-    store.write_scores(TRIAL, "0123", [{"id": "1"}])
-    store.partial(TRIAL, "4567", {}, 1, lambda count: None).keep({0: "red"}, 1.0)
+    store.scores_of(TRIAL).write("0123", [{"id": "1"}])
+    store.scores_of(TRIAL).partial("4567", {}, 1, lambda count: None).keep({0: "red"}, 1.0)
 
     found = waste(store, {TRIAL.id})
 

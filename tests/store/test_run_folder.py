@@ -4,13 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from bench.errors import StoreError, UsageError
-from bench.model.change import Change, LowRank
-from bench.spec import Record, Score
+from bench.errors import UsageError
+from bench.spec import Record
 from bench.store.run_folder import RECORD, Store
-from tests.making.trials import ASKED, TRIAL
+from tests.making.trials import TRIAL
 
 
 @pytest.fixture
@@ -43,36 +41,6 @@ def test_a_corrupt_record_is_set_aside_and_named(store: Store, content: str, cap
     assert str(path) in caplog.text
     assert not path.exists()
     assert path.with_name("record.json.corrupt").read_text() == content
-
-
-def test_a_change_is_committed_with_its_losses_and_facts(store: Store) -> None:
-    change = Change({"x.weight": LowRank(torch.ones(2, 1), torch.ones(1, 3), 2.0)})
-    store.folder(TRIAL).mkdir()
-    (store.folder(TRIAL) / "checkpoint.pt").touch()
-
-    store.write_change(TRIAL, change, [0.1, 1 / 3], {"seconds": 1.0})
-
-    assert store.read_fitted(TRIAL) == {"seconds": 1.0}
-    assert store.read_losses(TRIAL) == [0.1, 1 / 3]
-    assert list(store.read_change(TRIAL)) == ["x.weight"]
-    assert not (store.folder(TRIAL) / "checkpoint.pt").exists()
-
-
-def test_a_change_that_is_half_written_is_trained_again(store: Store) -> None:
-    change = Change({"x.weight": LowRank(torch.ones(2, 1), torch.ones(1, 3), 2.0)})
-    store.folder(TRIAL).mkdir()
-    store.write_change(TRIAL, change, [], {"seconds": 1.0})
-
-    (store.folder(TRIAL) / "fitted.json").unlink()
-
-    assert store.read_fitted(TRIAL) is None
-
-
-def test_scores_that_lack_an_example_are_named(store: Store) -> None:
-    name = store.write_scores(TRIAL, ASKED.key, [{"id": "1"}])
-
-    with pytest.raises(StoreError, match="1 of 2 examples"):
-        store.read_scores(TRIAL, Score(ASKED, "a", {"a": 1.0}, name))
 
 
 def test_two_commands_cannot_work_in_one_folder(store: Store) -> None:

@@ -59,12 +59,12 @@ def put(store: Store, trial: Trial, values: dict[str, float], count: int = 2) ->
     for task, value in values.items():
         item = asked(task, count)
         metrics = {"accuracy": value, "lenient": value + 0.1}
-        file = store.write_scores(trial, item.key, [{"id": str(row), "scores": metrics} for row in range(count)])
+        file = store.scores_of(trial).write(item.key, [{"id": str(row), "scores": metrics} for row in range(count)])
         scores[item.key] = Score(item, "accuracy", metrics, file)
     if trial.target:
         losses = [3.0, 2.0, 1.0] if trial.parent is None else []
         change = Change({"x.weight": LowRank(torch.ones(2, 1), torch.ones(1, 3), 2.0)})
-        store.write_change(trial, change, losses, {"seconds": 7.0})
+        store.change_of(trial).write(change, losses, {"seconds": 7.0})
     record = Record(trial, "done", scores, Cost(train_seconds=7.0, change_bytes=20), FACTS)
     store.write(record)
     return record

@@ -16,7 +16,9 @@ from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.plugins.method import Step
 from bench.spec import Asked, Work
-from bench.store.run_folder import CHECKPOINT, Store
+from bench.store.changes import CHECKPOINT, StoredChange
+from bench.store.run_folder import Store
+from bench.store.scores import StoredScores
 from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
 from bench.trial import runner as execution
@@ -86,10 +88,10 @@ def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
     assert record.status == "done"
     assert record.cost.trainable_parameters > 0
     assert record.cost.peak_memory_bytes > 0
-    assert len(store.read_losses(record.trial)) == plan.request.recipe.updates
+    assert len(store.change_of(record.trial).losses()) == plan.request.recipe.updates
     assert len(record.scores) == 2
     for score in record.scores.values():
-        assert len(store.read_scores(record.trial, score)) == score.asked.count
+        assert len(store.scores_of(record.trial).read(score)) == score.asked.count
 
 
 def test_a_score_says_that_memory_made_its_batches_smaller(
@@ -139,7 +141,7 @@ def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
     assert zero_shot is not None
     assert len(record.scores) == 2
     for key, score in record.scores.items():
-        assert store.read_scores(record.trial, score) == store.read_scores(zero_shot.trial, zero_shot.scores[key])
+        assert store.scores_of(record.trial).read(score) == store.scores_of(zero_shot.trial).read(zero_shot.scores[key])
 
 
 def test_a_finished_trial_is_not_done_again(
@@ -170,13 +172,13 @@ def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
     assert make(plan.request, store).pending == ()
 
 
-@pytest.mark.parametrize("stage", ["write_change", "write_scores", "write"])
+@pytest.mark.parametrize("family", [StoredChange, StoredScores, Store])
 def test_a_trial_killed_at_any_commit_ends_as_an_unbroken_one(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch, stage: str
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch, family: type
 ) -> None:
     plan, store, bench = plan_of("lora", dropout=0.1)
     with monkeypatch.context() as patch:
-        patch.setattr(store, stage, interrupt)
+        patch.setattr(family, "write", interrupt)
         with pytest.raises(KeyboardInterrupt):
             bench.run(of(plan, "lora"))
 
@@ -295,7 +297,7 @@ def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
     fresh.run(of(unbroken, "stumbler"))
     assert (failed.status, resumed.status) == ("failed", "done")
     assert weights(store, of(plan, "stumbler")) == weights(other, of(unbroken, "stumbler"))
-    assert store.read_losses(resumed.trial) == other.read_losses(resumed.trial)
+    assert store.change_of(resumed.trial).losses() == other.change_of(resumed.trial).losses()
 
 
 def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
@@ -326,7 +328,7 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
     corpus = bench.warm.corpus(Form(), plan.request.targets[0], "test", plan.request.recipe.template)
     asked = Asked(corpus.task.name, "test", len(corpus.examples), "", 4, "")
 
-    with merged(base.model, store.read_change(of(plan, "lora").trial), base.pristine) as model:
+    with merged(base.model, store.change_of(of(plan, "lora").trial).read(), base.pristine) as model:
         one = evaluate(model, corpus, asked, batch_size=1)
         many = evaluate(model, corpus, asked, batch_size=7)
 
@@ -365,7 +367,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
     ]  # the second score alone, from its second batch on
     assert {path.name for path in folder.iterdir()} == {f"{key}.jsonl" for key in record.scores}
     for key, score in record.scores.items():
-        assert store.read_scores(record.trial, score) == other.read_scores(unbroken.trial, unbroken.scores[key])
+        assert store.scores_of(record.trial).read(score) == other.scores_of(unbroken.trial).read(unbroken.scores[key])
 
 
 def test_a_score_says_what_it_took_and_what_it_was_generated_with(
@@ -456,12 +458,14 @@ def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
     bench.run(work)
 
     last = plan.request.recipe.updates
-    early, late = (store.read_snapshot(work.trial, step) for step in (2, 4))
+    early, late = (store.change_of(work.trial).read(step) for step in (2, 4))
     name = next(iter(early))
     assert not torch.equal(early[name].merged(torch.zeros(())), late[name].merged(torch.zeros(())))
     whole, again, bench_again = plan_of("lora", folder="again")
     bench_again.run(replace(of(whole, "lora"), snapshots=(last,)))
-    assert (again.snapshot(work.trial, last) / "adapter_model.safetensors").read_bytes() == weights(store, work)
+    assert (again.change_of(work.trial).snapshot(last).folder / "adapter_model.safetensors").read_bytes() == weights(
+        store, work
+    )
 
 
 def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
@@ -474,7 +478,7 @@ def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
 
     bench.run(replace(work, snapshots=(3,)))
 
-    assert store.snapshot(work.trial, 3).is_dir()
+    assert store.change_of(work.trial).snapshot(3).folder.is_dir()
     assert weights(store, work) == before
 
 
@@ -488,7 +492,7 @@ def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[
 
     (work,) = [work for work in made.works if work.trial.id == parent.id]
     assert work.snapshots == (3,)
-    snapshot = (store.snapshot(parent, 3) / "adapter_model.safetensors").read_bytes()
+    snapshot = (store.change_of(parent).snapshot(3).folder / "adapter_model.safetensors").read_bytes()
     assert (store.folder(early) / "change" / "adapter_model.safetensors").read_bytes() == snapshot
     assert not assemble(plan.request, [Cell.of(early)], store).pending
 
@@ -543,4 +547,4 @@ def test_a_checkpoint_past_a_snapshot_that_is_wanted_now_is_no_use(
 
     assert record.status == "done"
     assert seen == [2, 4]
-    assert store.snapshot(work.trial, 2).is_dir()
+    assert store.change_of(work.trial).snapshot(2).folder.is_dir()

@@ -114,9 +114,9 @@ def frame(cells: Sequence[Cell], store: Store) -> DataFrame:
     lines = []
     for cell in cells:
         trial = cell.trial
-        if store.read_fitted(trial) is not None:
+        if store.change_of(trial).facts() is not None:
             place = {"task": trial.target, "seed": trial.seed}
-            found = of_change(store.read_change(trial), float(trial.hyper["density"] or 0))
+            found = of_change(store.change_of(trial).read(), float(trial.hyper["density"] or 0))
             lines += [{**place, **layer.line} for layer in found]
     return pd.DataFrame(lines)
 

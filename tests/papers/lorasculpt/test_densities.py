@@ -75,7 +75,7 @@ def test_the_figure_counts_and_names_what_lies_outside(planned: Planned, made_up
     plan = planned("fig5 --limit 4 --ranks 4,8")
     found = made_up(plan, lambda cell: (0.5, 0.5))
     change = Change({f"{LAYERS}.0.self_attn.q_proj.weight": apart(), f"{LAYERS}.1.mlp.down_proj.weight": SMALL})
-    found.store.write_change(plan.cells[0].trial, change, [], {"seconds": 0.0})
+    found.store.change_of(plan.cells[0].trial).write(change, [], {"seconds": 0.0})
 
     with plots.style():
         drawing = densities.draw(found)

@@ -10,7 +10,8 @@ import pytest
 from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.spec import Record, Work
-from bench.store.run_folder import CHECKPOINT, Store
+from bench.store.changes import CHECKPOINT
+from bench.store.run_folder import Store
 from tests.making.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow  # two processes import torch
@@ -149,7 +150,7 @@ def test_a_checkpoint_that_one_worker_cannot_read_fails_on_all_and_one_it_can_go
     pair("run", whole_setup, work)
     assert [record.status for record in resumed] == ["done", "done"]
     assert weights(store, work) == weights(whole, work)
-    assert store.read_losses(work.trial) == whole.read_losses(work.trial)
+    assert store.change_of(work.trial).losses() == whole.change_of(work.trial).losses()
 
 
 def test_a_search_asks_the_first_worker_and_stops_all(pair: Job, prepare: Prepare) -> None:

@@ -20,7 +20,9 @@ from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.plugins import registry
 from bench.plugins.method import Step, TrainMethod
 from bench.spec import Execution, Recipe, Record, Work
+from bench.store.changes import Snapshot, StoredChange
 from bench.store.run_folder import Store
+from bench.store.scores import StoredScores
 from bench.trial.fit import fit
 from bench.trial.runner import Bench
 from bench.trial.updates import Room, seed_update
@@ -134,11 +136,11 @@ STAGES: dict[str, tuple[Any, str]] = {
     "on_update": (TrainMethod, "on_update"),
     "change": (LoRA, "change"),
     "checkpoint": (torch, "load"),
-    "snapshot": (Store, "write_snapshot"),
-    "commit": (Store, "write_change"),
-    "read": (Store, "read_change"),
+    "snapshot": (Snapshot, "write"),
+    "commit": (StoredChange, "write"),
+    "read": (StoredChange, "read"),
     "evaluate": ("bench.trial.runner", "evaluate"),
-    "scores": (Store, "write_scores"),
+    "scores": (StoredScores, "write"),
     "record": (Store, "write"),
     "edit": ("bench.trial.runner", "edit"),
 }

@@ -13,8 +13,9 @@ import torch
 from bench.errors import StoreError
 from bench.model.change import Change, LowRank, Sparse
 from bench.spec import Record, Score
+from bench.store.changes import CHECKPOINT
 from bench.store.places import place, put
-from bench.store.run_folder import CHECKPOINT, Store
+from bench.store.run_folder import Store
 from tests.making import trials
 from tests.making.trials import ASKED
 
@@ -35,9 +36,9 @@ def work(store: Store, value: float) -> None:
     """Do what a lane does of a trial, in its order."""
     store.begin(TRIAL)
     put(store.folder(TRIAL) / CHECKPOINT, b"state")
-    store.write_snapshot(TRIAL, 1, change(value / 2))
-    store.write_change(TRIAL, change(value), [0.5, 0.25], {"seconds": value})
-    store.write_scores(TRIAL, ASKED.key, [{"id": "1"}, {"id": "2"}])
+    store.change_of(TRIAL).snapshot(1).write(change(value / 2))
+    store.change_of(TRIAL).write(change(value), [0.5, 0.25], {"seconds": value})
+    store.scores_of(TRIAL).write(ASKED.key, [{"id": "1"}, {"id": "2"}])
     store.write(Record(TRIAL, "done"))
 
 
@@ -73,52 +74,55 @@ def test_a_trial_that_is_killed_between_any_two_puts_is_unfinished(
 
         assert store.read(TRIAL) is None
         assert list(store.records()) == []
-        if store.has_snapshot(TRIAL, 1):
-            assert value_of(store.read_snapshot(TRIAL, 1)) == 0.5
-        if store.read_fitted(TRIAL) is not None:
-            assert value_of(store.read_change(TRIAL)) == 1.0
-            assert store.read_losses(TRIAL) == [0.5, 0.25]
+        if store.change_of(TRIAL).snapshot(1).is_whole():
+            assert value_of(store.change_of(TRIAL).read(1)) == 0.5
+        if store.change_of(TRIAL).facts() is not None:
+            assert value_of(store.change_of(TRIAL).read()) == 1.0
+            assert store.change_of(TRIAL).losses() == [0.5, 0.25]
 
     work(store, 1.0)
     assert store.read(TRIAL) == Record(TRIAL, "done")
     assert puts == 10  # checkpoint, snapshot (2), change (2), losses, facts, away with the checkpoint, scores, record
-    assert store.read_scores(TRIAL, Score(ASKED, "a", {}, f"scores/{ASKED.key}.jsonl")) == [{"id": "1"}, {"id": "2"}]
+    assert store.scores_of(TRIAL).read(Score(ASKED, "a", {}, f"scores/{ASKED.key}.jsonl")) == [{"id": "1"}, {"id": "2"}]
 
 
 def test_a_change_that_is_learnt_again_is_never_half_the_old_one(
     store: Store, bucket: Any, kill_at: Callable[[int | None], None]
 ) -> None:
-    store.write_change(TRIAL, change(1.0), [], {"seconds": 1.0})
+    store.change_of(TRIAL).write(change(1.0), [], {"seconds": 1.0})
     bucket.log.clear()
-    store.write_change(TRIAL, change(2.0), [], {"seconds": 2.0})
+    store.change_of(TRIAL).write(change(2.0), [], {"seconds": 2.0})
 
     for count in range(len(bucket.log)):
-        store.write_change(TRIAL, change(1.0), [], {"seconds": 1.0})
+        store.change_of(TRIAL).write(change(1.0), [], {"seconds": 1.0})
         kill_at(count)
-        killed(lambda: store.write_change(TRIAL, change(2.0), [], {"seconds": 2.0}))
+        killed(lambda: store.change_of(TRIAL).write(change(2.0), [], {"seconds": 2.0}))
         kill_at(None)
 
-        facts = store.read_fitted(TRIAL)
-        assert facts is None or facts["seconds"] == value_of(store.read_change(TRIAL))
+        facts = store.change_of(TRIAL).facts()
+        assert facts is None or facts["seconds"] == value_of(store.change_of(TRIAL).read())
 
-    store.write_change(TRIAL, change(2.0), [], {"seconds": 2.0})
-    assert value_of(store.read_change(TRIAL)) == 2.0
+    store.change_of(TRIAL).write(change(2.0), [], {"seconds": 2.0})
+    assert value_of(store.change_of(TRIAL).read()) == 2.0
 
 
 def test_a_snapshot_that_is_taken_again_is_there_whole_or_not(
     store: Store, bucket: Any, kill_at: Callable[[int | None], None]
 ) -> None:
-    store.write_snapshot(TRIAL, 1, change(1.0))
+    store.change_of(TRIAL).snapshot(1).write(change(1.0))
     bucket.log.clear()
-    store.write_snapshot(TRIAL, 1, change(2.0))
+    store.change_of(TRIAL).snapshot(1).write(change(2.0))
 
     for count in range(len(bucket.log)):
-        store.write_snapshot(TRIAL, 1, change(1.0))
+        store.change_of(TRIAL).snapshot(1).write(change(1.0))
         kill_at(count)
-        killed(lambda: store.write_snapshot(TRIAL, 1, change(2.0)))
+        killed(lambda: store.change_of(TRIAL).snapshot(1).write(change(2.0)))
         kill_at(None)
 
-        assert not store.has_snapshot(TRIAL, 1) or value_of(store.read_snapshot(TRIAL, 1)) in {1.0, 2.0}
+        assert not store.change_of(TRIAL).snapshot(1).is_whole() or value_of(store.change_of(TRIAL).read(1)) in {
+            1.0,
+            2.0,
+        }
 
 
 def test_a_change_that_peft_cannot_load_takes_the_place_of_one_it_can(root: Path) -> None:
@@ -126,18 +130,18 @@ def test_a_change_that_peft_cannot_load_takes_the_place_of_one_it_can(root: Path
     store.prepare()
     store.begin(TRIAL)
     mask = torch.tensor([[True, False, True]])
-    store.write_change(TRIAL, change(1.0), [], {})
-    store.write_change(TRIAL, Change({"x.weight": Sparse.of(torch.ones(1, 3), mask)}), [], {})
+    store.change_of(TRIAL).write(change(1.0), [], {})
+    store.change_of(TRIAL).write(Change({"x.weight": Sparse.of(torch.ones(1, 3), mask)}), [], {})
 
-    assert isinstance(store.read_change(TRIAL)["x.weight"], Sparse)
+    assert isinstance(store.change_of(TRIAL).read()["x.weight"], Sparse)
     assert not (store.folder(TRIAL) / "change" / "adapter_config.json").is_file()
 
 
 def test_a_damaged_change_and_record_are_named_by_their_place(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    store.write_change(TRIAL, change(1.0), [], {})
+    store.change_of(TRIAL).write(change(1.0), [], {})
     put(store.folder(TRIAL) / "change" / "adapter_model.safetensors", b"cut")
     with pytest.raises(StoreError, match=r"^bucket://lab/runs/lora.*/change holds no readable change"):
-        store.read_change(TRIAL)
+        store.change_of(TRIAL).read()
 
     put(store.folder(TRIAL) / "record.json", b"\xff{")
     assert store.read(TRIAL) is None
@@ -154,5 +158,5 @@ def test_trials_are_found_wherever_the_run_folder_lies(root: Path) -> None:
     assert [record.trial for record in store.records()] == [TRIAL]
     assert store.find(TRIAL.label).trial == TRIAL
     assert not (store.folder(TRIAL) / CHECKPOINT).is_file()
-    store.set_change_aside(TRIAL, "It is damaged.")
-    assert store.read_fitted(TRIAL) is None
+    store.change_of(TRIAL).set_aside("It is damaged.")
+    assert store.change_of(TRIAL).facts() is None
