@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import fcntl
 import json
 import logging
 import os
@@ -11,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -61,7 +60,7 @@ def locked(root: Path, pace: Pace = Pace()) -> Iterator[None]:
     """Hold a run folder that is there.
 
     Raises:
-        UsageError: another command holds it.
+        UsageError: another command holds it, or its disk has no locks.
     """
     if is_remote(root):
         lease = Lease(root, pace)
@@ -71,12 +70,27 @@ def locked(root: Path, pace: Pace = Pace()) -> Iterator[None]:
         finally:
             lease.give_back()
         return
-    with (root / _FILE).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise _taken(root, "") from error
+    try:
+        lock = disk_lock(root, _taken(root, ""))
+    except OSError as error:
+        raise UsageError(f"{root} cannot be locked: {error.strerror}. Choose an --output on another disk.") from error
+    with lock:
         yield
+
+
+def disk_lock(folder: Path, taken: UsageError) -> AbstractContextManager[object]:
+    """Lock a folder of this machine until the context ends; the system frees a killed command's lock at once.
+
+    Raises:
+        UsageError: ``taken``, because another command holds it.
+        OSError: the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        return FileLock(folder / _FILE, timeout=0).acquire()
+    except Timeout as error:
+        raise taken from error
 
 
 class Lease:

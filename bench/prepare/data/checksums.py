@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
 from bench.plugins.method import Download
 from bench.store.json_note import read_note
+from bench.store.lock import disk_lock
 from bench.store.places import replace_file
 
 FILE = "checksums.json"
@@ -38,14 +38,10 @@ def held(root: Path) -> Iterator[None]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        file = (root / ".lock").open("a+")
+        lock = disk_lock(root, UsageError(f"Another bench data get is working in {root}. Wait for it."))
     except OSError as error:
         raise UsageError(f"Cannot write to --data {root}: {error.strerror}. Choose another folder.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"Another bench data get is working in {root}. Wait for it.") from error
+    with lock:
         yield
 
 
