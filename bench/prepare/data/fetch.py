@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 
 from bench.errors import DataError
 from bench.prepare.data.checksums import Entry
+from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
 
 _TRIES = 5
 _PAUSE_SECONDS = 1.0  # before the second try; doubled before each further one
@@ -45,13 +45,6 @@ class Answer(Protocol):
         """Return up to so many bytes, none at the end."""
 
 
-@dataclass(slots=True)
-class _Cut(Exception):  # noqa: N818  no error yet: it is tried again
-    """The transfer stopped early, for a reason that may pass."""
-
-    reason: str
-
-
 def size_of(url: str) -> int | None:
     """Return the bytes that a server says a file has, or None where it does not say."""
     try:
@@ -73,18 +66,12 @@ def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advan
         DataError: the server refuses, cannot be reached, or sends something else than was asked for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    pause = _PAUSE_SECONDS
-    for left in reversed(range(_TRIES)):
-        try:
-            digest = _transfer(url, path, advance)
-            break
-        except _Cut as cut:
-            if not left:
-                raise DataError(
-                    f"{url} did not come whole in {_TRIES} tries: {cut.reason}. The same command goes on from there."
-                ) from None
-            time.sleep(pause)
-            pause *= 2
+    try:
+        digest = retried(lambda: _transfer(url, path, advance), _TRIES, _PAUSE_SECONDS)
+    except Interrupted as cut:
+        raise DataError(
+            f"{url} did not come whole in {_TRIES} tries: {cut.reason}. The same command goes on from there."
+        ) from None
     part = _part(path)
     try:
         _check(url, path, digest, expected)
@@ -106,7 +93,7 @@ def _transfer(url: str, path: Path, advance: Advance) -> str:
     """Bring the rest of a file into its part and return the SHA-256 of the whole in hexadecimal.
 
     Raises:
-        _Cut: it stopped early.
+        Interrupted: it stopped early.
         DataError: the server refuses.
     """
     start, tag = part_size(path), _read_tag(path)
@@ -121,7 +108,7 @@ def _transfer(url: str, path: Path, advance: Advance) -> str:
         with error:
             return _refused(url, path, error, start)
     except _UNREACHABLE as error:
-        raise _Cut(_why(error)) from None
+        raise Interrupted(why(error)) from None
 
 
 def _receive(answer: Answer, path: Path, start: int, advance: Advance) -> str:
@@ -146,7 +133,7 @@ def _receive(answer: Answer, path: Path, start: int, advance: Advance) -> str:
     except OSError as error:  # not the server's doing: to try again is no use
         raise DataError(f"{part} cannot be written: {error.strerror}. Make room; the same command goes on.") from error
     if total is not None and had != total:
-        raise _Cut(f"it stopped at {had} of {total} bytes")
+        raise Interrupted(f"it stopped at {had} of {total} bytes")
     return digest.hexdigest()
 
 
@@ -155,7 +142,7 @@ def _chunks(answer: Answer) -> Iterator[bytes]:
         while chunk := answer.read(_CHUNK):
             yield chunk
     except _UNREACHABLE as error:
-        raise _Cut(_why(error)) from None
+        raise Interrupted(why(error)) from None
 
 
 def _refused(url: str, path: Path, error: HTTPError, start: int) -> str:
@@ -166,9 +153,9 @@ def _refused(url: str, path: Path, error: HTTPError, start: int) -> str:
             _add_file(digest, _part(path))
             return digest.hexdigest()
         _forget(path)
-        raise _Cut("the file there is shorter than the part here")
+        raise Interrupted("the file there is shorter than the part here")
     if error.code in _PASSING or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise _Cut(f"the server answers {error.code} {error.reason}")
+        raise Interrupted(f"the server answers {error.code} {error.reason}", asked_pause(error.headers))
     raise DataError(
         f"{url} cannot be had: the server answers {error.code} {error.reason}. Put the file to {path} by hand."
     )
@@ -191,10 +178,6 @@ def _add_file(digest: hashlib._Hash, path: Path) -> None:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-
-
-def _why(error: BaseException) -> str:
-    return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def request(url: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> Request:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from urllib.request import urlopen
 from bench.errors import DataError
 from bench.plugins.method import Download
 from bench.prepare.data.fetch import Advance, request
+from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
 from bench.store.json_note import read_note
 from bench.store.places import replace_file
 
@@ -98,22 +98,31 @@ def _outcomes(root: Path, pictures: Sequence[Download]) -> Iterator[tuple[Downlo
 
 
 def _one(url: str, path: Path) -> tuple[str, bool]:
-    """Bring a picture and return why it did not come ("": it came), and whether it is gone for good."""
-    for left in reversed(range(_TRIES)):
-        try:
-            return _keep(_content(url), path)
-        except HTTPError as error:
-            error.close()
-            reason = f"the server answers {error.code} {error.reason}"
-            if error.code in _GONE:
-                return reason, True
-        except (OSError, HTTPException) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
-        except ValueError as error:  # no address at all
-            return str(error), True
-        if left:
-            time.sleep(_PAUSE_SECONDS)
-    return reason, False
+    """Download a picture and return why it did not come ("": it came), and whether it is gone for good."""
+    try:
+        return retried(lambda: _transfer(url, path), _TRIES, _PAUSE_SECONDS)
+    except Interrupted as interrupted:
+        return interrupted.reason, False
+
+
+def _transfer(url: str, path: Path) -> tuple[str, bool]:
+    """Do what ``_one`` does, once.
+
+    Raises:
+        Interrupted: it did not come, for a reason that may pass.
+    """
+    try:
+        return _keep(_content(url), path)
+    except HTTPError as error:
+        error.close()
+        reason = f"the server answers {error.code} {error.reason}"
+        if error.code in _GONE:
+            return reason, True
+        raise Interrupted(reason, asked_pause(error.headers)) from None
+    except (OSError, HTTPException) as error:
+        raise Interrupted(why(error)) from None
+    except ValueError as error:  # no address at all
+        return str(error), True
 
 
 def _content(url: str) -> bytes:

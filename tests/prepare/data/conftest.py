@@ -23,6 +23,7 @@ class Site:
     tag: str | None = '"1"'
     cut_after: list[int] = field(default_factory=list)  # of each answer in turn: bytes after which it breaks off
     refuse: list[int] = field(default_factory=list)  # of each request in turn: a status instead of an answer
+    retry_after: str | None = None  # what a refusal asks for
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
@@ -44,11 +45,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def _refuse(self, status: int) -> None:
+        self.send_response(status)
+        if self.server.site.retry_after is not None:
+            self.send_header("Retry-After", self.server.site.retry_after)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _answer(self, *, body: bool) -> None:
         site, wanted = self.server.site, self.headers.get("Range")
         site.asked.append((self.command, self.path, wanted))
         if body and site.refuse and (status := site.refuse.pop(0)):
-            self.send_error(status)
+            self._refuse(status)
             return
         content = site.files.get(self.path)
         if content is None:
