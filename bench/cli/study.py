@@ -11,8 +11,8 @@ from bench.cli.reports import board, list_failures, print_board, write_reports
 from bench.cli.work import check_lanes, check_output, note_data, perform
 from bench.console import say, tell
 from bench.leaderboard import plots
-from bench.papers import published, study_record
-from bench.papers.lorasculpt.studies import STUDIES
+from bench.papers import comparison_text, published, study_record
+from bench.papers.lorasculpt import STUDIES
 from bench.papers.study import Drawing, Found, Study, folder_of, wrapped
 from bench.plan.listing import listing, summary
 from bench.plan.plan import assemble
@@ -72,13 +72,13 @@ def _table(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:
     """Print the leaderboard, with the published numbers beside it; write both."""
     paths = write_reports(found.board, folder)
     pairs = published.beside(chosen.tables, found)
-    paths += published.write(pairs, folder) if pairs else []
+    paths += comparison_text.write_pairs(pairs, folder) if pairs else []
     links = [f"* [{path.name}]({path.name})" for path in paths]
     paths.append(_page(chosen, folder, chosen.caption, links))
     print_board(found.board)
     tell(["", *wrapped(chosen.caption)])
     if pairs:
-        tell(["", *published.lines(pairs)])
+        tell(["", *comparison_text.pair_lines(pairs)])
     return paths
 
 

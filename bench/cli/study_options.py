@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from bench.errors import UsageError
-from bench.papers.lorasculpt.studies import STUDIES
+from bench.papers.lorasculpt import STUDIES
 from bench.papers.study import Study
 from bench.plan import request
 from bench.plan.plan import Request

@@ -1,19 +1,27 @@
-"""A comparison as text: a table for the terminal, Markdown, CSV."""
+"""Our numbers next to a paper's as text: a table for the terminal, Markdown, CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.papers.comparison import Compared, Comparison
+from bench.text import text_table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from bench.leaderboard.stats import Estimate
+    from bench.papers.comparison import Compared, Comparison
+    from bench.papers.published import Pair
 
 _WIDTH = 120
-_SHOWN = ("source", "target", "avg")  # of the table: all else is in the other formats
 _WORDS = ("method", "connector", "score", "verdict")  # to the left; numbers to the right
-_NAMES = {"source": "Source", "target": "Target", "avg": "Avg"}
+_NAMES = {"source": "Source", "target": "Target", "avg": "Avg"}  # of the table: all else is in the other formats
 
 COLUMNS = (
     "paper",
@@ -38,10 +46,11 @@ COLUMNS = (
 def table(comparison: Comparison) -> Iterator[str]:
     """Yield the lines of a table of Source, Target and Avg that fits 80 columns, and what has to stand under it."""
     yield f"beside {comparison.paper.citation}, tables {', '.join(comparison.paper.tables)}"
-    shown = [number for number in comparison.numbers if number.column in _SHOWN]
+    shown = [number for number in comparison.numbers if number.column in _NAMES]
     for target, of_target in groupby(shown, lambda number: number.target):
         yield f"\ntarget {target}   {comparison.board.setting}\n"
-        yield from _aligned([("method", "score", "ours", "", "paper", "difference", "verdict"), *_lines(of_target)])
+        head = ("method", "score", "ours", "", "paper", "difference", "verdict")
+        yield from text_table([head, *_lines(of_target)], left={0, 1, 3, 6})
     yield ""
     for note in (*_notes(comparison), "Every source, and both bounds: --format markdown or csv."):
         yield textwrap.fill(note, _WIDTH, subsequent_indent="  ")
@@ -53,9 +62,8 @@ def markdown(comparison: Comparison) -> Iterator[str]:
     head = ("method", "rank", "connector", "score", "ours", "interval", "paper", "difference", "verdict")
     align = ["---" if name in _WORDS else "---:" for name in head]
     for target, of_target in groupby(comparison.numbers, lambda number: number.target):
-        rows = [_cells(number) for number in of_target]
         yield f"\n## Target {target}\n"
-        yield from (f"| {' | '.join(cells)} |" for cells in (head, align, *rows))
+        yield from _grid(head, align, map(_cells, of_target))
     yield ""
     yield from (f"* {_safe(note)}" for note in _notes(comparison))
 
@@ -109,29 +117,77 @@ def _lines(numbers: Iterator[Compared]) -> Iterator[Sequence[str]]:
             yield (name, _NAMES[number.column], *ours, *theirs, number.verdict)
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines with words to the left and numbers to the right."""
-    grid = [line for line in lines if len(line) > 1]
-    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-    words = {0, 1, 3, len(widths) - 1}
-    for line in lines:
-        cells = [
-            cell.ljust(width) if i in words else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=False))
-        ]
-        yield (line[0] if len(line) == 1 else "  ".join(cells)).rstrip()
-
-
 def _cells(number: Compared) -> Sequence[str]:
     row, ours = number.row, number.ours
     place = ("-", "-") if row.rank is None else (str(row.rank), row.connector)
-    bounds = f"[{100 * ours.low:z.2f}, {100 * ours.high:z.2f}]"
-    name = _NAMES.get(number.column, number.column)
     theirs = (f"{100 * number.published:.2f}", number.difference.signed_percent)
-    return (row.method, *place, name, ours.percent, bounds, *theirs, number.verdict)
+    return (row.method, *place, *_score(number.column, ours), *theirs, number.verdict)
+
+
+def _score(column: str, ours: Estimate) -> tuple[str, str, str]:
+    """Return a score's name, its value and its interval."""
+    return _NAMES.get(column, column), ours.percent, f"[{100 * ours.low:z.2f}, {100 * ours.high:z.2f}]"
+
+
+def _grid(head: Sequence[str], align: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
+    return (f"| {' | '.join(cells)} |" for cells in (head, align, *rows))
 
 
 def _safe(text: str) -> str:
     for character in "\\`*_|<>[]":
         text = text.replace(character, f"\\{character}")
     return text
+
+
+_PAIR_HEAD = ("target", "row", "score", "ours", "interval", "paper", "difference")
+_PAIR_WORDS = 3  # the columns to the left; numbers to the right
+_PAIR_NOTE = (
+    "Scores are x100; difference = ours - the paper's. bench compare judges such differences for Tables 1 and 2."
+)
+
+
+def pair_lines(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Yield a study's Source, Target and Avg next to the paper's, for the terminal."""
+    shown = [_pair_cells(pair) for pair in pairs if pair.column in _NAMES]
+    yield from text_table([_PAIR_HEAD, *shown], left=range(_PAIR_WORDS))
+    yield _PAIR_NOTE
+
+
+def write_pairs(pairs: Sequence[Pair], folder: Path) -> list[Path]:
+    """Write a study's numbers and the paper's as published.csv and published.md."""
+    table, text = folder / "published.csv", folder / "published.md"
+    table.write_text(pairs_frame(pairs).to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    align = ["---" if i < _PAIR_WORDS else "---:" for i in range(len(_PAIR_HEAD))]
+    lines = [*_grid(_PAIR_HEAD, align, map(_pair_cells, pairs)), "", _PAIR_NOTE]
+    text.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [table, text]
+
+
+def pairs_frame(pairs: Sequence[Pair]) -> DataFrame:
+    """Return the pairs as a frame, a number a line."""
+    import pandas as pd
+
+    return pd.DataFrame([_pair_columns(pair) for pair in pairs]).astype({"rank": "Int64"})
+
+
+def _pair_columns(pair: Pair) -> dict[str, object]:
+    return {
+        "table": pair.table,
+        "target": pair.target,
+        "method": pair.row.method,
+        "variant": pair.row.variant,
+        "rank": pair.row.rank,
+        "connector": pair.connector,
+        "of": pair.column,
+        "value": pair.ours.value,
+        "low": pair.ours.low,
+        "high": pair.ours.high,
+        "published": round(pair.published, 8),
+        "difference": round(pair.difference, 8),
+    }
+
+
+def _pair_cells(pair: Pair) -> tuple[str, ...]:
+    theirs = (f"{100 * pair.published:.2f}", f"{100 * pair.difference:+z.2f}")
+    return (pair.target, pair.row.label, *_score(pair.column, pair.ours), *theirs)

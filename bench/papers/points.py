@@ -11,6 +11,7 @@ from bench.leaderboard.plots import FAINT, Mark
 from bench.papers.published import own
 from bench.papers.study import Found
 from bench.plugins.registry import ZERO_SHOT
+from bench.text import text_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +131,7 @@ def legend(figure: Figure, looks: dict[str, Mark], made: DataFrame) -> None:
 
 
 def lines(made: DataFrame, places: Sequence[str]) -> Iterator[str]:
-    """Yield the frame as a table for the terminal: scores x 100 with half the width of their intervals."""
+    """Return the frame as lines for the terminal: scores x 100 with half the width of their intervals."""
     grid = [["task", "method", *places, "Source", "", "Target", "", "Avg", ""]]
     for _, line in made.iterrows():
         cells = [str(line["task"]), str(line["method"])]
@@ -141,13 +142,7 @@ def lines(made: DataFrame, places: Sequence[str]) -> Iterator[str]:
                 ["-", ""] if math.isnan(line[score]) else [f"{_PERCENT * line[score]:.2f}", f"±{_PERCENT * half:.1f}"]
             )
         grid.append(cells)
-    widths = [max(len(cells[i]) for cells in grid) for i in range(len(grid[0]))]
-    for cells in grid:
-        padded = [
-            cell.ljust(width) if i < 2 or cell.startswith("±") else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        yield "  ".join(padded).rstrip()
+    return text_table(grid, left={0, 1, *range(len(grid[0]) - 5, len(grid[0]), 2)})
 
 
 def _place(value: object) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.console import say
@@ -15,8 +14,6 @@ from bench.plugins.paper import PublishedRow, published_rows
 from bench.plugins.registry import load_paper
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from bench.leaderboard.stats import Estimate
     from bench.leaderboard.tables import Row
 
@@ -24,7 +21,6 @@ _PAPER = "lorasculpt"
 # What its tables call the method's own row; another connector is no variant there.
 _OWN = frozenset({"lora", "srr+rkh", "beta=1e-5"})
 _CONNECTOR = "connector="
-_NAMES = {"source": "Source", "target": "Target", "avg": "Avg"}
 
 Cell = tuple[str, int | None, str, str | None, str]  # method, rank, target, connector, variant
 
@@ -90,61 +86,3 @@ def own(found: Found, cell: tuple[str, int, str]) -> PublishedRow | None:
     """Return the paper's row of a method, rank and target under the request's connector, if it has one."""
     theirs = {_theirs(row): row for row in reversed(found.published)}
     return theirs.get((*cell, found.request.recipe.connector, ""))
-
-
-def frame(pairs: Sequence[Pair]) -> DataFrame:
-    """Return the pairs as a frame, a number a line."""
-    import pandas as pd
-
-    return pd.DataFrame([_line(pair) for pair in pairs]).astype({"rank": "Int64"})
-
-
-def _line(pair: Pair) -> dict[str, object]:
-    return {
-        "table": pair.table,
-        "target": pair.target,
-        "method": pair.row.method,
-        "variant": pair.row.variant,
-        "rank": pair.row.rank,
-        "connector": pair.connector,
-        "of": pair.column,
-        "value": pair.ours.value,
-        "low": pair.ours.low,
-        "high": pair.ours.high,
-        "published": round(pair.published, 8),
-        "difference": round(pair.difference, 8),
-    }
-
-
-def write(pairs: Sequence[Pair], folder: Path) -> list[Path]:
-    """Write the pairs as published.csv and published.md."""
-    table, text = folder / "published.csv", folder / "published.md"
-    table.write_text(frame(pairs).to_csv(index=False, lineterminator="\n"), encoding="utf-8")
-    head = ("target", "row", "score", "ours", "interval", "paper", "difference")
-    align = ("---", "---", "---", "---:", "---:", "---:", "---:")
-    grid = (head, align, *(_cells(pair) for pair in pairs))
-    notes = ["", _NOTE]
-    text.write_text("\n".join([*(f"| {' | '.join(cells)} |" for cells in grid), *notes]) + "\n", encoding="utf-8")
-    return [table, text]
-
-
-def lines(pairs: Sequence[Pair]) -> Iterator[str]:
-    """Yield Source, Target and Avg beside the paper's, for the terminal."""
-    grid: list[tuple[str, ...]] = [("target", "row", "score", "ours", "interval", "paper", "difference")]
-    grid += [_cells(pair) for pair in pairs if pair.column in _NAMES]
-    widths = [max(len(cells[i]) for cells in grid) for i in range(len(grid[0]))]
-    for cells in grid:
-        words = [cell.ljust(width) for cell, width in zip(cells[:3], widths, strict=False)]
-        numbers = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
-        yield "  ".join([*words, *numbers])
-    yield _NOTE
-
-
-_NOTE = "Scores are x100; difference = ours - the paper's. bench compare judges such differences for Tables 1 and 2."
-
-
-def _cells(pair: Pair) -> tuple[str, ...]:
-    ours = pair.ours
-    bounds = f"[{100 * ours.low:z.2f}, {100 * ours.high:z.2f}]"
-    theirs = (f"{100 * pair.published:.2f}", f"{100 * pair.difference:+z.2f}")
-    return (pair.target, pair.row.label, _NAMES.get(pair.column, pair.column), ours.percent, bounds, *theirs)

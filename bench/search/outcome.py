@@ -9,6 +9,20 @@ from typing import Any
 from bench.search.optuna_study import Tried
 from bench.search.pareto import Objective, Point, front, hypervolume, pick
 from bench.search.quest import Quest
+from bench.text import text_table
+
+_HEADS = (
+    "",
+    "tried",
+    "failed",
+    "stopped",
+    "front",
+    "hypervolume",
+    "default: S / T / Avg",
+    "chosen: S / T / Avg",
+    " with",
+)
+_WIDTHS = (0, 0, 0, 0, 0, 0, 23, 23)  # a point's three scores fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +114,7 @@ class Outcome:
 
 def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield a table of what was found, validation scores x 100."""
-    width = max(len(outcome.label) for outcome in outcomes)
-    yield f"{'':{width}}  tried failed stopped front hypervolume   default: S / T / Avg     chosen: S / T / Avg  with"
-    for outcome in outcomes:
-        counts = f"{len(outcome.tried):5} {outcome.failed:6} {outcome.stopped:7}"
-        counts += f" {len(outcome.front):5} {outcome.hypervolume:11.3f}"
-        points = f"{_scores(outcome.default):>23} {_scores(outcome.chosen):>23}"
-        yield f"{outcome.label:{width}}  {counts} {points}  {_settings(outcome.chosen)}"
+    yield from text_table([_HEADS, *map(_cells, outcomes)], left={0, len(_HEADS) - 1}, least=_WIDTHS, gap=" ")
     if stopped := sum(outcome.stopped for outcome in outcomes):
         trained = sum(outcome.updates for outcome in outcomes)
         saved = sum(outcome.saved for outcome in outcomes)
@@ -124,6 +132,18 @@ def importance_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
         count = sum(tried.point is not None for tried in outcome.tried)
         yield f"{outcome.label}: what mattered for Avg: {listed}; with {count} configurations this is a hint, no more."
+
+
+def _cells(outcome: Outcome) -> Sequence[str]:
+    counts = (len(outcome.tried), outcome.failed, outcome.stopped, len(outcome.front))
+    points = (_scores(outcome.default), _scores(outcome.chosen))
+    return (
+        f"{outcome.label} ",
+        *map(str, counts),
+        f"{outcome.hypervolume:.3f}",
+        *points,
+        f" {_settings(outcome.chosen)}",
+    )
 
 
 def _scores(tried: Tried | None) -> str:

@@ -12,6 +12,7 @@ from bench.spec import Trial
 from bench.store import places
 from bench.store.json_note import read_note
 from bench.store.run_folder import Store
+from bench.text import text_table
 
 FILE = Path("checks") / "eval.json"
 
@@ -86,10 +87,7 @@ def lines(parity: Parity) -> Iterator[str]:
     yield "answers that differ between two ways to generate, and the metric of the first minus the second's, in points"
     comparisons = list(dict.fromkeys(item.comparison for item in parity.differences))
     columns = [["", *comparisons], *_columns(parity, comparisons)]
-    widths = [max(map(len, column)) for column in columns]
-    for row in zip(*columns, strict=True):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        yield "  ".join(cells).rstrip()
+    yield from text_table(zip(*columns, strict=True), left=range(len(columns)))
     yield from parity.notes
 
 

@@ -19,6 +19,7 @@ from bench.papers.lorasculpt import theory as formulas
 from bench.papers.lorasculpt.theory import Case, Mask, Moments
 from bench.store.places import replace_file
 from bench.store.run_folder import Store
+from bench.text import text_table
 
 T = TypeVar("T")
 
@@ -28,6 +29,11 @@ _COLUMNS = (
     *("predicted", "exact", "mean", "standard_error", "largest_deviation"),
     *("delta", "beyond", "allowed", "exact_k_delta", "exact_k_beyond"),
 )
+_HEADS = (
+    *("p", "q", "r", "s", " mask", "predicted", "exact", "mean", "s.e.", "|d-E d|"),
+    *("3.2: delta", "beyond", "allowed", "D.1: delta", "beyond"),
+)
+_WIDTHS = (5, 5, 4, 6, 10, 10, 7, 8, 7, 9, 12, 6, 7, 11, 6)
 ALLOWED = 0.05  # the share of draws that may lie beyond a bound's delta
 
 _MASKS: tuple[Mask, ...] = ("bernoulli", "top-k")
@@ -146,18 +152,7 @@ def at_least(count: int, draws: int, share: float) -> float:
 
 def table(findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the findings as lines of one width."""
-    yield (
-        "    p     q    r      s  mask       predicted   exact     mean    s.e.   |d-E d|"
-        "   3.2: delta beyond allowed  D.1: delta beyond"
-    )
-    for found in findings:
-        case, bound, tight = found.case, found.bound, found.tight
-        yield (
-            f"{case.rows:5} {case.columns:5} {case.rank:4} {case.density:6.4g}  {case.mask:9}  "
-            f"{found.predicted:9.5f} {found.exact.mean:7.5f}  {found.mean:7.5f} {found.standard_error:7.5f}   "
-            f"{found.largest:7.5f}   {bound.delta:10.4f} {_share(bound)} {ALLOWED:7.1%}  "
-            + (f"{tight.delta:10.4f} {_share(tight)}" if tight else f"{'-':>10} {'-':>6}")
-        )
+    yield from text_table([_HEADS, *map(_cells, findings)], left={4}, least=_WIDTHS, gap=" ")
     yield (
         "d: density of BA; s: share that each factor keeps (top-k: floor(s n) of n, and predicted from that); |d-E d|: "
         "the largest;"
@@ -165,8 +160,19 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
     yield f"delta: what at most {ALLOWED:.0%} of the draws may reach; beyond: how many of {findings[0].draws:,} did."
 
 
-def _share(bound: Bound) -> str:
-    return f"{bound.beyond / bound.draws:6.1%}"
+def _cells(found: Finding) -> Sequence[str]:
+    case = found.case
+    numbers = (found.predicted, found.exact.mean, found.mean, found.standard_error, found.largest)
+    return (
+        *(f"{case.rows}", f"{case.columns}", f"{case.rank}", f"{case.density:.4g}", f" {case.mask}"),
+        *(f"{number:.5f}" for number in numbers),
+        *(*_bound_cells(found.bound), f"{ALLOWED:.1%}"),
+        *(_bound_cells(found.tight) if found.tight else ("-", "-")),
+    )
+
+
+def _bound_cells(bound: Bound) -> tuple[str, str]:
+    return f"{bound.delta:.4f}", f"{bound.beyond / bound.draws:.1%}"
 
 
 def verdicts(findings: Sequence[Finding]) -> Iterator[str]:

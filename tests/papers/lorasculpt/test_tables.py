@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.papers import published
-from bench.papers.lorasculpt.studies import STUDIES
+from bench.papers import comparison_text, published
+from bench.papers.lorasculpt import STUDIES
 from bench.papers.lorasculpt.tables import ablation
 from bench.papers.study import Found
 from bench.plan.plan import Plan
@@ -171,10 +171,10 @@ def test_on_another_suite_nothing_is_said_of_the_paper(planned: Planned, capsys:
 def test_the_comparison_is_written_as_csv_and_markdown(beside: Callable[[str], Pairs], tmp_path: Path) -> None:
     pairs = beside("table3")
 
-    table, text = published.write(pairs, tmp_path)
+    table, text = comparison_text.write_pairs(pairs, tmp_path)
 
     frame = pd.read_csv(table, keep_default_na=False).set_index(["target", "method", "variant", "of"])
     line = frame.xs(("iconqa", "lorasculpt", "srr", "source"))
     assert [line[name] for name in ("value", "published", "difference")] == [0.5, 0.5473, -0.0473]
     assert "| iconqa | lorasculpt srr r32 | Source | 50.00 | [50.00, 50.00] | 54.73 | -4.73 |" in text.read_text()
-    assert any(line.split()[:4] == ["iconqa", "lorasculpt", "srr", "r32"] for line in published.lines(pairs))
+    assert any(line.split()[:4] == ["iconqa", "lorasculpt", "srr", "r32"] for line in comparison_text.pair_lines(pairs))
