@@ -19,6 +19,7 @@ from bench.plan.listing import listing, summary
 from bench.plan.plan import Plan
 from bench.plan.suite import SUITES
 from bench.plugins import registry
+from bench.sizes import in_unit
 from bench.store import last_run, selection
 from bench.store.places import is_remote, staged
 from bench.store.run_folder import Store
@@ -143,16 +144,16 @@ def clean(options: Namespace) -> int:
     with store.locked():
         found = waste(store, _referenced(store, options))
         for item in found:
-            print(f"{item.bytes / 1e6:9.1f} MB  {item.path}  ({item.reason})")
+            print(f"{in_unit(item.bytes, 'MB'):>12}  {item.path}  ({item.reason})")
         total = sum(item.bytes for item in found)
         if not found:
             say("Nothing to free.")
             return 0
-        if not options.yes and not agreed(f"Delete {len(found)} items, {total / 1e6:.1f} MB? [y/N] "):
+        if not options.yes and not agreed(f"Delete {len(found)} items, {in_unit(total, 'MB')}? [y/N] "):
             say("Nothing was deleted.")
             return 0
         free(found)
-    say(f"Freed {total / 1e6:.1f} MB.")
+    say(f"Freed {in_unit(total, 'MB')}.")
     return 0
 
 

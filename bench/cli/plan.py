@@ -64,17 +64,17 @@ def _proposals(quote: Quote, hours: float, options: Namespace) -> Iterator[str]:
         UsageError: nobody knows how fast the device is.
     """
     from bench.prepare.price.budget import Budget, proposals
-    from bench.prepare.price.fitting import fit
+    from bench.prepare.price.quote import fitting_options
 
     if quote.rates is None:
         raise UsageError("--budget needs a rate, unknown for this model and device. Measure it with --probe.")
     asked = quote.plan.request
-    unfit = fit(quote, quote.methods, min(quote.ranks)).unfit
+    unfit = fitting_options(quote, quote.methods, min(quote.ranks)).unfit
     kept = tuple(name for name in asked.methods if name not in unfit)
     if kept and kept != asked.methods:
         yield f"Left out, too large for a GPU: {', '.join(name for name in asked.methods if name in unfit)}."
         asked = replace(asked, methods=kept)
-    fitting = None if quote.fleet is None else partial(fit, quote)
+    fitting = None if quote.fleet is None else partial(fitting_options, quote)
     yield from proposals(Budget.of(asked, quote.rates, quote.unit), hours, options.words, fitting)
 
 

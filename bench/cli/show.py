@@ -14,6 +14,7 @@ from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
+from bench.sizes import in_unit
 from bench.spec import EVALUATED, Record, Score
 from bench.store.models import noted_models
 from bench.store.run_folder import Store
@@ -32,8 +33,8 @@ def overview(record: Record, store: Store) -> str:
     lines.append(f"  recipe       {_pairs(trial.recipe.to_json())}")
     lines.append(
         f"  cost         {cost.train_seconds:.1f} s training, {cost.evaluate_seconds:.1f} s evaluation, "
-        f"{cost.peak_memory_bytes / 2**20:.0f} MiB peak, {cost.trainable_parameters:,} trained, "
-        f"{cost.change_bytes / 2**20:.2f} MiB of change"
+        f"{in_unit(cost.peak_memory_bytes, 'MiB', 0)} peak, {cost.trainable_parameters:,} trained, "
+        f"{in_unit(cost.change_bytes, 'MiB', 2)} of change"
     )
     for score in record.scores.values():
         means = "  ".join(f"{name} {100 * value:.2f}" for name, value in score.metrics.items())

@@ -14,6 +14,7 @@ import pandas as pd
 from bench.leaderboard.environments import Facts
 from bench.leaderboard.notes import FOREIGN, environments, notes, resolution
 from bench.leaderboard.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray
+from bench.sizes import GB
 from bench.spec import Cost
 
 Status = Literal["done", "failed", "missing"]
@@ -159,7 +160,7 @@ class Row:
         count = self.cost.trainable_parameters
         parameters = f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
         seconds = f"{self.cost.train_seconds:.0f}" if self.cost.train_seconds else "-"
-        return (seconds, f"{self.cost.peak_memory_bytes / 1e9:.1f}", parameters if count else "-")
+        return (seconds, f"{self.cost.peak_memory_bytes / GB:.1f}", parameters if count else "-")
 
     @property
     def remarks(self) -> tuple[str, ...]:

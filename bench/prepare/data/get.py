@@ -13,8 +13,9 @@ from bench.errors import DataError, UsageError
 from bench.plugins.method import Download, Task
 from bench.prepare.data import checksums, pictures
 from bench.prepare.data.fetch import Expected, fetch, part_size, size_of
-from bench.prepare.data.progress import as_bytes, meter
+from bench.prepare.data.progress import meter
 from bench.prepare.data.unpack import unpack, unpacked_size
+from bench.sizes import readable_size
 
 KEEP_FREE = 1_000_000_000  # bytes that a disk should have left
 _PICTURE = 30_000  # bytes of a picture whose size nobody says
@@ -80,8 +81,8 @@ def check_space(root: Path, needed: int) -> None:
     free = free_bytes(root)
     if needed + KEEP_FREE > free:
         raise UsageError(
-            f"This takes {as_bytes(needed)} and leaves less than {as_bytes(KEEP_FREE)} of the {as_bytes(free)} free in"
-            f" {root}. Make room, or name another folder with --data DIR."
+            f"This takes {readable_size(needed)} and leaves less than {readable_size(KEEP_FREE)} of the "
+            f"{readable_size(free)} free in {root}. Make room, or name another folder with --data DIR."
         )
 
 
@@ -124,7 +125,7 @@ def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
     if not wanted:
         return False
     size = sum(picture.size or _PICTURE for picture in wanted)
-    tell([f"  fetch    {task.name}'s {len(wanted):,} single pictures (about {as_bytes(size)})"])
+    tell([f"  fetch    {task.name}'s {len(wanted):,} single pictures (about {readable_size(size)})"])
     check_space(root, size)
     if not yes and not agreed("Fetch? [y/N] "):
         return True
@@ -145,15 +146,15 @@ def lines(made: Bill, root: Path) -> Iterator[str]:
         yield f"  there    {download.unpacks_to or download.path}"
     for item in made.items:
         whole = item.here == item.size and (root / item.download.path).is_file()
-        part = f", {as_bytes(item.here)} of it here" if item.here and not whole else ""
-        size = as_bytes(item.size) if item.size else "size unknown"
+        part = f", {readable_size(item.here)} of it here" if item.here and not whole else ""
+        size = readable_size(item.size) if item.size else "size unknown"
         yield f"  {'unpack' if whole else 'fetch':8} {item.download.path} ({size}{part})  {item.download.url}"
     for download in made.by_hand:
         yield f"  by hand  {download.path}: put it there from {download.url}"
     if made.items:
         yield (
-            f"{as_bytes(made.transfer)} to fetch; takes up to {as_bytes(made.space)} of the"
-            f" {as_bytes(free_bytes(root))} free in {root}."
+            f"{readable_size(made.transfer)} to fetch; takes up to {readable_size(made.space)} of the"
+            f" {readable_size(free_bytes(root))} free in {root}."
         )
 
 

@@ -11,7 +11,7 @@ from bench.errors import DataError, UsageError
 from bench.plugins.method import Card, Task
 from bench.prepare.data.check import SPLITS
 from bench.prepare.data.get import check_space
-from bench.prepare.data.progress import as_bytes
+from bench.sizes import readable_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _read(task: Task) -> int:
 
 def _line(task: Task, name: str, found: Weight) -> str:
     transfer, unpacked = (
-        "unknown size" if size is None else as_bytes(size) for size in (found.transfer, found.unpacked)
+        "unknown size" if size is None else readable_size(size) for size in (found.transfer, found.unpacked)
     )
     return f"  {task.name}  {name} ({found.commit}): {transfer} to fetch, {unpacked} unpacked"
 

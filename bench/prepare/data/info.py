@@ -12,7 +12,7 @@ from bench.plugins import registry
 from bench.plugins.method import Card, Task
 from bench.prepare.data import checksums
 from bench.prepare.data.check import SPLITS
-from bench.prepare.data.progress import as_bytes
+from bench.sizes import readable_size
 
 _WIDTH = 116
 _MARGIN = 11
@@ -55,7 +55,7 @@ def _origin(card: Card, root: Path) -> Iterator[str]:
     files = []
     for download in card.downloads:
         there = "there" if checksums.is_there(root, download) else "by hand" if download.by_hand else "to fetch"
-        size = f" ({as_bytes(download.size)})" if download.size else ""
+        size = f" ({readable_size(download.size)})" if download.size else ""
         files.append(f"{there:8}  {download.unpacks_to or download.path}  from {download.url}{size}")
     yield from _field("files", "\n".join(files))
     if card.hub:
@@ -87,7 +87,9 @@ def _asked(name: str) -> str:
 def _disk(task: Task, card: Card) -> str:
     folders = {Path(download.path).parts[0] for download in card.downloads} | {task.name}
     sizes = {folder: _bytes(task.reading.root / folder) for folder in sorted(folders)}
-    listed = ", ".join(f"{as_bytes(size)} in {task.reading.root / folder}" for folder, size in sizes.items() if size)
+    listed = ", ".join(
+        f"{readable_size(size)} in {task.reading.root / folder}" for folder, size in sizes.items() if size
+    )
     return listed or f"nothing in {task.reading.root}"
 
 

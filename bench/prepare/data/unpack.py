@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from bench.errors import DataError
+from bench.sizes import in_unit
 
 _KEEP_FREE = 100_000_000  # bytes
 
@@ -72,5 +73,6 @@ def _check_space(path: Path, members: list[zipfile.ZipInfo]) -> None:
     needed, free = sum(member.file_size for member in missing), shutil.disk_usage(path.parent).free
     if needed + _KEEP_FREE > free:
         raise DataError(
-            f"{path} takes {needed / 1e9:.1f} GB unpacked and {path.parent} has {free / 1e9:.1f} GB left. Make room."
+            f"{path} takes {in_unit(needed, 'GB')} unpacked and {path.parent} has {in_unit(free, 'GB')} left. "
+            "Make room."
         )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from bench.environment import UNKNOWN, driver
 from bench.prepare.doctor.child import ask
-from bench.prepare.doctor.finding import Finding, gib, words
+from bench.prepare.doctor.finding import Finding, words
+from bench.sizes import in_unit
 
 _TORCH_SECONDS = 120.0
 _DRIVER_SECONDS = 15.0
@@ -100,7 +101,7 @@ def torch(facts: Accelerator) -> Iterator[Finding]:
 def gpus(facts: Accelerator) -> Iterator[Finding]:
     """Judge each GPU: other processes' memory, and the dtype that the suite trains in."""
     for index, gpu in enumerate(facts.gpus):
-        text = f"{gpu.name}, {gib(gpu.free)} free of {gib(gpu.total)}, driver {facts.driver}"
+        text = f"{gpu.name}, {in_unit(gpu.free, 'GiB')} free of {in_unit(gpu.total, 'GiB')}, driver {facts.driver}"
         if facts.dtype == "bfloat16" and not gpu.bfloat16:
             fix = "take a newer one, or --set recipe.train_dtype=float32"
             yield Finding("FAIL", f"gpu {index}", f"{text}: no bfloat16, which the suite {facts.suite} trains in", fix)

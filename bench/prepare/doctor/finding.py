@@ -7,8 +7,6 @@ from typing import Literal
 
 Level = Literal["ok", "warn", "FAIL"]
 
-GIB = 1 << 30
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -21,15 +19,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.level:<4}  {self.subject:<12} {self.text}{f'. Fix: {self.fix}' if self.fix else ''}"
-
-
-def gib(count: float) -> str:
-    """Return bytes in GiB, as the report shows them.
-
-    >>> gib(3 << 29)
-    '1.5 GiB'
-    """
-    return f"{count / GIB:.1f} GiB"
 
 
 def reason(error: Exception) -> str:

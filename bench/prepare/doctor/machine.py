@@ -14,7 +14,8 @@ from typing import Literal
 
 from bench.errors import without_password
 from bench.prepare.doctor.child import ask
-from bench.prepare.doctor.finding import GIB, Finding, gib, reason, words
+from bench.prepare.doctor.finding import Finding, reason, words
+from bench.sizes import GIB, in_unit
 
 _LANE_BYTES = 3 * GIB // 2  # a lane on micro: 0.9 GiB at its peak, and a proxy beside it
 _SHARED_BYTES = GIB // 2  # Ray's object store: it falls back to the disk
@@ -139,15 +140,18 @@ def memory(facts: Machine) -> Iterator[Finding]:
         yield Finding("ok", "memory", "not known on this system")
         return
     usable = min(known)
-    limited = f", the container's limit is {gib(facts.limit)}" if facts.limit is not None else ""
-    text = f"{gib(usable)} usable of {gib(facts.memory or usable)}{limited}"
+    limited = f", the container's limit is {in_unit(facts.limit, 'GiB')}" if facts.limit is not None else ""
+    text = f"{in_unit(usable, 'GiB')} usable of {in_unit(facts.memory or usable, 'GiB')}{limited}"
     lanes = usable // _LANE_BYTES
     if not lanes:
         yield Finding(
-            "FAIL", "memory", text, f"a lane takes about {gib(_LANE_BYTES)}: free some, or take a larger machine"
+            "FAIL",
+            "memory",
+            text,
+            f"a lane takes about {in_unit(_LANE_BYTES, 'GiB')}: free some, or take a larger machine",
         )
     elif lanes < facts.cores:
-        fix = f"on a CPU give --lanes {lanes}: a lane takes about {gib(_LANE_BYTES)}"
+        fix = f"on a CPU give --lanes {lanes}: a lane takes about {in_unit(_LANE_BYTES, 'GiB')}"
         yield Finding("warn", "memory", text, fix)
     else:
         yield Finding("ok", "memory", text)
@@ -159,9 +163,9 @@ def shared(facts: Machine) -> Iterator[Finding]:
         yield Finding("ok", "/dev/shm", "not known on this system")
     elif facts.shared < _SHARED_BYTES:
         fix = "start the container with --shm-size=2g; Ray is slow without, and --lanes 0 does not need it"
-        yield Finding("warn", "/dev/shm", f"{gib(facts.shared)} free", fix)
+        yield Finding("warn", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free", fix)
     else:
-        yield Finding("ok", "/dev/shm", f"{gib(facts.shared)} free")
+        yield Finding("ok", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free")
 
 
 def open_files(facts: Machine) -> Iterator[Finding]:
@@ -182,7 +186,7 @@ def folders(facts: Machine) -> Iterator[Finding]:
         elif folder.free is None:
             yield Finding("ok", folder.role, f"{folder.path} can be written")
         elif folder.free < _LEAST[folder.role]:
-            text = f"{folder.path}: {gib(folder.free)} free"
+            text = f"{folder.path}: {in_unit(folder.free, 'GiB')} free"
             yield Finding(
                 "warn",
                 folder.role,
@@ -190,7 +194,7 @@ def folders(facts: Machine) -> Iterator[Finding]:
                 f"make room (bench clean frees a run folder's), or choose another with {option}",
             )
         else:
-            yield Finding("ok", folder.role, f"{folder.path}: {gib(folder.free)} free")
+            yield Finding("ok", folder.role, f"{folder.path}: {in_unit(folder.free, 'GiB')} free")
 
 
 CHECKS = (cores, memory, shared, open_files, folders)

@@ -12,8 +12,7 @@ from bench.errors import UsageError
 from bench.plan.plan import Request
 from bench.plugins.method import EditMethod
 from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, load_method
-from bench.prepare.price.fitting import Fit
-from bench.prepare.price.quote import size
+from bench.prepare.price.quote import Fit, size
 from bench.prepare.price.rates import Rates
 
 _LIMITS = (None, 2000, 1000, 500, 200, 100)

@@ -1,9 +1,9 @@
-"""What a plan comes to: work, memory by method and rank, time and disk."""
+"""What a plan comes to: work, memory by method and rank, time and disk, and the options that fit the memory."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -251,3 +251,38 @@ def instance(trial: Trial) -> Method:
     """Return a trial's method with its hyperparameters."""
     method: Method = load_method(trial.method)(**trial.hyper)
     return method
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The ``options`` with which methods fit, and the methods that do not fit with any."""
+
+    options: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
+
+
+def fitting_options(quote: Quote, methods: Iterable[str], rank: int) -> Fit:
+    """Return with which options some methods fit a GPU of the fleet at a rank; without GPUs nothing is known.
+
+    Checkpointing is chosen where a method fits with it alone: it costs another forward pass.
+    """
+    if quote.fleet is None:
+        return Fit()
+    memory, unfit = quote.fleet.gpu.memory_bytes, []
+    sizes: list[tuple[int, int]] = []
+    for name in methods:
+        plain, saving = (quote.footprint(name, rank, checkpointing=on) for on in (False, True))
+        if plain.trained:
+            pair = (plain.largest(memory, quote.micro_batch), saving.largest(memory, quote.micro_batch))
+            sizes.append(pair) if any(pair) else unfit.append(name)
+        elif plain.total(0) > memory:
+            unfit.append(name)
+    options: list[str] = []
+    if sizes:
+        checkpointing = quote.execution.gradient_checkpointing or min(plain for plain, _ in sizes) == 0
+        options += ["--gradient-checkpointing"] if checkpointing else []
+        micro_batch = min(pair[checkpointing] for pair in sizes)
+        options += ["--micro-batch", str(micro_batch)] if micro_batch < quote.share else []
+    most = quote.evaluation.largest(memory, count := quote.execution.eval_batch_size)
+    options += ["--eval-batch", str(most)] if 0 < most < count else []
+    return Fit(tuple(options), tuple(unfit) if most else ("evaluation", *unfit))

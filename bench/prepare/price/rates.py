@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.sizes import GIB
 from bench.store.json_note import read_note
 
 PROBE = "probe.json"
@@ -24,7 +25,7 @@ class Gpu:
 
 
 def _gpu(name: str, gib: int, tera: float) -> Gpu:
-    return Gpu(name, gib * 2**30, tera * 1e12)
+    return Gpu(name, gib * GIB, tera * 1e12)
 
 
 # Peak dense bf16 of the vendor's data sheets.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.plugins.method import EditMethod
-from bench.prepare.price.fitting import fit
 from bench.prepare.price.memory import RUNTIME, Footprint
-from bench.prepare.price.quote import TEXT_TOKENS, Quote, gpu_hours, instance, wall_hours
+from bench.prepare.price.quote import TEXT_TOKENS, Quote, fitting_options, gpu_hours, instance, wall_hours
+from bench.sizes import GB, GIB, MB, MIB
+from bench.text import text_table
 
 _PARTS = ("base", "trained", "gradients", "optimizer", "activations", "logits", "own")
-_GIB, _MIB = 2**30, 2**20
 
 
 def lines(quote: Quote) -> Iterator[str]:
@@ -51,21 +51,17 @@ def _grid(quote: Quote) -> str:
 def _changes(quote: Quote) -> Iterator[str]:
     ranks = quote.ranks
     heads = [f"rank {rank}" for rank in ranks]
-    yield _row("Trained parameters", heads, "change, MB:", heads)
+    rows = [("Trained parameters", *heads, "change, MB:", *heads)]
     for name in quote.methods:
         counts = [quote.adapted.get((name, rank)) for rank in ranks]
         trials = [quote.trials.get((name, rank)) for rank in ranks]
-        sizes = [f"{quote.change_bytes(trial) / 1e6:,.1f}" if trial else "-" for trial in trials]
-        yield _row(f"  {name}", [f"{count.trained:,}" if count else "-" for count in counts], "", sizes)
+        sizes = [f"{quote.change_bytes(trial) / MB:,.1f}" if trial else "-" for trial in trials]
+        rows.append((f"  {name}", *(f"{count.trained:,}" if count else "-" for count in counts), "", *sizes))
+    yield from text_table(rows, least=[18, *(11 for _ in ranks), 11, *(8 for _ in ranks)])
     parts = list(quote.disk())
-    unit, name = (1e9, "GB") if _unit(quote)[0] == _GIB else (1e6, "MB")
+    unit, name = (GB, "GB") if _unit(quote)[0] == GIB else (MB, "MB")
     named = ", ".join(f"{part} {size / unit:,.2f}" for part, size in parts)
     yield f"Disk: {sum(size for _, size in parts) / unit:,.2f} {name}: {named}; without data sets"
-
-
-def _row(name: str, left: Sequence[str], middle: str, right: Sequence[str]) -> str:
-    counts, sizes = "".join(f"{text:>13}" for text in left), "".join(f"{text:>10}" for text in right)
-    return f"{name:<18}{counts}  {middle:>11}{sizes}"
 
 
 def _memory(quote: Quote) -> Iterator[str]:
@@ -76,7 +72,7 @@ def _memory(quote: Quote) -> Iterator[str]:
     parts = ", ".join(f"{name} {item.at(count)[name] / size:.2f}" for name in ("base", "cache", "prefill"))
     yield f"  evaluation, {count} answers at once: {parts}, in all {item.total(count) / size:.2f}"
     if quote.fleet is not None and quote.ranks:
-        found = fit(quote, quote.methods, max(quote.ranks))
+        found = fitting_options(quote, quote.methods, max(quote.ranks))
         others = "the others fit" if found.unfit else "everything fits"
         unfit = f"{', '.join(found.unfit)} will not fit {quote.fleet.gpu.name}; " if found.unfit else ""
         yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the options as they are'}"
@@ -98,22 +94,20 @@ def _methods(quote: Quote, rank: int) -> Iterator[str]:
     prints = [quote.footprint(name, rank) for name in quote.methods if (name, rank) in quote.trials]
     unit = _unit(quote)[0]
     on = "with" if quote.execution.gradient_checkpointing else "without"
-    runtime = f"; with {RUNTIME / _GIB:.1f} GiB for the runtime" if quote.fleet else ""
+    runtime = f"; with {RUNTIME / GIB:.1f} GiB for the runtime" if quote.fleet else ""
     yield (
         f"Memory at rank {rank}, {_unit(quote)[1]}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "
         f"({TEXT_TOKENS} of text assumed), {on} checkpointing{runtime}"
     )
     fits = ""
     if quote.fleet is not None:
-        fits = f"  largest micro-batch in {quote.fleet.gpu.memory_bytes / _GIB:.0f}, and with checkpointing"
-    yield f"{'':<15}{''.join(f'{name:>12}' if len(name) > 9 else f'{name:>10}' for name in _PARTS)}{'in all':>9}{fits}"
+        fits = f" largest micro-batch in {quote.fleet.gpu.memory_bytes / GIB:.0f}, and with checkpointing"
+    rows: list[Sequence[str]] = [("", *_PARTS, "in all", fits)]
     for item in prints:
         parts = item.at(quote.micro_batch)
         sizes = [f"{parts[name] / unit:.2f}" if parts.get(name) else "-" for name in _PARTS]
-        cells = "".join(
-            f"{size:>12}" if len(name) > 9 else f"{size:>10}" for name, size in zip(_PARTS, sizes, strict=True)
-        )
-        yield f"  {item.method:<13}{cells}{item.total(quote.micro_batch) / unit:>9.2f}{_fit(quote, item)}"
+        rows.append((f"  {item.method}", *sizes, f"{item.total(quote.micro_batch) / unit:.2f}", _fit(quote, item)))
+    yield from text_table(rows, left={0, len(rows[0]) - 1}, least=[15, *(9 for _ in _PARTS), 8], gap=" ")
     for item in prints:
         if item.own:
             named = ", ".join(f"{name} {size / unit:.2f}" for name, size in item.own.items())
@@ -122,7 +116,7 @@ def _methods(quote: Quote, rank: int) -> Iterator[str]:
 
 def _unit(quote: Quote) -> tuple[int, str]:
     """Return the unit that shows a model's size: GiB, or MiB where that would show nothing."""
-    return (_GIB, "GiB") if quote.blueprint.parameters * 4 > _GIB else (_MIB, "MiB")
+    return (GIB, "GiB") if quote.blueprint.parameters * 4 > GIB else (MIB, "MiB")
 
 
 def _fit(quote: Quote, item: Footprint) -> str:
@@ -131,11 +125,11 @@ def _fit(quote: Quote, item: Footprint) -> str:
         return ""
     memory = quote.fleet.gpu.memory_bytes
     if not item.trained:
-        return "  fits" if item.total(0) <= memory else "  does not fit"
+        return " fits" if item.total(0) <= memory else " does not fit"
     plain, saving = (
         quote.footprint(item.method, item.rank, checkpointing=on).largest(memory, quote.share) for on in (False, True)
     )
-    return f"  {plain or 'none'}, {saving}" if saving else "  does not fit"
+    return f" {plain or 'none'}, {saving}" if saving else " does not fit"
 
 
 def _time(quote: Quote) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
-from bench.prepare.doctor.finding import GIB, Finding
+from bench.prepare.doctor.finding import Finding
+from bench.sizes import GIB
 
 PACKAGES = (
     software.Package("torch", ">=2.8", "2.13.0+cpu"),

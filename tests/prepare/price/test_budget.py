@@ -15,8 +15,7 @@ from bench.plan.plan import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
 from bench.prepare.price.budget import Budget, Choice, command, proposals
-from bench.prepare.price.fitting import Fit
-from bench.prepare.price.quote import gpu_hours, todo
+from bench.prepare.price.quote import Fit, gpu_hours, todo
 from bench.prepare.price.rates import Rates
 from bench.store.run_folder import Store
 

@@ -1,7 +1,7 @@
 """What bench plan counts, by hand: 7 methods x 3 ranks x 2 targets on four sources, without model or data."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,8 @@ from bench.cli import main
 from bench.errors import DataError, UsageError
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
-from bench.prepare.price.quote import Quote, gpu_hours, makespan, wall_hours
+from bench.prepare.price.memory import Footprint
+from bench.prepare.price.quote import Fit, Quote, fitting_options, gpu_hours, makespan, wall_hours
 from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, here, kind, measured, published, read_fleet
 from bench.prepare.price.text import lines
 from bench.spec import Execution
@@ -19,6 +20,10 @@ from bench.store.run_folder import Store
 SOURCES = 5046 + 2000 + 12578 + 5000
 RATE = 665_000 / 36_000 / 8  # samples a second of one A100
 ONE = Fleet(REFERENCE, 1)
+SMALL = Footprint("small", 8, 1, {"base": 10, "activations": 0}, {"activations": 2})  # 10 + 2 m
+LARGE = Footprint("large", 8, 1, {"base": 10, "activations": 95}, {"activations": 2})  # never below 107
+LARGE_SAVING = Footprint("large", 8, 1, {"base": 10, "activations": 10}, {"activations": 1})  # 20 + m
+EDIT = Footprint("edit", 8, 0, {"base": 10}, own={"inputs": 200})
 
 
 @pytest.fixture
@@ -258,3 +263,46 @@ def test_this_machines_gpus_are_priced_by_what_they_report(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=25_438_126_080))
 
     assert here() == Fleet(Gpu("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2, here=True)
+
+
+@dataclass
+class Quoted:
+    """What fitting_options reads of a quote."""
+
+    memory: int = 30
+    execution: Execution = field(default_factory=lambda: Execution(eval_batch_size=4))
+    share: int = 16
+    micro_batch: int = 16
+    footprints: Mapping[str, tuple[Footprint, Footprint]] = field(
+        default_factory=lambda: {"small": (SMALL, SMALL), "large": (LARGE, LARGE_SAVING), "edit": (EDIT, EDIT)}
+    )
+    evaluation: Footprint = field(default_factory=lambda: Footprint("evaluation", 0, 0, {"cache": 10}, {"cache": 8}))
+
+    @property
+    def fleet(self) -> Fleet:
+        return Fleet(Gpu("odd", self.memory, None), 1)
+
+    def footprint(self, name: str, rank: int, *, checkpointing: bool) -> Footprint:
+        return self.footprints[name][checkpointing]
+
+
+@pytest.mark.parametrize(
+    ("quoted", "methods", "expected"),
+    [
+        (Quoted(), ["small"], Fit(("--micro-batch", "10", "--eval-batch", "2"))),
+        (Quoted(memory=42), ["small"], Fit()),
+        # the large one needs checkpointing, and then holds 22 - of the 16 that are asked for
+        (Quoted(memory=42), ["small", "large"], Fit(("--gradient-checkpointing",))),
+        (Quoted(memory=30), ["large"], Fit(("--gradient-checkpointing", "--micro-batch", "10", "--eval-batch", "2"))),
+        (Quoted(memory=42), ["small", "edit"], Fit((), ("edit",))),
+        (Quoted(memory=15), ["large"], Fit((), ("evaluation", "large"))),
+        (Quoted(memory=300, micro_batch=2), ["small", "edit"], Fit(("--micro-batch", "2"))),
+        (
+            Quoted(memory=300, execution=Execution(eval_batch_size=4, gradient_checkpointing=True)),
+            ["small"],
+            Fit(("--gradient-checkpointing",)),
+        ),
+    ],
+)
+def test_options_make_it_fit(quoted: Quoted, methods: list[str], expected: Fit) -> None:
+    assert fitting_options(quoted, methods, 8) == expected  # type: ignore[arg-type]
