@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.lanes.throughput import pace
+from bench.lanes.progress import pace
 from bench.leaderboard.environments import SCORED_WITH
 from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision

@@ -11,8 +11,7 @@ from bench.cli import execution
 from bench.console import say
 from bench.errors import UsageError
 from bench.lanes import cluster, lanes
-from bench.lanes.progress import Progress
-from bench.lanes.throughput import closing_line
+from bench.lanes.progress import Progress, closing_line
 from bench.model.checkpoints import pinned
 from bench.plan.plan import Plan, Request
 from bench.plugins import registry

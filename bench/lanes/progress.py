@@ -1,109 +1,75 @@
-"""What a run looks like while it runs: a live table on a terminal, plain lines elsewhere; always on stderr."""
+"""What a run looks like while it runs: bars on a terminal, plain lines elsewhere, always on stderr; and its pace."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Self
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from rich.progress import MofNCompleteColumn, TaskID
 
+from bench.console import progress_bar
 from bench.lanes.broker import Event
-from bench.lanes.throughput import rate
-from bench.spec import Record
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """Where a trial's evaluation began on a lane: after ``step`` examples, at a moment of the clock."""
-
-    trial: str
-    step: int
-    began: float
+from bench.spec import Record, Score
 
 
 class Progress:
-    """Counts trials as events come in, ``done`` of ``total`` from before, and draws them on stderr.
+    """Counts trials as events come in, ``done`` of ``total`` from before, and draws a bar for all and one a lane.
 
-    ``total`` is None where nobody knows how many there will be.
+    ``total`` is None if nobody knows how many there will be.
     """
 
     def __init__(self, total: int | None, done: int = 0) -> None:
         self._total = total
-        self._before = done
-        self._done = done
+        self._ended = done
         self._failed = 0
-        self._running: dict[int, Event] = {}
-        self._marks: dict[int, _Mark] = {}
-        self._began = time.monotonic()
-        self._console = Console(stderr=True, highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._lanes: dict[int, TaskID] = {}
+        self._bar = progress_bar(MofNCompleteColumn(), "{task.fields[detail]}", lasting=False, seconds=float("inf"))
+        self._trials = self._bar.add_task("trials", total=total, completed=done, detail="")
+        self._bar.advance(self._trials, 0)  # the first sample: the pace counts from now
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
+        self._bar.stop()
 
     def take(self, event: Event) -> None:
         """Take in an event and draw."""
+        lane = self._lanes.get(event.lane)
+        if lane is None:
+            lane = self._lanes[event.lane] = self._bar.add_task("", total=None, detail="", stage=None)
         if event.kind in {"started", "progress"}:
-            self._running[event.lane] = event
-            self._mark(event)
-        else:
-            self._running.pop(event.lane, None)
-            self._marks.pop(event.lane, None)
-            self._done += event.kind == "done"
-            self._failed += event.kind == "failed"
-            if event.kind == "stopped":
-                self._say(f"{self._count()}  {event.label} stopped early")
-            if event.record is not None:
-                self._say(f"{self._count()}  {describe(event.record)}")
-        if self._console.is_terminal:
-            self._live.update(self._status())
+            self._advance(lane, event)
+            return
+        self._bar.update(lane, visible=False, stage=None)
+        self._ended += event.kind in {"done", "failed"}
+        self._failed += event.kind == "failed"
+        self._bar.update(self._trials, completed=self._ended, detail=f"{self._failed} failed" if self._failed else "")
+        count = f"[{self._ended}]" if self._total is None else f"[{self._ended}/{self._total}]"
+        if event.kind == "stopped":
+            self._say(f"{count}  {event.label} stopped early")
+        if event.record is not None:
+            self._say(f"{count}  {describe(event.record)}")
+
+    def _advance(self, lane: TaskID, event: Event) -> None:
+        """Draw how far a lane's trial is; what a stage resumes from was not done now, and does not count."""
+        task, stage = self._bar.tasks[lane], (event.trial, event.stage)  # no task is ever removed
+        if task.fields["stage"] != stage or event.step < task.completed:
+            task.total = event.steps or None
+            self._bar.reset(lane, completed=event.step, visible=True)
+            self._bar.advance(lane, 0)
+        self._bar.update(lane, completed=event.step)
+        pace = f"{rate(task.speed, 1)} examples/s" if event.stage == "evaluate" and task.speed else ""
+        self._bar.update(
+            lane,
+            description=f"lane {event.lane}: {event.label} · {event.stage or 'starting'}",
+            detail=f"loss {event.loss:.3f}" if event.stage == "train" else pace,
+            stage=stage,
+        )
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
-
-    def _count(self) -> str:
-        ended = self._done + self._failed
-        return f"[{ended}]" if self._total is None else f"[{ended}/{self._total}]"
-
-    def _status(self) -> Text:
-        of, left = "", ""
-        if self._total is not None:
-            of, left = f" of {self._total}", f", about {self._left(self._total)} left"
-        lines = [f"{self._done}{of} done, {len(self._running)} running, {self._failed} failed{left}"]
-        for lane, event in sorted(self._running.items()):
-            share = f" {event.step}/{event.steps}" if event.steps else ""
-            loss = f" · loss {event.loss:.3f}" if event.stage == "train" else self._pace(event)
-            lines.append(f"  lane {lane}: {event.label} · {event.stage or 'starting'}{share}{loss}")
-        return Text("\n".join(lines))
-
-    def _mark(self, event: Event) -> None:
-        """Note where and when a lane's evaluation began: what it goes on from was not done now."""
-        mark = self._marks.get(event.lane)
-        if event.stage != "evaluate" or (mark and mark.trial == event.trial and mark.step <= event.step):
-            return
-        self._marks[event.lane] = _Mark(event.trial, event.step, time.monotonic())
-
-    def _pace(self, event: Event) -> str:
-        mark = self._marks.get(event.lane)
-        if event.stage != "evaluate" or mark is None or event.step == mark.step:
-            return ""
-        return f" · {rate(event.step - mark.step, time.monotonic() - mark.began)} examples/s"
-
-    def _left(self, total: int) -> str:
-        finished = self._done + self._failed - self._before
-        if not finished:
-            return "?"
-        seconds = (time.monotonic() - self._began) / finished * (total - self._before - finished)
-        return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+        self._bar.console.print(line, markup=False, soft_wrap=True)
 
 
 def describe(record: Record) -> str:
@@ -117,3 +83,33 @@ def describe(record: Record) -> str:
     ]
     parts += [f"{score.asked.task} {100 * score.value:.1f}" for score in record.scores.values()]
     return " · ".join(parts)
+
+
+def rate(count: float, seconds: float) -> str:
+    """Return a rate as it is printed: three digits, and whole numbers from 100 on."""
+    per_second = count / seconds
+    return f"{per_second:,.0f}" if per_second >= 99.5 else f"{per_second:.3g}"
+
+
+def pace(score: Score) -> str | None:
+    """Return how fast one score was made, or None where it is of before this was noted."""
+    return f"{rate(score.asked.count, score.seconds)} examples/s" if score.seconds > 0 else None
+
+
+def closing_line(scores: Iterable[Score]) -> str | None:
+    """Return how many examples were evaluated, how fast, and task by task; None where there were none.
+
+    Seconds are added up over lanes: with two of them, examples come in about twice as fast.
+    """
+    counts: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    for score in scores:
+        if score.seconds > 0:
+            counts[score.asked.task] = counts.get(score.asked.task, 0) + score.asked.count
+            seconds[score.asked.task] = seconds.get(score.asked.task, 0.0) + score.seconds
+    if not counts:
+        return None
+    count, took = sum(counts.values()), sum(seconds.values())
+    line = f"evaluated {count:,} examples in {took:.1f} s: {rate(count, took)} examples/s"
+    tasks = ", ".join(f"{task} {rate(counts[task], seconds[task])}" for task in counts)
+    return f"{line} ({tasks})" if len(counts) > 1 else line
