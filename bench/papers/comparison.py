@@ -80,7 +80,7 @@ def compare(paper: Paper, board: Leaderboard, tolerance: float) -> Comparison:
     Raises:
         UsageError: they have no number in common.
     """
-    theirs = {_published_cell(row): row for row in compared_rows(paper)}
+    theirs: _Theirs = {(*row.place, row.connector): row for row in compared_rows(paper)}
     pairs = list(_pairs(board, theirs))
     numbers = tuple(number for table, row, other in pairs for number in _numbers(board, table, row, other, tolerance))
     if not numbers:
@@ -98,8 +98,8 @@ def _cell(row: Row, target: str) -> _Cell:
     return (row.method, row.rank, target, None if row.rank is None else row.connector)
 
 
-def _published_cell(row: PublishedRow) -> _Cell:
-    return (*row.place, row.connector)
+def _cells(board: Leaderboard) -> list[_Cell]:
+    return [_cell(row, table.target) for table in board.tables for row in table.rows if not row.variant]
 
 
 _Theirs = dict[_Cell, PublishedRow]
@@ -143,13 +143,12 @@ def _troubles(pairs: Sequence[_Pair]) -> Iterator[str]:
 
 
 def _here_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
-    cells = [_cell(row, table.target) for table in board.tables for row in table.rows if not row.variant]
-    return _blocks("Not in the paper's tables", [cell for cell in cells if cell not in theirs])
+    return _blocks("Not in the paper's tables", [cell for cell in _cells(board) if cell not in theirs])
 
 
 def _paper_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
     """Name the published rows that could have been here: those of the leaderboard's connectors."""
-    ours = {_cell(row, table.target) for table in board.tables for row in table.rows if not row.variant}
+    ours = set(_cells(board))
     fitting = [cell for cell in theirs if cell[3] is None or cell[3] in board.connectors]
     return _blocks("In the paper's tables only", [cell for cell in fitting if cell not in ours])
 

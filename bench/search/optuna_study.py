@@ -86,7 +86,8 @@ class Study:
             study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
         )
         self.first = {key: first[key] for key, span in space.items() if key in first and _contains(span, first[key])}
-        running = [trial for trial in self._study.trials if trial.state is TrialState.RUNNING and self._mine(trial)]
+        mine = [trial for trial in self._study.trials if trial.user_attrs.get(_OWNER, "") == self._owner]
+        running = [trial for trial in mine if trial.state is TrialState.RUNNING]
         self._orphans = [trial for trial in running if self._whole(trial)]
         for trial in running:
             if not self._whole(trial):  # its process died while it was being asked: nobody has seen it
@@ -124,9 +125,6 @@ class Study:
             self._study.tell(trial.number, state=TrialState.FAIL)  # another driver was quicker: beyond the budget
             return None
         return Asked(trial.number, trial.params)
-
-    def _mine(self, trial: FrozenTrial) -> bool:
-        return bool(trial.user_attrs.get(_OWNER, "") == self._owner)
 
     def _whole(self, trial: FrozenTrial) -> bool:
         """Whether a configuration has all its hyperparameters: it has been handed out."""
