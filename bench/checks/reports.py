@@ -13,6 +13,7 @@ from bench.errors import PluginError
 from bench.leaderboard.build import build
 from bench.leaderboard.environments import facts
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
+from bench.plan.row_key import RowKey
 from bench.spec import Cost
 
 Plugin = Callable[[Leaderboard, Path], Path]
@@ -28,19 +29,12 @@ def fixed_leaderboard() -> Leaderboard:
     """
     cells = [
         _cell("lora", 8, {"shapes": 0.75, "digits": 0.5, "letters": 0.625}),
-        CellScores("dare", 8, _TARGET, 0, "full", status="failed", error=_ERROR),
+        CellScores(_key("dare", 8), _TARGET, 0, "failed", _ERROR),
         _cell("lora", 16, {"shapes": 0.25, "letters": 0.875}),
-        CellScores("dare", 16, _TARGET, 0, "full", status="missing", error=NOT_RUN),
+        CellScores(_key("dare", 16), _TARGET, 0, "missing", NOT_RUN),
     ]
-    zero_shot = CellScores(
-        "zero_shot",
-        None,
-        None,
-        0,
-        "full",
-        ranked=False,
-        primary=_scores({name: 1.0 for name in (*_SOURCES, _TARGET)}),
-    )
+    untouched = replace(_key("zero_shot", None), ranked=False)
+    zero_shot = CellScores(untouched, None, 0, primary=_scores(dict.fromkeys((*_SOURCES, _TARGET), 1.0)))
     heading = Heading(suite="checks", command="bench run --methods lora,dare", commit="0123abc")
     return build(cells, zero_shot, sources=_SOURCES, targets=(_TARGET,), heading=heading)
 
@@ -117,7 +111,11 @@ def _mixed_leaderboard() -> Leaderboard:
 
 def _cell(method: str, rank: int, means: dict[str, float]) -> CellScores:
     cost = Cost(train_seconds=12.0, evaluate_seconds=3.0, peak_memory_bytes=1 << 29, trainable_parameters=4096)
-    return CellScores(method, rank, _TARGET, 0, "full", primary=_scores(means), cost=cost)
+    return CellScores(_key(method, rank), _TARGET, 0, primary=_scores(means), cost=cost)
+
+
+def _key(method: str, rank: int | None) -> RowKey:
+    return RowKey(method, "", rank, "full")
 
 
 def _scores(means: dict[str, float]) -> dict[str, np.ndarray]:

@@ -10,9 +10,11 @@ from bench.leaderboard.environments import against, described
 from bench.leaderboard.grouping import Entry, check, entries
 from bench.leaderboard.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row, Table
+from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 
 Columns = Mapping[str, Draws]
+_ByRow = Mapping[tuple[str, RowKey], "_Measured"]  # by target and row
 
 
 def build(
@@ -41,7 +43,7 @@ def build(
         _table(target, [row for row, entry in zip(rows, found, strict=True) if entry.target == target])
         for target in targets
     )
-    connectors = tuple(dict.fromkeys(cell.connector for cell in cells))
+    connectors = tuple(dict.fromkeys(cell.key.connector for cell in cells))
     return Leaderboard(heading, tuple(sources), baseline, connectors, seeds, tables)
 
 
@@ -62,7 +64,7 @@ class _Measured:
     foreign: str = ""
 
 
-_NOBODY = _Measured(Entry("", (), (), CellScores("", None, None, 0, "")), {})
+_NOBODY = _Measured(Entry("", RowKey("")), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,9 @@ def _rows(entries: Sequence[Entry], sources: tuple[str, ...], setting: _Setting)
     ]
     references = (_Measured(g, _columns(primary[i], sources, None)) for i, g in enumerate(entries) if g.reference)
     zero_shot = next(references, _NOBODY)
-    own = {one.entry.own: one for one in measured}
+    own = {(one.entry.target, one.entry.key): one for one in measured}
     highest = _highest([one for one in measured if _competes(one, setting)])
-    controls = [one for one in measured if one.entry.like.control]
+    controls = [one for one in measured if one.entry.key.control]
     return [
         _row(
             one,
@@ -95,7 +97,7 @@ def _rows(entries: Sequence[Entry], sources: tuple[str, ...], setting: _Setting)
             _Rivals(
                 _NOBODY if one.entry.reference else zero_shot,
                 _baseline(one.entry, own, setting.baseline),
-                own.get((one.entry.block, one.entry.like.method, ""), _NOBODY) if one.entry.like.variant else _NOBODY,
+                _of_method(one.entry, own),
                 highest.get(one.entry.block, {}) if _competes(one, setting) else {},
                 [other for other in controls if other.entry.controls(one.entry)],
             ),
@@ -108,26 +110,31 @@ def _rows(entries: Sequence[Entry], sources: tuple[str, ...], setting: _Setting)
 
 def _competes(one: _Measured, setting: _Setting) -> bool:
     """Whether a row may be the highest of its block."""
-    return one.entry.like.ranked and (setting.mixed or not one.foreign)
+    return one.entry.key.ranked and (setting.mixed or not one.foreign)
 
 
 def _foreign(entry: Entry, entries: Sequence[Entry], baseline: str) -> str:
     """Return in what a ranked row's environment is another than its block's: the baseline's, then what comes first."""
-    if not entry.like.ranked:
+    if not entry.key.ranked:
         return ""
-    block = [other for other in entries if other.block == entry.block and other.like.ranked]
-    block.sort(key=lambda other: (other.like.method, other.like.variant) != (baseline, ""))
-    return described(against(entry.environments, [(other.label, other.environments) for other in block]))
+    block = [other for other in entries if other.block == entry.block and other.key.ranked]
+    block.sort(key=lambda other: other.key.name != baseline)
+    return described(against(entry.environments, [(other.key.label, other.environments) for other in block]))
 
 
-def _baseline(entry: Entry, own: Mapping[tuple[object, str, str], _Measured], baseline: str) -> _Measured:
+def _of_method(entry: Entry, own: _ByRow) -> _Measured:
+    """Return the own row of a variant's method."""
+    return own.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
+
+
+def _baseline(entry: Entry, own: _ByRow, baseline: str) -> _Measured:
     """Return what a row is held against: the baseline of its block, tuned where it is tuned itself."""
-    plain = own.get((entry.block, baseline, ""), _NOBODY)
-    if entry.like.control:
+    plain = own.get((entry.target, entry.key.sibling(baseline)), _NOBODY)
+    if entry.key.control:
         return plain
-    if entry.like.method == baseline:
+    if entry.key.method == baseline:
         return _NOBODY
-    return own.get((entry.block, baseline, entry.like.variant), plain)
+    return own.get((entry.target, entry.key.sibling(baseline, entry.key.variant)), plain)
 
 
 def _row(one: _Measured, lenient: Columns, rivals: _Rivals, sources: Sequence[str], *, mixed: bool) -> Row:
@@ -135,11 +142,7 @@ def _row(one: _Measured, lenient: Columns, rivals: _Rivals, sources: Sequence[st
     best = {column for column, draws in scores.items() if column in highest and draws.value == highest[column].value}
     gaps = _estimates(_differences(scores, highest))
     return Row(
-        method=entry.like.method,
-        variant=entry.like.variant,
-        rank=entry.like.rank,
-        connector=entry.like.connector,
-        ranked=entry.like.ranked,
+        key=entry.key,
         seeds=tuple(cell.seed for cell in entry.done),
         scores=_estimates(scores),
         lenient=_estimates(lenient),
@@ -150,10 +153,8 @@ def _row(one: _Measured, lenient: Columns, rivals: _Rivals, sources: Sequence[st
         tied=frozenset(column for column, gap in gaps.items() if gap.covers_zero and column not in best),
         costs={cell.seed: cell.cost for cell in entry.done},
         problems=entry.problems,
-        tries=entry.like.tries,
-        control=entry.like.control,
-        unbeaten=tuple(other.entry.like.variant for other in rivals.controls if not _above(one, other, mixed=mixed)),
-        notes=tuple(dict.fromkeys(cell.note for cell in entry.done if cell.note)),
+        unbeaten=tuple(other.entry.key.variant for other in rivals.controls if not _above(one, other, mixed=mixed)),
+        notes=tuple(dict.fromkeys(cell.key.note for cell in entry.done if cell.key.note)),
         foreign=_environments(one, rivals, sources),
         mixed=mixed,
     )
@@ -182,7 +183,7 @@ def _beside(one: _Measured, other: _Measured, stages: Collection[str] | None = N
     mine, theirs = one.entry.environments, other.entry.environments
     if other.entry.reference and theirs:
         theirs = dict.fromkeys(mine, next(iter(theirs.values())))
-    return described(against(mine, [(other.entry.label, theirs)], stages))
+    return described(against(mine, [(other.entry.key.label, theirs)], stages))
 
 
 def _estimates(columns: Columns) -> dict[str, Estimate]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bench.leaderboard.build import build
-from bench.leaderboard.origins import environments
+from bench.leaderboard.environments import Facts, facts
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
-from bench.plan.plan import Cell, Plan, Request, asked
-from bench.plugins.registry import BASELINE, load_method, load_task
-from bench.spec import Asked, Record
+from bench.plan.plan import Cell, Plan
+from bench.plugins.registry import BASELINE, load_task
+from bench.spec import Asked, Record, Trial
 from bench.store.run_folder import Store
 
 LENIENT = "lenient"
@@ -20,47 +20,41 @@ LENIENT = "lenient"
 
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan, holes and failures included, from what the store has now."""
-    request = plan.request
-    cells = [_scored(cell, store, asked(request, (str(cell.trial.target),))) for cell in plan.cells]
-    zero_shot = _scored(Cell.of(plan.zero_shot), store, asked(request, request.targets))
-    gates = [_gate(cell, zero_shot, plan) for cell in cells] if request.controls else []
+    zero_shot, *cells = (
+        _scored(cell, store, plan.asked[cell.trial.target]) for cell in (Cell.of(plan.zero_shot), *plan.cells)
+    )
+    gates = [_gate(cell, zero_shot, plan) for cell in cells] if plan.request.controls else []
     return build(
         [*cells, *(gate for gate in gates if gate is not None)],
         zero_shot,
         sources=plan.request.sources,
         targets=plan.request.targets,
-        heading=replace(heading, parts=tuple(_parts(request))),
+        heading=replace(heading, parts=tuple(_parts(plan))),
     )
 
 
-def _parts(request: Request) -> Iterator[str]:
+def _parts(plan: Plan) -> Iterator[str]:
     """Yield how much of a task is scored, where that is not all of it: for a limit, or since its files hold less."""
-    for item in asked(request, request.targets):
+    for item in plan.asked[None]:
         task = load_task(item.task)
-        whole = task.sizes.get(request.split) or len(task.examples(request.split))
+        whole = task.sizes.get(plan.request.split) or len(task.examples(plan.request.split))
         if item.count < whole:
             yield f"{item.task} {item.count:,} of {whole:,}"
 
 
 def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | None:
     """Return the oracle gate over plain LoRA: the target with its change, the sources without. Computed, not run."""
-    if (cell.method, cell.variant) != (BASELINE, "") or cell.target not in cell.primary:
+    if cell.key.name != BASELINE or cell.target not in cell.primary:
         return None
     sources = {task: zero_shot.primary[task] for task in plan.request.sources if task in zero_shot.primary}
     lenient = {task: scores for task, scores in zero_shot.lenient.items() if task in sources}
     target = str(cell.target)
     where = {key: known for key, known in cell.environments.items() if key[0] not in sources}
     where |= {key: known for key, known in zero_shot.environments.items() if key[0] in sources}
-    return replace(
-        cell,
-        variant="oracle gate",
-        control=True,
-        ranked=False,
-        primary={**sources, target: cell.primary[target]},
-        lenient=lenient,
-        environments=where,
-        note="computed: target with the change, sources without",
-    )
+    note = "computed: target with the change, sources without"
+    key = replace(cell.key, variant="oracle gate", control=True, ranked=False, note=note)
+    primary = {**sources, target: cell.primary[target]}
+    return replace(cell, key=key, primary=primary, lenient=lenient, environments=where)
 
 
 def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
@@ -68,23 +62,15 @@ def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
     primary, lenient = _scores(record, store, scores)
     return CellScores(
-        method=cell.method,
-        rank=trial.rank,
+        key=cell.key,
         target=trial.target,
         seed=trial.seed,
-        connector=cell.connector,
-        ranked=not cell.control and load_method(cell.method).ranked,
         status="missing" if record.error == NOT_RUN else "done" if record.status == "done" else "failed",
         error=record.error,
         primary=primary,
         lenient=lenient,
         cost=record.cost,
-        variant=cell.variant,
-        tries=cell.tries,
-        control=cell.control,
-        against=cell.against,
-        note=cell.note,
-        environments=environments(trial, store, scores),
+        environments=environments_of(trial, store, scores),
     )
 
 
@@ -102,3 +88,15 @@ def _scores(
         if LENIENT in score.metrics:
             lenient[item.task] = np.array([row["scores"][LENIENT] for row in rows])
     return primary, lenient
+
+
+def environments_of(trial: Trial, store: Store, scores: Sequence[Asked]) -> Facts:
+    """Return what is known of where a trial and its parents were trained, and where some scores were made.
+
+    The untouched base model is not trained.
+    """
+    own = store.read(trial)
+    known = [own, *(store.read(parent) for parent in trial.ancestors())] if trial.target else []
+    made = own.scores if own is not None else {}
+    scored = {item.task: made[item.key].environment for item in scores if item.key in made}
+    return facts([each.environment for each in known if each is not None], scored)

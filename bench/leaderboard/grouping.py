@@ -8,37 +8,27 @@ from dataclasses import dataclass, replace
 from bench.errors import DataError
 from bench.leaderboard.environments import BySeed
 from bench.leaderboard.tables import NOT_RUN, CellScores, Problem
+from bench.plan.row_key import RowKey
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The trials of one row: ``done`` count, ``problems`` say why others do not; ``like`` is any of them."""
+    """The trials of one row on a target: ``done`` count, ``problems`` say why others do not."""
 
     target: str
-    done: tuple[CellScores, ...]
-    problems: tuple[Problem, ...]
-    like: CellScores
+    key: RowKey
+    done: tuple[CellScores, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def reference(self) -> bool:
         """Whether this is the untouched base model."""
-        return self.like.target is None
+        return self.key.rank is None
 
     @property
     def block(self) -> tuple[str, int, str]:
         """What is compared with one another."""
-        return (self.target, self.like.rank or 0, self.like.connector)
-
-    @property
-    def own(self) -> tuple[object, str, str]:
-        """The row's place in all tables."""
-        return (self.block, self.like.method, self.like.variant)
-
-    @property
-    def label(self) -> str:
-        """The row's name in running text."""
-        name = f"{self.like.method} {self.like.variant}".rstrip()
-        return name if self.like.rank is None else f"{name} r{self.like.rank}"
+        return (self.target, *self.key.block)
 
     @property
     def environments(self) -> BySeed:
@@ -47,8 +37,8 @@ class Entry:
 
     def controls(self, other: Entry) -> bool:
         """Whether the other row should beat this one."""
-        meant = self.like.against in ("", f"{other.like.method} {other.like.variant}".rstrip())
-        return self.like.control and other.like.ranked and meant and self.block == other.block
+        meant = self.key.against in ("", other.key.name)
+        return self.key.control and other.key.ranked and meant and self.block == other.block
 
 
 def check(cells: Sequence[CellScores]) -> None:
@@ -60,9 +50,8 @@ def check(cells: Sequence[CellScores]) -> None:
     places: set[tuple[object, ...]] = set()
     counts: dict[str, int] = {}
     for cell in cells:
-        place = (cell.method, cell.variant, cell.rank, cell.connector, cell.target, cell.seed)
-        row = f"{cell.method} {cell.variant}".rstrip()
-        name = f"{row} r{cell.rank} on {cell.target}, seed {cell.seed}" if cell.rank else row
+        place = (cell.key, cell.target, cell.seed)
+        name = f"{cell.key.label} on {cell.target}, seed {cell.seed}" if cell.key.rank else cell.key.name
         if place in places:
             raise DataError(f"There are two trials of {name}. Choose one setting of its hyperparameters.")
         places.add(place)
@@ -82,26 +71,25 @@ def entries(
 ) -> list[Entry]:
     """Return the rows of one target (``tasks``: sources, target): zero-shot, then what occurs for any, by rank."""
     sources, target = tasks
-    trials: dict[tuple[str, str, int | None, str], list[CellScores]] = {}
+    trials: dict[RowKey, list[CellScores]] = {}
     for cell in cells:
-        trials.setdefault((cell.method, cell.variant, cell.rank, cell.connector), []).append(cell)
-    found = []
-    for anywhere in trials.values():
-        here = [cell for cell in anywhere if cell.target == target]
-        absent = replace(anywhere[0], target=target, seed=seeds[0], status="missing", error=NOT_RUN, primary={})
-        found.append(_entry(here or [absent], target, seeds, sources))
-    order = list(dict.fromkeys(cell.method for cell in cells))
-    found.sort(key=lambda entry: (entry.block, entry.like.control, order.index(entry.like.method)))
-    return [_entry([zero_shot], target, [zero_shot.seed], sources), *found] if zero_shot else found
+        trials.setdefault(cell.key, []).append(cell)
+    found = [_entry(anywhere, target, seeds, sources) for anywhere in trials.values()]
+    order = list(dict.fromkeys(cell.key.method for cell in cells))
+    found.sort(key=lambda entry: (entry.block, entry.key.control, order.index(entry.key.method)))
+    if zero_shot is None:
+        return found
+    return [_entry([replace(zero_shot, target=target)], target, [zero_shot.seed], sources), *found]
 
 
 def _entry(cells: Sequence[CellScores], target: str, seeds: Sequence[int], sources: Sequence[str]) -> Entry:
-    """Sort a row's trials by seed, and name what is lacking."""
-    by_seed = {cell.seed: cell for cell in cells}
+    """Sort a row's trials on a target by seed, and name what is lacking."""
+    by_seed = {cell.seed: cell for cell in cells if cell.target == target}
+    like = next(iter(by_seed.values()), cells[0])
     tasks = tuple(dict.fromkeys((*sources, target)))
     problems = [problem for seed in seeds if (problem := _problem(seed, by_seed.get(seed), tasks)) is not None]
     done = [by_seed[seed] for seed in seeds if seed in by_seed and by_seed[seed].status == "done"]
-    return Entry(target, tuple(done), tuple(problems), cells[0])
+    return Entry(target, like.key, tuple(done), tuple(problems))
 
 
 def _problem(seed: int, cell: CellScores | None, tasks: Sequence[str]) -> Problem | None:

@@ -3,6 +3,9 @@
 Every quantity of a leaderboard is made of means over a task's examples: Source is a mean of them, forgetting
 a difference. So a task's examples are resampled once, for all trials and with the same indices for all of
 them; what follows is arithmetic on the resampled means, and every difference is paired by itself.
+
+scipy.stats.bootstrap is not used: each of its calls draws resamples of its own and returns one interval, so it cannot
+share one set of resamples over all rows and tables.
 """
 
 from __future__ import annotations

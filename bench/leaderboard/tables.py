@@ -1,4 +1,4 @@
-"""The leaderboard: a table per target, with intervals, paired differences, ties, holes. ``ranking`` makes it.
+"""The leaderboard that bench.leaderboard.build makes: a table per target, with intervals, ties and holes.
 
 Every number a report shows is in the Leaderboard. Scores are fractions.
 """
@@ -11,10 +11,10 @@ from typing import Literal
 
 import pandas as pd
 
+from bench.leaderboard import notes
 from bench.leaderboard.environments import Facts
-from bench.leaderboard.notes import FOREIGN, environments, notes, resolution
 from bench.leaderboard.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray
-from bench.sizes import GB
+from bench.plan.row_key import RowKey
 from bench.spec import Cost
 
 Status = Literal["done", "failed", "missing"]
@@ -28,29 +28,19 @@ NOT_RUN = "not run"
 class CellScores:
     """What one trial of a cell scored, one number per example and task, or why it did not.
 
-    ``primary`` and ``lenient`` are [n] by task; ``target`` is None for the untouched base model. A trial that
-    is ``done`` may lack a task's scores: that is a hole, and shown as one. ``variant`` sets a row apart from the
-    method's own, and ``tries`` is how many configurations were tried to choose it. A ``control`` is a trivial
-    baseline that a row should beat: every row, or the one that ``against`` names. ``note`` says what it is.
-    ``environments`` is what matters of where it was trained and scored (bench.leaderboard.environments).
+    ``primary`` and ``lenient`` are [n] by task; ``target`` is None for the untouched base model. A trial that is
+    ``done`` may lack a task's scores: that is a hole, and shown as one. ``environments`` is what matters of where it
+    was trained and scored (bench.leaderboard.environments).
     """
 
-    method: str
-    rank: int | None
+    key: RowKey
     target: str | None
     seed: int
-    connector: str
-    ranked: bool = True
     status: Status = "done"
     error: str | None = None
     primary: Mapping[str, FloatArray] = field(default_factory=dict)
     lenient: Mapping[str, FloatArray] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
-    variant: str = ""
-    tries: int = 1
-    control: bool = False
-    against: str = ""
-    note: str = ""
     environments: Facts = field(default_factory=dict)
 
 
@@ -91,11 +81,7 @@ class Row:
     block), "difference", "gain" and "forgetting". Those are then not judged, unless they are ``mixed`` on purpose.
     """
 
-    method: str
-    variant: str
-    rank: int | None
-    connector: str
-    ranked: bool
+    key: RowKey
     seeds: tuple[int, ...]
     scores: Mapping[str, Estimate]
     lenient: Mapping[str, Estimate]
@@ -106,27 +92,60 @@ class Row:
     tied: frozenset[str]
     costs: Mapping[int, Cost]
     problems: tuple[Problem, ...]
-    tries: int
-    control: bool
     unbeaten: tuple[str, ...]
     notes: tuple[str, ...]
     foreign: Mapping[str, str] = field(default_factory=dict)
     mixed: bool = False
 
     @property
+    def method(self) -> str:
+        """The method."""
+        return self.key.method
+
+    @property
+    def variant(self) -> str:
+        """What sets the row apart from the method's own, or nothing."""
+        return self.key.variant
+
+    @property
+    def rank(self) -> int | None:
+        """The rank; None is the untouched base model."""
+        return self.key.rank
+
+    @property
+    def connector(self) -> str:
+        """What the connector does."""
+        return self.key.connector
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the row can be the highest."""
+        return self.key.ranked
+
+    @property
+    def control(self) -> bool:
+        """Whether the row is a trivial baseline."""
+        return self.key.control
+
+    @property
+    def tries(self) -> int:
+        """How many configurations were tried to choose the row."""
+        return self.key.tries
+
+    @property
     def name(self) -> str:
         """The method, and what sets the row apart from the method's own."""
-        return f"{self.method} {self.variant}".rstrip()
+        return self.key.name
 
     @property
     def label(self) -> str:
         """The row's name in running text."""
-        return self.name if self.rank is None else f"{self.name} r{self.rank}"
+        return self.key.label
 
     @property
     def block(self) -> tuple[int, str]:
         """What the row is compared within: its rank (0 for none) and its connector."""
-        return (self.rank or 0, self.connector)
+        return self.key.block
 
     @property
     def cost(self) -> Cost | None:
@@ -144,31 +163,18 @@ class Row:
 
     @property
     def trouble(self) -> str:
-        """What is lacking, on one line: equal reasons once, with their seeds."""
-        seeds: dict[str, list[int]] = {}
-        for problem in self.problems:
-            seeds.setdefault(f"{problem.status}: {' '.join(problem.error.split())}", []).append(problem.seed)
-        return "; ".join(
-            f"seed{'s' * (len(of) > 1)} {', '.join(map(str, of))} {reason}" for reason, of in seeds.items()
-        )
+        """What is lacking, on one line."""
+        return notes.trouble(self)
 
     @property
     def cost_texts(self) -> tuple[str, str, str]:
-        """Training seconds, peak memory in GB, trainable parameters as tables show them; "-" is none."""
-        if self.cost is None:
-            return ("-", "-", "-")
-        count = self.cost.trainable_parameters
-        parameters = f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
-        seconds = f"{self.cost.train_seconds:.0f}" if self.cost.train_seconds else "-"
-        return (seconds, f"{self.cost.peak_memory_bytes / GB:.1f}", parameters if count else "-")
+        """Training seconds, peak memory in GB and trainable parameters, as tables show them."""
+        return notes.cost_texts(self.cost)
 
     @property
-    def remarks(self) -> tuple[str, ...]:
-        """What has to be said of the row below its table, a sentence each."""
-        unbeaten = (f"{self.label}: not above {', '.join(self.unbeaten)}",) if self.unbeaten else ()
-        notes = (f"{self.label}: {'; '.join(self.notes)}",) if self.notes else ()
-        problems = (f"{self.label}: {self.trouble}",) if self.scores and self.problems else ()
-        return (*notes, *unbeaten, *problems)
+    def sign(self) -> str:
+        """What follows the row's name if its environment is another than that of its rank."""
+        return notes.sign(self)
 
     def mark(self, column: str) -> Mark:
         """Return how the row stands in a column."""
@@ -185,11 +191,6 @@ class Row:
         if self.refuses(quantity):
             return "foreign"
         return "tied" if estimate.covers_zero and quantity != "forgetting" else ""
-
-    @property
-    def sign(self) -> str:
-        """What stands behind the row's name: whether its environment is another than that of its rank."""
-        return f" {FOREIGN}" if self.foreign.keys() & {"rank", "difference"} else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +211,8 @@ class Table:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What has to be said of the rows below their table: equal environments once, with their rows."""
-        remarks = (remark for row in self.rows for remark in row.remarks)
-        return (*remarks, *environments((row.label, row.foreign.values()) for row in self.rows))
+        """What has to be said of the rows below their table."""
+        return tuple(notes.remarks(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +244,7 @@ class Leaderboard:
     @property
     def setting(self) -> str:
         """Suite, connector policy and seeds, as one line; and whether environments are mixed."""
-        seeds = f"seed{'s' * (len(self.seeds) != 1)} {', '.join(map(str, self.seeds))}"
-        mixed = ", environments mixed (--mix)" if self.foreign and self.heading.mixed else ""
-        return f"suite {self.heading.suite}, connector {'/'.join(self.connectors)}, {seeds}{mixed}"
+        return notes.setting(self)
 
     @property
     def foreign(self) -> bool:
@@ -255,13 +253,12 @@ class Leaderboard:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has to stand under the tables, beside the legend of a format's own marks."""
-        has = {"tuned": self.tuned, "controlled": self.controlled, "foreign": self.foreign, "mixed": self.heading.mixed}
-        return tuple(notes(len(self.seeds), self.heading.parts, **has))
+        """What has to be written under the tables, next to the legend of a format's own marks."""
+        return tuple(notes.legend(self))
 
     def resolution(self, table: Table) -> str:
         """Return the sentence that says what a table can tell apart."""
-        return resolution(self.baseline, table.resolution)
+        return notes.resolution(self.baseline, table.resolution)
 
     @property
     def spread_shown(self) -> bool:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from bench.leaderboard import plots
 from bench.leaderboard.environments import BySeed, against, described, merged
+from bench.leaderboard.from_store import environments_of
 from bench.leaderboard.notes import FOREIGN
-from bench.leaderboard.origins import environments
 from bench.leaderboard.stats import Draws, Estimate, FloatArray, estimate, mean, resample
 from bench.plan.baselines import curve
 from bench.plan.plan import Plan
@@ -75,9 +75,9 @@ def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
     rows: dict[tuple[str, int, str], dict[int, dict[float, Work]]] = {}
     for cell in plan.cells:
         trial = cell.trial
-        if not cell.control and trial.rank is not None and trial.target is not None:
+        if not cell.key.control and trial.rank is not None and trial.target is not None:
             points = curve(plan.request, cell)
-            rows.setdefault((cell.name, trial.rank, trial.target), {})[trial.seed] = {
+            rows.setdefault((cell.key.name, trial.rank, trial.target), {})[trial.seed] = {
                 0.0: Work(plan.zero_shot, next(iter(points.values())).asked),
                 **{strength: work for strength, work in points.items() if strength > 0},
             }
@@ -106,7 +106,7 @@ def _curve(
 
 def _environments(by_seed: Mapping[int, Mapping[float, Work]], store: Store) -> BySeed:
     return {
-        seed: merged(environments(work.trial, store, work.asked) for work in points.values())
+        seed: merged(environments_of(work.trial, store, work.asked) for work in points.values())
         for seed, points in by_seed.items()
     }
 

@@ -61,14 +61,11 @@ def rows(request: Request) -> tuple[PublishedRow, ...]:
 def beside(tables: Sequence[str], found: Found) -> tuple[Pair, ...]:
     """Return every number that some of the paper's tables and a leaderboard both have, in the leaderboard's order."""
     theirs = {_theirs(row): row for row in found.published if row.table in tables}
-    connectors = {
-        (cell.method, cell.trial.rank, cell.trial.target, cell.variant): cell.trial.recipe.connector
-        for cell in found.plan.cells
-    }
+    connectors = {(cell.key, cell.trial.target): cell.trial.recipe.connector for cell in found.plan.cells}
     pairs = []
     for table in found.board.tables:
         for row in table.rows:
-            connector = connectors.get((row.method, row.rank, table.target, row.variant))
+            connector = connectors.get((row.key, table.target))
             variant = "" if row.variant.startswith(_CONNECTOR) else row.variant
             other = theirs.get((row.method, row.rank, table.target, connector, variant))
             for column in found.board.columns if other else ():

@@ -98,11 +98,6 @@ def places(request: Request) -> Iterator[Place]:
         yield Place(request, rank, target, seed)
 
 
-def shown(trial: Trial, method: str, variant: str) -> Cell:
-    """Return the cell of an edit among the rows of the method whose change it edits."""
-    return Cell(trial, method, trial.recipe.connector, variant)
-
-
 def folder_of(store: Store, name: str) -> Path:
     """Return where a study's files lie."""
     return store.root / "studies" / name

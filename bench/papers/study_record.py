@@ -18,8 +18,8 @@ def save(folder: Path, name: str, command: str, plan: Plan) -> None:
     """Note what a study runs, in its folder; ``trials`` has the parents of its cells too."""
     cells = [
         {
-            "method": cell.method,
-            "variant": cell.variant,
+            "method": cell.key.method,
+            "variant": cell.key.variant,
             "rank": cell.trial.rank,
             "target": cell.trial.target,
             "seed": cell.trial.seed,

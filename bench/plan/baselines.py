@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.plan.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
+from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 from bench.spec import Asked, Trial, Work
 from bench.store.run_folder import Store
@@ -69,7 +70,7 @@ class _Corner:
         for cell in self.own:
             trial = cell.trial
             place = (trial.rank, trial.target, trial.seed)
-            if place == (self.rank, self.target, self.seed) and cell.method != BASELINE:
+            if place == (self.rank, self.target, self.seed) and cell.key.method != BASELINE:
                 self._rewound(cell, found)
 
     def _fixed(self) -> Iterator[Cell]:
@@ -97,7 +98,7 @@ class _Corner:
 
     def _rewound(self, cell: Cell, found: _Found) -> None:
         """Add LoRA, tuned for a tuned row, scaled back to its Target on validation; whole where it is below that."""
-        same = (item.trial for item in self.own if item.method == BASELINE and self._is_beside(item, cell))
+        same = (item.trial for item in self.own if item.key.method == BASELINE and self._is_beside(item, cell))
         whole = next(same, self._baseline(self.request))
         score = self._validation()[-1:]
         goal = self._measured(cell.trial, found, score)
@@ -107,18 +108,17 @@ class _Corner:
             return
         enough = [strength for strength, level in levels.items() if level is not None and level[1] >= goal[1]]
         best = min(enough, default=1.0)
-        note = f"strength {best:g}, the least that reaches the Target of {cell.name} on validation"
+        note = f"strength {best:g}, the least that reaches the Target of {cell.key.name} on validation"
         if not enough:
-            note = f"strength 1, which does not reach the Target of {cell.name} on validation"
-        control = self._control(trials[best], f"rewound to {cell.name}", note)
-        found.cells.append(replace(control, against=cell.name))
+            note = f"strength 1, which does not reach the Target of {cell.key.name} on validation"
+        found.cells.append(self._control(trials[best], f"rewound to {cell.key.name}", note, cell.key.name))
 
     @staticmethod
     def _is_beside(item: Cell, cell: Cell) -> bool:
         """Whether two cells are the same place and as much tuned."""
         mine, other = item.trial, cell.trial
         places = (mine.rank, mine.target, mine.seed), (other.rank, other.target, other.seed)
-        return item.variant == cell.variant and places[0] == places[1]
+        return item.key.variant == cell.key.variant and places[0] == places[1]
 
     def _measured(self, trial: Trial, found: _Found, scores: tuple[Asked, ...]) -> tuple[float, float] | None:
         """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""
@@ -138,5 +138,6 @@ class _Corner:
     def _baseline(self, request: Request) -> Trial:
         return cell_trial(request, BASELINE, self.rank, self.target, self.seed)
 
-    def _control(self, trial: Trial, variant: str, note: str = "") -> Cell:
-        return Cell(trial, BASELINE, self.request.recipe.connector, variant, control=True, note=note)
+    def _control(self, trial: Trial, variant: str, note: str = "", against: str = "") -> Cell:
+        place = (BASELINE, variant, self.rank, self.request.recipe.connector)
+        return Cell(trial, RowKey(*place, ranked=False, control=True, against=against, note=note))

@@ -22,7 +22,9 @@ def summary(made: Plan) -> str:
 def listing(made: Plan) -> Iterator[str]:
     """Yield a plan's lines: its summary, then every trial with what is to be done of it."""
     yield summary(made)
-    names = {cell.trial.id: f" ({cell.name})" for cell in reversed(made.cells) if cell.name != cell.trial.method}
+    names = {
+        cell.trial.id: f" ({cell.key.name})" for cell in reversed(made.cells) if cell.key.name != cell.trial.method
+    }
     for work in made.works:
         scores = f"{len(work.asked)} scores" if work.asked else "no scores of its own"
         parent = f", edits {work.trial.parent.label}" if work.trial.parent else ""

@@ -9,6 +9,7 @@ from itertools import product
 
 from bench.errors import UsageError
 from bench.plan.fingerprint import of_examples
+from bench.plan.row_key import RowKey
 from bench.plan.suite import Suite
 from bench.plan.tuned import Settings, Tuned
 from bench.plugins.hyperparameters import values
@@ -53,42 +54,32 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A place in the leaderboard, and the trial that fills it.
-
-    ``method`` names the row, ``variant`` what sets it apart from the method's own row, ``tries`` how many
-    configurations were tried to choose it. ``connector`` names the block of rows it is compared in. A ``control``
-    is a trivial baseline: every row should beat it, or the one that ``against`` names. ``note`` says what was chosen.
-    """
+    """A place in the leaderboard: the row it is in, and the trial that fills it."""
 
     trial: Trial
-    method: str
-    connector: str
-    variant: str = ""
-    tries: int = 1
-    control: bool = False
-    against: str = ""
-    note: str = ""
-
-    @property
-    def name(self) -> str:
-        """The row's name: the method and what sets it apart."""
-        return f"{self.method} {self.variant}".rstrip()
+    key: RowKey
 
     @classmethod
-    def of(cls, trial: Trial, variant: str = "", tries: int = 1) -> Cell:
-        """Return the cell of a method's own trial."""
-        return cls(trial, trial.method, trial.recipe.connector, variant, tries)
+    def of(cls, trial: Trial, variant: str = "", tries: int = 1, *, method: str | None = None) -> Cell:
+        """Return the cell of a trial among the rows of its own method, or of the ``method`` whose change it edits."""
+        name = method or trial.method
+        ranked = load_method(name).ranked
+        return cls(trial, RowKey(name, variant, trial.rank, trial.recipe.connector, ranked=ranked, tries=tries))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a request comes to. ``works`` holds parents before children; ``records`` is by trial id."""
+    """Everything a request comes to. ``works`` holds parents before children; ``records`` is by trial id.
+
+    ``asked`` holds the scores that cells show, by the target of their trials; None is the untouched base model's.
+    """
 
     request: Request
     zero_shot: Trial
     cells: tuple[Cell, ...]
     works: tuple[Work, ...]
     records: Mapping[str, Record]
+    asked: Mapping[str | None, tuple[Asked, ...]] = field(default_factory=dict)
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has, by trial id
     unsettled: bool = False  # more rows follow from what these works give
 
@@ -149,9 +140,12 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
         data="",
         code="",
     )
-    works = {zero_shot.id: Work(zero_shot, asked(request, request.targets))}
+    shown = {
+        target: asked(request, request.targets if target is None else (target,)) for target in (None, *request.targets)
+    }
+    works = {zero_shot.id: Work(zero_shot, shown[None])}
     for cell in cells:
-        _add(works, cell.trial, asked(request, (str(cell.trial.target),)))
+        _add(works, cell.trial, shown[cell.trial.target])
     for work in others:
         _add(works, work.trial, work.asked, work.snapshots)
     ordered = tuple(sorted(works.values(), key=lambda work: work.trial.generation))
@@ -159,7 +153,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     wanted = [(work.trial, step) for work in ordered for step in work.snapshots]
     snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
     kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.folder.is_dir())
-    return Plan(request, zero_shot, tuple(cells), ordered, records, kept)
+    return Plan(request, zero_shot, tuple(cells), ordered, records, shown, kept)
 
 
 def edited(trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:

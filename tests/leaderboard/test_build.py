@@ -7,34 +7,29 @@ import pytest
 
 from bench import DataError
 from bench.leaderboard.build import build
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.spec import Cost
+from tests.making import boards
+from tests.making.boards import control, failed, right, row, tuned
 
 HEADING = Heading("micro")
-
-
-def right(count: int, total: int = 10) -> np.ndarray:
-    """Per-example scores, the first ``count`` of ``total`` right."""
-    return (np.arange(total) < count).astype(float)
 
 
 def cell(method: str, gqa: int, okvqa: int, iconqa: int, *, rank: int = 16, seed: int = 0) -> CellScores:
     primary = {"gqa": right(gqa), "okvqa": right(okvqa), "iconqa": right(iconqa)}
     lenient = {"gqa": right(min(10, gqa + 1)), "okvqa": right(okvqa)}
     cost = Cost(10.0 + seed, 1.0, 1000 + seed, 50)
-    return CellScores(method, rank, "iconqa", seed, "full", primary=primary, lenient=lenient, cost=cost)
+    made = boards.cell(method, "iconqa", primary, rank=rank, seed=seed)
+    return replace(made, lenient=lenient, cost=cost)
 
 
 def zero_shot(gqa: int = 9, okvqa: int = 8, iconqa: int = 2) -> CellScores:
-    return replace(cell("zero_shot", gqa, okvqa, iconqa), rank=None, target=None, ranked=False)
+    scores = cell("zero_shot", gqa, okvqa, iconqa)
+    return replace(boards.zero_shot(scores.primary), lenient=scores.lenient)
 
 
 def ranked(*cells: CellScores, targets: tuple[str, ...] = ("iconqa",)) -> Leaderboard:
     return build(cells, zero_shot(), sources=("gqa", "okvqa"), targets=targets, heading=HEADING)
-
-
-def row(leaderboard: Leaderboard, method: str, rank: int | None = 16) -> Row:
-    return next(row for row in leaderboard.tables[0].rows if (row.method, row.rank) == (method, rank))
 
 
 def test_source_is_the_mean_of_the_sources_and_avg_the_mean_of_source_and_target() -> None:
@@ -62,7 +57,7 @@ def test_forgetting_is_zero_shot_minus_now() -> None:
 def test_the_identity_change_forgets_exactly_nothing() -> None:
     scores = {"gqa": np.random.default_rng(0).random(251), "okvqa": np.random.default_rng(1).random(7)}
     reference = replace(zero_shot(), primary={**scores, "iconqa": right(2)}, lenient={})
-    unchanged = CellScores("lora", 16, "iconqa", 0, "full", primary={t: s.copy() for t, s in reference.primary.items()})
+    unchanged = boards.cell("lora", "iconqa", {task: scores.copy() for task, scores in reference.primary.items()})
 
     leaderboard = build([unchanged], reference, sources=("gqa", "okvqa"), targets=("iconqa",), heading=HEADING)
 
@@ -111,7 +106,8 @@ def test_the_highest_is_best_and_what_cannot_be_told_from_it_is_tied() -> None:
 
 
 def test_an_unranked_method_is_never_best() -> None:
-    oracle = replace(cell("oracle", 10, 10, 10), ranked=False)
+    oracle = cell("oracle", 10, 10, 10)
+    oracle = replace(oracle, key=replace(oracle.key, ranked=False))
     leaderboard = ranked(cell("lora", 1, 1, 1), cell("dora", 2, 2, 2), oracle)
 
     assert row(leaderboard, "oracle").mark("gqa") == ""
@@ -123,7 +119,8 @@ def test_nothing_is_best_of_one() -> None:
 
 
 def test_ranks_and_connectors_are_not_compared_with_each_other() -> None:
-    frozen = [replace(cell(method, 9, 9, 9), connector="frozen") for method in ("lora", "dora")]
+    keys = [boards.key(method, connector="frozen") for method in ("lora", "dora")]
+    frozen = [replace(cell(key.method, 9, 9, 9), key=key) for key in keys]
     leaderboard = ranked(cell("lora", 5, 5, 5), cell("dora", 6, 6, 6), *frozen)
 
     assert [row.mark("gqa") for row in leaderboard.tables[0].rows if row.method == "dora"] == ["best", "best"]
@@ -131,9 +128,7 @@ def test_ranks_and_connectors_are_not_compared_with_each_other() -> None:
 
 
 def test_a_failed_cell_is_a_row_with_its_error() -> None:
-    failed = CellScores("dora", 16, "iconqa", 0, "full", status="failed", error="out of\nmemory")
-
-    dora = row(ranked(cell("lora", 5, 5, 5), failed), "dora")
+    dora = row(ranked(cell("lora", 5, 5, 5), failed("dora", "iconqa", "out of\nmemory")), "dora")
 
     assert dora.scores == {}
     assert dora.trouble == "seed 0 failed: out of memory"
@@ -143,7 +138,7 @@ def test_a_cell_of_another_target_is_a_row_that_says_not_run() -> None:
     primary = {"gqa": right(5), "okvqa": right(5), "coco": right(5)}
     leaderboard = ranked(
         cell("lora", 5, 5, 5),
-        CellScores("dora", 16, "coco", 0, "full", primary=primary),
+        boards.cell("dora", "coco", primary),
         targets=("iconqa", "coco"),
     )
 
@@ -169,8 +164,8 @@ def test_without_zero_shot_there_is_no_forgetting() -> None:
 
 
 def test_seeds_are_averaged_and_a_failed_one_is_named() -> None:
-    failed = CellScores("lora", 16, "iconqa", 2, "full", status="failed", error="killed")
-    lora = row(ranked(cell("lora", 4, 4, 4), cell("lora", 6, 6, 6, seed=1), failed), "lora")
+    killed = failed("lora", "iconqa", "killed", seed=2)
+    lora = row(ranked(cell("lora", 4, 4, 4), cell("lora", 6, 6, 6, seed=1), killed), "lora")
 
     assert lora.scores["avg"].value == pytest.approx(0.5)
     assert lora.scores["avg"].by_seed == pytest.approx({0: 0.4, 1: 0.6})
@@ -211,9 +206,9 @@ def test_scores_on_different_numbers_of_examples_are_an_error() -> None:
 
 
 def test_the_frame_has_a_line_per_row_and_holes_are_missing_values() -> None:
-    failed = CellScores("dora", 16, "iconqa", 0, "full", status="failed", error="killed")
+    killed = failed("dora", "iconqa", "killed")
 
-    frame = ranked(cell("lora", 5, 3, 8), failed).frame("iconqa").set_index("method")
+    frame = ranked(cell("lora", 5, 3, 8), killed).frame("iconqa").set_index("method")
 
     assert frame.loc["lora", "avg"] == pytest.approx(0.6)
     assert frame.loc["lora", "forgetting"] == pytest.approx(0.45)
@@ -228,8 +223,8 @@ def test_the_leaderboard_loads_no_torch() -> None:
 
 
 def test_a_tuned_row_stands_beside_its_default_with_their_paired_difference() -> None:
-    tuned = replace(cell("dora", 5, 5, 9), variant="tuned", tries=8)
-    board = ranked(cell("lora", 5, 3, 8), cell("dora", 5, 3, 7), tuned, replace(cell("l2", 4, 4, 4)))
+    chosen = tuned(cell("dora", 5, 5, 9), tries=8)
+    board = ranked(cell("lora", 5, 3, 8), cell("dora", 5, 3, 7), chosen, cell("l2", 4, 4, 4))
 
     rows = {row.name: row for row in board.tables[0].rows}
     assert list(rows) == ["zero_shot", "lora", "dora", "dora tuned", "l2"]
@@ -241,8 +236,8 @@ def test_a_tuned_row_stands_beside_its_default_with_their_paired_difference() ->
 
 
 def test_a_tuned_row_is_held_against_the_tuned_baseline_where_there_is_one() -> None:
-    tuned = [replace(cell(name, 5, 5, level), variant="tuned", tries=8) for name, level in (("lora", 8), ("dora", 9))]
-    board = ranked(cell("lora", 1, 1, 1), cell("dora", 5, 3, 7), *tuned)
+    chosen = [tuned(cell(name, 5, 5, level)) for name, level in (("lora", 8), ("dora", 9))]
+    board = ranked(cell("lora", 1, 1, 1), cell("dora", 5, 3, 7), *chosen)
 
     rows = {row.name: row for row in board.tables[0].rows}
     assert rows["dora tuned"].difference["avg"].value == pytest.approx(0.05)
@@ -250,8 +245,7 @@ def test_a_tuned_row_is_held_against_the_tuned_baseline_where_there_is_one() -> 
 
 
 def test_a_method_that_is_not_above_a_control_is_named_with_it() -> None:
-    strong = replace(cell("lora", 9, 9, 9), variant="lr/3", control=True, ranked=False)
-    weak = replace(cell("lora", 1, 1, 1), variant="frozen", control=True, ranked=False)
+    strong, weak = control(cell("lora", 9, 9, 9), "lr/3"), control(cell("lora", 1, 1, 1), "frozen")
     board = ranked(strong, weak, cell("lora", 5, 5, 5), cell("dora", 9, 9, 9))
 
     rows = {row.name: row for row in board.tables[0].rows}
@@ -264,16 +258,16 @@ def test_a_method_that_is_not_above_a_control_is_named_with_it() -> None:
 
 
 def test_a_control_may_be_meant_for_one_method() -> None:
-    control = replace(cell("lora", 9, 9, 9), variant="x 0.4", control=True, ranked=False, against="dora")
-    board = ranked(control, cell("lora", 5, 5, 5), cell("dora", 5, 5, 5))
+    only = control(cell("lora", 9, 9, 9), "x 0.4", against="dora")
+    board = ranked(only, cell("lora", 5, 5, 5), cell("dora", 5, 5, 5))
 
     assert row(board, "lora").unbeaten == ()
     assert row(board, "dora").unbeaten == ("x 0.4",)
 
 
 def test_variants_of_the_same_place_do_not_collide_and_equal_ones_do() -> None:
-    first = replace(cell("lora", 5, 5, 5), variant="a")
-    ranked(first, replace(first, variant="b"))
+    first = control(cell("lora", 5, 5, 5), "a")
+    ranked(first, control(first, "b"))
 
     with pytest.raises(DataError, match="two trials of lora a r16"):
         ranked(first, first)

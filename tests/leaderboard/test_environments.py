@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from bench.leaderboard.build import build
 from bench.leaderboard.environments import TRAINING, Facts, Mismatch, against, described, facts
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row
+from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.results import csv, latex, markdown, table
+from tests.making import boards
+from tests.making.boards import right, row
 
 HERE = {"device": "cpu", "torch": "2.13.0+cpu", "transformers": "5.23.0", "dtype": "float32", "attention": "sdpa"}
 SCORED = {**HERE, "eval_batch": "64"}
@@ -25,15 +26,14 @@ def known(learnt: Mapping[str, str] = HERE, scored: Mapping[str, str] = SCORED, 
     return facts([learnt, *parents], dict.fromkeys(TASKS, scored))
 
 
-def cell(method: str, right: int, environments: Facts | None = None, seed: int = 0) -> CellScores:
-    scores = {task: (np.arange(20) < right).astype(float) for task in TASKS}
-    where = known() if environments is None else environments
-    return CellScores(method, 16, "new", seed, "full", primary=scores, environments=where)
+def cell(method: str, count: int, environments: Facts | None = None, seed: int = 0) -> CellScores:
+    made = boards.cell(method, "new", dict.fromkeys(TASKS, right(count, 20)), seed=seed)
+    return replace(made, environments=known() if environments is None else environments)
 
 
 def zero_shot(environments: Facts | None = None) -> CellScores:
     where = facts([], dict.fromkeys(TASKS, SCORED)) if environments is None else environments
-    return replace(cell("zero_shot", 18, where), rank=None, target=None, ranked=False)
+    return replace(boards.zero_shot(dict.fromkeys(TASKS, right(18, 20))), environments=where)
 
 
 def board(*cells: CellScores, reference: CellScores | None = None, mixed: bool = False) -> Leaderboard:
@@ -44,10 +44,6 @@ def board(*cells: CellScores, reference: CellScores | None = None, mixed: bool =
         targets=("new",),
         heading=Heading("micro", mixed=mixed),
     )
-
-
-def row(leaderboard: Leaderboard, name: str) -> Row:
-    return next(row for row in leaderboard.tables[0].rows if row.name == name)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +177,7 @@ def test_source_lost_is_marked_where_zero_shot_was_scored_elsewhere_and_the_rows
 
 
 def test_a_control_from_another_environment_is_not_shown_to_be_beaten() -> None:
-    weak = replace(cell("lora", 1, known(OLD)), variant="frozen", control=True, ranked=False)
+    weak = boards.control(cell("lora", 1, known(OLD)), "frozen")
 
     assert row(board(cell("lora", 18), weak), "lora").unbeaten == ("frozen",)
     assert row(board(cell("lora", 18), weak, mixed=True), "lora").unbeaten == ()

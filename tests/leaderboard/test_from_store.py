@@ -11,7 +11,7 @@ from bench.plan.plan import Plan, Request, make
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
 from bench.store.run_folder import Store
-from bench.trial.runner import Bench
+from tests.making.records import write_scores
 
 HERE = {"device": "cpu", "torch": "2.13.0", "peft": "0.21.2"}
 SCORED = {**HERE, "eval_batch": "64"}
@@ -19,18 +19,16 @@ SCORED = {**HERE, "eval_batch": "64"}
 
 @pytest.fixture
 def ran(tiny_suite: Suite, tmp_path: Path) -> tuple[Plan, Store]:
-    """Return a finished run of two trainings and an edit, in one environment."""
+    """Return a run of two trainings and an edit that are done, in one environment."""
     (store := Store(tmp_path)).prepare()
     recipe = replace(tiny_suite.recipe, updates=1)
     request = Request(
         tiny_suite, ("lora", "dare", "l2"), (2,), tiny_suite.targets, tiny_suite.sources, recipe, controls=True
     )
     plan = make(request, store)
-    bench = Bench(store, tiny_suite.folder)
     for work in plan.works:
-        record = bench.run(work)
-        scores = {key: replace(score, environment=SCORED) for key, score in record.scores.items()}
-        store.write(replace(record, environment=HERE, scores=scores))
+        store.folder(work.trial).mkdir()
+        store.write(replace(write_scores(store, work.trial, work.asked, environment=SCORED), environment=HERE))
     return plan, store
 
 
@@ -44,7 +42,7 @@ def test_the_store_of_one_environment_sets_nothing_apart(ran: tuple[Plan, Store]
 
 def test_a_leaderboard_of_part_of_the_test_examples_says_so(ran: tuple[Plan, Store]) -> None:
     plan, store = ran
-    few = replace(plan, request=replace(plan.request, limit=3))
+    few = make(replace(plan.request, limit=3), store)
     counts = {name: len(load_task(name).examples("test")) for name in (*plan.request.sources, *plan.request.targets)}
 
     notes = "\n".join(leaderboard(few, store, Heading("tiny")).notes)
@@ -55,7 +53,7 @@ def test_a_leaderboard_of_part_of_the_test_examples_says_so(ran: tuple[Plan, Sto
 
 def test_the_store_says_where_a_parent_was_trained_and_where_zero_shot_was_scored(ran: tuple[Plan, Store]) -> None:
     plan, store = ran
-    lora = next(cell.trial for cell in plan.cells if cell.trial.method == "lora" and not cell.variant)
+    lora = next(cell.trial for cell in plan.cells if cell.trial.method == "lora" and not cell.key.variant)
     records = {trial.id: store.read(trial) for trial in (lora, plan.zero_shot)}
     trained, reference = records[lora.id], records[plan.zero_shot.id]
     assert trained is not None

@@ -75,7 +75,7 @@ def made_up(tmp_path: Path) -> MadeUp:
     def found(plan: Plan, scores: Scores, failed: Collection[str] | None = ()) -> Found:
         zero_shot = Cell.of(plan.zero_shot)
         cells = [_scored(plan, cell, scores(cell)) for cell in plan.cells]
-        cells = [_broken(cell) if failed is None or cell.variant in failed else cell for cell in cells]
+        cells = [_broken(cell) if failed is None or cell.key.variant in failed else cell for cell in cells]
         heading = Heading(plan.request.suite.name)
         request = plan.request
         board = build(
@@ -100,12 +100,4 @@ def _scored(plan: Plan, cell: Cell, values: tuple[float, float]) -> CellScores:
     targets = [cell.trial.target] if cell.trial.target else request.targets
     primary = {name: np.full(4, source) for name in request.sources}
     primary |= {str(name): np.full(4, target) for name in targets}
-    return CellScores(
-        method=cell.method,
-        rank=cell.trial.rank,
-        target=cell.trial.target,
-        seed=cell.trial.seed,
-        connector=cell.connector,
-        primary=primary,
-        variant=cell.variant,
-    )
+    return CellScores(cell.key, cell.trial.target, cell.trial.seed, primary=primary)

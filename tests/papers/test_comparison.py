@@ -24,6 +24,7 @@ from bench.plugins.paper import compared_rows
 from bench.store import last_run
 from bench.store.run_folder import Store
 from tests.layouts import checkpoint, write_files
+from tests.making import boards
 
 SOURCES = ("okvqa", "ocrvqa", "gqa", "textvqa")
 SUITE = Suite("lorasculpt", LORASCULPT.model, SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
@@ -127,12 +128,12 @@ def cell(
     paper: Paper, method: str, target: str = "iconqa", *, shift: float = 0.0, rank: int = 32, connector: str = "full"
 ) -> CellScores:
     row = published(paper, method, rank, target, connector)
-    return CellScores(method, rank, target, 0, connector, primary=scores(row, shift))
+    return CellScores(boards.key(method, rank, connector), target, 0, primary=scores(row, shift))
 
 
 def zero_shot(paper: Paper) -> CellScores:
     on = [scores(published(paper, "zero_shot", None, target, None), 0.0) for target in paper.targets]
-    return CellScores("zero_shot", None, None, 0, "full", ranked=False, primary=on[0] | on[1])
+    return boards.zero_shot(on[0] | on[1])
 
 
 def board(paper: Paper, *cells: CellScores, targets: tuple[str, ...] = ("iconqa",)) -> Leaderboard:
@@ -206,8 +207,8 @@ def test_table_2s_connectors_are_compared_where_they_fit(paper: Paper) -> None:
 
 
 def test_rows_that_only_one_side_has_are_named_by_rank(paper: Paper) -> None:
-    mine = replace(cell(paper, "lora"), method="mine")
-    failed = CellScores("dora", 32, "iconqa", 0, "full", status="failed", error="out of memory")
+    mine = replace(cell(paper, "lora"), key=boards.key("mine", 32))
+    failed = boards.failed("dora", "iconqa", "out of memory", rank=32)
 
     found = compare(paper, board(paper, cell(paper, "lora"), mine, failed), 2.0)
 
@@ -231,7 +232,7 @@ def test_a_hole_is_compared_where_there_are_scores(paper: Paper) -> None:
 
 
 def test_no_row_in_common_is_an_error_that_says_what_was_published(paper: Paper) -> None:
-    mine = replace(cell(paper, "lora"), method="mine")
+    mine = replace(cell(paper, "lora"), key=boards.key("mine", 32))
 
     with pytest.raises(
         UsageError, match=r"no row in common\. Published: methods zero_shot, lora, .*; ranks 16, 32, 64"

@@ -57,7 +57,7 @@ def test_what_the_choices_need_is_measured_first_on_validation_alone(request_: R
     plan = make(request_, store)
 
     assert plan.unsettled
-    assert [cell.name for cell in plan.cells] == ["lora", "dare", "lora lr/3", "lora frozen connector"]
+    assert [cell.key.name for cell in plan.cells] == ["lora", "dare", "lora lr/3", "lora frozen connector"]
     stops = [work for work in plan.works if work.trial.snapshot is not None]
     assert [work.trial.snapshot for work in stops] == [25, 50, 75, 100, 125]
     rewound = [work for work in plan.works if work.trial.method == "rewind" and work.trial.snapshot is None]
@@ -72,12 +72,12 @@ def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(re
     plan = finished(request_, store)
 
     assert not plan.unsettled
-    rows = {cell.name: cell for cell in plan.cells}
+    rows = {cell.key.name: cell for cell in plan.cells}
     assert rows["lora stopped early"].trial.snapshot == 100
-    assert rows["lora stopped early"].note == "at step 100 of 150, the best of 6 on validation"
+    assert rows["lora stopped early"].key.note == "at step 100 of 150, the best of 6 on validation"
     assert rows["lora rewound to dare"].trial.hyper["strength"] == 0.5  # 0.8 * 0.5 reaches dare's 0.4
-    assert rows["lora rewound to dare"].against == "dare"
-    assert all(cell.control == (cell.name not in ("lora", "dare")) for cell in plan.cells)
+    assert rows["lora rewound to dare"].key.against == "dare"
+    assert all(cell.key.control == (cell.key.name not in ("lora", "dare")) for cell in plan.cells)
     splits = {
         name: {asked.split for work in plan.works if work.trial == cell.trial for asked in work.asked}
         for name, cell in rows.items()
@@ -92,11 +92,11 @@ def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(re
 def test_the_learning_rate_is_a_third_and_the_connector_frozen_in_the_same_block(
     request_: Request, store: Store
 ) -> None:
-    rows = {cell.name: cell for cell in make(request_, store).cells}
+    rows = {cell.key.name: cell for cell in make(request_, store).cells}
 
     assert rows["lora lr/3"].trial.hyper["lr"] == pytest.approx(1e-3 / 3)
     assert rows["lora frozen connector"].trial.recipe.connector == "frozen"
-    assert {cell.connector for cell in rows.values()} == {"full"}
+    assert {cell.key.connector for cell in rows.values()} == {"full"}
 
 
 def test_a_tuned_row_has_a_rewound_control_of_its_own(request_: Request, store: Store) -> None:
@@ -104,7 +104,7 @@ def test_a_tuned_row_has_a_rewound_control_of_its_own(request_: Request, store: 
 
     plan = finished(tuned, store)
 
-    assert {cell.against for cell in plan.cells} == {"", "dare", "dare tuned"}
+    assert {cell.key.against for cell in plan.cells} == {"", "dare", "dare tuned"}
 
 
 def test_without_controls_and_strengths_a_run_is_its_cells(request_: Request, store: Store) -> None:
@@ -121,7 +121,7 @@ def test_a_curve_has_the_row_itself_and_its_change_at_every_strength(request_: R
 
 
 def test_where_lora_does_not_reach_a_row_all_of_lora_stands_against_it(request_: Request, store: Store) -> None:
-    rows = {cell.name: cell for cell in finished(request_, store, dare=0.95).cells}
+    rows = {cell.key.name: cell for cell in finished(request_, store, dare=0.95).cells}
 
     assert rows["lora rewound to dare"].trial == rows["lora"].trial
-    assert "does not reach" in rows["lora rewound to dare"].note
+    assert "does not reach" in rows["lora rewound to dare"].key.note

@@ -126,7 +126,7 @@ def test_a_tuned_cell_is_a_second_row_and_parents_keep_their_defaults(request_: 
     small = replace(request_, methods=("lora", "dare"), ranks=(16,), targets=("icon_choice",))
     plan = make(replace(small, tuned={place: Choice({"lr": 0.005}, 8)}), store)
 
-    assert [(cell.method, cell.variant, cell.tries) for cell in plan.cells] == [
+    assert [(cell.key.method, cell.key.variant, cell.key.tries) for cell in plan.cells] == [
         ("lora", "", 1),
         ("lora", "tuned", 8),
         ("dare", "", 1),
@@ -143,7 +143,7 @@ def test_ids_are_those_of_the_time_before_snapshots(request_: Request, store: St
 
 
 def test_edits_of_edits_come_after_what_they_edit(request_: Request, store: Store) -> None:
-    dare = next(cell.trial for cell in make(request_, store).cells if cell.method == "dare")
+    dare = next(cell.trial for cell in make(request_, store).cells if cell.key.method == "dare")
     plan = assemble(request_, [Cell.of(edited(dare, "rewind", strength=0.5))], store)
 
     assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare", "rewind"]

@@ -19,7 +19,7 @@ import torch
 
 from bench.errors import StoreError, UsageError
 from bench.leaderboard.build import build
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard
+from bench.leaderboard.tables import Heading, Leaderboard
 from bench.model import checkpoints
 from bench.model.change import Change, LowRank
 from bench.plan import suite
@@ -29,6 +29,7 @@ from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
+from tests.making import boards
 from tests.making.waiting import PATIENCE_SECONDS, until
 
 COMMAND = "bench run --methods lora,dare"
@@ -110,7 +111,7 @@ def plan() -> Plan:
 
 
 def board() -> Leaderboard:
-    cells = [CellScores("lora", 4, "new", 0, "full", status="missing", error="not run")]
+    cells = [boards.failed("lora", "new", "killed", rank=4)]
     return build(cells, None, sources=("old",), targets=("new",), heading=Heading("small"))
 
 

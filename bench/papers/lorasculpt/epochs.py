@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
-from bench.papers.study import Drawing, Found, Place, Study, places, shown
+from bench.papers.study import Drawing, Found, Place, Study, places
 from bench.plan.plan import Cell, Request, edited
 from bench.plugins.registry import load_task
 from bench.spec import Trial
@@ -41,7 +41,7 @@ def cells(request: Request) -> tuple[Cell, ...]:
     for place in places(request):
         *early, _ = _steps(request, place.target)
         for method in _METHODS:
-            found += [shown(_at(place, method, step), method, f"update={step}") for step in early]
+            found += [Cell.of(_at(place, method, step), f"update={step}", method=method) for step in early]
             found.append(Cell.of(place.trial(method)))
     return tuple(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
-from bench.papers.study import Drawing, Found, Study, places, shown
+from bench.papers.study import Drawing, Found, Study, places
 from bench.plan.plan import Cell, Request, edited
 
 _DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -18,7 +18,8 @@ def cells(request: Request) -> tuple[Cell, ...]:
     for place in places(request):
         whole = place.trial("lora")
         found.append(Cell.of(whole))
-        found += [shown(edited(whole, "magnitude", density=d), "lora", _variant(d)) for d in _DENSITIES[1:]]
+        pruned = {_variant(density): edited(whole, "magnitude", density=density) for density in _DENSITIES[1:]}
+        found += [Cell.of(trial, variant, method="lora") for variant, trial in pruned.items()]
     return tuple(found)
 
 

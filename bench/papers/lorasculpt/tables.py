@@ -28,7 +28,8 @@ def connectors(request: Request) -> tuple[Cell, ...]:
         for method, connector in _CONNECTORS:
             there = replace(place, request=replace(request, recipe=replace(request.recipe, connector=connector)))
             variant = "" if connector == "full" else f"connector={connector}"
-            found.append(Cell(there.trial(method), method, _UNNAMED, variant))
+            cell = Cell.of(there.trial(method), variant)
+            found.append(replace(cell, key=replace(cell.key, connector=_UNNAMED)))
     return tuple(found)
 
 

@@ -43,15 +43,15 @@ def test_figure_1_trains_plain_lora_alone_and_shares_it_with_table_1(planned: Pl
 
     assert len(plan.cells) == 14
     assert [work.trial.method for work in plan.trainings] == ["lora", "lora"]
-    assert {cell.method for cell in plan.cells} == {"lora"}
-    assert {cell.trial.hyper["density"] for cell in plan.cells if cell.variant} == {0.5, 0.2, 0.1, 0.05, 0.02, 0.01}
+    assert {cell.key.method for cell in plan.cells} == {"lora"}
+    assert {cell.trial.hyper["density"] for cell in plan.cells if cell.key.variant} == {0.5, 0.2, 0.1, 0.05, 0.02, 0.01}
     assert len(ids(plan) & ids(planned("table1 --limit 4 --ranks 32"))) == 2
 
 
 def test_figure_1_has_each_density_with_its_interval_and_the_base_model(planned: Planned, made_up: MadeUp) -> None:
     scores = {"": (0.5, 0.8), "density=0.1": (0.625, 0.25)}
     plan = planned("fig1 --limit 4 --targets icon_choice")
-    found = made_up(plan, lambda cell: scores.get(cell.variant, (0.5, 0.5)) if cell else (0.75, 0.125))
+    found = made_up(plan, lambda cell: scores.get(cell.key.variant, (0.5, 0.5)) if cell else (0.75, 0.125))
 
     frame = drawn("fig1", found).frame
 
@@ -98,7 +98,7 @@ def test_figure_3_trains_once_per_method_and_reads_snapshots_of_it(planned: Plan
         "lora": (50, 100),
         "lorasculpt": (50, 100),
     }
-    points = [(cell.method, cell.variant, cell.trial.method, cell.trial.snapshot) for cell in plan.cells]
+    points = [(cell.key.method, cell.key.variant, cell.trial.method, cell.trial.snapshot) for cell in plan.cells]
     assert points == [
         ("lora", "update=50", "rewind", 50),
         ("lora", "update=100", "rewind", 100),
@@ -111,7 +111,9 @@ def test_figure_3_trains_once_per_method_and_reads_snapshots_of_it(planned: Plan
         ("lorasculpt", "", "lorasculpt", None),
     ]
     assert {cell.trial.hyper["strength"] for cell in plan.cells if cell.trial.method == "rewind"} == {1.0}
-    parents = {cell.trial.parent.method for cell in plan.cells if cell.method == "model_tailor" and cell.trial.parent}
+    parents = {
+        cell.trial.parent.method for cell in plan.cells if cell.key.method == "model_tailor" and cell.trial.parent
+    }
     assert parents == {"lora"}
 
 
@@ -123,7 +125,7 @@ def test_figure_3_has_updates_and_epochs_and_says_that_they_are_snapshots(planne
     def scores(cell: Cell | None) -> tuple[float, float]:
         if cell is None:
             return 0.75, 0.25
-        return (0.5, 1.0) if cell.variant else (0.25, 0.5)
+        return (0.5, 1.0) if cell.key.variant else (0.25, 0.5)
 
     drawing = drawn("fig3", made_up(planned("fig3 --limit 4"), scores))
 
@@ -143,13 +145,13 @@ def test_figure_4_sweeps_three_fields_around_one_default(planned: Planned) -> No
     standard = dict(plan.cells[0].trial.hyper)
     for cell in plan.cells[1:]:
         changed = {name: value for name, value in cell.trial.hyper.items() if value != standard[name]}
-        assert [f"{name}={short(float(value or 0))}" for name, value in changed.items()] == [cell.variant]
+        assert [f"{name}={short(float(value or 0))}" for name, value in changed.items()] == [cell.key.variant]
     assert ids(plan) & ids(planned("table1 --limit 4 --ranks 32")) == {plan.cells[0].trial.id}
 
 
 def test_figure_4_has_the_default_in_every_panel(planned: Planned, made_up: MadeUp) -> None:
     plan = planned("fig4 --limit 4")
-    found = made_up(plan, lambda cell: (0.5, 0.25) if cell and cell.variant == "omega=4" else (0.75, 0.5))
+    found = made_up(plan, lambda cell: (0.5, 0.25) if cell and cell.key.variant == "omega=4" else (0.75, 0.5))
 
     frame = drawn("fig4", found).frame
 
@@ -191,7 +193,7 @@ def test_figures_of_one_rank_refuse_two(planned: Planned) -> None:
 def test_holes_are_left_out_and_named_and_nothing_at_all_is_no_figure(planned: Planned, made_up: MadeUp) -> None:
     plan = planned("fig1 --limit 4 --targets icon_choice")
     some = made_up(plan, lambda cell: (0.5, 0.5), failed={"density=0.1"})
-    none = made_up(plan, lambda cell: (0.5, 0.5), failed={cell.variant for cell in plan.cells})
+    none = made_up(plan, lambda cell: (0.5, 0.5), failed={cell.key.variant for cell in plan.cells})
 
     drawing = drawn("fig1", some)
 

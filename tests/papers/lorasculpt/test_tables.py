@@ -34,7 +34,7 @@ def ids(plan: Plan) -> set[str]:
 
 
 def variants(plan: Plan) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((cell.method, cell.variant) for cell in plan.cells))
+    return list(dict.fromkeys((cell.key.method, cell.key.variant) for cell in plan.cells))
 
 
 def test_table_1_has_42_cells_and_30_trainings(planned: Planned) -> None:
@@ -47,7 +47,7 @@ def test_table_1_has_42_cells_and_30_trainings(planned: Planned) -> None:
 def test_table_2_has_five_rows_of_one_block_in_the_papers_order(planned: Planned) -> None:
     plan = planned("table2 --limit 4")
 
-    connectors = [(cell.method, cell.trial.recipe.connector) for cell in plan.cells]
+    connectors = [(cell.key.method, cell.trial.recipe.connector) for cell in plan.cells]
     assert connectors == [
         ("lora", "full"),
         ("lora", "lora"),
@@ -55,7 +55,7 @@ def test_table_2_has_five_rows_of_one_block_in_the_papers_order(planned: Planned
         ("lorasculpt", "full"),
         ("lorasculpt", "lora"),
     ]
-    assert len({cell.connector for cell in plan.cells}) == 1
+    assert len({cell.key.connector for cell in plan.cells}) == 1
     assert {(cell.trial.rank, cell.trial.target) for cell in plan.cells} == {(64, "icon_choice")}
 
 
@@ -64,12 +64,12 @@ def test_table_3_trains_only_the_parts_that_table_1_lacks(planned: Planned) -> N
 
     assert variants(parts) == [("lora", ""), ("lorasculpt", "srr"), ("lorasculpt", "rkh"), ("lorasculpt", "")]
     assert len(parts.cells) == 8
-    assert ids(parts) & ids(whole) == {cell.trial.id for cell in parts.cells if not cell.variant}
+    assert ids(parts) & ids(whole) == {cell.trial.id for cell in parts.cells if not cell.key.variant}
     assert len(ids(parts) - ids(whole)) == 4
 
 
 def test_the_parts_of_table_3_differ_from_the_whole_by_one_setting(planned: Planned) -> None:
-    hyper = {cell.variant: dict(cell.trial.hyper) for cell in planned("table3 --limit 4").cells[1:4]}
+    hyper = {cell.key.variant: dict(cell.trial.hyper) for cell in planned("table3 --limit 4").cells[1:4]}
 
     changed = {name: {k: v for k, v in hyper[name].items() if v != hyper[""][k]} for name in ("srr", "rkh")}
     assert changed == {"srr": {"alpha": 0.0}, "rkh": {"density": 1.0}}
@@ -79,14 +79,14 @@ def test_srr_has_no_penalty_where_the_connector_carries_lora_either(planned: Pla
     request = planned("table3 --limit 4").request
     cells = ablation(replace(request, recipe=replace(request.recipe, connector="lora")))
 
-    assert [cell.trial.hyper["beta"] for cell in cells if cell.variant == "srr"] == [0.0, 0.0]
-    assert [cell.trial.hyper["beta"] for cell in cells if cell.variant == "rkh"] == [1e-5, 1e-5]
+    assert [cell.trial.hyper["beta"] for cell in cells if cell.key.variant == "srr"] == [0.0, 0.0]
+    assert [cell.trial.hyper["beta"] for cell in cells if cell.key.variant == "rkh"] == [1e-5, 1e-5]
 
 
 def test_table_i_and_table_2_share_lorasculpt_with_lora_on_the_connector(planned: Planned) -> None:
     betas, connectors = planned("tableI --limit 4"), planned("table2 --limit 4")
 
-    assert [cell.variant for cell in betas.cells] == ["beta=1e-2", "beta=1e-3", "beta=1e-4", "", "beta=1e-6"]
+    assert [cell.key.variant for cell in betas.cells] == ["beta=1e-2", "beta=1e-3", "beta=1e-4", "", "beta=1e-6"]
     assert [cell.trial.hyper["beta"] for cell in betas.cells] == [1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
     assert ids(betas) & ids(connectors) == {betas.cells[3].trial.id} == {connectors.cells[4].trial.id}
 
@@ -107,7 +107,9 @@ def test_table_2_is_compared_as_one_block_and_each_row_with_its_methods_own(plan
         ("lora", "connector=frozen"): (0.5, 0.5),
     }
 
-    found = made_up(plan, lambda cell: scores.get((cell.method, cell.variant), (0.45, 0.75)) if cell else (0.6, 0.1))
+    found = made_up(
+        plan, lambda cell: scores.get((cell.key.method, cell.key.variant), (0.45, 0.75)) if cell else (0.6, 0.1)
+    )
 
     rows = {row.name: row for row in found.board.tables[0].rows}
     assert list(rows)[1:] == [

@@ -1,0 +1,38 @@
+"""What trials left behind, written by hand: nothing was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from bench.spec import Asked, Record, Score, Trial, Work
+from bench.store.run_folder import Store
+
+
+def done(work: Work, values: Mapping[str, float] | None = None) -> Record:
+    """Return the record of a finished work: 1 on every score, or the ``values`` by task. No file holds its examples."""
+    scores = {item.key: _score(item, 1.0 if values is None else values[item.task]) for item in work.asked}
+    return Record(work.trial, "done", scores)
+
+
+def write_scores(
+    store: Store, trial: Trial, asked: Iterable[Asked], right: float = 0.5, environment: Mapping[str, str] | None = None
+) -> Record:
+    """Write scores of a trial with a row per example, the first ``right`` of them right, and return its record."""
+    known = store.read(trial) or Record(trial, "done")
+    for item in asked:
+        hits = round(right * item.count)
+        rows = [{"id": str(place), "scores": {"exact": float(place < hits)}} for place in range(item.count)]
+        score = _score(item, hits / item.count, store.write_scores(trial, item.key, rows))
+        known = replace(known, scores={**known.scores, item.key: replace(score, environment=environment or {})})
+    store.write(known)
+    return known
+
+
+def weights(store: Store, trial: Trial) -> bytes:
+    """Return the bytes of what a trial learnt."""
+    return (store.folder(trial) / "change" / "adapter_model.safetensors").read_bytes()
+
+
+def _score(asked: Asked, value: float, file: str = "") -> Score:
+    return Score(asked, "exact", {"exact": value}, file)
