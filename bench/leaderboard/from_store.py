@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.leaderboard.build import build
 from bench.leaderboard.environments import Facts, facts
+from bench.leaderboard.stats import FloatArray
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan.plan import Cell, Plan
 from bench.plugins.registry import BASELINE, load_task
@@ -60,7 +61,7 @@ def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | N
 def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
     trial = cell.trial
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
-    primary, lenient = _scores(record, store, scores)
+    primary, lenient = scores_by_task(record, store, scores)
     return CellScores(
         key=cell.key,
         target=trial.target,
@@ -74,19 +75,18 @@ def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
     )
 
 
-def _scores(
-    record: Record, store: Store, items: tuple[Asked, ...]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the primary and the lenient scores, one number per example, by task."""
-    primary, lenient = {}, {}
+def scores_by_task(
+    record: Record, store: Store, items: Sequence[Asked]
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Return the primary and the lenient scores that a record has, one number per example, by task."""
+    primary: dict[str, FloatArray] = {}
+    lenient: dict[str, FloatArray] = {}
     for item in items:
-        score = record.scores.get(item.key)
-        if score is None:
-            continue
-        rows = store.scores_of(record.trial).read(score)
-        primary[item.task] = np.array([row["scores"][score.primary] for row in rows])
-        if LENIENT in score.metrics:
-            lenient[item.task] = np.array([row["scores"][LENIENT] for row in rows])
+        if (score := record.scores.get(item.key)) is not None:
+            rows = store.scores_of(record.trial).read(score)
+            for found, metric in ((primary, score.primary), (lenient, LENIENT)):
+                if metric in score.metrics:
+                    found[item.task] = np.array([row["scores"][metric] for row in rows])
     return primary, lenient
 
 

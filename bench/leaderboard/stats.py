@@ -99,6 +99,12 @@ class Estimate:
         return f"{100 * min(self.by_seed.values()):z.2f} to {100 * max(self.by_seed.values()):z.2f}"
 
 
+def bounded(name: str, value: Estimate | None) -> dict[str, float | None]:
+    """Return an estimate and its interval as three columns of a frame."""
+    parts = (None, None, None) if value is None else (value.value, value.low, value.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True))
+
+
 def resample(task: str, trials: Mapping[Key, Mapping[int, FloatArray]]) -> dict[Key, Draws]:
     """Return the means of each trial's per-example scores, [n] by seed, on resamples of the task's examples.
 

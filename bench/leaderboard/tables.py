@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.leaderboard import notes
 from bench.leaderboard.environments import Facts
-from bench.leaderboard.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray
+from bench.leaderboard.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray, bounded
 from bench.plan.row_key import RowKey
 from bench.spec import Cost
 
@@ -280,20 +280,12 @@ class Leaderboard:
         for source in self.sources:
             line[source] = row.scores[source].value if source in row.scores else None
         for column in ("source", "target", "avg"):
-            line |= _bounded(column, row.scores.get(column))
-        line |= _bounded("forgetting", row.forgetting.get("source"))
-        line |= _bounded(f"avg_minus_{self.baseline}", row.difference.get("avg"))
-        line |= _bounded("avg_gain", row.gain.get("avg"))
+            line |= bounded(column, row.scores.get(column))
+        line |= bounded("forgetting", row.forgetting.get("source"))
+        line |= bounded(f"avg_minus_{self.baseline}", row.difference.get("avg"))
+        line |= bounded("avg_gain", row.gain.get("avg"))
         for name in ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "trainable_parameters"):
             line[name] = getattr(row.cost, name) if row.cost else None
         if self.foreign:
             line["environment"] = "; ".join(dict.fromkeys(row.foreign.values()))
         return {**line, "problems": row.trouble}
-
-
-def _bounded(name: str, value: Estimate | None) -> dict[str, float | None]:
-    return {
-        name: value.value if value else None,
-        f"{name}_low": value.low if value else None,
-        f"{name}_high": value.high if value else None,
-    }

@@ -12,13 +12,14 @@ import pandas as pd
 
 from bench.leaderboard import plots
 from bench.leaderboard.environments import BySeed, against, described, merged
-from bench.leaderboard.from_store import environments_of
+from bench.leaderboard.from_store import environments_of, scores_by_task
 from bench.leaderboard.notes import FOREIGN
-from bench.leaderboard.stats import Draws, Estimate, FloatArray, estimate, mean, resample
+from bench.leaderboard.stats import Draws, Estimate, FloatArray, bounded, estimate, mean, resample
 from bench.plan.baselines import curve
 from bench.plan.plan import Plan
+from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
-from bench.spec import Asked, Trial, Work
+from bench.spec import Work
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ class Curve:
     ``environments`` is what matters of where its points were made, by seed (bench.leaderboard.environments).
     """
 
-    name: str
-    rank: int
+    key: RowKey
     target: str
     source: Mapping[float, Draws]
     learnt: Mapping[float, Draws]
@@ -72,36 +72,37 @@ def _best(source: Sequence[FloatArray], learnt: Sequence[FloatArray], level: Flo
 
 def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
     """Return the curves of a plan's rows, of those that are measured whole."""
-    rows: dict[tuple[str, int, str], dict[int, dict[float, Work]]] = {}
+    rows: dict[tuple[RowKey, str], dict[int, dict[float, Work]]] = {}
     for cell in plan.cells:
         trial = cell.trial
         if not cell.key.control and trial.rank is not None and trial.target is not None:
             points = curve(plan.request, cell)
-            rows.setdefault((cell.key.name, trial.rank, trial.target), {})[trial.seed] = {
+            rows.setdefault((cell.key, trial.target), {})[trial.seed] = {
                 0.0: Work(plan.zero_shot, next(iter(points.values())).asked),
                 **{strength: work for strength, work in points.items() if strength > 0},
             }
-    found = (_curve(place, by_seed, plan.request.sources, store) for place, by_seed in rows.items())
+    found = (_curve(row, by_seed, plan.request.sources, store) for row, by_seed in rows.items())
     return tuple(item for item in found if item is not None)
 
 
 def _curve(
-    place: tuple[str, int, str], by_seed: Mapping[int, Mapping[float, Work]], sources: Sequence[str], store: Store
+    row: tuple[RowKey, str], by_seed: Mapping[int, Mapping[float, Work]], sources: Sequence[str], store: Store
 ) -> Curve | None:
-    name, rank, target = place
+    key, target = row
     strengths = list(next(iter(by_seed.values())))
     scores: dict[str, dict[float, dict[int, FloatArray]]] = {}
     for seed, points in by_seed.items():
         for strength, work in points.items():
-            for asked in work.asked:
-                values = _values(store, work.trial, asked)
-                if values is None:
-                    return None
-                scores.setdefault(asked.task, {}).setdefault(strength, {})[seed] = values
+            record = store.read(work.trial)
+            if record is None or record.lacks(work.asked):
+                return None
+            primary, _ = scores_by_task(record, store, work.asked)
+            for task, values in primary.items():
+                scores.setdefault(task, {}).setdefault(strength, {})[seed] = values
     drawn = {task: resample(task, held) for task, held in scores.items()}
     source = {strength: mean([drawn[task][strength] for task in sources]) for strength in strengths}
     learnt = {strength: drawn[target][strength] for strength in strengths}
-    return Curve(name, rank, target, source, learnt, _environments(by_seed, store))
+    return Curve(key, target, source, learnt, _environments(by_seed, store))
 
 
 def _environments(by_seed: Mapping[int, Mapping[float, Work]], store: Store) -> BySeed:
@@ -111,19 +112,10 @@ def _environments(by_seed: Mapping[int, Mapping[float, Work]], store: Store) -> 
     }
 
 
-def _values(store: Store, trial: Trial, asked: Asked) -> FloatArray | None:
-    record = store.read(trial)
-    if record is None or record.lacks((asked,)):
-        return None
-    score = record.scores[asked.key]
-    return np.array([row["scores"][score.primary] for row in store.scores_of(trial).read(score)])
-
-
 def write(curves: Sequence[Curve], folder: Path) -> list[Path]:
     """Draw a figure per target and rank, with its numbers beside it, and return the paths of the pictures."""
     written: list[Path] = []
-    for target, rank in dict.fromkeys((item.target, item.rank) for item in curves):
-        here = [item for item in curves if (item.target, item.rank) == (target, rank)]
+    for (target, rank), here in _tables(curves):
         with plots.style():
             figure = plots.figure(7, 4.6)
             axes = figure.subplots()
@@ -134,14 +126,19 @@ def write(curves: Sequence[Curve], folder: Path) -> list[Path]:
     return written
 
 
+def _tables(curves: Sequence[Curve]) -> Iterator[tuple[tuple[str, int | None], list[Curve]]]:
+    """Yield the curves of each target and rank."""
+    for place in dict.fromkeys((item.target, item.key.rank) for item in curves):
+        yield place, [item for item in curves if (item.target, item.key.rank) == place]
+
+
 def _draw(axes: Axes, curves: Sequence[Curve], title: str) -> None:
-    methods = list(dict.fromkeys(item.name.split()[0] for item in curves))
+    methods = list(dict.fromkeys(item.key.method for item in curves))
     for item in curves:
-        mark = plots.MARKS[methods.index(item.name.split()[0]) % len(plots.MARKS)]
+        mark = plots.MARKS[methods.index(item.key.method) % len(plots.MARKS)]
         order = sorted(item.source)
         x, y = ([100 * part[strength].value for strength in order] for part in (item.learnt, item.source))
-        tuned = " " in item.name
-        axes.plot(x, y, label=item.name, linestyle="--" if tuned else "-", alpha=0.9, **mark.line)
+        axes.plot(x, y, label=item.key.name, linestyle="--" if item.key.variant else "-", alpha=0.9, **mark.line)
     axes.plot([x[0]], [y[0]], marker="o", markersize=9, color=plots.INK, linestyle="none", label="base model")
     axes.set(xlabel="Target (x100)", ylabel="Source (x100)", title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -150,11 +147,11 @@ def _draw(axes: Axes, curves: Sequence[Curve], title: str) -> None:
 def _frame(curves: Sequence[Curve]) -> pd.DataFrame:
     lines = [
         {
-            "row": item.name,
-            "rank": item.rank,
+            "row": item.key.name,
+            "rank": item.key.rank,
             "strength": strength,
-            **_bounded("source", estimate(item.source[strength])),
-            **_bounded("target", estimate(item.learnt[strength])),
+            **bounded("source", estimate(item.source[strength])),
+            **bounded("target", estimate(item.learnt[strength])),
         }
         for item in curves
         for strength in sorted(item.source)
@@ -162,35 +159,30 @@ def _frame(curves: Sequence[Curve]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _bounded(name: str, value: Estimate) -> dict[str, float]:
-    return {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
-
-
 def lines(curves: Sequence[Curve], *, mixed: bool = False) -> Iterator[str]:
     """Yield, per target and rank, Source where all rows have learnt equally much, and where LoRA has learnt as much.
 
     A difference between environments is not judged, unless they are ``mixed`` on purpose.
     """
-    for target, rank in dict.fromkeys((item.target, item.rank) for item in curves):
-        here = [item for item in curves if (item.target, item.rank) == (target, rank)]
+    for (target, rank), here in _tables(curves):
         lowest = min(here, key=lambda item: item.highest)
         level = max(lowest.learnt.values(), key=lambda draws: draws.value)
-        width = max(len(item.name) for item in here)
+        width = max(len(item.key.name) for item in here)
         yield ""
         yield f"{target}, rank {rank}: Source where Target is equal, on the curves of --rewind"
         head = f"at {100 * level.value:6.2f}, which all reach   at its own Target   {BASELINE} there   difference"
         yield f" {'':{width}}  {head}"
-        base = next((item for item in here if item.name == BASELINE), None)
+        base = next((item for item in here if item.key.name == BASELINE), None)
         for item in here:
-            text = f" {item.name:{width}}  {_number(estimate(item.source_at(level))):>26}"
+            text = f" {item.key.name:{width}}  {_number(estimate(item.source_at(level))):>26}"
             yield f"{text}   {_beside(item, base, mixed=mixed)}".rstrip()
-        yield from (f"{FOREIGN} {item.name}: {reason}" for item in here if (reason := _foreign(item, base)))
+        yield from (f"{FOREIGN} {item.key.name}: {reason}" for item in here if (reason := _foreign(item, base)))
     yield "= the interval covers 0. Scores x100; between two strengths a curve is a line."
 
 
 def _foreign(item: Curve, base: Curve | None) -> str:
     """Return in what a row's environments are others than the baseline's."""
-    return "" if base is None else described(against(item.environments, [(base.name, base.environments)]))
+    return "" if base is None else described(against(item.environments, [(base.key.name, base.environments)]))
 
 
 def _beside(item: Curve, base: Curve | None, *, mixed: bool) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.leaderboard.plots import FAINT, Mark
+from bench.leaderboard.stats import bounded
 from bench.papers.published import own
 from bench.papers.study import Found
 from bench.plugins.registry import ZERO_SHOT
@@ -60,7 +61,7 @@ def frame(found: Found, spots: dict[str, Sequence[Spot]]) -> DataFrame:
     absent = [name for name in (f"published_{score}" for score in SCORES) if name not in made]
     made[absent] = float("nan")
     order = [name for name in made if name not in _numbers()]
-    return made[[*order, *_numbers()]].astype({"rank": "Int64"})
+    return made[[*order, *_numbers()]].astype({"rank": "Int64", **dict.fromkeys(_numbers(), float)})
 
 
 def _numbers() -> list[str]:
@@ -73,12 +74,7 @@ def _numbers() -> list[str]:
 def _line(target: str, row: Row) -> dict[str, object]:
     line: dict[str, object] = {"task": target, "method": row.method, "variant": row.variant, "rank": row.rank}
     for score in SCORES:
-        found = row.scores.get(score)
-        line |= {
-            score: found.value if found else float("nan"),
-            f"{score}_low": found.low if found else float("nan"),
-            f"{score}_high": found.high if found else float("nan"),
-        }
+        line |= bounded(score, row.scores.get(score))
     return line
 
 

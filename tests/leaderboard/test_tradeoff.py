@@ -8,6 +8,7 @@ import pytest
 from bench.leaderboard.environments import facts
 from bench.leaderboard.stats import RESAMPLES, Draws
 from bench.leaderboard.tradeoff import Curve, lines, write
+from tests.making.boards import key
 
 
 def flat(value: float) -> Draws:
@@ -17,7 +18,7 @@ def flat(value: float) -> Draws:
 def curve(name: str, points: dict[float, tuple[float, float]]) -> Curve:
     """Build a curve without noise from Source and Target by strength."""
     source = {strength: flat(pair[0]) for strength, pair in points.items()}
-    return Curve(name, 32, "t", source, {strength: flat(pair[1]) for strength, pair in points.items()})
+    return Curve(key(name, 32), "t", source, {strength: flat(pair[1]) for strength, pair in points.items()})
 
 
 LORA = curve("lora", {0.0: (0.9, 0.2), 0.5: (0.8, 0.6), 1.0: (0.4, 0.8)})
@@ -88,8 +89,10 @@ def test_a_row_that_is_lora_scaled_back_differs_from_it_by_nothing_on_any_resamp
         strength: Draws((0,), np.array([value]), value + 0.05 * generator.standard_normal((1, RESAMPLES)))
         for strength, value in ((0.0, 0.2), (0.5, 0.6), (1.0, 0.9))
     }
-    lora = Curve("lora", 32, "t", LORA.source, moving)
-    half = Curve("x", 32, "t", {0.0: LORA.source[0.0], 1.0: LORA.source[0.5]}, {0.0: moving[0.0], 1.0: moving[0.5]})
+    lora = Curve(key("lora", 32), "t", LORA.source, moving)
+    half = Curve(
+        key("x", 32), "t", {0.0: LORA.source[0.0], 1.0: LORA.source[0.5]}, {0.0: moving[0.0], 1.0: moving[0.5]}
+    )
 
     (line,) = [line for line in lines([lora, half]) if line.startswith(" x ")]
 
