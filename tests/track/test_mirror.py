@@ -1,12 +1,10 @@
 import json
 import logging
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -31,6 +29,7 @@ from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
 from tests.making import boards
 from tests.making.waiting import PATIENCE_SECONDS, until
+from tests.track.conftest import client, runs
 
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
@@ -92,15 +91,6 @@ def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> St
     return store
 
 
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """Take back the settings that the tracker leaves for mlflow."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 def small() -> Suite:
     return Suite("small", "model", ("old", "older"), ("new",), RECIPE)
 
@@ -113,20 +103,6 @@ def plan() -> Plan:
 def board() -> Leaderboard:
     cells = [boards.failed("lora", "new", "killed", rank=4)]
     return build(cells, None, sources=("old",), targets=("new",), heading=Heading("small"))
-
-
-def client(store: Store) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri(store.root))
-
-
-def runs(store: Store) -> dict[str, Any]:
-    """Return every run of the suite's experiment by name."""
-    reader = client(store)
-    found = reader.search_runs([reader.get_experiment_by_name("small").experiment_id])
-    assert len({run.info.run_name for run in found}) == len(found)
-    return {run.info.run_name: run for run in found}
 
 
 def place(run: Any, name: str) -> Path:
@@ -153,20 +129,20 @@ def mirrored(store: Store, tmp_path: Path) -> Store:
 
 def test_a_command_is_a_run_with_a_nested_run_per_trial(mirrored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(mirrored.root))  # load_table asks the global one
-    found = runs(mirrored)
+    found = runs(mirrored.root)
 
     parent = found.pop(COMMAND)
     assert sorted(found) == ["dare-r4-new-s0", "lora-r4-new-s0", "zero_shot"]
     assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *found.values())} == {"FINISHED"}
     assert parent.data.tags["command"] == COMMAND
-    table = client(mirrored).load_table(parent.info.experiment_id, "leaderboard.json", [parent.info.run_id])
+    table = client(mirrored.root).load_table(parent.info.experiment_id, "leaderboard.json", [parent.info.run_id])
     assert table[["target", "method", "rank"]].to_numpy().tolist() == [["new", "lora", 4]]
     assert read(parent, "leaderboard.md") == "# Leaderboard\n"
 
 
 def test_a_trial_has_scores_forgetting_cost_and_its_loss_curve(mirrored: Store) -> None:
-    run = runs(mirrored)["lora-r4-new-s0"]
+    run = runs(mirrored.root)["lora-r4-new-s0"]
 
     assert run.data.metrics == pytest.approx(
         {
@@ -190,12 +166,12 @@ def test_a_trial_has_scores_forgetting_cost_and_its_loss_curve(mirrored: Store) 
             "train/loss": 1.0,
         }
     )
-    curve = client(mirrored).get_metric_history(run.info.run_id, "train/loss")
+    curve = client(mirrored.root).get_metric_history(run.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in curve] == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
 def test_a_trial_is_found_by_its_tags_and_shows_what_decided_it(mirrored: Store) -> None:
-    reader = client(mirrored)
+    reader = client(mirrored.root)
     small = reader.get_experiment_by_name("small").experiment_id
     wanted = "tags.method = 'dare' and tags.rank = '4' and tags.target = 'new' and tags.seed = '0'"
 
@@ -210,7 +186,7 @@ def test_a_trial_is_found_by_its_tags_and_shows_what_decided_it(mirrored: Store)
 
 
 def test_a_learning_rate_left_to_the_recipe_is_shown_as_the_recipes(mirrored: Store) -> None:
-    assert runs(mirrored)["lora-r4-new-s0"].data.params["lr"] == "0.001"
+    assert runs(mirrored.root)["lora-r4-new-s0"].data.params["lr"] == "0.001"
 
 
 def test_every_field_of_the_recipe_is_shown_or_named_as_not_shown() -> None:
@@ -244,9 +220,9 @@ def test_an_edit_shows_the_recipes_learning_rate_where_its_parent_took_that() ->
 
 
 def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:
-    run = runs(mirrored)["lora-r4-new-s0"]
+    run = runs(mirrored.root)["lora-r4-new-s0"]
 
-    names = {file.path for file in client(mirrored).list_artifacts(run.info.run_id, "adapter")}
+    names = {file.path for file in client(mirrored.root).list_artifacts(run.info.run_id, "adapter")}
     assert names == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
     weights = place(run, "adapter/adapter_model.safetensors")
     assert weights.samefile(mirrored.folder(LORA) / "change" / "adapter_model.safetensors")
@@ -254,14 +230,14 @@ def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:
 
 
 def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
-    before = {name: run.info.run_id for name, run in runs(mirrored).items()}
+    before = {name: run.info.run_id for name, run in runs(mirrored.root).items()}
     record = put(mirrored, LORA, {"old": 0.5, "older": 0.5, "new": 1.0}, count=4)
 
     with Mirror(mirrored, plan(), COMMAND) as mirror:
         mirror.take(record)
         mirror.finish(board(), [])
 
-    after = runs(mirrored)
+    after = runs(mirrored.root)
     assert {name: run.info.run_id for name, run in after.items()} == before
     assert after["lora-r4-new-s0"].data.metrics["source/avg"] == 0.5
     assert len(json.loads(read(after[COMMAND], "leaderboard.json"))["data"]) == 1
@@ -271,7 +247,7 @@ def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> No
     assert sync(store) == 3
     assert sync(store) == 0
 
-    found = runs(store)
+    found = runs(store.root)
     assert sorted(found) == ["bench sync", "dare-r4-new-s0", "lora-r4-new-s0", "zero_shot"]
     assert found["dare-r4-new-s0"].data.metrics["forgetting/avg"] == 0.125
     assert found["zero_shot"].data.metrics["target/new"] == 0.25
@@ -279,7 +255,7 @@ def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> No
 
 def test_sync_leaves_alone_what_a_command_has_mirrored(mirrored: Store) -> None:
     assert sync(mirrored) == 0
-    assert "bench sync" not in runs(mirrored)
+    assert "bench sync" not in runs(mirrored.root)
 
 
 def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
@@ -287,17 +263,17 @@ def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
     put(store, LORA, {"old": 0.0, "older": 0.0, "new": 0.0}, count=4)
 
     assert sync(store) == 1
-    assert runs(store)["lora-r4-new-s0"].data.metrics["avg"] == 0.0
+    assert runs(store.root)["lora-r4-new-s0"].data.metrics["avg"] == 0.0
 
 
 def test_a_trial_that_was_cut_short_is_mirrored_again(store: Store) -> None:
     sync(store)
-    run = runs(store)["lora-r4-new-s0"]
-    client(store).update_run(run.info.run_id, "RUNNING")
+    run = runs(store.root)["lora-r4-new-s0"]
+    client(store.root).update_run(run.info.run_id, "RUNNING")
 
     assert sync(store) == 1
-    assert runs(store)["lora-r4-new-s0"].info.status == "FINISHED"
-    assert len(client(store).get_metric_history(run.info.run_id, "train/loss")) == 3
+    assert runs(store.root)["lora-r4-new-s0"].info.status == "FINISHED"
+    assert len(client(store.root).get_metric_history(run.info.run_id, "train/loss")) == 3
 
 
 def test_a_failed_trial_shows_its_error_until_it_is_done(store: Store) -> None:
@@ -305,15 +281,15 @@ def test_a_failed_trial_shows_its_error_until_it_is_done(store: Store) -> None:
     (store.folder(LORA) / "error.txt").write_text("Traceback\nValueError: boom\n")
     with Mirror(store, plan(), COMMAND) as mirror:
         mirror.take(failed)
-    run = runs(store)["lora-r4-new-s0"]
+    run = runs(store.root)["lora-r4-new-s0"]
 
-    assert run.info.status == runs(store)[COMMAND].info.status == "FAILED"
+    assert run.info.status == runs(store.root)[COMMAND].info.status == "FAILED"
     assert run.data.tags["error"] == "ValueError: boom"
     assert read(run, "error.txt").endswith("boom\n")
 
     sync(store)
 
-    run = runs(store)["lora-r4-new-s0"]
+    run = runs(store.root)["lora-r4-new-s0"]
     assert run.info.status == "FINISHED"
     assert "error" not in run.data.tags
 
@@ -327,7 +303,7 @@ def test_an_interrupted_command_ends_as_killed(store: Store) -> None:
 
     mirror.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
-    assert runs(store)[COMMAND].info.status == "KILLED"
+    assert runs(store.root)[COMMAND].info.status == "KILLED"
 
 
 def test_a_dead_server_is_one_warning_and_the_run_goes_on(
@@ -357,16 +333,16 @@ def test_a_database_elsewhere_has_its_files_in_the_run_folder_all_the_same(
 
     sync(store)
 
-    assert place(runs(store)["lora-r4-new-s0"], "adapter").is_relative_to(store.root / "mlartifacts")
+    assert place(runs(store.root)["lora-r4-new-s0"], "adapter").is_relative_to(store.root / "mlartifacts")
     assert not (tmp_path / "mlruns").exists()
 
 
 def test_an_experiment_that_is_there_keeps_the_place_of_its_files(store: Store, tmp_path: Path) -> None:
-    client(store).create_experiment("small", (tmp_path / "before").as_uri())
+    client(store.root).create_experiment("small", (tmp_path / "before").as_uri())
 
     sync(store)
 
-    assert place(runs(store)["lora-r4-new-s0"], "adapter").is_relative_to(tmp_path / "before")
+    assert place(runs(store.root)["lora-r4-new-s0"], "adapter").is_relative_to(tmp_path / "before")
 
 
 def test_sync_says_that_a_server_is_dead(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +395,7 @@ def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(st
 
     sync(store)
 
-    assert runs(store)["lora-r4-new@short-s0"].data.metrics["source/old:lmms"] == 0.5
+    assert runs(store.root)["lora-r4-new@short-s0"].data.metrics["source/old:lmms"] == 0.5
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:

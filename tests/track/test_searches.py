@@ -1,12 +1,9 @@
 import json
 import logging
-import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +12,7 @@ from bench.store.run_folder import Store
 from bench.store.search_results import Configuration, Finding
 from bench.track import mirror_searches, sync, tracking_uri
 from bench.track.searches import metrics
+from tests.track.conftest import client, runs
 
 FACTS = {
     "method": "dare",
@@ -55,34 +53,11 @@ def root(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """Take back the settings that the tracker leaves for mlflow."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 def put(root: Path, finding: Finding) -> None:
     folder = root / "search" / finding.label
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "front.png").write_bytes(b"png")
     (folder / "search.json").write_text(finding.text())
-
-
-def client(root: Path) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri(root))
-
-
-def runs(root: Path) -> dict[str, Any]:
-    """Return every run of the suite's experiment by name."""
-    reader = client(root)
-    found = reader.search_runs([reader.get_experiment_by_name("small").experiment_id])
-    assert len({run.info.run_name for run in found}) == len(found)
-    return {run.info.run_name: run for run in found}
 
 
 def test_a_search_is_a_run_with_a_quest_under_it_and_its_configurations_under_that(root: Path) -> None:
