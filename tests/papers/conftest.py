@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import Paper
 from bench.checks.tiny import Squares
 from bench.cli import study_options
 from bench.leaderboard.build import build
@@ -25,6 +26,12 @@ from bench.store.run_folder import Store
 Scores = Callable[[Cell | None], tuple[float, float]]
 Planned = Callable[..., Plan]
 MadeUp = Callable[..., Found]
+
+
+@pytest.fixture(scope="session")
+def paper() -> Paper:
+    """The paper whose tables are compared."""
+    return registry.load_paper("lorasculpt")
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""The command bench compare."""
+
+import csv
+import io
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from bench import Paper
+from bench.cli.main import main
+from bench.plan import request
+from bench.plan.suite import Suite
+from bench.plugins import registry
+from bench.store import last_run
+from bench.store.run_folder import Store
+
+
+def ran(output: Path, *words: str) -> Path:
+    """A run folder whose last run had these words; nothing was trained."""
+    parser = ArgumentParser()
+    request.add_arguments(parser)
+    options = parser.parse_args([*words, "--output", str(output)])
+    options.words = ["run", *words]
+    store = Store(output)
+    store.prepare()
+    last_run.save(store, options)
+    return output
+
+
+def test_a_leaderboard_of_micro_is_refused_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ran(tmp_path / "runs", "--methods", "lora", "--limit", "20")
+
+    code = main(["compare", "--paper", "lorasculpt", "--output", str(output)])
+
+    captured = capsys.readouterr()
+    assert code == 2
+    assert "cannot be compared with the paper lorasculpt: its suite is micro" in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--paper lorasculpt", "has no run yet. Start one: bench run --output"),
+        ("--paper lorasclpt", "No paper named 'lorasclpt'. Did you mean 'lorasculpt'? Known: lorasculpt."),
+        ("--paper lorasculpt --tolerance -1", "--tolerance is -1; give points of the x100 scale, 0 or more."),
+        ("--paper lorasculpt --tolerance nan", "--tolerance is nan; give points"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_one_line(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["compare", *words.split(), "--output", str(tmp_path / "none")])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_put_beside_its_paper_and_only_numbers_go_to_stdout(
+    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    file = tmp_path / "made_up.csv"
+    file.write_text("table,method,rank,target_task,connector,variant,target,avg\n1,lora,2,new_squares,full,,300,300\n")
+    made_up = Paper("made_up", "none", "tiny", ("old_squares",), ("new_squares",), {"full": "full"}, ("1",), 2.0, file)
+    monkeypatch.setattr(registry, "load_paper", {"made_up": made_up}.__getitem__)
+    output = str(tmp_path / "runs")
+    assert (
+        main(["run", "--suite", "tiny", "--methods", "lora", "--ranks", "2", "--lanes", "0", "--output", output]) == 0
+    )
+    capsys.readouterr()
+
+    code = main(["compare", "--paper", "made_up", "--format", "csv", "--output", output])
+
+    captured = capsys.readouterr()
+    lines = list(csv.DictReader(io.StringIO(captured.out)))
+    assert code == 0
+    assert [(line["method"], line["of"], line["published"], line["verdict"]) for line in lines] == [
+        ("lora", "target", "3", "below"),
+        ("lora", "avg", "3", "below"),
+    ]
+    assert "Of 2 compared numbers: 0 reproduced, 0 above, 2 below, 0 cannot tell (tolerance 2 points)." in captured.err
+    assert "Not in the paper's tables: zero_shot on new_squares" in captured.err

@@ -1,0 +1,100 @@
+"""Why a leaderboard cannot be compared with a paper's tables."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import Paper, Reading
+from bench.model import checkpoints
+from bench.papers.comparable import reasons
+from bench.plan.plan import Request
+from bench.plan.suite import LORASCULPT, MICRO, Suite
+from bench.plan.tuned import Choice
+from bench.plugins import registry
+from tests.layouts import checkpoint, write_files
+from tests.making.published import SOURCES
+
+SUITE = Suite("lorasculpt", LORASCULPT.model, SOURCES, ("iconqa", "coco_caption"), MICRO.recipe)
+
+
+def asked(**changes: object) -> Request:
+    recipe = SUITE.recipe
+    plain = Request(SUITE, ("lora", "dare", "lorasculpt"), (32,), SUITE.targets, SOURCES, recipe)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sources": SOURCES[::-1], "targets": ("iconqa",), "seeds": (0, 1)},
+        {"recipe": replace(SUITE.recipe, connector="lora", micro_batch_size=4)},
+        {"settings": {"lora": {"lr": None}}},
+        {"methods": ("l2",), "settings": {"lora": {"lr": 1e-3}}},
+        {"ranks": (8,), "settings": {"lora": {"lr": 1e-3}}},
+        {"tuned": {("lora", 32, "iconqa"): Choice({"lr": 1e-3}, 8)}},  # a row beside the default
+    ],
+)
+def test_what_leaves_the_compared_rows_as_the_papers_is_comparable(paper: Paper, changes: dict[str, object]) -> None:
+    assert reasons(paper, asked(**changes)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"suite": MICRO}, "its suite is micro, the paper's numbers are those of lorasculpt: with another base model"),
+        ({"sources": SOURCES[:2]}, "source tasks are missing, so that Source is another mean: gqa, textvqa"),
+        ({"sources": (*SOURCES, "vizwiz")}, "source tasks are not the paper's, so that Source is another mean: vizwiz"),
+        ({"limit": 100}, "--limit 100 scores a part of the test split"),
+        ({"split": "validation"}, "its scores are of the validation split"),
+        ({"recipe": replace(SUITE.recipe, updates=7)}, "recipe.updates is 7 (--set), the suite's own is 150"),
+        ({"recipe": replace(SUITE.recipe, eval_dtype="float16")}, "recipe.eval_dtype is float16 (--set)"),
+        (
+            {"recipe": replace(SUITE.recipe, quantization="4bit")},
+            "recipe.quantization is 4bit (--base), the suite's own",
+        ),
+        ({"settings": {"lorasculpt": {"density": 0.2}}}, "lorasculpt.density is 0.2 (--set), the method's own is 0.1"),
+        ({"methods": ("dare",), "settings": {"lora": {"lr": 0.01}}}, "lora.lr is 0.01 (--set)"),
+    ],
+)
+def test_what_differs_from_the_paper_is_one_line(paper: Paper, changes: dict[str, object], reason: str) -> None:
+    found = reasons(paper, asked(**changes))
+
+    assert len(found) == 1
+    assert found[0].startswith(reason)
+    assert "\n" not in found[0]
+
+
+def test_a_base_model_of_another_size_is_named_and_a_copy_is_not(
+    paper: Paper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(asked(), suite=replace(SUITE, model=str(checkpoint.write(tmp_path / "model"))))
+
+    (found,) = reasons(paper, other)
+    monkeypatch.setattr(checkpoints, "parameters", lambda folder: 7_063_427_072 + 577)
+
+    assert f"its base model {tmp_path}/model (--model) has " in found
+    assert found.endswith("llava-hf/llava-1.5-7b-hf has 7,063,427,072")
+    assert reasons(paper, other) == ()
+
+
+def test_data_of_another_size_is_named(paper: Paper, tmp_path: Path) -> None:
+    write_files(tmp_path, "iconqa")
+    registry.read_tasks(Reading(tmp_path), {"iconqa": {"expect": "any"}})
+    try:
+        train, test = reasons(paper, asked(targets=("iconqa",)))
+        free = reasons(paper, asked(targets=("iconqa",), reading=Reading(tmp_path, skip_bad=10_000)))
+    finally:
+        registry.read_tasks(Reading(), {})
+
+    assert train.startswith("iconqa has ")
+    assert train.endswith(" examples in its train split, the paper's has 10,000")
+    assert test.endswith(" examples in its test split, the paper's has 6,316")
+    assert free == ()
+
+
+def test_everything_that_differs_is_named(paper: Paper) -> None:
+    found = reasons(paper, asked(limit=3, sources=("okvqa", "ocrvqa", "gqa", "vizwiz")))
+
+    assert len(found) == 3
