@@ -23,7 +23,7 @@ def write_scores(
     for item in asked:
         hits = round(right * item.count)
         rows = [{"id": str(place), "scores": {"exact": float(place < hits)}} for place in range(item.count)]
-        score = _score(item, hits / item.count, store.write_scores(trial, item.key, rows))
+        score = _score(item, hits / item.count, store.scores_of(trial).write(item.key, rows))
         known = replace(known, scores={**known.scores, item.key: replace(score, environment=environment or {})})
     store.write(known)
     return known
