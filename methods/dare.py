@@ -1,4 +1,4 @@
-"""DARE: drop entries of what LoRA has learnt at random, and scale up the rest."""
+"""DARE: drop random entries of what LoRA has learnt, and scale up the rest."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def keep_mask(like: Tensor, drop_rate: float, generator: Generator) -> Tensor:
-    """Draw, for every entry, whether it is kept: independently, with probability 1 - drop_rate."""
+    """Return a random mask that keeps each entry independently with probability 1 - drop_rate."""
     draws = torch.rand(like.shape, generator=generator, device=generator.device)
     return (draws >= drop_rate).to(like.device)
 
 
 def dropped(delta: Tensor, keep: Tensor, rate: float) -> Tensor:
-    """Return keep * delta / (1 - rate), whose expectation is ``delta``; ``rate`` 0 does not rescale.
+    """Return keep * delta / (1 - rate), whose expectation is ``delta``; ``rate`` 0 skips rescaling.
 
     >>> dropped(torch.tensor([2.0, 4.0]), torch.tensor([True, False]), 0.5).tolist()
     [4.0, 0.0]
@@ -35,15 +35,18 @@ def dropped(delta: Tensor, keep: Tensor, rate: float) -> Tensor:
 class DARE(EditMethod):
     """delta' = m * delta / (1 - drop_rate) with m ~ Bernoulli(1 - drop_rate) for each entry.
 
-    ``target``            factors: on A and on B, independently, so that the result stays a LoRA; delta: on
-                          scale * B A, so that the result is a sparse change of W0.
-    ``rescale``           false leaves out the division. At drop_rate 1 all is dropped and nothing rescaled.
-    ``include_connector`` also edits the tuned connector, no LoRA weight and left alone by default.
+    ``target``            ``factors`` drops entries of A and of B, independently; the result stays a LoRA.
+                          ``delta`` drops entries of scale * B A; the result is a sparse change of W0.
+    ``rescale``           false leaves out the division. At drop_rate 1 every entry is dropped, and nothing is
+                          rescaled.
+    ``include_connector`` true also edits a connector that was tuned in full. Such a connector has no LoRA
+                          weights, so by default DARE does not change it.
 
     Deviations: the LoRASculpt paper gives no rate and says "parameters from the fine-tuned LoRA weights"
-    (App. F(e)), hence ``factors`` and the 0.1 of the authors' command line. Their README's 0.9 is for full
-    deltas: on factors it keeps 1 % of each rank-one term and multiplies it by 100. Rescaling is on, as in the
-    paper; the authors' command line needs a flag for it. Their magnitude variant is left out.
+    (App. F(e)). Therefore the defaults are ``factors`` and 0.1, the rate of the authors' command line. The rate
+    0.9 in their README is for full deltas; on factors it would keep 1 % of each rank-one term and multiply that
+    1 % by 100. Rescaling is on, as in the paper; the authors' command line needs a flag for it. This file leaves
+    out their magnitude variant.
     """
 
     name: ClassVar[str] = "dare"
@@ -59,7 +62,7 @@ class DARE(EditMethod):
     def edit(self, change: Change, context: EditContext) -> Change:
         if self.drop_rate == 0:
             return change
-        # sorted: the draws may not depend on the order in which a change was stored
+        # sorted: the draws must not depend on the order in which a change was stored
         edited = {name: self._edited(name, change[name], context) for name in sorted(change)}
         return change.replace(edited)
 

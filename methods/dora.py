@@ -1,4 +1,4 @@
-"""DoRA: LoRA on the direction of each weight row, with the row's length trained apart."""
+"""DoRA: LoRA on the direction of each weight row; the row's length is trained separately."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class DoRA(LoRA):
     """W = diag(m / |V|) V with V = W0 + scale * B A; m [out] starts as |W0| and is trained (Eq. 5).
 
-    |.| is the norm of each row of V [out, in], one for each output. (The paper writes the weight transposed
-    and says "column-wise".) |V| is held constant in the gradient (section 4.3), and the bias is not scaled.
-    The change is ``bench.Decomposed``.
+    |.| is the norm of each row of a weight [out, in], one norm per output. (The paper writes the weight transposed
+    and says "column-wise".) The gradient treats |V| as a constant (section 4.3), and the bias is not scaled.
+    The change is a ``bench.Decomposed``.
 
-    ``off`` is empty: no setting turns a trained magnitude into plain LoRA. Deviations: none known; this is
-    peft's ``use_dora``. The LoRASculpt paper gives DoRA no settings of its own, so it takes LoRA's.
+    ``off`` is empty because no setting turns a trained magnitude into plain LoRA. No deviation is known; this is
+    peft's ``use_dora``. The LoRASculpt paper gives no settings for DoRA, so DoRA uses LoRA's settings.
     """
 
     name: ClassVar[str] = "dora"
@@ -40,6 +40,6 @@ class DoRA(LoRA):
 
     @override
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
-        # peft forms |V| from the identity [in, in], scale * B A, W0 and their sum [out, in], all float32
+        # peft computes |V| from the identity [in, in], scale * B A, W0 and their sum [out, in], all in float32
         largest = max(dimensions.layers, key=lambda layer: layer.columns**2 + 3 * layer.entries)
         return {"row norms of W0 + BA": 4 * (largest.columns**2 + 3 * largest.entries)}

@@ -31,13 +31,13 @@ def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def mean_squared_distance(tensors: Iterable[Tensor], origins: Iterable[Tensor]) -> Tensor:
-    """Return the mean over tensors of mean((tensor - origin)^2)."""
+    """Return mean((tensor - origin)^2), averaged over the tensors."""
     pairs = zip(tensors, origins, strict=True)
     return torch.stack([(tensor - origin).float().square().mean() for tensor, origin in pairs]).mean()
 
 
 def squared_delta(b: Tensor, a: Tensor, scale: float) -> Tensor:
-    """Return |scale * B A|_F^2 as scale^2 tr((B^T B)(A A^T)), without the [out, in] product.
+    """Return |scale * B A|_F^2 as scale^2 tr((B^T B)(A A^T)), without forming B A [out, in].
 
     >>> squared_delta(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0, 2.0]]), 2.0).item()
     40.0
@@ -48,17 +48,18 @@ def squared_delta(b: Tensor, a: Tensor, scale: float) -> Tensor:
 
 @dataclass(kw_only=True)
 class L2(LoRA):
-    """L = L_task + coefficient * R, with R by ``form``; the sums run over all adapted layers.
+    """L = L_task + coefficient * R; ``form`` selects R. The sums run over all adapted layers.
 
-    ``sumsq_AB``       R = sum |A|_F^2 + |B|_F^2: "L2 regularization [...] to the LoRA weights", the words of
-                       LoRASculpt, App. F(d), whose coefficient is 1e-3. Also shrinks A from its random start.
-    ``mse_from_init``  R = mean of mean((w - w_init)^2) over the trained tensors, a tuned connector's too:
-                       the baseline of the same group (NRCA, LossTwoReg.py).
-    ``delta_fro2``     R = sum |scale * B A|_F^2: the squared distance to the pretrained weights.
+    ``sumsq_AB``       R = sum |A|_F^2 + |B|_F^2. LoRASculpt describes it as "L2 regularization [...] to the LoRA
+                       weights" and uses the coefficient 1e-3 (App. F(d)). This form also shrinks A, which
+                       starts at random values.
+    ``mse_from_init``  R = mean of mean((w - w_init)^2) over the trained tensors, including those of a tuned
+                       connector. This is the baseline of the same group (NRCA, LossTwoReg.py).
+    ``delta_fro2``     R = sum |scale * B A|_F^2, the squared distance from the pretrained weights.
 
-    Deviations: the LoRASculpt authors released no code for this baseline; the default form is the literal
-    reading. NRCA takes a second optimizer step on R alone, which makes its coefficient incomparable; here R
-    is added to the loss, once per update. This is a penalty, not AdamW's decoupled weight decay.
+    Deviations: the LoRASculpt authors released no code for this baseline, so the default form follows the words
+    of the paper. NRCA takes a second optimizer step that uses only R; therefore its coefficient is not comparable with
+    ours. Here R is added to the loss, once per update. R is a penalty, not AdamW's decoupled weight decay.
     """
 
     name: ClassVar[str] = "l2"
@@ -92,7 +93,7 @@ class L2(LoRA):
 
     def _distance_from_start(self, step: Step) -> Tensor:
         trained = {name: value for name, value in step.model.named_parameters() if value.requires_grad}
-        if not self.initial_:  # the first update: nothing has moved yet
+        if not self.initial_:  # the first update: no weight has changed yet
             self.initial_ = {name: value.detach().clone() for name, value in trained.items()}
         origins = [self.initial_[name].to(value.device) for name, value in trained.items()]
         return mean_squared_distance(trained.values(), origins)

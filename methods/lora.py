@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class LoRA(TrainMethod):
-    """W = W0 + scale * B A, with A and B trained and W0 frozen; the baseline of every other method."""
+    """W = W0 + scale * B A, with A and B trained and W0 frozen. It is the baseline of every other method."""
 
     name: ClassVar[str] = "lora"
     paper: ClassVar[str] = "Hu et al., LoRA, ICLR 2022, arXiv:2106.09685"

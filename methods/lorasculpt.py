@@ -1,4 +1,4 @@
-"""LoRASculpt: LoRA with sparse factors, kept away from the weights that matter to the base model."""
+"""LoRASculpt: sparse LoRA factors that avoid the weights which matter to the base model."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from bench import Dimensions, LayerShape
 
 _EPS = 1e-15
-# of one block of rows: near the cache, and with few joins of threads, which stall where cores are busy
+# Entries in one block of rows. A block about fits the cache, and few blocks need few thread joins, which stall if
+# the cores are busy.
 _ENTRIES = {"cpu": 1 << 20}
-_NORM_ENTRIES = 1 << 17  # a longer float32 sum of squares loses digits
+_NORM_ENTRIES = 1 << 17  # a float32 sum of more squares loses digits
 _ENTRIES_ON_DEVICE = 1 << 24
 
 
 def weight_norm(weight: Tensor, kind: str) -> float:
     """Return W0's Frobenius norm, or its largest singular value if ``kind`` is ``spectral``.
 
-    The squares are added block by block in float64: torch's float32 norm of 4096 x 4096 entries is 8e-4 off.
+    The function adds the squares of the blocks in float64, because torch's float32 norm of 4096 x 4096 entries
+    is off by 8e-4.
     """
     if kind == "spectral":
         return float(torch.linalg.matrix_norm(weight.float(), ord=2))
@@ -43,9 +45,9 @@ def weight_norm(weight: Tensor, kind: str) -> float:
 def importance(weight: Tensor, norm: float, omega: float, out: Tensor) -> Tensor:
     """Write M = tanh(omega * |1 / log(|W0| / norm + 1e-15)|) into ``out`` and return it (Eq. 6-7).
 
-    Natural logarithm; entries in (0, 1]. As log(|W0| + 1e-15 norm) - log(norm), in place and in the
-    precision of ``out``. An entry that is the whole norm has log 1 = 0 and M = 1. A weight of zeros counts
-    as norm 1.
+    The logarithm is natural, and the entries of M are in (0, 1]. The function computes the logarithm in place,
+    in the precision of ``out``, as log(|W0| + 1e-15 norm) - log(norm). If one entry is the whole norm, its
+    logarithm is 0 and its M is 1. If all weights are zero, the norm counts as 1.
     """
     norm = norm or 1.0
     out.copy_(weight).abs_()
@@ -55,14 +57,15 @@ def importance(weight: Tensor, norm: float, omega: float, out: Tensor) -> Tensor
 def penalised_product(
     weight: Tensor, b: Tensor, a: Tensor, norm: float, omega: float, *, entrywise: bool = False
 ) -> Tensor:
-    """Return |M * (B A)|_F (Eq. 8), or its entrywise L1 norm (Eq. 10), for autograd to follow to A and B.
+    """Return |M * (B A)|_F (Eq. 8) or its entrywise L1 norm (Eq. 10), differentiable in A and B.
 
-    Value and gradients in closed form, in one pass over blocks of rows: with X = M * (B A) and G = M * X /
-    |X|_F (L1: G = M * sign(X)), dB = G A^T and dA = B^T G. Nothing of size [out, in] is made, and the saved
-    state is the size of A and B. Where X is all zero, G is zero, so that B = 0 gives no NaN.
+    One pass over blocks of rows computes the value and the gradients in closed form. With X = M * (B A) and
+    G = M * X / |X|_F (for L1, G = M * sign(X)), dB = G A^T and dA = B^T G. The function creates no tensor of
+    size [out, in], and saves only as much state as A and B hold. If X is all zero, G is zero, so B = 0 gives
+    no NaN.
     """
     value, db, da = _value_and_gradients(weight.detach(), b.detach(), a.detach(), (norm, omega), entrywise)
-    # x - x.detach() is 0 with gradient 1: the value stays exact and autograd takes the gradients from above.
+    # x - x.detach() is 0 and has gradient 1: the value stays exact, and autograd returns the gradients above.
     return value + ((b - b.detach()) * db).sum() + ((a - a.detach()) * da).sum()
 
 
@@ -97,7 +100,7 @@ def _value_and_gradients(
 def top_k(weight: Tensor, density: float) -> Tensor:
     """Return the boolean mask of the floor(density * n) largest of n magnitudes, at least one (Eq. 3).
 
-    Over the whole tensor, not row by row; of equal magnitudes the first are kept.
+    The function ranks the whole tensor, not each row. Among equal magnitudes, it keeps the first.
 
     >>> top_k(torch.tensor([[0.9, -0.8], [0.1, 0.2]]), 0.5).tolist()
     [[True, True], [False, False]]
@@ -110,23 +113,27 @@ def top_k(weight: Tensor, density: float) -> Tensor:
 
 @dataclass(kw_only=True)
 class LoRASculpt(LoRA):
-    """L = L_task + alpha * R(|M * (B A)|_F) (Eq. 9), with A and B pruned once to ``density`` and kept so.
+    """L = L_task + alpha * R(|M * (B A)|_F) (Eq. 9); A and B are pruned once to ``density`` and stay so.
 
-    Pruning: after the share ``warmup`` of the updates each A and each B keeps its largest entries, and is
-    projected again after every later update. (The paper's "sparsity s" is the kept share, here ``density``.)
+    Pruning starts after the share ``warmup`` of the updates. Each A and each B then keeps its largest entries, and
+    every later update projects it onto the same mask. (The paper's "sparsity s" is the kept share, here
+    ``density``.)
 
-    ``cmr_reduction``  mean over the matrices, as in the released code, or sum, as in Algorithm 1.
-    ``cmr_modules``    qkv, as in the paper, or all: which layers of the decoder the penalty reads.
-    ``mask_norm``      fro, as in the code, or spectral: what W0 is divided by. Computed once per layer.
-    ``zero_moments``   also clears the pruned entries' AdamW moments; ``mask_grads`` clears their gradients.
-    Where the recipe's connector carries LoRA, its adapters add beta * sum |M * (B A)|_1 (Eq. 10-11) and are
-    never pruned.
+    ``cmr_reduction``  R: ``mean`` over the matrices, as in the released code, or ``sum``, as in Algorithm 1.
+    ``cmr_modules``    the decoder layers that the penalty reads: ``qkv``, as in the paper, or ``all``.
+    ``mask_norm``      the norm that divides W0: ``fro``, as in the released code, or ``spectral``. It is computed
+                       once per layer.
+    ``zero_moments``   true also clears the AdamW moments of the pruned entries.
+    ``mask_grads``     true also clears the gradients of the pruned entries.
 
-    Deviations from the released code (commit 08d3d28): it projects before the forward pass, and there only
-    the float32 master copy, so its forward pass and its export are never exactly sparse; we project right
-    after every update. Its 100 updates of warm-up become the same share of any run, at least 1. Its M is
-    bfloat16, ours float32. Eq. 10 is not in it. The penalty is added once per update, not once per
-    micro-batch.
+    If the recipe's connector carries LoRA, its adapters add beta * sum |M * (B A)|_1 (Eq. 10-11) and are never
+    pruned.
+
+    Deviations from the released code (commit 08d3d28): the released code projects before the forward pass, and
+    projects only the float32 master copy, so its forward pass and its export are never exactly sparse. We project
+    right after every update. The released code warms up for 100 updates; we warm up for the same share of any
+    run, at least 1 update. Its M is bfloat16, and ours is float32. It does not contain Eq. 10. We add the penalty once
+    per update, not once per micro-batch.
     """
 
     name: ClassVar[str] = "lorasculpt"

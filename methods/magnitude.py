@@ -1,4 +1,4 @@
-"""Magnitude pruning of a finished LoRA: keep the largest entries of its change, drop the rest."""
+"""Magnitude pruning: keep the largest entries of the change of a finished LoRA, and drop the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def largest(delta: Tensor, density: float) -> Tensor:
-    """Return, for every entry, whether it is among the floor(density * entries) largest in magnitude.
+    """Return the boolean mask of the floor(density * entries) entries that are largest in magnitude.
 
     >>> largest(torch.tensor([[0.1, -0.4], [0.3, 0.2]]), 0.5).tolist()
     [[False, True], [True, False]]
@@ -29,10 +29,11 @@ def largest(delta: Tensor, density: float) -> Tensor:
 
 @dataclass(kw_only=True)
 class Magnitude(EditMethod):
-    """Delta W <- M * Delta W, M the ``density`` largest |Delta W| of each adapted matrix [out, in]; no rescaling.
+    """Delta W <- M * Delta W, where M [out, in] masks the ``density`` largest |Delta W|; no rescaling.
 
-    The LoRASculpt paper's Figure 1 prunes a trained LoRA after the fact and does not say whether its factors or their
-    product; here it is the product scale * B A, which is what the model computes with. A tuned connector is left alone.
+    Each adapted matrix has its own M. Figure 1 of the LoRASculpt paper prunes a LoRA after its training, and the paper
+    does not say whether it prunes the factors or their product. This method prunes the product scale * B A, because
+    the model computes with the product. The method does not change a tuned connector.
     """
 
     name: ClassVar[str] = "magnitude"

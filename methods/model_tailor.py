@@ -1,4 +1,4 @@
-"""Model Tailor: keep the few fine-tuned entries that matter most, and let them make up for the rest."""
+"""Model Tailor: keep the few fine-tuned entries that matter most; they compensate for the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGN = {"obs": -1.0, "official": 1.0, "none": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a weight is tailored: the share kept, salience's share of the score, and the compensation."""
+    """Settings for tailoring a weight: the kept share, salience's share of the score, the compensation."""
 
     density: float
     fuse: float = 0.8
@@ -33,8 +33,8 @@ class Settings:
 def inverse_factor(inputs: Tensor, percdamp: float) -> Tensor:
     """Return the upper Cholesky factor U of H^-1 [in, in], H = (2 / tokens) sum x x^T.
 
-    ``inputs`` is [tokens, in]. An input that is always zero gets H_jj = 1; then ``percdamp`` times the mean
-    of the diagonal is added to it. Without inputs H is the identity.
+    ``inputs`` is [tokens, in]. If input j is always zero, H_jj becomes 1. Then ``percdamp`` times the mean of the
+    diagonal is added to the whole diagonal. Without inputs, H is the identity before this addition.
     """
     hessian = (2 / max(1, len(inputs))) * (inputs.T @ inputs)
     diagonal = hessian.diagonal()
@@ -46,7 +46,7 @@ def inverse_factor(inputs: Tensor, percdamp: float) -> Tensor:
 
 
 def standardised(score: Tensor) -> Tensor:
-    """Return every row minus its mean, over its unbiased deviation; a row of equal entries becomes zeros."""
+    """Return (row - mean) / unbiased standard deviation for every row; a row of equal entries becomes 0."""
     centred = score - score.mean(dim=1, keepdim=True)
     deviation = centred.square().sum(dim=1, keepdim=True).div(max(1, score.shape[1] - 1)).sqrt()
     return torch.where(deviation > 0, centred / deviation, 0.0)
@@ -55,8 +55,8 @@ def standardised(score: Tensor) -> Tensor:
 def scores(current: Tensor, tuned: Tensor, base: Tensor, diagonal: Tensor, fuse: float) -> Tensor:
     """Return fuse * z(|W_ft - W0|) + (1 - fuse) * z(W^2 / U_jj^2) for a block of columns [out, block].
 
-    W is the fine-tuned weight as compensated so far. A row without any change has nothing to keep: minus
-    infinity.
+    W is the fine-tuned weight with the compensation so far. A row without any change has nothing to keep, so it
+    scores minus infinity.
     """
     salience = (tuned - base).abs()
     sensitivity = (current / diagonal).square()
@@ -65,7 +65,7 @@ def scores(current: Tensor, tuned: Tensor, base: Tensor, diagonal: Tensor, fuse:
 
 
 def keep_best(score: Tensor, count: int) -> Tensor:
-    """Return the mask of the ``count`` highest scores; of equal scores the first are kept."""
+    """Return the mask of the ``count`` highest scores; among equal scores, it keeps the first."""
     best = score.flatten().argsort(descending=True, stable=True)[:count]
     return (
         torch.zeros(score.numel(), dtype=torch.bool, device=score.device).index_fill_(0, best, True).view(score.shape)
@@ -73,12 +73,12 @@ def keep_best(score: Tensor, count: int) -> Tensor:
 
 
 def tailor(tuned: Tensor, base: Tensor, factor: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Return the tailored weight and the mask of the entries kept, both [out, in].
+    """Return the tailored weight and the mask of the kept entries, both [out, in].
 
-    Exactly ceil(density * n) of the n entries are kept; a block of columns keeps what the share of the
-    columns up to its end leaves to it. All others go back to W0, column by column, and the error e = (W_i -
-    W0_i) / U_ii of column i goes to the columns after it: W_j -= e U_ij (``official``: +=; ``none``: not at
-    all).
+    The mask keeps exactly ceil(density * n) of the n entries. If the columns up to the end of a block hold
+    m entries, the block keeps ceil(density * m) entries minus those that earlier blocks kept. All other entries
+    return to W0, column by column. The error of column i is e = (W_i - W0_i) / U_ii, and it changes
+    every later column j by W_j -= e U_ij. ``official`` adds e U_ij instead, and ``none`` leaves W_j as it is.
     """
     result, keep = tuned.clone(), torch.zeros_like(tuned, dtype=torch.bool)
     rows, width = tuned.shape
@@ -104,28 +104,31 @@ def tailor(tuned: Tensor, base: Tensor, factor: Tensor, settings: Settings) -> t
 
 @dataclass(kw_only=True)
 class ModelTailor(EditMethod):
-    """W = W0 outside a mask of ceil(density * n) entries; inside, W_ft compensated for what was reverted.
+    """W = W0 outside a mask of ceil(density * n) entries; inside, W_ft compensates for the reverted ones.
 
-    Mask and compensation need H, the second moment of each layer's inputs, from ``n_samples`` training
-    examples of the target: block by block, with the blocks before it already tailored. The result is a
-    sparse change.
+    The mask and the compensation need H, the second moment of each layer's inputs. H comes from ``n_samples``
+    training examples of the target. The method tailors block by block, and computes the H of a block with the
+    earlier blocks already tailored. The result is a sparse change.
 
-    ``density``       kept share of each weight: 10 % (LoRASculpt, App. F(f); released: sparsity 0.9).
-    ``compensation``  obs: subtract the error, as OBS and SparseGPT derive it; official: add it, as the
-                      released code does; none. On strongly correlated inputs adding leaves 1.04 to 1.72 times
-                      the output error of reverting everything, subtracting 0.54 to 0.61, hence obs.
-    ``fuse``          weight of salience against sensitivity: 0.8 in the file that runs, 0.5 in its copy.
-    ``layers``        all, or last_12: only the last 12 blocks, as released; the others keep their change.
-    ``connector``     keep (default): what it learnt is left, as with DARE, so that two rows differ by the
-                      method alone; reset: its weights go back, its biases stay, as released; tailor: as other
-                      layers, with H = 1, since only decoder blocks are calibrated.
+    ``density``       the kept share of each weight: 10 % (LoRASculpt, App. F(f); sparsity 0.9 in the released code).
+    ``compensation``  ``obs`` subtracts the error, as OBS and SparseGPT derive it. ``official`` adds the error, as
+                      the released code does. ``none`` does neither. On strongly correlated inputs, adding leaves
+                      1.04 to 1.72 times the output error of reverting everything, and subtracting leaves 0.54 to
+                      0.61 times that error. Therefore the default is ``obs``.
+    ``fuse``          the weight of salience against sensitivity: 0.8 in the released file that runs, 0.5 in its copy.
+    ``layers``        ``all`` tailors every block. ``last_12`` tailors the last 12 blocks, as released; the other
+                      blocks keep their change.
+    ``connector``     ``keep`` (default) keeps what the connector has learnt, as DARE does, so that two rows differ
+                      only in the method. ``reset`` reverts its weights and keeps its biases, as released.
+                      ``tailor`` treats its weights like other layers, with H = 1, because only decoder blocks are
+                      calibrated.
 
-    Deviations from the released code (llava/train/sparsegpt.py, commit e24dafe): W_ft is W0 + the LoRA's
-    change, merged in float32, where it tunes in full. It keeps one entry fewer than asked in each block of
-    128 columns; we keep exactly ceil(density * n) of each weight, spread over the blocks. It scales H by
-    sequences, we by tokens (this moves nothing but inputs that are always zero). It calibrates without
-    attention mask and on padding; we pass the real mask and leave padding out. Rows without a change score
-    minus infinity, where it gets NaN.
+    Deviations from the released code (llava/train/sparsegpt.py, commit e24dafe): our W_ft is W0 plus the LoRA's
+    change, merged in float32; the released code tunes all weights. The released code keeps one entry fewer than
+    asked in each block of 128 columns; we keep exactly ceil(density * n) of each weight, spread over the blocks.
+    The released code scales H by sequences, and we scale H by tokens; this difference affects only inputs that are
+    always zero. The released code calibrates without an attention mask and includes padding; we pass the real mask
+    and leave out padding. A row without a change scores minus infinity here and NaN in the released code.
     """
 
     name: ClassVar[str] = "model_tailor"
@@ -166,7 +169,7 @@ class ModelTailor(EditMethod):
             "a layer's inputs": 4 * self.n_samples * dimensions.tokens * max(layer.columns for layer in layers),
             # H, its inverse and both Cholesky factors
             "Hessian": 4 * 4 * max(layer.columns for layer in layers) ** 2,
-            # W0, W_ft, the result and the rest of a block of columns
+            # W0, W_ft, the result, and the remaining tensors of a block of columns
             "a layer's weights": 4 * 4 * max(layer.entries for layer in layers),
         }
 
@@ -194,7 +197,7 @@ class ModelTailor(EditMethod):
         return Sparse.of((result - base).cpu(), keep.cpu())
 
     def _tailored_connector(self, change: Change, context: EditContext) -> Mapping[str, Delta]:
-        """Return the connector's weights as ``connector`` says; its biases are never among them."""
+        """Return the deltas of the connector's weights under ``connector``; the biases are never included."""
         if self.connector == "keep":
             return {}
         decoder = {name for name, layer in context.layers.items() if not layer.in_connector}

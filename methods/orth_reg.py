@@ -1,4 +1,4 @@
-"""Orth-Reg: LoRA whose update is kept orthogonal to the pretrained weights (PEGO's preserve term)."""
+"""Orth-Reg: a LoRA update that stays orthogonal to the pretrained weights (PEGO's preserve term)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from bench import Dimensions
 
-_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 24}  # of one chunk of the [out, out] product
+_ENTRIES = {"cpu": 1 << 18, "cuda": 1 << 24}  # entries in one chunk of the product C [out, out]
 
 
 def overlap(weight: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return sum |W0 (B A)^T| and its gradients for B [out, rank] and A [rank, in], in closed form.
 
-    With V = W0 A^T [out, rank], C = V B^T [out, out] and S = sign(C): dB = S^T V and dA = (S B)^T W0. C is
-    made a chunk of rows at a time; neither B A [out, in] nor C is ever whole. sign(0) = 0, so nothing moves
-    at B = 0.
+    With V = W0 A^T [out, rank], C = V B^T [out, out] and S = sign(C), dB = S^T V and dA = (S B)^T W0. The
+    function computes C in chunks of rows; memory never holds all of B A [out, in] or of C. At B = 0 the gradients
+    are 0, because sign(0) = 0.
 
     >>> weight, a, b = [[1.0, 1.0], [0.0, 1.0]], [[1.0, 2.0]], [[1.0], [0.0]]
     >>> overlap(torch.tensor(weight), torch.tensor(b), torch.tensor(a))[0].item()
@@ -49,16 +49,16 @@ def overlap(weight: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def overlap_of(adapter: Adapter, *, side: str, mean: bool) -> Tensor:
-    """Return one layer's overlap as a scalar that autograd can follow to A and B.
+    """Return one layer's overlap as a scalar that is differentiable in A and B.
 
-    ``side`` is ``out``, |W0 (B A)^T| [out, out], or ``in``, |W0^T B A| [in, in].
+    ``side`` is ``out`` for |W0 (B A)^T| [out, out], or ``in`` for |W0^T B A| [in, in].
     """
     weight, b, a = adapter.weight, adapter.b, adapter.a
     if side == "out":
         value, db, da = overlap(weight, b, a)
-    else:  # W0^T (B A) = W0^T (A^T B^T)^T: the same sum with every matrix transposed
+    else:  # W0^T (B A) = W0^T (A^T B^T)^T is the same product with every matrix transposed
         value, da, db = (part.T if part.dim() else part for part in overlap(weight.T, a.T, b.T))
-    # x - x.detach() is 0 with gradient 1: the value stays exact and autograd takes the gradients from above.
+    # x - x.detach() is 0 and has gradient 1: the value stays exact, and autograd returns the gradients above.
     value = value + ((b - b.detach()) * db).sum() + ((a - a.detach()) * da).sum()
     width = weight.shape[0] if side == "out" else weight.shape[1]
     return value / width**2 if mean else value
@@ -66,17 +66,19 @@ def overlap_of(adapter: Adapter, *, side: str, mean: bool) -> Tensor:
 
 @dataclass(kw_only=True)
 class OrthReg(LoRA):
-    """L = L_task + coefficient * R(|W0 (B A)^T|), entry by entry, over the layers of ``modules``.
+    """L = L_task + coefficient * R(|W0 (B A)^T|); R runs over all entries in the layers of ``modules``.
 
-    ``reduction``  mean: over the entries of a layer, then over layers; sum: over all of both, as PEGO does.
-    ``modules``    qv: q_proj and v_proj, as PEGO; all: every adapted layer of the decoder.
-    ``side``       out: W0 (B A)^T, as PEGO runs it; in: W0^T (B A), the alternative left in its code.
+    ``reduction``  ``mean`` averages the entries of a layer, then the layers. ``sum`` adds all entries of all
+                   layers, as PEGO does.
+    ``modules``    ``qv`` takes q_proj and v_proj, as PEGO does. ``all`` takes every adapted layer of the decoder.
+    ``side``       ``out`` takes W0 (B A)^T, as PEGO runs it. ``in`` takes W0^T (B A), an alternative that PEGO's
+                   code contains.
 
-    Deviations from PEGO (Hu et al., algorithms.py:143-168): one LoRA, so the term between the LoRAs of a
-    group ("diversify") has no meaning, as in LoRASculpt, App. F; the default reduction is the mean, because
-    on a 7B model the sum at 1e-3 is hundreds of times the task loss while LoRASculpt reports scores near
-    plain LoRA; value and gradient are in closed form. As in PEGO, alpha / rank is left out. A connector's
-    adapters are never regularised.
+    Deviations from PEGO (Hu et al., algorithms.py:143-168): we train one LoRA, so PEGO's term between the LoRAs of a
+    group ("diversify") has no meaning, as in LoRASculpt, App. F. The default reduction is the mean, because on a 7B
+    model the sum at 1e-3 is hundreds of times the task loss, but LoRASculpt reports scores near plain LoRA. We
+    compute the value and the gradient in closed form. Like PEGO, we leave out alpha / rank. The penalty never
+    includes a connector's adapters.
     """
 
     name: ClassVar[str] = "orth_reg"
@@ -104,7 +106,7 @@ class OrthReg(LoRA):
             return {}
         sides = [(layer.rows, layer.columns) if self.side == "out" else (layer.columns, layer.rows) for layer in chosen]
         chunks = [min(out, max(1, _ENTRIES["cuda"] // out)) * (out + width) for out, width in sides]
-        # the gradients of every layer wait for the one backward pass
+        # the gradients of all layers stay in memory until the one backward pass
         return {"chunk of W0 (BA)^T": 4 * max(chunks), "penalty's gradients": 4 * dimensions.factors(chosen)}
 
     def _acts_on(self, adapter: Adapter) -> bool:

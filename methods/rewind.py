@@ -1,4 +1,4 @@
-"""Rewind: scale back what a method has learnt, the plainest trade of target for source."""
+"""Rewind: scale back what a method has learnt, the simplest way to trade target for source."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Rewind(EditMethod):
-    """W = W0 + strength * (W' - W0) for every changed parameter W' [out, in] or [out], the connector included.
+    """W = W0 + strength * (W' - W0) for every changed parameter W' [out, in] or [out].
 
-    0 is the base model, 1 the change as it was. DoRA's change is not linear in its factors: its difference to W0 is
-    formed, and becomes a dense one.
+    The changed parameters include the connector's. Strength 0 gives the base model, and strength 1 gives the unscaled
+    change. DoRA's change is not linear in its factors, so the method scales its difference from W0 and stores the
+    result as a dense change.
     """
 
     name: ClassVar[str] = "rewind"

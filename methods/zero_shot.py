@@ -1,4 +1,4 @@
-"""The untouched base model: the row every forgetting is measured from."""
+"""The untouched base model, from whose scores forgetting is measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench import Method
 
 @dataclass(kw_only=True)
 class ZeroShot(Method):
-    """W = W0. No training, no edit: forgetting is 0 by definition."""
+    """W = W0 without training or edit, so forgetting is 0 by definition."""
 
     name: ClassVar[str] = "zero_shot"
     paper: ClassVar[str] = "The base model's own card"
