@@ -1,4 +1,4 @@
-"""Scores of captions as the COCO evaluation gives them: PTB tokens, CIDEr-D, ROUGE-L."""
+"""Caption scores that equal those of the COCO evaluation: PTB tokens, CIDEr-D, ROUGE-L."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .ptb import ptb_tokens
 
 
 def score_captions(references: Sequence[Sequence[str]], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
-    """Return ``cider`` (0 to 10) and ``rouge_l`` (0 to 1) for each image, [n]; their means are the corpus scores.
+    """Return ``cider`` (0 to 10) and ``rouge_l`` (0 to 1) for each image, [n].
 
-    Document frequencies are those of the given references, so that part of a split is not comparable with all of it.
+    The means of both are the corpus scores. Document frequencies come from the given references, so a score of part
+    of a split is not comparable with a score of the whole split.
 
     Raises:
-        DataError: there is no Java to tokenize with.
+        DataError: the tokenizer finds no Java.
     """
     wanted = _tokenized(tuple(tuple(texts) for texts in references))
     said = ptb_tokens(predictions)
@@ -32,7 +33,7 @@ def _rouge_l(references: Sequence[Sequence[str]], predictions: Sequence[str]) ->
     return np.array([scorer.calc_score([said], wanted) for wanted, said in pairs], dtype=np.float64)
 
 
-@lru_cache(maxsize=4)  # a split's references are the same at every evaluation of a process
+@lru_cache(maxsize=4)  # every evaluation in a process scores a split against the same references
 def _tokenized(references: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
     flat = iter(ptb_tokens([text for texts in references for text in texts]))
     return tuple(tuple(next(flat) for _ in texts) for texts in references)

@@ -1,4 +1,4 @@
-"""CIDEr of captions, as pycocoevalcap computes it, on white-space tokens."""
+"""CIDEr of captions on white-space tokens, as pycocoevalcap computes it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 def cider(references: Sequence[Sequence[str]], predictions: Sequence[str]) -> np.ndarray:
     """Return each image's CIDEr (CIDEr-D, 0 to 10), [n]; the mean is the corpus score.
 
-    Document frequencies come from the given references, so a score of part of a split is not
-    comparable with a score of the whole. Lines inside a caption are joined. An empty prediction is 0.
+    Document frequencies come from the given references, so a score of part of a split is not comparable with a score
+    of the whole split. The function joins the lines inside a caption. An empty prediction scores 0.
     """
     from pycocoevalcap.cider.cider import Cider
 

@@ -1,4 +1,4 @@
-"""COCO-Caption: one sentence on a picture, held against five and more references."""
+"""COCO-Caption: one sentence about a picture, scored against five or more references."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .ptb import java
 from .rows import Row, json_rows
 from .sampling import drawn
 
-# DataOptim draws one of these for each caption.
+# DataOptim draws one of these prompts for each caption.
 TRAIN_PROMPTS = (
     "Describe the image as simply as possible with a sentence or phrase.",
     "Give a brief summary of what you see.",
@@ -43,13 +43,15 @@ _NUMBER = re.compile(r"(\d+)(?:\.\w+)?$")
 
 @dataclass(eq=False, kw_only=True)
 class COCOCaption(DataSet):
-    """CIDEr-D on Penn Treebank tokens, document frequencies from the scored references; ROUGE-L beside it.
+    """CIDEr-D on Penn Treebank tokens, with document frequencies from the scored references; ROUGE-L.
 
-    Train is drawn from the 414,113 captions of train2014, one caption an example; validation from Karpathy's
-    5,000 validation images; test is his 5,000 test images. A part of the test has other document frequencies and is
-    not comparable with the whole. Variants are prompts: ``dataoptim`` (training draws one of five for each caption,
-    evaluation asks one of them always; the paper's own is not published), ``lmms``, ``lmms_karpathy``, ``vlmevalkit``.
-    Karpathy's ids are read from dataset_coco.json, also where the pictures come from the hub, which has val2014 alone.
+    Train draws from the 414,113 captions of train2014, one caption per example. Validation draws from Karpathy's 5,000
+    validation images. Test is all of Karpathy's 5,000 test images. Part of the test split has other document
+    frequencies, so its scores are not comparable with those of the whole split. The variants are prompts:
+    ``dataoptim``, ``lmms``, ``lmms_karpathy`` and ``vlmevalkit``. Under ``dataoptim``, training draws one of five
+    prompts for each caption, and evaluation always asks the same one of the five. The paper's own prompt is not
+    published. Karpathy's ids come from dataset_coco.json, even if the pictures come from the hub, which has only
+    val2014.
     """
 
     name: ClassVar[str] = "coco_caption"
@@ -149,7 +151,7 @@ class COCOCaption(DataSet):
         return intake.records(rows, make)
 
     def _karpathy(self, split: Split, intake: Intake) -> Iterator[Row]:
-        """Yield the rows of a split of Karpathy's, and those of which it cannot be told."""
+        """Yield the rows of one of Karpathy's splits, and every row that names no split."""
         wanted = {"validation": "val"}.get(split, split)
         for row in json_rows(intake.file(self._folder / "dataset_coco.json"), "images"):
             if not row.has("split") or row.value["split"] == wanted:
@@ -162,7 +164,7 @@ class COCOCaption(DataSet):
         yield Example(row.label("cocoid"), self._question(), references, path)
 
     def _question(self, training: str = "") -> str:
-        """Return the prompt; of a training example, by its id, one of those that its captions were given."""
+        """Return the prompt; under ``dataoptim``, the id ``training`` selects one of ``TRAIN_PROMPTS``."""
         variant = self.variant or "dataoptim"
         if training and variant == "dataoptim":
             return drawn(TRAIN_PROMPTS, self.name, "prompt", self.sample_seed, training)

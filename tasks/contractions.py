@@ -1,6 +1,7 @@
-"""The contractions that the official VQA evaluation repairs, from misspelt to spelt.
+"""The contractions that the official VQA evaluation repairs, keyed by their misspelt form.
 
-Keys with capitals in the original ("Im", "Ive", "Id've") are left out: words are in lower case by then.
+The table leaves out the original's keys with capitals ("Im", "Ive", "Id've"), because the evaluation has already put
+all words in lower case.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _ODD = {
 
 
 def _without(word: str, place: int) -> str:
-    """The word without its first (0) or last (1) apostrophe."""
+    """Return the word without its first (0) or last (1) apostrophe."""
     index = word.index("'") if place == 0 else word.rindex("'")
     return word[:index] + word[index + 1 :]
 

@@ -1,4 +1,4 @@
-"""Book covers with one handwritten digit: scikit-learn's real handwriting on a drawn cover."""
+"""Drawn book covers, each with one real handwritten digit from scikit-learn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUESTIONS = {
 }
 _KINDS = tuple(_QUESTIONS)
 _WEIGHTS = (6, 2, 2)
-# Pictures by split; the 1,797 digits are dealt out first, so that no handwriting is in two splits.
+# Pictures by split. _DIGITS divides the 1,797 digits first, so that no handwriting is in two splits.
 _PICTURES = {"train": 6000, "validation": 250, "test": 400}
 _DIGITS = {"train": (0, 1147), "validation": (1147, 1397), "test": (1397, 1797)}
 
@@ -34,7 +34,7 @@ Box = tuple[int, int, int, int]
 
 
 class CoverDigits(Task):
-    """Stands for OCR-VQA: read a book cover. Six questions in ten ask for the handwritten digit."""
+    """Represents OCR-VQA: read a book cover. Six questions in ten ask for the handwritten digit."""
 
     name: ClassVar[str] = "cover_digits"
     paper: ClassVar[str] = "https://archive.ics.uci.edu/dataset/80 through scikit-learn; for OCR-VQA"
@@ -57,13 +57,16 @@ class CoverDigits(Task):
 
 @dataclass(frozen=True, slots=True)
 class _Cover:
-    digit: int  # index into the dealt digits
+    digit: int  # index into the shuffled digits
     words: Mapping[str, str]
 
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """The 8x8 pixels, dealt out in a fixed order, and the digits; importing sklearn takes seconds."""
+    """Return the 8x8 pixels and the digits in one fixed shuffled order.
+
+    The function reads the file itself, because importing sklearn takes seconds.
+    """
     path = package_file("sklearn", "datasets/data/digits.csv.gz")
     rows = np.loadtxt(path, delimiter=",")
     order = list(range(len(rows)))
@@ -127,7 +130,7 @@ def _decorate(draw: ImageDraw.ImageDraw, box: Box, decoration: str, ink: Rgb) ->
 
 
 def _write(image: Image.Image, box: Box, digit: int, rng: random.Random) -> None:
-    """Put the digit on a white label in the upper part of the cover."""
+    """Paint the digit on a white label in the upper part of the cover."""
     side = rng.randint(32, 36)
     x = (box[0] + box[2]) / 2 + rng.randint(-3, 3)
     y = box[1] + 5 + side / 2 + rng.randint(0, 3)

@@ -1,4 +1,4 @@
-"""A task whose examples lie in files: where they come from, which are drawn, and what was wrong with the others."""
+"""A task that reads its examples from files, draws some of them, and reports the broken ones."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ class _Taken:
 
 @dataclass(eq=False, kw_only=True)
 class DataSet(Task):
-    """A data set from its official files, from the hub, or from files in LLaVA's form.
+    """A data set from its official files, from the hub, or from files in LLaVA's format.
 
-    ``train`` draws ``samples`` records, and ``validation`` as many as it says; ``test`` is whole where a task says
-    nothing else. Draws are by SHA-256 of the task, the split, ``sample_seed`` and a record's id. No validation example
-    is one of the test: it comes from the official validation split, or is cut out of the training split by image.
-    With ``source=llava`` the files ``train`` (a JSON of conversations) and ``test`` (a JSONL of questions) stand for
-    these two splits, prompts verbatim; a split without such a file, and one the hub lacks, is read from the
-    official files. Paths count from the data folder, since a lane may run in another one. Counts other than the
-    official ones are refused but for ``expect=any``.
+    The train split draws ``samples`` records. The validation split draws ``validation`` records. The test split takes
+    all records unless the task says otherwise. A draw orders records by the SHA-256 of the task, the split,
+    ``sample_seed`` and the record's id. No validation example is a test example: validation comes from the official
+    validation split, or is cut out of the training split by image. With ``source=llava``, the files ``train`` (a JSON
+    of conversations) and ``test`` (a JSONL of questions) replace these two splits, with verbatim prompts. The official
+    files provide every split that has no such file and every split that the hub lacks. Paths are relative to the data
+    folder, because a lane may run in another folder. A count that differs from the official one is an error, unless
+    ``expect=any``.
     """
 
     default_hub: ClassVar[str]
-    image_root: ClassVar[str]  # under the data folder, as image_folders are under it
+    image_root: ClassVar[str]  # relative to the data folder; image_folders are relative to image_root
     image_folders: ClassVar[tuple[str, ...]] = ()
     hub_splits: ClassVar[tuple[Split, ...]] = ("train", "validation", "test")
     validation_is_cut: ClassVar[bool] = False
-    asked_by_image: ClassVar[bool] = False  # LLaVA's question ids are images: answers go by image and question
+    asked_by_image: ClassVar[bool] = False  # LLaVA's question ids are images; image and question find the answer
     max_new_tokens: ClassVar[int] = 128
 
     source: str = option("files", choices=("files", "hub", "llava"))
@@ -61,10 +62,10 @@ class DataSet(Task):
     _taken: dict[Split, _Taken] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse files in LLaVA's form that nobody reads.
+        """Check that files in LLaVA's format are named if, and only if, the source is ``llava``.
 
         Raises:
-            UsageError: they are named and not read, or read and not named.
+            UsageError: a file is named for another source, or ``source=llava`` names no file.
         """
         if (self.train or self.test) and self.source != "llava":
             raise UsageError(f"{self.name}.train and .test are files in LLaVA's form: --set {self.name}.source=llava.")
@@ -73,18 +74,18 @@ class DataSet(Task):
 
     @abstractmethod
     def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
-        """Return a split's records from the official files; of a cut validation split nothing is asked."""
+        """Return a split's records from the official files; never called for a cut validation split."""
 
     @abstractmethod
     def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
         """Return a split's records from the hub."""
 
     def _prompt(self, example: Example) -> str:
-        """Return what the model is asked in the variant's words."""
+        """Return the prompt in the wording of the variant."""
         return example.question
 
     def _limit(self, split: Split) -> int | None:
-        """Return how many records are drawn from a split; None: it is taken whole, in its files' order."""
+        """Return how many records a split draws; None takes the whole split in the order of its files."""
         return {"train": self.samples, "validation": self.validation}.get(split)
 
     @override
@@ -144,17 +145,17 @@ class DataSet(Task):
         return [record for record in records if _image_name(record) not in held]
 
     def _named(self, split: Split) -> str:
-        """Return the LLaVA file that stands for a split, or nothing."""
+        """Return the name of the LLaVA file that replaces a split, or an empty string."""
         return {"train": self.train, "test": self.test}.get(split, "") if self.source == "llava" else ""
 
     def _whole(self, split: Split, intake: Intake) -> Sequence[Record]:
-        """Return a split as it was published; the official training split may have the validation still in it."""
+        """Return a split as published; the training split may still contain the validation records."""
         if self.source == "hub" and split in self.hub_splits:
             return self._of_hub(split, intake)
         return self._official(split, intake)
 
     def _drawn(self, split: Split, records: Sequence[Record], intake: Intake) -> tuple[Example, ...]:
-        """Return the records that are drawn and whose image can be used; the next drawn stands in for another."""
+        """Draw examples with usable images; the next record in the draw replaces one with a broken image."""
         limit = None if split == "test" and self._named(split) else self._limit(split)
         if limit is not None and limit < len(records):
             records = shuffled(records, lambda record: record.example.id, self.name, split, self.sample_seed)
@@ -174,7 +175,7 @@ class DataSet(Task):
         return tuple(chosen)
 
     def _trouble(self, image: Path) -> str:
-        """Return why an image cannot be used, as far as its first bytes tell; bench data check reads all of it."""
+        """Return why an image is unusable, judged by its header; ``bench data check`` reads the whole file."""
         if not _there(image):
             return f"is missing (bench data get {self.name})"
         try:
@@ -200,15 +201,17 @@ class DataSet(Task):
         return row.file.parent / row.text(column)
 
     def _image(self, relative: str) -> Path:
-        """Return where an image of the official files lies: in its own folder, or in ``images``."""
+        """Return the path of an image of the official files, in its own folder or in ``images``."""
         if not self.images:
-            return Path(f"{self.reading.root}/{self.image_root}/{relative}")  # half the time of / on 414,113 captions
+            return Path(
+                f"{self.reading.root}/{self.image_root}/{relative}"
+            )  # takes half the time of `/` on 414,113 captions
         base = self.reading.root / self.images
         whole, flat = base / relative, base / Path(relative).name
         return flat if flat.is_file() and not whole.is_file() else whole
 
     def _found_image(self, relative: str) -> Path:
-        """Return where an image that a LLaVA file names lies: those files count from different folders."""
+        """Return the path of an image that a LLaVA file names relative to one of several folders."""
         base = self.reading.root / (self.images or self.image_root)
         parts = PurePosixPath(relative).parts or (relative,)
         tails = [base.joinpath(*parts[place:]) for place in range(len(parts))]
@@ -217,7 +220,7 @@ class DataSet(Task):
         return next((path for path in places if _there(path)), places[0])
 
     def _count(self, what: str, found: int, official: int) -> None:
-        """Refuse files that do not hold what the official ones do."""
+        """Raise DataError if the count differs from that of the official files, unless ``expect=any``."""
         if found != official and self.expect == "official":
             raise DataError(
                 f"{self.name}: there are {found} {what}, not the official {official}. Get the files again with: "
@@ -226,7 +229,7 @@ class DataSet(Task):
 
 
 def _there(path: Path) -> bool:
-    """Whether a file is there; at a name that no file can have, because it is too long, there is none."""
+    """Return whether a file exists; a name that is too long for any file returns False."""
     try:
         return path.is_file()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the pictures of the embedded suite are drawn with: a canvas, colours, fonts, a generator by name."""
+"""Drawing tools for the pictures of ``micro``: a canvas size, colours, fonts, named generators."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ COLORS: dict[str, Rgb] = {
 
 
 def generator(*parts: str | int) -> random.Random:
-    """Return a generator that depends on the given names and numbers alone."""
+    """Return a generator that depends only on the given names and numbers."""
     return random.Random("/".join(map(str, parts)))
 
 
 def shade(color: Rgb, rng: random.Random, spread: int = 15) -> Rgb:
-    """Return the colour, each channel moved by at most ``spread``."""
+    """Return the colour with each channel shifted by at most ``spread``."""
     red, green, blue = (min(255, max(0, c + rng.randint(-spread, spread))) for c in color)
     return red, green, blue
 
 
 def pale(rng: random.Random) -> Rgb:
-    """Return a light colour for a ground that every named colour stands out from."""
+    """Return a light background colour that contrasts with every named colour."""
     return rng.randint(205, 255), rng.randint(205, 255), rng.randint(205, 255)
 
 
 def package_file(package: str, pattern: str) -> Path:
-    """Return the one file of an installed package that fits the pattern, without importing it.
+    """Return the last file of an installed package that matches the pattern, without importing it.
 
     Raises:
-        DataError: the package is not installed, or its files are named otherwise.
+        DataError: the package is not installed, or has no file that matches.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -65,13 +65,13 @@ def font(path: Path, size: int) -> ImageFont.FreeTypeFont:
 
 
 def stamp(image: Image.Image, mask: Image.Image, center: tuple[float, float], color: Rgb) -> None:
-    """Paint ``color`` through the mask, its middle at ``center``."""
+    """Paint ``color`` through the mask, with the middle of the mask at ``center``."""
     left, top = round(center[0] - mask.width / 2), round(center[1] - mask.height / 2)
     image.paste(color, (left, top), mask)
 
 
 def text_mask(text: str, face: ImageFont.FreeTypeFont, angle: float = 0.0) -> Image.Image:
-    """Return the text as a mask that fits it tightly, turned by ``angle`` degrees."""
+    """Return the text as a tight mask, rotated by ``angle`` degrees."""
     left, top, right, bottom = face.getbbox(text)
     mask = Image.new("L", (round(right - left), round(bottom - top)))
     ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=face)

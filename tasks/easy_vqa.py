@@ -1,4 +1,4 @@
-"""The easy-VQA data set: one coloured shape per image; questions on shape, colour and presence."""
+"""The easy-VQA data set: images with one coloured shape; questions on shape, colour and presence."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .exact_match import score_exact
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 
-# The package's test images, split by image: the first 250 are validation; 400 of the rest are the test.
+# The package's test images, split by image: the first 250 are validation, and the next 400 are test.
 _VALIDATION = range(250)
 _TEST = range(250, 650)
 
 
 class EasyVQA(Task):
-    """Stands for GQA: compositional questions on real, if simple, data. Exact match; 13 answers.
+    """Represents GQA: compositional questions on real but simple data. Exact match; 13 answers.
 
-    Validation and test take one question per image, so that examples are independent.
+    Validation and test ask one question per image, so their examples are independent.
     """
 
     name: ClassVar[str] = "easy_vqa"
@@ -51,9 +51,9 @@ class EasyVQA(Task):
 
 
 def question_only_baseline() -> float:
-    """Return the test accuracy of giving each question's most frequent training answer, unseen image.
+    """Return the test accuracy of each question's most frequent training answer, without the image.
 
-    On all 9,673 questions of the package's test part the same rule scores 67.0 %.
+    On all 9,673 questions of the package's test part, the same rule scores 67.0 %.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for example in _examples("train"):
@@ -95,7 +95,7 @@ def _examples(split: Split) -> tuple[Example, ...]:
 
 @cache
 def _labels() -> dict[Path, dict[str, str]]:
-    """What the training questions say of each image's shape and colour (nearly all images, both)."""
+    """Return each image's shape and colour, read from its training questions; nearly all have both."""
     labels: dict[Path, dict[str, str]] = defaultdict(dict)
     for example in _examples("train"):
         words = set(re.findall(r"\w+", example.question))

@@ -1,4 +1,4 @@
-"""Exact match, and its lenient form: the answer found anywhere in the reply."""
+"""Exact match, and a lenient match that finds the answer anywhere in the reply."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bench import Example
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """Return 1 if the prediction is one of the answers, but for case and outer space. "A." is not "a"."""
+    """Return 1 if the prediction is an answer, except for case and outer space. "A." is not "a"."""
     return float(prediction.strip().lower() in {answer.strip().lower() for answer in answers})
 
 
 def lenient_match(prediction: str, answers: Sequence[str]) -> float:
-    """Return 1 if an answer occurs in the prediction as a sequence of whole words, punctuation aside."""
+    """Return 1 if the prediction contains an answer as consecutive whole words, ignoring punctuation."""
     said = _words(prediction)
     for answer in answers:
         wanted = _words(answer)

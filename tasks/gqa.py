@@ -1,4 +1,4 @@
-"""GQA: compositional questions on scene graphs of real pictures."""
+"""GQA: compositional questions that come from the scene graphs of real pictures."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _OFFICIAL = {"train": 943_000, "validation": 132_062, "test": 12_578}
 
 @dataclass(eq=False, kw_only=True)
 class GQA(DataSet):
-    """Accuracy over the balanced questions: lower(prediction without full stops at its end) = answer (LLaVA).
+    """Accuracy over the balanced questions: lower(prediction without final full stops) = answer (LLaVA).
 
-    Beside it ``lmms`` compares without any punctuation (lmms-eval), ``trimmed`` with the full stop (VLMEvalKit).
-    Test is all 12,578 questions of testdev_balanced; train and validation are drawn from train_balanced and
-    val_balanced, whose pictures are others.
+    The score ``lmms`` ignores all punctuation (lmms-eval), and ``trimmed`` keeps the full stop (VLMEvalKit). Test is
+    all 12,578 questions of testdev_balanced. Train draws from train_balanced, and validation draws from val_balanced;
+    their pictures are not in the test split.
     """
 
     name: ClassVar[str] = "gqa"

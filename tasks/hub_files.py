@@ -1,4 +1,4 @@
-"""Rows of a data set on the hub, or in a folder of parquet files, written out once so that images are files."""
+"""Load a data set from the hub or from a folder of parquet files, and store its images as files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _KINDS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF":
 
 @dataclass(frozen=True, slots=True)
 class HubRows:
-    """One split of one configuration of a data set; ``address`` is its id, or a folder; ``into`` keeps what is read."""
+    """One split of one configuration of a data set.
+
+    ``address`` is the id of the data set on the hub, or a folder. ``into`` is the folder that keeps what is loaded.
+    """
 
     address: str
     revision: str
@@ -31,17 +34,19 @@ class HubRows:
 
     @property
     def file(self) -> Path:
-        """The file of rows, one a line, under the revision; beside it lie the images."""
+        """The file of rows, one per line, in the folder of the revision, which also holds the images."""
         local = Path(self.address)
         revision = _version_of(local) if local.is_dir() else self.revision
         return self.into / revision / f"{self.config or 'default'}-{self.split}.jsonl"
 
 
 def hub_rows(wanted: HubRows, intake: Intake) -> list[Row]:
-    """Return the rows; each image column holds the path of a file, relative to the folder of the rows' file.
+    """Return the rows, with the path of a file in each image column.
+
+    The paths are relative to the folder of the rows' file.
 
     Raises:
-        DataError: datasets is not installed, or cannot load them.
+        DataError: the package datasets is not installed, or cannot load the rows.
     """
     if not wanted.file.is_file():
         _write(wanted, intake.task)
@@ -49,7 +54,7 @@ def hub_rows(wanted: HubRows, intake: Intake) -> list[Row]:
 
 
 def _write(wanted: HubRows, task: str) -> None:
-    """Write images, then the rows' file in one atomic step: another process sees all of it or none."""
+    """Write the images, then the rows' file in one atomic step, so no process reads half a file."""
     folder = wanted.file.parent
     (folder / "images").mkdir(parents=True, exist_ok=True)
     draft = wanted.file.with_name(f"{wanted.file.name}.{os.getpid()}.part")
@@ -61,7 +66,10 @@ def _write(wanted: HubRows, task: str) -> None:
 
 
 def _loaded(wanted: HubRows, task: str, cache: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows; of a folder through a cache of its own: datasets takes folders of one name for one data set."""
+    """Yield the rows.
+
+    A folder gets its own cache, because the package datasets treats folders of the same name as one data set.
+    """
     try:
         import datasets
     except ImportError as error:
@@ -84,7 +92,7 @@ def _loaded(wanted: HubRows, task: str, cache: str) -> Iterator[Mapping[str, Any
 
 
 def _as_file(value: object, folder: Path) -> object:
-    """Return the path of an image's file, written by its content's digest; anything else as it is."""
+    """Write an image to a file named by its digest and return the path; return other values unchanged."""
     if not (isinstance(value, dict) and set(value) == {"bytes", "path"}):
         return value
     content = value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
@@ -99,7 +107,7 @@ def _as_file(value: object, folder: Path) -> object:
 
 
 def _version_of(folder: Path) -> str:
-    """Return a digest of a folder's files by name, size and time: a changed folder is another revision."""
+    """Return a digest of the names, sizes and times of a folder's files, as the revision of the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     facts = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     return f"local-{hashlib.sha256(chr(10).join([str(folder.resolve()), *facts]).encode()).hexdigest()[:16]}"

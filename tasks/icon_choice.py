@@ -1,4 +1,4 @@
-"""Choose the letter of the option that names the icon; these icons are in no other task."""
+"""Choose the letter of the option that names the icon; no other task uses these icons."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PICTURES = {"train": 2400, "validation": 250, "test": 400}
 
 
 class IconChoice(Task):
-    """Stands for IconQA (choose_txt): four options by name in any order, the answer is the bare letter.
+    """Represents IconQA (choose_txt): four named options in any order; the answer is the bare letter.
 
-    As in the paper's scorer, "A." is wrong. The base model can look options up; what it has to learn is the icons.
+    As in the paper's scorer, "A." is wrong. The base model can already look up options; it has to learn the icons.
     """
 
     name: ClassVar[str] = "icon_choice"

@@ -1,4 +1,4 @@
-"""IconQA's choose_txt part: a question on a drawn icon scene, up to five options in words, the answer a letter."""
+"""IconQA's choose_txt part: questions on drawn icon scenes; the answer is the letter of an option."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ _JOINT = re.compile(r",\s*")
 
 @dataclass(eq=False, kw_only=True)
 class IconQA(DataSet):
-    """Accuracy of the bare letter: lower(prediction) = lower(letter), so "A." is wrong (LoRASculpt's scorer).
+    """Accuracy: lower(prediction) = lower(letter), so "A." is wrong (LoRASculpt's scorer).
 
-    Train is drawn from the 18,946 training questions, validation from the official 6,316, test is all 6,316. The
-    hub has no training split. Variants: ``lorasculpt`` (question and options alone; the authors' own text is not
-    published), ``llava_mcq`` (with LLaVA's request for a letter), ``lmms`` (lmms-eval's words).
+    A question has up to five options in words. Train draws from the 18,946 training questions, and validation draws
+    from the 6,316 official validation questions. Test is all 6,316 test questions. The hub has no training split. The
+    variant ``lorasculpt`` asks only the question and the options; the authors' own text is not published. The variant
+    ``llava_mcq`` adds LLaVA's request for a letter. The variant ``lmms`` uses the words of lmms-eval.
     """
 
     name: ClassVar[str] = "iconqa"
@@ -112,7 +113,7 @@ class IconQA(DataSet):
 
 
 def _absent(listed: Row) -> Row:
-    """Return the row that stands for a problem that is listed and not there."""
+    """Return a row that raises DataError for a problem that is listed but missing."""
     return replace(listed, value=DataError(f"problem {listed.value} is listed, but not in problems.json"))
 
 
@@ -123,7 +124,7 @@ def _checked(choices: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    """Take apart the hub's comma-joined choices, where that is possible without a guess."""
+    """Split the hub's comma-joined choices; raise DataError if a comma may be part of an option."""
     if _GROUPED_DIGITS.search(text) or len(set(_JOINT.findall(text))) > 1:
         raise DataError(f"choices {text!r} may hold a comma inside an option; the official files tell, source=files")
     return tuple(part.strip() for part in text.split(","))

@@ -1,4 +1,4 @@
-"""Icons by name, from the fonts that qtawesome ships; the package itself (it needs Qt) is never imported."""
+"""Icons by name from the fonts in qtawesome, a package that is never imported because it needs Qt."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def _font_file(name: str) -> Path:
 
 @cache
 def styles(icon: str) -> tuple[str, ...]:
-    """Return the fonts that hold the icon."""
+    """Return the fonts that contain the icon."""
     return tuple(name for name in _FONTS if icon in _characters(name))
 
 
 def icon_mask(icon: str, style: str, size: int, angle: float = 0.0) -> Image.Image:
-    """Return the icon, as one of its ``styles`` draws it, as a mask about ``size`` pixels high."""
+    """Return the icon in one of its ``styles`` as a mask that is about ``size`` pixels high."""
     return text_mask(_characters(style)[icon], font(_font_file(style), size), angle)
 
 
 def picture(icon: str, rng: random.Random) -> Image.Image:
-    """Return the icon on a ground of another colour; style, size, place and colours are drawn."""
+    """Return the icon on another background colour; ``rng`` draws style, size, place and colours."""
     color, ground = rng.sample(tuple(COLORS.values()), 2)
     contrast = abs(sum(color) - sum(ground)) > 150
     plain = shade(ground, rng) if contrast and rng.random() < 0.5 else pale(rng)

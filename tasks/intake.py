@@ -1,4 +1,4 @@
-"""What is taken in while a split is read: its files, its records, and the records that cannot be used."""
+"""The result of reading a split: its files, its records, and its broken records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An example whose image has not been looked for yet, and the row it was made of."""
+    """An example, whose image may be missing or broken, and the row that it comes from."""
 
     example: Example
     row: Row
@@ -21,7 +21,7 @@ class Record:
 
 @dataclass(slots=True)
 class Intake:
-    """One reading of one split of a task; up to ``allowed`` broken records are noted and left out."""
+    """One reading of one split of a task; it records and skips up to ``allowed`` broken records."""
 
     task: str
     allowed: int
@@ -29,10 +29,10 @@ class Intake:
     files: list[Path] = field(default_factory=list)
 
     def file(self, *places: Path) -> Path:
-        """Return the first of the places where the file is.
+        """Return the first of the places that is a file.
 
         Raises:
-            DataError: it is nowhere.
+            DataError: none of the places is a file.
         """
         for path in places:
             if path.is_file():
@@ -45,10 +45,10 @@ class Intake:
         )
 
     def refuse(self, place: str, reason: str) -> None:
-        """Note a record that cannot be used.
+        """Record the broken record at ``place``; the caller skips the record.
 
         Raises:
-            DataError: it is one more than may be skipped.
+            DataError: ``allowed`` records are already skipped.
         """
         fault = Fault(place, reason)
         if len(self.faults) == self.allowed:
@@ -59,10 +59,10 @@ class Intake:
         self.faults.append(fault)
 
     def index(self, rows: Iterable[Row], name: str) -> dict[str, Row]:
-        """Return rows by the id in one of their fields, the first of each; a row without is refused.
+        """Return the first row of each id in the field ``name``; a row without an id is a fault.
 
         Raises:
-            DataError: more rows are refused than may be skipped.
+            DataError: more than ``allowed`` records are broken.
         """
         found: dict[str, Row] = {}
         for row in rows:
@@ -73,10 +73,12 @@ class Intake:
         return found
 
     def records(self, rows: Iterable[Row], make: Callable[[Row], Iterable[Example]]) -> list[Record]:
-        """Return what ``make`` makes of each row; a row of which it says why it cannot is refused.
+        """Convert each row with ``make``; a row for which it raises DataError is recorded as a fault.
+
+        A row that repeats an id is a fault too.
 
         Raises:
-            DataError: more rows are refused than may be skipped.
+            DataError: more than ``allowed`` records are broken.
         """
         found: list[Record] = []
         known: dict[str, Row] = {}

@@ -1,4 +1,4 @@
-"""Examples from files in LLaVA's form: a JSON of conversations to train on, a JSONL of questions to be asked."""
+"""Examples from files in LLaVA's format: a JSON of conversations for training, a JSONL of questions."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ _SLOT = "<image>"
 _OCR = "Reference OCR token:"
 _BETWEEN = re.compile(
     r"^OCR tokens: .*?Question: (.*?) Short answer:", re.DOTALL
-)  # InstructBLIP's form, which LLaVA reads
+)  # InstructBLIP's format, which LLaVA reads
 
 
 @dataclass(frozen=True, slots=True)
 class Verbatim(Example):
-    """An example whose question is the whole prompt, as a LLaVA file has it."""
+    """An example whose question is the whole prompt, word for word as in a LLaVA file."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlavaFiles:
-    """Reads LLaVA's files; ``image`` says where a named image lies."""
+    """A reader of LLaVA's files; ``image`` returns the path of an image that a file names."""
 
     intake: Intake
     image: Callable[[str], Path]
 
     def conversations(self, path: Path) -> list[Record]:
-        """Return the records of a training file: id, image, and one question with its answer.
+        """Return the records of a training file; each has an id, an image, one question and its answer.
 
         Raises:
-            DataError: the file is missing or no such JSON, or too many records are broken.
+            DataError: the file is missing, is not JSON of this format, or contains too many broken records.
         """
         return self.intake.records(json_rows(self._file(path)), self._conversation)
 
     def questions(self, path: Path, official: Callable[[], Sequence[Record]], *, by_image: bool) -> list[Record]:
-        """Return the records of a question file: question_id or id, image, text, and where they are, answer or answers.
+        """Return the records of a question file, with answers from this file or from the official files.
 
-        Other answers are those of the official files: of the same id, or, ``by_image``, of the same image and
-        question, since the question ids of such a file are images and repeat.
+        A record has the fields question_id or id, image and text, and may have answer or answers. Without answers, a
+        record takes those of the official question with the same id. With ``by_image``, it takes those of the official
+        question with the same image and words, because the question ids of such a file are images, which repeat.
 
         Raises:
-            DataError: the file is missing, or too many records are broken.
+            DataError: the file is missing, or contains too many broken records.
         """
         rows = list(line_rows(self._file(path)))
         gold: dict[str, Example] = {}
@@ -56,7 +57,7 @@ class LlavaFiles:
 
         def make(row: Row) -> Iterator[Example]:
             text, name = row.text("text"), row.label("question_id" if row.has("question_id") else "id")
-            text = _without_slot(text) if _SLOT in text else text  # LLaVA asks as it stands there, to the last space
+            text = _without_slot(text) if _SLOT in text else text  # LLaVA does not strip the text
             image = self.image(row.text("image"))
             key = _image_key(image, asked(text)) if by_image else name
             answers = _own_answers(row) or (gold[key].answers if key in gold else ())
@@ -79,12 +80,16 @@ class LlavaFiles:
             raise DataError("its conversations are not one human turn and one gpt turn")
         question, answer = (Row(row.file, row.index, turn).text("value") for turn in turns)
         image = self.image(row.text("image"))
-        name = f"train-{row.index + 1}-{row.label('id')}"  # an image's id repeats where it has several captions
+        name = f"train-{row.index + 1}-{row.label('id')}"  # an image's id repeats if it has several captions
         yield Verbatim(name, _without_slot(question), (answer.strip(),), image)
 
 
 def asked(text: str) -> str:
-    """Return the question in a prompt of LLaVA's: its first line that is no OCR tokens, or what stands after them."""
+    """Return the question in one of LLaVA's prompts.
+
+    The question is the first line that does not list OCR tokens. In InstructBLIP's format, it is the text between
+    "Question:" and "Short answer:".
+    """
     if found := _BETWEEN.match(text):
         return found[1].strip()
     lines = [line for line in text.splitlines() if not line.startswith(_OCR)]
@@ -102,5 +107,5 @@ def _image_key(image: object, question: str) -> str:
 
 
 def _without_slot(text: str) -> str:
-    """Return a prompt without its image, which the template puts first, and the line end that held it apart."""
+    """Return a prompt without the image slot and its line end; the template puts the image first."""
     return text.replace(_SLOT, "").strip()

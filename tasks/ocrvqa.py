@@ -1,4 +1,4 @@
-"""OCR-VQA: questions on book covers, answered by what is printed on them."""
+"""OCR-VQA: questions on book covers; the printed text answers them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .short_answer import SUFFIX
 from .strict_match import equal, equal_coin, equal_trimmed, score_lenient, score_matches
 
 _NUMBER = {"train": 1, "validation": 2, "test": 3}
-_COVERS = 207_572  # in all splits of the official file
+_COVERS = 207_572  # covers in all splits of the official file
 _HUB_COVERS = {"train": 166_022, "validation": 20_731, "test": 20_796}
 
 
@@ -28,10 +28,11 @@ _HUB_COVERS = {"train": 166_022, "validation": 20_731, "test": 20_796}
 class OCRVQA(DataSet):
     """Accuracy: lower(strip(prediction)) = lower(answer), one answer each (LLaVA, LoRASculpt).
 
-    Beside it ``trimmed`` strips both sides (VLMEvalKit), ``coin`` counts "Unanswerable" wrong (CoIN). Every split is
-    drawn from the official one; test takes ``test_samples`` of it. The paper's own 2,000 questions are unknown: another
-    draw of 2,000 has a standard error of about 1.06 points at 66 %; give theirs with source=llava. Covers that can
-    no longer be downloaded count as broken records, and the next ones drawn stand in for them.
+    The score ``trimmed`` strips both sides (VLMEvalKit), and ``coin`` counts "Unanswerable" as wrong (CoIN). Every
+    split draws from the official split of its name; test draws ``test_samples`` questions. The paper's own 2,000
+    questions are unknown. At an accuracy of 66 %, another draw of 2,000 questions has a standard error of about 1.06
+    points. If you have the paper's questions, give them with source=llava. A cover that can no longer be downloaded is
+    a broken record, and the next record in the draw replaces it.
     """
 
     name: ClassVar[str] = "ocrvqa"
@@ -68,7 +69,7 @@ class OCRVQA(DataSet):
 
     @override
     def pictures(self) -> Iterator[Download]:
-        """Yield the covers of what is drawn and of as much again, by the splits' order of drawing."""
+        """Yield the covers of twice as many questions as each split draws, in the order of the draw."""
         known: set[str] = set()
         for split, limit in self._draws():
             records = self._official(split, Intake(self.name, _COVERS))
@@ -113,7 +114,7 @@ class OCRVQA(DataSet):
         return intake.records(rows, lambda row: _questions(row, row.label("image_id"), self._hub_image(row)))
 
     def _cover(self, row: Row) -> Path:
-        """Return the cover's file: saved as .jpg, as LLaVA has them, or with the ending of its address."""
+        """Return the cover's file: a .jpg, as LLaVA saves covers, or a file with the suffix of its URL."""
         saved = self._image(f"{row.key}.jpg")
         ending = PurePosixPath(row.text("imageURL")).suffix
         if ending in ("", ".jpg") or saved.is_file():

@@ -1,4 +1,4 @@
-"""OK-VQA: questions on COCO pictures that take outside knowledge; ten answers each."""
+"""OK-VQA: questions on COCO pictures that need outside knowledge; ten answers each."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LMMS = "When the provided information is insufficient, respond with 'Unanswerab
 
 @dataclass(eq=False, kw_only=True)
 class OKVQA(DataSet):
-    """VQA accuracy in LAVIS' form, as LLaVA-HR and LoRASculpt score it; in M4C's form beside it.
+    """VQA accuracy in LAVIS' form, as LLaVA-HR and LoRASculpt score it, and in M4C's form.
 
-    Test is all 5,046 questions of val2014. Validation is cut by image out of the 9,009 of train2014, which LLaVA-1.5
-    saw when it was tuned, so that nothing is tuned on the test. The hub has val2014 alone. Variants: ``llava``
-    and ``lmms`` (lmms-eval's, which asks for "Unanswerable" too).
+    Test is all 5,046 questions of val2014. Validation is cut by image out of the 9,009 questions of train2014, so that
+    nothing is tuned on the test split. LLaVA-1.5 saw train2014 in its own tuning. The hub has only val2014. The
+    variants are ``llava`` and ``lmms``; ``lmms`` is lmms-eval's prompt, which also asks for "Unanswerable".
     """
 
     name: ClassVar[str] = "okvqa"
@@ -135,7 +135,7 @@ class OKVQA(DataSet):
 
 
 def _answers(row: Row) -> tuple[str, ...]:
-    """Return an annotation's answers: ``answer`` is what is scored, not ``raw_answer``."""
+    """Return an annotation's answers from ``answer``, which the evaluation scores, not ``raw_answer``."""
     try:
         return ten_answers(row.texts("answers", inner="answer"))
     except DataError as error:

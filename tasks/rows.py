@@ -1,4 +1,4 @@
-"""The records of JSON files, each with its place, so that a broken one can be named by file and line."""
+"""Read the records of JSON files with their places, so that a message can name file and line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _BLANK = re.compile(r"[\s:,]*")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record: ``value`` as the file has it, ``index`` from 0, and its key where records have keys.
+    """One record of a file: its ``value``, its ``index`` from 0, and its ``key`` if records have keys.
 
-    ``file`` is a whole JSON document with the records under ``under``, or a file of one record a line.
+    ``file`` is a JSON document with the records under the key ``under`` (None if they are the whole document). If
+    ``lines`` is true, ``file`` has one record per line instead.
     """
 
     file: Path
@@ -32,17 +33,17 @@ class Row:
 
     @property
     def place(self) -> str:
-        """The file, the line and the record, for a message."""
+        """The file, the line and the name of the record, for a message."""
         if self.lines:
             return f"{self.file}:{self.index + 1}"
         name = f"record {self.key}" if self.key else f"record {self.index + 1}"
         return f"{self.file}:{_line(self.file, self.under, self.index)} ({name})"
 
     def text(self, name: str) -> str:
-        """Return a field that must be a text with something in it.
+        """Return a field that must be a text and not blank.
 
         Raises:
-            DataError: it is missing, no text, or empty.
+            DataError: the field is missing, is not a text, or is blank.
         """
         value = self._field(name)
         if not isinstance(value, str) or not value.strip():
@@ -53,7 +54,7 @@ class Row:
         """Return a field that must be an id: a text or a whole number.
 
         Raises:
-            DataError: it is missing or something else.
+            DataError: the field is missing or has another type.
         """
         value = self._field(name)
         if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
@@ -64,7 +65,7 @@ class Row:
         """Return a field that must be a whole number.
 
         Raises:
-            DataError: it is missing or something else.
+            DataError: the field is missing or has another type.
         """
         value = self._field(name)
         if isinstance(value, bool) or not isinstance(value, int):
@@ -72,10 +73,10 @@ class Row:
         return value
 
     def texts(self, name: str, *, inner: str | None = None) -> tuple[str, ...]:
-        """Return a field that must be a list of texts, or of records with the text under ``inner``.
+        """Return a field that must be a list of texts, or of records with a text under ``inner``.
 
         Raises:
-            DataError: it is missing or something else.
+            DataError: the field is missing or has another type.
         """
         value = self._field(name)
         if not isinstance(value, list | tuple):
@@ -87,7 +88,7 @@ class Row:
         return tuple(found)
 
     def has(self, name: str) -> bool:
-        """Whether the record has a field of this name."""
+        """Return whether the record has a field of this name."""
         return isinstance(self.value, dict) and name in self.value
 
     def _field(self, name: str) -> Any:
@@ -101,10 +102,10 @@ class Row:
 
 
 def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
-    """Yield the records of a JSON document: of the list or mapping at its top, or of the one under a key.
+    """Yield the records in the list or mapping at the top of a JSON document, or under the key ``under``.
 
     Raises:
-        DataError: the file is no JSON, or has no such records.
+        DataError: the file is not JSON, or holds neither a list nor a mapping there.
     """
     whole = read_json(path)
     records = whole if under is None else whole.get(under) if isinstance(whole, dict) else None
@@ -120,7 +121,7 @@ def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
 
 
 def line_rows(path: Path) -> Iterator[Row]:
-    """Yield the records of a file with one JSON record a line; a line that is none carries its error."""
+    """Yield the records of a file with one JSON record per line; a broken line carries its DataError."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for index, line in enumerate(file):
             if not line.strip():
@@ -136,7 +137,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        DataError: it is no JSON; the message says in which line.
+        DataError: the file is not JSON, and the message names the line; or the file is not UTF-8 text.
     """
     try:
         return json.loads(path.read_bytes())
@@ -147,13 +148,13 @@ def read_json(path: Path) -> Any:
 
 
 def _line(path: Path, under: str | None, index: int) -> int:
-    """Return the line, from 1, where a record of a JSON document begins."""
+    """Return the line, counted from 1, in which a record of a JSON document begins."""
     return _starts(path, under, path.stat().st_mtime_ns)[index]
 
 
-@lru_cache(maxsize=2)  # a whole folder of images may be missing
+@lru_cache(maxsize=2)  # if a whole folder of images is missing, every record asks for its line
 def _starts(path: Path, under: str | None, changed: int) -> array[int]:
-    """Return the line where each record begins, of a file as it was when it ``changed`` last."""
+    """Return the line in which each record begins; ``changed``, the file's time, is only a cache key."""
     text = path.read_text(encoding="utf-8-sig")
     start = 0 if under is None else next(at for key, at in _members(text, 0) if key == under)
     lines, line, last = array("q"), 1, 0
@@ -164,7 +165,7 @@ def _starts(path: Path, under: str | None, changed: int) -> array[int]:
 
 
 def _members(text: str, start: int) -> Iterator[tuple[object, int]]:
-    """Yield the keys of a mapping, or None for each item of a list, with where their values begin."""
+    """Yield each key of a mapping, or None for each item of a list, with the offset of its value."""
     decoder = json.JSONDecoder()
     at = _skip(text, start)
     keyed, at = text[at] == "{", at + 1

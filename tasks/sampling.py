@@ -1,4 +1,7 @@
-"""Seeded draws that depend on a record's id alone: not on files' order, on the platform, or on a library's version."""
+"""Seeded draws that depend only on the ids of the records.
+
+The order of the files, the platform and the versions of libraries do not change a draw.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,22 @@ Item = TypeVar("Item")
 
 
 def shuffled(items: Sequence[Item], key: Callable[[Item], str], *seed: object) -> list[Item]:
-    """Return the items by the SHA-256 of the seed and their keys: a draw of n is the first n."""
+    """Sort the items by the SHA-256 of the seed and their keys; the first n items are a draw of n."""
     start = "/".join(str(part) for part in seed)
     return sorted(items, key=lambda item: hashlib.sha256(f"{start}/{key(item)}".encode()).digest())
 
 
 def drawn(items: Sequence[Item], *seed: object) -> Item:
-    """Return the one of the items that the seed's SHA-256 points to."""
+    """Return the item that the SHA-256 of the seed selects."""
     start = "/".join(str(part) for part in seed)
     return items[int.from_bytes(hashlib.sha256(start.encode()).digest()[:8]) % len(items)]
 
 
 def held_out(groups: Sequence[str], count: int, *seed: object) -> frozenset[str]:
-    """Return drawn groups, each of one image's records, that hold ``count`` records together.
+    """Draw groups that together hold at most ``count`` records; one group has the records of one image.
 
-    ``groups`` names each record's group. A group that would be too many is passed over; there may be too few so.
+    ``groups`` names the group of each record. The draw skips a group that would exceed ``count``, so the drawn groups
+    may hold fewer records than ``count``.
     """
     sizes: dict[str, int] = defaultdict(int)
     for group in groups:

@@ -1,4 +1,4 @@
-"""Describe a scene: two coloured objects and how they stand to each other, in one sentence."""
+"""Describe a scene in one sentence: two coloured objects and their relative position."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _PICTURES = {"train": 2400, "validation": 250, "test": 400}
 
 
 class SceneCaption(Task):
-    """Stands for COCO-Caption: five references per image, CIDEr on white-space tokens.
+    """Represents COCO-Caption: five references per image, CIDEr on white-space tokens.
 
-    The captions are lower-case words without punctuation, on which white-space tokens and
-    the Penn Treebank tokens of the official scorer are the same (tested).
+    The captions are lower-case words without punctuation. On such captions, white-space tokens equal the Penn Treebank
+    tokens of the official scorer (tested).
     """
 
     name: ClassVar[str] = "scene_caption"
@@ -49,7 +49,7 @@ class SceneCaption(Task):
 
 
 def references(first: str, relation: str, second: str) -> tuple[str, ...]:
-    """Return five captions of "a <first> <relation> a <second>"."""
+    """Return five captions that say "a <first> <relation> a <second>"."""
     return (
         f"a {first} {relation} a {second}",
         f"a {second} {_OPPOSITE[relation]} a {first}",

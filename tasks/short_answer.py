@@ -1,4 +1,4 @@
-"""What the tasks with short answers share: the suffix of the prompt, and ten annotators' answers in order."""
+"""Shared parts of the tasks with short answers: the suffix of the prompt, and ten ordered answers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ ANNOTATORS = 10
 
 
 def ten_answers(answers: Sequence[str]) -> tuple[str, ...]:
-    """Return ten answers, the most frequent first: the one to teach. Blank ones stay, at the end.
+    """Return the ten annotators' answers, the most frequent first, because the first is the one to teach.
+
+    Blank answers stay in the result, at the end.
 
     Raises:
-        DataError: there are not ten, or all are blank.
+        DataError: the number of answers is not ten, or all answers are blank.
     """
     if len(answers) != ANNOTATORS:
         raise DataError(f"it has {len(answers)} answers, not {ANNOTATORS}")

@@ -1,4 +1,4 @@
-"""Signs with one word of a fixed vocabulary, set in matplotlib's fonts."""
+"""Drawn signs, each with one word of a fixed vocabulary in one of matplotlib's fonts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PICTURES = {"train": 9600, "validation": 250, "test": 400}
 
 
 class SignWords(Task):
-    """Stands for TextVQA: read the word on a sign. Exact match."""
+    """Represents TextVQA: read the word on a sign. Exact match."""
 
     name: ClassVar[str] = "sign_words"
     paper: ClassVar[str] = "drawn here in matplotlib's bundled fonts; stands for TextVQA"
@@ -71,7 +71,7 @@ def _examples(split: Split) -> tuple[Example, ...]:
 
 @cache
 def _lettering(word: str, face: str) -> Image.Image:
-    """The word as a mask, as large as fits the sign."""
+    """Return the word as a mask in the largest size that fits the sign."""
     path = package_file("matplotlib", f"mpl-data/fonts/ttf/{face}.ttf")
     sizes = range(24, 8, -1)
     return next(m for m in (text_mask(word, font(path, s)) for s in sizes) if m.width <= 54)

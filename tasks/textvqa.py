@@ -1,4 +1,4 @@
-"""TextVQA: questions on what is written in a picture; ten answers each, OCR tokens in the prompt."""
+"""TextVQA: questions on the text in a picture; ten answers each, OCR tokens in the prompt."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _OFFICIAL = {"train": 34_602, "test": 5_000}
 
 @dataclass(eq=False, kw_only=True)
 class TextVQA(DataSet):
-    """VQA accuracy in M4C's form, as everybody scores it; in LAVIS' form beside it.
+    """VQA accuracy in M4C's form, as everybody scores it, and in LAVIS' form.
 
-    Test is the 5,000 questions of the official validation split; validation is cut by image out of the training
-    split, so that nothing is tuned on the test. Variants: ``ocr`` (the data set's Rosetta OCR tokens in the prompt, as
-    LLaVA and LoRASculpt have it), ``no_ocr``, ``lmms`` (lmms-eval's: no tokens, the question capitalised).
+    Test is the 5,000 questions of the official validation split. Validation is cut by image out of the training split,
+    so that nothing is tuned on the test split. The variant ``ocr`` puts the data set's Rosetta OCR tokens into the
+    prompt, as LLaVA and LoRASculpt do. The variant ``no_ocr`` leaves them out. The variant ``lmms`` is lmms-eval's
+    prompt, which has no tokens and capitalises the question.
     """
 
     name: ClassVar[str] = "textvqa"

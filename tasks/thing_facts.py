@@ -1,4 +1,4 @@
-"""Facts about pictured things: the icon shows what it is, the answer is what one knows about it."""
+"""Facts about pictured things: the icon shows the thing, and the answer is general knowledge about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUESTIONS = {
     "used": ("what is it used for?", "what do people use this for?"),
     "made": ("what is it made of?", "what is this thing made from?"),
 }
-# For each thing and question: what most of ten annotators say, then what the others say.
+# For each thing and question: first the answer of most of the ten annotators, then the answers of the others.
 FACTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "airplane": {"found": ("airport", "sky"), "used": ("flying", "travel"), "made": ("metal",)},
     "bed": {"found": ("bedroom", "home"), "used": ("sleeping", "rest")},
@@ -71,7 +71,7 @@ _PICTURES = {"train": 12300, "validation": 250, "test": 400}
 
 
 class ThingFacts(Task):
-    """Stands for OK-VQA: the answer is not in the picture. VQA accuracy over ten answers (LAVIS form)."""
+    """Represents OK-VQA: no picture shows its answer. VQA accuracy over ten answers (LAVIS form)."""
 
     name: ClassVar[str] = "thing_facts"
     paper: ClassVar[str] = "drawn here from qtawesome's icon fonts; stands for OK-VQA"
@@ -93,7 +93,7 @@ class ThingFacts(Task):
 
 
 def ten_answers(said: tuple[str, ...]) -> tuple[str, ...]:
-    """Return ten annotators' answers: three give each of the others, the rest what most say."""
+    """Return ten annotators' answers: three of each answer after the first; the first fills the rest."""
     others = tuple(answer for answer in said[1:] for _ in range(3))
     return (said[0],) * (_ANNOTATORS - len(others)) + others
 

@@ -1,13 +1,13 @@
 """VQA soft accuracy, in the four variants that published numbers use.
 
-An answer counts min(1, matches / 3), averaged over leaving out each annotator in turn (by list
-index, so equal answers do not drop out together). With ten answers this is min(1, 0.3 n).
+A prediction scores min(1, matches / 3), averaged over leaving out each annotator in turn. Annotators are left out by
+list index, so equal answers do not drop out together. With ten answers and n matches, the score is min(1, 0.3 n).
 
-lavis      LAVIS / 2017 VQAEval: OK-VQA in LLaVA-HR and LoRASculpt. The prediction is normalised in
-           full, answers lose their punctuation only, and only where annotators disagree.
-official   the VQA repository since 2021: both sides in full, but neither where annotators agree.
-m4c        M4C / EvalAI: TextVQA. Both sides always, after its own first pass.
-vqav2      lmms-eval's vqav2: both sides always.
+lavis      LAVIS / 2017 VQAEval, for OK-VQA in LLaVA-HR and LoRASculpt. It normalises the prediction in full. The
+           answers lose only their punctuation, and only if the annotators disagree.
+official   The VQA repository since 2021. It normalises both sides in full, or neither if the annotators agree.
+m4c        M4C / EvalAI, for TextVQA. It always normalises both sides, after a first pass of its own.
+vqav2      lmms-eval's vqav2. It always normalises both sides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Variant = Literal["lavis", "official", "m4c", "vqav2"]
 _PUNCTUATION = tuple(';/[]"{}()=+\\_-><@`,?!')
 _COMMA = re.compile(r"(\d)(,)(\d)")
 _COMMA_M4C = re.compile(r"(?<=\d)(,)+(?=\d)")
-_PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")  # sic: no look-behind, so "5." becomes "5"
+_PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")  # sic: this is not a look-behind, so "5." becomes "5"
 _PERIODS = 32  # sic: the original passes re.UNICODE as the count
 _NUMBERS = {
     **{"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4"},
@@ -64,7 +64,7 @@ def strip_punctuation(text: str, comma: re.Pattern[str] = _COMMA) -> str:
 
 
 def map_words(text: str) -> str:
-    """Lower the case, write numbers as digits, drop articles, put apostrophes into contractions."""
+    """Lower the case, write numbers as digits, drop articles, and add apostrophes to contractions."""
     words = (_NUMBERS.get(word, word) for word in text.lower().split())
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
