@@ -1,4 +1,4 @@
-"""The leaderboard as CSV: one number per line, with its interval, for any other program."""
+"""The leaderboard as CSV for other programs: one number per line, with its interval."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ COLUMNS = (
     "suite",
     "target",
     "method",
-    "variant",  # what sets the row apart from the method's own
-    "control",  # whether it is a trivial baseline that a method should beat
-    "tries",  # configurations tried to choose it
+    "variant",  # what distinguishes the row from the method's own row
+    "control",  # true for a trivial baseline that a method should beat
+    "tries",  # how many configurations were tried to choose the row
     "rank",
     "connector",
     "ranked",
-    # score, lenient, forgetting, difference (to the baseline), gain (to its own row), a cost, problem, or environment
+    # score, lenient, forgetting, difference (from the baseline), gain (over the method's own row), the name of a cost,
+    # not above, environment, or problem
     "quantity",
-    "of",  # a source task, source, target or avg; of an environment: what it sets apart
-    "seed",  # empty: over all seeds, and the only lines with an interval and a mark
-    "value",  # scores are fractions; CIDEr may exceed 1
+    "of",  # a source task, source, target or avg; for not above, a control; for environment, what it affects
+    "seed",  # empty for all seeds together; only lines without a seed have an interval and a mark
+    "value",  # a score is a fraction; CIDEr may exceed 1
     "low",
     "high",
-    "mark",  # best, or tied with the best; of a difference: foreign, where it is between environments
+    "mark",  # best, or tied with the best, for a score; foreign for a difference between environments
     "status",  # done, failed, missing
     "error",
 )
@@ -41,7 +42,7 @@ def write(leaderboard: Leaderboard, path: Path) -> Path:
 
 
 def render(leaderboard: Leaderboard) -> str:
-    """Return every number of the leaderboard, a line each; failures and holes are lines too."""
+    """Return the CSV text, with one line for each number, failure and hole of the leaderboard."""
     lines = [
         {"suite": leaderboard.heading.suite, "target": table.target, **_place(row), **line}
         for table in leaderboard.tables

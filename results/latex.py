@@ -1,4 +1,4 @@
-r"""The leaderboard as LaTeX, in the form of the papers' tables: needs \usepackage{booktabs}, nothing else."""
+r"""The leaderboard as LaTeX tables in the form of the papers; needs only \usepackage{booktabs}."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench import Leaderboard, Row, Table
 
-SUFFIX = "tex"  # of leaderboard.tex
+SUFFIX = "tex"  # the report's file is leaderboard.tex
 
 _HOLE = "--"
 _END = r"\\"
@@ -27,13 +27,13 @@ _ESCAPES = {
 
 
 def write(leaderboard: Leaderboard, path: Path) -> Path:
-    """Write one table per target into one file, to be read with \\input."""
+    """Write one file with one table per target, for use with \\input."""
     path.write_text(render(leaderboard), encoding="utf-8")
     return path
 
 
 def render(leaderboard: Leaderboard) -> str:
-    """Return one table per target: methods as rows under each rank, scores as columns."""
+    """Return one table per target, with methods as rows under each rank and scores as columns."""
     return "\n".join(line for table in leaderboard.tables for line in _table(leaderboard, table))
 
 
@@ -79,9 +79,9 @@ def _score(row: Row, column: str) -> str:
 def _caption(leaderboard: Leaderboard, table: Table) -> str:
     sentences = [
         f"Fine-tuned on {table.target}: {leaderboard.setting}.",
-        "Bold: the highest of its rank.",
+        "Bold: the highest number of its rank.",
     ]
-    marks = r"$^{=}$: cannot be told from the highest, as the paired interval covers 0."
+    marks = r"$^{=}$: cannot be told apart from the highest, because the paired interval covers 0."
     holes = [f"{remark}." for remark in table.remarks]
     text = [
         *map(_safe, sentences),

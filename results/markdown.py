@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown: for a README, an issue or a note."""
+"""The leaderboard as Markdown, for a README, an issue or a note."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from bench import Estimate, Leaderboard, Row, Table
 
-SUFFIX = "md"  # of leaderboard.md
+SUFFIX = "md"  # the report's file is leaderboard.md
 
 _HOLE = "-"
-_MARKS = {"tied": " =", "foreign": " †", "": ""}  # of differences
+_MARKS = {"tied": " =", "foreign": " †", "": ""}  # how a difference is marked
 
 
 def write(leaderboard: Leaderboard, path: Path) -> Path:
@@ -22,7 +22,7 @@ def write(leaderboard: Leaderboard, path: Path) -> Path:
 
 
 def render(leaderboard: Leaderboard) -> str:
-    """Return a section per target: the table, every seed where there are a few, and what they do not say."""
+    """Return a section per target: the table, every seed if there are few, and the limits of the numbers."""
     heading = leaderboard.heading
     lines = [f"# Leaderboard: {leaderboard.setting}", ""]
     origin = {"Command": heading.command, "Commit": heading.commit, "Environment": heading.environment}
@@ -30,18 +30,18 @@ def render(leaderboard: Leaderboard) -> str:
     for table in leaderboard.tables:
         lines += ["", f"## Target {table.target}", "", *_grid(_head(leaderboard), _rows(leaderboard, table))]
         if leaderboard.spread_shown:
-            lines += ["", "Every seed, and the range:", ""]
+            lines += ["", "All seeds and their range:", ""]
             lines += _grid(_seed_head(leaderboard), _seed_rows(table))
         if any(row.gain and not row.control for row in table.rows):
-            lines += ["", "Against the method's own row, paired:", ""]
+            lines += ["", "Paired differences from the method's own row:", ""]
             lines += _grid(["row", "Source", "Target", "Avg"], _gain_rows(table))
         lines += ["", leaderboard.resolution(table)]
         remarks = [f"* {_safe(remark)}" for remark in table.remarks]
         lines += ["", *remarks] if remarks else []
     lines += [
         "",
-        "**Bold**: the highest number of its rank. =: not told apart from the highest (in "
-        f"Avg - {leaderboard.baseline}: from {leaderboard.baseline}), as the paired interval covers 0. "
+        "**Bold**: the highest number of its rank. =: cannot be told apart from the highest (in "
+        f"Avg - {leaderboard.baseline}: from {leaderboard.baseline}), because the paired interval covers 0. "
         "Brackets: the interval.",
         "",
         *leaderboard.notes,
@@ -126,7 +126,7 @@ def _grid(head: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
 
 
 def _safe(text: str) -> str:
-    """Return an error text that cannot break out of its table cell, or be taken for markup."""
+    """Escape an error text, so that it neither breaks its table cell nor acts as markup."""
     for character in "\\`*_|<>[]":
         text = text.replace(character, f"\\{character}")
     return text

@@ -1,4 +1,4 @@
-"""The leaderboard for a terminal: one block per target, marks that survive without colour, and a legend."""
+"""The leaderboard for a terminal: one block per target, marks that need no colour, and a legend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from bench import Estimate, Leaderboard, Row, Table
 
-SUFFIX = "txt"  # of leaderboard.txt
+SUFFIX = "txt"  # the report's file is leaderboard.txt
 
 _MARKS = {"best": "*", "tied": "=", "foreign": "†", "": " "}
 _HOLE = "-"
@@ -28,14 +28,14 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """What a width has room for."""
+    """The parts of a table that fit a width."""
 
     costs: bool = True
     intervals: bool = True
     forgetting: bool = True
 
 
-Line = Sequence[_Cell] | Text  # a line of the grid, or one that spans it
+Line = Sequence[_Cell] | Text  # a line of the grid, or a text that spans all columns
 
 _DETAILS = (_Detail(), _Detail(costs=False), _Detail(False, False), _Detail(False, False, False))
 
@@ -47,7 +47,7 @@ def write(leaderboard: Leaderboard, path: Path) -> Path:
 
 
 def render(leaderboard: Leaderboard, width: int = 100) -> Text:
-    """Return the tables for a terminal of this width, with what fits there; print it without wrapping."""
+    """Return the tables with the details that fit the width; print the text without wrapping it."""
     for detail in _DETAILS:
         grids = [_aligned(list(_lines(leaderboard, table, detail)), width) for table in leaderboard.tables]
         if max((len(line) for grid in grids for line in grid.plain.splitlines()), default=0) <= width:
@@ -67,7 +67,8 @@ def render(leaderboard: Leaderboard, width: int = 100) -> Text:
 def _legend(leaderboard: Leaderboard, detail: _Detail) -> Iterator[str]:
     yield "*  the highest number of its rank"
     baseline = leaderboard.baseline
-    yield f"=  not told apart from the highest (or, in its column, from {baseline}): the interval covers 0"
+    highest = f"the highest (in Avg - {baseline}: from {baseline})"
+    yield f"=  cannot be told apart from {highest}, because the interval covers 0"
     yield "±  half the width of an interval; both bounds, lenient scores and every seed are in the CSV"
     left_out = [
         name
@@ -102,7 +103,7 @@ def _lines(leaderboard: Leaderboard, table: Table, detail: _Detail) -> Iterator[
 
 
 def _head(source: str) -> tuple[str, str]:
-    """Break a name at its first underscore: its column stays narrow."""
+    """Split a name into two lines at its first underscore, so that its column stays narrow."""
     upper, _, lower = source.partition("_")
     return (upper, lower) if lower else ("", upper)
 
@@ -124,7 +125,7 @@ def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
 
 
 def _unbeaten(row: Row) -> str:
-    """Return how many controls the row is not above; which, stands below the table."""
+    """Return how many controls the row is not above; a remark below the table names these controls."""
     return str(len(row.unbeaten)) if row.unbeaten else ""
 
 
@@ -165,7 +166,7 @@ def _seed_lines(leaderboard: Leaderboard, table: Table) -> Iterator[Line]:
 
 
 def _gain_lines(table: Table) -> Iterator[Line]:
-    """Yield each variant's paired difference to the method's own row."""
+    """Yield a line per variant with its paired differences from the method's own row."""
     yield [
         _Cell("against its own row"),
         _Cell("Source"),
@@ -182,7 +183,7 @@ def _gain_lines(table: Table) -> Iterator[Line]:
 
 
 def _aligned(lines: Sequence[Line], width: int) -> Text:
-    """Return the lines with the first column to the left and the others to the right."""
+    """Align the first column and every ``left`` cell to the left, and all other cells to the right."""
     grid = [line for line in lines if not isinstance(line, Text)]
     widths = [max(len(line[i].text) for line in grid) for i in range(len(grid[0]))]
     text = Text()
