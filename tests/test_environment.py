@@ -8,7 +8,8 @@ import transformers
 from torch import nn
 
 from bench.environment import attention, evaluation_environment, training_environment
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.spec import Execution, Recipe
 from bench.store.run_folder import Store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,12 +12,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bench.cli.check import CheckOptions
+from bench.cli.options import Cells
+from bench.cli.request import start_request
 from bench.cli.work import existing
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.model.change import Change
-from bench.plan import plan, request
-from bench.plan.plan import Request
+from bench.plan import plan
+from bench.plan.request import Request
 from bench.plugins.registry import load_task
 from bench.spec import Asked, Dtype, Execution, Recipe, Trial
 from bench.store.run_folder import Store
@@ -52,27 +54,16 @@ class Subject:
         return self.trial.recipe
 
 
-def refuse_options(options: Namespace) -> None:
-    """Refuse the options of ``bench check eval`` where plugins are checked.
-
-    Raises:
-        UsageError: there is one.
-    """
-    for name in ("suite", "model", "limit", "batch", "output", "trial"):
-        if getattr(options, name) is not None:
-            raise UsageError(f"--{name} is an option of bench check eval; plugins are checked without it.")
-
-
-def check_eval(options: Namespace) -> int:
+def check_eval(options: CheckOptions) -> int:
     """Compare the ways to generate, print what differs, and store it where there is a run folder."""
     batch = Execution().eval_batch_size if options.batch is None else options.batch
     if batch < 2:
         raise UsageError(f"--batch is {batch}; the least to hold against 1 is 2.")
     if options.trial is not None and options.output is None:
         raise UsageError("--trial needs the run folder that has it. Name one with --output.")
-    asked = request.read(_cells(options))
     with TemporaryDirectory() as nowhere:
-        store = Store(Path(nowhere)) if options.output is None else existing(options)
+        asked = start_request(_cells(options), Path(nowhere))
+        store = Store(Path(nowhere)) if options.output is None else existing(options.output)
         subject = _subject(asked, store, options.trial)
         found = compare(subject, _bench(store, asked), batch)
     tell(parity.lines(found))
@@ -122,17 +113,16 @@ def _differences(
         yield Difference(comparison, asked.task, len(pairs), differ, move)
 
 
-def _cells(options: Namespace) -> Namespace:
-    """Return the words of a run that asks for the same tasks of the same model."""
-    parser = ArgumentParser()
-    request.add_arguments(parser)
-    parser.set_defaults(starts=True)
-    given = {name: getattr(options, name) for name in ("suite", "model", "data", "limit")}
-    given["limit"] = given["limit"] or str(LIMIT)
-    words = ["--ranks", "1"]  # every model takes it; none is trained
-    words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-    words += [word for setting in options.set for word in ("--set", setting)]
-    return parser.parse_args(words)
+def _cells(options: CheckOptions) -> Cells:
+    """Return the cells of a run that asks for the same tasks of the same model."""
+    return Cells(
+        suite=Cells.suite if options.suite is None else options.suite,
+        model=options.model,
+        data=options.data,
+        limit=options.limit or str(LIMIT),
+        set=options.set,
+        ranks="1",  # every model takes it; none is trained
+    )
 
 
 def _subject(asked: Request, store: Store, name: str | None) -> Subject:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.cli.options import Command, Data, Plugins, arg, flag, several, word
+from bench.cli.request import read_tasks
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
-from bench.plan import request
 from bench.plugins import registry
 from bench.plugins.method import Task
 from bench.prepare.data import check as looking
@@ -18,20 +19,42 @@ from bench.prepare.data import info as card
 from bench.prepare.data.report import Report
 
 _REPORT = "check.json"
-
-
 _EVERY = 1 << 62  # broken records that are skipped, so that a check can name them all
 
 
-def data(options: Namespace) -> int:
-    """Do what the second word says with the tasks named."""
-    does = {"get": get, "check": check, "info": info}
-    return does[options.what](options)
+@dataclass(frozen=True, kw_only=True)
+class _Set(Data):
+    set: tuple[str, ...] = several("an option of a task; may be given often", "TASK.FIELD=VALUE", str)
 
 
-def get(options: Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions(Plugins, _Set, Command):
+    """The options of ``bench data info``."""
+
+    tasks: str = word("tasks by name, or all", "TASK,…")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GetOptions(InfoOptions):
+    """The options of ``bench data get``."""
+
+    origin: str = arg("files", "official files (default), or hub", name="--from", choices=("files", "hub"))
+    yes: bool = flag("do not ask")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(InfoOptions):
+    """The options of ``bench data check``."""
+
+    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N", type=int)
+    report: Path | None = arg(
+        None, "where the whole report goes (default: check.json in --data)", "FILE.json", type=Path
+    )
+
+
+def get(options: GetOptions) -> int:
     """Fetch what is not there."""
-    names = request.read_tasks(options)
+    names = read_tasks(options.tasks, options.plugin, options.data, options.set)
     tasks = [registry.load_task(name) for name in names]
     for task in tasks:
         if task.card is None:
@@ -43,18 +66,20 @@ def get(options: Namespace) -> int:
         return _files(root, tasks, yes=options.yes)
 
 
-def _from_hub(options: Namespace, tasks: Sequence[Task]) -> list[Task]:
+def _from_hub(options: GetOptions, tasks: Sequence[Task]) -> list[Task]:
     """Return the tasks, set to read from the hub."""
     for task in tasks:
         hub.address(task)
     sources = [f"{task.name}.source=hub" for task in tasks]
-    again = Namespace(**{**vars(options), "plugin": [], "set": [*options.set, *sources]})
-    return [registry.load_task(name) for name in request.read_tasks(again)]
+    names = read_tasks(options.tasks, (), options.data, (*options.set, *sources))
+    return [registry.load_task(name) for name in names]
 
 
-def check(options: Namespace) -> int:
+def check(options: CheckOptions) -> int:
     """Look through all records and pictures, and say what is wrong."""
-    names = request.read_tasks(options, skip_bad=_EVERY)
+    names = read_tasks(options.tasks, options.plugin, options.data, options.set, options.skip_bad)
+    reading, settings = registry.tasks_are_read()
+    registry.read_tasks(replace(reading, skip_bad=_EVERY), settings)
     tasks = list({task.name: task for task in map(registry.load_task, names)}.values())
     report = looking.check(tasks, options.skip_bad)
     tell(report.lines())
@@ -74,9 +99,9 @@ def _write(report: Report, path: Path) -> None:
         say(f"The report cannot be written to {path}: {error.strerror}. Name another place with --report.")
 
 
-def info(options: Namespace) -> int:
+def info(options: InfoOptions) -> int:
     """Print the cards."""
-    for place, name in enumerate(request.read_tasks(options)):
+    for place, name in enumerate(read_tasks(options.tasks, options.plugin, options.data, options.set)):
         tell([*([""] if place else []), *card.lines(name)])
     return 0
 

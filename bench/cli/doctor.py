@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from bench.cli.options import Command, Data, Modelled, Suited, arg, several
+from bench.cli.request import read_data
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.file_digests import cache_folder
 from bench.lanes import cluster
-from bench.plan import request
-from bench.plan.suite import Suite
+from bench.plan.suite import Suite, named_suite
 from bench.plugins import registry
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
 from bench.prepare.doctor.finding import Finding
@@ -24,30 +24,33 @@ Facts = TypeVar("Facts")
 _RAY_SECONDS = 60.0
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the options that say what a run would need."""
-    add = parser.add_argument
-    add("--suite", default="micro", metavar="NAME", help="the suite that is to be run (default: micro)")
-    add("--model", metavar="DIR|ID", help="another LLaVA checkpoint, a folder or a hub id (default: the suite's)")
-    add("--data", type=Path, metavar="DIR", help="folder of the tasks' files (default: $BENCH_DATA, else data)")
-    add(
-        "--set", action="append", default=[], metavar="TASK.FIELD=VALUE", help="an option of a task; may be given often"
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(Data, Modelled, Suited, Command):
+    """The options of ``bench doctor``: what a run would need."""
+
+    suite: str = arg("micro", "the suite that is to be run (default: micro)", "NAME")
+    set: tuple[str, ...] = several("an option of a task; may be given often", "TASK.FIELD=VALUE", str)
+    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N", type=int)
+    output: str = arg("runs", "run folder (default: runs)", "DIR|URL")
+    storage: str | None = arg(None, "Optuna storage of searches (default: a file in --output)", "URL")
+    address: str | None = arg(None, "a running Ray cluster (default: a Ray of this machine's own)", "auto|HOST:PORT")
+    ray: float | None = arg(
+        None,
+        f"start Ray, or join --address, and give it so many seconds (default: {_RAY_SECONDS:g}; without: no start)",
+        "SECONDS",
+        nargs="?",
+        type=float,
+        const=_RAY_SECONDS,
     )
-    add("--skip-bad", type=int, default=0, metavar="N", help="tolerate up to N broken records of a split (default: 0)")
-    add("--output", default="runs", metavar="DIR|URL", help="run folder (default: runs)")
-    add("--storage", metavar="URL", help="Optuna storage of searches (default: a file in --output)")
-    add("--address", metavar="auto|HOST:PORT", help="a running Ray cluster (default: a Ray of this machine's own)")
-    text = f"start Ray, or join --address, and give it so many seconds (default: {_RAY_SECONDS:g}; without: no start)"
-    add("--ray", nargs="?", type=float, const=_RAY_SECONDS, metavar="SECONDS", help=text)
 
 
-def doctor(options: Namespace) -> int:
+def doctor(options: DoctorOptions) -> int:
     """Say what is well and what to do about the rest; 1 where something has to be done."""
     if options.ray is not None and options.ray <= 0:
         raise UsageError(f"--ray is {options.ray:g}; give seconds, more than 0.")
     cluster.check_address(options.address, None)
-    suite = request.read_suite(options.suite)
-    request.read_data(options)
+    suite = named_suite(options.suite)
+    read_data(options.data, options.set, options.skip_bad)
     if options.model is not None:
         suite = replace(suite, model=options.model)
     counts = {"ok": 0, "warn": 0, "FAIL": 0}
@@ -58,13 +61,14 @@ def doctor(options: Namespace) -> int:
     return 1 if counts["FAIL"] else 0
 
 
-def _findings(options: Namespace, suite: Suite) -> Iterator[Finding]:
+def _findings(options: DoctorOptions, suite: Suite) -> Iterator[Finding]:
     """Yield what is found, part by part, as soon as it is."""
-    data = registry.tasks_are_read()[0].root
+    reading, tasks = registry.tasks_are_read()
+    data = reading.root
     yield from judged(software.look(), software.CHECKS)
     yield from judged(accelerator.look(suite.name, suite.recipe.train_dtype), accelerator.CHECKS)
     yield from judged(machine.look(options.output, data, _hub_cache(), cache_folder()), machine.CHECKS)
-    yield from judged(model_and_data.look(suite, data, options.set, options.skip_bad), model_and_data.CHECKS)
+    yield from judged(model_and_data.look(suite, reading, tasks), model_and_data.CHECKS)
     yield from judged(services.look(options.output, options.storage, options.address, options.ray), services.CHECKS)
 
 

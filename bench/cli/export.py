@@ -1,15 +1,42 @@
-"""Write a trial for use elsewhere: an adapter that plain peft loads, or a whole model for transformers."""
+"""``bench export``: write a trial as an adapter that plain peft loads, or as a whole model for transformers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cli.options import Command, OneTrial, Output, either
+from bench.cli.work import existing
+from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import Suite, by_revision
 from bench.spec import Record
 from bench.store.models import noted_models
 from bench.store.run_folder import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Exported(OneTrial):
+    adapter: Path | None = either("write an adapter that peft loads", "DIR")
+    merged: Path | None = either("write a whole model that transformers loads", "DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Output, _Exported, Command):
+    """The options of ``bench export``."""
+
+
+def export(options: ExportOptions) -> int:
+    """Write a trial as an adapter or as a merged model."""
+    store = existing(options.output)
+    record = store.find(options.trial)
+    if options.adapter is not None:
+        write_adapter(record, store, options.adapter)
+    if options.merged is not None:
+        write_merged(record, store, options.merged)
+    say(f"wrote {options.adapter or options.merged}")
+    return 0
 
 
 def write_adapter(record: Record, store: Store, folder: Path) -> None:

@@ -4,36 +4,104 @@ from __future__ import annotations
 
 import logging
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from bench.cli.options import Command, add_options, read_options
 from bench.errors import BenchError, PluginError, UsageError
-from bench.store.places import place
 
 _EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake in the command, 130 interrupted."
 
 
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb: its function and its options are ``NAME`` and ``NameOptions`` in the module ``bench.cli.<file>``."""
+
+    name: str
+    text: str
+    file: str = ""
+    about: str | None = ""
+    verbs: tuple[Verb, ...] = ()
+
+    @property
+    def description(self) -> str | None:
+        """What its help begins with: ``text`` as a sentence, unless ``about`` says more; None, nothing."""
+        return f"{self.text[0].upper()}{self.text[1:]}." if self.about == "" else self.about
+
+    @property
+    def options(self) -> type[Command]:
+        """The class of the verb's options; its module is imported only when the verb is used."""
+        found: type[Command] = getattr(self._module, f"{self.name.capitalize()}Options")
+        return found
+
+    def run(self, options: Command) -> int:
+        """Do what the verb says, and return the exit code."""
+        function: Callable[[Command], int] = getattr(self._module, self.name)
+        return function(options)
+
+    @property
+    def _module(self) -> ModuleType:
+        return import_module(f"bench.cli.{self.file or self.name}")
+
+
+_VERBS = (
+    Verb("run", "train, evaluate and rank methods; goes on where it stopped"),
+    Verb("search", "tune every method with the same budget, on validation; goes on where it stopped"),
+    Verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them"),
+    Verb("plan", "print what a run would do, what is cached, and what it costs"),
+    Verb(
+        "data",
+        "fetch, check and describe the data of tasks",
+        about="Fetch, check and describe the data of tasks. `all` stands for those of the suite lorasculpt.",
+        verbs=(
+            Verb("get", "fetch what is not there yet; goes on where it stopped", "data", None),
+            Verb("check", "look through all records and pictures; exit code 1 where something is wrong", "data", None),
+            Verb("info", "print a card: what it is, whose, how large, and how it is asked", "data", None),
+        ),
+    ),
+    Verb("ls", "list methods, tasks, suites, or the trials of a run folder"),
+    Verb(
+        "leaderboard",
+        "print the leaderboard from the run folder",
+        about="Print the leaderboard of the last run, or of the cells that the options name.",
+    ),
+    Verb(
+        "compare",
+        "put the leaderboard beside a paper's published table, with verdicts",
+        about="Put the last run's leaderboard beside a paper's table; refuse what is not comparable.",
+    ),
+    Verb("show", "print one trial: its scores, cost, command, and what it forgot"),
+    Verb("check", "test methods, tasks and reports against the rules of their kind"),
+    Verb("doctor", "check versions, GPUs, disks, data, model and services; say what to fix"),
+    Verb("export", "write a trial as a peft adapter or a merged model"),
+    Verb("clean", "free checkpoints and unreferenced trials, asking first"),
+    Verb("theory", "check LoRASculpt's theorems on the density of BA by drawing masks"),
+    Verb("pretrain", "build the base model of an embedded suite from scratch"),
+    Verb("ui", "open MLflow on this machine to compare runs", "mlflow"),
+    Verb("sync", "bring MLflow up to date with the run folder", "mlflow"),
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = _parser()
     try:
-        options = parser.parse_args(arguments)
+        parsed = parse(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
         return _complain(error, 2)
-    if options.run is None:
-        parser.print_help()
+    if parsed is None:
+        parser().print_help()
         return 0
     logging.basicConfig(level=logging.WARNING, format="bench: %(message)s", stream=sys.stderr)
     logging.getLogger("huggingface_hub").propagate = False  # it writes its warnings itself
     # Where peft only looks for bitsandbytes, that warns of a kernel which nothing here takes.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    options.words = list(sys.argv[1:] if arguments is None else arguments)
-    run: Callable[[Namespace], int] = options.run
+    verb, options = parsed
     try:
-        return run(options)
+        return verb.run(options)
     except (UsageError, PluginError) as error:
         return _complain(error, 2)
     except BenchError as error:
@@ -51,250 +119,48 @@ def _complain(error: BenchError, code: int) -> int:
     return code
 
 
-class _Parser(ArgumentParser):
-    """Takes options by their whole names: an abbreviated one would not be seen among the words that were typed."""
+def parse(words: Sequence[str]) -> tuple[Verb, Command] | None:
+    """Return the verb of a command and its options, or None if there is no verb."""
+    parsed = parser().parse_args(words)
+    verb: Verb | None = parsed.verb
+    return None if verb is None else (verb, read_options(verb.options, parsed, words))
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{**settings, "allow_abbrev": False})
 
-
-def _parser() -> ArgumentParser:
+def parser() -> ArgumentParser:
+    """Return the parser of the whole command line; its verbs get their options when they are typed."""
     from bench import __version__
 
-    parser = _Parser(
+    whole = _Parser(
         prog="bench",
         description="Measure what a multimodal LLM forgets when it is fine-tuned, for every method on equal terms.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--version", action="version", version=f"bench {__version__}")
-    parser.set_defaults(run=None)
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    def verb(name: str, text: str, module: str = "bench.cli.commands") -> ArgumentParser:
-        added: ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        added.set_defaults(run=_lazily(module, name))
-        return added
-
-    _mix(_cells(verb("run", "train, evaluate and rank methods; goes on where it stopped")))
-    tune = "tune every method with the same budget, on validation; goes on where it stopped"
-    _search(verb("search", tune, "bench.cli.search"))
-    _study(verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them", "bench.cli.study"))
-    _plan(verb("plan", "print what a run would do, what is cached, and what it costs", "bench.cli.plan"))
-    _data(verb("data", "fetch, check and describe the data of tasks", "bench.cli.data"))
-    _listing(verb("ls", "list methods, tasks, suites, or the trials of a run folder"))
-    _leaderboard(verb("leaderboard", "print the leaderboard from the run folder"))
-    _compare(
-        verb("compare", "put the leaderboard beside a paper's published table, with verdicts", "bench.cli.compare")
-    )
-    _show(verb("show", "print one trial: its scores, cost, command, and what it forgot"))
-    _check(verb("check", "test methods, tasks and reports against the rules of their kind"))
-    _doctor(
-        verb(
-            "doctor",
-            "check versions, GPUs, disks, data, model and services; say what to fix",
-            "bench.cli.doctor",
-        )
-    )
-    _export(verb("export", "write a trial as a peft adapter or a merged model"))
-    _clean(verb("clean", "free checkpoints and unreferenced trials, asking first"))
-    _theory(
-        verb(
-            "theory",
-            "check LoRASculpt's theorems on the density of BA by drawing masks",
-            "bench.papers.lorasculpt.theorems",
-        )
-    )
-    _pretrain(verb("pretrain", "build the base model of an embedded suite from scratch"))
-    port = _output(verb("ui", "open MLflow on this machine to compare runs")).add_argument
-    port("--port", type=int, default=5000, metavar="N", help="port of this machine (default: 5000)")
-    _output(verb("sync", "bring MLflow up to date with the run folder"))
-    return parser
+    whole.add_argument("--version", action="version", version=f"bench {__version__}")
+    whole.set_defaults(verb=None)
+    whole.add_verbs(_VERBS, required=False)
+    return whole
 
 
-def _lazily(module: str, name: str) -> Callable[[Namespace], int]:
-    """Return the function behind a verb, imported only when it is called."""
+class _Parser(ArgumentParser):
+    """Takes options by their whole names, and those of a verb only when the verb is typed."""
 
-    def run(options: Namespace) -> int:
-        command: Callable[[Namespace], int] = getattr(import_module(module), name)
-        return command(options)
+    def __init__(self, verb: Verb | None = None, **settings: Any) -> None:
+        super().__init__(**{**settings, "allow_abbrev": False})
+        self._verb = verb
 
-    return run
+    def add_verbs(self, verbs: Sequence[Verb], *, required: bool) -> None:
+        """Add verbs, without their options."""
+        added = self.add_subparsers(title="commands", metavar="COMMAND", required=required)
+        for verb in verbs:
+            added.add_parser(verb.name, help=verb.text, description=verb.description, verb=verb)
 
-
-def _cells(parser: ArgumentParser) -> ArgumentParser:
-    from bench.plan.request import add_arguments
-
-    add_arguments(parser)
-    _start(parser)
-    return parser
-
-
-def _plan(parser: ArgumentParser) -> None:
-    from bench.cli.price_options import add_arguments as add_price_arguments
-    from bench.plan.request import add_arguments
-
-    add_arguments(parser)
-    add_price_arguments(parser)
-
-
-def _mix(parser: ArgumentParser) -> None:
-    text = "compare rows of different environments all the same, and say so (default: set them apart)"
-    parser.add_argument("--mix", action="store_true", help=text)
-
-
-def _start(parser: ArgumentParser) -> None:
-    _lanes(parser, "; 0: in this process")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-
-
-def _lanes(parser: ArgumentParser, zero: str = "") -> None:
-    from bench.cli.execution import add_arguments
-
-    text = f"warm workers (default: one per GPU or CPU core{zero})"
-    parser.add_argument("--lanes", type=int, metavar="N", help=text)
-    parser.set_defaults(starts=True)
-    add_arguments(parser)
-
-
-def _study(parser: ArgumentParser) -> None:
-    from bench.cli.study_options import add_arguments
-
-    add_arguments(parser)
-    _start(parser)
-    _mix(parser)
-
-
-def _data(parser: ArgumentParser) -> None:
-    from bench.cli.data_options import add_arguments
-
-    add_arguments(parser)
-
-
-def _search(parser: ArgumentParser) -> None:
-    from bench.plan.request import add_arguments
-
-    add_arguments(parser)
-    _lanes(parser)
-    objectives = ("avg", "source", "target", "pareto")
-    parser.add_argument(
-        "--trials", type=int, default=20, metavar="N", help="configurations per method, rank and target (default: 20)"
-    )
-    parser.add_argument("--fields", metavar="A,B", help="search these hyperparameters alone (default: all that may be)")
-    parser.add_argument(
-        "--objective", choices=objectives, default="avg", help="what the chosen one is best at (default: avg)"
-    )
-    parser.add_argument(
-        "--margin",
-        default="5",
-        metavar="POINTS",
-        help="stop a training that a finished one beats by this much in Source and Target at the same step (default: 5;"
-        " none: stop nothing)",
-    )
-    parser.add_argument(
-        "--sampler", choices=("tpe", "random"), default="tpe", help="random: the control (default: tpe)"
-    )
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        help="Optuna storage shared by several drivers, each with an --output of its own (default: a file in --output)",
-    )
-    parser.add_argument(
-        "--search-seed", type=int, default=0, metavar="N", help="seed of the search itself (default: 0)"
-    )
-
-
-def _output(parser: ArgumentParser) -> ArgumentParser:
-    from bench.plan.request import add_output_argument
-
-    add_output_argument(parser)
-    return parser
-
-
-def _listing(parser: ArgumentParser) -> None:
-    kinds = ("methods", "tasks", "suites", "trials")
-    parser.add_argument("what", nargs="?", choices=kinds, default="methods", help="default: methods")
-    _output(parser)
-
-
-def _leaderboard(parser: ArgumentParser) -> None:
-    from bench.plan.request import add_arguments
-    from bench.plugins import registry
-
-    parser.description = "Print the leaderboard of the last run, or of the cells that the options name."
-    add_arguments(parser)
-    parser.add_argument("--format", choices=registry.names("report"), default="table", help="default: table")
-    _mix(parser)
-
-
-def _compare(parser: ArgumentParser) -> None:
-    parser.description = "Put the last run's leaderboard beside a paper's table; refuse what is not comparable."
-    parser.add_argument("--paper", required=True, metavar="NAME", help="the paper, for instance lorasculpt")
-    tolerance = "points within which a number counts as reproduced (default: the paper's own)"
-    parser.add_argument("--tolerance", type=float, metavar="POINTS", help=tolerance)
-    parser.add_argument("--format", choices=("table", "markdown", "csv"), default="table", help="default: table")
-    _mix(parser)
-    _output(parser)
-
-
-def _show(parser: ArgumentParser) -> None:
-    from bench.plan.request import add_plugin_argument
-
-    parser.add_argument("trial", metavar="TRIAL", help="a label, an id, or the start of either")
-    parser.add_argument("--examples", action="store_true", help="list what went right -> wrong against zero-shot")
-    parser.add_argument("--command", action="store_true", help="print the command that runs this trial again")
-    add_plugin_argument(parser)
-    _output(parser)
-
-
-def _check(parser: ArgumentParser) -> None:
-    from bench.store.places import place
-
-    text = "plugins by name, or a file of plugins; eval: how far answers depend on the way they are generated"
-    parser.add_argument("names", nargs="+", metavar="NAME|FILE.py", help=text)
-    data = "folder of the tasks' files (default: $BENCH_DATA, else data)"
-    parser.add_argument("--data", type=Path, metavar="DIR", help=data)
-    setting = "an option of a task; may be given several times"
-    parser.add_argument("--set", action="append", default=[], metavar="TASK.FIELD=VALUE", help=setting)
-    group = parser.add_argument_group("bench check eval: the same answers at batch 1 and N, unmerged, in other dtypes")
-    group.add_argument("--suite", metavar="NAME", help="the suite whose tasks are asked (default: micro)")
-    group.add_argument("--model", metavar="DIR|ID", help="another LLaVA checkpoint (default: the suite's)")
-    group.add_argument("--limit", metavar="N", help="test examples a task (default: 100)")
-    group.add_argument("--batch", type=int, metavar="N", help="answers at once, held against one (default: 64)")
-    group.add_argument("--output", type=place, metavar="DIR|URL", help="run folder; what is found is kept there")
-    group.add_argument("--trial", metavar="TRIAL", help="a trial of the run folder instead of the base model")
-
-
-def _doctor(parser: ArgumentParser) -> None:
-    from bench.cli.doctor import add_arguments
-
-    add_arguments(parser)
-
-
-def _export(parser: ArgumentParser) -> None:
-    parser.add_argument("trial", metavar="TRIAL", help="a label, an id, or the start of either")
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--adapter", type=Path, metavar="DIR", help="write an adapter that peft loads")
-    group.add_argument("--merged", type=Path, metavar="DIR", help="write a whole model that transformers loads")
-    _output(parser)
-
-
-def _clean(parser: ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    _output(parser)
-
-
-def _pretrain(parser: ArgumentParser) -> None:
-    parser.add_argument("suite", metavar="SUITE", help="a suite whose model comes with the package, such as micro")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the package's own assets)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the whole building (default: 0)")
-
-
-def _theory(parser: ArgumentParser) -> None:
-    shapes = "shapes of BA, rows x columns (default: 64x64,128x512)"
-    parser.add_argument("--shapes", default="64x64,128x512", metavar="PxQ,…", help=shapes)
-    parser.add_argument("--ranks", default="4,16,64", metavar="R,…", help="ranks (default: 4,16,64)")
-    shares = "shares that A and B keep (default: 0.05,0.1,0.3)"
-    parser.add_argument("--densities", default="0.05,0.1,0.3", metavar="S,…", help=shares)
-    parser.add_argument("--draws", type=int, default=200, metavar="N", help="pairs of masks a line (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default: 0)")
-    parser.add_argument("--output", type=place, metavar="DIR|URL", help="write theory.csv there (default: nowhere)")
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; a verb gets its options first."""
+        verb, self._verb = self._verb, None
+        if verb is not None:
+            self.set_defaults(verb=verb)
+            if verb.verbs:
+                self.add_verbs(verb.verbs, required=True)
+            else:
+                add_options(self, verb.options)
+        return super().parse_known_args(args, namespace)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.cli import execution
-from bench.cli.work import check_lanes
+from bench.cli.options import Cells, Command, HowTrialsRun, Output, arg, flag
+from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.plan.listing import listing
@@ -20,18 +19,30 @@ from bench.store.run_folder import Store
 if TYPE_CHECKING:
     from bench.prepare.price.quote import Quote
 
+_COST = "what it costs"
 _LARGE = 1e9  # parameters; a smaller model is at home on a CPU
 
 
-def plan(options: Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(HowTrialsRun, Output, Cells, Command):
+    """The options of ``bench plan``."""
+
+    lanes: int | None = arg(None, "lanes that the run is to have (default: as bench run)", "N", type=int, group=_COST)
+    gpu: str | None = arg(
+        None, "price it for N such GPUs (default: this machine's, else one A100 40GB)", "NAME:N", group=_COST
+    )
+    probe: bool = flag("measure 20 updates a method and 64 answers here; kept in the run folder", group=_COST)
+    budget: str | None = arg(None, "propose what fits into so many GPU-hours, such as 40h", "HOURS", group=_COST)
+
+
+def plan(options: PlanOptions) -> int:
     """Print what a run would do, and its price."""
     store = Store(options.output.resolve())
     store.check()
     fleet = read_fleet(options.gpu) if options.gpu else None
-    how = execution.read(options)
-    check_lanes(options)
+    how = options.launch(options.lanes).execution
     hours = None if options.budget is None else _hours(options.budget)
-    found = draft(options, store)
+    found = draft(read_request(options, options.output), store)
     tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
     from bench.prepare.price.blueprint import Blueprint
     from bench.prepare.price.quote import Quote
@@ -57,7 +68,7 @@ def plan(options: Namespace) -> int:
     return 0
 
 
-def _proposals(quote: Quote, hours: float, options: Namespace) -> Iterator[str]:
+def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str]:
     """Yield what fits into so many GPU-hours, of the methods that fit the GPUs' memory.
 
     Raises:

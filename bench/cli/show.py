@@ -1,24 +1,69 @@
-"""One trial as text: its scores and cost, the command that runs it again, and what it forgot."""
+"""``bench show``: one trial, its scores and cost, the command that runs it again, and what it forgot."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cli.options import Cells, Command, OneTrial, Output, Plugins, flag
+from bench.cli.work import existing
 from bench.errors import UsageError
 from bench.lanes.progress import pace
 from bench.leaderboard.environments import SCORED_WITH
 from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
+from bench.plugins import registry
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
 from bench.sizes import in_unit
 from bench.spec import EVALUATED, Record, Score
+from bench.store import last_run
 from bench.store.models import noted_models
 from bench.store.run_folder import Store
 from bench.trial import parity
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown(OneTrial):
+    examples: bool = flag("list what went right -> wrong against zero-shot")
+    command: bool = flag("print the command that runs this trial again")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions(Output, Plugins, _Shown, Command):
+    """The options of ``bench show``."""
+
+
+def show(options: ShowOptions) -> int:
+    """Print one trial."""
+    store = existing(options.output)
+    record = store.find(options.trial)
+    ran = last_run.read(store)
+    cells = Cells.selected(ran.selection) if ran else Cells()
+    plugins = options.plugin or cells.plugin
+    for path in plugins:
+        registry.add_file(path)
+    if options.command:
+        print(command_line(record, options.output, plugins, reading(cells)))
+    elif options.examples:
+        print(examples(record, store))
+    else:
+        print(overview(record, store))
+    return 0
+
+
+def reading(cells: Cells) -> list[str]:
+    """Return the options that say how tasks are read: the folder, what may be skipped, and the tasks' own."""
+    tasks = registry.names("task")
+    own = [item for item in cells.set if item.partition(".")[0].strip() in tasks]
+    return [
+        *(["--data", str(cells.data)] if cells.data else []),
+        *(["--skip-bad", str(cells.skip_bad)] if cells.skip_bad else []),
+        *(word for item in own for word in ("--set", item)),
+    ]
 
 
 def overview(record: Record, store: Store) -> str:

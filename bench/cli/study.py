@@ -2,49 +2,136 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from bench.cli import study_options
+from bench.cli.options import (
+    HIDDEN,
+    Cells,
+    Command,
+    Material,
+    Mix,
+    Output,
+    Plugins,
+    Scored,
+    Starts,
+    Suited,
+    arg,
+    several,
+    word,
+)
 from bench.cli.reports import board, list_failures, print_board, write_reports
-from bench.cli.work import check_lanes, check_output, note_data, perform
+from bench.cli.request import read_request, start_request
+from bench.cli.work import check_output, perform
 from bench.console import say, tell
+from bench.errors import UsageError
+from bench.lanes.setup import note_data
 from bench.leaderboard import plots
 from bench.papers import comparison_text, published, study_record
 from bench.papers.lorasculpt import STUDIES
 from bench.papers.study import Drawing, Found, Study, folder_of, wrapped
 from bench.plan.listing import listing, summary
 from bench.plan.plan import assemble
-from bench.store import last_run
+from bench.plan.request import Request
+from bench.plan.suite import Suite, named_suite
+from bench.plugins.registry import names, suggest
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.track import Mirror
 
 
-def study(words: Namespace) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Chosen(Suited):
+    name: str = word("the study, or ls to list them", "NAME")
+    suite: str = arg("micro", "the suite (default: micro)", "NAME")
+    ranks: str | None = arg(None, "LoRA ranks (default: the study's)", "N,M")
+    targets: str | None = arg(None, "tasks to learn (default: the study's: all of the suite, or its first)", "A,B")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Set:
+    set: tuple[str, ...] = several("a field of the recipe, or of a task", "NAME.FIELD=VALUE", str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """The options of cells that a study decides itself: typed ones are refused."""
+
+    methods: str | None = arg(None, HIDDEN, nargs="?", const="")
+    connector: str | None = arg(None, HIDDEN, nargs="?", const="")
+    tuned: str | None = arg(None, HIDDEN, nargs="?", const="")
+    baselines: str | None = arg(None, HIDDEN, nargs="?", const="")
+    rewind: str | None = arg(None, HIDDEN, nargs="?", const="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(Mix, Starts, Output, Plugins, Decided, Material, _Set, Scored, _Chosen, Command):
+    """The options of ``bench study``: the study, and what leaves it the experiment that it is."""
+
+    def cells(self, study: Study) -> Cells:
+        """Return the cells of a study.
+
+        Raises:
+            UsageError: an option is the study's to decide, or the suite lacks what the study needs.
+        """
+        self._refuse(study)
+        suite = named_suite(self.suite)
+        _check(study, suite)
+        targets = "all" if study.targets == "all" else suite.targets[0]
+        return Cells(
+            suite=self.suite,
+            methods=",".join(study.methods),
+            ranks=study.ranks if self.ranks is None else self.ranks,
+            targets=targets if self.targets is None else self.targets,
+            sources=self.sources,
+            seeds=self.seeds,
+            limit=self.limit,
+            set=self.set,
+            model=self.model,
+            base=self.base,
+            data=self.data,
+            skip_bad=self.skip_bad,
+            plugin=self.plugin,
+        )
+
+    def _refuse(self, study: Study) -> None:
+        for option in fields(Decided):
+            if getattr(self, option.name) is not None:
+                raise UsageError(f"Study {study.name} decides --{option.name} itself; leave it out, or use bench run.")
+        for item in self.set:
+            field = item.partition("=")[0].strip()
+            free = {"recipe", *names("task")}
+            if field.partition(".")[0] not in free or field == "recipe.connector":
+                raise UsageError(
+                    f"--set {item}: study {study.name} decides hyperparameters and connector itself; "
+                    "set fields of the recipe and of tasks, or use bench run."
+                )
+
+
+def study(options: StudyOptions) -> int:
     """Run an experiment of the paper, and write its table or figure."""
-    if words.name == "ls":
+    if options.name == "ls":
         tell(each.line for each in STUDIES.values())
         return 0
-    chosen = study_options.find(words.name)
-    asked = study_options.read(chosen, words)
-    check_lanes(words)
-    check_output(words)
+    chosen = named_study(options.name)
+    launch = options.launch(options.lanes)
+    check_output(options.output, options.lanes)
+    asked = study_request(chosen, options)
     cells = chosen.cells(asked)
-    store = Store(words.output.resolve())
+    store = Store(options.output.resolve())
     store.check()
-    if words.dry_run:
+    if options.dry_run:
         tell(listing(assemble(asked, cells, store)))
         return 0
     with store.locked():
         made = assemble(asked, cells, store)
         say(summary(made))
         note_data(asked, store)
-        study_record.save(folder_of(store, chosen.name), chosen.name, last_run.line(words), made)
-        with Mirror(store, made, last_run.line(words)) as mirror:
-            perform(made, store, words, mirror)
-            ranked = board(made, store, last_run.line(words), mixed=words.mix)
+        study_record.save(folder_of(store, chosen.name), chosen.name, options.line, made)
+        with Mirror(store, made, options.line) as mirror:
+            perform(made, store, launch, mirror)
+            ranked = board(made, store, options.line, mixed=options.mix)
             found = Found(made, store, ranked, published.rows(asked))
             folder = folder_of(store, chosen.name)
             with staged(folder) as here:
@@ -54,6 +141,36 @@ def study(words: Namespace) -> int:
     for path in paths:
         say(f"wrote {path}")
     return list_failures(made, store)
+
+
+def named_study(name: str) -> Study:
+    """Return a study by name.
+
+    Raises:
+        UsageError: there is no such study.
+    """
+    if name not in STUDIES:
+        raise suggest("study", name, STUDIES)
+    return STUDIES[name]
+
+
+def study_request(chosen: Study, options: StudyOptions) -> Request:
+    """Return the request of a study.
+
+    Raises:
+        UsageError: an option is the study's to decide or out of range, or the suite lacks what the study needs.
+    """
+    read = read_request if options.dry_run else start_request
+    asked = read(options.cells(chosen), options.output)
+    if chosen.one_rank and len(asked.ranks) > 1:
+        raise UsageError(f"Study {chosen.name} draws one rank; --ranks is {options.ranks}.")
+    return asked
+
+
+def _check(study: Study, suite: Suite) -> None:
+    for kind, tasks in (("target", suite.targets), ("source", suite.sources)):
+        if not tasks:
+            raise UsageError(f"Study {study.name} needs a {kind} task; suite {suite.name} has none.")
 
 
 def _show(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:

@@ -18,10 +18,9 @@ from bench.errors import BenchError, TrialError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
-from bench.plugins.method import Reading
-from bench.plugins.registry import TaskSettings, add_file, read_tasks
-from bench.spec import Execution, Record, Work
-from bench.store.places import is_remote
+from bench.lanes.setup import Setup
+from bench.plugins.registry import add_file, read_tasks
+from bench.spec import Record, Work
 from bench.store.run_folder import Store
 from bench.trial.workers import ALONE, Failure, Group, joined
 
@@ -32,37 +31,6 @@ _JOIN_SECONDS = 20.0
 _DRIVE_SECONDS = 10.0  # how long an interrupted command waits for its drive: Ray may not go first
 _PATIENCE_SECONDS = 7 * 24 * 3600  # how long workers wait for the first of them, which waits for work
 _LANES_SECONDS = 60.0  # how long a drive waits for the last of its lanes
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What every lane needs to know: where to store, which base model, which plugins and data, and how to run.
-
-    ``address`` is that of a running cluster, whose nodes take the plugins from their ``sources``.
-    ``scored`` names the tasks, which a node may lack something for.
-    """
-
-    output: Path
-    model: Path
-    plugins: tuple[Path, ...] = ()
-    reading: Reading = field(default_factory=Reading)
-    tasks: TaskSettings = field(default_factory=dict)
-    execution: Execution = field(default_factory=Execution)
-    address: str | None = None
-    sources: tuple[bytes, ...] = ()
-    scored: tuple[str, ...] = ()
-
-    def shipped(self) -> Setup:
-        """Return the setup with its plugins' contents, for nodes that do not have the files."""
-        return (
-            self if self.address is None else replace(self, sources=tuple(path.read_bytes() for path in self.plugins))
-        )
-
-    def folders(self, scratch: Path) -> dict[str, Path]:
-        """Return what every node of a cluster has to see, by what it is."""
-        own = {"base model": self.model, "data folder": self.reading.root}
-        shared = {"run folder": self.output if is_remote(self.output) else scratch}
-        return shared | {what: path for what, path in own.items() if path.exists()}
 
 
 Drive = Callable[[Any, "Crew"], None]

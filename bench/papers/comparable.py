@@ -16,7 +16,7 @@ from bench.plugins.registry import load_method, load_task
 from bench.spec import Scalar
 
 if TYPE_CHECKING:
-    from bench.plan.plan import Request
+    from bench.plan.request import Request
     from bench.plan.tuned import Place
 
 # Connectors are rows of the paper. A micro-batch is what memory allows: the loss is that of the whole update.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.console import say
 from bench.papers.comparable import reasons
 from bench.papers.study import Found
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow, published_rows
 from bench.plugins.registry import load_paper
 

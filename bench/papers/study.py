@@ -9,7 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.plan.plan import Cell, Plan, Request, cell_trial
+from bench.plan.plan import Cell, Plan, cell_trial
+from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow
 from bench.spec import Scalar, Trial
 from bench.store.run_folder import Store

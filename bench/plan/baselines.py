@@ -6,10 +6,11 @@ plans the measuring; after it, the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.plan.plan import Cell, Plan, Request, asked, assemble, cell_trial, cells, edited
+from bench.plan.plan import Cell, Plan, asked, assemble, cell_trial, cells, edited
+from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 from bench.spec import Asked, Trial, Work
@@ -31,6 +32,17 @@ def make(request: Request, store: Store) -> Plan:
     points = [point for cell in own for point in curve(request, cell).values()] if request.strengths else []
     plan = assemble(request, (*own, *found.cells), store, (*found.probes, *points))
     return replace(plan, unsettled=found.unsettled)
+
+
+def finish(plan: Plan, store: Store, perform: Callable[[Plan], None]) -> Plan:
+    """Perform a plan, and those that follow from what it gave; return the last of them."""
+    while plan.pending:
+        before = plan
+        perform(plan)
+        plan = make(plan.request, store)
+        if not before.unsettled or plan.works == before.works:  # nothing has followed from it
+            break
+    return plan
 
 
 def curve(request: Request, cell: Cell) -> dict[float, Work]:

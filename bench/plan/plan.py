@@ -9,47 +9,14 @@ from itertools import product
 
 from bench.errors import UsageError
 from bench.plan.fingerprint import of_examples
+from bench.plan.request import Request
 from bench.plan.row_key import RowKey
-from bench.plan.suite import Suite
-from bench.plan.tuned import Settings, Tuned
 from bench.plugins.hyperparameters import values
-from bench.plugins.method import EditMethod, Method, Reading, Split, Task, TrainMethod
-from bench.plugins.registry import ZERO_SHOT, TaskSettings, load_method, load_task
+from bench.plugins.method import EditMethod, Method, Split, Task, TrainMethod
+from bench.plugins.registry import ZERO_SHOT, load_method, load_task
 from bench.plugins.source import of_plugin
-from bench.spec import Asked, Recipe, Record, Scalar, Trial, Work, reference_recipe
+from bench.spec import Asked, Record, Scalar, Trial, Work, reference_recipe
 from bench.store.run_folder import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a command asks for, every name and range checked. ``limit`` bounds the examples of each score.
-
-    ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
-    The parents that chosen edits edit keep ``settings``. ``controls`` adds trivial baselines, and ``strengths`` are the
-    points of every row's trade-off curve, from 0 to 1 (bench.plan.baselines). ``reading`` and ``tasks`` say how tasks
-    are read. ``assumed`` plans without base model and data: the tasks' declared sizes count, and nothing can be cached.
-    """
-
-    suite: Suite
-    methods: tuple[str, ...]
-    ranks: tuple[int, ...]
-    targets: tuple[str, ...]
-    sources: tuple[str, ...]
-    recipe: Recipe
-    seeds: tuple[int, ...] = (0,)
-    limit: int | None = None
-    settings: Settings = field(default_factory=dict)
-    split: Split = "test"
-    tuned: Tuned = field(default_factory=dict)
-    controls: bool = False
-    strengths: tuple[float, ...] = ()
-    reading: Reading = field(default_factory=Reading)
-    tasks: TaskSettings = field(default_factory=dict)
-    assumed: bool = False
-
-    def revision(self) -> str:
-        """Return the base model's revision, or nothing where it is only assumed."""
-        return "" if self.assumed else self.suite.revision()
 
 
 @dataclass(frozen=True, slots=True)

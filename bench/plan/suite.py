@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.model import checkpoints
+from bench.plugins.registry import suggest
 from bench.spec import Recipe
 
 _ASSETS = Path(str(files("bench"))) / "assets"
@@ -92,6 +93,17 @@ LORASCULPT = Suite(
 )
 
 SUITES = {suite.name: suite for suite in (MICRO, LORASCULPT)}
+
+
+def named_suite(name: str) -> Suite:
+    """Return a suite by name.
+
+    Raises:
+        UsageError: there is no such suite.
+    """
+    if name not in SUITES:
+        raise suggest("suite", name, SUITES)
+    return SUITES[name]
 
 
 def by_revision(revision: str, noted: Mapping[str, tuple[str, str]] = {}) -> Suite:

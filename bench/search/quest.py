@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from bench.plan.plan import Plan, Request, asked, make
+from bench.plan.plan import Plan, asked, make
+from bench.plan.request import Request
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import load_method
 from bench.search.optuna_study import Study, Tried

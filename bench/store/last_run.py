@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.plugins import registry
-from bench.store import selection
 from bench.store.json_note import read_note
 from bench.store.places import replace_file
 from bench.store.run_folder import Store
@@ -20,40 +18,15 @@ _FILE = "command.json"
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """A command line, and its selection: an option's value by its name."""
+    """A command line, and its selection: an option's value by its name, as JSON."""
 
     command: str
-    selection: dict[str, Any]
-
-    @property
-    def plugins(self) -> list[Path]:
-        """The plugin files of the run."""
-        return [Path(path) for path in self.selection["plugin"]]
-
-    def reading(self) -> list[str]:
-        """Return the options that say how tasks are read: the folder, what may be skipped, and the tasks' own."""
-        data, skip_bad = self.selection["data"], self.selection["skip_bad"]
-        tasks = registry.names("task")
-        own = [item for item in self.selection["set"] if item.partition(".")[0].strip() in tasks]
-        return [
-            *(["--data", str(data)] if data else []),
-            *(["--skip-bad", str(skip_bad)] if skip_bad else []),
-            *(word for item in own for word in ("--set", item)),
-        ]
-
-    def options(self, options: Namespace) -> Namespace:
-        """Return parsed options with the run's selection in place of their own."""
-        return selection.restored(self.selection, options)
+    selection: Mapping[str, Any]
 
 
-def line(options: Namespace) -> str:
-    """Return a command as it was typed."""
-    return " ".join(["bench", *options.words])
-
-
-def save(store: Store, options: Namespace) -> None:
+def save(store: Store, last: Last) -> None:
     """Note a run as the last one of its run folder."""
-    data = {"command": line(options), "selection": selection.of(options)}
+    data = {"command": last.command, "selection": dict(last.selection)}
     replace_file(store.root / _FILE, json.dumps(data, indent=1) + "\n")
 
 
@@ -65,7 +38,7 @@ def read(store: Store) -> Last | None:
     """
     return read_note(
         store.root / _FILE,
-        lambda data: Last(data["command"], selection.whole(data["selection"])),
+        lambda data: Last(data["command"], dict(data["selection"])),
         "{path} is damaged ({error}). Delete it and run bench run again.",
     )
 
@@ -80,10 +53,3 @@ def needed(store: Store, output: Path) -> Last:
     if last is None:
         raise UsageError(f"{output} has no run yet. Start one: bench run --output {output}")
     return last
-
-
-def command_of(store: Store, options: Namespace) -> str:
-    """Return the command whose cells are shown: the last run's where it chose the same, else this one."""
-    last = read(store)
-    same = last is not None and last.selection == selection.of(options)
-    return last.command if last is not None and same else line(options)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import torch
 from bench.checks.runs import learn, logits
 from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.cli import main
-from bench.cli.check_eval import Subject, compare, refuse_options, unmerged
+from bench.cli.check import EvalOptions, refuse_options
+from bench.cli.check_eval import Subject, compare, unmerged
 from bench.errors import UsageError
 from bench.model.change import Change, LowRank, Sparse
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_method
 from bench.spec import Asked, Execution, Trial
@@ -160,11 +161,10 @@ def test_what_cannot_be_compared_is_refused(words: list[str], reason: str, capsy
 
 
 def test_options_of_the_comparison_are_refused_where_plugins_are_checked() -> None:
-    options = Namespace(**dict.fromkeys(("suite", "model", "data", "limit", "batch", "output", "trial")))
-    refuse_options(options)
+    refuse_options(EvalOptions())
 
     with pytest.raises(UsageError, match="--batch is an option of bench check eval"):
-        refuse_options(Namespace(**{**vars(options), "batch": 3}))
+        refuse_options(EvalOptions(batch=3))
 
 
 def test_a_trial_of_another_base_model_is_refused(

@@ -2,29 +2,25 @@
 
 import csv
 import io
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
 from bench import Paper
 from bench.cli.main import main
-from bench.plan import request
+from bench.cli.run import RunOptions
 from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.store import last_run
 from bench.store.run_folder import Store
+from tests.making.commands import typed
 
 
 def ran(output: Path, *words: str) -> Path:
     """A run folder whose last run had these words; nothing was trained."""
-    parser = ArgumentParser()
-    request.add_arguments(parser)
-    options = parser.parse_args([*words, "--output", str(output)])
-    options.words = ["run", *words]
     store = Store(output)
     store.prepare()
-    last_run.save(store, options)
+    last_run.save(store, last_run.Last("bench run", typed(RunOptions, *words).selection()))
     return output
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.main import _parser, main
+from bench.cli.main import main
+from bench.cli.options import Cells
+from bench.cli.request import read_request
 from bench.plan.suite import Suite
 from bench.prepare.price.draft import draft
 from bench.prepare.price.rates import Measured
@@ -96,7 +98,7 @@ def test_what_is_cached_is_not_priced_again(
 ) -> None:
     words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora", "--output", str(tmp_path)]
     store = Store(tmp_path)
-    made = draft(_parser().parse_args(words), store).plan
+    made = draft(read_request(Cells(suite="tiny", ranks="2", methods="lora"), tmp_path), store).plan
     for work in made.works:
         store.write(Record(work.trial, "done", {asked.key: Score(asked, "m", {"m": 1.0}, "f") for asked in work.asked}))
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from bench.cli.show import examples, overview
+from bench.cli.options import Cells
+from bench.cli.show import examples, overview, reading
 from bench.errors import UsageError
 from bench.spec import Asked, Record, Score, Trial
-from bench.store.last_run import Last
 from bench.store.run_folder import Store
 from tests.making.trials import TRIAL
 
@@ -84,10 +84,7 @@ def test_a_trial_of_a_search_says_what_it_lacks(store: Store) -> None:
 
 
 def test_a_trials_command_reads_its_tasks_as_the_run_did() -> None:
-    ran = Last(
-        "bench run …",
-        {"data": "/there/data", "skip_bad": 3, "set": ["lora.lr=0.1", "gqa.expect=any", "recipe.updates=2"]},
-    )
+    ran = Cells(data=Path("/there/data"), skip_bad=3, set=("lora.lr=0.1", "gqa.expect=any", "recipe.updates=2"))
 
-    assert ran.reading() == ["--data", "/there/data", "--skip-bad", "3", "--set", "gqa.expect=any"]
-    assert Last("bench run", {"data": None, "skip_bad": 0, "set": []}).reading() == []
+    assert reading(ran) == ["--data", "/there/data", "--skip-bad", "3", "--set", "gqa.expect=any"]
+    assert reading(Cells()) == []

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.lanes import lanes
-from bench.plan.plan import Plan, Request, make
+from bench.lanes.setup import Setup
+from bench.plan.plan import Plan, make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.spec import Record
@@ -63,7 +65,7 @@ def planned(suite: Suite, store: Store, *methods: str, ranks: tuple[int, ...] = 
 
 
 def done_by(plan: Plan, output: Path, plugins: tuple[Path, ...], count: int) -> dict[str, Record]:
-    setup = lanes.Setup(output, plan.request.suite.folder, plugins)
+    setup = Setup(output, plan.request.suite.folder, plugins)
     events = lanes.run(plan.pending, plan.records, setup, count)
     return {event.record.trial.label: event.record for event in events if event.record}
 

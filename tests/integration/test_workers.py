@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from bench.lanes import lanes
-from bench.plan.plan import Plan, Request, make
+from bench.lanes.setup import Setup
+from bench.plan.plan import Plan, make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.spec import Execution, Record
@@ -56,7 +58,7 @@ class Halted(Killer):
 
 
 def done_by(plan: Plan, store: Store, plugins: tuple[Path, ...], workers: int) -> dict[str, Record]:
-    setup = lanes.Setup(store.root, plan.request.suite.folder, plugins, execution=Execution(workers=workers))
+    setup = Setup(store.root, plan.request.suite.folder, plugins, execution=Execution(workers=workers))
     events = lanes.run(plan.pending, plan.records, setup, 1 if workers > 1 else 0)
     return {event.record.trial.method: event.record for event in events if event.record}
 

@@ -7,7 +7,7 @@ from bench import Task
 from bench.cli import main
 from bench.errors import DataError, UsageError
 from bench.lanes.broker import Broker
-from bench.lanes.cluster import check_address, devices
+from bench.lanes.cluster import check_address, devices, lanes_on
 from bench.lanes.nodes import lacking, unpacked
 from bench.plugins import registry
 from bench.spec import Recipe, Trial, Work
@@ -111,3 +111,15 @@ def test_a_trial_that_loses_its_node_twice_is_not_to_blame() -> None:
 
     assert broker.over  # two deaths of its own
     assert [event.kind for event in broker.events].count("failed") == 1
+
+
+@pytest.mark.parametrize(("devices", "workers", "lanes"), [(8, 1, 8), (8, 2, 4), (7, 2, 3), (2, 2, 1)])
+def test_every_lane_has_devices_of_its_own(devices: int, workers: int, lanes: int) -> None:
+    assert lanes_on(devices, workers, "GPU") == lanes
+
+
+def test_more_workers_than_devices_are_refused() -> None:
+    with pytest.raises(UsageError, match="--gpus-per-trial 3 is more than the 2 GPUs here"):
+        lanes_on(2, 3, "GPU")
+    with pytest.raises(UsageError, match="--gpus-per-trial 2 is more than the 1 core here"):
+        lanes_on(1, 2, "core")

@@ -7,7 +7,8 @@ import pytest
 
 from bench.leaderboard.from_store import leaderboard
 from bench.leaderboard.tables import Heading
-from bench.plan.plan import Plan, Request, make
+from bench.plan.plan import Plan, make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
 from bench.store.run_folder import Store

@@ -11,11 +11,14 @@ import torch
 
 from bench.checks.tiny import RANK, RECIPE, Squares
 from bench.cli.main import main
+from bench.cli.options import Cells
+from bench.cli.request import read_request
 from bench.errors import TrialError
 from bench.model.adapters import adapted_layers, insert_lora, lora_adapters
 from bench.model.names import LANGUAGE_LINEARS
 from bench.model.resident import Base, Form
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.plugins.method import TrainMethod
@@ -181,16 +184,8 @@ def test_without_bitsandbytes_nothing_starts(
 
 
 def test_the_option_base_is_a_field_of_the_recipe(tiny_suite: Suite) -> None:
-    from argparse import ArgumentParser
-
-    from bench.plan import request
-
-    parser = ArgumentParser()
-    request.add_arguments(parser)
-    asked = [
-        request.read(parser.parse_args(["--suite", "tiny", "--methods", "lora", "--ranks", "2", *words]))
-        for words in (["--base", "full"], ["--base", "4bit"], [])
-    ]
+    cells = Cells(suite="tiny", methods="lora", ranks="2")
+    asked = [read_request(replace(cells, base=base), Path("runs")) for base in ("full", "4bit", None)]
 
     full, packed, plain = (item.recipe for item in asked)
     assert full == plain

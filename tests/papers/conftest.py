@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,16 @@ import pytest
 
 from bench import Paper
 from bench.checks.tiny import Squares
-from bench.cli import study_options
+from bench.cli.study import StudyOptions, named_study, study_request
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import CellScores, Heading
 from bench.papers.study import Found
 from bench.plan import suite
-from bench.plan.plan import Cell, Plan, Request, assemble
+from bench.plan.plan import Cell, Plan, assemble
 from bench.plan.suite import MICRO, Suite
 from bench.plugins import registry
 from bench.store.run_folder import Store
+from tests.making.commands import typed
 
 Scores = Callable[[Cell | None], tuple[float, float]]
 Planned = Callable[..., Plan]
@@ -62,11 +62,9 @@ def planned(micro: Suite, tmp_path: Path) -> Planned:
     """Return ``planned("table1 --limit 4")``: the plan of a study's command against an empty store."""
 
     def plan(words: str) -> Plan:
-        parser = ArgumentParser()
-        study_options.add_arguments(parser)
-        chosen = parser.parse_args(words.split())
-        study = study_options.find(chosen.name)
-        asked: Request = study_options.read(study, chosen)
+        options = typed(StudyOptions, *words.split(), "--dry-run")
+        study = named_study(options.name)
+        asked = study_request(study, options)
         return assemble(asked, study.cells(asked), Store(tmp_path / "runs"))
 
     return plan

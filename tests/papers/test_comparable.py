@@ -8,7 +8,7 @@ import pytest
 from bench import Paper, Reading
 from bench.model import checkpoints
 from bench.papers.comparable import reasons
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, MICRO, Suite
 from bench.plan.tuned import Choice
 from bench.plugins import registry

@@ -37,7 +37,8 @@ def main() -> None:
     """Time the cells and print the extrapolation."""
     import json
 
-    from bench.plan.plan import Request, make
+    from bench.plan.plan import make
+    from bench.plan.request import Request
     from bench.plan.suite import MICRO
     from bench.plugins.registry import BUILT_IN_METHODS
     from bench.store.run_folder import Store
@@ -47,8 +48,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True, help="a new folder; every cell gets one inside")
     options = parser.parse_args()
-    suite = MICRO
-    request = Request(suite, BUILT_IN_METHODS, (16, 32, 64), suite.targets, suite.sources, suite.recipe)
+    request = Request(MICRO, BUILT_IN_METHODS, (16, 32, 64), MICRO.targets, MICRO.sources, MICRO.recipe)
     plan = make(request, Store(options.output))
     cells = {cell.trial.id for cell in plan.cells}
     works = [work for work in plan.works if work.trial.id in cells]

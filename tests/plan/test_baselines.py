@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.plan.baselines import make
-from bench.plan.plan import Plan, Request
+from bench.plan.plan import Plan
+from bench.plan.request import Request
 from bench.plan.suite import MICRO
 from bench.plan.tuned import Choice
 from bench.spec import Record, Score, Work

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan.plan import Cell, Plan, Request, assemble, edited, make
+from bench.plan.plan import Cell, Plan, assemble, edited, make
+from bench.plan.request import Request
 from bench.plan.suite import MICRO, Suite
 from bench.plan.tuned import Choice
 from bench.plugins.registry import BUILT_IN_METHODS

@@ -10,7 +10,8 @@ import torch
 
 from bench.model.change import Replaced
 from bench.model.resident import Form
-from bench.plan.plan import Request, make
+from bench.plan.plan import make
+from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, Suite
 from bench.plugins import registry
 from bench.store.run_folder import Store

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.main import _parser
+from bench.cli.leaderboard import LeaderboardOptions
 from bench.cli.reports import print_board, write_reports
 from bench.errors import PluginError, UsageError
 from bench.leaderboard.tables import Leaderboard
 from bench.plugins import registry
+from tests.making.commands import typed
 
 REPORT = '''
 def write(leaderboard, path):
@@ -49,7 +50,7 @@ def test_it_is_printed_like_any_other(
 ) -> None:
     install("page", 'SUFFIX = "html"\n')
 
-    options = _parser().parse_args(["leaderboard", "--format", "page"])
+    options = typed(LeaderboardOptions, "--format", "page")
     print_board(leaderboard, options.format)
 
     assert capsys.readouterr().out == "leaderboard.html icon_choice scene_caption"

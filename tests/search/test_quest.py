@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.search import Setting, quests, spaces
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.search.quest import Quest, measure
+from bench.search.run import Setting, quests, spaces
 from bench.spec import Record, Score, Work
 from bench.store.run_folder import Store
 
@@ -78,7 +78,7 @@ def trained(tiny_suite: Suite, tmp_path: Path) -> Quest:
     request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe)
     request = replace(request, split="validation", seeds=(0, 1))
     store = Store(tmp_path)
-    return quests(request, spaces(request), store, Setting(margin=0.1))[0]
+    return quests(request, spaces(request), store, Setting(margin=10))[0]
 
 
 def look(quest: Quest, lr: float, step: int, source: float, target: float) -> None:

@@ -1,23 +1,20 @@
 import json
 import logging
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.cli.search import Setting, _provenance, quests, spaces
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.search import figures
+from bench.search import figures, run
 from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.report import find, in_words, publish
+from bench.search.run import Setting, quests, spaces
 from bench.store.run_folder import Store
 from bench.store.search_results import findings
-
-OPTIONS = Namespace(trials=6, search_seed=0, objective="avg", margin=5.0, sampler="tpe")
 
 
 @pytest.fixture
@@ -42,7 +39,7 @@ def searched(quest: Quest, count: int = 6) -> Outcome:
 
 
 def provenance(quest: Quest) -> dict[str, Any]:
-    return _provenance(quest.request, OPTIONS)
+    return run.provenance(quest.request, Setting(trials=6, margin=5.0))
 
 
 def test_a_finding_has_every_configuration_with_its_state_and_the_trials_of_its_seeds(quest: Quest) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench import Example
-from bench.plan.plan import Request, asked
+from bench.plan.plan import asked
+from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT
 from bench.tasks.coco_caption import TRAIN_PROMPTS
 from tests.layouts import Sizes, opened, write_files

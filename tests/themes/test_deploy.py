@@ -15,6 +15,8 @@ import yaml
 
 from bench import __version__
 from bench.cli import main
+from bench.cli.run import RunOptions
+from tests.making.commands import typed
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -82,12 +84,12 @@ def test_every_command_is_one_that_bench_understands() -> None:
     found = commands()
     assert len(found) >= 5
     for line in found:
-        options = main._parser().parse_args(shlex.split(line)[1:])
-        assert options.run is not None, line
+        assert main.parse(shlex.split(line)[1:]) is not None, line
 
 
 def test_the_job_joins_its_cluster_and_writes_where_all_pods_can() -> None:
-    options = main._parser().parse_args(shlex.split(job()["entrypoint"])[1:])
+    _, _, *words = shlex.split(job()["entrypoint"])
+    options = typed(RunOptions, *words)
 
     assert options.address == "auto"
     for pod in pods(job()):
@@ -98,6 +100,7 @@ def test_the_job_joins_its_cluster_and_writes_where_all_pods_can() -> None:
         assert {item["name"] for item in container["env"]} >= {"MLFLOW_TRACKING_URI"}
         assert container["resources"]["limits"] == container["resources"]["requests"]
     for folder in (options.output, options.data):
+        assert folder is not None
         assert folder.is_relative_to("/shared")
 
 

@@ -42,7 +42,7 @@ def anchors(text: str) -> set[str]:
 
 def understood(line: str) -> bool:
     try:
-        return main._parser().parse_args(shlex.split(line)[1:]).run is not None
+        return main.parse(shlex.split(line)[1:]) is not None
     except (SystemExit, UsageError):
         return False
 

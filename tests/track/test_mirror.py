@@ -21,7 +21,8 @@ from bench.leaderboard.tables import Heading, Leaderboard
 from bench.model import checkpoints
 from bench.model.change import Change, LowRank
 from bench.plan import suite
-from bench.plan.plan import Cell, Plan, Request
+from bench.plan.plan import Cell, Plan
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store.run_folder import Store

@@ -11,7 +11,8 @@ from PIL.Image import Image
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
 from bench.model.resident import Base, Form
-from bench.plan.plan import Cell, Plan, Request, assemble, edited, make
+from bench.plan.plan import Cell, Plan, assemble, edited, make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins import registry
 from bench.plugins.method import Step

@@ -11,7 +11,8 @@ from bench.model.names import ROLES, block_of, role_of
 from bench.papers import points
 from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, expected_density
 from bench.papers.study import Drawing, Found, Study, places, wrapped
-from bench.plan.plan import Cell, Request
+from bench.plan.plan import Cell
+from bench.plan.request import Request
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:

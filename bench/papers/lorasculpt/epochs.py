@@ -6,7 +6,8 @@ from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
 from bench.papers.study import Drawing, Found, Place, Study, places
-from bench.plan.plan import Cell, Request, edited
+from bench.plan.plan import Cell, edited
+from bench.plan.request import Request
 from bench.plugins.registry import load_task
 from bench.spec import Trial
 

@@ -6,7 +6,8 @@ from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
 from bench.papers.study import Drawing, Found, Study, places
-from bench.plan.plan import Cell, Request, edited
+from bench.plan.plan import Cell, edited
+from bench.plan.request import Request
 
 _DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 _LOOKS = {"Source": plots.MARKS[0], "Target": plots.MARKS[1]}

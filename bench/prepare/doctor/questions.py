@@ -52,18 +52,17 @@ def plugins() -> None:
                 say(name=f"{kind} {name}", error="")
 
 
-def tasks(root: str, how: str, *names: str) -> None:
-    """Say of every task whether its test split can be read from a data folder, and scored.
+def tasks(how: str, *names: str) -> None:
+    """Say of every task whether its test split can be read, and scored.
 
-    ``how`` is JSON: what ``--set`` and ``--skip-bad`` say of reading it.
+    ``how`` is JSON: the data folder, how many broken records are skipped, and the tasks' options.
     """
-    from argparse import Namespace
-
     from bench.errors import BenchError
-    from bench.plan import request
     from bench.plugins import registry
+    from bench.plugins.method import Reading
 
-    request.read_data(Namespace(data=Path(root), **json.loads(how)))
+    told = json.loads(how)
+    registry.read_tasks(Reading(Path(told["root"]), told["skip_bad"]), told["tasks"])
     for name in names:
         try:
             task = registry.load_task(name)

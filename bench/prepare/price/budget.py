@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from bench.errors import UsageError
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from bench.plugins.method import EditMethod
 from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, load_method
 from bench.prepare.price.quote import Fit, size

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import DataError
-from bench.plan import request
 from bench.plan.baselines import make
-from bench.plan.plan import Plan, Request
+from bench.plan.plan import Plan
+from bench.plan.request import Request
 from bench.plugins.registry import load_task
 from bench.store.run_folder import Store
 
@@ -33,14 +32,13 @@ class Draft:
         return str(Path(model).resolve()) if Path(model).exists() else model
 
 
-def draft(options: Namespace, store: Store) -> Draft:
-    """Return the plan of a command; without the base model or the data, that of the sizes that the tasks declare.
+def draft(asked: Request, store: Store) -> Draft:
+    """Return the plan of a request; without the base model or the data, that of the sizes that the tasks declare.
 
     Raises:
-        UsageError: a name is unknown, a value out of range, or the base model neither here nor known by its shapes.
+        UsageError: the base model is neither here nor known by its shapes.
         DataError: the data is missing and the task does not declare its size.
     """
-    asked = request.read(options)
     from bench.prepare.price.blueprint import Blueprint
 
     assumed = not asked.suite.here() and Blueprint.knows(asked.suite.model)

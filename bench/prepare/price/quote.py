@@ -9,7 +9,8 @@ from functools import cached_property
 
 from bench.errors import UsageError
 from bench.lanes.cluster import cores
-from bench.plan.plan import Plan, Request
+from bench.plan.plan import Plan
+from bench.plan.request import Request
 from bench.plugins.method import Method, Split, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, load_method, load_task
 from bench.prepare.price.blueprint import Adapted, Blueprint

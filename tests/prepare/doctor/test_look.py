@@ -19,6 +19,7 @@ from typing_extensions import override
 from bench.cli import doctor
 from bench.cli.main import main
 from bench.plan.suite import SUITES
+from bench.plugins.method import Reading
 from bench.prepare.doctor import child, machine, model_and_data, questions, services, software
 from bench.prepare.doctor.finding import Finding
 from tests.layouts import write_files
@@ -199,8 +200,8 @@ def test_data_are_read_with_the_options_of_their_tasks(
     monkeypatch.setattr(model_and_data, "_model", model_and_data.Model)
     monkeypatch.setattr(model_and_data, "_java", lambda: None)
 
-    free = model_and_data.look(suite, tmp_path, ["iconqa.expect=any"]).tasks
-    questions.tasks(str(tmp_path), '{"set": [], "skip_bad": 0}', "iconqa")
+    free = model_and_data.look(suite, Reading(tmp_path), {"iconqa": {"expect": "any"}}).tasks
+    questions.tasks(f'{{"root": "{tmp_path}", "skip_bad": 0, "tasks": {{}}}}', "iconqa")
 
     assert free == {"iconqa": ""}
     assert "not the official 6316" in capsys.readouterr().out

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.options import Cells
+from bench.cli.plan import PlanOptions
+from bench.cli.request import read_request
 from bench.errors import UsageError
-from bench.plan import request
 from bench.plan.baselines import make
-from bench.plan.plan import Request
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
 from bench.prepare.price.budget import Budget, Choice, command, proposals
 from bench.prepare.price.quote import Fit, gpu_hours, todo
 from bench.prepare.price.rates import Rates
 from bench.store.run_folder import Store
+from tests.making.commands import typed
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +31,8 @@ def asked(tmp_path: Path) -> Callable[..., Request]:
     """Return ``asked(*words)``: the request of ``bench plan --suite lorasculpt`` with these words."""
 
     def read(*words: str) -> Request:
-        line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), *words]
-        return replace(request.read(main._parser().parse_args(line)), assumed=True)
+        options = typed(PlanOptions, "--suite", "lorasculpt", "--data", str(tmp_path), *words)
+        return replace(read_request(options, tmp_path / "runs"), assumed=True)
 
     return read
 
@@ -62,7 +64,7 @@ def test_a_choices_hours_are_those_of_its_plan(asked: Callable[..., Request], tm
 def test_data_that_is_here_counts_as_it_is(tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*tiny_suite.sources, *tiny_suite.targets):
         monkeypatch.setattr(load_task(name), "sizes", {"test": 99_999}, raising=False)
-    found = request.read(main._parser().parse_args(["plan", "--suite", "tiny", "--ranks", "2", "--limit", "3"]))
+    found = read_request(Cells(suite="tiny", ranks="2", limit="3"), Path("runs"))
 
     budget = Budget.of(found, RATES, "core-hours")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.plan import PlanOptions
+from bench.cli.request import read_request
 from bench.errors import DataError, UsageError
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
@@ -16,6 +17,7 @@ from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, her
 from bench.prepare.price.text import lines
 from bench.spec import Execution
 from bench.store.run_folder import Store
+from tests.making.commands import typed
 
 SOURCES = 5046 + 2000 + 12578 + 5000
 RATE = 665_000 / 36_000 / 8  # samples a second of one A100
@@ -31,8 +33,8 @@ def drafted(tmp_path: Path) -> Callable[..., Draft]:
     """Return ``drafted(*words)``: the plan of ``bench plan --suite lorasculpt`` with these words."""
 
     def make(*words: str) -> Draft:
-        line = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), "--output", str(tmp_path / "runs"), *words]
-        return draft(main._parser().parse_args(line), Store(tmp_path / "runs"))
+        options = typed(PlanOptions, "--suite", "lorasculpt", "--data", str(tmp_path), *words)
+        return draft(read_request(options, tmp_path / "runs"), Store(tmp_path / "runs"))
 
     return make
 

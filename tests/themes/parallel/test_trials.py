@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.plan.plan import Plan, Request, make
+from bench.plan.plan import Plan, make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.spec import Record, Work
 from bench.store.changes import CHECKPOINT

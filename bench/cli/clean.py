@@ -1,0 +1,60 @@
+"""``bench clean``: free what no leaderboard needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cli.options import Cells, Command, Output, Sure
+from bench.cli.request import read_request
+from bench.cli.work import existing
+from bench.console import agreed, say
+from bench.errors import UsageError
+from bench.papers.study_record import studied
+from bench.plan.baselines import make
+from bench.sizes import in_unit
+from bench.store import last_run
+from bench.store.clean import free, waste
+from bench.store.places import is_remote
+from bench.store.run_folder import Store
+from bench.store.search_results import findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanOptions(Output, Sure, Command):
+    """The options of ``bench clean``."""
+
+
+def clean(options: CleanOptions) -> int:
+    """Free what no leaderboard needs, asking first."""
+    store = existing(options.output)
+    if is_remote(store.root):
+        raise UsageError(f"bench clean works on a disk; delete what you do not need in {options.output} yourself.")
+    with store.locked():
+        found = waste(store, _referenced(store, options.output))
+        for item in found:
+            print(f"{in_unit(item.bytes, 'MB'):>12}  {item.path}  ({item.reason})")
+        total = sum(item.bytes for item in found)
+        if not found:
+            say("Nothing to free.")
+            return 0
+        if not options.yes and not agreed(f"Delete {len(found)} items, {in_unit(total, 'MB')}? [y/N] "):
+            say("Nothing was deleted.")
+            return 0
+        free(found)
+    say(f"Freed {in_unit(total, 'MB')}.")
+    return 0
+
+
+def _referenced(store: Store, output: Path) -> set[str]:
+    """Return the ids of the trials that the last run's leaderboard, the searches and the studies stand on."""
+    ran, found, ids = last_run.read(store), list(findings(store.root)), studied(store)
+    if ran is None and not found and not ids:
+        raise UsageError(f"{store.root} has no run; nothing can be told to be unreferenced.")
+    tried = {trial for finding, _ in found for item in finding.configurations for trial in item.trials}
+    for record in store.records():
+        if record.trial.id in tried:
+            ids |= {record.trial.id, *(trial.id for trial in record.trial.ancestors())}
+    if ran is not None:
+        ids |= {work.trial.id for work in make(read_request(Cells.selected(ran.selection), output), store).works}
+    return ids

@@ -1,0 +1,45 @@
+"""``bench leaderboard``: the leaderboard of what a run folder has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from bench.cli.options import Cells, Command, Mix, Output, arg
+from bench.cli.reports import board, print_board
+from bench.cli.request import read_request
+from bench.plan.baselines import make
+from bench.plugins.registry import names
+from bench.store import last_run
+from bench.store.run_folder import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Format:
+    format: str = arg("table", "default: table", choices=partial(names, "report"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardOptions(Mix, _Format, Output, Cells, Command):
+    """The options of ``bench leaderboard``."""
+
+
+def leaderboard(options: LeaderboardOptions) -> int:
+    """Print the leaderboard from the store, and nothing else, on stdout."""
+    store = Store(options.output.resolve())
+    store.check()
+    cells, command = _meant(options, store)
+    made = make(read_request(cells, options.output), store)
+    print_board(board(made, store, command, mixed=options.mix), options.format)
+    return 0
+
+
+def _meant(options: LeaderboardOptions, store: Store) -> tuple[Cells, str]:
+    """Return the cells to show and the command that they are of: the last run's, unless options name others."""
+    if not options.chooses(Cells):
+        last = last_run.needed(store, options.output)
+        return Cells.selected(last.selection), last.command
+    before = last_run.read(store)
+    if before is not None and Cells.selected(before.selection).selection() == options.selection():
+        return options, before.command
+    return options, options.line

@@ -1,0 +1,44 @@
+"""``bench ls``: what there is to choose from, or what a run folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from bench.cli.options import Command, Output, arg
+from bench.cli.work import existing
+from bench.plan.suite import SUITES
+from bench.plugins import registry
+from bench.store.run_folder import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class LsOptions(Output, Command):
+    """The options of ``bench ls``."""
+
+    what: str = arg(
+        "methods",
+        "default: methods",
+        choices=("methods", "tasks", "suites", "trials"),
+        positional=True,
+        nargs="?",
+    )
+
+
+def ls(options: LsOptions) -> int:
+    """List what there is to choose from, or what a run folder holds."""
+    lists: dict[str, Callable[[], Iterable[str]]] = {
+        "methods": lambda: registry.names("method"),
+        "tasks": lambda: registry.names("task"),
+        "suites": lambda: sorted(SUITES),
+        "trials": lambda: _trial_lines(existing(options.output)),
+    }
+    for line in lists[options.what]():
+        print(line)
+    return 0
+
+
+def _trial_lines(store: Store) -> Iterator[str]:
+    for record in store.records():
+        seconds = record.cost.train_seconds + record.cost.evaluate_seconds
+        yield f"{record.trial.id}  {record.status:6}  {seconds:7.1f} s  {record.trial.label}"

@@ -1,0 +1,36 @@
+"""``bench ui`` and ``bench sync``: open MLflow, and bring it up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench import track
+from bench.cli.options import Command, Output, arg
+from bench.cli.work import existing
+from bench.console import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class UiOptions(Output, Command):
+    """The options of ``bench ui``."""
+
+    port: int = arg(5000, "port of this machine (default: 5000)", "N", type=int)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions(Output, Command):
+    """The options of ``bench sync``."""
+
+
+def ui(options: UiOptions) -> int:
+    """Open MLflow on this machine."""
+    return track.ui(options.output.resolve(), options.port, say)
+
+
+def sync(options: SyncOptions) -> int:
+    """Bring MLflow up to date."""
+    store = existing(options.output)
+    with store.locked():
+        count = track.sync(store)
+    say(f"MLflow is up to date: {count} trials and searches written.")
+    return 0

@@ -1,0 +1,236 @@
+"""The command line's words -> a Request; every name and range is checked here, before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from bench.cli.options import Cells
+from bench.errors import UsageError
+from bench.model import supported
+from bench.plan import recipes, tuned
+from bench.plan.request import Request, check_ranks, check_tasks, prepare
+from bench.plan.suite import LORASCULPT, named_suite
+from bench.plugins import registry
+from bench.plugins.hyperparameters import field_name, parse
+from bench.plugins.method import Reading
+from bench.spec import Scalar
+from bench.store.places import place
+
+_RECIPE = "recipe"
+
+
+def start_request(cells: Cells, output: Path) -> Request:
+    """Return the request for cells, with its base model here, for a command that starts work in a run folder.
+
+    Raises:
+        UsageError: a name is unknown, a value out of range, or the base model is not supported.
+        PluginError: a plugin cannot be imported, or breaks the contract.
+    """
+    _take_in(cells.plugin)
+    prepare(_request(replace(cells, tuned=None), output))
+    return _opened(_request(cells, output))  # a second time: what a search chose is of a base model that is here now
+
+
+def read_request(cells: Cells, output: Path) -> Request:
+    """Return the request for cells, without getting anything that is not here.
+
+    Raises:
+        UsageError: a name is unknown, or a value out of range.
+        PluginError: a plugin cannot be imported, or breaks the contract.
+    """
+    _take_in(cells.plugin)
+    return _opened(_request(cells, output))
+
+
+def read_tasks(
+    tasks: str, plugins: Sequence[Path], data: Path | None, settings: Sequence[str], skip_bad: int = 0
+) -> tuple[str, ...]:
+    """Return the names of tasks, taken in from plugins and set to read their files in a folder.
+
+    Raises:
+        UsageError: a name is unknown, or a value out of range.
+        PluginError: a plugin cannot be imported, or breaks the contract.
+    """
+    _take_in(plugins)
+    read_data(data, settings, skip_bad)
+    names = _tasks(tasks, (*LORASCULPT.targets, *LORASCULPT.sources), "TASK,…")
+    _load(names)
+    return names
+
+
+def read_data(data: Path | None, settings: Sequence[str], skip_bad: int = 0) -> None:
+    """Set where tasks' files lie and what their options are, for a command that names no cells.
+
+    Raises:
+        UsageError: a setting is of no task, or out of range.
+    """
+    read = _settings(settings)
+    registry.read_tasks(_reading(data, skip_bad), _task_settings(read))
+    for name in read:
+        raise registry.suggest("task", name, registry.names("task"))
+
+
+def _take_in(plugins: Sequence[Path]) -> None:
+    for path in plugins:
+        registry.add_file(path)
+
+
+def _opened(request: Request) -> Request:
+    """Let this process read its tasks as a request says, and return the request."""
+    registry.read_tasks(request.reading, request.tasks)
+    _load((*request.targets, *request.sources))
+    return request
+
+
+def _load(tasks: Sequence[str]) -> None:
+    """Make every task once, which refuses options that do not go together."""
+    for name in tasks:
+        registry.load_task(name)
+
+
+def _request(cells: Cells, output: Path) -> Request:
+    suite = named_suite(cells.suite)
+    if cells.model is not None:
+        suite = replace(suite, model=cells.model, tuned=None)
+    methods = _methods(cells.methods)
+    if cells.baselines and registry.BASELINE not in methods:
+        methods = (registry.BASELINE, *methods)  # what the baselines are made of, and held against
+    settings = _settings(cells.set)
+    tasks = _task_settings(settings)
+    recipe = recipes.read(suite, settings.pop(_RECIPE, {}), cells.connector, cells.base)
+    request = Request(
+        suite=suite,
+        methods=methods,
+        ranks=_numbers("--ranks", cells.ranks, least=1),
+        targets=_tasks(cells.targets, suite.targets),
+        sources=_tasks(cells.sources, suite.sources),
+        recipe=recipe,
+        seeds=_numbers("--seeds", cells.seeds, least=0),
+        limit=None if cells.limit is None else _limit(cells.limit),
+        settings=_method_settings(settings, methods),
+        controls=cells.baselines,
+        strengths=() if cells.rewind is None else _strengths(cells.rewind),
+        reading=_reading(cells.data, cells.skip_bad),
+        tasks=tasks,
+        plugins=tuple(path.resolve() for path in cells.plugin),
+    )
+    check_tasks(request.targets, request.sources)
+    if suite.here():
+        if cells.model is not None:
+            supported.check(suite.folder)
+        check_ranks(request.ranks, suite)
+    return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
+
+
+def _reading(data: Path | None, skip_bad: int) -> Reading:
+    if skip_bad < 0:
+        raise UsageError(f"--skip-bad is {skip_bad}; the least is 0.")
+    return Reading((data or Path(os.environ.get("BENCH_DATA", "data"))).resolve(), skip_bad)
+
+
+def _task_settings(settings: dict[str, dict[str, str]]) -> registry.TaskSettings:
+    """Take the options of tasks out of what ``--set`` says."""
+    read: dict[str, dict[str, Scalar]] = {}
+    for name in settings:
+        plain, variant, _ = name.partition("@")
+        if variant and plain in registry.names("task"):
+            raise UsageError(f"--set {name}.…: options are those of all variants; write --set {plain}.…")
+    for name in [name for name in settings if name in registry.names("task")]:
+        task = registry.load_task_class(name)
+        if not dataclasses.is_dataclass(task):
+            raise UsageError(f"--set {name}.…: the task {name} has no options.")
+        read[name] = {field: parse(task, field, text) for field, text in settings.pop(name).items()}
+    return read
+
+
+def _strengths(text: str) -> tuple[float, ...]:
+    """Return the strengths in order, 1 among them: the row itself is on its curve."""
+    try:
+        found = {round(float(word), 6) for word in text.split(",") if word.strip()}
+    except ValueError:
+        raise UsageError(f"--rewind has {text!r}; give numbers from 0 to 1 with commas between them.") from None
+    if not found or not all(0 <= strength <= 1 for strength in found):
+        raise UsageError(f"--rewind is {text!r}; give numbers from 0 to 1 with commas between them.")
+    return tuple(sorted(found | {1.0}))
+
+
+def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
+    """Return what a search chose: the named one, that of the run folder, or the suite's own table."""
+    own, shipped = output / tuned.FILE, request.suite.tuned
+    path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
+    places = product(request.methods, request.ranks, request.targets)
+    return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources)
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    if text == "installed":
+        return tuple(name for name in registry.names("method") if registry.load_method(name).ranked)
+    chosen = _words("--methods", text, registry.BUILT_IN_METHODS)
+    for name in chosen:
+        registry.load_method(name)
+    return tuple(name for name in chosen if name != registry.ZERO_SHOT)  # it is on every leaderboard anyway
+
+
+def _tasks(text: str, default: Sequence[str], option: str = "--targets or --sources") -> tuple[str, ...]:
+    chosen = _words(option, text, default)
+    for name in chosen:
+        registry.load_task_class(name)
+    return chosen
+
+
+def _words(option: str, text: str, everything: Sequence[str]) -> tuple[str, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    chosen = [name for word in words for name in (everything if word == "all" else (word,))]
+    if not chosen:
+        raise UsageError(f"{option} is empty; give names with commas between them, or all.")
+    return tuple(dict.fromkeys(chosen))
+
+
+def _limit(text: str) -> int:
+    numbers = _numbers("--limit", text, least=1)
+    if len(numbers) > 1:
+        raise UsageError(f"--limit is {text}; give one number.")
+    return numbers[0]
+
+
+def _numbers(option: str, text: str, *, least: int) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"{option} is empty; give whole numbers with commas between them.")
+    numbers = []
+    for word in words:
+        try:
+            number = int(word)
+        except ValueError:
+            raise UsageError(f"{option} has {word!r}; give whole numbers with commas between them.") from None
+        if number < least:
+            raise UsageError(f"{option} has {number}; the least is {least}.")
+        numbers.append(number)
+    return tuple(dict.fromkeys(numbers))
+
+
+def _settings(items: Sequence[str]) -> dict[str, dict[str, str]]:
+    settings: dict[str, dict[str, str]] = {}
+    for item in items:
+        name, mark, value = item.partition("=")
+        method, dot, field = name.strip().partition(".")
+        if not (mark and dot and field):
+            raise UsageError(f"--set {item!r} is not of the form METHOD.FIELD=VALUE.")
+        settings.setdefault(method, {})[field] = value.strip()
+    return settings
+
+
+def _method_settings(settings: dict[str, dict[str, str]], methods: Sequence[str]) -> dict[str, dict[str, Scalar]]:
+    read: dict[str, dict[str, Scalar]] = {}
+    used = {*methods, *(getattr(registry.load_method(name), "parent", name) for name in methods)}
+    for name, fields in settings.items():
+        method = registry.load_method(name)
+        if name not in used:
+            raise UsageError(f"--set {name}.… has no effect: {name} is not among --methods {','.join(methods)}.")
+        read[name] = {field_name(method, field): parse(method, field, text) for field, text in fields.items()}
+    return read

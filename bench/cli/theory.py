@@ -1,0 +1,105 @@
+"""``bench theory``: draw masks, and say whether LoRASculpt's theorems hold for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+from bench.cli.options import Command, arg
+from bench.console import say, tell
+from bench.errors import UsageError
+from bench.papers.lorasculpt.theorems import as_csv, measure, table, verdicts
+from bench.papers.lorasculpt.theory import Case, Mask
+from bench.store.places import place, replace_file
+from bench.store.run_folder import Store
+
+T = TypeVar("T")
+
+FILE = "theory.csv"
+
+_MASKS: tuple[Mask, ...] = ("bernoulli", "top-k")
+_MOST_ENTRIES = 1 << 26  # of both factors: half a gigabyte a draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class TheoryOptions(Command):
+    """The options of ``bench theory``."""
+
+    shapes: str = arg("64x64,128x512", "shapes of BA, rows x columns (default: 64x64,128x512)", "PxQ,…")
+    ranks: str = arg("4,16,64", "ranks (default: 4,16,64)", "R,…")
+    densities: str = arg("0.05,0.1,0.3", "shares that A and B keep (default: 0.05,0.1,0.3)", "S,…")
+    draws: int = arg(200, "pairs of masks a line (default: 200)", "N", type=int)
+    seed: int = arg(0, "seed of the draws (default: 0)", "N", type=int)
+    output: Path | None = arg(None, "write theory.csv there (default: nowhere)", "DIR|URL", type=place)
+
+
+def theory(options: TheoryOptions) -> int:
+    """Draw masks, print what the theorems say beside what came out, and say whether they hold."""
+    cases, store = _cases(options), Store(options.output.resolve()) if options.output else None
+    if store:
+        store.check()
+        store.prepare()
+    findings = [measure(case, options.draws, options.seed) for case in cases]
+    tell(table(findings))
+    tell(verdicts(findings))
+    if store:
+        replace_file(store.root / FILE, as_csv(findings))
+        say(f"wrote {store.root / FILE}")
+    return 0 if all(finding.holds for finding in findings) else 1
+
+
+def _cases(options: TheoryOptions) -> list[Case]:
+    """Return every combination that the options name.
+
+    Raises:
+        UsageError: a list is empty or malformed, or a number out of range.
+    """
+    shapes = _each("--shapes", options.shapes, _shape, "ROWSxCOLUMNS, whole numbers from 1, as in 64x64,128x512")
+    ranks = _each("--ranks", options.ranks, _whole, "whole numbers from 1")
+    densities = _each("--densities", options.densities, _density, "numbers above 0 and at most 1")
+    if options.draws < 2:
+        raise UsageError(f"--draws is {options.draws}; give at least 2.")
+    if options.seed < 0:
+        raise UsageError(f"--seed is {options.seed}; give 0 or more.")
+    for (rows, columns), rank in product(shapes, ranks):
+        if rank * (rows + columns) > _MOST_ENTRIES:
+            raise UsageError(f"{rows}x{columns} of rank {rank} is too large to draw; give a smaller shape or rank.")
+    return [
+        Case(rows, columns, rank, density, mask)
+        for (rows, columns), rank, density, mask in product(shapes, ranks, densities, _MASKS)
+    ]
+
+
+def _each(option: str, text: str, read: Callable[[str], T], wanted: str) -> tuple[T, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"{option} is empty; give {wanted}, with commas between them.")
+    found = []
+    for word in words:
+        try:
+            found.append(read(word))
+        except ValueError:
+            raise UsageError(f"{option} has {word!r}; give {wanted}.") from None
+    return tuple(dict.fromkeys(found))
+
+
+def _shape(word: str) -> tuple[int, int]:
+    rows, columns = word.lower().split("x")
+    return _whole(rows), _whole(columns)
+
+
+def _whole(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise ValueError(word)
+    return number
+
+
+def _density(word: str) -> float:
+    number = float(word)
+    if not 0 < number <= 1:
+        raise ValueError(word)
+    return number

@@ -1,0 +1,188 @@
+"""A search: every method is tuned with the same budget, on validation."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from bench.console import say
+from bench.environment import commit
+from bench.errors import UsageError
+from bench.lanes import lanes
+from bench.lanes.progress import Progress
+from bench.lanes.setup import Launch, lane_setup, note_data, note_model
+from bench.plan.plan import make
+from bench.plan.request import Request
+from bench.plan.tuned import FILE, known
+from bench.plugins.hyperparameters import field_name, ranges, values
+from bench.plugins.registry import load_method
+from bench.search import report
+from bench.search.optuna_study import Sampler, Study, check_storage
+from bench.search.outcome import Outcome
+from bench.search.pareto import Objective
+from bench.search.quest import Quest
+from bench.search.space import Space, space
+from bench.spec import Scalar, digest
+from bench.store.places import is_remote, replace_file
+from bench.store.run_folder import Store
+
+_DATABASE = "search.db"
+_COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sampler")
+
+
+def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, Space]:
+    """Return what is searched of each method; ``fields`` names what alone is.
+
+    Raises:
+        UsageError: a method has nothing to search, or a field is of no method.
+    """
+    if not request.methods:
+        raise UsageError("There is no method to search: zero_shot has nothing to tune.")
+    methods = [load_method(name) for name in request.methods]
+    for field in fields or ():
+        if not any(field_name(method, field) in ranges(method) for method in methods):
+            raise UsageError(f"--fields: none of {', '.join(request.methods)} has a hyperparameter {field!r}.")
+    found = {}
+    for method in methods:
+        part = space(method, request.recipe, request.settings.get(method.name, {}), fields)
+        if not part.searched:
+            reasons = "; ".join(f"{name} {reason}" for name, reason in part.left_out.items())
+            raise UsageError(
+                f"{method.name} has nothing to search: {reasons or 'no hyperparameter of it declares a range'}. "
+                "Leave it out of --methods."
+            )
+        found[method.name] = part
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a search goes: its seed, what is sampled how, when trainings are stopped (see Quest), where studies lie.
+
+    ``margin`` is in points. ``trials`` are the configurations of each quest; ``fields`` names what alone is searched.
+    """
+
+    seed: int = 0
+    sampler: Sampler = "tpe"
+    margin: float | None = None
+    storage: str | None = None
+    trials: int = 20
+    objective: Objective = "avg"
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The margin as a share."""
+        return None if self.margin is None else self.margin / 100
+
+
+def quests(request: Request, found: Mapping[str, Space], store: Store, setting: Setting) -> tuple[Quest, ...]:
+    """Return a quest per method, rank and target, each over the study that an earlier command may have begun."""
+    places = product(request.targets, request.ranks, request.methods)
+    return tuple(
+        _quest(replace(request, methods=(method,), ranks=(rank,), targets=(target,)), found[method], store, setting)
+        for target, rank, method in places
+    )
+
+
+def _quest(request: Request, searched: Space, store: Store, setting: Setting) -> Quest:
+    (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
+    # Everything that decides what a configuration gives: a change of any of it is another study.
+    same: list[object] = [work.to_json() for work in make(request, store).works]
+    same += [{name: repr(span) for name, span in searched.searched.items()}, setting.seed, setting.sampler]
+    same += [setting.share]
+    study = Study(
+        f"{method}-r{rank}-{target}-{digest(same)[:8]}",
+        setting.storage or f"sqlite:///{store.root / _DATABASE}",
+        searched.searched,
+        _defaults(request, method),
+        setting.seed,
+        setting.sampler,
+        _owner(store) if setting.storage else "",
+    )
+    return Quest(request, study, store, setting.share)
+
+
+def _owner(store: Store) -> str:
+    """Return who hands out a study's configurations: the run folder, which one command at a time works in."""
+    return str(store.root) if is_remote(store.root) else f"{socket.gethostname()}:{store.root}"
+
+
+def _defaults(request: Request, method: str) -> dict[str, Scalar]:
+    """Return the method's defaults; a learning rate it leaves to the recipe is the recipe's."""
+    chosen = values(load_method(method)(**request.settings.get(method, {})))
+    if chosen.get("lr", 0) is None:
+        chosen["lr"] = request.recipe.lr
+    return chosen
+
+
+def run(request: Request, setting: Setting, store: Store, launch: Launch, command: str) -> list[Outcome]:
+    """Search, and return what each quest came to; what an earlier command has tried is not tried again."""
+    found = spaces(request, setting.fields)
+    if setting.storage is not None:
+        check_storage(setting.storage)
+    known(store.root / FILE)  # a damaged one is better noticed now
+    with store.locked():
+        asked = quests(request, found, store, setting)
+        for part in found.values():
+            for field, reason in part.left_out.items():
+                say(f"{part.method}.{field} is not searched: {reason}")
+        _work(request, asked, setting.trials, store, launch)
+        outcomes = [Outcome.of(quest, setting.objective, setting.trials) for quest in asked]
+        facts = provenance(request, setting)
+        _save(store, outcomes, facts)
+        report.publish(store, outcomes, facts, command)
+    return outcomes
+
+
+def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, launch: Launch) -> None:
+    if all(quest.study.done(trials) for quest in asked):
+        return
+
+    def drive(broker: Any, crew: lanes.Crew) -> None:
+        from bench.search.tune import drive as think  # Ray Tune is slow to import
+
+        think(broker, crew, asked, trials)
+
+    note_model(request.suite, store)
+    note_data(request, store)
+    events = lanes.run((), {}, lane_setup(request, store, launch), launch.lanes, drive)
+    with closing(events), Progress(None) as progress:
+        for event in events:
+            progress.take(event)
+
+
+def provenance(request: Request, setting: Setting) -> dict[str, Any]:
+    """Return what a search's results are of."""
+    return {
+        "suite": request.suite.name,
+        "model": request.suite.revision(),
+        "recipe": request.recipe.to_json(),
+        "split": request.split,
+        "sources": list(request.sources),
+        "limit": request.limit,
+        "seeds": list(request.seeds),
+        "trials": setting.trials,
+        "search_seed": setting.seed,
+        "objective": setting.objective,
+        "margin": setting.margin,
+        "sampler": setting.sampler,
+        "commit": commit(),
+    }
+
+
+def _save(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any]) -> None:
+    """Write what is chosen beside what earlier searches chose for other methods, ranks and targets."""
+    rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
+    for outcome in outcomes:
+        row = {**outcome.to_json(), **provenance}
+        old = rows.get(place := (row["method"], row["rank"], row["target"]))
+        if old is not None and any(old.get(name) != row[name] for name in _COMPARED):
+            say(f"{outcome.label}: {FILE} had a choice of another search ({', '.join(_COMPARED)}); it is replaced")
+        rows[place] = row
+    replace_file(store.root / FILE, json.dumps({"chosen": list(rows.values())}, indent=1) + "\n")
