@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,8 +81,23 @@ def add_options(parser: ArgumentParser, options: type[Command]) -> None:
         if settings.pop("positional", False):
             groups[title].add_argument(item.name, default=item.default, **settings)
         else:
-            name = settings.pop("name", f"--{item.name.replace('_', '-')}")
-            groups[title].add_argument(name, dest=item.name, default=SUPPRESS, **settings)
+            settings.pop("name", None)
+            groups[title].add_argument(_name(item), dest=item.name, default=SUPPRESS, **settings)
+
+
+def _name(item: Field[Any]) -> str:
+    """Return what an option is called on the command line."""
+    return str(item.metadata[_ARGUMENT].get("name", f"--{item.name.replace('_', '-')}"))
+
+
+def words_of(options: Cells, names: Iterable[str]) -> list[str]:
+    """Return the words that set some of the options as they are."""
+    known, words = {item.name: item for item in fields(options)}, []
+    for name in names:
+        value = getattr(options, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            words += [_name(known[name])] if each is True else [_name(known[name]), str(each)]
+    return words
 
 
 def read_options(options: type[Options], parsed: Namespace, words: Sequence[str]) -> Options:
@@ -90,7 +105,7 @@ def read_options(options: type[Options], parsed: Namespace, words: Sequence[str]
     names = {item.name for item in fields(options)}
     typed = {name: value for name, value in vars(parsed).items() if name in names}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
-    return options(**values, words=tuple(words), typed=frozenset(typed))
+    return options(**values, words=tuple(words), typed=tuple(typed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +113,7 @@ class Command:
     """A command as it was typed: its words, and the names of the options among them."""
 
     words: tuple[str, ...] = ()
-    typed: frozenset[str] = frozenset()
+    typed: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -107,7 +122,7 @@ class Command:
 
     def chooses(self, options: type[Cells]) -> bool:
         """Whether an option of a class was typed."""
-        return not self.typed.isdisjoint(item.name for item in fields(options))
+        return any(item.name in self.typed for item in fields(options))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Cells, Command, HowTrialsRun, Output, arg, flag
+from bench.cli.options import Cells, Command, HowTrialsRun, Output, arg, flag, words_of
 from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bench.prepare.price.quote import Quote
 
 _COST = "what it costs"
+_PROPOSED = ("methods", "ranks", "targets", "seeds", "limit", "budget", "gpu", "probe")
+_FITTED = ("micro_batch", "eval_batch", "gradient_checkpointing")
 _LARGE = 1e9  # parameters; a smaller model is at home on a CPU
 
 
@@ -33,6 +35,11 @@ class PlanOptions(HowTrialsRun, Output, Cells, Command):
     )
     probe: bool = flag("measure 20 updates a method and 64 answers here; kept in the run folder", group=_COST)
     budget: str | None = arg(None, "propose what fits into so many GPU-hours, such as 40h", "HOURS", group=_COST)
+
+    def others(self, *, fitted: bool) -> list[str]:
+        """Return the words of the options that a proposal leaves as they are; a fitted one sets batch sizes itself."""
+        replaced = (*_PROPOSED, *_FITTED) if fitted else _PROPOSED
+        return words_of(self, (name for name in self.typed if name not in replaced))
 
 
 def plan(options: PlanOptions) -> int:
@@ -86,7 +93,8 @@ def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str
         yield f"Left out, too large for a GPU: {', '.join(name for name in asked.methods if name in unfit)}."
         asked = replace(asked, methods=kept)
     fitting = None if quote.fleet is None else partial(fitting_options, quote)
-    yield from proposals(Budget.of(asked, quote.rates, quote.unit), hours, options.words, fitting)
+    others = options.others(fitted=fitting is not None)
+    yield from proposals(Budget.of(asked, quote.rates, quote.unit), hours, others, fitting)
 
 
 def _head(found: Draft, *, whole: bool) -> Iterator[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import Cells, Command, OneTrial, Output, Plugins, flag
+from bench.cli.options import Cells, Command, OneTrial, Output, Plugins, flag, words_of
 from bench.cli.work import existing
 from bench.errors import UsageError
 from bench.lanes.progress import pace
@@ -58,12 +58,8 @@ def show(options: ShowOptions) -> int:
 def reading(cells: Cells) -> list[str]:
     """Return the options that say how tasks are read: the folder, what may be skipped, and the tasks' own."""
     tasks = registry.names("task")
-    own = [item for item in cells.set if item.partition(".")[0].strip() in tasks]
-    return [
-        *(["--data", str(cells.data)] if cells.data else []),
-        *(["--skip-bad", str(cells.skip_bad)] if cells.skip_bad else []),
-        *(word for item in own for word in ("--set", item)),
-    ]
+    own = replace(cells, set=tuple(item for item in cells.set if item.partition(".")[0].strip() in tasks))
+    return words_of(own, (name for name in ("data", "skip_bad", "set") if getattr(own, name)))
 
 
 def overview(record: Record, store: Store) -> str:

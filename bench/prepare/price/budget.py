@@ -18,9 +18,6 @@ from bench.prepare.price.rates import Rates
 _LIMITS = (None, 2000, 1000, 500, 200, 100)
 _SEEDS = (5, 3, 2, 1)
 _NORMAL = 1.96
-_REPLACED = ("--methods", "--ranks", "--targets", "--seeds", "--limit", "--budget", "--gpu")
-_FLAGS = ("--probe",)
-_FITTED, _FITTED_FLAGS = ("--micro-batch", "--eval-batch"), ("--gradient-checkpointing",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +116,24 @@ class Budget:
 Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> with which options they fit a GPU
 
 
-def proposals(budget: Budget, hours: float, words: Sequence[str], fitting: Fitting | None = None) -> Iterator[str]:
+def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitting | None = None) -> Iterator[str]:
     """Yield what fits into so many GPU-hours, each with its resolution and the command that runs it.
 
-    ``fitting`` says with which options methods fit the GPUs' memory; None where that is not known.
+    ``others`` are the options that stay as they are. ``fitting`` says with which options methods fit the GPUs' memory;
+    None where that is not known.
     """
     found = budget.fitting(hours)
     if not found:
         least = min(budget.choices(), key=budget.hours)
         yield f"Nothing fits into {hours:g} {budget.unit}; the least takes {budget.hours(least):.1f}: {_named(least)}"
-        yield f"  {command(budget, least, words, _fit(least, fitting))}"
+        yield f"  {command(budget, least, others, _fit(least, fitting))}"
         return
     yield f"Within {hours:g} {budget.unit}, estimated as above and as if nothing were cached:"
     for wish, choice in found.items():
         yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} {budget.unit}"
         widths = [("Source", budget.half_width(budget.request.sources, choice))]
         widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
-        yield f"    {command(budget, choice, words, fit := _fit(choice, fitting))}"
+        yield f"    {command(budget, choice, others, fit := _fit(choice, fitting))}"
         if fit is not None and fit.unfit:
             yield f"    {', '.join(fit.unfit)} will not fit the memory of a GPU"
         yield f"    95 % intervals of at most {', '.join(f'{name} +-{width:.1f}' for name, width in widths)} points"
@@ -147,8 +145,8 @@ def _fit(choice: Choice, fitting: Fitting | None) -> Fit | None:
     return None if fitting is None else fitting(tuple({*choice.methods, *_trained(choice.methods)}), max(choice.ranks))
 
 
-def command(budget: Budget, choice: Choice, words: Sequence[str], fit: Fit | None = None) -> str:
-    """Return the command line that runs a choice, so that it fits, with all else as it was asked for."""
+def command(budget: Budget, choice: Choice, others: Sequence[str], fit: Fit | None = None) -> str:
+    """Return the command line that runs a choice, so that it fits, with the other options as they are."""
     every = choice.methods == tuple(BUILT_IN_METHODS)
     parts = ["--methods", "all" if every else ",".join(choice.methods), "--ranks", ",".join(map(str, choice.ranks))]
     if choice.targets != budget.request.suite.targets:
@@ -159,20 +157,7 @@ def command(budget: Budget, choice: Choice, words: Sequence[str], fit: Fit | Non
         parts += ["--seeds", ",".join(map(str, seeds))]
     if choice.limit is not None:
         parts += ["--limit", str(choice.limit)]
-    replaced = (_REPLACED, _FLAGS) if fit is None else (_REPLACED + _FITTED, _FLAGS + _FITTED_FLAGS)
-    return shlex.join(["bench", "run", *_others(words, *replaced), *parts, *(fit.options if fit else ())])
-
-
-def _others(words: Sequence[str], options: Sequence[str], flags: Sequence[str]) -> Iterator[str]:
-    """Yield the words of a command but for some options; argparse takes an option by its first letters."""
-    skip = False
-    for word in words[1:]:
-        name, mark, _ = word.partition("=")
-        option = len(name) > 2 and name.startswith("--")
-        replaced = option and any(item.startswith(name) for item in options)
-        if not skip and not replaced and not (option and any(item.startswith(name) for item in flags)):
-            yield word
-        skip = replaced and not mark and not skip
+    return shlex.join(["bench", "run", *others, *parts, *(fit.options if fit else ())])
 
 
 def _named(choice: Choice) -> str:

@@ -70,7 +70,7 @@ def test_data_that_is_here_counts_as_it_is(tiny_suite: Suite, monkeypatch: pytes
 
     for name, count in budget.sizes.items():
         assert count == len(load_task(name).examples("test"))
-    assert "core-hours" in next(proposals(budget, 40.0, ["plan", "--suite", "tiny"]))
+    assert "core-hours" in next(proposals(budget, 40.0, ["--suite", "tiny"]))
 
 
 def test_what_is_proposed_fits_and_is_the_best_that_does(asked: Callable[..., Request]) -> None:
@@ -108,38 +108,44 @@ def test_half_widths_are_the_bound_of_a_proportion(asked: Callable[..., Request]
 
 
 def test_a_proposal_is_a_command_that_asks_for_it(asked: Callable[..., Request]) -> None:
-    words = ["plan", "--suite=lorasculpt", "--data", "/data", "--rank", "16,32,64", "--budget", "9h", "--probe"]
-    words += ["--set", "recipe.lr=1e-4", "--limit=7", "--output", "my runs"]
+    words = ["--suite=lorasculpt", "--data", "/data", "--ranks", "16,32,64", "--budget", "9h", "--probe"]
+    words += ["--set", "recipe.lr=1e-4", "--limit=7", "--output", "my runs", "--set", "lora.lr=0.1"]
     budget = Budget.of(asked("--ranks", "16,32,64"), RATES)
     choice = Choice(("lora", "dare"), (32,), ("iconqa",), 2, 500)
 
-    line = command(budget, choice, words)
+    line = command(budget, choice, typed(PlanOptions, *words).others(fitted=False))
 
     assert line == (
-        "bench run --suite=lorasculpt --data /data --set recipe.lr=1e-4 --output 'my runs' "
+        "bench run --suite lorasculpt --data /data --set recipe.lr=1e-4 --set lora.lr=0.1 --output 'my runs' "
         "--methods lora,dare --ranks 32 --targets iconqa --seeds 0,1 --limit 500"
     )
 
 
 def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
-    words = ["plan", "--suite", "lorasculpt", "--micro", "9", "--gradient-checkpointing", "--gpus-per-trial", "2"]
+    words = ["--suite", "lorasculpt", "--micro-batch", "9", "--gradient-checkpointing", "--gpus-per-trial", "2"]
+    options = typed(PlanOptions, *words)
     budget = Budget.of(asked(), RATES)
     choice = Choice(("dare",), (16, 32), ("iconqa", "coco_caption"), 1, None)
 
     lines = list(
-        proposals(budget, 1e6, words, lambda methods, rank: Fit(("--micro-batch", "3"), tuple(sorted(methods))))
+        proposals(
+            budget,
+            1e6,
+            options.others(fitted=True),
+            lambda methods, rank: Fit(("--micro-batch", "3"), tuple(sorted(methods))),
+        )
     )
 
     assert "bench run --suite lorasculpt --gpus-per-trial 2 --methods all --ranks 32 --seeds 0,1,2,3,4" in lines[2]
     assert lines[2].endswith("--micro-batch 3")
     assert lines[3].endswith("orth_reg will not fit the memory of a GPU")
-    assert "--micro 9 --gradient-checkpointing" in command(budget, choice, words)
+    assert "--micro-batch 9 --gradient-checkpointing" in command(budget, choice, options.others(fitted=False))
 
 
 def test_where_nothing_fits_the_least_is_named(asked: Callable[..., Request]) -> None:
     budget = Budget.of(asked(), RATES)
 
-    lines = list(proposals(budget, 0.5, ["plan", "--suite", "lorasculpt"]))
+    lines = list(proposals(budget, 0.5, ["--suite", "lorasculpt"]))
 
     # 30,000 examples at 2 a second, and 2 models' 500 answers at 6
     assert lines[0].startswith(f"Nothing fits into 0.5 GPU-hours; the least takes {(15000 + 1000 / 6) / 3600:.1f}: ")
