@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from bench.model.resident import Base, FeatureTower
-from bench.model.tiny_llava import Shape, Side, fresh, processor, word_tokenizer
+from bench.model.families import family_of
+from bench.model.llava.tiny import Shape, Side, fresh, processor, word_tokenizer
+from bench.model.resident import Base
 from bench.plugins.method import Example, Split, Task
 from bench.spec import Asked, Recipe, digest
 from bench.trial.corpus import Corpus
@@ -84,7 +85,7 @@ def tiny(dtype: str = "float32") -> Tiny:
     """
     torch.set_num_threads(1)
     model = copy.deepcopy(_model()).to(getattr(torch, dtype))
-    tower, model.model.vision_tower = model.model.vision_tower, FeatureTower()
+    tower = family_of(model).take_tower(model)
     pristine = {name: value.detach().clone() for name, value in model.named_parameters()}
     base = Base(model, tower, _processor(), pristine, torch.device("cpu"))
     task = Squares()

@@ -29,7 +29,7 @@ from bench.checks.runs import (
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import PluginError, TrialError
 from bench.model.adapters import merged
-from bench.model.names import CONNECTOR
+from bench.model.families import connector_of
 from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
 from bench.spec import CONNECTORS, Connector
@@ -265,5 +265,5 @@ def _moves_connector(plugin: Plugin, connector: Connector) -> bool:
     change = learn(plugin(), bench, recipe=replace(RECIPE, updates=2, connector=connector))
     after = effects(change, bench)
     return any(
-        not torch.equal(value, bench.base.pristine[name].float()) for name, value in after.items() if CONNECTOR in name
+        not torch.equal(value, bench.base.pristine[name].float()) for name, value in after.items() if connector_of(name)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.cli.options import Cells
 from bench.errors import UsageError
-from bench.model import supported
+from bench.model.families import check_checkpoint
 from bench.plan import recipes, tuned
 from bench.plan.request import Request, check_ranks, check_tasks, prepare
 from bench.plan.suite import LORASCULPT, named_suite
@@ -122,7 +122,7 @@ def _request(cells: Cells, output: Path) -> Request:
     check_tasks(request.targets, request.sources)
     if suite.here():
         if cells.model is not None:
-            supported.check(suite.folder)
+            check_checkpoint(suite.folder)
         check_ranks(request.ranks, suite)
     return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
 

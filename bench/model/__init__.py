@@ -1,1 +1,1 @@
-"""The LLaVA: its files, its adapters, what was learnt, merging, generating."""
+"""The base model: its family, its files, its adapters, what was learnt, merging, generating."""

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
+from bench.model.families import block_of, connector_of, family_of
+from bench.model.family import Family, role_of
 from bench.model.four_bit import dequantised
-from bench.model.names import CONNECTOR, CONNECTOR_LINEARS, LANGUAGE_LINEARS, block_of, role_of
 from bench.spec import Recipe
 
 _NAME = "default"  # peft's name for the only adapter we insert
@@ -37,7 +38,7 @@ class Layer:
 
     @property
     def role(self) -> str:
-        """The last part of the layer's name: q_proj, …, down_proj, linear_1, linear_2."""
+        """The last part of the layer's name: q_proj, …, down_proj, or a name of the connector's."""
         return role_of(self.name)
 
     @property
@@ -48,7 +49,7 @@ class Layer:
     @property
     def in_connector(self) -> bool:
         """Whether the layer belongs to the connector."""
-        return CONNECTOR in self.name
+        return connector_of(self.name) is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,16 +62,16 @@ class Adapter(Layer):
     magnitude: nn.Parameter | None = None
 
 
-def adapted_pattern(recipe: Recipe) -> str:
+def adapted_pattern(family: Family, recipe: Recipe) -> str:
     """Return the regular expression of the linear layers that carry an adapter under ``recipe``."""
     if recipe.connector == "lora":
-        return f"(?:{LANGUAGE_LINEARS})|(?:{CONNECTOR_LINEARS})"
-    return LANGUAGE_LINEARS
+        return f"(?:{family.decoder_linears})|(?:{family.connector_linears})"
+    return family.decoder_linears
 
 
 def adapted_layers(model: nn.Module, recipe: Recipe) -> dict[str, Layer]:
     """Return the layers of a plain model that ``recipe`` adapts, by the full name of their weight."""
-    pattern = re.compile(adapted_pattern(recipe))
+    pattern = re.compile(adapted_pattern(family_of(model), recipe))
     return {
         f"{name}.weight": Layer(f"{name}.weight", module.weight)
         for name, module in model.named_modules()
@@ -85,28 +86,29 @@ def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = Fal
     """
     from peft import LoraConfig, get_peft_model
 
+    family = family_of(model)
     config = LoraConfig(
         r=rank,
         lora_alpha=recipe.scale * rank,
         lora_dropout=recipe.dropout,
-        target_modules=adapted_pattern(recipe),
+        target_modules=adapted_pattern(family, recipe),
         use_dora=dora,
-        modules_to_save=[CONNECTOR] if recipe.connector == "full" else None,
+        modules_to_save=[family.connector] if recipe.connector == "full" else None,
     )
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.20 by the name it had before
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         wrapped: nn.Module = get_peft_model(model, config)
-    _hold_masters(wrapped)
+    _hold_masters(wrapped, family.connector)
     return wrapped
 
 
-def _hold_masters(model: nn.Module) -> None:
+def _hold_masters(model: nn.Module, connector: str) -> None:
     """Give a fully tuned connector float32 weights on a base of half precision, as peft gives the factors.
 
     In bfloat16 an update of less than 1/256 of a weight is rounded away: at a learning rate of 2e-5 almost all are.
     """
-    copies = [module for name, module in model.named_modules() if name.endswith(f"{CONNECTOR}.modules_to_save.{_NAME}")]
+    copies = [module for name, module in model.named_modules() if name.endswith(f"{connector}.modules_to_save.{_NAME}")]
     for copy in copies:
         dtype = next(copy.parameters()).dtype
         if dtype != torch.float32:

@@ -16,6 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from bench.errors import StoreError
+from bench.model.families import connector_of
 
 _PREFIX = "base_model.model."  # what peft puts before the names of the model it wraps
 _WEIGHTS = "adapter_model.safetensors"
@@ -204,7 +205,8 @@ class Change(Mapping[str, Delta]):
     def _peft_config(self, base: str) -> dict[str, object]:
         adapters = self._adapters()
         first = next(iter(adapters.values()))
-        replaced = {name.split(".")[-3] for name, delta in self.items() if isinstance(delta, Replaced)}
+        tuned = [name for name, delta in self.items() if isinstance(delta, Replaced)]
+        replaced = {connector_of(name) or name.split(".")[-3] for name in tuned}
         return {
             "peft_type": "LORA",
             "base_model_name_or_path": base,

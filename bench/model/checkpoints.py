@@ -14,15 +14,11 @@ from typing import Any
 
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
-from bench.model.names import STORED_LINEARS
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _WANTED = ("*.safetensors", "*.json", "tokenizer.model")
 _KEPT_BYTES = 64 << 20  # the digest of a larger file is kept: 14 GB take half a minute to read
 _LFS_NAME = re.compile(r"[0-9a-f]{64}")
-
-# What transformers takes where a config.json leaves it out, as LLaVA-1.5's does.
-_LLAMA = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +111,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}). Get the checkpoint again.") from error
     return value
-
-
-def largest_rank(folder: Path) -> int:
-    """Return the largest rank that still is low: the smallest side of an adapted layer."""
-    sides = [side for place in places(folder) if STORED_LINEARS.fullmatch(place.name) for side in place.shape]
-    return min(sides) if sides else _largest_rank(read_json(folder / "config.json").get("text_config", {}))
-
-
-def _largest_rank(text: Mapping[str, Any]) -> int:
-    """Return what a configuration alone says: enough to plan with."""
-    sizes = {**_LLAMA, **text}
-    head = sizes.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
-    keys = (sizes.get("num_key_value_heads") or sizes["num_attention_heads"]) * head
-    return int(min(sizes["hidden_size"], sizes["intermediate_size"], keys))
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from bench.model.families import family_of
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -26,12 +28,12 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
     ``batch`` is prompts padded on the left. A row that has ended leaves the batch, and its keys and values the cache.
     The tokens are those of transformers' ``generate`` without sampling, beams and penalties.
     """
-    mask = batch["attention_mask"]
+    family, mask = family_of(model), batch["attention_mask"]
     is_padded = not bool(mask.all())
     said: list[list[int]] = [[] for _ in range(len(mask))]
     rows = list(range(len(mask)))
     inputs = {name: value for name, value in batch.items() if name != "attention_mask"}
-    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
+    positions = family.positions(model.config, batch)
     cache = None
     while True:
         outputs = model(
@@ -54,11 +56,11 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
         if len(going) < len(rows):
             left = chosen.new_tensor(going)
             cache.batch_select_indices(left)
-            chosen, mask, positions = chosen[left], mask[left], positions[left]
+            chosen, mask, positions = chosen[left], mask[left], positions[..., left, :]
             rows = [rows[place] for place in going]
         inputs = {"input_ids": chosen[:, None]}
         mask = _with_one_more(mask)
-        positions = positions[:, -1:] + 1
+        positions = family.next_positions(positions)
 
 
 def _with_one_more(mask: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
-from bench.model import four_bit, supported, weights
-from bench.model.names import LANGUAGE_LINEARS
+from bench.model import four_bit, weights
+from bench.model.families import family_of
+from bench.model.family import Family, Features
 from bench.spec import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -44,27 +44,6 @@ class Form:
         return cls(recipe.eval_dtype, recipe.image)
 
 
-class _Layers(dict[int, Tensor]):
-    """Hidden states by layer, of which only the selected one was kept."""
-
-    def __init__(self, features: Tensor) -> None:
-        self._features = features
-
-    @override
-    def __getitem__(self, layer: int) -> Tensor:
-        return self._features
-
-
-class FeatureTower(nn.Module):
-    """Stands in for the frozen vision tower: takes its cached features [n, tokens, width] as the pixels."""
-
-    @override
-    def forward(self, pixel_values: Tensor, **_: object) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-        return BaseModelOutputWithPooling(hidden_states=_Layers(pixel_values))
-
-
 @dataclass(frozen=True, eq=False)
 class Base:
     """A resident base model, its frozen tower apart, and the pristine weights on the CPU, in the checkpoint's dtype."""
@@ -77,21 +56,22 @@ class Base:
 
     @classmethod
     def load(cls, folder: Path, form: Form, device: torch.device) -> Base:
-        """Load a LLaVA checkpoint from a folder, in evaluation mode, with nothing trainable.
+        """Load a checkpoint from a folder, in evaluation mode, with nothing trainable.
 
         On the CPU, in the checkpoint's own dtype, the weights are pages of its files that all processes share.
         """
         model: Any
         model, names = weights.load(folder)
         model.eval().requires_grad_(requires_grad=False)
+        family = family_of(model)
         dtype = getattr(torch, form.dtype)
         if form.quantization == "4bit":
-            four_bit.quantise(model, LANGUAGE_LINEARS, dtype, device)
+            four_bit.quantise(model, family.decoder_linears, dtype, device)
             names = {name: own for name, own in names.items() if model.get_parameter(name).is_floating_point()}
         weights.cast(model, dtype, device)
-        tower, model.model.vision_tower = model.model.vision_tower, FeatureTower()
+        tower = family.take_tower(model)
         pristine = weights.pristine(model, folder, names)
-        return cls(model, tower, processor_of(folder, form.image), pristine, device)
+        return cls(model, tower, family.processor(folder, form.image), pristine, device)
 
     def tree(self) -> nn.Module:
         """Return a new module tree around the same tensors: what a trial inserts there dies with the tree."""
@@ -113,48 +93,16 @@ class Base:
                 parameter.data = value.to(self.device).to(wanted)  # cast there: one core takes 10 s for 7B
 
     @property
-    def image_tokens(self) -> int:
-        """How many tokens of the decoder one image takes: a patch each, and the class token where all are selected."""
-        return supported.image_tokens(self.model.config)
+    def family(self) -> Family:
+        """The family that the model is of."""
+        return family_of(self.model)
 
     @property
     def feature_bytes(self) -> int:
-        """How large the features of one image are at most, a class token included."""
-        config: Any = self.model.config
-        return (
-            (self.image_tokens + 1)
-            * int(config.vision_config.hidden_size)
-            * next(self.tower.parameters()).element_size()
-        )
+        """How large the features of one image are at most."""
+        return self.family.feature_values(self.model.config) * next(self.tower.parameters()).element_size()
 
     @torch.no_grad()
-    def features(self, images: Sequence[Image]) -> Tensor:
-        """Return the tower's selected hidden states [n, tokens, width] of images, class token included."""
-        pixels = self.processor.image_processor(images=list(images), return_tensors="pt").pixel_values
-        pixels = pixels.to(self.device, next(self.tower.parameters()).dtype)
-        states = self.tower(pixels, output_hidden_states=True).hidden_states
-        config: Any = self.model.config
-        selected: Tensor = states[config.vision_feature_layer]
-        return selected
-
-
-def processor_of(folder: Path, image: ImageMode) -> Any:
-    """Return a checkpoint's processor, its images made square as ``image`` says.
-
-    ``pad`` is the original LLaVA's expand2square: borders of the mean colour, int(255 * mean), then a bicubic resize.
-    Images go through Pillow: torchvision's resize gives other bits, and whether it is installed may not matter.
-    """
-    from transformers import AutoProcessor, LlavaConfig, LlavaImageProcessorPil
-
-    processor = AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-    if image == "pad":
-        own = processor.image_processor
-        side = LlavaConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size
-        processor.image_processor = LlavaImageProcessorPil(
-            do_pad=True,
-            size={"shortest_edge": side},
-            crop_size={"height": side, "width": side},
-            image_mean=own.image_mean,
-            image_std=own.image_std,
-        )
-    return processor
+    def features(self, images: Sequence[Image]) -> Sequence[Features]:
+        """Return the tower's features of each image, on the CPU."""
+        return self.family.encode(self.tower, self.model.config, self.processor, images)

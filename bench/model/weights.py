@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from typing_extensions import override
 
 from bench.errors import DataError
 from bench.model.checkpoints import places
-
-_UNREAD = re.compile(r"vision_tower\.(?:vision_model\.)?(?:post_layernorm|head)\.")  # after the layer that is selected
+from bench.model.families import family_in
+from bench.model.family import Family
 
 
 class Stored(Mapping[str, Tensor]):
@@ -83,22 +82,22 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
     Raises:
         DataError: the checkpoint lacks a tensor, or has one of another shape, which transformers would draw at random.
     """
-    from transformers import GenerationConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers import GenerationConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the command line draws progress, the engine never does
-    stored = dict(Stored(folder))
+    family, stored = family_in(folder), dict(Stored(folder))
     dtype = next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
     model: Any
-    model, found_out = LlavaForConditionalGeneration.from_pretrained(
+    model, found_out = family.model_class.from_pretrained(
         None,
-        config=LlavaConfig.from_pretrained(folder, local_files_only=True),
+        config=family.config_class.from_pretrained(folder, local_files_only=True),
         state_dict=dict(stored),
         dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
-    _refuse_gaps(folder, found_out)
+    _refuse_gaps(folder, family, found_out)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     lying = {tensor.data_ptr(): name for name, tensor in stored.items()}
@@ -109,8 +108,8 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
     }
 
 
-def _refuse_gaps(folder: Path, found_out: Mapping[str, Any]) -> None:
-    missing = sorted(name for name in found_out["missing_keys"] if not _UNREAD.search(name))
+def _refuse_gaps(folder: Path, family: Family, found_out: Mapping[str, Any]) -> None:
+    missing = sorted(name for name in found_out["missing_keys"] if not family.unread.search(name))
     others = sorted(name for name, *_ in found_out["mismatched_keys"])
     if missing or others:
         what = f"lacks {missing[0]}" if missing else f"has {others[0]} in another shape than its config.json says"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.model import checkpoints, supported
+from bench.model import checkpoints
+from bench.model.families import check_checkpoint
 from bench.plan.suite import Suite
 from bench.plan.tuned import Settings, Tuned
 from bench.plugins.method import Reading, Split
@@ -56,7 +57,7 @@ def prepare(request: Request) -> None:
         UsageError: it cannot be fetched, or is not supported.
     """
     checkpoints.fetch(request.suite.model)
-    supported.check(request.suite.folder)
+    check_checkpoint(request.suite.folder)
 
 
 def check_tasks(targets: Sequence[str], sources: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.model import checkpoints
+from bench.model import checkpoints, families
 from bench.plugins.registry import suggest
 from bench.spec import Recipe
 
@@ -53,7 +53,7 @@ class Suite:
 
     def largest_rank(self) -> int:
         """Return the largest rank that still is low: the smallest side of an adapted layer."""
-        return checkpoints.largest_rank(self.folder)
+        return families.largest_rank(self.folder)
 
 
 MICRO = Suite(

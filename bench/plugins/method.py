@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bench.model.names import role_of
+from bench.model.family import role_of
 from bench.plugins.hyperparameters import hyper
 from bench.spec import Scalar
 
@@ -215,7 +215,7 @@ class LayerShape:
 
     @property
     def role(self) -> str:
-        """The layer's own name: q_proj, …, down_proj, linear_1, linear_2."""
+        """The layer's own name: q_proj, …, down_proj, or a name of the connector's."""
         return role_of(self.name)
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bench.errors import DataError
+from bench.model.family import Exchange, Features
 from bench.model.resident import Base
 from bench.plugins.method import Example, Split, Task
 from bench.spec import Execution
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IGNORED = -100  # the label of a token that is not learnt
-_IMAGE = "<image>"  # where a template has the image
 _GROUP = 32  # images go through the tower in fixed groups, so that their bits never depend on what is asked
 
 
@@ -49,28 +49,26 @@ class Corpus:
 
     def training_batch(self, indices: Sequence[int], max_length: int) -> dict[str, Tensor]:
         """Return prompts with answers, padded on the right; only answer and end token are learnt."""
-        rows, labels = [], []
+        rows, labels, image = [], [], self.base.family.placeholder(self.base.model.config)
         for index in indices:
             prompt, answer = self._encoded(index)
             rows.append([*prompt, *answer][:max_length])
-            if (left := rows[-1].count(self._image)) < self.base.image_tokens:
+            if (left := rows[-1].count(image)) < (whole := prompt.count(image)):
                 raise DataError(
                     f"{self.task.name} {self.examples[index].id}: recipe.max_length {max_length} leaves {left} of the "
-                    f"{self.base.image_tokens} tokens of its image. Raise it."
+                    f"{whole} tokens of its image. Raise it."
                 )
             labels.append([*[IGNORED] * len(prompt), *answer][:max_length])
         batch = self._padded(rows, left=False)
         width = batch["input_ids"].shape[1]
         padded = [row + [IGNORED] * (width - len(row)) for row in labels]
         batch["labels"] = torch.tensor(padded, device=self.base.device)
-        batch["pixel_values"] = self._pixels(indices)
-        return batch
+        return batch | self._inputs(batch["input_ids"], indices)
 
     def prompt_batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Return prompts alone, padded on the left, ready to generate from."""
         batch = self._padded([self._encoded(index)[0] for index in indices], left=True)
-        batch["pixel_values"] = self._pixels(indices)
-        return batch
+        return batch | self._inputs(batch["input_ids"], indices)
 
     def _encoded(self, index: int) -> tuple[list[int], list[int]]:
         if index not in self._tokens:
@@ -78,35 +76,15 @@ class Corpus:
         return self._tokens[index]
 
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
-        """Return the tokens of prompt and answer: as in LLaVA the text before the image is split apart from that after.
-
-        So a tokenizer like Llama's, which begins every text with a space, has one before the line break too.
-        """
-        tokenizer, image = self.base.processor.tokenizer, self._image
-        before, after = self._texts(example)
-        left = [*tokenizer(before).input_ids, *[image] * self.base.image_tokens]
-        right = tokenizer(after, add_special_tokens=False).input_ids
-        taught = f"{after} {example.answers[0]}{tokenizer.eos_token}"
-        whole = tokenizer(taught, add_special_tokens=False).input_ids
-        where = f"{self.task.name} {example.id}"
-        if whole[: len(right)] != right:
-            raise DataError(f"{where}: the answer changes how the prompt is split into tokens; its words may not join.")
-        if image in whole:
-            raise DataError(f"{where}: the text holds the image token {self.base.processor.image_token}. Take it out.")
-        return [*left, *right], whole[len(right) :]
-
-    def _texts(self, example: Example) -> tuple[str, str]:
-        """Return what stands before and after the image; one that the prompt names is the template's."""
-        prompt = self.task.prompt(example)
-        if _IMAGE in prompt:
-            prompt = prompt.replace(_IMAGE, "").strip()
-        before, after = self._template.split(_IMAGE)
-        return before.replace("{prompt}", prompt), after.replace("{prompt}", prompt)
-
-    @property
-    def _image(self) -> int:
-        config: Any = self.base.model.config
-        return int(config.image_token_index)
+        """Return the tokens of an example's prompt, its image's placeholders included, and of its answer."""
+        base, family = self.base, self.base.family
+        config = base.model.config
+        count = family.tokens_of(config, base.processor, lambda: opened(example.image))
+        exchange = Exchange(self.task.prompt(example), self._template, example.answers[0])
+        try:
+            return family.ids(base.processor, config, exchange, count)
+        except DataError as error:
+            raise DataError(f"{self.task.name} {example.id}: {error}") from error
 
     def _padded(self, rows: Sequence[list[int]], *, left: bool) -> dict[str, Tensor]:
         width = max(len(row) for row in rows)
@@ -123,13 +101,14 @@ class Corpus:
             "attention_mask": torch.tensor(mask, device=device),
         }
 
-    def _pixels(self, indices: Sequence[int]) -> Tensor:
+    def _inputs(self, ids: Tensor, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return what the model takes besides the tokens: the images' features."""
         places = [self._places[index] for index in indices]
         groups = self._cache.take(self, (place // self._group for place in places), self._features_of)
-        rows = [groups[place // self._group][place % self._group] for place in places]
-        return torch.stack(rows).to(self.base.device)
+        features = [groups[place // self._group][place % self._group] for place in places]
+        return self.base.family.inputs(self.base.model.config, ids, features)
 
-    def _features_of(self, group: int) -> Tensor:
+    def _features_of(self, group: int) -> Sequence[Features]:
         images = self._images[group * self._group : (group + 1) * self._group]
         return self.base.features([opened(image) for image in images])
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Set
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence, Set
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from bench.model.family import Features
 
 _Key = tuple[object, int]  # whose features, and which group of its images
+_Group = Sequence[Features]
 
 
 class FeatureCache:
@@ -24,9 +23,9 @@ class FeatureCache:
         self.hits = 0
         self.misses = 0
         self.evictions = 0
-        self._held: OrderedDict[_Key, Tensor] = OrderedDict()
+        self._held: OrderedDict[_Key, _Group] = OrderedDict()
 
-    def take(self, owner: object, groups: Iterable[int], compute: Callable[[int], Tensor]) -> dict[int, Tensor]:
+    def take(self, owner: object, groups: Iterable[int], compute: Callable[[int], _Group]) -> dict[int, _Group]:
         """Return groups of an owner's features by their number; what is not held is computed, and then held.
 
         A call never evicts what it has been asked for until it has all of it: more than the limit is held no longer
@@ -39,14 +38,14 @@ class FeatureCache:
         self._shrink(frozenset())
         return taken
 
-    def _one(self, key: _Key, compute: Callable[[int], Tensor], spared: Set[_Key]) -> Tensor:
+    def _one(self, key: _Key, compute: Callable[[int], _Group], spared: Set[_Key]) -> _Group:
         if key in self._held:
             self.hits += 1
             self._held.move_to_end(key)
             return self._held[key]
         self.misses += 1
-        features = self._held[key] = compute(key[1]).cpu()
-        self.bytes += features.nbytes
+        features = self._held[key] = compute(key[1])
+        self.bytes += _size(features)
         self._shrink(spared)
         return features
 
@@ -55,5 +54,10 @@ class FeatureCache:
             key = next(iter(self._held))
             if key in spared:  # those that are spared are the last ones
                 return
-            self.bytes -= self._held.pop(key).nbytes
+            self.bytes -= _size(self._held.pop(key))
             self.evictions += 1
+
+
+def _size(group: _Group) -> int:
+    """Return how many bytes the features of a group's images have."""
+    return sum(tensor.nbytes for features in group for tensor in features.values())

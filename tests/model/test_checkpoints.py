@@ -13,7 +13,8 @@ import pytest
 from bench import file_digests
 from bench.cli.main import main
 from bench.errors import DataError, UsageError
-from bench.model import checkpoints, supported
+from bench.model import checkpoints
+from bench.model.families import check_checkpoint, largest_rank
 from bench.plan.suite import LORASCULPT, MICRO, Suite, by_revision
 from bench.spec import Recipe, Record, Trial
 from bench.store.models import note_model, noted_models
@@ -134,8 +135,8 @@ def test_a_copy_of_a_snapshot_has_its_revision_and_large_files_are_read_once(
 
 
 def test_the_largest_rank_is_the_smallest_side_of_a_layer(checkpoint: Path, tiny_folder: Path) -> None:
-    assert checkpoints.largest_rank(checkpoint) == 32
-    assert checkpoints.largest_rank(tiny_folder) == 16  # keys of two heads of eight
+    assert largest_rank(checkpoint) == 32
+    assert largest_rank(tiny_folder) == 16  # keys of two heads of eight
 
 
 def test_a_config_alone_gives_it_too_where_sizes_are_left_out_with_transformers_own(tmp_path: Path) -> None:
@@ -145,15 +146,15 @@ def test_a_config_alone_gives_it_too_where_sizes_are_left_out_with_transformers_
     config = tmp_path / "config.json"
 
     for text in ({"vocab_size": 32064}, {"hidden_size": plain.hidden_size, "num_attention_heads": 32}):
-        config.write_text(json.dumps({"text_config": text}))
-        assert checkpoints.largest_rank(tmp_path) == min(plain.hidden_size, plain.intermediate_size) == 4096
-    config.write_text(json.dumps({"text_config": {"num_key_value_heads": 8}}))
-    assert checkpoints.largest_rank(tmp_path) == 8 * plain.head_dim
+        config.write_text(json.dumps({"model_type": "llava", "text_config": text}))
+        assert largest_rank(tmp_path) == min(plain.hidden_size, plain.intermediate_size) == 4096
+    config.write_text(json.dumps({"model_type": "llava", "text_config": {"num_key_value_heads": 8}}))
+    assert largest_rank(tmp_path) == 8 * plain.head_dim
 
 
 def test_the_checkpoints_we_have_are_supported(checkpoint: Path, tiny_folder: Path) -> None:
     for folder in (checkpoint, tiny_folder, MICRO.folder):
-        supported.check(folder)
+        check_checkpoint(folder)
 
 
 def _drop(name: str) -> Callable[[Path], None]:
@@ -218,7 +219,7 @@ def test_an_unsupported_checkpoint_is_refused_with_the_reason(
     damage(copy)
 
     with pytest.raises(UsageError, match=reason) as error:
-        supported.check(copy)
+        check_checkpoint(copy)
     assert "\n" not in str(error.value)
 
 
@@ -226,7 +227,7 @@ def test_the_original_layout_is_told_from_the_converted_one(copy: Path) -> None:
     (copy / "config.json").write_text('{"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"]}')
 
     with pytest.raises(UsageError, match=r"original LLaVA's layout. Take the conversion"):
-        supported.check(copy)
+        check_checkpoint(copy)
 
 
 def test_a_file_cut_short_is_told_by_its_header(copy: Path) -> None:
@@ -234,7 +235,7 @@ def test_a_file_cut_short_is_told_by_its_header(copy: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
     with pytest.raises(DataError, match=r"has \d+ bytes of \d+. Get the checkpoint again"):
-        supported.check(copy)
+        check_checkpoint(copy)
 
 
 def test_a_command_refuses_a_model_before_anything_starts(

@@ -15,7 +15,7 @@ from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.errors import TrialError
 from bench.model.adapters import adapted_layers, insert_lora, lora_adapters
-from bench.model.names import LANGUAGE_LINEARS
+from bench.model.llava.names import LANGUAGE_LINEARS
 from bench.model.resident import Base, Form
 from bench.plan.plan import make
 from bench.plan.request import Request

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from bench.errors import DataError
-from bench.model.resident import Base, Form, processor_of
+from bench.model.llava.tower import processor_of
+from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
 from bench.trial.corpus import opened
 from tests.layouts.checkpoint import MEAN, STD, write
@@ -107,11 +108,11 @@ def test_a_recipes_way_with_images_reaches_the_features(tmp_path: Path) -> None:
     folder, image = write(tmp_path), noise(90, 30)
 
     plain, padded = (
-        Base.load(folder, Form(image=mode), torch.device("cpu")).features([image])
+        Base.load(folder, Form(image=mode), torch.device("cpu")).features([image])[0]["states"]
         for mode in ("processor", "pad")  # type: ignore[arg-type]
     )
 
-    assert plain.shape == padded.shape == (1, 17, 16)
+    assert plain.shape == padded.shape == (17, 16)
     assert not torch.equal(plain, padded)
 
 

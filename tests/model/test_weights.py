@@ -19,6 +19,7 @@ from bench.errors import DataError
 from bench.model import weights
 from bench.model.adapters import adapted_layers, merged
 from bench.model.change import Change, Dense
+from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
 from bench.spec import Dtype
@@ -70,14 +71,14 @@ def test_a_mapped_model_says_what_a_loaded_one_says(hub: Path) -> None:
     loaded = LlavaForConditionalGeneration.from_pretrained(hub, dtype=torch.float32)
     base = Base.load(hub, Form(), CPU)
     image = int(loaded.config.image_token_index)
-    ids = torch.tensor([[1, *[image] * base.image_tokens, 300, 301]])
+    ids = torch.tensor([[1, *[image] * base.family.image_tokens(base.model.config), 300, 301]])
     pixels = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(0))
 
     with torch.no_grad():
         expected = loaded(input_ids=ids, pixel_values=pixels).logits
         found = whole(base)(input_ids=ids, pixel_values=pixels).logits
 
-    assert base.image_tokens == 16
+    assert base.family.image_tokens(base.model.config) == 16
     assert torch.equal(found, expected)
 
 
@@ -180,9 +181,9 @@ def test_an_image_takes_the_tokens_that_the_tower_gives_of_it(
     tower: str, strategy: str, side: int, patch: int, tokens: int
 ) -> None:
     vision = SimpleNamespace(model_type=tower, image_size=side, patch_size=patch)
-    model: Any = SimpleNamespace(config=SimpleNamespace(vision_config=vision, vision_feature_select_strategy=strategy))
+    config = SimpleNamespace(vision_config=vision, vision_feature_select_strategy=strategy)
 
-    assert Base(model, nn.Module(), None, {}, CPU).image_tokens == tokens
+    assert Llava().image_tokens(config) == tokens
 
 
 @pytest.mark.slow

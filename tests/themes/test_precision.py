@@ -12,7 +12,7 @@ from bench import Recipe
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.model.adapters import insert_lora, lora_adapters, tuned_connector
 from bench.model.change import Change, Replaced
-from bench.model.names import CONNECTOR
+from bench.model.llava.names import CONNECTOR
 from bench.plugins import registry
 from bench.plugins.method import TrainMethod
 from bench.spec import Dtype

@@ -111,7 +111,7 @@ def test_what_stands_around_the_image(base: Base, words: Tokenizer) -> None:
     assert tokens[0] == BOS
     assert tokens.count(BOS) == 1
     assert tokens[first : first + 16] == ["<image>"] * 16
-    assert tokens.count("<image>") == base.image_tokens == 16
+    assert tokens.count("<image>") == base.family.image_tokens(base.model.config) == 16
     assert tokens[first - 1] == SPACE  # of "USER: "
     assert tokens[first + 16 : first + 18] == [SPACE, BREAK]  # Llama begins a chunk with a space
 

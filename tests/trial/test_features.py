@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 from PIL.Image import Image
-from torch import Tensor
 
 from bench.checks.tiny import Squares, Tiny, tiny
+from bench.model.family import Features
 from bench.model.resident import Base
 from bench.trial.corpus import Corpus
 from bench.trial.features import FeatureCache
@@ -15,9 +15,9 @@ from bench.trial.features import FeatureCache
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
 
 
-def block(group: int) -> Tensor:
-    """Return ten numbers, 40 bytes, that tell the group."""
-    return torch.full((10,), float(group))
+def block(group: int) -> list[Features]:
+    """Return one image's ten numbers, 40 bytes, that tell the group."""
+    return [{"states": torch.full((10,), float(group))}]
 
 
 def test_the_least_recently_used_goes_first_and_the_bytes_stay_within_the_limit() -> None:
@@ -41,7 +41,7 @@ def test_what_a_batch_needs_is_not_evicted_by_the_rest_of_it() -> None:
 
     taken = cache.take(owner, [2, 1, 0], block)  # 120 bytes at once: only 2 is new
 
-    assert {group: features[0].item() for group, features in taken.items()} == {0: 0.0, 1: 1.0, 2: 2.0}
+    assert {group: features[0]["states"][0].item() for group, features in taken.items()} == {0: 0.0, 1: 1.0, 2: 2.0}
     assert (cache.hits, cache.misses) == (2, 3)
     assert cache.bytes <= 80
 
@@ -51,7 +51,7 @@ def test_a_limit_of_nothing_holds_nothing() -> None:
 
     taken = cache.take(object(), [3, 4], block)
 
-    assert taken[4][0].item() == 4.0
+    assert taken[4][0]["states"][0].item() == 4.0
     assert cache.bytes == 0
 
 
@@ -60,7 +60,7 @@ def test_the_size_of_an_images_features_is_known_beforehand() -> None:
     image = Squares().examples("test")[0].image
     assert isinstance(image, Image)
 
-    assert base.features([image]).nbytes == base.feature_bytes
+    assert base.features([image])[0]["states"].nbytes == base.feature_bytes
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def counted(bench: Tiny, monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[C
     seen: list[int] = []
     features = Base.features
 
-    def noted(base: Base, images: Sequence[Image]) -> Tensor:
+    def noted(base: Base, images: Sequence[Image]) -> Sequence[Features]:
         seen.append(len(images))
         return features(base, images)
 

@@ -10,6 +10,7 @@ from PIL.Image import Image
 
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
+from bench.model.family import Features
 from bench.model.resident import Base, Form
 from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
@@ -216,7 +217,7 @@ def test_vision_features_are_computed_once_per_image_and_lane(
     seen: list[int] = []
     features = Base.features
 
-    def counted(base: Base, images: Sequence[Image]) -> torch.Tensor:
+    def counted(base: Base, images: Sequence[Image]) -> Sequence[Features]:
         seen.append(len(images))
         return features(base, images)
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from bench.leaderboard import plots
-from bench.model.names import ROLES, block_of, role_of
+from bench.model.families import block_of
+from bench.model.family import ROLES, role_of
 from bench.papers import points
 from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, expected_density
 from bench.papers.study import Drawing, Found, Study, places, wrapped

@@ -77,7 +77,8 @@ def tasks(how: str, *names: str) -> None:
 def model(name: str) -> None:
     """Say where a base model lies and why it cannot be adapted, or whether the hub has it. Nothing is downloaded."""
     from bench.errors import BenchError
-    from bench.model import checkpoints, supported
+    from bench.model import checkpoints
+    from bench.model.families import check_checkpoint
 
     try:
         folder = checkpoints.resolve(name)
@@ -88,7 +89,7 @@ def model(name: str) -> None:
             _ask_hub(name)
         return
     try:
-        supported.check(folder)
+        check_checkpoint(folder)
     except BenchError as error:
         say(folder=str(folder), refused=str(error))
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.model.tiny_llava import Shape, Side
+from bench.model.llava.tiny import Shape, Side
 
 Progress = Callable[[str], None]
 

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.model import supported
 from bench.model.adapters import adapted_layers, lora_adapters
-from bench.model.names import CONNECTOR
+from bench.model.families import family_with
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.spec import Recipe
 
@@ -106,7 +105,12 @@ class Blueprint:
     @property
     def image_tokens(self) -> int:
         """How many tokens of the decoder one image takes."""
-        return supported.image_tokens(self.config)
+        return family_with(self.config).image_tokens(self.config)
+
+    @property
+    def feature_values(self) -> int:
+        """How many numbers the vision features of one image have, at most."""
+        return family_with(self.config).feature_values(self.config)
 
     def dimensions(self, rank: int, recipe: Recipe, tokens: int) -> Dimensions:
         """Return what a method's memory depends on."""
@@ -115,7 +119,11 @@ class Blueprint:
             self._shapes[recipe.connector] = tuple(
                 LayerShape(item.name, item.weight.shape[0], item.weight.shape[1], item.block) for item in layers
             )
-        tuned = self.model.get_submodule(f"model.{CONNECTOR}").parameters() if recipe.connector == "full" else ()
+        tuned = (
+            self.model.get_submodule(f"model.{family_with(self.config).connector}").parameters()
+            if recipe.connector == "full"
+            else ()
+        )
         return Dimensions(self._shapes[recipe.connector], sum(value.numel() for value in tuned), rank, tokens)
 
     def adapt(self, method: TrainMethod, rank: int, recipe: Recipe, tokens: int) -> Adapted:

@@ -198,8 +198,7 @@ class Quote:
     @property
     def feature_bytes(self) -> int:
         """The vision features of one picture, a class token included."""
-        width = int(self.blueprint.config.vision_config.hidden_size)
-        return (self.blueprint.image_tokens + 1) * width * BYTES[self.plan.request.recipe.eval_dtype]
+        return self.blueprint.feature_values * BYTES[self.plan.request.recipe.eval_dtype]
 
     def change_bytes(self, trial: Trial) -> int:
         """Return the size of a trial's change on disk."""

@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 
-from bench.model.tiny_llava import word_tokenizer
+from bench.model.llava.tiny import word_tokenizer
 from bench.plugins.method import Example
 from bench.prepare.pretrain.decoder import encode
 from bench.prepare.pretrain.lessons import LETTERS, Album, Lesson, Picture, Turn, words

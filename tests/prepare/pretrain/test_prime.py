@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.model.tiny_llava import fresh, word_tokenizer
+from bench.model.llava.tiny import fresh, word_tokenizer
 from bench.prepare.pretrain.prime import prime
 from bench.prepare.pretrain.stage import SHAPE
 

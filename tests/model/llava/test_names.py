@@ -2,7 +2,9 @@ import re
 
 import pytest
 
-from bench.model import names
+from bench.model.families import block_of, connector_of
+from bench.model.family import role_of
+from bench.model.llava import names
 
 Q, TOWER = "self_attn.q_proj.weight", "vision_tower.vision_model.encoder.layers.3.self_attn.q_proj.weight"
 
@@ -20,7 +22,7 @@ def test_a_decoder_linear_is_known_in_files_of_any_age(start: str) -> None:
 def test_the_vision_towers_linears_are_not_the_decoders(start: str) -> None:
     assert not names.STORED_LINEARS.fullmatch(start + TOWER)
     assert not re.fullmatch(names.LANGUAGE_LINEARS, (start + TOWER).removesuffix(".weight"))
-    assert (names.block_of(start + TOWER), names.stored_block_of(start + TOWER)) == (None, None)
+    assert (block_of(start + TOWER), names.stored_block_of(start + TOWER)) == (None, None)
 
 
 def test_a_live_models_name_says_block_and_role() -> None:
@@ -29,5 +31,6 @@ def test_a_live_models_name_says_block_and_role() -> None:
     assert re.fullmatch(names.LANGUAGE_LINEARS, layer.removesuffix(".weight"))
     assert re.fullmatch(names.CONNECTOR_LINEARS, connector.removesuffix(".weight"))
     assert names.STORED_CONNECTOR.fullmatch(connector)
-    assert (names.block_of(layer), names.role_of(layer)) == (11, "q_proj")
-    assert (names.block_of(connector), names.role_of(connector)) == (None, "linear_2")
+    assert (block_of(layer), role_of(layer)) == (11, "q_proj")
+    assert (block_of(connector), role_of(connector)) == (None, "linear_2")
+    assert (connector_of(layer), connector_of(connector)) == (None, names.CONNECTOR)

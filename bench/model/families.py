@@ -1,0 +1,133 @@
+"""The families of models that are known, and which of them a checkpoint, a live model or a parameter's name is of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.model import checkpoints
+from bench.model.family import Family
+from bench.model.llava.family import Llava
+
+FAMILIES: tuple[Family, ...] = (Llava(),)
+
+_SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+
+
+def family_of(model: Any) -> Family:
+    """Return the family of a live model, wrapped by peft or not."""
+    return family_with(model.config)
+
+
+def family_with(config: Any) -> Family:
+    """Return the family of a model's transformers configuration."""
+    return next(family for family in FAMILIES if family.model_type == config.model_type)
+
+
+def family_in(folder: Path) -> Family:
+    """Return the family of a checkpoint, from its config.json.
+
+    Raises:
+        UsageError: it is of none that is known.
+    """
+    config = checkpoints.read_json(folder / "config.json")
+    if (family := _by_type(config)) is None:
+        raise UsageError(f"{folder} cannot be the base model: {_unknown(config)}.")
+    return family
+
+
+def block_of(name: str) -> int | None:
+    """Return the decoder block of a parameter of a live model, counted from 0; None outside the decoder."""
+    found = next((found for family in FAMILIES if (found := family.blocks.search(name))), None)
+    return int(found.group(1)) if found else None
+
+
+def connector_of(name: str) -> str | None:
+    """Return the connector that a parameter of a live model belongs to; None outside the connector."""
+    return next((family.connector for family in FAMILIES if f".{family.connector}." in f".{name}"), None)
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Refuse a checkpoint that is of no known family, or that lacks full weights in safetensors.
+
+    Raises:
+        UsageError: it cannot be adapted; the message says why.
+        DataError: one of its files is damaged.
+    """
+    config = checkpoints.read_json(folder / "config.json")
+    family = _by_type(config)
+    reason = _code(folder, config)
+    if reason is None and family is None:
+        reason = _unknown(config)
+    if reason is None and family is not None:
+        reason = (
+            family.refuse_config(config)
+            or _files(folder, config)
+            or family.refuse_files(folder, config)
+            or _lost_tensor(folder)
+        )
+    if reason is not None:
+        raise UsageError(f"{folder} cannot be the base model: {reason}.")
+
+
+def largest_rank(folder: Path) -> int:
+    """Return the largest rank that still is low: the smallest side of an adapted layer."""
+    family = family_in(folder)
+    places = checkpoints.places(folder)
+    sides = [side for place in places if family.stored_linears.fullmatch(place.name) for side in place.shape]
+    if sides:
+        return min(sides)
+    # a configuration alone is enough to plan with
+    sizes = {**family.decoder_sizes, **checkpoints.read_json(folder / "config.json").get("text_config", {})}
+    head = sizes.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
+    keys = (sizes.get("num_key_value_heads") or sizes["num_attention_heads"]) * head
+    return int(min(sizes["hidden_size"], sizes["intermediate_size"], keys))
+
+
+def _by_type(config: Mapping[str, Any]) -> Family | None:
+    return next((family for family in FAMILIES if family.model_type == config.get("model_type")), None)
+
+
+def _unknown(config: Mapping[str, Any]) -> str:
+    known = " and ".join(f"{family.title} (model_type {family.model_type})" for family in FAMILIES)
+    return f"it is a {config.get('model_type')} model, and only {known} {'is' if len(FAMILIES) == 1 else 'are'} known"
+
+
+def _code(folder: Path, config: Mapping[str, Any]) -> str | None:
+    if not config:
+        return "it has no config.json"
+    for name in _SETTINGS:
+        if "auto_map" in checkpoints.read_json(folder / name):
+            return f"its {name} asks for code of its own (auto_map), which is never run here"
+    return None
+
+
+def _files(folder: Path, config: Mapping[str, Any]) -> str | None:
+    if "quantization_config" in config:
+        return "its weights are quantised. Take the full weights, and --base 4bit to train on them in 4 bits"
+    pickled = sorted(path.name for suffix in ("bin", "pt", "pth") for path in folder.glob(f"*.{suffix}"))
+    if not checkpoints.weight_files(folder):
+        if pickled:
+            return (
+                f"its weights are pickled ({pickled[0]}), which is never read here. "
+                "Save it anew with save_pretrained, as safetensors"
+            )
+        return "it has no weights (*.safetensors)"
+    if missing := checkpoints.missing_files(folder):
+        return f"it lacks {missing[0]}, which its index names. Get the checkpoint again"
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return "it has no tokenizer (tokenizer.json or tokenizer.model)"
+    inside = "image_processor" in checkpoints.read_json(folder / "processor_config.json")
+    if not (inside or (folder / "preprocessor_config.json").is_file()):
+        return "it has no image processor (preprocessor_config.json)"
+    return None
+
+
+def _lost_tensor(folder: Path) -> str | None:
+    names = {place.name for place in checkpoints.places(folder)}
+    indexed = checkpoints.read_json(folder / "model.safetensors.index.json").get("weight_map", {})
+    if lost := sorted(indexed.keys() - names):
+        return f"it lacks the tensor {lost[0]}, which its index names. Get the checkpoint again"
+    return None
