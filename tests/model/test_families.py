@@ -22,7 +22,8 @@ from bench.model.decoding import greedy
 from bench.model.family import ROLES, Family
 from bench.model.resident import Base, Form
 from bench.plan import suite as suites
-from bench.plan.plan import Plan, Request, make
+from bench.plan.plan import Plan, make
+from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import load_task
 from bench.spec import Record
