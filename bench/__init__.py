@@ -10,23 +10,9 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
 from bench.plugins.hyperparameters import hyper, option
-from bench.plugins.method import (
-    Card,
-    Dimensions,
-    Download,
-    EditContext,
-    EditMethod,
-    Example,
-    Fault,
-    LayerShape,
-    Method,
-    Reading,
-    Split,
-    Step,
-    Task,
-    TrainMethod,
-)
+from bench.plugins.method import Dimensions, EditContext, EditMethod, LayerShape, Method, Step, TrainMethod
 from bench.plugins.paper import Paper, PublishedRow, published_rows
+from bench.plugins.task import Card, Download, Example, Fault, Reading, Split, Task
 from bench.spec import Recipe
 
 if TYPE_CHECKING:

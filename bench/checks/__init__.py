@@ -27,7 +27,8 @@ from bench.checks.training import TRAINING, check_differs_from_lora, check_off_e
 from bench.checks.trials import TRIALS
 from bench.errors import BenchError, UsageError
 from bench.plugins import registry
-from bench.plugins.method import EditMethod, Method, Task, TrainMethod
+from bench.plugins.method import EditMethod, Method, TrainMethod
+from bench.plugins.task import Task
 
 if TYPE_CHECKING:
     import pytest

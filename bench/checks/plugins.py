@@ -11,7 +11,8 @@ from importlib.metadata import entry_points
 from bench.errors import BenchError, PluginError
 from bench.plugins import registry
 from bench.plugins.hyperparameters import Range, check, ranges, values
-from bench.plugins.method import Method, Task
+from bench.plugins.method import Method
+from bench.plugins.task import Task
 from bench.spec import Scalar
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

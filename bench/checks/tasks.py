@@ -17,7 +17,7 @@ import numpy as np
 from bench.errors import PluginError
 from bench.plan import fingerprint
 from bench.plugins import registry
-from bench.plugins.method import Example, Reading, Split, Task
+from bench.plugins.task import Example, Reading, Split, Task
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 

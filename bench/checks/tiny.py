@@ -16,7 +16,7 @@ from typing_extensions import override
 from bench.model.families import family_of
 from bench.model.llava.tiny import Shape, Side, fresh, processor, word_tokenizer
 from bench.model.resident import Base
-from bench.plugins.method import Example, Split, Task
+from bench.plugins.task import Example, Split, Task
 from bench.spec import Asked, Recipe, digest
 from bench.trial.corpus import Corpus
 

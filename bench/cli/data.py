@@ -11,7 +11,7 @@ from bench.cli.request import read_tasks
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
 from bench.plugins import registry
-from bench.plugins.method import Task
+from bench.plugins.task import Task
 from bench.prepare.data import check as looking
 from bench.prepare.data import checksums, hub
 from bench.prepare.data import get as fetching

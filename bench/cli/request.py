@@ -17,7 +17,7 @@ from bench.plan.request import Request, check_ranks, check_tasks, prepare
 from bench.plan.suite import LORASCULPT, named_suite
 from bench.plugins import registry
 from bench.plugins.hyperparameters import field_name, parse
-from bench.plugins.method import Reading
+from bench.plugins.task import Reading
 from bench.spec import Scalar
 from bench.store.places import place
 

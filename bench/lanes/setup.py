@@ -9,8 +9,8 @@ from bench.console import say
 from bench.model.checkpoints import pinned
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins.method import Reading
 from bench.plugins.registry import TaskSettings, load_task
+from bench.plugins.task import Reading
 from bench.spec import Execution
 from bench.store import manifests, models
 from bench.store.places import is_remote

@@ -13,7 +13,7 @@ from bench.plugins.source import LENGTH
 from bench.spec import digest
 
 if TYPE_CHECKING:
-    from bench.plugins.method import Example
+    from bench.plugins.task import Example
 
 _AT_ONCE = 2_000  # examples whose files are looked up together
 

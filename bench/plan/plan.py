@@ -12,9 +12,10 @@ from bench.plan.fingerprint import of_examples
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.hyperparameters import values
-from bench.plugins.method import EditMethod, Method, Split, Task, TrainMethod
+from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, load_method, load_task
 from bench.plugins.source import of_plugin
+from bench.plugins.task import Split, Task
 from bench.spec import Asked, Record, Scalar, Trial, Work, reference_recipe
 from bench.store.run_folder import Store
 

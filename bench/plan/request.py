@@ -11,8 +11,8 @@ from bench.model import checkpoints
 from bench.model.families import check_checkpoint
 from bench.plan.suite import Suite
 from bench.plan.tuned import Settings, Tuned
-from bench.plugins.method import Reading, Split
 from bench.plugins.registry import TaskSettings
+from bench.plugins.task import Reading, Split
 from bench.spec import Recipe
 
 

@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from bench.errors import PluginError, UsageError
-from bench.plugins.method import EditMethod, Method, Reading, Task, TrainMethod
+from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.paper import Paper
 from bench.plugins.source import is_engine
+from bench.plugins.task import Reading, Task
 from bench.spec import Scalar, digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")

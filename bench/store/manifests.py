@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from bench.plugins.method import Split
 from bench.plugins.registry import load_task
+from bench.plugins.task import Split
 from bench.store import places
 from bench.store.places import replace_file
 from bench.store.run_folder import Store

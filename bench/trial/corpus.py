@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.errors import DataError
 from bench.model.family import Exchange, Features
 from bench.model.resident import Base
-from bench.plugins.method import Example, Split, Task
+from bench.plugins.task import Example, Split, Task
 from bench.spec import Execution
 from bench.trial.features import FeatureCache
 

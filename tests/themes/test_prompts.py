@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from bench.errors import DataError
 from bench.model.resident import Base, Form
 from bench.plan.suite import LORASCULPT
-from bench.plugins.method import Example, Split, Task
+from bench.plugins.task import Example, Split, Task
 from bench.trial.corpus import IGNORED, Corpus
 from tests.layouts.checkpoint import write
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.plan.suite import SUITES
-from bench.plugins.method import Example, Split, Task
+from bench.plugins.task import Example, Split, Task
 from bench.prepare.data.leaks import pairs
 from bench.prepare.data.likeness import Look, look_at
 from bench.prepare.data.progress import meter

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
-from bench.plugins.method import Download
+from bench.plugins.task import Download
 from bench.store.json_note import read_note
 from bench.store.lock import disk_lock
 from bench.store.places import replace_file

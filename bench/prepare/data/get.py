@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
-from bench.plugins.method import Download, Task
+from bench.plugins.task import Download, Task
 from bench.prepare.data import checksums, pictures
 from bench.prepare.data.fetch import Expected, fetch, part_size, size_of
 from bench.prepare.data.progress import meter

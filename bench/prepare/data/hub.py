@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
-from bench.plugins.method import Card, Task
+from bench.plugins.task import Card, Task
 from bench.prepare.data.check import SPLITS
 from bench.prepare.data.get import check_space
 from bench.sizes import readable_size

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.plugins import registry
-from bench.plugins.method import Card, Task
+from bench.plugins.task import Card, Task
 from bench.prepare.data import checksums
 from bench.prepare.data.check import SPLITS
 from bench.sizes import readable_size

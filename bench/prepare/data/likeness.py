@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.file_digests import of_files
 from bench.plan import fingerprint
-from bench.plugins.method import Example
+from bench.plugins.task import Example
 
 if TYPE_CHECKING:
     from PIL.Image import Image

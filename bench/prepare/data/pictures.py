@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from bench.errors import DataError
-from bench.plugins.method import Download
+from bench.plugins.task import Download
 from bench.prepare.data.fetch import Advance, request
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
 from bench.store.json_note import read_note

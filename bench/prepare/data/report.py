@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Literal
 
-from bench.plugins.method import Split
+from bench.plugins.task import Split
 
 Kind = Literal["split", "count", "record", "id", "answer", "picture", "leak"]
 

@@ -59,7 +59,7 @@ def tasks(how: str, *names: str) -> None:
     """
     from bench.errors import BenchError
     from bench.plugins import registry
-    from bench.plugins.method import Reading
+    from bench.plugins.task import Reading
 
     told = json.loads(how)
     registry.read_tasks(Reading(Path(told["root"]), told["skip_bad"]), told["tasks"])

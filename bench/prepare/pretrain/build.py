@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.model.llava.tiny import fresh, processor, word_tokenizer
-from bench.plugins.method import Task
+from bench.plugins.task import Task
 from bench.prepare.pretrain.decoder import train_connector, train_text
 from bench.prepare.pretrain.lessons import SOURCES, TARGETS, TEMPLATE, Album, pictures, words
 from bench.prepare.pretrain.prime import prime

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.plugins.method import Example, Split, Task
+from bench.plugins.task import Example, Split, Task
 from bench.prepare.pretrain.build import Built, pretrain
 from bench.prepare.pretrain.decoder import CONNECTOR, LOOKUP, TEXT, ask, read
 from bench.prepare.pretrain.lessons import MIX, SOURCES, TARGETS, TEXTS, pixels

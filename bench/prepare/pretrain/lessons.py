@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from bench.plugins.method import Example, Split, Task
+from bench.plugins.task import Example, Split, Task
 
 SOURCES = ("easy_vqa", "cover_digits", "sign_words", "thing_facts")
 TARGETS = ("icon_choice", "scene_caption")

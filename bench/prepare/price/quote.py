@@ -11,8 +11,9 @@ from bench.errors import UsageError
 from bench.lanes.cluster import cores
 from bench.plan.plan import Plan
 from bench.plan.request import Request
-from bench.plugins.method import Method, Split, TrainMethod
+from bench.plugins.method import Method, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, load_method, load_task
+from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates

@@ -19,7 +19,7 @@ from typing_extensions import override
 from bench.cli import doctor
 from bench.cli.main import main
 from bench.plan.suite import SUITES
-from bench.plugins.method import Reading
+from bench.plugins.task import Reading
 from bench.prepare.doctor import child, machine, model_and_data, questions, services, software
 from bench.prepare.doctor.finding import Finding
 from tests.layouts import write_files

@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 
 from bench.model.llava.tiny import word_tokenizer
-from bench.plugins.method import Example
+from bench.plugins.task import Example
 from bench.prepare.pretrain.decoder import encode
 from bench.prepare.pretrain.lessons import LETTERS, Album, Lesson, Picture, Turn, words
 from bench.prepare.pretrain.stage import SHAPE
