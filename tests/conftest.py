@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from bench import Recipe, Step, TrainMethod
 from bench.checks.tiny import RECIPE, tiny
 from bench.model.resident import Base
 from bench.plan.suite import Suite
+from bench.plugins.registry import Registry, installed
+from bench.plugins.tasks import Tasks
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background: commands under test would inherit it
@@ -179,16 +181,33 @@ def tiny_tasks(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny_suite(tiny_folder: Path, tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+def squares(tiny_tasks: Path) -> Tasks:
+    """How the two tasks of the suite tiny are read; its registry knows them."""
+    return Tasks(Registry([tiny_tasks]))
+
+
+@pytest.fixture
+def tiny_suite(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that trains in a second, known by the name tiny while the test runs."""
     from bench.plan import suite
-    from bench.plugins import registry
 
-    monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
-    registry.add_file(tiny_tasks)
     squares = Suite("tiny", str(tiny_folder), ("old_squares",), ("new_squares",), RECIPE)
     monkeypatch.setitem(suite.SUITES, "tiny", squares)
     return squares
+
+
+@pytest.fixture
+def tiny_installed(tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suite]:
+    """The suite tiny, with its two tasks in a package that is installed while the test runs."""
+    site, name = tmp_path / "site", f"tiny_tasks_{tmp_path.name}"
+    (info := site / f"{name}-1.dist-info").mkdir(parents=True)
+    (site / f"{name}.py").write_text(TINY_TASKS)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[bench.tasks]\nold_squares = {name}:Old\nnew_squares = {name}:New\n")
+    monkeypatch.syspath_prepend(site)
+    installed.cache_clear()
+    yield tiny_suite
+    installed.cache_clear()
 
 
 _DRIVER = """
@@ -197,6 +216,8 @@ from pathlib import Path
 from bench.cli.main import main
 from bench.plan import suite
 from bench.plan.suite import Suite
+from bench.plugins.registry import Registry, installed
+from bench.plugins.tasks import Tasks
 from bench.checks.tiny import RECIPE
 suite.SUITES["tiny"] = Suite("tiny", sys.argv[1], ("old_squares",), ("new_squares",), RECIPE)
 sys.exit(main(sys.argv[2:]))

@@ -11,6 +11,7 @@ from bench.environment import attention, evaluation_environment, training_enviro
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
+from bench.plugins.tasks import Tasks
 from bench.spec import Execution, Recipe
 from bench.store.run_folder import Store
 from bench.trial.runner import Bench
@@ -58,19 +59,21 @@ def test_a_model_that_does_not_say_its_attention_is_unknown() -> None:
     assert attention(nn.Linear(1, 1)) == attention(model(None)) == "unknown"
 
 
-def test_a_record_written_later_keeps_the_environment_of_its_training(tiny_suite: Suite, tmp_path: Path) -> None:
+def test_a_record_written_later_keeps_the_environment_of_its_training(
+    tiny_suite: Suite, squares: Tasks, tmp_path: Path
+) -> None:
     (store := Store(tmp_path)).prepare()
     recipe = replace(tiny_suite.recipe, updates=1)
-    request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, recipe)
+    request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
     work = next(work for work in make(request, store).works if work.trial.rank)
-    first = Bench(store, tiny_suite.folder).run(replace(work, asked=()))
+    first = Bench(store, tiny_suite.folder, squares).run(replace(work, asked=()))
     folder = store.folder(work.trial)
     (folder / "record.json").unlink()
     fitted = json.loads((folder / "fitted.json").read_text())
     fitted["environment"]["torch"] = "2.8.0"  # as if another machine had trained it and been killed
     (folder / "fitted.json").write_text(json.dumps(fitted))
 
-    second = Bench(store, tiny_suite.folder).run(replace(work, asked=()))
+    second = Bench(store, tiny_suite.folder, squares).run(replace(work, asked=()))
 
     assert first.environment["attention"] == "sdpa"
     assert second.environment == {**first.environment, "torch": "2.8.0"}

@@ -15,6 +15,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, update_wrapper
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,10 @@ from bench.checks.tasks import TASKS
 from bench.checks.training import TRAINING, check_differs_from_lora, check_off_equals_plain_lora
 from bench.checks.trials import TRIALS
 from bench.errors import BenchError, UsageError
-from bench.plugins import registry
 from bench.plugins.method import EditMethod, Method, TrainMethod
+from bench.plugins.registry import Registry, suggest
 from bench.plugins.task import Task
+from bench.plugins.tasks import Tasks
 
 if TYPE_CHECKING:
     import pytest
@@ -54,46 +56,55 @@ class Result:
         return line if self.passed else f"{line}\n      {self.message}"
 
 
-def checks(plugin: Any) -> Iterator[Check]:
-    """Yield the checks that apply to a method class, a task class or a report function."""
+def checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Check]:
+    """Yield the checks that apply to a method class, a task class or a report function.
+
+    ``tasks`` says how tasks are read, and knows the plugin that an edit edits; by default, that is what is installed.
+    """
     for check in _checks_of_kind(plugin):
         has_off = check not in _NEEDS_OFF or bool(plugin.off)
         if has_off and not (check is check_differs_from_lora and plugin.name == "lora"):
-            yield check
+            yield check if tasks is None else _given(check, tasks)
 
 
-def run_checks(plugin: Any) -> Iterator[Result]:
+def run_checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Result]:
     """Yield the result of each check, as it ends. ``plugin`` may be a name or a ``file.py`` as well.
+
+    ``tasks`` says how tasks are read; by default from ``data``, without options.
 
     Raises:
         UsageError: there is no plugin of that name.
         PluginError: it cannot be imported.
     """
-    for found in find_plugins(plugin) if isinstance(plugin, str) else (plugin,):
-        for check in checks(found):
+    tasks = tasks or Tasks()
+    for found in find_plugins(plugin, tasks.registry) if isinstance(plugin, str) else (plugin,):
+        for check in checks(found, tasks):
             yield _run(found, check)
 
 
-def find_plugins(name: str) -> Sequence[Any]:
+def find_plugins(name: str, registry: Registry | None = None) -> Sequence[Any]:
     """Return the plugins of a name, or of a file: method classes, task classes and report functions.
+
+    Without a registry, they are those of installed packages.
 
     Raises:
         UsageError: there is none.
         PluginError: it cannot be imported.
     """
+    registry = registry or Registry()
     if name.endswith(".py"):
         names = registry.add_file(Path(name))
-        return [plugin for each in names for plugin in find_plugins(each)]
+        return [plugin for each in names for plugin in find_plugins(each, registry)]
     known = {kind: registry.names(kind) for kind in ("method", "task", "report")}
     found: list[Any] = []
     if name in known["method"]:
-        found.append(registry.load_method(name))
+        found.append(registry.method(name))
     if name in known["task"]:
-        found.append(type(registry.load_task(name)))
+        found.append(registry.task_class(name))
     if name in known["report"]:
-        found.append(registry.load_report(name).write)
+        found.append(registry.report(name).write)
     if not found:
-        raise _without_entry_point(name) or registry.suggest(
+        raise _without_entry_point(name) or suggest(
             "plugin", name, [each for names in known.values() for each in names]
         )
     return found
@@ -152,6 +163,13 @@ def _checks_of_kind(plugin: Any) -> Iterator[Check]:
         yield from TRIALS
     if issubclass(plugin, Task):
         yield from TASKS
+
+
+def _given(check: Check, tasks: Tasks) -> Check:
+    """Return a check with what it takes next to the plugin; its name stays."""
+    known = {"tasks": tasks, "registry": tasks.registry}
+    taken = {name: known[name] for name in inspect.signature(check).parameters if name in known}
+    return update_wrapper(partial(check, **taken), check) if taken else check
 
 
 def _run(plugin: Any, check: Check) -> Result:

@@ -24,15 +24,16 @@ from bench.errors import PluginError
 from bench.model.change import Change
 from bench.plugins.hyperparameters import values
 from bench.plugins.method import EditContext, EditMethod
+from bench.plugins.registry import Registry
 from bench.trial.edit import edit
 
 Plugin = type[EditMethod]
 
 
-def check_edit_keeps_names_and_shapes(plugin: Plugin) -> None:
+def check_edit_keeps_names_and_shapes(plugin: Plugin, registry: Registry | None = None) -> None:
     """The edited change has its parent's parameters, each with its shape and finite values."""
     bench = tiny()
-    parent, edited = parent_change(plugin.parent), learn(plugin(), bench)
+    parent, edited = parent_change(plugin, registry), learn(plugin(), bench, registry=registry)
     if names := [name for name in {**parent, **edited} if (name in parent) != (name in edited)]:
         raise PluginError(f"The edit adds or drops {few(names)}. Return change.replace(...) instead.")
     after = effects(edited, bench)
@@ -44,12 +45,12 @@ def check_edit_keeps_names_and_shapes(plugin: Plugin) -> None:
             )
 
 
-def check_edit_leaves_inputs_alone(plugin: Plugin) -> None:
+def check_edit_leaves_inputs_alone(plugin: Plugin, registry: Registry | None = None) -> None:
     """An edit alters neither the change it is given, nor the base, nor its own hyperparameters."""
-    bench, parent, method = tiny(), parent_change(plugin.parent), plugin()
+    bench, parent, method = tiny(), parent_change(plugin, registry), plugin()
     before, settings = trace(bench), values(method)
     _edited(method, parent, bench)
-    if names := unequal(parent, parent_change(plugin.parent)):
+    if names := unequal(parent, parent_change(plugin, registry)):
         raise PluginError(f"The edit altered {few(names)} of the change it was given. Work on copies.")
     if left := traces(before, trace(bench)):
         raise PluginError(f"The edit altered the base: {few(left)}. Read the layers' weights, never write them.")
@@ -57,29 +58,32 @@ def check_edit_leaves_inputs_alone(plugin: Plugin) -> None:
         raise PluginError("The edit changed a hyperparameter. They are in the trial's id: leave them alone.")
 
 
-def check_edit_is_deterministic(plugin: Plugin) -> None:
+def check_edit_is_deterministic(plugin: Plugin, registry: Registry | None = None) -> None:
     """One seed gives equal edits, bit for bit, whatever else has drawn random numbers."""
     edits = []
     for seed in (1, 2):
         with global_generators(seed):
-            bench, parent = tiny(), parent_change(plugin.parent)
+            bench, parent = tiny(), parent_change(plugin, registry)
             edits.append(_edited(_Reseeded(inner=plugin(), seed=seed), parent, bench))
     if names := unequal(*edits):
         raise PluginError(f"Two edits from one seed differ in {few(names)}. Draw from context.generator alone.")
 
 
-def check_off_returns_deltas_unchanged(plugin: Plugin) -> None:
+def check_off_returns_deltas_unchanged(plugin: Plugin, registry: Registry | None = None) -> None:
     """With ``off`` set, the change comes back as it was."""
-    parent = parent_change(plugin.parent)
+    parent = parent_change(plugin, registry)
     if names := unequal(parent, _edited(plugin(**plugin.off), parent, tiny())):
         settings = ", ".join(f"{name}={value}" for name, value in plugin.off.items())
         raise PluginError(f"With {settings}, the edit alters {few(names)}. Return the change itself.")
 
 
-def check_differs_from_its_parent(plugin: Plugin) -> None:
+def check_differs_from_its_parent(plugin: Plugin, registry: Registry | None = None) -> None:
     """At its defaults, the edit moves some weight."""
     bench = tiny()
-    before, after = (effects(change, bench) for change in (parent_change(plugin.parent), learn(plugin(), bench)))
+    before, after = (
+        effects(change, bench)
+        for change in (parent_change(plugin, registry), learn(plugin(), bench, registry=registry))
+    )
     if all(torch.equal(value, before[name]) for name, value in after.items() if name in before):
         raise PluginError(f"At its defaults, {plugin.__name__} changes nothing. Choose defaults that act.")
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 
 from bench.errors import BenchError, PluginError
-from bench.plugins import registry
 from bench.plugins.hyperparameters import Range, check, ranges, values
 from bench.plugins.method import Method
+from bench.plugins.registry import check_class
 from bench.plugins.task import Task
 from bench.spec import Scalar
 
@@ -55,7 +55,7 @@ def check_builds_from_defaults(plugin: type[Method] | type[Task]) -> None:
 
 def check_hooks_are_known(plugin: type[Method] | type[Task]) -> None:
     """Every public function of the class is one that the engine calls; a misspelt hook never would be."""
-    registry.check_class(_kind(plugin), getattr(plugin, "name", ""), plugin)
+    check_class(_kind(plugin), getattr(plugin, "name", ""), plugin)
 
 
 def check_space_contains_default(plugin: type[Method]) -> None:

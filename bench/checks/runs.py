@@ -21,7 +21,7 @@ from bench.errors import PluginError
 from bench.model.adapters import merged
 from bench.model.change import Change, Delta
 from bench.plugins.method import EditMethod, Method, Step, TrainMethod
-from bench.plugins.registry import load_method
+from bench.plugins.registry import Registry
 from bench.spec import Recipe
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
@@ -91,13 +91,18 @@ def train(method: TrainMethod, bench: Tiny | None = None, *, recipe: Recipe = RE
     return fit(method, rank, 0, recipe, (bench or tiny()).train)
 
 
-def learn(method: Method, bench: Tiny | None = None, *, recipe: Recipe = RECIPE) -> Change:
-    """Return what a method learns on the tiny model, by training or by editing what its parent learnt."""
+def learn(
+    method: Method, bench: Tiny | None = None, *, recipe: Recipe = RECIPE, registry: Registry | None = None
+) -> Change:
+    """Return what a method learns on the tiny model, by training or by editing what its parent learnt.
+
+    ``registry`` knows the parent; without it, the installed plugins do.
+    """
     bench = bench or tiny()
     if isinstance(method, TrainMethod):
         fitted = train(method, bench, recipe=recipe)
     elif isinstance(method, EditMethod):
-        fitted = edit(method, parent_change(method.parent, recipe), 0, recipe, bench.train)
+        fitted = edit(method, parent_change(type(method), registry, recipe), 0, recipe, bench.train)
     else:
         return Change({})
     if not isinstance(fitted.change, Change):
@@ -105,19 +110,20 @@ def learn(method: Method, bench: Tiny | None = None, *, recipe: Recipe = RECIPE)
     return fitted.change
 
 
-def parent_change(name: str, recipe: Recipe = RECIPE) -> Change:
-    """Return what a parent at its defaults has learnt; each call returns tensors of its own."""
-    return copy.deepcopy(_parent_change(name, recipe))
+def parent_change(plugin: type[EditMethod], registry: Registry | None = None, recipe: Recipe = RECIPE) -> Change:
+    """Return what the parent of an edit has learnt at its defaults; each call returns tensors of its own."""
+    parent = (registry or Registry()).method(plugin.parent)
+    return copy.deepcopy(_change_of(parent, recipe))
 
 
 @cache
-def _parent_change(name: str, recipe: Recipe) -> Change:
-    return learn(load_method(name)(), recipe=recipe)
+def _change_of(parent: type[Method], recipe: Recipe) -> Change:
+    return learn(parent(), recipe=recipe)
 
 
 def plain_lora(method: TrainMethod) -> TrainMethod:
     """Return the baseline at the method's learning rate."""
-    baseline = load_method("lora")
+    baseline = Registry().method("lora")
     assert issubclass(baseline, TrainMethod)
     return baseline(lr=method.lr)
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from bench.errors import PluginError
 from bench.plan import fingerprint
-from bench.plugins import registry
+from bench.plugins.registry import run_file
 from bench.plugins.task import Example, Reading, Split, Task
+from bench.plugins.tasks import Tasks
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -28,9 +29,9 @@ _SAMPLE = 200  # examples that are scored, prompted and fingerprinted, of each s
 Plugin = type[Task]
 
 
-def check_splits_are_disjoint(plugin: Plugin) -> None:
+def check_splits_are_disjoint(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """Each split has examples with ids of their own, and no image stands in two splits."""
-    task = registry.new_task(plugin)
+    task = (tasks or Tasks()).new(plugin)
     ids: dict[str, Split] = {}
     images: dict[bytes, Split] = {}
     for split in SPLITS:
@@ -50,21 +51,21 @@ def check_splits_are_disjoint(plugin: Plugin) -> None:
                 )
 
 
-def check_examples_are_stable(plugin: Plugin) -> None:
+def check_examples_are_stable(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """Two reads give one fingerprint, in this process and in another with other hash seeds."""
-    first = fingerprint_of(plugin)
-    if fingerprint_of(plugin) != first:
+    first = fingerprint_of(plugin, tasks)
+    if fingerprint_of(plugin, tasks) != first:
         raise PluginError(f"Two reads of {plugin.name} differ. Seed every draw, and return examples in one order.")
-    if _fingerprint_elsewhere(plugin) != first:
+    if _fingerprint_elsewhere(plugin, tasks or Tasks()) != first:
         raise PluginError(
             f"Another process reads {plugin.name} differently. Sort what comes from sets and folders, "
             "and seed no generator with hash()."
         )
 
 
-def check_own_answer_scores_best(plugin: Plugin) -> None:
+def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """On average an example's own answer beats a shuffled one and the empty string."""
-    task = registry.new_task(plugin)
+    task = (tasks or Tasks()).new(plugin)
     examples = _spread(task.examples("test"), _SAMPLE)
     own = [example.answers[0] for example in examples]
     order = np.random.default_rng(0).permutation(len(own))
@@ -81,9 +82,9 @@ def check_own_answer_scores_best(plugin: Plugin) -> None:
             )
 
 
-def check_primary_is_scored(plugin: Plugin) -> None:
+def check_primary_is_scored(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """``score`` gives ``primary``, and one finite number per example, [n], for each metric."""
-    task = registry.new_task(plugin)
+    task = (tasks or Tasks()).new(plugin)
     examples = _spread(task.examples("test"), _SAMPLE)
     scores = task.score(examples, ["no idea at all"] * len(examples))
     if task.primary not in scores:
@@ -98,9 +99,9 @@ def check_primary_is_scored(plugin: Plugin) -> None:
             )
 
 
-def check_prompt_ignores_the_answers(plugin: Plugin) -> None:
+def check_prompt_ignores_the_answers(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """The prompt is a non-empty text, unchanged when the answers are others."""
-    task = registry.new_task(plugin)
+    task = (tasks or Tasks()).new(plugin)
     for example in _spread(task.examples("test"), _SAMPLE):
         prompt = task.prompt(example)
         if not isinstance(prompt, str) or not prompt.strip():
@@ -122,9 +123,9 @@ TASKS: tuple[Callable[[Plugin], None], ...] = (
 )
 
 
-def fingerprint_of(plugin: Plugin) -> str:
+def fingerprint_of(plugin: Plugin, tasks: Tasks | None = None) -> str:
     """Return the digest of a sample of each split of a new instance of a task."""
-    task = registry.new_task(plugin)
+    task = (tasks or Tasks()).new(plugin)
     digests = []
     for split in SPLITS:
         examples = task.examples(split)
@@ -136,17 +137,16 @@ def fingerprint_of(plugin: Plugin) -> str:
 def print_fingerprint(module: str, file: str, name: str, reads: str) -> None:
     """Write a task's fingerprint to standard output; the other process of ``check_examples_are_stable``."""
     root, skip_bad, settings = json.loads(reads)
-    registry.read_tasks(Reading(Path(root), skip_bad), settings)
+    tasks = Tasks(reading=Reading(Path(root), skip_bad), settings=settings)
     try:
         plugin = getattr(importlib.import_module(module), name)
     except ImportError:  # not installed: a file given by path
-        plugin = getattr(registry.run_file(Path(file)), name)
-    sys.stdout.write(fingerprint_of(plugin))
+        plugin = getattr(run_file(Path(file)), name)
+    sys.stdout.write(fingerprint_of(plugin, tasks))
 
 
-def _fingerprint_elsewhere(plugin: Plugin) -> str:
-    reading, settings = registry.tasks_are_read()
-    reads = json.dumps([str(reading.root), reading.skip_bad, settings])
+def _fingerprint_elsewhere(plugin: Plugin, tasks: Tasks) -> str:
+    reads = json.dumps([str(tasks.reading.root), tasks.reading.skip_bad, tasks.settings])
     arguments = (plugin.__module__, inspect.getfile(plugin), plugin.__qualname__, reads)
     code = f"from bench.checks.tasks import print_fingerprint; print_fingerprint(*{arguments!r})"
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"

@@ -11,20 +11,21 @@ from bench.checks.tiny import tiny
 from bench.errors import BenchError, PluginError
 from bench.model.change import Change
 from bench.plugins.method import Method
+from bench.plugins.registry import Registry
 
 
-def check_change_survives_saving(plugin: type[Method]) -> None:
+def check_change_survives_saving(plugin: type[Method], registry: Registry | None = None) -> None:
     """The change comes back from its files bit for bit: evaluation and edits read it from there."""
-    change = learn(plugin())
+    change = learn(plugin(), registry=registry)
     if names := unequal(change, _reread(change)):
         raise PluginError(f"{few(names)} come back from the change's files with other bits.")
 
 
-def check_lane_keeps_no_trace(plugin: type[Method]) -> None:
+def check_lane_keeps_no_trace(plugin: type[Method], registry: Registry | None = None) -> None:
     """After a trial the base is as it was, and a second trial gives the same bytes and answers."""
     bench = tiny()
     before = trace(bench)
-    first = learn(plugin(), bench)
+    first = learn(plugin(), bench, registry=registry)
     left = traces(before, trace(bench))  # now, since evaluation puts pristine weights back
     answers = answers_with(first, bench)
     if left := left or traces(before, trace(bench)):
@@ -32,7 +33,7 @@ def check_lane_keeps_no_trace(plugin: type[Method]) -> None:
             f"A trial leaves a trace in its lane: {few(left)}. Change only the module tree "
             "that adapt is given, and write to nothing that edit is given."
         )
-    second = learn(plugin(), bench)
+    second = learn(plugin(), bench, registry=registry)
     if names := unequal(first, second):
         raise PluginError(
             f"A second trial in the same lane differs in {few(names)}. Keep nothing in the class, "

@@ -52,10 +52,10 @@ def check(options: CheckOptions) -> int:
     refuse_options(options)
     from bench.checks import run_checks
 
-    read_data(options.data, options.set)
+    tasks = read_data(options.data, options.set)
     failed = 0
     for name in options.names:
-        for result in run_checks(name):
+        for result in run_checks(name, tasks):
             failed += not result.passed
             print(result)
     return 1 if failed else 0

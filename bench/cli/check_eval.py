@@ -21,7 +21,7 @@ from bench.errors import UsageError
 from bench.model.change import Change
 from bench.plan import plan
 from bench.plan.request import Request
-from bench.plugins.registry import load_task
+from bench.plugins.tasks import Tasks
 from bench.spec import Asked, Dtype, Execution, Recipe, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
@@ -81,15 +81,15 @@ def compare(subject: Subject, bench: Bench, batch: int) -> Parity:
         say(f"{dtype}: {sum(asked.count for asked in subject.tasks)} answers at batch {batch} and 1")
         trial = replace(subject.trial, recipe=replace(subject.recipe, eval_dtype=dtype))
         many, one = (_answers(bench, subject, trial, size) for size in (batch, 1))
-        found += _differences(f"batch 1 against {batch}, {dtype}", subject, one, many)
+        found += _differences(bench.tasks, f"batch 1 against {batch}, {dtype}", subject, one, many)
         if loads:
             live = _answers(bench, subject, trial, batch, unmerged)
-            found += _differences(f"adapter against merged, {dtype}", subject, live, many)
+            found += _differences(bench.tasks, f"adapter against merged, {dtype}", subject, live, many)
         usual[dtype] = many
     reference = subject.recipe.eval_dtype
     for dtype in DTYPES:
         if dtype != reference:
-            found += _differences(f"{dtype} against {reference}", subject, usual[dtype], usual[reference])
+            found += _differences(bench.tasks, f"{dtype} against {reference}", subject, usual[dtype], usual[reference])
     environment = {**bench.generated_with(subject.trial), "eval_batch": str(batch)}
     note = f"{subject.trial.label} is no adapter that peft loads: it is compared merged alone."
     return Parity(subject.trial.label, environment, tuple(found), () if loads or not subject.change else (note,))
@@ -102,11 +102,11 @@ def _answers(bench: Bench, subject: Subject, trial: Trial, batch: int, hold: Hol
 
 
 def _differences(
-    comparison: str, subject: Subject, ones: Sequence[Answers], others: Sequence[Answers]
+    tasks: Tasks, comparison: str, subject: Subject, ones: Sequence[Answers], others: Sequence[Answers]
 ) -> Iterator[Difference]:
     """Yield what two ways to generate differ in, task by task."""
     for asked, one, other in zip(subject.tasks, ones, others, strict=True):
-        metric = load_task(asked.task).primary
+        metric = tasks.load(asked.task).primary
         pairs = list(zip(one, other, strict=True))
         differ = sum(a.prediction != b.prediction for a, b in pairs)
         move = sum(a.scores[metric] - b.scores[metric] for a, b in pairs) / len(pairs)
@@ -145,7 +145,7 @@ def _subject(asked: Request, store: Store, name: str | None) -> Subject:
 def _bench(store: Store, asked: Request) -> Bench:
     """Return a lane of this process's own."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Bench(store, asked.suite.folder, device)
+    return Bench(store, asked.suite.folder, asked.tasks, device)
 
 
 @contextmanager

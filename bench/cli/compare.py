@@ -14,8 +14,8 @@ from bench.errors import UsageError
 from bench.papers.comparable import reasons
 from bench.plan.plan import make
 from bench.plan.request import Request
-from bench.plugins import registry
 from bench.plugins.paper import Paper
+from bench.plugins.registry import Registry
 from bench.store import last_run
 from bench.store.run_folder import Store
 
@@ -41,7 +41,7 @@ def compare(options: CompareOptions) -> int:
     """Print the last run's numbers beside the published ones, with a verdict on each; refuse what is not comparable."""
     from bench.papers import comparison, comparison_text  # here: pandas, which refusals do not need
 
-    paper: Paper = registry.load_paper(options.paper)
+    paper: Paper = Registry().paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
     store = Store(options.output.resolve())
     store.check()

@@ -10,8 +10,8 @@ from bench.cli.options import Command, Data, Plugins, arg, flag, several, word
 from bench.cli.request import read_tasks
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
-from bench.plugins import registry
 from bench.plugins.task import Task
+from bench.plugins.tasks import Tasks
 from bench.prepare.data import check as looking
 from bench.prepare.data import checksums, hub
 from bench.prepare.data import get as fetching
@@ -54,8 +54,8 @@ class CheckOptions(InfoOptions):
 
 def get(options: GetOptions) -> int:
     """Fetch what is not there."""
-    names = read_tasks(options.tasks, options.plugin, options.data, options.set)
-    tasks = [registry.load_task(name) for name in names]
+    read, names = read_tasks(options.tasks, options.plugin, options.data, options.set)
+    tasks = [read.load(name) for name in names]
     for task in tasks:
         if task.card is None:
             raise UsageError(f"{task.name} needs nothing fetched: its data come with the package that brings it.")
@@ -71,16 +71,15 @@ def _from_hub(options: GetOptions, tasks: Sequence[Task]) -> list[Task]:
     for task in tasks:
         hub.address(task)
     sources = [f"{task.name}.source=hub" for task in tasks]
-    names = read_tasks(options.tasks, (), options.data, (*options.set, *sources))
-    return [registry.load_task(name) for name in names]
+    read, names = read_tasks(options.tasks, options.plugin, options.data, (*options.set, *sources))
+    return [read.load(name) for name in names]
 
 
 def check(options: CheckOptions) -> int:
     """Look through all records and pictures, and say what is wrong."""
-    names = read_tasks(options.tasks, options.plugin, options.data, options.set, options.skip_bad)
-    reading, settings = registry.tasks_are_read()
-    registry.read_tasks(replace(reading, skip_bad=_EVERY), settings)
-    tasks = list({task.name: task for task in map(registry.load_task, names)}.values())
+    read, names = read_tasks(options.tasks, options.plugin, options.data, options.set, options.skip_bad)
+    every = Tasks(read.registry, replace(read.reading, skip_bad=_EVERY), read.settings)
+    tasks = list({task.name: task for task in map(every.load, names)}.values())
     report = looking.check(tasks, options.skip_bad)
     tell(report.lines())
     root = tasks[0].reading.root
@@ -101,8 +100,9 @@ def _write(report: Report, path: Path) -> None:
 
 def info(options: InfoOptions) -> int:
     """Print the cards."""
-    for place, name in enumerate(read_tasks(options.tasks, options.plugin, options.data, options.set)):
-        tell([*([""] if place else []), *card.lines(name)])
+    read, names = read_tasks(options.tasks, options.plugin, options.data, options.set)
+    for place, name in enumerate(names):
+        tell([*([""] if place else []), *card.lines(read, name)])
     return 0
 
 

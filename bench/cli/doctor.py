@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.file_digests import cache_folder
 from bench.lanes import cluster
 from bench.plan.suite import Suite, named_suite
-from bench.plugins import registry
+from bench.plugins.tasks import Tasks
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
 from bench.prepare.doctor.finding import Finding
 
@@ -50,25 +50,24 @@ def doctor(options: DoctorOptions) -> int:
         raise UsageError(f"--ray is {options.ray:g}; give seconds, more than 0.")
     cluster.check_address(options.address, None)
     suite = named_suite(options.suite)
-    read_data(options.data, options.set, options.skip_bad)
+    tasks = read_data(options.data, options.set, options.skip_bad)
     if options.model is not None:
         suite = replace(suite, model=options.model)
     counts = {"ok": 0, "warn": 0, "FAIL": 0}
-    for finding in _findings(options, suite):
+    for finding in _findings(options, suite, tasks):
         counts[finding.level] += 1
         tell([str(finding)])
     say(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['FAIL']} to mend")
     return 1 if counts["FAIL"] else 0
 
 
-def _findings(options: DoctorOptions, suite: Suite) -> Iterator[Finding]:
+def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Finding]:
     """Yield what is found, part by part, as soon as it is."""
-    reading, tasks = registry.tasks_are_read()
-    data = reading.root
+    data = tasks.reading.root
     yield from judged(software.look(), software.CHECKS)
     yield from judged(accelerator.look(suite.name, suite.recipe.train_dtype), accelerator.CHECKS)
     yield from judged(machine.look(options.output, data, _hub_cache(), cache_folder()), machine.CHECKS)
-    yield from judged(model_and_data.look(suite, reading, tasks), model_and_data.CHECKS)
+    yield from judged(model_and_data.look(suite, tasks.reading, tasks.settings), model_and_data.CHECKS)
     yield from judged(services.look(options.output, options.storage, options.address, options.ray), services.CHECKS)
 
 

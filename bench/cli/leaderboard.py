@@ -9,14 +9,14 @@ from bench.cli.options import Cells, Command, Mix, Output, arg
 from bench.cli.reports import board, print_board
 from bench.cli.request import read_request
 from bench.plan.baselines import make
-from bench.plugins.registry import names
+from bench.plugins.registry import Registry
 from bench.store import last_run
 from bench.store.run_folder import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Format:
-    format: str = arg("table", "default: table", choices=partial(names, "report"))
+    format: str = arg("table", "default: table", choices=partial(Registry().names, "report"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.cli.options import Command, Output, arg
 from bench.cli.work import existing
 from bench.plan.suite import SUITES
-from bench.plugins import registry
+from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 
 
@@ -28,8 +28,8 @@ class LsOptions(Output, Command):
 def ls(options: LsOptions) -> int:
     """List what there is to choose from, or what a run folder holds."""
     lists: dict[str, Callable[[], Iterable[str]]] = {
-        "methods": lambda: registry.names("method"),
-        "tasks": lambda: registry.names("task"),
+        "methods": lambda: Registry().names("method"),
+        "tasks": lambda: Registry().names("task"),
         "suites": lambda: sorted(SUITES),
         "trials": lambda: _trial_lines(existing(options.output)),
     }

@@ -8,6 +8,7 @@ from bench import track
 from bench.cli.options import Command, Output, arg
 from bench.cli.work import existing
 from bench.console import say
+from bench.plugins.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,6 @@ def sync(options: SyncOptions) -> int:
     """Bring MLflow up to date."""
     store = existing(options.output)
     with store.locked():
-        count = track.sync(store)
+        count = track.sync(store, Registry())
     say(f"MLflow is up to date: {count} trials and searches written.")
     return 0

@@ -10,7 +10,7 @@ from bench.console import say
 from bench.environment import commit
 from bench.errors import PluginError, UsageError
 from bench.plan.plan import Plan
-from bench.plugins import registry
+from bench.plugins.registry import Registry, Report
 from bench.store.places import staged
 from bench.store.run_folder import Store
 
@@ -39,7 +39,7 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
         UsageError: there is no such format, or it is no text.
         PluginError: the report cannot be imported.
     """
-    report = registry.load_report(form)
+    report = Registry().report(form)
     if form == "table":
         from rich.console import Console
 
@@ -61,8 +61,8 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
     Raises:
         PluginError: a report cannot be imported, or two would write the same file.
     """
-    reports: dict[str, registry.Report] = {}
-    for report in map(registry.load_report, registry.names("report")):
+    registry, reports = Registry(), dict[str, Report]()
+    for report in map(registry.report, registry.names("report")):
         other = reports.setdefault(report.file, report)
         if other is not report:
             raise PluginError(

@@ -15,9 +15,10 @@ from bench.model.families import check_checkpoint
 from bench.plan import recipes, tuned
 from bench.plan.request import Request, check_ranks, check_tasks, prepare
 from bench.plan.suite import LORASCULPT, named_suite
-from bench.plugins import registry
 from bench.plugins.hyperparameters import field_name, parse
+from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
+from bench.plugins.tasks import Tasks, TaskSettings
 from bench.spec import Scalar
 from bench.store.places import place
 
@@ -31,100 +32,86 @@ def start_request(cells: Cells, output: Path) -> Request:
         UsageError: a name is unknown, a value out of range, or the base model is not supported.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    _take_in(cells.plugin)
-    prepare(_request(replace(cells, tuned=None), output))
-    return _opened(_request(cells, output))  # a second time: what a search chose is of a base model that is here now
+    prepare(read_request(replace(cells, tuned=None), output))
+    return read_request(cells, output)  # a second time: what a search chose is of a base model that is here now
 
 
 def read_request(cells: Cells, output: Path) -> Request:
-    """Return the request for cells, without getting anything that is not here.
+    """Return the request for cells. Nothing is fetched, and nothing outside the request changes.
 
     Raises:
         UsageError: a name is unknown, or a value out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    _take_in(cells.plugin)
-    return _opened(_request(cells, output))
+    registry = Registry(cells.plugin)
+    suite = named_suite(cells.suite)
+    if cells.model is not None:
+        suite = replace(suite, model=cells.model, tuned=None)
+    methods = _methods(cells.methods, registry)
+    if cells.baselines and BASELINE not in methods:
+        methods = (BASELINE, *methods)  # what the baselines are made of, and compared with
+    settings = _settings(cells.set)
+    options = _task_settings(settings, registry)
+    request = Request(
+        suite=suite,
+        methods=methods,
+        recipe=recipes.read(suite, settings.pop(_RECIPE, {}), cells.connector, cells.base),
+        ranks=_numbers("--ranks", cells.ranks, least=1),
+        targets=_tasks(cells.targets, suite.targets, registry),
+        sources=_tasks(cells.sources, suite.sources, registry),
+        seeds=_numbers("--seeds", cells.seeds, least=0),
+        limit=None if cells.limit is None else _limit(cells.limit),
+        settings=_method_settings(settings, methods, registry),
+        controls=cells.baselines,
+        strengths=() if cells.rewind is None else _strengths(cells.rewind),
+        tasks=Tasks(registry, _reading(cells.data, cells.skip_bad), options),
+    )
+    _check_request(request, named=cells.model is not None)
+    return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
+
+
+def _check_request(request: Request, *, named: bool) -> None:
+    """Refuse values that do not go together; ``named`` says that the command names the base model."""
+    check_tasks(request.targets, request.sources)
+    if request.suite.here():
+        if named:
+            check_checkpoint(request.suite.folder)
+        check_ranks(request.ranks, request.suite)
+    _load(request.tasks, (*request.targets, *request.sources))
 
 
 def read_tasks(
     tasks: str, plugins: Sequence[Path], data: Path | None, settings: Sequence[str], skip_bad: int = 0
-) -> tuple[str, ...]:
-    """Return the names of tasks, taken in from plugins and set to read their files in a folder.
+) -> tuple[Tasks, tuple[str, ...]]:
+    """Return how tasks are read, and the names of those that ``tasks`` lists.
 
     Raises:
         UsageError: a name is unknown, or a value out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    _take_in(plugins)
-    read_data(data, settings, skip_bad)
-    names = _tasks(tasks, (*LORASCULPT.targets, *LORASCULPT.sources), "TASK,…")
-    _load(names)
-    return names
+    found = read_data(data, settings, skip_bad, Registry(plugins))
+    names = _tasks(tasks, (*LORASCULPT.targets, *LORASCULPT.sources), found.registry, "TASK,…")
+    _load(found, names)
+    return found, names
 
 
-def read_data(data: Path | None, settings: Sequence[str], skip_bad: int = 0) -> None:
-    """Set where tasks' files lie and what their options are, for a command that names no cells.
+def read_data(data: Path | None, settings: Sequence[str], skip_bad: int = 0, registry: Registry | None = None) -> Tasks:
+    """Return how tasks are read, for a command that names no cells. Without a registry, only installed tasks are known.
 
     Raises:
         UsageError: a setting is of no task, or out of range.
     """
-    read = _settings(settings)
-    registry.read_tasks(_reading(data, skip_bad), _task_settings(read))
+    registry, read = registry or Registry(), _settings(settings)
+    options = _task_settings(read, registry)
     for name in read:
-        raise registry.suggest("task", name, registry.names("task"))
+        raise suggest("task", name, registry.names("task"))
+    return Tasks(registry, _reading(data, skip_bad), options)
 
 
-def _take_in(plugins: Sequence[Path]) -> None:
-    for path in plugins:
-        registry.add_file(path)
-
-
-def _opened(request: Request) -> Request:
-    """Let this process read its tasks as a request says, and return the request."""
-    registry.read_tasks(request.reading, request.tasks)
-    _load((*request.targets, *request.sources))
-    return request
-
-
-def _load(tasks: Sequence[str]) -> None:
+def _load(tasks: Tasks, names: Sequence[str]) -> None:
     """Make every task once, which refuses options that do not go together."""
-    for name in tasks:
-        registry.load_task(name)
-
-
-def _request(cells: Cells, output: Path) -> Request:
-    suite = named_suite(cells.suite)
-    if cells.model is not None:
-        suite = replace(suite, model=cells.model, tuned=None)
-    methods = _methods(cells.methods)
-    if cells.baselines and registry.BASELINE not in methods:
-        methods = (registry.BASELINE, *methods)  # what the baselines are made of, and held against
-    settings = _settings(cells.set)
-    tasks = _task_settings(settings)
-    recipe = recipes.read(suite, settings.pop(_RECIPE, {}), cells.connector, cells.base)
-    request = Request(
-        suite=suite,
-        methods=methods,
-        ranks=_numbers("--ranks", cells.ranks, least=1),
-        targets=_tasks(cells.targets, suite.targets),
-        sources=_tasks(cells.sources, suite.sources),
-        recipe=recipe,
-        seeds=_numbers("--seeds", cells.seeds, least=0),
-        limit=None if cells.limit is None else _limit(cells.limit),
-        settings=_method_settings(settings, methods),
-        controls=cells.baselines,
-        strengths=() if cells.rewind is None else _strengths(cells.rewind),
-        reading=_reading(cells.data, cells.skip_bad),
-        tasks=tasks,
-        plugins=tuple(path.resolve() for path in cells.plugin),
-    )
-    check_tasks(request.targets, request.sources)
-    if suite.here():
-        if cells.model is not None:
-            check_checkpoint(suite.folder)
-        check_ranks(request.ranks, suite)
-    return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
+    for name in names:
+        tasks.load(name)
 
 
 def _reading(data: Path | None, skip_bad: int) -> Reading:
@@ -133,7 +120,7 @@ def _reading(data: Path | None, skip_bad: int) -> Reading:
     return Reading((data or Path(os.environ.get("BENCH_DATA", "data"))).resolve(), skip_bad)
 
 
-def _task_settings(settings: dict[str, dict[str, str]]) -> registry.TaskSettings:
+def _task_settings(settings: dict[str, dict[str, str]], registry: Registry) -> TaskSettings:
     """Take the options of tasks out of what ``--set`` says."""
     read: dict[str, dict[str, Scalar]] = {}
     for name in settings:
@@ -141,7 +128,7 @@ def _task_settings(settings: dict[str, dict[str, str]]) -> registry.TaskSettings
         if variant and plain in registry.names("task"):
             raise UsageError(f"--set {name}.…: options are those of all variants; write --set {plain}.…")
     for name in [name for name in settings if name in registry.names("task")]:
-        task = registry.load_task_class(name)
+        task = registry.task_class(name)
         if not dataclasses.is_dataclass(task):
             raise UsageError(f"--set {name}.…: the task {name} has no options.")
         read[name] = {field: parse(task, field, text) for field, text in settings.pop(name).items()}
@@ -163,23 +150,26 @@ def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
     """Return what a search chose: the named one, that of the run folder, or the suite's own table."""
     own, shipped = output / tuned.FILE, request.suite.tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
-    places = product(request.methods, request.ranks, request.targets)
+    methods = [request.registry.method(name) for name in request.methods]
+    places = product(methods, request.ranks, request.targets)
     return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources)
 
 
-def _methods(text: str) -> tuple[str, ...]:
+def _methods(text: str, registry: Registry) -> tuple[str, ...]:
     if text == "installed":
-        return tuple(name for name in registry.names("method") if registry.load_method(name).ranked)
-    chosen = _words("--methods", text, registry.BUILT_IN_METHODS)
+        return tuple(name for name in registry.names("method") if registry.method(name).ranked)
+    chosen = _words("--methods", text, BUILT_IN_METHODS)
     for name in chosen:
-        registry.load_method(name)
-    return tuple(name for name in chosen if name != registry.ZERO_SHOT)  # it is on every leaderboard anyway
+        registry.method(name)
+    return tuple(name for name in chosen if name != ZERO_SHOT)  # it is on every leaderboard anyway
 
 
-def _tasks(text: str, default: Sequence[str], option: str = "--targets or --sources") -> tuple[str, ...]:
+def _tasks(
+    text: str, default: Sequence[str], registry: Registry, option: str = "--targets or --sources"
+) -> tuple[str, ...]:
     chosen = _words(option, text, default)
     for name in chosen:
-        registry.load_task_class(name)
+        registry.task_class(name)
     return chosen
 
 
@@ -225,11 +215,13 @@ def _settings(items: Sequence[str]) -> dict[str, dict[str, str]]:
     return settings
 
 
-def _method_settings(settings: dict[str, dict[str, str]], methods: Sequence[str]) -> dict[str, dict[str, Scalar]]:
+def _method_settings(
+    settings: dict[str, dict[str, str]], methods: Sequence[str], registry: Registry
+) -> dict[str, dict[str, Scalar]]:
     read: dict[str, dict[str, Scalar]] = {}
-    used = {*methods, *(getattr(registry.load_method(name), "parent", name) for name in methods)}
+    used = {*methods, *(getattr(registry.method(name), "parent", name) for name in methods)}
     for name, fields in settings.items():
-        method = registry.load_method(name)
+        method = registry.method(name)
         if name not in used:
             raise UsageError(f"--set {name}.… has no effect: {name} is not among --methods {','.join(methods)}.")
         read[name] = {field_name(method, field): parse(method, field, text) for field, text in fields.items()}

@@ -15,9 +15,8 @@ from bench.lanes.progress import pace
 from bench.leaderboard.environments import SCORED_WITH
 from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
-from bench.plugins import registry
 from bench.plugins.hyperparameters import values
-from bench.plugins.registry import load_method
+from bench.plugins.registry import Registry
 from bench.sizes import in_unit
 from bench.spec import EVALUATED, Record, Score
 from bench.store import last_run
@@ -44,10 +43,9 @@ def show(options: ShowOptions) -> int:
     ran = last_run.read(store)
     cells = Cells.selected(ran.selection) if ran else Cells()
     plugins = options.plugin or cells.plugin
-    for path in plugins:
-        registry.add_file(path)
+    registry = Registry(plugins)
     if options.command:
-        print(command_line(record, options.output, plugins, reading(cells)))
+        print(command_line(record, options.output, registry, reading(cells, registry)))
     elif options.examples:
         print(examples(record, store))
     else:
@@ -55,7 +53,7 @@ def show(options: ShowOptions) -> int:
     return 0
 
 
-def reading(cells: Cells) -> list[str]:
+def reading(cells: Cells, registry: Registry) -> list[str]:
     """Return the options that say how tasks are read: the folder, what may be skipped, and the tasks' own."""
     tasks = registry.names("task")
     own = replace(cells, set=tuple(item for item in cells.set if item.partition(".")[0].strip() in tasks))
@@ -88,7 +86,7 @@ def overview(record: Record, store: Store) -> str:
     return "\n".join(lines)
 
 
-def command_line(record: Record, output: Path, plugins: Sequence[Path] = (), reading: Sequence[str] = ()) -> str:
+def command_line(record: Record, output: Path, registry: Registry, reading: Sequence[str] = ()) -> str:
     """Return the command that runs this trial again; ``reading`` are its options on how tasks are read.
 
     Raises:
@@ -99,13 +97,13 @@ def command_line(record: Record, output: Path, plugins: Sequence[Path] = (), rea
     words = ["bench", "run", "--suite", suite.name]
     if suite.model != SUITES[suite.name].model:
         words += ["--model", suite.model]
-    words += [word for path in plugins for word in ("--plugin", str(path))]
+    words += [word for path in registry.files for word in ("--plugin", str(path))]
     if trial.rank is not None and trial.target is not None:
         words += ["--methods", trial.method, "--ranks", str(trial.rank), "--targets", trial.target]
         words += ["--seeds", str(trial.seed)]
         for part in (trial, trial.parent):
             if part is not None:
-                defaults = values(load_method(part.method)())
+                defaults = values(registry.method(part.method)())
                 words += _settings(part.method, part.hyper, defaults)
         words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
     else:

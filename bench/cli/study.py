@@ -35,7 +35,7 @@ from bench.plan.listing import listing, summary
 from bench.plan.plan import assemble
 from bench.plan.request import Request
 from bench.plan.suite import Suite, named_suite
-from bench.plugins.registry import names, suggest
+from bench.plugins.registry import Registry, suggest
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.track import Mirror
@@ -101,7 +101,7 @@ class StudyOptions(Mix, Starts, Output, Plugins, Decided, Material, _Set, Scored
                 raise UsageError(f"Study {study.name} decides --{option.name} itself; leave it out, or use bench run.")
         for item in self.set:
             field = item.partition("=")[0].strip()
-            free = {"recipe", *names("task")}
+            free = {"recipe", *Registry(self.plugin).names("task")}
             if field.partition(".")[0] not in free or field == "recipe.connector":
                 raise UsageError(
                     f"--set {item}: study {study.name} decides hyperparameters and connector itself; "

@@ -18,8 +18,7 @@ from bench.errors import BenchError, TrialError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
-from bench.lanes.setup import Setup
-from bench.plugins.registry import add_file, read_tasks
+from bench.lanes.setup import Setup, Shipment
 from bench.spec import Record, Work
 from bench.store.run_folder import Store
 from bench.trial.workers import ALONE, Failure, Group, joined
@@ -57,7 +56,7 @@ def run(
         if setup.address is not None:
             nodes.check(setup.folders(found.scratch), setup.scored, gpus=found.gpus)
         count = found.lanes if drive else min(found.lanes, len(works))
-        crew = Crew(setup.shipped(), count, found.gpus, found.scratch)
+        crew = Crew(setup, setup.shipped(), count, found.gpus, found.scratch)
         yield from _run_lanes(works, stored, crew, drive)
 
 
@@ -81,7 +80,7 @@ def _bench(setup: Setup, group: Group = ALONE) -> Any:
 
     # Ray shows the GPUs of all workers of a lane to each, and has made its own the current one.
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return Bench(Store(setup.output), setup.model, device, setup.execution, group)
+    return Bench(Store(setup.output), setup.model, setup.tasks, device, setup.execution, group)
 
 
 def _kept(store: Store, event: Event) -> Event:
@@ -98,6 +97,7 @@ class Crew:
     """The lanes of one command. ``stopping`` is set when the command ends, so that a drive can end first."""
 
     setup: Setup
+    shipment: Shipment
     count: int
     gpus: bool
     scratch: Path
@@ -192,7 +192,7 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
 
     trainer = cluster.lane_trainer(broker)(
         _pull,
-        train_loop_config={"lane": lane, "broker": broker, "setup": crew.setup},
+        train_loop_config={"lane": lane, "broker": broker, "shipment": crew.shipment},
         # gloo beside nccl: what workers say to each other needs no GPU, and ends at once where one is killed
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if crew.gpus else "gloo", timeout_s=_PATIENCE_SECONDS),
         scaling_config=ScalingConfig(
@@ -224,10 +224,10 @@ def _pull(config: Mapping[str, Any]) -> None:
     """
     import ray
 
-    lane, broker, setup = config["lane"], config["broker"], config["setup"]
+    lane, broker = config["lane"], config["broker"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     group = joined()
-    bench = _ready(setup, group)
+    bench = _ready(config["shipment"], group)
     if isinstance(bench, Failure):  # raised, it would make Ray start this worker again for ever
         group.first(lambda: ray.get(broker.broken.remote(lane, bench.reason)))
         return
@@ -251,14 +251,11 @@ def _pull(config: Mapping[str, Any]) -> None:
         group.first(lambda: ray.get(broker.finish.remote(lane, record)))  # noqa: B023  called at once
 
 
-def _ready(setup: Setup, group: Group) -> Any:
+def _ready(shipment: Shipment, group: Group) -> Any:
     """Return a worker's bench, or why one of the lane's workers has none."""
     failure = bench = None
     try:
-        for path in nodes.unpacked(setup.plugins, setup.sources):
-            add_file(path)
-        read_tasks(setup.reading, setup.tasks)
-        bench = _bench(setup, group)
+        bench = _bench(shipment.setup(), group)
     except Exception as error:  # noqa: BLE001  told to the broker by the first worker
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         failure = Failure(reason, traceback.format_exc())

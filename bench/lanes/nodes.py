@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, UsageError
-from bench.plugins.registry import load_task
+from bench.plugins.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,10 @@ def lacking(folders: Mapping[str, Path], version: str, tasks: Sequence[str] = ()
             continue
         if not there:
             reasons.append(f"it does not have the {what} {folder}: put it on every node, or on a disk that all share")
+    installed = Tasks()
     for name in tasks:
         try:
-            load_task(name).ready()
+            installed.load(name).ready()
         except DataError as error:
             reasons.append(str(error).rstrip("."))
         except UsageError:  # a plugin file's, which comes with the lane

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.console import say
+from bench.lanes import nodes
 from bench.model.checkpoints import pinned
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins.registry import TaskSettings, load_task
+from bench.plugins.registry import Registry
 from bench.plugins.task import Reading
+from bench.plugins.tasks import Tasks, TaskSettings
 from bench.spec import Execution
 from bench.store import manifests, models
 from bench.store.places import is_remote
@@ -28,33 +30,57 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every lane needs to know: where to store, which base model, which plugins and data, and how to run.
+    """What a command's lanes work with: where to store, which base model, which plugins and data, and how to run.
 
-    ``address`` is that of a running cluster, whose nodes take the plugins from their ``sources``.
-    ``scored`` names the tasks, which a node may lack something for.
+    ``address`` is that of a running cluster. ``scored`` names the tasks, which a node may lack something for.
     """
 
     output: Path
     model: Path
-    plugins: tuple[Path, ...] = ()
-    reading: Reading = field(default_factory=Reading)
-    tasks: TaskSettings = field(default_factory=dict)
+    tasks: Tasks
     execution: Execution = field(default_factory=Execution)
     address: str | None = None
-    sources: tuple[bytes, ...] = ()
     scored: tuple[str, ...] = ()
 
-    def shipped(self) -> Setup:
-        """Return the setup with its plugins' contents, for nodes that do not have the files."""
-        return (
-            self if self.address is None else replace(self, sources=tuple(path.read_bytes() for path in self.plugins))
+    def shipped(self) -> Shipment:
+        """Return what is sent to a lane; to a cluster, whose nodes may lack the plugin files, with their contents."""
+        files = self.tasks.registry.files
+        sources = () if self.address is None else tuple(path.read_bytes() for path in files)
+        return Shipment(
+            self.output, self.model, self.execution, files, sources, self.tasks.reading, self.tasks.settings
         )
 
     def folders(self, scratch: Path) -> dict[str, Path]:
         """Return what every node of a cluster has to see, by what it is."""
-        own = {"base model": self.model, "data folder": self.reading.root}
+        own = {"base model": self.model, "data folder": self.tasks.reading.root}
         shared = {"run folder": self.output if is_remote(self.output) else scratch}
         return shared | {what: path for what, path in own.items() if path.exists()}
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What a lane in another process is sent, from which it makes its own registry and tasks.
+
+    ``sources`` are the contents of the plugin ``files``; none if driver and lanes share a disk.
+    """
+
+    output: Path
+    model: Path
+    execution: Execution
+    files: tuple[Path, ...]
+    sources: tuple[bytes, ...]
+    reading: Reading
+    settings: TaskSettings
+
+    def setup(self) -> Setup:
+        """Return the setup of the lane's own process.
+
+        Raises:
+            UsageError: a plugin file is missing.
+            PluginError: a plugin file cannot be imported.
+        """
+        registry = Registry(nodes.unpacked(self.files, self.sources))
+        return Setup(self.output, self.model, Tasks(registry, self.reading, self.settings), self.execution)
 
 
 def lane_setup(request: Request, store: Store, launch: Launch) -> Setup:
@@ -65,12 +91,10 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> Setup:
     """
     scored = tuple(dict.fromkeys((*request.targets, *request.sources)))
     for name in scored:
-        load_task(name).ready()
+        request.tasks.load(name).ready()
     return Setup(
         store.root,
         request.suite.folder,
-        request.plugins,
-        request.reading,
         request.tasks,
         launch.execution,
         launch.address,
@@ -85,5 +109,5 @@ def note_model(suite: Suite, store: Store) -> None:
 
 def note_data(request: Request, store: Store) -> None:
     """Note in the run folder what its tasks are read from and which examples are drawn; say what was left out."""
-    for left_out in manifests.write(store, request.targets, request.sources, request.split):
+    for left_out in manifests.write(store, request.tasks, request.targets, request.sources, request.split):
         say(left_out)

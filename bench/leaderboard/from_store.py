@@ -12,7 +12,7 @@ from bench.leaderboard.environments import Facts, facts
 from bench.leaderboard.stats import FloatArray
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan.plan import Cell, Plan
-from bench.plugins.registry import BASELINE, load_task
+from bench.plugins.registry import BASELINE
 from bench.spec import Asked, Record, Trial
 from bench.store.run_folder import Store
 
@@ -22,7 +22,8 @@ LENIENT = "lenient"
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan, holes and failures included, from what the store has now."""
     zero_shot, *cells = (
-        _scored(cell, store, plan.asked[cell.trial.target]) for cell in (Cell.of(plan.zero_shot), *plan.cells)
+        _scored(cell, store, plan.asked[cell.trial.target])
+        for cell in (Cell.of(plan.request.registry, plan.zero_shot), *plan.cells)
     )
     gates = [_gate(cell, zero_shot, plan) for cell in cells] if plan.request.controls else []
     return build(
@@ -37,7 +38,7 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
 def _parts(plan: Plan) -> Iterator[str]:
     """Yield how much of a task is scored, where that is not all of it: for a limit, or since its files hold less."""
     for item in plan.asked[None]:
-        task = load_task(item.task)
+        task = plan.request.tasks.load(item.task)
         whole = task.sizes.get(plan.request.split) or len(task.examples(plan.request.split))
         if item.count < whole:
             yield f"{item.task} {item.count:,} of {whole:,}"

@@ -11,8 +11,9 @@ from bench.errors import DataError
 from bench.model import checkpoints
 from bench.plan.suite import SUITES
 from bench.plugins.hyperparameters import values
+from bench.plugins.method import Method
 from bench.plugins.paper import Paper, compared_rows
-from bench.plugins.registry import load_method, load_task
+from bench.plugins.registry import Registry
 from bench.spec import Scalar
 
 if TYPE_CHECKING:
@@ -76,12 +77,12 @@ def _sizes(paper: Paper, request: Request) -> Iterator[str]:
     Data that is not here says nothing; the leaderboard cannot be made without it either.
     """
     for name in (*request.targets, *(name for name in request.sources if name in paper.sources)):
-        task = load_task(name)
+        task = request.tasks.load(name)
         for split in ("train", request.split) if name in request.targets else (request.split,):
             with suppress(DataError):
                 count = len(task.examples(split))
                 wanted = task.sizes.get(split, count)
-                if abs(count - wanted) > request.reading.skip_bad:
+                if abs(count - wanted) > request.tasks.reading.skip_bad:
                     yield f"{name} has {count:,} examples in its {split} split, the paper's has {wanted:,}"
 
 
@@ -97,8 +98,8 @@ def _hyperparameters(paper: Paper, request: Request) -> Iterator[str]:
     """Name what was changed of a method that has a published row among those asked for, or of its parent."""
     places = _places(paper, request)
     methods = dict.fromkeys(method for method, _, _ in places)
-    for name in dict.fromkeys(used for method in methods for used in (method, _parent(method))):
-        for field, value, own in _changed(name, request.settings.get(name, {})):
+    for name in dict.fromkeys(used for method in methods for used in (method, _parent(method, request.registry))):
+        for field, value, own in _changed(request.registry.method(name), request.settings.get(name, {})):
             yield f"{name}.{field} is {value} (--set), the method's own is {own}"
 
 
@@ -115,14 +116,14 @@ def _places(paper: Paper, request: Request) -> list[Place]:
     ]
 
 
-def _parent(method: str) -> str:
-    parent: str = getattr(load_method(method), "parent", method)
+def _parent(method: str, registry: Registry) -> str:
+    parent: str = getattr(registry.method(method), "parent", method)
     return parent
 
 
-def _changed(name: str, settings: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar, Scalar]]:
+def _changed(method: type[Method], settings: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar, Scalar]]:
     """Yield field, value and default of the settings that are not the defaults."""
-    own = values(load_method(name)()) if settings else {}
+    own = values(method()) if settings else {}
     for field, value in settings.items():
         if value != own[field]:
             yield field, value, own[field]

@@ -11,7 +11,6 @@ from bench.papers.comparable import reasons
 from bench.papers.study import Found
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow, published_rows
-from bench.plugins.registry import load_paper
 
 if TYPE_CHECKING:
     from bench.leaderboard.stats import Estimate
@@ -49,7 +48,7 @@ class Pair:
 
 def rows(request: Request) -> tuple[PublishedRow, ...]:
     """Return the paper's rows, or none where they are not comparable; then say why, unless it is another suite."""
-    paper = load_paper(_PAPER)
+    paper = request.registry.paper(_PAPER)
     if request.suite.name != paper.suite:
         return ()
     found = reasons(paper, request)

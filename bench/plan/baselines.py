@@ -49,7 +49,9 @@ def curve(request: Request, cell: Cell) -> dict[float, Work]:
     """Return the points of a row's trade-off curve: its change at every strength, scored as the row is."""
     scores = asked(request, (str(cell.trial.target),))
     return {
-        strength: Work(cell.trial if strength == 1 else edited(cell.trial, "rewind", strength=strength), scores)
+        strength: Work(
+            cell.trial if strength == 1 else edited(request.registry, cell.trial, "rewind", strength=strength), scores
+        )
         for strength in request.strengths
         if strength > 0  # the untouched model is measured anyway
     }
@@ -100,7 +102,8 @@ class _Corner:
         whole = self._baseline(self.request)
         updates = self.request.recipe.updates
         steps = sorted({round(updates * sixth / _STOPS) for sixth in range(1, _STOPS)} - {0, updates})
-        trials = {step: edited(whole, "rewind", step, strength=1.0) for step in steps} | {updates: whole}
+        registry = self.request.registry
+        trials = {step: edited(registry, whole, "rewind", step, strength=1.0) for step in steps} | {updates: whole}
         pairs = {step: self._measured(trial, found, self._validation()) for step, trial in trials.items()}
         scores = {step: sum(pair) / 2 for step, pair in pairs.items() if pair is not None}
         if len(scores) == len(pairs):
@@ -114,7 +117,8 @@ class _Corner:
         whole = next(same, self._baseline(self.request))
         score = self._validation()[-1:]
         goal = self._measured(cell.trial, found, score)
-        trials = {strength: edited(whole, "rewind", strength=strength) for strength in _STRENGTHS} | {1.0: whole}
+        registry = self.request.registry
+        trials = {s: edited(registry, whole, "rewind", strength=s) for s in _STRENGTHS} | {1.0: whole}
         levels = {strength: self._measured(trial, found, score) for strength, trial in trials.items()}
         if goal is None or None in levels.values():
             return

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from bench.file_digests import of_files
 from bench.plugins.source import LENGTH
 from bench.spec import digest
 
 if TYPE_CHECKING:
-    from bench.plugins.task import Example
+    from bench.plugins.task import Example, Split, Task
 
 _AT_ONCE = 2_000  # examples whose files are looked up together
+
+
+Arguments = ParamSpec("Arguments")
+Known = TypeVar("Known")
+
+
+def once_a_task(
+    function: Callable[Concatenate[Task, Arguments], Known],
+) -> Callable[Concatenate[Task, Arguments], Known]:
+    """Remember what a function returns for a task and its other arguments, for as long as that instance lives."""
+    known: WeakKeyDictionary[Task, dict[tuple[object, ...], Known]] = WeakKeyDictionary()
+
+    def remembered(task: Task, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Known:
+        of_task, key = known.setdefault(task, {}), (*args, *kwargs.items())
+        if key not in of_task:
+            of_task[key] = function(task, *args, **kwargs)
+        return of_task[key]
+
+    return remembered
+
+
+@once_a_task
+def of_split(task: Task, split: Split, count: int | None) -> str:
+    """Return the digest of the first ``count`` examples of a split."""
+    examples = task.examples(split)[:count]
+    return of_examples(examples, [task.prompt(example) for example in examples])
 
 
 def of_examples(examples: Sequence[Example], prompts: Sequence[str]) -> str:

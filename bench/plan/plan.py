@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import product
 
 from bench.errors import UsageError
-from bench.plan.fingerprint import of_examples
+from bench.plan.fingerprint import of_split, once_a_task
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.hyperparameters import values
 from bench.plugins.method import EditMethod, Method, TrainMethod
-from bench.plugins.registry import ZERO_SHOT, load_method, load_task
+from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.plugins.source import of_plugin
 from bench.plugins.task import Split, Task
 from bench.spec import Asked, Record, Scalar, Trial, Work, reference_recipe
@@ -28,10 +27,12 @@ class Cell:
     key: RowKey
 
     @classmethod
-    def of(cls, trial: Trial, variant: str = "", tries: int = 1, *, method: str | None = None) -> Cell:
+    def of(
+        cls, registry: Registry, trial: Trial, variant: str = "", tries: int = 1, *, method: str | None = None
+    ) -> Cell:
         """Return the cell of a trial among the rows of its own method, or of the ``method`` whose change it edits."""
         name = method or trial.method
-        ranked = load_method(name).ranked
+        ranked = registry.method(name).ranked
         return cls(trial, RowKey(name, variant, trial.rank, trial.recipe.connector, ranked=ranked, tries=tries))
 
 
@@ -59,7 +60,12 @@ class Plan:
     @property
     def trainings(self) -> tuple[Work, ...]:
         """The works that train: each is done once, however many cells use it."""
-        return tuple(work for work in self.works if _trains(work.trial.method))
+        registry = self.request.registry
+        return tuple(work for work in self.works if issubclass(registry.method(work.trial.method), TrainMethod))
+
+    def method(self, trial: Trial) -> Method:
+        """Return a trial's method with its hyperparameters."""
+        return self.request.registry.method(trial.method)(**trial.hyper)
 
     def done(self, work: Work) -> bool:
         """Whether the store has everything a work is to give."""
@@ -84,11 +90,11 @@ def cells(request: Request) -> tuple[Cell, ...]:
     """Return the cross product of a request: for every cell its default row, and its tuned one where there is one."""
     found = []
     for seed, target, rank, method in product(request.seeds, request.targets, request.ranks, request.methods):
-        found.append(Cell.of(cell_trial(request, method, rank, target, seed)))
+        found.append(Cell.of(request.registry, cell_trial(request, method, rank, target, seed)))
         if (chosen := request.tuned.get((method, rank, target))) is not None:
             settings = {**request.settings, method: {**request.settings.get(method, {}), **chosen.hyper}}
             trial = cell_trial(replace(request, settings=settings), method, rank, target, seed)
-            found.append(Cell.of(trial, "tuned", chosen.tries))
+            found.append(Cell.of(request.registry, trial, "tuned", chosen.tries))
     return tuple(found)
 
 
@@ -124,9 +130,9 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     return Plan(request, zero_shot, tuple(cells), ordered, records, shown, kept)
 
 
-def edited(trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:
+def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:
     """Return the trial of an edit of any other's change, or of a snapshot of it."""
-    method = load_method(name)
+    method = registry.method(name)
     return replace(
         trial, method=name, hyper=values(method(**settings)), code=of_plugin(method), parent=trial, snapshot=snapshot
     )
@@ -146,10 +152,10 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     Raises:
         UsageError: it edits what does not train.
     """
-    method = load_method(name)
+    method = request.registry.method(name)
     parent = None
     if issubclass(method, EditMethod):
-        if not issubclass(load_method(method.parent), TrainMethod):
+        if not issubclass(request.registry.method(method.parent), TrainMethod):
             raise UsageError(f"{name} edits {method.parent!r}, which does not train.")
         parent = cell_trial(request, method.parent, rank, target, seed)
     return Trial(
@@ -160,7 +166,7 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
         seed=seed,
         recipe=request.recipe,
         model=request.revision(),
-        data="" if request.assumed else _fingerprint(load_task(target), "train", None),
+        data="" if request.assumed else of_split(request.tasks.load(target), "train", None),
         code=of_plugin(method),
         parent=parent,
     )
@@ -170,17 +176,17 @@ def asked(request: Request, targets: tuple[str, ...]) -> tuple[Asked, ...]:
     """Return the scores that a request asks for: every source, and some targets."""
     names = dict.fromkeys((*request.sources, *targets))
     ask = _assume if request.assumed else _ask
-    return tuple(ask(name, load_task(name), request.split, request.limit) for name in names)
+    return tuple(ask(request.tasks.load(name), name, request.split, request.limit) for name in names)
 
 
-@cache
-def _ask(name: str, task: Task, split: Split, limit: int | None) -> Asked:
+@once_a_task
+def _ask(task: Task, name: str, split: Split, limit: int | None) -> Asked:
     total = len(task.examples(split))
     count = total if limit is None else min(limit, total)
-    return _asked(name, task, split, count, _fingerprint(task, split, count))
+    return _asked(name, task, split, count, of_split(task, split, count))
 
 
-def _assume(name: str, task: Task, split: Split, limit: int | None) -> Asked:
+def _assume(task: Task, name: str, split: Split, limit: int | None) -> Asked:
     total = task.sizes.get(split) or len(task.examples(split))
     return _asked(name, task, split, total if limit is None else min(limit, total), "")
 
@@ -194,14 +200,3 @@ def _asked(name: str, task: Task, split: Split, count: int, examples: str) -> As
         max_new_tokens=task.answer_tokens,
         code=of_plugin(type(task)),
     )
-
-
-@cache
-def _fingerprint(task: Task, split: Split, count: int | None) -> str:
-    examples = task.examples(split)[:count]
-    return of_examples(examples, [task.prompt(example) for example in examples])
-
-
-def _trains(name: str) -> bool:
-    method: type[Method] = load_method(name)
-    return issubclass(method, TrainMethod)

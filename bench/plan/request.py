@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench.errors import UsageError
 from bench.model import checkpoints
 from bench.model.families import check_checkpoint
 from bench.plan.suite import Suite
 from bench.plan.tuned import Settings, Tuned
-from bench.plugins.registry import TaskSettings
-from bench.plugins.task import Reading, Split
+from bench.plugins.registry import Registry
+from bench.plugins.task import Split
+from bench.plugins.tasks import Tasks
 from bench.spec import Recipe
 
 
@@ -22,9 +22,8 @@ class Request:
 
     ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
     The parents that chosen edits edit keep ``settings``. ``controls`` adds trivial baselines, and ``strengths`` are the
-    points of every row's trade-off curve, from 0 to 1 (bench.plan.baselines). ``reading`` and ``tasks`` say how tasks
-    are read, and ``plugins`` are the files that define some. ``assumed`` plans without base model and data: the tasks'
-    declared sizes count, and nothing can be cached.
+    points of every row's trade-off curve, from 0 to 1 (bench.plan.baselines). ``tasks`` has every plugin, and how tasks
+    are read. ``assumed`` plans without base model and data: the tasks' declared sizes count, and nothing can be cached.
     """
 
     suite: Suite
@@ -40,10 +39,13 @@ class Request:
     tuned: Tuned = field(default_factory=dict)
     controls: bool = False
     strengths: tuple[float, ...] = ()
-    reading: Reading = field(default_factory=Reading)
-    tasks: TaskSettings = field(default_factory=dict)
-    plugins: tuple[Path, ...] = ()
+    tasks: Tasks = field(default_factory=Tasks)
     assumed: bool = False
+
+    @property
+    def registry(self) -> Registry:
+        """The plugins of this request."""
+        return self.tasks.registry
 
     def revision(self) -> str:
         """Return the base model's revision, or nothing where it is only assumed."""

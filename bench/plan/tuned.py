@@ -11,7 +11,6 @@ from bench.errors import UsageError
 from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
-from bench.plugins.registry import load_method
 from bench.spec import Recipe, Scalar
 from bench.store.json_note import read_note
 
@@ -37,12 +36,12 @@ def read(
     suite: Suite,
     recipe: Recipe,
     settings: Settings,
-    places: Iterable[Place],
+    places: Iterable[tuple[type[Method], int, str]],
     sources: Sequence[str] | None = None,
 ) -> Tuned:
     """Return the configuration that the search in ``path`` (its file, or its run folder) chose for every place.
 
-    A method without anything to search keeps its defaults.
+    ``places`` has methods by their class. A method without anything to search keeps its defaults.
 
     Raises:
         UsageError: there is no such search, it lacks a place, or was made with another base model, recipe, parent or
@@ -55,8 +54,8 @@ def read(
     same: dict[str, object] = {"model": suite.revision(), "recipe": recipe.to_json()}
     same["sources"] = sorted(suite.sources if sources is None else sources)
     found: dict[Place, Choice] = {}
-    for place in places:
-        method = load_method(place[0])
+    for method, rank, target in places:
+        place = (method.name, rank, target)
         if not any(span.searched for span in ranges(method).values()):
             continue
         if place[0] in settings:

@@ -6,8 +6,8 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -18,17 +18,14 @@ from bench.errors import PluginError, UsageError
 from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.paper import Paper
 from bench.plugins.source import is_engine
-from bench.plugins.task import Reading, Task
-from bench.spec import Scalar, digest
+from bench.plugins.task import Task
+from bench.spec import digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
 BASELINE = "lora"  # what every method is held against
 ZERO_SHOT = "zero_shot"
 
 _KINDS: dict[str, type] = {"method": Method, "task": Task}
-_from_files: dict[str, dict[str, type]] = {"method": {}, "task": {}}
-
-TaskSettings = Mapping[str, Mapping[str, Scalar]]  # the options of tasks, by the task's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,126 +42,119 @@ class Report:
         return f"leaderboard.{getattr(self.module, 'SUFFIX', self.name)}"
 
 
-@dataclass(slots=True)
-class _Tasks:
-    """How this process reads its tasks, and those it has read."""
+class Registry:
+    """The plugins that there are: those of installed packages, and those that this object was given.
 
-    reading: Reading = field(default_factory=Reading)
-    settings: TaskSettings = field(default_factory=dict)
-    loaded: dict[tuple[str, type], Task] = field(default_factory=dict)
-
-
-_tasks = _Tasks()
-
-
-def names(kind: str) -> tuple[str, ...]:
-    """Return the names of every plugin of a kind: method, task, report or paper."""
-    return tuple(sorted({*_entries(kind), *_from_files.get(kind, {})}))
-
-
-def load_method(name: str) -> type[Method]:
-    """Return a method's class.
-
-    Raises:
-        UsageError: there is no such method.
-        PluginError: it cannot be imported, or breaks the contract.
+    An added plugin is known to this object alone. Making one reads nothing.
     """
-    method: type[Method] = _load("method", name)
-    return method
 
+    def __init__(self, files: Iterable[Path] = ()) -> None:
+        self._added: dict[str, dict[str, type]] = {kind: {} for kind in _KINDS}
+        self._files: list[Path] = []
+        for path in files:
+            self.add_file(path)
 
-def read_tasks(reading: Reading, settings: TaskSettings) -> None:
-    """Say where this process's tasks find their files, and what their options are."""
-    if (reading, settings) != (_tasks.reading, _tasks.settings):
-        _tasks.reading, _tasks.settings = reading, settings
-        _tasks.loaded.clear()
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The plugin files that were added, as absolute paths: another process adds the same."""
+        return tuple(self._files)
 
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Return the names of every plugin of a kind: method, task, report or paper."""
+        return tuple(sorted({*installed(kind), *self._added.get(kind, {})}))
 
-def tasks_are_read() -> tuple[Reading, TaskSettings]:
-    """Return what ``read_tasks`` was told last: another process can be told the same."""
-    return _tasks.reading, _tasks.settings
+    def method(self, name: str) -> type[Method]:
+        """Return a method's class.
 
+        Raises:
+            UsageError: there is no such method.
+            PluginError: it cannot be imported, or breaks the contract.
+        """
+        method: type[Method] = self._load("method", name)
+        return method
 
-def load_task(name: str) -> Task:
-    """Return a task, or after an @ one of its variants; one instance serves the whole process.
+    def task_class(self, name: str) -> type[Task]:
+        """Return the class of a task, or of a variant of it.
 
-    Raises:
-        UsageError: there is no such task, or no such variant of it.
-        PluginError: it cannot be imported, or breaks the contract.
-    """
-    variant = name.partition("@")[2]
-    plugin = load_task_class(name)
-    if (name, plugin) not in _tasks.loaded:
-        _tasks.loaded[name, plugin] = new_task(plugin, variant)
-    return _tasks.loaded[name, plugin]
+        Raises:
+            UsageError: there is no such task, or no such variant of it.
+            PluginError: it cannot be imported, or breaks the contract.
+        """
+        plain, mark, variant = name.partition("@")
+        plugin: type[Task] = self._load("task", plain)
+        if mark and variant not in plugin.variants:
+            known = ", ".join(plugin.variants) or "none"
+            raise UsageError(f"The task {plain} has no prompt named {variant!r}. Known: {known}.")
+        return plugin
 
+    def report(self, name: str) -> Report:
+        """Return a report.
 
-def new_task(plugin: type[Task], variant: str = "") -> Task:
-    """Return an instance of a task that has read nothing yet, with this process's files and options."""
-    task = plugin(**_tasks.settings.get(plugin.name, {}))
-    task.reading, task.variant = _tasks.reading, variant or next(iter(plugin.variants), "")
-    return task
+        Raises:
+            UsageError: there is no such report.
+            PluginError: it cannot be imported.
+        """
+        entry = self._entry("report", name)
+        return Report(name, _import(entry), sys.modules[entry.module])
 
+    def paper(self, name: str) -> Paper:
+        """Return a paper with published tables.
 
-def load_task_class(name: str) -> type[Task]:
-    """Return the class of a task, or of a variant of it.
+        Raises:
+            UsageError: there is no such paper.
+            PluginError: it cannot be imported, or is not a ``bench.Paper``.
+        """
+        paper = _import(self._entry("paper", name))
+        if not isinstance(paper, Paper):
+            raise PluginError(f"The paper {name!r} is {paper!r}, not a bench.Paper.")
+        return paper
 
-    Raises:
-        UsageError: there is no such task, or no such variant of it.
-        PluginError: it cannot be imported, or breaks the contract.
-    """
-    plain, mark, variant = name.partition("@")
-    plugin: type[Task] = _load("task", plain)
-    if mark and variant not in plugin.variants:
-        known = ", ".join(plugin.variants) or "none"
-        raise UsageError(f"The task {plain} has no prompt named {variant!r}. Known: {known}.")
-    return plugin
+    def add_file(self, path: Path) -> tuple[str, ...]:
+        """Add the methods and tasks that a file defines and return their names.
 
+        Raises:
+            UsageError: there is no such file.
+            PluginError: the file cannot be imported, or defines no plugin.
+        """
+        if not path.is_file():
+            raise UsageError(f"--plugin {path}: no such file.")
+        module = run_file(path.resolve())
+        found = [value for value in vars(module).values() if _kind_of(value) and value.__module__ == module.__name__]
+        if not found:
+            raise PluginError(f"{path} defines no method or task: subclass bench.TrainMethod, EditMethod or Task.")
+        for plugin in found:
+            kind, name = _kind_of(plugin), getattr(plugin, "name", "")
+            if name in installed(kind):
+                raise PluginError(f"{path}: there is already a {kind} named {name!r}. Give yours another name.")
+            self.add(plugin)
+        self._files.append(path.resolve())
+        return tuple(plugin.name for plugin in found)
 
-def load_report(name: str) -> Report:
-    """Return a report.
+    def add(self, plugin: type[Method] | type[Task]) -> None:
+        """Add a method or a task, in place of any other of its name.
 
-    Raises:
-        UsageError: there is no such report.
-        PluginError: it cannot be imported.
-    """
-    entry = _entry("report", name)
-    return Report(name, _import(entry), sys.modules[entry.module])
+        Raises:
+            PluginError: it breaks the contract.
+        """
+        kind, name = _kind_of(plugin), getattr(plugin, "name", "")
+        check_class(kind, name, plugin)
+        self._added[kind][name] = plugin
 
+    def _load(self, kind: str, name: str) -> Any:
+        if name in self._added[kind]:
+            return self._added[kind][name]
+        plugin = _import(self._entry(kind, name))
+        check_class(kind, name, plugin)
+        return plugin
 
-def load_paper(name: str) -> Paper:
-    """Return a paper with published tables.
-
-    Raises:
-        UsageError: there is no such paper.
-        PluginError: it cannot be imported, or is no ``bench.Paper``.
-    """
-    paper = _import(_entry("paper", name))
-    if not isinstance(paper, Paper):
-        raise PluginError(f"The paper {name!r} is {paper!r}, not a bench.Paper.")
-    return paper
-
-
-def add_file(path: Path) -> tuple[str, ...]:
-    """Take in the methods and tasks that a file defines and return their names.
-
-    Raises:
-        PluginError: the file cannot be imported, or defines no plugin.
-    """
-    if not path.is_file():
-        raise UsageError(f"--plugin {path}: no such file.")
-    module = run_file(path.resolve())
-    found = []
-    for value in vars(module).values():
-        for kind, base in _KINDS.items():
-            if _defined_here(value, base, module.__name__):
-                check_class(kind, getattr(value, "name", ""), value)
-                _check_free(kind, value.name, path)
-                _from_files[kind][value.name] = value
-                found.append(value.name)
-    if not found:
-        raise PluginError(f"{path} defines no method or task: subclass bench.TrainMethod, EditMethod or Task.")
-    return tuple(found)
+    def _entry(self, kind: str, name: str) -> EntryPoint:
+        entries = installed(kind)
+        if name not in entries:
+            raise suggest(kind, name, self.names(kind))
+        if len({entry.value for entry in entries[name]}) > 1:
+            values = " and ".join(entry.value for entry in entries[name])
+            raise PluginError(f"Two packages provide the {kind} {name!r}: {values}. Uninstall one.")
+        return entries[name][0]
 
 
 def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
@@ -175,31 +165,14 @@ def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"No {kind} named {name!r}.{hint} Known: {', '.join(known)}.")
 
 
-def _load(kind: str, name: str) -> Any:
-    if name in _from_files[kind]:
-        return _from_files[kind][name]
-    plugin = _import(_entry(kind, name))
-    check_class(kind, name, plugin)
-    return plugin
-
-
 @cache
-def _entries(kind: str) -> dict[str, tuple[EntryPoint, ...]]:
+def installed(kind: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """Return the entry points of a kind by name; packages are looked through once a process."""
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=f"bench.{kind}s"):
         if entry not in found.get(entry.name, ()):
             found[entry.name] = (*found.get(entry.name, ()), entry)
     return found
-
-
-def _entry(kind: str, name: str) -> EntryPoint:
-    entries = _entries(kind)
-    if name not in entries:
-        raise suggest(kind, name, names(kind))
-    if len({entry.value for entry in entries[name]}) > 1:
-        values = " and ".join(entry.value for entry in entries[name])
-        raise PluginError(f"Two packages provide the {kind} {name!r}: {values}. Uninstall one.")
-    return entries[name][0]
 
 
 def _import(entry: EntryPoint) -> Any:
@@ -228,13 +201,9 @@ def run_file(path: Path) -> Any:
     return module
 
 
-def _defined_here(value: object, base: type, module: str) -> bool:
-    return inspect.isclass(value) and issubclass(value, base) and value.__module__ == module
-
-
-def _check_free(kind: str, name: str, path: Path) -> None:
-    if name in _entries(kind):
-        raise PluginError(f"{path}: there is already a {kind} named {name!r}. Give yours another name.")
+def _kind_of(value: object) -> str:
+    """Return which kind of plugin a value is, or nothing if it is not the class of one."""
+    return next((kind for kind, base in _KINDS.items() if inspect.isclass(value) and issubclass(value, base)), "")
 
 
 def check_class(kind: str, name: str, plugin: Any) -> None:

@@ -9,7 +9,6 @@ from statistics import fmean
 from bench.plan.plan import Plan, asked, make
 from bench.plan.request import Request
 from bench.plugins.method import TrainMethod
-from bench.plugins.registry import load_method
 from bench.search.optuna_study import Study, Tried
 from bench.search.pareto import Point
 from bench.spec import Asked, Record, Scalar, Work, split_mean
@@ -56,7 +55,7 @@ class Quest:
     @property
     def parent_settings(self) -> dict[str, Scalar]:
         """What is set of the method that this one edits; nothing where it trains."""
-        parent = getattr(load_method(self.request.methods[0]), "parent", "")
+        parent = getattr(self.request.registry.method(self.request.methods[0]), "parent", "")
         return dict(self.request.settings.get(parent, {}))
 
     def hyper(self, hyper: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -71,7 +70,7 @@ class Quest:
     @property
     def trains(self) -> bool:
         """Whether the method trains."""
-        return issubclass(load_method(self.request.methods[0]), TrainMethod)
+        return issubclass(self.request.registry.method(self.request.methods[0]), TrainMethod)
 
     @property
     def _steps(self) -> tuple[int, ...]:

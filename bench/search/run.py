@@ -20,7 +20,6 @@ from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.tuned import FILE, known
 from bench.plugins.hyperparameters import field_name, ranges, values
-from bench.plugins.registry import load_method
 from bench.search import report
 from bench.search.optuna_study import Sampler, Study, check_storage
 from bench.search.outcome import Outcome
@@ -43,7 +42,7 @@ def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, S
     """
     if not request.methods:
         raise UsageError("There is no method to search: zero_shot has nothing to tune.")
-    methods = [load_method(name) for name in request.methods]
+    methods = [request.registry.method(name) for name in request.methods]
     for field in fields or ():
         if not any(field_name(method, field) in ranges(method) for method in methods):
             raise UsageError(f"--fields: none of {', '.join(request.methods)} has a hyperparameter {field!r}.")
@@ -115,7 +114,7 @@ def _owner(store: Store) -> str:
 
 def _defaults(request: Request, method: str) -> dict[str, Scalar]:
     """Return the method's defaults; a learning rate it leaves to the recipe is the recipe's."""
-    chosen = values(load_method(method)(**request.settings.get(method, {})))
+    chosen = values(request.registry.method(method)(**request.settings.get(method, {})))
     if chosen.get("lr", 0) is None:
         chosen["lr"] = request.recipe.lr
     return chosen

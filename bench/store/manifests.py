@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from bench.plugins.registry import load_task
 from bench.plugins.task import Split
+from bench.plugins.tasks import Tasks
 from bench.store import places
 from bench.store.places import replace_file
 from bench.store.run_folder import Store
@@ -14,7 +14,7 @@ from bench.store.run_folder import Store
 FOLDER = "data"
 
 
-def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: Split) -> list[str]:
+def write(store: Store, tasks: Tasks, targets: Sequence[str], sources: Sequence[str], split: Split) -> list[str]:
     """Write ``data/TASK-SPLIT.json`` for what a run trains on and what it scores; drawn tasks have none.
 
     Return a line for each split of which broken records were left out.
@@ -23,10 +23,10 @@ def write(store: Store, targets: Sequence[str], sources: Sequence[str], split: S
     scored = [(name, split) for name in dict.fromkeys((*sources, *targets))]
     trained: list[tuple[str, Split]] = [(name, "train") for name in targets]
     for name, part in [*trained, *scored]:
-        if manifest := load_task(name).manifest(part):
+        if manifest := tasks.load(name).manifest(part):
             path = store.root / FOLDER / f"{name}-{part}.json"
             places.make(path.parent)
             replace_file(path, json.dumps(manifest, indent=1) + "\n")
-            if count := len(load_task(name).faults(part)):
+            if count := len(tasks.load(name).faults(part)):
                 lines.append(f"{name} {part}: {count:,} broken record{'s' * (count != 1)} left out; {path} names them.")
     return lines

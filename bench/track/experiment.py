@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store.changes import CHANGE
 from bench.store.places import fetched, is_remote, modified
@@ -30,11 +31,12 @@ _BATCH = 800  # a server takes 1,000 metrics, params and tags in one request; th
 class Experiment:
     """A suite's experiment and the run of the command that writes to it; for one thread."""
 
-    def __init__(self, store: Store, suite: str, command: str, targets: Collection[str]) -> None:
+    def __init__(self, store: Store, suite: str, command: str, targets: Collection[str], registry: Registry) -> None:
         self._store = store
         self._suite = suite
         self._command = command
         self._targets = targets
+        self._registry = registry
         self._client = connect(tracking_uri(store.root))
         self._id = open_experiment(self._client, suite, store.root)
         self._parent: str | None = None
@@ -42,7 +44,7 @@ class Experiment:
 
     def write(self, record: Record, zero_shot: Record | None) -> bool:
         """Bring one trial's run up to date; return whether there was anything to do."""
-        projection = project(record, zero_shot, self._targets)
+        projection = project(record, zero_shot, self._targets, self._registry)
         trial, state = record.trial.id, projection.state
         if self._states.get(trial) == state:
             return False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from bench.errors import StoreError, UsageError, without_password
 from bench.plan.suite import by_revision
+from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store.models import noted_models
 from bench.store.run_folder import Store
@@ -95,9 +96,9 @@ class Mirror:
         if self._stop:
             return
         if self._experiment is None:
-            suite = self._plan.request.suite.name
-            targets = {*self._plan.request.targets, *_targets(self._store)}
-            self._experiment = Experiment(self._store, suite, self._command, targets)
+            request = self._plan.request
+            targets = {*request.targets, *_targets(self._store)}
+            self._experiment = Experiment(self._store, request.suite.name, self._command, targets, request.registry)
         self._experiment.write(record, self._store.read(self._plan.zero_shot))
 
     def _end(self, interrupted: bool) -> None:
@@ -112,7 +113,7 @@ class Mirror:
         self._experiment.end("KILLED" if interrupted else "FAILED" if failed else "FINISHED")
 
 
-def sync(store: Store) -> int:
+def sync(store: Store, registry: Registry) -> int:
     """Bring MLflow up to date with the run folder and return how many trials and quests of searches that took.
 
     Raises:
@@ -127,7 +128,7 @@ def sync(store: Store) -> int:
     written = 0
     try:
         for suite, members in suites.items():
-            experiment = Experiment(store, suite, "bench sync", _targets(store))
+            experiment = Experiment(store, suite, "bench sync", _targets(store), registry)
             written += sum(experiment.write(record, reference_of(record, zero_shots)) for record in members)
             experiment.end("FINISHED")
         written += searches.write(store.root)

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.errors import BenchError
-from bench.plugins.registry import load_method
+from bench.plugins.registry import Registry
 from bench.spec import EVALUATED, Recipe, Record, Scalar, Score, Trial, digest
 
 NOT_SHOWN = frozenset({"lr"})  # of the recipe: a method's own lr stands for it
@@ -30,17 +30,17 @@ class Projection:
         return digest(asdict(self))[:12]
 
 
-def project(record: Record, zero_shot: Record | None, targets: Collection[str]) -> Projection:
+def project(record: Record, zero_shot: Record | None, targets: Collection[str], registry: Registry) -> Projection:
     """Return what is shown of a record; forgetting is against ``zero_shot``, on the same examples only.
 
     A task is the target of the trial that learns it and a source of every other; of the untouched base model,
-    which learns none, ``targets`` are the targets.
+    which learns none, ``targets`` are the targets. ``registry`` knows the papers of the methods.
     """
     scores = _newest(record)
     return Projection(
         name=record.trial.label,
         params=_params(record.trial),
-        tags=_tags(record, scores),
+        tags=_tags(record, scores, registry),
         metrics={**_scores(record.trial, scores, targets), **_forgetting(record, scores, zero_shot), **_cost(record)},
         predictions={task: score.file for task, score in scores.items()},
     )
@@ -94,7 +94,7 @@ def _recipe(recipe: Recipe, names: Iterable[str]) -> dict[str, Any]:
     return {f"recipe.{name}": getattr(recipe, name) for name in names}
 
 
-def _tags(record: Record, scores: Mapping[str, Score]) -> dict[str, str]:
+def _tags(record: Record, scores: Mapping[str, Score], registry: Registry) -> dict[str, str]:
     trial = record.trial
     counts = sorted({score.asked.count for score in scores.values()})
     tags = {
@@ -110,7 +110,7 @@ def _tags(record: Record, scores: Mapping[str, Score]) -> dict[str, str]:
         "model": trial.model,
         "commit": record.environment.get("commit"),
         "device": record.environment.get("device"),
-        "paper": _paper(trial.method),
+        "paper": _paper(trial.method, registry),
         "status": record.status,
         "error": record.error,
         "split": " ".join(sorted({score.asked.split for score in scores.values()})),
@@ -119,10 +119,10 @@ def _tags(record: Record, scores: Mapping[str, Score]) -> dict[str, str]:
     return {name: str(value)[:1000] for name, value in tags.items() if value not in (None, "")}
 
 
-def _paper(method: str) -> str | None:
+def _paper(method: str, registry: Registry) -> str | None:
     """Return the method's paper, or None where its plugin is not there any more."""
     try:
-        return load_method(method).paper
+        return registry.method(method).paper
     except BenchError:
         return None
 

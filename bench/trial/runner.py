@@ -26,7 +26,7 @@ from bench.model.adapters import merged
 from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
-from bench.plugins.registry import load_method, load_task
+from bench.plugins.tasks import Tasks
 from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
@@ -74,6 +74,7 @@ class Bench:
 
     store: Store
     model: Path
+    tasks: Tasks
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     execution: Execution = field(default_factory=Execution)
     group: Group = ALONE
@@ -81,7 +82,7 @@ class Bench:
     _room: Room = field(init=False)
 
     def __post_init__(self) -> None:
-        self.warm = Warm(self.model, self.device, self.execution.feature_cache_bytes)
+        self.warm = Warm(self.model, self.tasks, self.device, self.execution.feature_cache_bytes)
         self._room = Room(self.execution.micro_batch_size)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one and two threads differ in bits
@@ -146,7 +147,7 @@ class Bench:
     def _change(self, work: Work, progress: Progress, judge: Judge) -> Change:
         """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
         trial = work.trial
-        method = load_method(trial.method)(**trial.hyper)
+        method = self.tasks.registry.method(trial.method)(**trial.hyper)
         if not isinstance(method, TrainMethod | EditMethod):
             return Change({})
         if not self.group.first(lambda: self._complete(work)):
@@ -222,7 +223,7 @@ class Bench:
         if missing := [asked for asked in work.rungs if asked.key not in values]:
             change = stored.read(step)
             for asked in missing:
-                values[asked.key] = _means(self.answers(trial, asked, change))[load_task(asked.task).primary]
+                values[asked.key] = _means(self.answers(trial, asked, change))[self.tasks.load(asked.task).primary]
             self.group.first(lambda: stored.snapshot(step).write_scores(values))
             self.warm.base(Form.training(trial.recipe))  # the training goes on with it
         return split_mean(work.rungs, values, trial.target)
@@ -303,7 +304,7 @@ class Bench:
             file = self.store.scores_of(trial).write(asked.key, [asdict(answer) for answer in answers])
             seconds = partial.seconds + time.monotonic() - began
             with_what = together(partial.environment, *({"eval_batch": str(size)} for size in partial.smallest))
-            score = Score(asked, load_task(asked.task).primary, metrics, file, seconds, with_what)
+            score = Score(asked, self.tasks.load(asked.task).primary, metrics, file, seconds, with_what)
             cost = replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds)
             scored = record.with_score(score, cost)
             self.store.write(scored)

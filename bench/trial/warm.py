@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.model.adapters import restore
 from bench.model.resident import Base, Form
-from bench.plugins.registry import load_task
+from bench.plugins.tasks import Tasks
 from bench.trial.corpus import Corpus
 from bench.trial.features import FeatureCache
 
@@ -17,8 +17,9 @@ from bench.trial.features import FeatureCache
 class Warm:
     """Base models by their form, and a task's tokens and vision features by split; the features within a bound."""
 
-    def __init__(self, folder: Path, device: torch.device, feature_bytes: int) -> None:
+    def __init__(self, folder: Path, tasks: Tasks, device: torch.device, feature_bytes: int) -> None:
         self._folder = folder
+        self._tasks = tasks
         self._device = device
         self._features = FeatureCache(feature_bytes)
         self._bases: dict[Form, Base] = {}
@@ -44,7 +45,7 @@ class Warm:
         """Return a split's examples for a base model, which is ready then."""
         base, key = self.base(form), (form, task, split, template)
         if key not in self._corpora:
-            source = load_task(task)
+            source = self._tasks.load(task)
             self._corpora[key] = Corpus(base, source, split, template, self._features)  # type: ignore[arg-type]
         return self._corpora[key]
 

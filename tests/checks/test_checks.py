@@ -9,6 +9,7 @@ import pytest
 
 from bench import UsageError
 from bench.checks import Result, checks, find_plugins, parametrize_with_checks, run_checks
+from bench.plugins.registry import Registry
 
 pytest_plugins = ["pytester"]
 
@@ -108,7 +109,7 @@ def test_an_unknown_name_is_met_with_the_nearest_one() -> None:
 def test_a_plugin_file_without_an_entry_point_is_told_from_a_misspelt_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bench.plugins.registry.names", lambda kind: ())
+    monkeypatch.setattr(Registry, "names", lambda registry, kind: ())
 
     with pytest.raises(UsageError, match=r"methods/lora\.py is there, but no entry point names it"):
         find_plugins("lora")

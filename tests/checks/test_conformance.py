@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from bench.checks import Check, find_plugins, parametrize_with_checks
-from bench.plugins.registry import names
+from bench.plugins.registry import Registry
 from tests.layouts import NAMES
 
-INSTALLED = [plugin for kind in ("method", "task", "report") for name in names(kind) for plugin in find_plugins(name)]
+KINDS = ("method", "task", "report")
+INSTALLED = [plugin for kind in KINDS for name in Registry().names(kind) for plugin in find_plugins(name)]
 PLUGINS = [plugin for plugin in INSTALLED if getattr(plugin, "name", None) not in NAMES]
 
 

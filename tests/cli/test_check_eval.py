@@ -17,7 +17,8 @@ from bench.model.change import Change, LowRank, Sparse
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins.registry import load_method
+from bench.plugins.registry import Registry
+from bench.plugins.tasks import Tasks
 from bench.spec import Asked, Execution, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
@@ -35,7 +36,7 @@ class Scripted:
 
     def __init__(self, script: Callable[[str, int, bool], list[tuple[str, float]]]) -> None:
         self.execution = Execution()
-        self.script = script
+        self.script, self.tasks = script, Tasks()
 
     def answers(self, trial: Trial, asked: Asked, change: Change, hold: object = None) -> list[Answer]:
         said = self.script(trial.recipe.eval_dtype, self.execution.eval_batch_size, hold is not unmerged)
@@ -104,7 +105,7 @@ def test_unmerged_adapters_compute_what_merged_ones_do_and_leave_the_base_model_
 
     bench: Tiny = tiny()
     before = logits(bench.base.model, bench)
-    change = learn(load_method("lora")())
+    change = learn(Registry().method("lora")())
 
     with unmerged(bench.base, change) as model:
         live = logits(model, bench)
@@ -119,13 +120,13 @@ def test_unmerged_adapters_compute_what_merged_ones_do_and_leave_the_base_model_
 
 
 def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
-    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_installed: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(tmp_path / "runs")
-    request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe)
+    store, suite = Store(tmp_path / "runs"), tiny_installed
+    request = Request(suite, ("lora",), (2,), suite.targets, suite.sources, suite.recipe)
     work = next(work for work in make(request, store).works if work.trial.method == "lora")
     store.prepare()
-    Bench(store, tiny_suite.folder).run(work)
+    Bench(store, suite.folder, request.tasks).run(work)
     words = ["check", "eval", "--suite", "tiny", "--limit", "7", "--batch", "3", "--output", str(store.root)]
 
     assert main.main([*words, "--trial", "lora"]) == 0
@@ -168,7 +169,7 @@ def test_options_of_the_comparison_are_refused_where_plugins_are_checked() -> No
 
 
 def test_a_trial_of_another_base_model_is_refused(
-    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_installed: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from bench.spec import Record
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.checks.tiny import Squares
 from bench.cli.main import main
 from bench.plan.suite import Suite
 from bench.store.run_folder import Store
@@ -16,10 +17,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def ran(tiny_suite: Suite, tmp_path: Path) -> Path:
+def ran(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> Path:
     output = tmp_path / "runs"
-    words = ["--suite", "tiny", "--methods", "lora,dora,model_tailor", "--ranks", "2", "--lanes", "0"]
-    assert main(["run", *words, "--output", str(output)]) == 0
+    words = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,dora,model_tailor", "--ranks", "2"]
+    assert main(["run", *words, "--lanes", "0", "--output", str(output)]) == 0
     return output
 
 
@@ -27,12 +28,11 @@ def answers(model: nn.Module, suite: Suite) -> list[str]:
     """Generate with a plain model that was loaded from disk, through its own processor."""
     from transformers import AutoProcessor
 
-    from bench.plugins.registry import load_task
     from bench.trial.corpus import opened
 
     processor = AutoProcessor.from_pretrained(suite.folder)
     texts = []
-    for example in load_task("new_squares").examples("test"):
+    for example in Squares().examples("test"):
         prompt = suite.recipe.template.replace("{prompt}", example.question)
         batch = processor(text=prompt, images=opened(example.image), return_tensors="pt")
         tokens = model.generate(**batch, do_sample=False, max_new_tokens=4)  # type: ignore[operator]

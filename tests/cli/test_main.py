@@ -183,10 +183,10 @@ def diverge(*_: object, **__: object) -> None:
 
 
 def test_children_that_fail_by_name_are_recorded_though_other_works_follow(
-    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "runs"
-    words = ["--suite", "tiny", "--methods", "lora,dare,model_tailor", "--ranks", "2,4"]
+    words = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,dare,model_tailor", "--ranks", "2,4"]
     monkeypatch.setattr("bench.trial.runner.fit", diverge)
 
     main(["run", *words, "--lanes", "0", "--output", str(output)])
@@ -207,9 +207,9 @@ def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
 
 
-@pytest.fixture(scope="module")
-def words() -> list[str]:
-    return ["--suite", "tiny", "--methods", "lora,dare", "--ranks", "2"]
+@pytest.fixture
+def words(tiny_tasks: Path) -> list[str]:
+    return ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,dare", "--ranks", "2"]
 
 
 @pytest.fixture
@@ -306,7 +306,9 @@ def test_a_failing_trial_ends_in_exit_code_1_and_a_list_that_names_it_and_its_ch
     assert "failed: dare-r2-new_squares-s0: Its parent lora-r2-new_squares-s0 failed" in error
 
 
-def test_show_prints_scores_command_and_what_was_forgotten(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_scores_command_and_what_was_forgotten(
+    ran: Path, tiny_tasks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     for option in ([], ["--examples"], ["--command"]):
         assert main(["show", "lora-r2-new_squares-s0", *option, "--output", str(ran)]) == 0
@@ -314,7 +316,9 @@ def test_show_prints_scores_command_and_what_was_forgotten(ran: Path, capsys: py
     text = capsys.readouterr().out
     assert "old_squares" in text
     assert "went from right to wrong" in text
-    assert "bench run --suite tiny --methods lora --ranks 2 --targets new_squares --seeds 0" in text
+    assert (
+        f"bench run --suite tiny --plugin {tiny_tasks} --methods lora --ranks 2 --targets new_squares --seeds 0" in text
+    )
 
 
 def test_the_command_that_show_prints_is_cached(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:

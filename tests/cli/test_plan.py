@@ -41,9 +41,26 @@ def test_the_whole_suite_fits_a_screen(
 
 
 def test_a_small_suite_shows_its_plan_and_under_it_the_price(
-    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora,dare", "--output", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "plan",
+                "--suite",
+                "tiny",
+                "--plugin",
+                str(tiny_tasks),
+                "--ranks",
+                "2",
+                "--methods",
+                "lora,dare",
+                "--output",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("2 cells, 1 trainings; cached: 0 of 3 trials")
@@ -53,9 +70,14 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
 
 
 def test_lanes_are_priced_as_they_are_asked_for(
-    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora", "--output", str(tmp_path)]
+    words = [
+        *["plan", "--suite", "tiny", "--plugin"],
+        str(tiny_tasks),
+        *["--ranks", "2", "--methods", "lora", "--output"],
+        str(tmp_path),
+    ]
     Measured("cpu", str(tiny_suite.folder), 20, 4, {"lora": 10.0}, 10.0, 64).save(tmp_path)  # type: ignore[attr-defined]
 
     assert main([*words, "--lanes", "1"]) == 0
@@ -65,9 +87,14 @@ def test_lanes_are_priced_as_they_are_asked_for(
 
 
 def test_a_cluster_that_is_not_asked_for_its_gpus_is_said(
-    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora", "--output", str(tmp_path)]
+    words = [
+        *["plan", "--suite", "tiny", "--plugin"],
+        str(tiny_tasks),
+        *["--ranks", "2", "--methods", "lora", "--output"],
+        str(tmp_path),
+    ]
 
     assert main([*words, "--address", "10.0.0.1:6379"]) == 0
     asked = capsys.readouterr().err
@@ -94,11 +121,18 @@ def test_a_budget_leaves_out_what_no_gpu_holds(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_what_is_cached_is_not_priced_again(
-    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora", "--output", str(tmp_path)]
+    words = [
+        *["plan", "--suite", "tiny", "--plugin"],
+        str(tiny_tasks),
+        *["--ranks", "2", "--methods", "lora", "--output"],
+        str(tmp_path),
+    ]
     store = Store(tmp_path)
-    made = draft(read_request(Cells(suite="tiny", ranks="2", methods="lora"), tmp_path), store).plan
+    made = draft(
+        read_request(Cells(suite="tiny", ranks="2", methods="lora", plugin=(tiny_tasks,)), tmp_path), store
+    ).plan
     for work in made.works:
         store.write(Record(work.trial, "done", {asked.key: Score(asked, "m", {"m": 1.0}, "f") for asked in work.asked}))
 
@@ -111,9 +145,15 @@ def test_what_is_cached_is_not_priced_again(
 
 
 def test_more_gpus_a_trial_than_there_are_is_refused(
-    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["plan", "--suite", "tiny", "--ranks", "2", "--output", str(tmp_path), "--gpus-per-trial", "4"]
+    words = [
+        *["plan", "--suite", "tiny", "--plugin"],
+        str(tiny_tasks),
+        *["--ranks", "2", "--output"],
+        str(tmp_path),
+        *["--gpus-per-trial", "4"],
+    ]
 
     assert main([*words, "--gpu", "H100:2"]) == 2
     assert "--gpus-per-trial is 4, of 2 x H100" in capsys.readouterr().err

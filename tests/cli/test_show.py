@@ -7,6 +7,7 @@ import pytest
 from bench.cli.options import Cells
 from bench.cli.show import examples, overview, reading
 from bench.errors import UsageError
+from bench.plugins.registry import Registry
 from bench.spec import Asked, Record, Score, Trial
 from bench.store.run_folder import Store
 from tests.making.trials import TRIAL
@@ -86,5 +87,5 @@ def test_a_trial_of_a_search_says_what_it_lacks(store: Store) -> None:
 def test_a_trials_command_reads_its_tasks_as_the_run_did() -> None:
     ran = Cells(data=Path("/there/data"), skip_bad=3, set=("lora.lr=0.1", "gqa.expect=any", "recipe.updates=2"))
 
-    assert reading(ran) == ["--data", "/there/data", "--skip-bad", "3", "--set", "gqa.expect=any"]
-    assert reading(Cells()) == []
+    assert reading(ran, Registry()) == ["--data", "/there/data", "--skip-bad", "3", "--set", "gqa.expect=any"]
+    assert reading(Cells(), Registry()) == []

@@ -11,7 +11,7 @@ from bench.lanes.setup import Setup
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins import registry
+from bench.plugins.tasks import Tasks
 from bench.spec import Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
@@ -52,20 +52,21 @@ class Fatal(Killer):
 
 
 @pytest.fixture
-def killer(tmp_path: Path, tiny_suite: Suite) -> Path:
+def killer(tmp_path: Path, squares: Tasks) -> Tasks:
+    """The tasks of the suite tiny, with a registry that has the methods of KILLER too."""
     path = tmp_path / "killer.py"
     path.write_text(KILLER)
-    registry.add_file(path)
-    return path
+    squares.registry.add_file(path)
+    return squares
 
 
-def planned(suite: Suite, store: Store, *methods: str, ranks: tuple[int, ...] = (2,)) -> Plan:
+def planned(suite: Suite, tasks: Tasks, store: Store, *methods: str) -> Plan:
     recipe = replace(suite.recipe, updates=60, dropout=0.1)
-    return make(Request(suite, methods, ranks, suite.targets, suite.sources, recipe), store)
+    return make(Request(suite, methods, (2,), suite.targets, suite.sources, recipe, tasks=tasks), store)
 
 
-def done_by(plan: Plan, output: Path, plugins: tuple[Path, ...], count: int) -> dict[str, Record]:
-    setup = Setup(output, plan.request.suite.folder, plugins)
+def done_by(plan: Plan, output: Path, count: int) -> dict[str, Record]:
+    setup = Setup(output, plan.request.suite.folder, plan.request.tasks)
     events = lanes.run(plan.pending, plan.records, setup, count)
     return {event.record.trial.label: event.record for event in events if event.record}
 
@@ -75,13 +76,12 @@ def weights(store: Store, record: Record) -> bytes:
 
 
 def test_a_killed_worker_resumes_its_trial_to_the_same_bytes_and_a_fatal_one_fails_alone(
-    tiny_suite: Suite, tiny_tasks: Path, killer: Path, tmp_path: Path
+    tiny_suite: Suite, killer: Tasks, tmp_path: Path
 ) -> None:
-    plugins = (tiny_tasks, killer)
     store = Store(tmp_path / "runs")
     store.prepare()
 
-    records = done_by(planned(tiny_suite, store, "killer", "fatal", "lora", "dare"), store.root, plugins, 2)
+    records = done_by(planned(tiny_suite, killer, store, "killer", "fatal", "lora", "dare"), store.root, 2)
 
     assert (tmp_path / "killed").exists()
     status = {label.split("-")[0]: record.status for label, record in records.items()}
@@ -95,7 +95,7 @@ def test_a_killed_worker_resumes_its_trial_to_the_same_bytes_and_a_fatal_one_fai
     label = "killer-r2-new_squares-s0"
     unbroken = Store(tmp_path / "unbroken")
     unbroken.prepare()
-    alone = done_by(planned(tiny_suite, unbroken, "killer"), unbroken.root, plugins, 0)
+    alone = done_by(planned(tiny_suite, killer, unbroken, "killer"), unbroken.root, 0)
     assert weights(store, records[label]) == weights(unbroken, alone[label])
     assert {key: score.metrics for key, score in records[label].scores.items()} == {
         key: score.metrics for key, score in alone[label].scores.items()

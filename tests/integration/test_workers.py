@@ -13,7 +13,7 @@ from bench.lanes.setup import Setup
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins import registry
+from bench.plugins.tasks import Tasks
 from bench.spec import Execution, Record
 from bench.store.run_folder import Store
 
@@ -57,17 +57,17 @@ class Halted(Killer):
 '''
 
 
-def done_by(plan: Plan, store: Store, plugins: tuple[Path, ...], workers: int) -> dict[str, Record]:
-    setup = Setup(store.root, plan.request.suite.folder, plugins, execution=Execution(workers=workers))
+def done_by(plan: Plan, store: Store, workers: int) -> dict[str, Record]:
+    setup = Setup(store.root, plan.request.suite.folder, plan.request.tasks, Execution(workers=workers))
     events = lanes.run(plan.pending, plan.records, setup, 1 if workers > 1 else 0)
     return {event.record.trial.method: event.record for event in events if event.record}
 
 
-def planned(suite: Suite, folder: Path, *methods: str) -> tuple[Plan, Store]:
+def planned(suite: Suite, tasks: Tasks, folder: Path, *methods: str) -> tuple[Plan, Store]:
     store = Store(folder)
     store.prepare()
     recipe = replace(suite.recipe, updates=60, dropout=0.0)
-    return make(Request(suite, methods, (2,), suite.targets, suite.sources, recipe), store), store
+    return make(Request(suite, methods, (2,), suite.targets, suite.sources, recipe, tasks=tasks), store), store
 
 
 def weights(store: Store, record: Record) -> dict[str, torch.Tensor]:
@@ -76,22 +76,21 @@ def weights(store: Store, record: Record) -> dict[str, torch.Tensor]:
 
 
 def test_two_workers_give_what_one_gives_though_one_of_them_is_killed(
-    tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path
+    tiny_suite: Suite, squares: Tasks, tmp_path: Path
 ) -> None:
     path = tmp_path / "killer.py"
     path.write_text(KILLER)
-    registry.add_file(path)
-    plugins = (tiny_tasks, path)
-    plan, store = planned(tiny_suite, tmp_path / "runs", "killer", "halted", "dare")
+    squares.registry.add_file(path)
+    plan, store = planned(tiny_suite, squares, tmp_path / "runs", "killer", "halted", "dare")
 
-    records = done_by(plan, store, plugins, workers=2)
+    records = done_by(plan, store, workers=2)
 
     assert (tmp_path / "killed").exists()
     status = {method: record.status for method, record in records.items()}
     assert status == {"zero_shot": "done", "killer": "done", "halted": "failed", "lora": "done", "dare": "done"}
     assert records["halted"].error == "RuntimeError: broken on one worker"
-    alone_plan, alone_store = planned(tiny_suite, tmp_path / "alone", "killer", "dare")
-    alone = done_by(alone_plan, alone_store, plugins, workers=1)
+    alone_plan, alone_store = planned(tiny_suite, squares, tmp_path / "alone", "killer", "dare")
+    alone = done_by(alone_plan, alone_store, workers=1)
     for method in ("killer", "lora"):
         losses, wanted = (part.change_of(alone[method].trial).losses() for part in (store, alone_store))
         assert len(losses) == 60

@@ -9,7 +9,7 @@ from bench.errors import DataError, UsageError
 from bench.lanes.broker import Broker
 from bench.lanes.cluster import check_address, devices, lanes_on
 from bench.lanes.nodes import lacking, unpacked
-from bench.plugins import registry
+from bench.plugins.registry import Registry
 from bench.spec import Recipe, Trial, Work
 from bench.store.places import place
 
@@ -78,7 +78,7 @@ def test_a_node_says_what_a_task_cannot_be_scored_without(monkeypatch: pytest.Mo
     def without_java(task: Task) -> None:
         raise DataError("No Java is found. Install one.")
 
-    monkeypatch.setattr(registry.load_task_class("coco_caption"), "ready", without_java)
+    monkeypatch.setattr(Registry().task_class("coco_caption"), "ready", without_java)
 
     assert lacking({}, __version__, ("gqa", "of_a_plugin_file", "coco_caption")) == ["No Java is found. Install one"]
 

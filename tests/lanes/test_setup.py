@@ -1,13 +1,17 @@
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import DataError
+from bench import DataError, Reading
 from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.lanes import setup
+from bench.lanes.setup import Setup
+from bench.plugins.registry import Registry
+from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
 from bench.tasks import ptb
 from tests.layouts import Sizes, edit, write_files
@@ -39,3 +43,22 @@ def test_a_search_notes_the_validation_examples_that_it_looks_at(
     path = tmp_path / "runs" / "data" / "gqa-validation.json"
     assert json.loads(path.read_text())["count"] == 5  # two questions a picture
     assert capsys.readouterr().err == f"gqa validation: 1 broken record left out; {path} names them.\n"
+
+
+def test_a_lane_in_another_process_reads_tasks_as_the_driver_does(tiny_tasks: Path, tmp_path: Path) -> None:
+    tasks = Tasks(Registry([tiny_tasks]), Reading(tmp_path, skip_bad=3), {"gqa": {"expect": "any"}})
+    shipment = pickle.loads(pickle.dumps(Setup(tmp_path, tmp_path, tasks).shipped()))
+
+    there = shipment.setup().tasks
+
+    assert there.registry.files == (tiny_tasks,)
+    assert there.load("old_squares").reading == Reading(tmp_path, skip_bad=3)
+    assert there.settings == {"gqa": {"expect": "any"}}
+
+
+def test_a_cluster_alone_is_sent_what_the_plugin_files_hold(tiny_tasks: Path, tmp_path: Path) -> None:
+    tasks = Tasks(Registry([tiny_tasks]))
+
+    here, cluster = (Setup(tmp_path, tmp_path, tasks, address=address).shipped() for address in (None, "auto"))
+
+    assert (here.sources, cluster.sources) == ((), (tiny_tasks.read_bytes(),))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import Reading, Task
-from bench.plugins import registry
+from bench.plugins.tasks import Tasks
 from bench.spec import Scalar
 
 from .hub import write_hub
@@ -29,8 +29,5 @@ __all__ = ["COLORS", "NAMES", "SETTINGS", "Sizes", "edit", "opened", "write_file
 
 def opened(name: str, root: Path, skip_bad: int = 0, **settings: Scalar) -> Task:
     """Return a new task, or one of its variants, that reads what lies under ``root``."""
-    plugin = registry.load_task_class(name)
-    task = plugin(**{**SETTINGS[plugin.name], **settings})
-    task.reading = Reading(root, skip_bad)
-    task.variant = name.partition("@")[2] or next(iter(plugin.variants), "")
-    return task
+    plain = name.partition("@")[0]
+    return Tasks(reading=Reading(root, skip_bad), settings={plain: {**SETTINGS[plain], **settings}}).load(name)

@@ -10,7 +10,7 @@ from bench.leaderboard.tables import Heading
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins.registry import load_task
+from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
 from tests.making.records import write_scores
 
@@ -19,13 +19,12 @@ SCORED = {**HERE, "eval_batch": "64"}
 
 
 @pytest.fixture
-def ran(tiny_suite: Suite, tmp_path: Path) -> tuple[Plan, Store]:
+def ran(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> tuple[Plan, Store]:
     """Return a run of two trainings and an edit that are done, in one environment."""
     (store := Store(tmp_path)).prepare()
     recipe = replace(tiny_suite.recipe, updates=1)
-    request = Request(
-        tiny_suite, ("lora", "dare", "l2"), (2,), tiny_suite.targets, tiny_suite.sources, recipe, controls=True
-    )
+    cells = (("lora", "dare", "l2"), (2,), tiny_suite.targets, tiny_suite.sources)
+    request = Request(tiny_suite, *cells, recipe, controls=True, tasks=squares)
     plan = make(request, store)
     for work in plan.works:
         store.folder(work.trial).mkdir()
@@ -44,7 +43,8 @@ def test_the_store_of_one_environment_sets_nothing_apart(ran: tuple[Plan, Store]
 def test_a_leaderboard_of_part_of_the_test_examples_says_so(ran: tuple[Plan, Store]) -> None:
     plan, store = ran
     few = make(replace(plan.request, limit=3), store)
-    counts = {name: len(load_task(name).examples("test")) for name in (*plan.request.sources, *plan.request.targets)}
+    asked = plan.request
+    counts = {name: len(asked.tasks.load(name).examples("test")) for name in (*asked.sources, *asked.targets)}
 
     notes = "\n".join(leaderboard(few, store, Heading("tiny")).notes)
 

@@ -12,7 +12,7 @@ from bench.checks.tiny import Tiny, tiny
 from bench.model.decoding import end_tokens, greedy
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
-from bench.plugins import registry
+from bench.plugins.tasks import Tasks
 from bench.trial.corpus import Corpus
 
 NEVER: frozenset[int] = frozenset()
@@ -127,7 +127,7 @@ def test_answers_of_micro_are_as_in_transformers() -> None:
     base = Base.load(MICRO.folder, Form(), torch.device("cpu"))
     ends = sorted(end_tokens(base.model, base.processor.tokenizer))
     for name in (MICRO.sources[0], MICRO.targets[-1]):
-        task = registry.load_task(name)
+        task = Tasks().load(name)
         corpus = Corpus(base, task, "validation", MICRO.recipe.template)
 
         said = ours(corpus, range(24), task.max_new_tokens, ends)

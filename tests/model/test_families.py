@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.checks.tiny import Squares
 from bench.cli import export
 from bench.errors import UsageError
 from bench.model import families
@@ -25,7 +26,7 @@ from bench.plan import suite as suites
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins.registry import load_task
+from bench.plugins.tasks import Tasks
 from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.trial.corpus import Corpus, opened
@@ -53,13 +54,14 @@ def second(checkpoint: Path, tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def run(second: Suite, tmp_path: Path) -> Run:
+def run(second: Suite, squares: Tasks, tmp_path: Path) -> Run:
     def build(*methods: str, **changes: Any) -> tuple[Store, Bench, dict[str, Record]]:
         store = Store(tmp_path / "runs")
         store.prepare()
         recipe = replace(second.recipe, **changes)
-        plan: Plan = make(Request(second, methods, (2,), second.targets, second.sources, recipe), store)
-        bench = Bench(store, second.folder)
+        cells = (methods, (2,), second.targets, second.sources)
+        plan: Plan = make(Request(second, *cells, recipe, tasks=squares), store)
+        bench = Bench(store, second.folder, squares)
         return store, bench, {work.trial.method: bench.run(work) for work in plan.works}
 
     return build
@@ -71,7 +73,7 @@ def base(second: Suite) -> Base:
 
 
 def corpus_of(base: Base) -> Corpus:
-    return Corpus(base, load_task("new_squares"), "test", "USER: <image>\n{prompt} ASSISTANT:")
+    return Corpus(base, Squares(), "test", "USER: <image>\n{prompt} ASSISTANT:")
 
 
 def said(model: nn.Module, corpus: Corpus, indices: Sequence[int]) -> list[list[int]]:

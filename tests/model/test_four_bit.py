@@ -20,8 +20,9 @@ from bench.model.resident import Base, Form
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins import registry
 from bench.plugins.method import TrainMethod
+from bench.plugins.registry import Registry
+from bench.plugins.tasks import Tasks
 from bench.spec import Recipe
 from bench.store.run_folder import Store
 from bench.trial.corpus import Corpus
@@ -89,7 +90,7 @@ def test_layers_that_the_cpu_would_read_wrongly_are_refused(tiny_folder: Path) -
 
 @pytest.mark.parametrize("name", ["lora", "dora", "l2", "orth_reg", "lorasculpt"])
 def test_every_method_trains_on_a_base_in_4_bits(name: str, base: Base) -> None:
-    method = registry.load_method(name)()
+    method = Registry().method(name)()
     assert isinstance(method, TrainMethod)
     before = {name: value.clone() for name, value in base.model.named_parameters()}
 
@@ -124,14 +125,14 @@ def test_a_base_in_4_bits_wakes_as_it_was(base: Base) -> None:
 
 
 @pytest.fixture
-def run(tiny_suite: Suite, folder: Path, tmp_path: Path) -> Bench:
+def run(tiny_suite: Suite, squares: Tasks, folder: Path, tmp_path: Path) -> Bench:
     """Everything of lora, dare and model_tailor under a recipe in 4 bits."""
     recipe: Recipe = replace(tiny_suite.recipe, updates=2, quantization="4bit")
     store = Store(tmp_path)
     methods = ("lora", "dare", "model_tailor")
     suite = replace(tiny_suite, model=str(folder))
-    request = Request(suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe)
-    bench = Bench(store, folder)
+    request = Request(suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
+    bench = Bench(store, folder, squares)
     for work in make(request, store).pending:
         assert bench.run(work).error is None
     return bench
@@ -172,19 +173,26 @@ def test_looking_for_writes_leaves_the_scales_where_they_are(run: Bench, monkeyp
 
 
 def test_without_bitsandbytes_nothing_starts(
-    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_suite: Suite,
+    tiny_tasks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
 
     for words in (["--base", "4bit"], ["--set", "recipe.quantization=4bit"]):
-        assert main(["plan", "--suite", "tiny", *words, "--output", str(tmp_path / "runs")]) == 2
+        assert (
+            main(["plan", "--suite", "tiny", "--plugin", str(tiny_tasks), *words, "--output", str(tmp_path / "runs")])
+            == 2
+        )
         error = capsys.readouterr().err
         assert error == "bench: --base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'\n"
 
 
-def test_the_option_base_is_a_field_of_the_recipe(tiny_suite: Suite) -> None:
-    cells = Cells(suite="tiny", methods="lora", ranks="2")
+def test_the_option_base_is_a_field_of_the_recipe(tiny_suite: Suite, tiny_tasks: Path) -> None:
+    cells = Cells(suite="tiny", methods="lora", ranks="2", plugin=(tiny_tasks,))
     asked = [read_request(replace(cells, base=base), Path("runs")) for base in ("full", "4bit", None)]
 
     full, packed, plain = (item.recipe for item in asked)

@@ -22,6 +22,7 @@ from bench.model.change import Change, Dense
 from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
+from bench.plugins.tasks import Tasks
 from bench.spec import Dtype
 from bench.trial.warm import Warm
 from tests.layouts.checkpoint import old_names, write
@@ -154,7 +155,7 @@ def test_a_base_at_rest_holds_the_files_pages_and_wakes_in_its_dtype(hub: Path) 
 
 
 def test_off_the_cpu_one_base_alone_is_awake(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    warm = Warm(hub, torch.device("meta"), 0)  # a device of the name alone; the weights stay on the CPU
+    warm = Warm(hub, Tasks(), torch.device("meta"), 0)  # a device of the name alone; the weights stay on the CPU
     load = Base.load
     monkeypatch.setattr(Base, "load", lambda folder, form, device: replace(load(folder, form, CPU)))
 

@@ -19,7 +19,8 @@ from bench.papers.study import Found
 from bench.plan import suite
 from bench.plan.plan import Cell, Plan, assemble
 from bench.plan.suite import MICRO, Suite
-from bench.plugins import registry
+from bench.plugins.registry import Registry
+from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
 from tests.making.commands import typed
 
@@ -31,7 +32,7 @@ MadeUp = Callable[..., Found]
 @pytest.fixture(scope="session")
 def paper() -> Paper:
     """The paper whose tables are compared."""
-    return registry.load_paper("lorasculpt")
+    return Registry().paper("lorasculpt")
 
 
 @pytest.fixture
@@ -47,24 +48,30 @@ def micro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 
 @pytest.fixture
-def paper_suite(micro: Suite, monkeypatch: pytest.MonkeyPatch) -> Suite:
+def tasks() -> Tasks:
+    """What the plans of a test read; its registry may be given more."""
+    return Tasks()
+
+
+@pytest.fixture
+def paper_suite(micro: Suite, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite of the paper's name, with tasks of the paper's names that are coloured squares."""
-    paper = registry.load_paper("lorasculpt")
-    tasks = {name: type(name, (Squares,), {"name": name}) for name in (*paper.sources, *paper.targets)}
-    monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": tasks})
+    paper = tasks.registry.paper("lorasculpt")
+    for name in (*paper.sources, *paper.targets):
+        tasks.registry.add(type(name, (Squares,), {"name": name}))
     made = replace(micro, name="lorasculpt", sources=paper.sources, targets=paper.targets)
     monkeypatch.setitem(suite.SUITES, "lorasculpt", made)
     return made
 
 
 @pytest.fixture
-def planned(micro: Suite, tmp_path: Path) -> Planned:
+def planned(micro: Suite, tasks: Tasks, tmp_path: Path) -> Planned:
     """Return ``planned("table1 --limit 4")``: the plan of a study's command against an empty store."""
 
     def plan(words: str) -> Plan:
         options = typed(StudyOptions, *words.split(), "--dry-run")
         study = named_study(options.name)
-        asked = study_request(study, options)
+        asked = replace(study_request(study, options), tasks=tasks)
         return assemble(asked, study.cells(asked), Store(tmp_path / "runs"))
 
     return plan
@@ -78,7 +85,7 @@ def made_up(tmp_path: Path) -> MadeUp:
     """
 
     def found(plan: Plan, scores: Scores, failed: Collection[str] | None = ()) -> Found:
-        zero_shot = Cell.of(plan.zero_shot)
+        zero_shot = Cell.of(plan.request.registry, plan.zero_shot)
         cells = [_scored(plan, cell, scores(cell)) for cell in plan.cells]
         cells = [_broken(cell) if failed is None or cell.key.variant in failed else cell for cell in cells]
         heading = Heading(plan.request.suite.name)

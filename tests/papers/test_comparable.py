@@ -11,7 +11,7 @@ from bench.papers.comparable import reasons
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, MICRO, Suite
 from bench.plan.tuned import Choice
-from bench.plugins import registry
+from bench.plugins.tasks import Tasks
 from tests.layouts import checkpoint, write_files
 from tests.making.published import SOURCES
 
@@ -81,12 +81,12 @@ def test_a_base_model_of_another_size_is_named_and_a_copy_is_not(
 
 def test_data_of_another_size_is_named(paper: Paper, tmp_path: Path) -> None:
     write_files(tmp_path, "iconqa")
-    registry.read_tasks(Reading(tmp_path), {"iconqa": {"expect": "any"}})
-    try:
-        train, test = reasons(paper, asked(targets=("iconqa",)))
-        free = reasons(paper, asked(targets=("iconqa",), reading=Reading(tmp_path, skip_bad=10_000)))
-    finally:
-        registry.read_tasks(Reading(), {})
+    here = [
+        Tasks(reading=Reading(tmp_path, skip_bad), settings={"iconqa": {"expect": "any"}}) for skip_bad in (0, 10_000)
+    ]
+
+    train, test = reasons(paper, asked(targets=("iconqa",), tasks=here[0]))
+    free = reasons(paper, asked(targets=("iconqa",), tasks=here[1]))
 
     assert train.startswith("iconqa has ")
     assert train.endswith(" examples in its train split, the paper's has 10,000")

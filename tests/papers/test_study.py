@@ -125,11 +125,15 @@ def test_a_damaged_note_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_figures_are_drawn_from_snapshots_and_changes_of_real_trainings(
-    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_suite: Suite,
+    tiny_tasks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     output = tmp_path / "runs"
-    words = ["--suite", "tiny", "--ranks", "2", "--lanes", "0", "--output", str(output)]
+    words = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--lanes", "0", "--output", str(output)]
 
     curves, densities = main(["study", "fig3", *words]), main(["study", "fig5", *words])
 
@@ -151,13 +155,28 @@ def test_figures_are_drawn_from_snapshots_and_changes_of_real_trainings(
 
 @pytest.mark.slow
 def test_two_studies_share_their_trials_and_leave_the_last_run_alone(
-    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_suite: Suite,
+    tiny_tasks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     output = tmp_path / "runs"
 
     def study(name: str, *more: str) -> tuple[str, str]:
-        words = ["--suite", "tiny", "--ranks", "2", "--lanes", "0", "--output", str(output)]
+        words = [
+            "--suite",
+            "tiny",
+            "--plugin",
+            str(tiny_tasks),
+            "--ranks",
+            "2",
+            "--lanes",
+            "0",
+            "--output",
+            str(output),
+        ]
         assert main(["study", name, *words, *more]) == 0
         return capsys.readouterr()
 

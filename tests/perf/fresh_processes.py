@@ -19,13 +19,14 @@ from pathlib import Path
 _ONE = """
 import json, sys
 from pathlib import Path
+from bench.plugins.tasks import Tasks
 from bench.trial.runner import Bench
 from bench.spec import Work
 from bench.store.run_folder import Store
 from bench.plan.suite import MICRO
 store = Store(Path(sys.argv[1]))
 store.prepare()
-bench = Bench(store, MICRO.model)
+bench = Bench(store, MICRO.model, Tasks())
 work = Work.from_json(json.loads(sys.stdin.read()))
 if work.trial.parent:
     bench.run(Work(work.trial.parent, ()))

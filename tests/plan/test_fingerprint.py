@@ -7,8 +7,9 @@ from typing import overload
 from PIL import Image
 from typing_extensions import override
 
-from bench import Example
-from bench.plan.fingerprint import of_examples
+from bench import Example, Task
+from bench.checks.tiny import Squares
+from bench.plan.fingerprint import of_examples, once_a_task
 from bench.plugins.registry import run_file
 from bench.plugins.source import of_plugin
 
@@ -62,3 +63,16 @@ def test_images_that_are_drawn_when_asked_for_are_each_read() -> None:
     prompts = ["which shade ?"] * 50
 
     assert of_examples(Lazy(), prompts) == of_examples(list(Lazy()), prompts)
+
+
+def test_what_is_remembered_of_a_task_is_of_that_instance_alone() -> None:
+    asked: list[Task] = []
+
+    @once_a_task
+    def count(task: Task, split: str) -> int:
+        asked.append(task)
+        return len(asked)
+
+    one, other = Squares(), Squares()
+
+    assert [count(one, "test"), count(one, "test"), count(other, "test"), count(one, "train")] == [1, 1, 2, 3]

@@ -140,11 +140,13 @@ def test_ids_are_those_of_the_time_before_snapshots(request_: Request, store: St
     trial = make(request_, store).cells[0].trial
 
     assert "snapshot" not in trial.to_json()
-    assert edited(trial, "rewind", 50).id != edited(trial, "rewind").id
+    assert edited(request_.registry, trial, "rewind", 50).id != edited(request_.registry, trial, "rewind").id
 
 
 def test_edits_of_edits_come_after_what_they_edit(request_: Request, store: Store) -> None:
     dare = next(cell.trial for cell in make(request_, store).cells if cell.key.method == "dare")
-    plan = assemble(request_, [Cell.of(edited(dare, "rewind", strength=0.5))], store)
+    plan = assemble(
+        request_, [Cell.of(request_.registry, edited(request_.registry, dare, "rewind", strength=0.5))], store
+    )
 
     assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare", "rewind"]

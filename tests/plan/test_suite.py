@@ -13,7 +13,8 @@ from bench.model.resident import Form
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, Suite
-from bench.plugins import registry
+from bench.plugins.registry import BUILT_IN_METHODS
+from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
 from bench.trial.runner import Bench
 from tests.layouts.checkpoint import write
@@ -31,16 +32,16 @@ def test_the_recipe_is_the_papers() -> None:
 
 @pytest.mark.slow
 def test_every_method_learns_and_is_scored_on_a_checkpoint_in_the_hubs_layout(
-    tiny_suite: Suite, tmp_path: Path
+    tiny_suite: Suite, squares: Tasks, tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "model", width=64)
     suite = replace(tiny_suite, model=str(folder), recipe=LORASCULPT.recipe)
     recipe = replace(LORASCULPT.recipe, updates=2, batch_size=4)
     store = Store(tmp_path / "runs")
     store.prepare()
-    methods = registry.BUILT_IN_METHODS
-    request = Request(suite, methods, (4,), suite.targets, suite.sources, recipe, limit=4)
-    bench = Bench(store, suite.folder)
+    methods = BUILT_IN_METHODS
+    request = Request(suite, methods, (4,), suite.targets, suite.sources, recipe, limit=4, tasks=squares)
+    bench = Bench(store, suite.folder, squares)
 
     records = [bench.run(work) for work in make(request, store).pending]
 

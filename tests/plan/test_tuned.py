@@ -7,6 +7,7 @@ import pytest
 from bench.errors import UsageError
 from bench.plan import tuned
 from bench.plan.suite import MICRO
+from bench.plugins.registry import Registry
 
 PLACE = ("dare", 32, "icon_choice")
 
@@ -26,7 +27,7 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 def read(folder: Path, place: tuned.Place = PLACE, settings: tuned.Settings | None = None) -> tuned.Tuned:
-    return tuned.read(folder, MICRO, MICRO.recipe, settings or {}, [place])
+    return tuned.read(folder, MICRO, MICRO.recipe, settings or {}, [(Registry().method(place[0]), *place[1:])])
 
 
 def test_a_cell_gets_what_the_search_chose_for_it(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from bench import Paper, PluginError, published_rows
-from bench.plugins import registry
 from bench.plugins.paper import compared_rows
+from bench.plugins.registry import Registry
 from tests.making.published import published
 
 
 @pytest.fixture(scope="module")
 def paper() -> Paper:
-    return registry.load_paper("lorasculpt")
+    return Registry().paper("lorasculpt")
 
 
 def test_the_published_rows_are_fractions_by_column_with_the_recipes_words(paper: Paper) -> None:

@@ -37,10 +37,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(f"[bench.reports]\n{name} = {module}:write\n")
-        registry._entries.cache_clear()
+        registry.installed.cache_clear()
 
     yield put
-    registry._entries.cache_clear()
+    registry.installed.cache_clear()
     for path in site.glob("*.py"):
         sys.modules.pop(path.stem, None)
 

@@ -6,6 +6,7 @@ import pytest
 
 from bench.plan.request import Request
 from bench.plan.suite import Suite
+from bench.plugins.tasks import Tasks
 from bench.search.quest import Quest, measure
 from bench.search.run import Setting, quests, spaces
 from bench.spec import Record, Score, Work
@@ -13,11 +14,9 @@ from bench.store.run_folder import Store
 
 
 @pytest.fixture
-def quest(tiny_suite: Suite, tmp_path: Path) -> Quest:
-    request = Request(
-        tiny_suite, ("lora", "dare"), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe, seeds=(0, 1)
-    )
-    request = replace(request, split="validation")
+def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
+    cells = (("lora", "dare"), (2,), tiny_suite.targets, tiny_suite.sources)
+    request = Request(tiny_suite, *cells, tiny_suite.recipe, seeds=(0, 1), split="validation", tasks=squares)
     store = Store(tmp_path)
     return quests(request, spaces(request), store, Setting())[1]
 
@@ -73,10 +72,10 @@ def test_another_recipe_is_another_study(quest: Quest) -> None:
 
 
 @pytest.fixture
-def trained(tiny_suite: Suite, tmp_path: Path) -> Quest:
+def trained(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
     """A search over lora with a margin of 10 points, on a training of six updates."""
     request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe)
-    request = replace(request, split="validation", seeds=(0, 1))
+    request = replace(request, split="validation", seeds=(0, 1), tasks=squares)
     store = Store(tmp_path)
     return quests(request, spaces(request), store, Setting(margin=10))[0]
 

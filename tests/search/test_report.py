@@ -1,6 +1,5 @@
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from bench.plan.request import Request
 from bench.plan.suite import Suite
+from bench.plugins.tasks import Tasks
 from bench.search import figures, run
 from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
@@ -18,11 +18,9 @@ from bench.store.search_results import findings
 
 
 @pytest.fixture
-def quest(tiny_suite: Suite, tmp_path: Path) -> Quest:
-    request = Request(
-        tiny_suite, ("lorasculpt",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe, seeds=(0, 1)
-    )
-    request = replace(request, split="validation")
+def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
+    cells = (("lorasculpt",), (2,), tiny_suite.targets, tiny_suite.sources)
+    request = Request(tiny_suite, *cells, tiny_suite.recipe, seeds=(0, 1), split="validation", tasks=squares)
     store = Store(tmp_path / "runs")
     store.prepare()
     return quests(request, spaces(request), store, Setting())[0]

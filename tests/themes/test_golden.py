@@ -5,8 +5,8 @@ import torch
 
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.model.adapters import merged
-from bench.plugins import registry
 from bench.plugins.method import TrainMethod
+from bench.plugins.registry import Registry
 from bench.spec import EVAL_VERSION, FIT_VERSION
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import fit
@@ -31,7 +31,7 @@ ANSWERS = {
 
 
 def test_losses_move_only_with_the_fit_version() -> None:
-    method = registry.load_method("lorasculpt")(alpha=1.0, warmup=0.5)  # type: ignore[call-arg]
+    method = Registry().method("lorasculpt")(alpha=1.0, warmup=0.5)  # type: ignore[call-arg]
     assert isinstance(method, TrainMethod)
 
     fitted = fit(method, RANK, 0, RECIPE, tiny().train)
@@ -41,7 +41,7 @@ def test_losses_move_only_with_the_fit_version() -> None:
 
 def test_answers_move_only_with_the_eval_version() -> None:
     bench = tiny()
-    method = registry.load_method("lora")(lr=0.05)  # type: ignore[call-arg]
+    method = Registry().method("lora")(lr=0.05)  # type: ignore[call-arg]
     assert isinstance(method, TrainMethod)
     change = fit(method, RANK, 0, RECIPE, bench.train).change
     assert change is not None

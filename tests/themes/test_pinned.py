@@ -14,7 +14,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.environment import commit
-from bench.plugins import registry
+from bench.plugins.registry import Registry
 from bench.plugins.source import of_plugin
 from bench.spec import Record
 
@@ -48,12 +48,12 @@ def old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", PINNED["methods"])
 def test_the_digest_of_a_methods_source_is_pinned(name: str) -> None:
-    assert of_plugin(registry.load_method(name)) == PINNED["methods"][name]
+    assert of_plugin(Registry().method(name)) == PINNED["methods"][name]
 
 
 @pytest.mark.parametrize("name", PINNED["tasks"])
 def test_the_digest_of_a_tasks_source_is_pinned(name: str) -> None:
-    assert of_plugin(registry.load_task_class(name)) == PINNED["tasks"][name]
+    assert of_plugin(Registry().task_class(name)) == PINNED["tasks"][name]
 
 
 def test_the_trials_of_make_run_keep_their_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,8 @@ from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.model.adapters import insert_lora, lora_adapters, tuned_connector
 from bench.model.change import Change, Replaced
 from bench.model.llava.names import CONNECTOR
-from bench.plugins import registry
 from bench.plugins.method import TrainMethod
+from bench.plugins.registry import Registry
 from bench.spec import Dtype
 from bench.trial.fit import fit
 from bench.trial.updates import tensor_cores
@@ -23,7 +23,7 @@ PAPER = replace(RECIPE, updates=12, lr=2e-4, connector_lr=2e-5)
 
 
 def trained(bench: Tiny, recipe: Recipe, method: str = "lora") -> Change:
-    made = registry.load_method(method)()
+    made = Registry().method(method)()
     assert isinstance(made, TrainMethod)
     change = fit(made, RANK, 0, recipe, bench.train).change
     assert change is not None

@@ -24,6 +24,7 @@ from bench.plan import suite
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plan.suite import Suite
+from bench.plugins.registry import Registry
 from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui
@@ -98,7 +99,7 @@ def small() -> Suite:
 
 def plan() -> Plan:
     request = Request(small(), ("lora", "dare"), (4,), ("new",), ("old", "older"), RECIPE)
-    return Plan(request, ZERO_SHOT, (Cell.of(LORA), Cell.of(DARE)), (), {})
+    return Plan(request, ZERO_SHOT, tuple(Cell.of(request.registry, trial) for trial in (LORA, DARE)), (), {})
 
 
 def board() -> Leaderboard:
@@ -193,7 +194,7 @@ def test_a_learning_rate_left_to_the_recipe_is_shown_as_the_recipes(mirrored: St
 def test_every_field_of_the_recipe_is_shown_or_named_as_not_shown() -> None:
     recipe = replace(RECIPE, micro_batch_size=1, clip=1.0)  # None is not shown
 
-    params = project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}).params
+    params = project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}, Registry()).params
 
     shown = {name.removeprefix("recipe.") for name in params if name.startswith("recipe.")}
     assert shown | NOT_SHOWN == {field.name for field in fields(Recipe)}
@@ -204,20 +205,20 @@ def test_a_trial_on_a_4_bit_base_does_not_look_like_one_on_the_full_weights() ->
     recipes = (RECIPE, replace(RECIPE, quantization="4bit"))
 
     full, quantized = (
-        project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}).params for recipe in recipes
+        project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}, Registry()).params for recipe in recipes
     )
 
     assert (full["recipe.quantization"], quantized["recipe.quantization"]) == ("none", "4bit")
 
 
 def test_the_zero_shot_row_shows_what_evaluation_reads_of_the_recipe() -> None:
-    params = project(Record(ZERO_SHOT, "done"), None, {"new"}).params
+    params = project(Record(ZERO_SHOT, "done"), None, {"new"}, Registry()).params
 
     assert params.keys() == {"method", *(f"recipe.{name}" for name in EVALUATED)}
 
 
 def test_an_edit_shows_the_recipes_learning_rate_where_its_parent_took_that() -> None:
-    assert project(Record(DARE, "done"), None, {"new"}).params["lora.lr"] == "0.001"
+    assert project(Record(DARE, "done"), None, {"new"}, Registry()).params["lora.lr"] == "0.001"
 
 
 def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:
@@ -245,8 +246,8 @@ def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
 
 
 def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> None:
-    assert sync(store) == 3
-    assert sync(store) == 0
+    assert sync(store, Registry()) == 3
+    assert sync(store, Registry()) == 0
 
     found = runs(store.root)
     assert sorted(found) == ["bench sync", "dare-r4-new-s0", "lora-r4-new-s0", "zero_shot"]
@@ -255,24 +256,24 @@ def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> No
 
 
 def test_sync_leaves_alone_what_a_command_has_mirrored(mirrored: Store) -> None:
-    assert sync(mirrored) == 0
+    assert sync(mirrored, Registry()) == 0
     assert "bench sync" not in runs(mirrored.root)
 
 
 def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
-    sync(store)
+    sync(store, Registry())
     put(store, LORA, {"old": 0.0, "older": 0.0, "new": 0.0}, count=4)
 
-    assert sync(store) == 1
+    assert sync(store, Registry()) == 1
     assert runs(store.root)["lora-r4-new-s0"].data.metrics["avg"] == 0.0
 
 
 def test_a_trial_that_was_cut_short_is_mirrored_again(store: Store) -> None:
-    sync(store)
+    sync(store, Registry())
     run = runs(store.root)["lora-r4-new-s0"]
     client(store.root).update_run(run.info.run_id, "RUNNING")
 
-    assert sync(store) == 1
+    assert sync(store, Registry()) == 1
     assert runs(store.root)["lora-r4-new-s0"].info.status == "FINISHED"
     assert len(client(store.root).get_metric_history(run.info.run_id, "train/loss")) == 3
 
@@ -288,7 +289,7 @@ def test_a_failed_trial_shows_its_error_until_it_is_done(store: Store) -> None:
     assert run.data.tags["error"] == "ValueError: boom"
     assert read(run, "error.txt").endswith("boom\n")
 
-    sync(store)
+    sync(store, Registry())
 
     run = runs(store.root)["lora-r4-new-s0"]
     assert run.info.status == "FINISHED"
@@ -332,7 +333,7 @@ def test_a_database_elsewhere_has_its_files_in_the_run_folder_all_the_same(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mine.db")
     monkeypatch.chdir(tmp_path)
 
-    sync(store)
+    sync(store, Registry())
 
     assert place(runs(store.root)["lora-r4-new-s0"], "adapter").is_relative_to(store.root / "mlartifacts")
     assert not (tmp_path / "mlruns").exists()
@@ -341,7 +342,7 @@ def test_a_database_elsewhere_has_its_files_in_the_run_folder_all_the_same(
 def test_an_experiment_that_is_there_keeps_the_place_of_its_files(store: Store, tmp_path: Path) -> None:
     client(store.root).create_experiment("small", (tmp_path / "before").as_uri())
 
-    sync(store)
+    sync(store, Registry())
 
     assert place(runs(store.root)["lora-r4-new-s0"], "adapter").is_relative_to(tmp_path / "before")
 
@@ -351,7 +352,7 @@ def test_sync_says_that_a_server_is_dead(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
     with pytest.raises(StoreError, match="did not take the run folder"):
-        sync(store)
+        sync(store, Registry())
 
 
 def test_a_command_that_had_nothing_to_do_leaves_nothing(store: Store) -> None:
@@ -375,7 +376,7 @@ def test_a_task_counts_with_the_score_of_most_examples(store: Store) -> None:
     few, many = asked("old", 2), asked("old", 4)
     scores = {item.key: Score(item, "accuracy", {"accuracy": value}, "f") for item, value in ((many, 0.5), (few, 1.0))}
 
-    projection = project(Record(LORA, "done", scores), store.read(ZERO_SHOT), {"new"})
+    projection = project(Record(LORA, "done", scores), store.read(ZERO_SHOT), {"new"}, Registry())
 
     assert projection.metrics["source/old"] == 0.5
     assert "forgetting/old" not in projection.metrics  # zero-shot was scored on other examples
@@ -394,7 +395,7 @@ def test_a_trial_is_compared_with_the_zero_shot_row_of_the_same_recipe(read: dic
 def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(store: Store) -> None:
     put(store, replace(LORA, target="new@short"), {"old@lmms": 0.5, "new@short": 1.0})
 
-    sync(store)
+    sync(store, Registry())
 
     assert runs(store.root)["lora-r4-new@short-s0"].data.metrics["source/old:lmms"] == 0.5
 
@@ -419,7 +420,7 @@ def test_the_server_is_refused_where_it_cannot_work(store: Store, monkeypatch: p
 
 @pytest.mark.slow
 def test_the_server_names_the_leaderboard_view_and_ends_on_ctrl_c(store: Store) -> None:
-    sync(store)
+    sync(store, Registry())
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = (

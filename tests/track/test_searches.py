@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import StoreError
+from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 from bench.store.search_results import Configuration, Finding
 from bench.track import mirror_searches, sync, tracking_uri
@@ -119,12 +120,12 @@ def test_the_same_search_again_writes_nothing_and_sync_has_nothing_to_do(root: P
 
     mirror_searches(root)
 
-    assert sync(Store(root)) == 0
+    assert sync(Store(root), Registry()) == 0
     assert {name: (run.info.run_id, run.info.end_time) for name, run in runs(root).items()} == before
 
 
 def test_sync_brings_a_search_that_mlflow_has_missed(root: Path) -> None:
-    assert sync(Store(root)) == 1
+    assert sync(Store(root), Registry()) == 1
     assert "search/dare-r4-new/3" in runs(root)
 
 

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from bench.checks.runs import parent_change
+from bench.checks.runs import learn
 from bench.checks.tiny import RECIPE, tiny
 from bench.model.adapters import merged
+from bench.plugins.registry import Registry
 from bench.trial import edit as module
 
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_a_blocks_inputs_take_only_the_blocks_up_to_it_merged(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    bench, change, held = tiny(), parent_change("lora"), list[set[str]]()
+    bench, change, held = tiny(), learn(Registry().method("lora")()), list[set[str]]()
 
     @contextmanager
     def noted(model: Any, given: Any, pristine: Any) -> Iterator[Any]:

@@ -15,8 +15,9 @@ from bench.model.resident import Base, Form
 from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins import registry
 from bench.plugins.method import Step
+from bench.plugins.registry import Registry
+from bench.plugins.tasks import Tasks
 from bench.spec import Asked, Work
 from bench.store.changes import CHECKPOINT, StoredChange
 from bench.store.run_folder import Store
@@ -26,7 +27,7 @@ from bench.trial import evaluate as evaluation
 from bench.trial import runner as execution
 from bench.trial.runner import Bench
 
-LoRA = registry.load_method("lora")
+LoRA = Registry().method("lora")
 
 
 @dataclass(kw_only=True)
@@ -54,13 +55,13 @@ class Vandal(LoRA):  # type: ignore[valid-type, misc]
 
 
 @pytest.fixture
-def plan_of(tiny_suite: Suite, tmp_path: Path) -> Callable[..., tuple[Plan, Store, Bench]]:
+def plan_of(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Callable[..., tuple[Plan, Store, Bench]]:
     def build(*methods: str, folder: str = "runs", **changes: object) -> tuple[Plan, Store, Bench]:
         recipe = replace(tiny_suite.recipe, **changes)  # type: ignore[arg-type]
         store = Store(tmp_path / folder)
         store.prepare()
-        request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe)
-        return make(request, store), store, Bench(store, tiny_suite.folder)
+        request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
+        return make(request, store), store, Bench(store, tiny_suite.folder, squares)
 
     return build
 
@@ -225,15 +226,15 @@ def test_vision_features_are_computed_once_per_image_and_lane(
 
     run_all(plan, bench)
 
-    new, old = registry.load_task("new_squares"), registry.load_task("old_squares")
+    new, old = bench.tasks.load("new_squares"), bench.tasks.load("old_squares")
     splits = [new.examples("train"), new.examples("test"), old.examples("test")]
     assert sum(seen) == sum(map(len, splits))
 
 
 def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_is_as_ever(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks
 ) -> None:
-    monkeypatch.setitem(registry._from_files["method"], "vandal", Vandal)
+    squares.registry.add(Vandal)
     plan, store, bench = plan_of("vandal", "lora")
     run_all(plan, bench)
     alone, other, fresh = plan_of("lora", folder="other")
@@ -285,9 +286,9 @@ def test_a_failing_trial_is_a_failed_record_with_its_traceback(
 
 
 def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._from_files["method"], "stumbler", Stumbler)
+    squares.registry.add(Stumbler)
     plan, store, bench = plan_of("stumbler", updates=60, dropout=0.1)
     failed = bench.run(of(plan, "stumbler"))
     assert (store.folder(failed.trial) / CHECKPOINT).is_file()
@@ -303,9 +304,9 @@ def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
 
 
 def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._from_files["method"], "stumbler", Stumbler)
+    squares.registry.add(Stumbler)
     plan, _, bench = plan_of("stumbler", updates=57)
     monkeypatch.setattr(platform, "machine", lambda: "one")
     bench.run(of(plan, "stumbler"))
@@ -418,9 +419,9 @@ def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
 
 
 def test_a_checkpoint_of_another_workers_gpu_goes_on_here(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._from_files["method"], "stumbler", Stumbler)
+    squares.registry.add(Stumbler)
     plan, _, bench = plan_of("stumbler", updates=60)
     with monkeypatch.context() as patch:
         patch.setattr("torch.serialization.location_tag", lambda storage: "cuda:3")
@@ -487,8 +488,8 @@ def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
 def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[Plan, Store, Bench]]) -> None:
     plan, store, bench = plan_of("lora")
     parent = of(plan, "lora").trial
-    early = edited(parent, "rewind", 3, strength=1.0)
-    made = assemble(plan.request, [Cell.of(early)], store)
+    early = edited(plan.request.registry, parent, "rewind", 3, strength=1.0)
+    made = assemble(plan.request, [Cell.of(plan.request.registry, early)], store)
 
     run_all(made, bench)
 
@@ -496,7 +497,7 @@ def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[
     assert work.snapshots == (3,)
     snapshot = (store.change_of(parent).snapshot(3).folder / "adapter_model.safetensors").read_bytes()
     assert (store.folder(early) / "change" / "adapter_model.safetensors").read_bytes() == snapshot
-    assert not assemble(plan.request, [Cell.of(early)], store).pending
+    assert not assemble(plan.request, [Cell.of(plan.request.registry, early)], store).pending
 
 
 def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes(

@@ -14,12 +14,12 @@ from bench.checks.runs import unequal
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import TrialError
 from bench.plugins.method import Step
-from bench.plugins.registry import load_method
+from bench.plugins.registry import Registry
 from bench.spec import Recipe
 from bench.trial.fit import fit
 from bench.trial.updates import Room
 
-LoRA = load_method("lora")
+LoRA = Registry().method("lora")
 
 
 @dataclass(kw_only=True)
@@ -102,7 +102,7 @@ def counted(model: nn.Module) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.05])
 def test_gradient_checkpointing_gives_the_same_bits(dropout: float) -> None:
-    method, recipe = load_method("lorasculpt"), replace(RECIPE, dropout=dropout)
+    method, recipe = Registry().method("lorasculpt"), replace(RECIPE, dropout=dropout)
     forwards = []
 
     learnt = []

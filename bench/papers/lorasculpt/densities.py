@@ -106,7 +106,7 @@ def _share(tensor: Tensor) -> float:
 
 def cells(request: Request) -> tuple[Cell, ...]:
     """Return LoRASculpt at its defaults."""
-    return tuple(Cell.of(place.trial("lorasculpt")) for place in places(request))
+    return tuple(Cell.of(request.registry, place.trial("lorasculpt")) for place in places(request))
 
 
 def frame(cells: Sequence[Cell], store: Store) -> DataFrame:

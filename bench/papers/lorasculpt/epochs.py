@@ -8,7 +8,6 @@ from bench.papers.points import Spot
 from bench.papers.study import Drawing, Found, Place, Study, places
 from bench.plan.plan import Cell, edited
 from bench.plan.request import Request
-from bench.plugins.registry import load_task
 from bench.spec import Trial
 
 _METHODS = ("lora", "model_tailor", "lorasculpt")
@@ -32,7 +31,7 @@ def steps(updates: int, examples: int, batch_size: int) -> tuple[int, ...]:
 
 
 def _steps(request: Request, target: str) -> tuple[int, ...]:
-    examples = len(load_task(target).examples("train"))
+    examples = len(request.tasks.load(target).examples("train"))
     return steps(request.recipe.updates, examples, request.recipe.batch_size)
 
 
@@ -42,20 +41,23 @@ def cells(request: Request) -> tuple[Cell, ...]:
     for place in places(request):
         *early, _ = _steps(request, place.target)
         for method in _METHODS:
-            found += [Cell.of(_at(place, method, step), f"update={step}", method=method) for step in early]
-            found.append(Cell.of(place.trial(method)))
+            found += [
+                Cell.of(request.registry, _at(place, method, step), f"update={step}", method=method) for step in early
+            ]
+            found.append(Cell.of(request.registry, place.trial(method)))
     return tuple(found)
 
 
 def _at(place: Place, method: str, step: int) -> Trial:
+    registry = place.request.registry
     if method == "model_tailor":
-        return edited(place.trial("lora"), method, snapshot=step)
-    return edited(place.trial(method), "rewind", snapshot=step, strength=1.0)  # the snapshot as it is
+        return edited(registry, place.trial("lora"), method, snapshot=step)
+    return edited(registry, place.trial(method), "rewind", snapshot=step, strength=1.0)  # the snapshot as it is
 
 
 def _spots(request: Request, target: str) -> list[Spot]:
     ends = _steps(request, target)
-    epoch = len(load_task(target).examples("train")) / request.recipe.batch_size
+    epoch = len(request.tasks.load(target).examples("train")) / request.recipe.batch_size
     return [
         Spot(
             method, "" if step == ends[-1] else f"update={step}", (("update", step), ("epoch", round(step / epoch, 4)))

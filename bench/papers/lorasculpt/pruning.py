@@ -18,9 +18,12 @@ def cells(request: Request) -> tuple[Cell, ...]:
     found = []
     for place in places(request):
         whole = place.trial("lora")
-        found.append(Cell.of(whole))
-        pruned = {_variant(density): edited(whole, "magnitude", density=density) for density in _DENSITIES[1:]}
-        found += [Cell.of(trial, variant, method="lora") for variant, trial in pruned.items()]
+        found.append(Cell.of(request.registry, whole))
+        pruned = {
+            _variant(density): edited(request.registry, whole, "magnitude", density=density)
+            for density in _DENSITIES[1:]
+        }
+        found += [Cell.of(request.registry, trial, variant, method="lora") for variant, trial in pruned.items()]
     return tuple(found)
 
 

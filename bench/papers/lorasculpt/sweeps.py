@@ -9,7 +9,7 @@ from bench.papers.study import Drawing, Found, Study, places
 from bench.plan.plan import Cell
 from bench.plan.request import Request
 from bench.plugins.hyperparameters import values
-from bench.plugins.registry import load_method
+from bench.plugins.registry import Registry
 
 _SWEEPS = {
     "omega": (0.25, 0.5, 1.0, 2.0, 4.0),
@@ -19,30 +19,33 @@ _SWEEPS = {
 _LOOKS = {"Source": plots.MARKS[0], "Target": plots.MARKS[1], "Avg": plots.MARKS[2]}
 
 
-def _default(field: str) -> object:
-    return values(load_method("lorasculpt")())[field]
+def _default(field: str, registry: Registry) -> object:
+    return values(registry.method("lorasculpt")())[field]
 
 
-def _variant(field: str, value: float) -> str:
-    return "" if value == _default(field) else f"{field}={points.short(value)}"
+def _variant(field: str, value: float, registry: Registry) -> str:
+    return "" if value == _default(field, registry) else f"{field}={points.short(value)}"
 
 
 def cells(request: Request) -> tuple[Cell, ...]:
     """Return LoRASculpt at its defaults, and with one of the three fields set to each other value."""
-    found = []
+    found, registry = [], request.registry
     for place in places(request):
-        found.append(Cell.of(place.trial("lorasculpt")))
+        found.append(Cell.of(request.registry, place.trial("lorasculpt")))
         for field, swept in _SWEEPS.items():
-            others = [(value, variant) for value in swept if (variant := _variant(field, value))]
-            found += [Cell.of(place.trial("lorasculpt", **{field: value}), variant) for value, variant in others]
+            others = [(value, variant) for value in swept if (variant := _variant(field, value, registry))]
+            found += [
+                Cell.of(request.registry, place.trial("lorasculpt", **{field: value}), variant)
+                for value, variant in others
+            ]
     return tuple(found)
 
 
 def draw(found: Found) -> Drawing | None:
     """Draw Source, Target and Avg over each field, a row of panels per target."""
-    targets = found.request.targets
+    targets, registry = found.request.targets, found.request.registry
     spots = [
-        Spot("lorasculpt", _variant(field, value), (("field", field), ("value", value)))
+        Spot("lorasculpt", _variant(field, value, registry), (("field", field), ("value", value)))
         for field, swept in _SWEEPS.items()
         for value in swept
     ]
@@ -53,7 +56,7 @@ def draw(found: Found) -> Drawing | None:
     panels = figure.subplots(len(targets), len(_SWEEPS), squeeze=False, sharey="row", sharex="col")
     for row, target in zip(panels, targets, strict=True):
         for axes, (field, swept) in zip(row, _SWEEPS.items(), strict=True):
-            axes.axvline(_default(field), color=plots.FAINT, linewidth=5, alpha=0.25, zorder=0)
+            axes.axvline(_default(field, registry), color=plots.FAINT, linewidth=5, alpha=0.25, zorder=0)
             part = frame[(frame["task"] == target) & (frame["field"] == field)]
             for label, look in _LOOKS.items():
                 points.zero_shot(axes, frame, target, label.lower(), look.color)

@@ -29,7 +29,7 @@ def connectors(request: Request) -> tuple[Cell, ...]:
         for method, connector in _CONNECTORS:
             there = replace(place, request=replace(request, recipe=replace(request.recipe, connector=connector)))
             variant = "" if connector == "full" else f"connector={connector}"
-            cell = Cell.of(there.trial(method), variant)
+            cell = Cell.of(request.registry, there.trial(method), variant)
             found.append(replace(cell, key=replace(cell.key, connector=_UNNAMED)))
     return tuple(found)
 
@@ -39,10 +39,10 @@ def ablation(request: Request) -> tuple[Cell, ...]:
     quiet = {"alpha": 0.0} | ({"beta": 0.0} if request.recipe.connector == "lora" else {})
     found = []
     for place in places(request):
-        found.append(Cell.of(place.trial("lora")))
-        found.append(Cell.of(place.trial("lorasculpt", **quiet), "srr"))
-        found.append(Cell.of(place.trial("lorasculpt", density=1.0), "rkh"))
-        found.append(Cell.of(place.trial("lorasculpt")))
+        found.append(Cell.of(request.registry, place.trial("lora")))
+        found.append(Cell.of(request.registry, place.trial("lorasculpt", **quiet), "srr"))
+        found.append(Cell.of(request.registry, place.trial("lorasculpt", density=1.0), "rkh"))
+        found.append(Cell.of(request.registry, place.trial("lorasculpt")))
     return tuple(found)
 
 
@@ -53,7 +53,7 @@ def betas(request: Request) -> tuple[Cell, ...]:
         standard = place.trial("lorasculpt")
         for text, beta in _BETAS.items():
             trial = place.trial("lorasculpt", beta=beta)
-            found.append(Cell.of(trial, "" if trial == standard else f"beta={text}"))
+            found.append(Cell.of(request.registry, trial, "" if trial == standard else f"beta={text}"))
     return tuple(found)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench.errors import DataError
-from bench.plugins import registry
 from bench.plugins.task import Card, Task
+from bench.plugins.tasks import Tasks
 from bench.prepare.data import checksums
 from bench.prepare.data.check import SPLITS
 from bench.sizes import readable_size
@@ -18,9 +18,9 @@ _WIDTH = 116
 _MARGIN = 11
 
 
-def lines(name: str) -> Iterator[str]:
+def lines(tasks: Tasks, name: str) -> Iterator[str]:
     """Yield the card of a task, for people; what is not there yet is said to be missing."""
-    task = registry.load_task(name)
+    task = tasks.load(name)
     yield name
     yield from _field("what", _about(task))
     yield from _field("paper", task.paper)
@@ -31,7 +31,9 @@ def lines(name: str) -> Iterator[str]:
     yield from _field("splits", "\n".join(_splits(task)))
     yield from _field("scores", f"{task.primary}; up to {_tokens(task)}")
     for variant in task.variants or ("",):
-        yield from _field("asks", (f"@{variant}\n" if variant else "") + _asked(f"{task.name}@{variant}".rstrip("@")))
+        yield from _field(
+            "asks", (f"@{variant}\n" if variant else "") + _asked(tasks, f"{task.name}@{variant}".rstrip("@"))
+        )
     if task.card is not None:
         yield from _field("disk", _disk(task, task.card))
         for text in task.card.notes:
@@ -74,9 +76,9 @@ def _splits(task: Task) -> Iterator[str]:
         yield f"{split:10}  {declared}, {found:,} here" + (f", manifest {str(digest)[:16]}" if digest else "")
 
 
-def _asked(name: str) -> str:
+def _asked(tasks: Tasks, name: str) -> str:
     """Return the first test example's prompt and answer in a variant's words."""
-    task = registry.load_task(name)
+    task = tasks.load(name)
     try:
         example = task.examples("test")[0]
     except DataError:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 from bench.plan.suite import Suite
-from bench.plugins.registry import TaskSettings
 from bench.plugins.task import Reading
+from bench.plugins.tasks import TaskSettings
 from bench.prepare.doctor.child import LATE, ask
 from bench.prepare.doctor.finding import Finding, words
 

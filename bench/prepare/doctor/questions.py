@@ -34,13 +34,14 @@ def accelerator() -> None:
 def plugins() -> None:
     """Say of every plugin whether it can be imported."""
     from bench.errors import BenchError
-    from bench.plugins import registry
+    from bench.plugins.registry import Registry
 
+    registry = Registry()
     loaders = {
-        "method": registry.load_method,
-        "task": registry.load_task_class,
-        "report": registry.load_report,
-        "paper": registry.load_paper,
+        "method": registry.method,
+        "task": registry.task_class,
+        "report": registry.report,
+        "paper": registry.paper,
     }
     for kind, load in loaders.items():
         for name in registry.names(kind):
@@ -58,14 +59,15 @@ def tasks(how: str, *names: str) -> None:
     ``how`` is JSON: the data folder, how many broken records are skipped, and the tasks' options.
     """
     from bench.errors import BenchError
-    from bench.plugins import registry
+    from bench.plugins.registry import Registry
     from bench.plugins.task import Reading
+    from bench.plugins.tasks import Tasks
 
     told = json.loads(how)
-    registry.read_tasks(Reading(Path(told["root"]), told["skip_bad"]), told["tasks"])
+    read = Tasks(Registry(), Reading(Path(told["root"]), told["skip_bad"]), told["tasks"])
     for name in names:
         try:
-            task = registry.load_task(name)
+            task = read.load(name)
             task.ready()
             count = len(task.examples("test"))
         except (BenchError, OSError, ImportError) as error:

@@ -11,7 +11,7 @@ from itertools import product
 from bench.errors import UsageError
 from bench.plan.request import Request
 from bench.plugins.method import EditMethod
-from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, load_method
+from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, Registry
 from bench.prepare.price.quote import Fit, size
 from bench.prepare.price.rates import Rates
 
@@ -72,7 +72,9 @@ class Budget:
         """Return the GPU-hours of a choice: edits share what their parent trained, the base model is scored once."""
         recipe, places = self.request.recipe, len(choice.ranks) * len(choice.targets) * choice.seeds
         examples = recipe.updates * recipe.batch_size
-        training = places * sum(examples / self.rates.of(name) for name in _trained(choice.methods))
+        training = places * sum(
+            examples / self.rates.of(name) for name in _trained(choice.methods, self.request.registry)
+        )
         sources = sum(self._count(name, choice) for name in self.request.sources)
         targets = [self._count(name, choice) for name in choice.targets]
         models = len(choice.methods) * len(choice.ranks) * choice.seeds
@@ -96,7 +98,7 @@ class Budget:
         if (most := self.request.limit) is not None:
             limits = [most, *(limit for limit in limits if limit is not None and limit < most)]
         seeds = [count for count in _SEEDS if count >= len(self.request.seeds)] or [len(self.request.seeds)]
-        methods = _shortened(self.request.methods)
+        methods = _shortened(self.request.methods, self.request.registry)
         for chosen in product(methods, several, dict.fromkeys((targets, targets[:1])), seeds, limits):
             yield Choice(*chosen)
 
@@ -126,14 +128,14 @@ def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitt
     if not found:
         least = min(budget.choices(), key=budget.hours)
         yield f"Nothing fits into {hours:g} {budget.unit}; the least takes {budget.hours(least):.1f}: {_named(least)}"
-        yield f"  {command(budget, least, others, _fit(least, fitting))}"
+        yield f"  {command(budget, least, others, _fit(least, budget, fitting))}"
         return
     yield f"Within {hours:g} {budget.unit}, estimated as above and as if nothing were cached:"
     for wish, choice in found.items():
         yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} {budget.unit}"
         widths = [("Source", budget.half_width(budget.request.sources, choice))]
         widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
-        yield f"    {command(budget, choice, others, fit := _fit(choice, fitting))}"
+        yield f"    {command(budget, choice, others, fit := _fit(choice, budget, fitting))}"
         if fit is not None and fit.unfit:
             yield f"    {', '.join(fit.unfit)} will not fit the memory of a GPU"
         yield f"    95 % intervals of at most {', '.join(f'{name} +-{width:.1f}' for name, width in widths)} points"
@@ -141,8 +143,11 @@ def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitt
     yield "  training noise shows from 2 seeds on, and is in the intervals from 5"
 
 
-def _fit(choice: Choice, fitting: Fitting | None) -> Fit | None:
-    return None if fitting is None else fitting(tuple({*choice.methods, *_trained(choice.methods)}), max(choice.ranks))
+def _fit(choice: Choice, budget: Budget, fitting: Fitting | None) -> Fit | None:
+    if fitting is None:
+        return None
+    trained = _trained(choice.methods, budget.request.registry)
+    return fitting(tuple({*choice.methods, *trained}), max(choice.ranks))
 
 
 def command(budget: Budget, choice: Choice, others: Sequence[str], fit: Fit | None = None) -> str:
@@ -167,18 +172,18 @@ def _named(choice: Choice) -> str:
     return f"{text}, {'all' if choice.limit is None else f'the first {choice.limit}'} examples of each task"
 
 
-def _trained(methods: Sequence[str]) -> set[str]:
+def _trained(methods: Sequence[str], registry: Registry) -> set[str]:
     """Return the methods that are trained for some, the parents of edits among them."""
     found = set()
     for name in methods:
-        method = load_method(name)
+        method = registry.method(name)
         found.add(method.parent if issubclass(method, EditMethod) else name)
     return found
 
 
-def _shortened(methods: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _shortened(methods: tuple[str, ...], registry: Registry) -> list[tuple[str, ...]]:
     """Return all methods, then ever fewer: the baseline stays to the last, and before it what trains nothing."""
-    edits = [name for name in methods if issubclass(load_method(name), EditMethod)]
+    edits = [name for name in methods if issubclass(registry.method(name), EditMethod)]
     order = sorted(methods, key=lambda name: (name != BASELINE, name not in edits, methods.index(name)))
     kept = [set(order[:count]) for count in range(len(order), 0, -1)]
     return [tuple(name for name in methods if name in chosen) for chosen in kept]

@@ -9,7 +9,6 @@ from bench.errors import DataError
 from bench.plan.baselines import make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
-from bench.plugins.registry import load_task
 from bench.store.run_folder import Store
 
 
@@ -51,7 +50,8 @@ def draft(asked: Request, store: Store) -> Draft:
         missing.append(f"data of {', '.join(tasks)}: bench data get {','.join(tasks)}, or --data DIR")
     if folder is None:
         missing.append(f"base model {asked.suite.model}: bench run fetches it, or --model DIR")
-    faults = [reason for name, reason in reasons.items() if (asked.reading.root / name.partition("@")[0]).is_dir()]
+    root = asked.tasks.reading.root
+    faults = [reason for name, reason in reasons.items() if (root / name.partition("@")[0]).is_dir()]
     return Draft(make(replace(asked, assumed=True), store), folder, tuple(missing), tuple(faults))
 
 
@@ -59,7 +59,7 @@ def _missing_tasks(asked: Request) -> dict[str, str]:
     """Return the tasks whose data cannot be read here, and why."""
     missing = {}
     for name in dict.fromkeys((*asked.targets, *asked.sources)):
-        task = load_task(name)
+        task = asked.tasks.load(name)
         try:
             task.examples(asked.split)
             if name in asked.targets:

@@ -9,9 +9,7 @@ from tempfile import TemporaryDirectory
 
 from bench.console import say
 from bench.errors import TrialError, UsageError
-from bench.plugins.method import TrainMethod
 from bench.prepare.price.draft import Draft
-from bench.prepare.price.quote import instance
 from bench.prepare.price.rates import Measured
 from bench.spec import Asked, Execution, Record, Trial, Work
 from bench.store.run_folder import Store
@@ -40,7 +38,8 @@ def _measured(found: Draft, execution: Execution, scratch: Path) -> Measured:
     from bench.trial.runner import Bench
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bench = Bench(store=Store(scratch), model=found.folder, device=device, execution=execution)  # type: ignore[arg-type]
+    tasks = found.plan.request.tasks
+    bench = Bench(Store(scratch), found.folder, tasks, device, execution)  # type: ignore[arg-type]
     train: dict[str, float] = {}
     for trial in _trials(found):
         if (rate := _updates(bench, trial)) is not None:
@@ -60,8 +59,7 @@ def _trials(found: Draft) -> list[Trial]:
     """Return one short trial of each training method, at the largest rank that is asked for."""
     chosen: dict[str, Trial] = {}
     for work in sorted(found.plan.trainings, key=lambda work: -(work.trial.rank or 0)):
-        if isinstance(instance(work.trial), TrainMethod):
-            chosen.setdefault(work.trial.method, work.trial)
+        chosen.setdefault(work.trial.method, work.trial)
     updates = UPDATES + _WARM_UPDATES
     return [replace(trial, recipe=replace(trial.recipe, updates=updates)) for trial in chosen.values()]
 

@@ -11,8 +11,8 @@ from bench.errors import UsageError
 from bench.lanes.cluster import cores
 from bench.plan.plan import Plan
 from bench.plan.request import Request
-from bench.plugins.method import Method, TrainMethod
-from bench.plugins.registry import ZERO_SHOT, load_method, load_task
+from bench.plugins.method import TrainMethod
+from bench.plugins.registry import ZERO_SHOT
 from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
@@ -106,7 +106,7 @@ class Quote:
     def new_tokens(self) -> int:
         """The most tokens that an answer of any task may have."""
         asked = self.plan.request
-        return max(load_task(name).answer_tokens for name in (*asked.targets, *asked.sources))
+        return max(asked.tasks.load(name).answer_tokens for name in (*asked.targets, *asked.sources))
 
     @property
     def share(self) -> int:
@@ -159,7 +159,7 @@ class Quote:
         made: dict[tuple[object, int], Adapted] = {}
         found = {}
         for (name, rank), trial in self.trials.items():
-            method = instance(trial)
+            method = self.plan.method(trial)
             if isinstance(method, TrainMethod):
                 self._check(rank)
                 way = (type(method).adapt, rank)
@@ -171,7 +171,7 @@ class Quote:
     def footprint(self, name: str, rank: int, *, checkpointing: bool | None = None) -> Footprint:
         """Return the memory of a method at a rank."""
         trial, recipe = self.trials[name, rank], self.plan.request.recipe
-        method, dimensions = instance(trial), self.blueprint.dimensions(rank, recipe, self.tokens)
+        method, dimensions = self.plan.method(trial), self.blueprint.dimensions(rank, recipe, self.tokens)
         if not isinstance(method, TrainMethod):
             return self._on_device(editing(method, self.blueprint, recipe, dimensions))
         chosen = self.execution.gradient_checkpointing if checkpointing is None else checkpointing
@@ -208,7 +208,7 @@ class Quote:
         parent = None if trial.parent is None else self.change_bytes(trial.parent)
         dimensions = self.blueprint.dimensions(trial.rank, self.plan.request.recipe, self.tokens)
         known = self.adapted.get((trial.method, trial.rank))
-        return change_bytes(instance(trial), parent, dimensions, known.trained if known else 0)
+        return change_bytes(self.plan.method(trial), parent, dimensions, known.trained if known else 0)
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield what the run takes on disk, by part: base model, changes, scores, and checkpoints while it trains."""
@@ -230,7 +230,7 @@ class Quote:
 
 def size(request: Request, name: str, split: Split) -> int:
     """Return how many examples a task has: those that are here, or where some are missing, as it declares."""
-    task = load_task(name)
+    task = request.tasks.load(name)
     declared = task.sizes.get(split) if request.assumed else None
     return declared or len(task.examples(split))
 
@@ -246,12 +246,6 @@ def wall_hours(quote: Quote) -> float:
         for work in (item.work,)
     ]
     return makespan(items, quote.lanes) / 3600
-
-
-def instance(trial: Trial) -> Method:
-    """Return a trial's method with its hyperparameters."""
-    method: Method = load_method(trial.method)(**trial.hyper)
-    return method
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.plugins.method import EditMethod
 from bench.prepare.price.memory import RUNTIME, Footprint
-from bench.prepare.price.quote import TEXT_TOKENS, Quote, fitting_options, gpu_hours, instance, wall_hours
+from bench.prepare.price.quote import TEXT_TOKENS, Quote, fitting_options, gpu_hours, wall_hours
 from bench.sizes import GB, GIB, MB, MIB
 from bench.text import text_table
 
@@ -28,7 +28,7 @@ def _work(quote: Quote) -> Iterator[str]:
     plan, todo = quote.plan, quote.todo
     yield f"Work: {len(plan.cells)} cells = {_grid(quote)}"
     trains = [item for item in todo if item.trains]
-    edits = sum(issubclass(type(instance(cell.trial)), EditMethod) for cell in plan.cells)
+    edits = sum(issubclass(type(plan.method(cell.trial)), EditMethod) for cell in plan.cells)
     shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} what another has trained" if edits else ""
     updates = sum(item.work.trial.recipe.updates for item in trains)
     yield f"  {len(trains)} of {len(plan.trainings)} trainings to do{shared}"

@@ -11,7 +11,6 @@ from PIL import Image
 from bench.cli.main import main
 from bench.plan import suite
 from bench.plan.suite import Suite
-from bench.plugins import registry
 
 TASKS = '''
 """Tasks whose records lie in a file of lines: id, question, answers, image, options."""
@@ -118,7 +117,6 @@ def bench(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     plugin.write_text(TASKS)
 
     def command(what: str, tasks: str, *words: str) -> int:
-        monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
         return main(["data", what, tasks, "--plugin", str(plugin), "--data", str(root), *words])
 
     return command

@@ -10,7 +10,6 @@ from zipfile import ZipFile
 import pytest
 
 from bench.cli.main import main
-from bench.plugins import registry
 from bench.prepare.data import get as fetching
 
 Site = Any
@@ -63,7 +62,6 @@ def packed(**files: str) -> bytes:
 @pytest.fixture
 def get(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return ``get(tasks, *words)``, the command on a folder of its own; it fetches old.json and val.zip."""
-    monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
     monkeypatch.setattr(fetching, "KEEP_FREE", 0)
     plugin = tmp_path / "old_and_new.py"
     plugin.write_text(TASKS.format(url=site.url))
@@ -71,7 +69,6 @@ def get(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def command(tasks: str, *words: str) -> int:
         site.asked.clear()
-        monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
         return main(["data", "get", tasks, "--plugin", str(plugin), "--data", str(tmp_path / "data"), *words])
 
     return command

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bench.cli.main import main
-from bench.plugins import registry
 from bench.prepare.data import get as fetching
 
 TASK = '''
@@ -71,7 +70,6 @@ def get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.setattr(fetching, "KEEP_FREE", 0)
 
     def command(tasks: str, *words: str) -> int:
-        monkeypatch.setattr(registry, "_from_files", {"method": {}, "task": {}})
         arguments = ["--from", "hub", "--plugin", str(plugin), "--data", str(tmp_path / "data")]
         return main(["data", "get", tasks, *arguments, *words])
 

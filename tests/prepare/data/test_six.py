@@ -16,9 +16,9 @@ from PIL import Image
 from bench import Download
 from bench.cli.main import main
 from bench.plan.fingerprint import of_examples
-from bench.plugins import registry
+from bench.plugins.registry import Registry
 from bench.prepare.data import get as fetching
-from tests.layouts import NAMES, Sizes, write_files
+from tests.layouts import NAMES, Sizes, opened, write_files
 
 Site = Any
 ANY = [word for name in NAMES for word in ("--set", f"{name}.expect=any")]
@@ -38,14 +38,13 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
     """Return ``bench("check", "gqa", …)``, the command on a folder of data of its own."""
     monkeypatch.setattr(fetching, "KEEP_FREE", 0)
     monkeypatch.setattr(fetching, "free_bytes", lambda root: 1 << 50)
-    monkeypatch.setattr(registry, "_tasks", registry._Tasks())
     return lambda what, tasks, *words: main(["data", what, tasks, "--data", str(tmp_path / "data"), *ANY, *words])
 
 
 def cards() -> dict[str, tuple[Download, ...]]:
     found = {}
     for name in NAMES:
-        card = registry.load_task_class(name).card
+        card = Registry().task_class(name).card
         assert card is not None
         found[name] = card.downloads
     return found
@@ -58,7 +57,7 @@ def put_up(site: Site, official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             if not download.by_hand:
                 site.files[f"/{download.path}"] = packed(official, download)
         moved = tuple(replace(each, url=f"{site.url}/{each.path}") for each in downloads)
-        plugin = registry.load_task_class(name)
+        plugin = Registry().task_class(name)
         monkeypatch.setattr(plugin, "card", replace(plugin.card, downloads=moved))  # type: ignore[type-var]
 
 
@@ -75,8 +74,8 @@ def packed(official: Path, download: Download) -> bytes:
     return buffer.getvalue()
 
 
-def digests(names: tuple[str, ...]) -> list[str]:
-    tasks = [registry.load_task(name) for name in names]
+def digests(names: tuple[str, ...], root: Path) -> list[str]:
+    tasks = [opened(name, root) for name in names]
     return [of_examples(task.examples("test"), [task.prompt(e) for e in task.examples("test")]) for task in tasks]
 
 
@@ -102,9 +101,7 @@ def test_fetched_data_are_the_official_ones_and_pass_the_check(
 
     assert len([method for method, *_ in site.asked if method == "GET"]) == asked == 16
     assert bench("check", ",".join(fetched)) == 0
-    ours = digests(fetched)
-    main(["data", "info", ",".join(fetched), "--data", str(official), *ANY])
-    assert ours == digests(fetched)
+    assert digests(fetched, tmp_path / "data") == digests(fetched, official)
 
 
 def test_covers_are_fetched_by_the_addresses_that_the_list_names(
@@ -136,13 +133,12 @@ def test_covers_are_fetched_by_the_addresses_that_the_list_names(
 def test_only_the_covers_of_twice_what_is_drawn_are_fetched(
     bench: Any, site: Site, official: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--set", "ocrvqa.test_samples=1", "--set", "ocrvqa.validation=1", "--set", "ocrvqa.samples=1"]
-    main(["data", "info", "ocrvqa", "--data", str(official), *ANY, *words])
+    ocrvqa = opened("ocrvqa", official, test_samples=1, validation=1, samples=1)
 
-    wanted = list(registry.load_task("ocrvqa").pictures())
+    wanted = list(ocrvqa.pictures())
 
     assert 3 <= len(wanted) <= 6
-    drawn = {e.image for split in ("train", "validation", "test") for e in registry.load_task("ocrvqa").examples(split)}
+    drawn = {e.image for split in ("train", "validation", "test") for e in ocrvqa.examples(split)}
     assert drawn <= {official / each.path for each in wanted}
 
 

@@ -211,7 +211,7 @@ def test_data_are_read_with_the_options_of_their_tasks(
 def test_the_exit_code_is_1_where_something_has_to_be_mended(
     level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "_findings", lambda options, suite: [Finding(level, "disk", "full", "empty it")])  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "_findings", lambda options, suite, tasks: [Finding(level, "disk", "full", "empty it")])  # type: ignore[arg-type]
 
     assert main(["doctor"]) == code
 

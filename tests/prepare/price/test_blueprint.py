@@ -9,7 +9,7 @@ import pytest
 
 from bench.plan.suite import LORASCULPT, MICRO
 from bench.plugins.method import EditMethod, TrainMethod
-from bench.plugins.registry import BUILT_IN_METHODS, load_method
+from bench.plugins.registry import BUILT_IN_METHODS, Registry
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import base_bytes, change_bytes, evaluation, training
 
@@ -25,7 +25,7 @@ DECODER = 2 * VOCABULARY * HIDDEN + LINEAR + (2 * BLOCKS + 1) * HIDDEN
 # CLIP ViT-L/14-336: patches, class token and places, 24 blocks of four square layers and an MLP, three norms
 CLIP = 3 * 14**2 * TOWER + TOWER + 577 * TOWER + 24 * (4 * (TOWER**2 + TOWER) + 8 * TOWER**2 + 5 * TOWER + 4 * TOWER)
 CLIP += 2 * 2 * TOWER
-TRAINING = tuple(name for name in BUILT_IN_METHODS if issubclass(load_method(name), TrainMethod))
+TRAINING = tuple(name for name in BUILT_IN_METHODS if issubclass(Registry().method(name), TrainMethod))
 
 
 @cache
@@ -35,7 +35,7 @@ def blueprint() -> Blueprint:
 
 @cache
 def adapted(name: str, rank: int) -> Adapted:
-    method = load_method(name)()
+    method = Registry().method(name)()
     assert isinstance(method, TrainMethod)
     return blueprint().adapt(method, rank, RECIPE, TOKENS)
 
@@ -81,7 +81,7 @@ def test_lora_keeps_46_hidden_and_11_inner_bytes_a_token_for_the_backward_pass(r
 @pytest.mark.slow
 def test_dora_with_dropout_keeps_every_weight_in_float32() -> None:
     found = adapted("dora", 16)
-    method = load_method("dora")()
+    method = Registry().method("dora")()
     assert isinstance(method, TrainMethod)
     without = blueprint().adapt(method, 16, replace(RECIPE, dropout=0.0), TOKENS)
 
@@ -92,7 +92,7 @@ def test_dora_with_dropout_keeps_every_weight_in_float32() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINING)
 def test_the_memory_plan_of_training_adds_up(name: str) -> None:
-    method = load_method(name)()
+    method = Registry().method(name)()
     assert isinstance(method, TrainMethod)
     dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
     found = adapted(name, 32)
@@ -110,7 +110,7 @@ def test_the_memory_plan_of_training_adds_up(name: str) -> None:
 
 def test_methods_declare_their_own_memory() -> None:
     dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
-    own = {name: dict(load_method(name)().memory(dimensions)) for name in BUILT_IN_METHODS}
+    own = {name: dict(Registry().method(name)().memory(dimensions)) for name in BUILT_IN_METHODS}
 
     assert own["lora"] == own["l2"] == own["dare"] == {}
     assert own["lorasculpt"] == {
@@ -128,19 +128,20 @@ def test_methods_declare_their_own_memory() -> None:
         "Hessian": 16 * INNER**2,
         "a layer's weights": 16 * HIDDEN * INNER,
     }
-    assert dict(load_method("l2")(form="mse_from_init").memory(dimensions)) == {"start": 4 * (32 * SIDES + CONNECTOR)}  # type: ignore[call-arg]
+    from_init = Registry().method("l2")(form="mse_from_init")  # type: ignore[call-arg]
+    assert dict(from_init.memory(dimensions)) == {"start": 4 * (32 * SIDES + CONNECTOR)}
 
 
 def test_an_edits_change_is_a_bit_an_entry_and_what_it_keeps() -> None:
     dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
-    lora = change_bytes(load_method("lora")(), None, dimensions, 100_933_632)
-    tailored = change_bytes(load_method("model_tailor")(), lora, dimensions, 0)
+    lora = change_bytes(Registry().method("lora")(), None, dimensions, 100_933_632)
+    tailored = change_bytes(Registry().method("model_tailor")(), lora, dimensions, 0)
 
     assert lora == 4 * 100_933_632
-    assert change_bytes(load_method("dare")(), lora, dimensions, 0) == lora
+    assert change_bytes(Registry().method("dare")(), lora, dimensions, 0) == lora
     # 0.1 of 4096^2 and of 4096 * 11008 is no whole number: each of the 224 weights keeps the next one up
     assert tailored == pytest.approx(LINEAR / 8 + 0.4 * LINEAR + 4 * CONNECTOR, abs=4 * 224)
-    assert issubclass(load_method("model_tailor"), EditMethod)
+    assert issubclass(Registry().method("model_tailor"), EditMethod)
 
 
 def test_a_block_on_meta_keeps_what_a_real_one_keeps() -> None:
@@ -149,7 +150,7 @@ def test_a_block_on_meta_keeps_what_a_real_one_keeps() -> None:
 
     recipe = replace(MICRO.recipe, dropout=0.0)
     plan = Blueprint.of(MICRO.model, MICRO.folder)
-    method = load_method("lora")()
+    method = Registry().method("lora")()
     assert isinstance(method, TrainMethod)
     found = plan.adapt(method, 8, recipe, 20)
     wrapped: Any = method.adapt(LlavaForConditionalGeneration(plan.config).requires_grad_(False), 8, recipe).train()
@@ -221,7 +222,7 @@ def test_a_pruned_change_has_the_bytes_that_it_was_planned_with() -> None:
     from bench import Change, LowRank
     from bench.plugins.method import Dimensions, LayerShape
 
-    method: Any = load_method("magnitude")(density=0.3)  # type: ignore[call-arg]
+    method: Any = Registry().method("magnitude")(density=0.3)  # type: ignore[call-arg]
     layers = {"a.q_proj.weight": (5, 7), "a.up_proj.weight": (9, 4)}
     change = Change({name: LowRank(torch.randn(r, 2), torch.randn(2, c), 2.0) for name, (r, c) in layers.items()})
     context: Any = SimpleNamespace(layers={name: SimpleNamespace(weight=torch.randn(*layers[name])) for name in layers})

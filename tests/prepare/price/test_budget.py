@@ -14,7 +14,6 @@ from bench.errors import UsageError
 from bench.plan.baselines import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plugins.registry import load_task
 from bench.prepare.price.budget import Budget, Choice, command, proposals
 from bench.prepare.price.quote import Fit, gpu_hours, todo
 from bench.prepare.price.rates import Rates
@@ -61,15 +60,17 @@ def test_a_choices_hours_are_those_of_its_plan(asked: Callable[..., Request], tm
     assert hours == pytest.approx(gpu_hours(todo(make(chosen, Store(tmp_path))), RATES))
 
 
-def test_data_that_is_here_counts_as_it_is(tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_is_here_counts_as_it_is(
+    tiny_suite: Suite, tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read_request(Cells(suite="tiny", ranks="2", limit="3", plugin=(tiny_tasks,)), Path("runs"))
     for name in (*tiny_suite.sources, *tiny_suite.targets):
-        monkeypatch.setattr(load_task(name), "sizes", {"test": 99_999}, raising=False)
-    found = read_request(Cells(suite="tiny", ranks="2", limit="3"), Path("runs"))
+        monkeypatch.setattr(found.tasks.load(name), "sizes", {"test": 99_999}, raising=False)
 
     budget = Budget.of(found, RATES, "core-hours")
 
     for name, count in budget.sizes.items():
-        assert count == len(load_task(name).examples("test"))
+        assert count == len(found.tasks.load(name).examples("test"))
     assert "core-hours" in next(proposals(budget, 40.0, ["--suite", "tiny"]))
 
 

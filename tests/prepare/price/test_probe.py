@@ -44,9 +44,21 @@ def test_a_method_that_fails_is_named_and_left_out(
 
 @pytest.mark.slow
 def test_a_probe_measures_every_training_method_and_prices_with_it(
-    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["plan", "--suite", "tiny", "--ranks", "2", "--methods", "lora,l2,dare", "--output", str(tmp_path)]
+    words = [
+        "plan",
+        "--suite",
+        "tiny",
+        "--plugin",
+        str(tiny_tasks),
+        "--ranks",
+        "2",
+        "--methods",
+        "lora,l2,dare",
+        "--output",
+        str(tmp_path),
+    ]
 
     assert main([*words, "--probe"]) == 0
 
@@ -67,9 +79,9 @@ def test_a_probe_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_budget_needs_a_rate_and_a_number(
-    tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["plan", "--suite", "tiny", "--ranks", "2", "--output", str(tmp_path)]
+    words = ["plan", "--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--output", str(tmp_path)]
 
     assert main([*words, "--budget", "40h"]) == 2
     assert "--budget needs a rate" in capsys.readouterr().err

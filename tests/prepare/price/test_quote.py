@@ -159,9 +159,9 @@ def test_children_wait_for_their_parents_and_lanes_for_nobody() -> None:
 def test_a_task_that_does_not_know_its_size_says_what_it_lacks(
     drafted: Callable[..., Draft], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.plugins.registry import load_task_class
+    from bench.plugins.registry import Registry
 
-    monkeypatch.setattr(load_task_class("gqa"), "sizes", {})
+    monkeypatch.setattr(Registry().task_class("gqa"), "sizes", {})
 
     with pytest.raises(DataError, match=r"gqa: .* is missing"):
         drafted()

@@ -10,6 +10,7 @@ import pytest
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
+from bench.plugins.tasks import Tasks
 from bench.spec import Record, Work
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
@@ -22,12 +23,12 @@ Prepare = Callable[..., tuple[Plan, Store, Mapping[str, Any]]]
 
 
 @pytest.fixture
-def prepare(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> Prepare:
+def prepare(tiny_suite: Suite, squares: Tasks, tiny_tasks: Path, tmp_path: Path) -> Prepare:
     def build(*methods: str, folder: str = "runs", **options: Any) -> tuple[Plan, Store, Mapping[str, Any]]:
         store = Store(tmp_path / folder)
         store.prepare()
         recipe = replace(tiny_suite.recipe, dropout=0.0, updates=3)
-        request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe)
+        request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
         setup = {"tasks": tiny_tasks, "output": store.root, "model": tiny_suite.folder, **options}
         return make(request, store), store, setup
 

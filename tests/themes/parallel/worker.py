@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 from bench.checks.tiny import RANK, RECIPE, tiny
-from bench.plugins import registry
 from bench.plugins.method import Step, TrainMethod
+from bench.plugins.registry import Registry
+from bench.plugins.tasks import Tasks
 from bench.spec import Execution, Recipe, Record, Work
 from bench.store.changes import Snapshot, StoredChange
 from bench.store.run_folder import Store
@@ -28,7 +29,7 @@ from bench.trial.runner import Bench
 from bench.trial.updates import Room, seed_update
 from bench.trial.workers import ALONE, Failure, Group, joined
 
-LoRA = registry.load_method("lora")
+LoRA = Registry().method("lora")
 
 
 class Recording(TrainMethod):
@@ -115,7 +116,7 @@ class Crowded(Projected):
 def learn(name: str, hyper: Mapping[str, Any], recipe: Recipe, together: bool) -> dict[str, Any]:
     """Train on the checks' squares, in one group or each worker for itself, and return all there is to compare."""
     ours: dict[str, type] = {"projected": Projected, "crowded": Crowded, "careless": Careless}
-    method = type("Recorded", (Recording, ours.get(name) or registry.load_method(name)), {})(**hyper)
+    method = type("Recorded", (Recording, ours.get(name) or Registry().method(name)), {})(**hyper)
     room = Room()
     fitted = fit(method, RANK, 0, recipe, tiny().train, group=joined() if together else ALONE, room=room)
     assert fitted.change is not None
@@ -149,10 +150,8 @@ STAGES: dict[str, tuple[Any, str]] = {
 def run(setup: Mapping[str, Any], work: Work, broken: tuple[str, int, int] | None = None) -> Record:
     """Do a piece of work; ``broken`` names a stage, the worker on which it raises, and the calls before that."""
     group = joined() if setup.get("together", True) else ALONE
-    registry._from_files.clear()
-    registry._from_files.update({"method": {}, "task": {}})
-    registry.add_file(setup["tasks"])
-    bench = Bench(Store(setup["output"]), setup["model"], group=group, execution=setup.get("execution", Execution()))
+    tasks, execution = Tasks(Registry([setup["tasks"]])), setup.get("execution", Execution())
+    bench = Bench(Store(setup["output"]), setup["model"], tasks, group=group, execution=execution)
     judge = setup.get("judge", lambda step, source, target: True)
     if broken is None or broken[1] != group.rank:
         return bench.run(work, judge=judge)

@@ -42,7 +42,7 @@ def tracked(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return path
 
 
-@pytest.mark.usefixtures("tiny_suite", "bucket")
+@pytest.mark.usefixtures("tiny_installed", "bucket")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -66,20 +66,20 @@ def test_a_database_in_an_object_store_is_refused_before_anything_starts(
     assert list(bucket.folder.iterdir()) == []
 
 
-@pytest.mark.usefixtures("tiny_suite", "bucket", "tracked")
+@pytest.mark.usefixtures("tiny_installed", "bucket", "tracked")
 def test_a_search_in_an_object_store_wants_a_storage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["search", "--suite", "tiny", "--methods", "lora", "--ranks", "2", "--output", URL]) == 2
     assert "Name one with --storage" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("tiny_suite", "tracked")
+@pytest.mark.usefixtures("tiny_installed", "tracked")
 def test_memory_is_refused_where_lanes_are_other_processes(capsys: pytest.CaptureFixture[str], memory: Path) -> None:
     assert run("run", str(memory), "--lanes", "1") == 2
     assert "Add --lanes 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("tiny_suite")
+@pytest.mark.usefixtures("tiny_installed")
 def test_a_run_gives_the_same_bytes_in_an_object_store_as_on_a_disk(
     bucket: Any, tracked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,7 +103,7 @@ def test_a_run_gives_the_same_bytes_in_an_object_store_as_on_a_disk(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("tiny_suite", "tracked")
+@pytest.mark.usefixtures("tiny_installed", "tracked")
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_a_run_that_was_killed_goes_on_without_repeating_what_it_finished(
     share: float, bucket: Any, kill_at: Callable[[int | None], None]
