@@ -46,7 +46,7 @@ class GetOptions(InfoOptions):
 class CheckOptions(InfoOptions):
     """The options of ``bench data check``."""
 
-    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N", type=int)
+    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N")
     report: Path | None = arg(
         None, "where the whole report goes (default: check.json in --data)", "FILE.json", type=Path
     )

@@ -30,7 +30,7 @@ class DoctorOptions(Data, Modelled, Suited, Command):
 
     suite: str = arg("micro", "the suite that is to be run (default: micro)", "NAME")
     set: tuple[str, ...] = several("an option of a task; may be given often", "TASK.FIELD=VALUE", str)
-    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N", type=int)
+    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N")
     output: str = arg("runs", "run folder (default: runs)", "DIR|URL")
     storage: str | None = arg(None, "Optuna storage of searches (default: a file in --output)", "URL")
     address: str | None = arg(None, "a running Ray cluster (default: a Ray of this machine's own)", "auto|HOST:PORT")

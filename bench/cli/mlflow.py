@@ -15,7 +15,7 @@ from bench.plugins.registry import Registry
 class UiOptions(Output, Command):
     """The options of ``bench ui``."""
 
-    port: int = arg(5000, "port of this machine (default: 5000)", "N", type=int)
+    port: int = arg(5000, "port of this machine (default: 5000)", "N")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,13 +28,13 @@ _GIB = 2**30
 
 
 def arg(default: T, text: str, metavar: str | None = None, **settings: object) -> T:
-    """Return a field that is an option; ``settings`` are those of ``add_argument``.
+    """Return a field that is an option; ``settings`` are those of ``add_argument``. A number is read as one.
 
     Three settings are ours: ``name`` (where it differs from the field's), ``group`` (the title of the options that it
     is shown among) and ``choices`` as a function.
     """
-    known = {"help": text, "metavar": metavar, **settings}
-    found: T = field(default=default, metadata={_ARGUMENT: known})
+    known = {"type": type(default)} if isinstance(default, int | float) else {}
+    found: T = field(default=default, metadata={_ARGUMENT: {"help": text, "metavar": metavar, **known, **settings}})
     return found
 
 
@@ -168,7 +168,7 @@ class Data:
 class Material(Data, Based, Modelled):
     """Base model and data."""
 
-    skip_bad: int = arg(0, "leave out up to N broken records of a split (default: 0)", "N", type=int)
+    skip_bad: int = arg(0, "leave out up to N broken records of a split (default: 0)", "N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,9 +250,7 @@ class Cells(Plugins, Material, Rows, Scored, Trained):
 class HowTrialsRun:
     """How trials are run; none of it changes what a trial gives, except by rounding."""
 
-    gpus_per_trial: int = arg(
-        _RUNS.workers, "GPUs that share a trial (on a CPU: cores; default: 1)", "N", type=int, group=_HOW
-    )
+    gpus_per_trial: int = arg(_RUNS.workers, "GPUs that share a trial (on a CPU: cores; default: 1)", "N", group=_HOW)
     address: str | None = arg(
         None,
         "work on a running Ray cluster; lanes: its free GPUs, else CPUs (default: a Ray of this command's own)",
@@ -267,14 +265,12 @@ class HowTrialsRun:
         _RUNS.eval_batch_size,
         f"answers generated at once (default: {_RUNS.eval_batch_size})",
         "N",
-        type=int,
         group=_HOW,
     )
     feature_cache: float = arg(
         _RUNS.feature_cache_bytes / _GIB,
         f"vision features a lane keeps (default: {_RUNS.feature_cache_bytes / _GIB:g})",
         "GIB",
-        type=float,
         group=_HOW,
     )
 

@@ -18,7 +18,7 @@ class PretrainOptions(Command):
 
     suite: str = word("a suite whose model comes with the package, such as micro", "SUITE")
     to: Path | None = arg(None, "where to write (default: the package's own assets)", "DIR", type=Path)
-    seed: int = arg(0, "seed of the whole building (default: 0)", "N", type=int)
+    seed: int = arg(0, "seed of the whole building (default: 0)", "N")
 
 
 def pretrain(options: PretrainOptions) -> int:

@@ -24,7 +24,7 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
     """The options of ``bench search``."""
 
     lanes: int | None = arg(None, "warm workers (default: one per GPU or CPU core)", "N", type=int)
-    trials: int = arg(20, "configurations per method, rank and target (default: 20)", "N", type=int)
+    trials: int = arg(20, "configurations per method, rank and target (default: 20)", "N")
     fields: str | None = arg(None, "search these hyperparameters alone (default: all that may be)", "A,B")
     objective: Objective = arg("avg", "what the chosen one is best at (default: avg)", choices=get_args(Objective))
     margin: str = arg(
@@ -39,7 +39,7 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
         "Optuna storage shared by several drivers, each with an --output of its own (default: a file in --output)",
         "URL",
     )
-    search_seed: int = arg(0, "seed of the search itself (default: 0)", "N", type=int)
+    search_seed: int = arg(0, "seed of the search itself (default: 0)", "N")
 
     def setting(self) -> Setting:
         """Return how the search goes.

@@ -31,8 +31,8 @@ class TheoryOptions(Command):
     shapes: str = arg("64x64,128x512", "shapes of BA, rows x columns (default: 64x64,128x512)", "PxQ,…")
     ranks: str = arg("4,16,64", "ranks (default: 4,16,64)", "R,…")
     densities: str = arg("0.05,0.1,0.3", "shares that A and B keep (default: 0.05,0.1,0.3)", "S,…")
-    draws: int = arg(200, "pairs of masks a line (default: 200)", "N", type=int)
-    seed: int = arg(0, "seed of the draws (default: 0)", "N", type=int)
+    draws: int = arg(200, "pairs of masks a line (default: 200)", "N")
+    seed: int = arg(0, "seed of the draws (default: 0)", "N")
     output: Path | None = arg(None, "write theory.csv there (default: nowhere)", "DIR|URL", type=place)
 
 
