@@ -10,8 +10,8 @@ from bench.cli.request import read_request
 from bench.plan.suite import Suite
 from bench.prepare.price.draft import draft
 from bench.prepare.price.rates import Measured
-from bench.spec import Record, Score
 from bench.store.run_folder import Store
+from tests.making.records import done
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_what_is_cached_is_not_priced_again(
         read_request(Cells(suite="tiny", ranks="2", methods="lora", plugin=(tiny_tasks,)), tmp_path), store
     ).plan
     for work in made.works:
-        store.write(Record(work.trial, "done", {asked.key: Score(asked, "m", {"m": 1.0}, "f") for asked in work.asked}))
+        store.write(done(work))
 
     assert main(words) == 0
 

@@ -15,48 +15,18 @@ from bench.plugins.tasks import Tasks
 from bench.spec import Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
+from tests.making.plugins import KILLED_ONCE, add_methods
+from tests.making.records import weights
 from tests.making.waiting import kill, until
 
 pytestmark = pytest.mark.ray
 
-KILLER = '''
-"""LoRA whose worker is killed once, as the operating system would, after its first checkpoint."""
-import os, signal
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
-from bench import Step, TrainMethod, insert_lora, lora_change
-
-@dataclass(kw_only=True)
-class Killer(TrainMethod):
-    """LoRA with one SIGKILL."""
-    name: ClassVar[str] = "killer"
-    paper: ClassVar[str] = "none"
-    def adapt(self, model, rank, recipe):
-        return insert_lora(model, rank, recipe)
-    def change(self, model):
-        return lora_change(model)
-    def on_update(self, step: Step) -> None:
-        mark = Path(__file__).with_name("killed")
-        if step.index == 55 and not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-@dataclass(kw_only=True)
-class Fatal(Killer):
-    """LoRA that always takes its worker down."""
-    name: ClassVar[str] = "fatal"
-    def on_update(self, step: Step) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-'''
-
 
 @pytest.fixture
 def killer(tmp_path: Path, squares: Tasks) -> Tasks:
-    """The tasks of the suite tiny, with a registry that has the methods of KILLER too."""
-    path = tmp_path / "killer.py"
-    path.write_text(KILLER)
-    squares.registry.add_file(path)
+    """The tasks of the suite tiny, with a registry that has two methods which kill their worker too."""
+    fatal = "os.kill(os.getpid(), signal.SIGKILL)"
+    add_methods(squares.registry, tmp_path / "killer.py", killer=KILLED_ONCE, fatal=fatal)
     return squares
 
 
@@ -69,10 +39,6 @@ def done_by(plan: Plan, output: Path, count: int) -> dict[str, Record]:
     setup = Setup(output, plan.request.suite.folder, plan.request.tasks)
     events = lanes.run(plan.pending, plan.records, setup, count)
     return {event.record.trial.label: event.record for event in events if event.record}
-
-
-def weights(store: Store, record: Record) -> bytes:
-    return (store.folder(record.trial) / "change" / "adapter_model.safetensors").read_bytes()
 
 
 def test_a_killed_worker_resumes_its_trial_to_the_same_bytes_and_a_fatal_one_fails_alone(

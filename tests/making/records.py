@@ -29,9 +29,9 @@ def write_scores(
     return known
 
 
-def weights(store: Store, trial: Trial) -> bytes:
+def weights(store: Store, of: Record | Work) -> bytes:
     """Return the bytes of what a trial learnt."""
-    return (store.folder(trial) / "change" / "adapter_model.safetensors").read_bytes()
+    return (store.folder(of.trial) / "change" / "adapter_model.safetensors").read_bytes()
 
 
 def _score(asked: Asked, value: float, file: str = "") -> Score:

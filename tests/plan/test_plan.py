@@ -9,8 +9,9 @@ from bench.plan.request import Request
 from bench.plan.suite import MICRO, Suite
 from bench.plan.tuned import Choice
 from bench.plugins.registry import BUILT_IN_METHODS
-from bench.spec import Record, Score, Work
+from bench.spec import Record, Work
 from bench.store.run_folder import Store
+from tests.making.records import done
 
 
 @pytest.fixture
@@ -42,8 +43,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def finish(store: Store, work: Work) -> None:
-    scores = {asked.key: Score(asked, "m", {"m": 1.0}, "f") for asked in work.asked}
-    store.write(Record(work.trial, "done", scores))
+    store.write(done(work))
 
 
 def test_seven_methods_three_ranks_two_targets_are_42_cells_and_30_trainings(request_: Request, store: Store) -> None:

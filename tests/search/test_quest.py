@@ -9,8 +9,9 @@ from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.search.quest import Quest, measure
 from bench.search.run import Setting, quests, spaces
-from bench.spec import Record, Score, Work
+from bench.spec import Record, Work
 from bench.store.run_folder import Store
+from tests.making.records import done
 
 
 @pytest.fixture
@@ -22,9 +23,7 @@ def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
 
 
 def record(work: Work, source: float, target: float) -> Record:
-    values = {"old_squares": source, "new_squares": target}
-    scores = {asked.key: Score(asked, "exact", {"exact": values[asked.task]}, "") for asked in work.asked}
-    return Record(work.trial, "done", scores)
+    return done(work, {"old_squares": source, "new_squares": target})
 
 
 def records(works: Mapping[str, Work], values: list[tuple[float, float]]) -> dict[str, Record]:

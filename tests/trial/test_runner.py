@@ -26,6 +26,7 @@ from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
 from bench.trial import runner as execution
 from bench.trial.runner import Bench
+from tests.making.records import weights
 
 LoRA = Registry().method("lora")
 
@@ -73,10 +74,6 @@ def run_all(plan: Plan, bench: Bench) -> None:
 
 def of(plan: Plan, method: str) -> Work:
     return next(work for work in plan.works if work.trial.method == method)
-
-
-def weights(store: Store, work: Work) -> bytes:
-    return (store.folder(work.trial) / "change" / "adapter_model.safetensors").read_bytes()
 
 
 def test_a_trial_leaves_record_change_losses_and_one_row_per_example(

@@ -14,6 +14,7 @@ from bench.plugins.tasks import Tasks
 from bench.spec import Record, Work
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
+from tests.making.records import weights
 from tests.making.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow  # two processes import torch
@@ -37,10 +38,6 @@ def prepare(tiny_suite: Suite, squares: Tasks, tiny_tasks: Path, tmp_path: Path)
 
 def of(plan: Plan, method: str) -> Work:
     return next(work for work in plan.works if work.trial.method == method)
-
-
-def weights(store: Store, work: Work) -> bytes:
-    return (store.folder(work.trial) / "change" / "adapter_model.safetensors").read_bytes()
 
 
 def test_two_workers_leave_one_whole_trial(pair: Job, prepare: Prepare) -> None:
