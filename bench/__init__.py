@@ -1,6 +1,6 @@
 """retain-bench: how much does a multimodal LLM forget when it learns a new task?
 
-These names are the whole interface for plugin authors. Heavy ones load torch when first used.
+These names are the whole interface for plugin authors. The heavy names load torch when first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a command says: results to stdout, all else to stderr."""
+"""What a command prints: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tell(lines: Iterable[str]) -> None:
 
 
 def agreed(question: str) -> bool:
-    """Ask, and return whether the answer is yes; where nobody can answer, it is no."""
+    """Ask, and return whether the answer is yes; if nobody can answer, return False."""
     try:
         return input(question).strip().lower() in {"y", "yes"}
     except EOFError:
@@ -30,9 +30,9 @@ def agreed(question: str) -> bool:
 
 
 def progress_bar(*columns: str | ProgressColumn, lasting: bool = True, seconds: float = 30.0) -> Progress:
-    """Return bars on stderr that are drawn on a terminal alone: the task, how far it is, ``columns``, the time left.
+    """Return progress bars on stderr, drawn only on a terminal: task, progress, ``columns``, time left.
 
-    The time left follows from the pace of the last ``seconds``. Bars that are not ``lasting`` vanish at their end.
+    The time left is estimated from the last ``seconds``. Bars that are not ``lasting`` disappear at their end.
     """
     from rich import progress as rich
     from rich.console import Console

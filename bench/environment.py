@@ -1,4 +1,4 @@
-"""What a number was measured with: versions, hardware, commit; and how much memory a trial took."""
+"""What a number was measured with (versions, hardware, commit), and how much memory a trial took."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from bench.spec import Execution, Recipe
 
 UNKNOWN = "unknown"
-AND = " and "  # between the values of a field, where a training went on in another environment
+AND = " and "  # joins the values of a field if a training was resumed in another environment
 
 _PACKAGES = ("retain-bench", "torch", "transformers", "peft", "ray", "numpy", "pillow", "tokenizers")
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Return package versions, machine, device, driver, threads and the commit of the code that runs."""
+    """Return package versions, machine, device, driver, threads and the commit of the running code."""
     import torch
 
     facts = {name: version(name) for name in _PACKAGES}
@@ -41,9 +41,10 @@ def environment(device: torch.device) -> dict[str, str]:
 def training_environment(
     device: torch.device, recipe: Recipe, execution: Execution, model: nn.Module
 ) -> dict[str, str]:
-    """Return what a change is learnt with: the environment, and the settings that decide how it rounds.
+    """Return what a change is learnt with: the environment, and the settings that affect rounding.
 
-    ``micro_batch`` is what a worker may take at once; where memory made it less, whoever trains says so.
+    ``micro_batch`` is the most examples a worker may take at once. If memory forces a smaller micro-batch, the code
+    that trains overwrites the field.
     """
     micro_batch = execution.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
     facts = environment(device) | {"attention": attention(model), "dtype": recipe.train_dtype}
@@ -54,14 +55,16 @@ def training_environment(
 
 
 def evaluation_environment(model: nn.Module, dtype: str, batch: int, device: torch.device) -> dict[str, str]:
-    """Return what scores are generated with; ``batch`` is how many answers at once."""
+    """Return what scores are generated with; ``batch`` answers are generated at once."""
     facts = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "pillow")}
     facts |= {"attention": attention(model), "dtype": dtype, "eval_batch": str(batch)}
     return facts | {"processor": _processor()} | _device(device)
 
 
 def together(*environments: Mapping[str, str]) -> dict[str, str]:
-    """Return what was learnt with in one environment after the other, or in several at once: every value of a field.
+    """Merge environments that trained one change: each field lists all its values, joined by "and".
+
+    They may have trained one after the other, or at the same time.
 
     >>> together({"device": "A100", "torch": "2.13.0"}, {"device": "H100", "torch": "2.13.0"})
     {'device': 'A100 and H100', 'torch': '2.13.0'}
@@ -74,12 +77,12 @@ def together(*environments: Mapping[str, str]) -> dict[str, str]:
 
 
 def attention(model: nn.Module) -> str:
-    """Return a model's attention implementation, by transformers' name for it, or "unknown"."""
+    """Return the name that transformers gives a model's attention implementation, or "unknown"."""
     return str(getattr(getattr(model, "config", None), "_attn_implementation", None) or UNKNOWN)
 
 
 def _device(device: torch.device) -> dict[str, str]:
-    """Return the device's name, and for a GPU how many there are, CUDA, cuDNN and the driver."""
+    """Return the device's name; for a GPU also the number of GPUs, CUDA, cuDNN and the driver."""
     import torch
 
     if device.type != "cuda":
@@ -95,7 +98,7 @@ def _device(device: torch.device) -> dict[str, str]:
 
 @cache
 def _processor() -> str:
-    """Return the CPU's model, as Linux names it."""
+    """Return the CPU's model name as Linux reports it, or "unknown"."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, value = line.partition(":")
@@ -115,7 +118,7 @@ def driver() -> str:
 
 @cache
 def commit() -> str:
-    """Return the commit of the source tree, "+" added where files differ from it, or "unknown"."""
+    """Return the commit of the source tree, with "+" if tracked files differ from it, or "unknown"."""
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return UNKNOWN
@@ -133,7 +136,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start a new count of the peak memory, where the system can."""
+    """Reset the peak memory counter if the system can."""
     if device.type == "cuda":
         import torch
 
@@ -141,12 +144,12 @@ def reset_peak_memory(device: torch.device) -> None:
         return
     try:
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # not Linux, or not allowed: the peak is then the process's own
+    except OSError:  # not Linux, or not allowed: then the peak is that of the whole process
         return
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the peak since the last reset: of the device, or of this process's resident memory."""
+    """Return the peak since the last reset: the device's memory, or this process's resident memory."""
     if device.type == "cuda":
         import torch
 

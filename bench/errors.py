@@ -3,11 +3,11 @@
 BenchError
     UsageError      the command asks for something that cannot be done (exit code 2)
     PluginError     a method, task or report breaks its contract
-    DataError       a data set is missing, broken or not what it says
+    DataError       a data set is missing, broken or not what it claims to be
     TrialError      a trial could not be finished
     StoreError      the run folder cannot be read or written
 
-Every message says what happened, with the value, and what to do.
+Every message says what is wrong, gives the value, and says what to do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 
 
 class BenchError(Exception):
-    """Base of every error that a message to the user explains in full."""
+    """The base of every error whose message alone tells the user what to do."""
 
 
 class UsageError(BenchError):
@@ -28,7 +28,7 @@ class PluginError(BenchError):
 
 
 class DataError(BenchError):
-    """A data set is missing, broken or not what it says it is."""
+    """A data set is missing, broken or not what it claims to be."""
 
 
 class TrialError(BenchError):
@@ -40,5 +40,5 @@ class StoreError(BenchError):
 
 
 def without_password(text: str) -> str:
-    """Return a text whose addresses name no user."""
+    """Return a text without the user names and passwords of its addresses."""
     return re.sub(r"//[^/@\s]+@", "//", text)

@@ -1,4 +1,4 @@
-"""Digests of files, kept between processes: a file that has not changed since is not read again."""
+"""Digests of files, kept between processes so that an unchanged file is not read again."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-FILE = "digests.1.sqlite3"  # numbered by its layout
+FILE = "digests.1.sqlite3"  # the number is the layout's version
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER,"
     " digest BLOB) WITHOUT ROWID"
 )
-_SETTLED_NS = 2_000_000_000  # a file changed later than this may change again within one tick of its clock
+_SETTLED_NS = 2_000_000_000  # a file younger than this could change again without a new time stamp
 _READERS = 4
 _WAIT_SECONDS = 10.0
 
-_State = tuple[int, int, int]  # size in bytes; when the content changed, and when anything of it did, in ns
+_State = tuple[int, int, int]  # size in bytes; time of modification and time of change in ns
 
 
 def of_files(paths: Iterable[Path]) -> dict[Path, bytes]:
-    """Return the SHA-256 of each file's bytes, 32 bytes, from the cache where the file is as it was.
+    """Return the SHA-256 of each file's bytes, 32 bytes, from the cache if the file is unchanged.
 
-    A file counts as unchanged when its size, its time of modification and its time of change (which no program can set
-    back) all are. Without a cache that can be used, every file is read.
+    A file counts as unchanged if its size, its time of modification and its time of change (which no program can set
+    back) are all unchanged. If the cache cannot be used, every file is read.
 
     Raises:
         OSError: a file cannot be read.
@@ -46,7 +46,7 @@ def of_files(paths: Iterable[Path]) -> dict[Path, bytes]:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what can be computed again: $BENCH_CACHE, else retain-bench in the user's cache folder."""
+    """Return the folder for recomputable files: $BENCH_CACHE, or retain-bench in the user's cache."""
     if own := os.environ.get("BENCH_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retain-bench"
@@ -69,7 +69,7 @@ def _digest(path: Path) -> bytes:
 
 @contextmanager
 def _cache() -> Iterator[sqlite3.Connection | None]:
-    """Open the cache, or give None where it cannot be used: it only saves time."""
+    """Open the cache, or yield None if it cannot be used: the cache only saves time."""
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(cache_folder() / FILE, timeout=_WAIT_SECONDS)
@@ -89,13 +89,13 @@ def _known(cache: sqlite3.Connection, wanted: Mapping[Path, _State]) -> dict[Pat
             row = cache.execute(question, (_key(path), *state)).fetchone()
             if row is not None:
                 found[path] = bytes(row[0])
-    except sqlite3.Error:  # damaged, or locked for long: what was found stands
+    except sqlite3.Error:  # damaged, or locked for too long: the digests found so far are still valid
         return found
     return found
 
 
 def _keep(cache: sqlite3.Connection, before: Mapping[Path, _State], fresh: Mapping[Path, bytes]) -> None:
-    """Write down what was read of files that lay still: neither changed while they were read nor shortly before."""
+    """Cache the digests of settled files: not changed while they were read, nor shortly before."""
     latest = time.time_ns() - _SETTLED_NS
     rows = [
         (_key(path), *state, fresh[path])

@@ -1,4 +1,4 @@
-"""The plain values that travel through the pipeline: frozen, JSON both ways, with ids."""
+"""The plain values that pass through the pipeline: frozen, with ids, convertible to and from JSON."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Quantization = Literal["none", "4bit"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
 EVALUATED = ("eval_dtype", "template", "image")  # the fields of a recipe that evaluation reads
 
-FIT_VERSION = 1  # raise when training or editing gives other numbers
-EVAL_VERSION = 1  # raise when generation or scoring gives other numbers
+FIT_VERSION = 1  # raise it if training or editing gives other numbers
+EVAL_VERSION = 1  # raise it if generation or scoring gives other numbers
 
 
 def digest(value: object) -> str:
@@ -32,11 +32,11 @@ def digest(value: object) -> str:
 class Recipe:
     """How every method of a suite is trained, and in which precision it is evaluated.
 
-    ``lr`` is the adapters' learning rate unless a method sets its own; ``connector_lr`` that of a fully tuned
-    connector. ``scale`` is lora_alpha / rank. ``warmup`` is a share of the updates; the schedule is a cosine to
-    zero. ``clip`` bounds the gradient norm; None, as in the paper, does not clip. ``image`` is what makes an image
-    square: the checkpoint's own processor, or padding as in the original LLaVA. ``quantization`` is that of the frozen
-    base while it is trained on (QLoRA); evaluation is on the full weights.
+    ``lr`` is the adapters' learning rate unless a method sets its own; ``connector_lr`` is the learning rate of a fully
+    tuned connector. ``scale`` is lora_alpha / rank. ``warmup`` is a share of the updates; the schedule is a cosine to
+    zero. ``clip`` bounds the gradient norm; None, as in the paper, does not clip. ``image`` says what makes an image
+    square: the checkpoint's own processor, or padding as in the original LLaVA. ``quantization`` is how the frozen base
+    is stored during training (QLoRA); evaluation uses the full weights.
     """
 
     updates: int
@@ -58,7 +58,7 @@ class Recipe:
     quantization: Quantization = "none"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the recipe as JSON, without the later fields where they are as before: ids stay."""
+        """Return the recipe as JSON; fields added later are left out at their defaults, to keep old ids."""
         data = asdict(self)
         for name, before in (("image", "processor"), ("quantization", "none")):
             if data[name] == before:
@@ -72,17 +72,17 @@ class Recipe:
 
 
 def reference_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe of the untouched base model's row: only what evaluation reads counts in it."""
+    """Return the recipe of the untouched base model: only the fields that evaluation reads are set."""
     read: dict[str, Any] = {name: getattr(recipe, name) for name in EVALUATED}
     return Recipe(updates=0, batch_size=0, lr=0.0, connector_lr=0.0, **read)
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How trials are run on the machine at hand. None of it may change what a trial gives, but for rounding.
+    """How trials run on this machine. No field may change what a trial gives, except by rounding.
 
-    ``workers`` share a trial (a GPU each, or a CPU core); ``micro_batch_size`` is the most examples a worker takes at
-    once (None: the recipe's), ``gradient_checkpointing`` trades time for memory. ``eval_batch_size`` answers are
+    ``workers`` share a trial (each has a GPU or a CPU core); ``micro_batch_size`` is the most examples a worker takes
+    at once (None: the recipe's), ``gradient_checkpointing`` trades time for memory. ``eval_batch_size`` answers are
     generated at once, and a lane keeps at most ``feature_cache_bytes`` of vision features.
     """
 
@@ -99,7 +99,7 @@ class Trial:
 
     ``model`` is the base model's revision, ``data`` the fingerprint of the training examples, ``code`` the digest of
     the plugin's source. A trial without rank and target is a reference row: the untouched base model. ``snapshot`` is
-    the step of the parent's training whose change is edited; None, the last.
+    the step of the parent's training whose change is edited; None means the last step.
     """
 
     method: str
@@ -121,20 +121,20 @@ class Trial:
         return digest(self.to_json())[:12]
 
     def is_reference_of(self, other: Trial) -> bool:
-        """Whether this is the untouched base model that another trial is compared with: same model, evaluated alike."""
+        """Whether this trial is the zero-shot reference of another: same base model, evaluated alike."""
         if self.rank is not None or self.model != other.model:
             return False
         return reference_recipe(self.recipe) == reference_recipe(other.recipe)
 
     def ancestors(self) -> Iterator[Trial]:
-        """Yield the trials this one stands on, the nearest first."""
+        """Yield the trial's parent, the parent's parent and so on."""
         if self.parent is not None:
             yield self.parent
             yield from self.parent.ancestors()
 
     @property
     def generation(self) -> int:
-        """How many trials this one stands on, one upon the other."""
+        """How many ancestors the trial has."""
         return sum(1 for _ in self.ancestors())
 
     @property
@@ -150,13 +150,13 @@ class Trial:
         return f"{self.label}-{self.id}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the trial as JSON, its parents inside."""
+        """Return the trial as JSON, with its parent nested inside."""
         data = {name: getattr(self, name) for name in self.__slots__}
         data["hyper"] = dict(self.hyper)
         data["recipe"] = self.recipe.to_json()
         data["parent"] = self.parent.to_json() if self.parent else None
         if self.snapshot is None:
-            del data["snapshot"]  # as before there were any: ids stay
+            del data["snapshot"]  # the field was added later; trials without a snapshot keep their old ids
         return data
 
     @classmethod
@@ -169,7 +169,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One score asked for: a task's split, which of its examples, and how answers are generated."""
+    """One score that a command wants: the task, its split, which examples, and how answers are generated."""
 
     task: str
     split: str
@@ -186,7 +186,7 @@ class Asked:
 
 
 def split_mean(asked: Sequence[Asked], values: Mapping[str, float], target: str | None) -> tuple[float, float]:
-    """Return Source and Target, from values by score key: the mean of the sources, and the target's."""
+    """Return Source and Target from values by score key: the mean of the sources, the target's value."""
     by_task = {item.task: values[item.key] for item in asked}
     learnt = by_task.pop(str(target))
     return sum(by_task.values()) / len(by_task), learnt
@@ -194,10 +194,10 @@ def split_mean(asked: Sequence[Asked], values: Mapping[str, float], target: str 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a lane does in one go: one trial, and the scores that are still missing.
+    """One job of a lane: a trial, and the scores that it still lacks.
 
-    ``snapshots`` are the steps of its training whose change others need; ``rungs`` are what is scored at each of them
-    for a search, which may then stop the training.
+    ``snapshots`` are the steps of the training whose change other trials need; ``rungs`` are the scores that a search
+    takes at each of these steps, before it decides whether to stop the training.
     """
 
     trial: Trial
@@ -206,19 +206,19 @@ class Work:
     rungs: tuple[Asked, ...] = ()
 
     def joined(self, other: Work) -> Work:
-        """Return the work of doing both, of the same trial."""
+        """Return one job that does both, for two jobs of the same trial."""
         asked = tuple(dict.fromkeys((*self.asked, *other.asked)))
         snapshots = tuple(sorted({*self.snapshots, *other.snapshots}))
-        rungs = self.rungs if other.rungs else ()  # where one of them needs the whole training, it is not stopped
+        rungs = self.rungs if other.rungs else ()  # a training that one job needs whole is not stopped
         return Work(self.trial, asked, snapshots, rungs)
 
     @property
     def covers(self) -> tuple[object, ...]:
-        """What the work gives."""
+        """What the job produces: its scores and its snapshots."""
         return (self.asked, self.snapshots)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the work as JSON."""
+        """Return the job as JSON."""
         return {
             "trial": self.trial.to_json(),
             "asked": [asdict(asked) for asked in self.asked],
@@ -228,16 +228,16 @@ class Work:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read a piece of work back from JSON."""
+        """Read a job back from JSON."""
         asked, rungs = (tuple(Asked(**item) for item in data[name]) for name in ("asked", "rungs"))
         return cls(Trial.from_json(data["trial"]), asked, tuple(data["snapshots"]), rungs)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The scores of one trial on one task's split: means by metric; the examples lie in ``file``.
+    """The scores of one trial on one task's split: means by metric; ``file`` holds the examples.
 
-    ``seconds`` is what generating and scoring took, and ``environment`` what they were done with.
+    ``seconds`` is the time that generating and scoring took; ``environment`` describes the machine and the versions.
     """
 
     asked: Asked
@@ -255,7 +255,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a trial took. Seconds are wall time on its lane; memory is the process's peak (CPU) or the device's."""
+    """What a trial cost. Seconds are wall time on its lane; memory is the peak of the process or the GPU."""
 
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
@@ -266,9 +266,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a trial left behind. ``scores`` is by score key; ``error`` is a failed trial's last line.
+    """What a trial left behind. ``scores`` is by score key; ``error`` is the last line of a failure.
 
-    A training that a search stopped leaves a record too, but none in the store.
+    A training that a search stopped gives a record too, but the store does not keep it.
     """
 
     trial: Trial
@@ -279,13 +279,13 @@ class Record:
     error: str | None = None
 
     def mean(self, asked: Sequence[Asked]) -> tuple[float, float] | None:
-        """Return Source and Target over some of the scores, as fractions; None where one is lacking."""
+        """Return Source and Target over the scores asked for, as fractions; None if a score is missing."""
         if not asked or self.lacks(tuple(asked)):
             return None
         return split_mean(asked, {key: score.value for key, score in self.scores.items()}, self.trial.target)
 
     def lacks(self, asked: tuple[Asked, ...]) -> tuple[Asked, ...]:
-        """Return the scores that are asked for and not there."""
+        """Return those of the given score specs that the record has no score for."""
         return tuple(item for item in asked if item.key not in self.scores)
 
     def with_score(self, score: Score, cost: Cost) -> Record:
@@ -309,7 +309,7 @@ class Record:
         """Read a record back from JSON.
 
         Raises:
-            StoreError: the record does not fit its own id, or lacks a field.
+            StoreError: the trial's id is not the one that the record states, or a field is missing.
         """
         try:
             trial = Trial.from_json(data["trial"])
@@ -325,5 +325,5 @@ class Record:
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"The record lacks or misspells a field: {error}.") from error
         if trial.id != data["id"]:
-            raise StoreError(f"The record says id {data['id']}, its trial gives {trial.id}.")
+            raise StoreError(f"The record states id {data['id']}, but its trial has id {trial.id}.")
         return record
