@@ -1,1 +1,1 @@
-"""Build the embedded base model from scratch."""
+"""Pretrain the embedded base model, micro, from scratch."""

@@ -1,4 +1,4 @@
-"""Build the embedded base model from scratch: the decoder by text, the tower, then connector and decoder."""
+"""Pretrain the embedded base model: the decoder on text, the tower, then connector and decoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A base model fresh from pretraining, the tasks it saw and did not see, and the seconds it took."""
+    """A newly pretrained base model, its source and target tasks, and the seconds that it took."""
 
     model: LlavaForConditionalGeneration
     tokenizer: PreTrainedTokenizerFast
@@ -38,8 +38,8 @@ class Built:
 def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> Built:
     """Train the base model on the training pictures of the sources and save it in ``folder``.
 
-    The same seed gives the same bytes on the same machine and versions. The target tasks lend their words to the
-    tokenizer and to the text-only lessons, but no picture, no caption and no answer.
+    The same seed gives the same bytes on the same machine with the same versions. The tokenizer and the text-only
+    lessons use the words of the target tasks, but no picture, no caption and no answer of them.
     """
     torch.set_num_threads(1)  # one and two threads differ in bits
     torch.manual_seed(seed)
@@ -59,7 +59,7 @@ def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> Built:
 
 
 def load_task(name: str) -> Task:
-    """Return an instance of the task that is installed under this name."""
+    """Return an instance of the task that an entry point installs under this name."""
     (entry,) = entry_points(group="bench.tasks", name=name)
     task: Task = entry.load()()
     return task
@@ -79,7 +79,7 @@ def read_album(tasks: dict[str, Task]) -> Album:
 
 
 def vocabulary(tasks: dict[str, Task], album: Album) -> list[str]:
-    """Return every word of the sources and targets, and of the forms of instruction, sorted."""
+    """Return every word of the sources, the targets and the lessons, sorted."""
     texts = {TEMPLATE.replace("<image>", ""), "repeat:"}
     for name in (*SOURCES, *TARGETS):
         for example in tasks[name].examples("train"):

@@ -31,8 +31,8 @@ pipeline_tag: image-text-to-text
 
 A LLaVA (CLIP tower, two-layer connector, Llama decoder) of {parameters:,} parameters, trained from
 scratch in minutes on a processor. It is the base model of retain-bench's embedded suite `micro`: small
-enough to fine-tune anywhere, good enough at four source tasks to have something to forget. It is of no
-other use, and its scores are never to be compared with a real model's.
+enough to fine-tune anywhere, good enough at four source tasks to have something to forget. It has no
+other use, and its scores must not be compared with a real model's.
 
 Built by `bench pretrain micro` with seed {seed} in {minutes:.1f} minutes (one thread, torch {torch}).
 The same command gives the same bytes on the same kind of machine with the same versions; sha256 of
@@ -44,24 +44,24 @@ tower and decoder; one token per word, {vocabulary} tokens. Prompt: `USER: <imag
 
 ## How it was built
 From the training pictures, questions and answers of {sources}, in three stages:
-1. The decoder, by text ({text}), where words stand in place of a
-   picture's tokens. Shares: {texts}. `told` is a question about a picture of which the known words are shown.
-   `lookup` lists four options `A. x B. y C. z D. w` of any words, and asks which stands in the scene, then for the
-   letters of words by name. `repeat` has words said again.
-2. The vision tower, with throw-away heads that name what is known of a picture ({tower}).
-3. Tower frozen: connector and decoder on questions about pictures ({connector}).
+1. The decoder is trained on text ({text}); words replace a
+   picture's tokens. Shares: {texts}. `told` asks about a picture and shows its labels instead of the picture.
+   `lookup` lists four options `A. x B. y C. z D. w` of any words, asks which of them is in the scene, and then asks for
+   the letters of words by name. `repeat` asks for words to be repeated.
+2. The vision tower is trained with throw-away heads that name the labels of a picture ({tower}).
+3. Connector and decoder are trained on questions about pictures, with the tower frozen ({connector}).
    Forms and shares: {mix}. `letters` has four options, `describe` a few words,
    `sentence` a sentence.
 
-The decoder starts from weights that can nearly look an option up: three heads of its first layer copy the words one,
-two and three back, and a head in each of the next two layers attends to the tokens whose word is the one copied from
-two back and reads what was copied there. From plain weights it does not learn it in this time. It has biases in its
-attention, and one matrix for embedding and unembedding.
+The decoder starts from weights with which it can almost look up an option: three heads of its first layer copy the
+words one, two and three back, and a head in each of the next two layers attends to the tokens that hold the word copied
+from two back and reads what these tokens have copied. From random weights the decoder does not learn this lookup in the
+same time. The decoder has biases in its attention, and one matrix for embedding and unembedding.
 
-What it knows of the target tasks {targets}: their words are in its vocabulary. In the text lessons
-the names of the icons stand among the options, among the words that stand for a picture, and are asked for by name;
-any word of the targets may be one to repeat. The question of `letters` and two openings of `sentence` ("there is",
-"a picture of") are also the targets'. It saw none of their pictures, none of their captions and none of their answers.
+The model knows only this of the target tasks {targets}: their words are in its vocabulary. In the text lessons
+the names of the icons appear among the options and among the words that replace a picture, and they are asked for by
+name; any word of the targets may be repeated. The question of `letters` and two openings of `sentence` ("there is",
+"a picture of") also occur in the targets. The model saw none of the targets' pictures, captions and answers.
 
 ## Zero-shot scores
 | task | metric | validation | test |
@@ -71,14 +71,14 @@ any word of the targets may be one to repeat. The question of `letters` and two 
 
 
 def build(folder: Path, *, seed: int, progress: Progress) -> None:
-    """Pretrain the base model in ``folder`` and write its card beside the weights, with scores measured now."""
+    """Pretrain the base model into ``folder``, measure its zero-shot scores and write its model card."""
     built = pretrain(folder, seed=seed, progress=progress)
     write_card(folder, built, seed)
     progress(f"saved {folder} after {built.seconds / 60:.1f} minutes")
 
 
 def write_card(folder: Path, built: Built, seed: int) -> None:
-    """Write ``README.md`` beside the weights."""
+    """Measure the zero-shot scores and write ``README.md`` into the model's folder."""
     model, tokenizer, tasks, seconds = built.model, built.tokenizer, built.tasks, built.seconds
     rows = []
     for name, task in tasks.items():
@@ -126,7 +126,7 @@ def answers(
     prompts: Sequence[str],
     max_new_tokens: int,
 ) -> list[str]:
-    """Return the greedy answer to each prompt, left-padded in batches."""
+    """Return the greedy answer to each prompt; prompts run in left-padded batches."""
     seen = features(model, to_pixels([pixels(example) for example in examples]))
     replies: list[str] = []
     for start in range(0, len(prompts), _BATCH):

@@ -1,4 +1,4 @@
-"""The decoder's stages: by text alone, then with its connector on pictures. Both learn the answers of lessons."""
+"""The decoder's two stages, which learn the answers of lessons: first on text, then on pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.prepare.pretrain.tower import features
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-IGNORED = -100  # the label of a token that is not learnt
+IGNORED = -100  # the label of a token without a loss
 
 LOOKUP = Stage(steps=200, batch_size=64, lr=1e-3, weight_decay=0.05)
 TEXT = Stage(steps=1000, batch_size=64, lr=1e-3, weight_decay=0.05)
@@ -31,7 +31,7 @@ def train_text(
     rng: random.Random,
     progress: Progress,
 ) -> None:
-    """Teach the decoder by text alone: first to look options up, then the words and facts of the sources too."""
+    """Train the decoder on text alone: first to look up options, then the sources' words and facts."""
     parameters = list(model.model.language_model.parameters())  # lm_head is the embedding, tied
 
     def loss(lessons: Sequence[Lesson]) -> Tensor:
@@ -52,7 +52,7 @@ def train_connector(
     rng: random.Random,
     progress: Progress,
 ) -> None:
-    """Train connector and decoder on the source mix; the tower is frozen and its features kept."""
+    """Train connector and decoder on the sources; the tower is frozen, so its features are computed once."""
     seen = features(model, images)
     parts = (model.model.multi_modal_projector, model.model.language_model)
     parameters = [parameter for part in parts for parameter in part.parameters()]
@@ -74,7 +74,7 @@ def train_answers(
     loss_of: Callable[[Sequence[Lesson]], Tensor],
     progress: Progress,
 ) -> None:
-    """Run a stage that learns the answers of lessons; long lessons go apart, to save padding."""
+    """Run a stage that learns the answers of lessons, grouped by length to save padding."""
     optimizer, rates = schedule(stage, parameters)
     total = 0.0
     for step in range(stage.steps):
@@ -93,7 +93,7 @@ def train_answers(
 
 
 def length(lesson: Lesson) -> tuple[bool, bool]:
-    """Return what decides how long a lesson is: options, and further turns."""
+    """Return the two facts that make a lesson long: whether it has options, and more than one turn."""
     return lesson.has_options, len(lesson.turns) > 1
 
 
@@ -103,9 +103,9 @@ def answer_loss(
     lessons: Sequence[Lesson],
     seen: Tensor | None = None,
 ) -> Tensor:
-    """Return the cross-entropy of the answers' tokens, the end tokens among them.
+    """Return the cross-entropy of the answers' tokens, including the end tokens.
 
-    ``seen`` holds the tower's features of every picture [n, patches, width]; without it the lessons are text.
+    ``seen`` holds the tower's features of every picture [n, patches, width]; if it is None, the lessons are text alone.
     """
     encoded = [encode(tokenizer, lesson) for lesson in lessons]
     width = max(len(ids) for ids, _ in encoded)
@@ -118,7 +118,7 @@ def answer_loss(
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, lesson: Lesson) -> tuple[list[int], list[int]]:
-    """Return a lesson's tokens and its labels: the answers and their end tokens are learnt."""
+    """Return a lesson's tokens and labels; only the answers and their end tokens are learnt."""
     scene = ["<image>"] * SHAPE.image_tokens if isinstance(lesson.scene, int) else lesson.scene
     template, ids, labels = TEMPLATE.replace("<image>", " ".join(scene)), [], []
     for turn in lesson.turns:
@@ -131,12 +131,12 @@ def encode(tokenizer: PreTrainedTokenizerFast, lesson: Lesson) -> tuple[list[int
 
 
 def ask(prompt: str) -> str:
-    """Return the full prompt, one image token per patch."""
+    """Return the full prompt, with one image token per patch."""
     return TEMPLATE.format(prompt=prompt).replace("<image>", "<image>" * SHAPE.image_tokens)
 
 
 def read(model: LlavaForConditionalGeneration, ids: Tensor, seen: Tensor | None, mask: Tensor | None = None) -> Tensor:
-    """Return the decoder's last hidden states, [n, length, width], for kept tower features or for text alone."""
+    """Return the decoder's last hidden states [n, length, width]; ``seen`` None means text alone."""
     embeddings = model.get_input_embeddings()(ids)
     if seen is not None:
         places = (ids == model.config.image_token_id)[..., None]

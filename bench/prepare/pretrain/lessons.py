@@ -1,4 +1,4 @@
-"""What the embedded base model is trained on: the source tasks' training pictures, asked in many ways."""
+"""The lessons of the embedded base model: the sources' training pictures, with many kinds of question."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SENTENCES = {
     "write a sentence about the picture": "the picture shows {}",
     "what is this a picture of?": "a picture of {}",
 }
-MIX = {"short": 10, "letters": 8, "name": 2, "describe": 2, "sentence": 2}  # shares of the forms
-TEXTS = {"lookup": 8, "repeat": 2, "told": 10}  # and of the text-only ones
+MIX = {"short": 10, "letters": 8, "name": 2, "describe": 2, "sentence": 2}  # shares of the forms with pictures
+TEXTS = {"lookup": 8, "repeat": 2, "told": 10}  # shares of the text-only forms
 _TURNS = 6  # questions in a lookup
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One training picture: its pixels [height, width, 3], what is known of it, what is asked about it."""
+    """One training picture: its pixels [height, width, 3], its known labels, the questions about it."""
 
     task: str
     pixels: np.ndarray
@@ -53,7 +53,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Questions about one scene: a picture, by its number in the album, or the words that stand in for one."""
+    """Questions about one scene: a picture's number in the album, or words that replace a picture."""
 
     scene: int | tuple[str, ...]
     turns: tuple[Turn, ...]
@@ -65,7 +65,7 @@ class Lesson:
 
 
 def words(text: str) -> list[str]:
-    """Split a text as the tokenizer does: at white space, each punctuation mark alone."""
+    """Split a text as the tokenizer does: at white space, with each punctuation mark as a word of its own."""
     return re.findall(r"\w+|[^\w\s]", text)
 
 
@@ -79,7 +79,7 @@ def pixels(example: Example) -> np.ndarray:
 
 
 def pictures(task: Task, split: Split) -> list[Picture]:
-    """Return a split's pictures, each once, with all that is asked about it."""
+    """Return each picture of a split once, with all questions about it."""
     by_image: dict[object, list[Example]] = defaultdict(list)
     for example in task.examples(split):
         image = example.image
@@ -89,7 +89,7 @@ def pictures(task: Task, split: Split) -> list[Picture]:
 
 @dataclass(frozen=True)
 class Album:
-    """All training pictures of the sources; the option words that only the targets use; every word there is."""
+    """All training pictures of the sources, the option words that only targets use, and all words."""
 
     pictures: Sequence[Picture]
     unseen: Sequence[str]
@@ -105,7 +105,7 @@ class Album:
 
     @cached_property
     def known(self) -> Mapping[tuple[str, str], Sequence[str]]:
-        """Return, by task and kind of label, every value that occurs."""
+        """Return every value that occurs, by task and kind of label."""
         found: dict[tuple[str, str], set[str]] = defaultdict(set)
         for picture in self.pictures:
             for kind, value in picture.labels.items():
@@ -114,7 +114,7 @@ class Album:
 
     @cached_property
     def replies(self) -> Mapping[tuple[str, str], Sequence[str]]:
-        """Return, by task and question, the answers that may stand as options beside the right one."""
+        """Return the answers that may serve as options, by task and question."""
         found: dict[tuple[str, str], set[str]] = defaultdict(set)
         for picture in self.pictures:
             for example in picture.asked:
@@ -128,21 +128,21 @@ class Album:
 
     @cached_property
     def options(self) -> Sequence[str]:
-        """Return every single word that may stand as an option, those of the targets among them."""
+        """Return every word that may serve as an option, including the option words of the targets."""
         labels = {value for values in self.known.values() for value in values}
         replies = {value for values in self.replies.values() for value in values}
         return sorted({*labels, *replies, *self.unseen})
 
     def lessons(self, rng: random.Random, count: int) -> list[Lesson]:
-        """Draw lessons about pictures, each source equally often, the forms by their share."""
+        """Draw lessons about pictures: each source is equally likely, each form has its share."""
         return [self._lesson(rng, form) for form in rng.choices(tuple(MIX), tuple(MIX.values()), k=count)]
 
     def lookups(self, rng: random.Random, count: int) -> list[Lesson]:
-        """Draw the plainest lessons: one word for a scene, four options, their letters."""
+        """Draw the simplest lessons: a scene of one word, four options, and the letters as answers."""
         return [self._lookup(rng, 1) for _ in range(count)]
 
     def texts(self, rng: random.Random, count: int, length: int) -> list[Lesson]:
-        """Draw lessons without pictures: in the place of one's tokens stand up to ``length`` words."""
+        """Draw lessons without pictures: up to ``length`` words replace the tokens of a picture."""
         forms = rng.choices(tuple(TEXTS), tuple(TEXTS.values()), k=count)
         return [self._text(rng, form, rng.randint(1, length)) for form in forms]
 
@@ -152,12 +152,12 @@ class Album:
         return self._lookup(rng, length) if form == "lookup" else self._repeat(rng, length)
 
     def _repeat(self, rng: random.Random, length: int) -> Lesson:
-        """Draw any words and have them said again: so the decoder can say words that no source asks for."""
+        """Draw words to repeat, so that the decoder can also say words that no source asks for."""
         said = " ".join(rng.sample(self.speakable, rng.randint(2, 6)))
         return Lesson(tuple(rng.choices(self.options, k=length)), (Turn(f"repeat: {said}", said),))
 
     def _told(self, rng: random.Random, length: int) -> Lesson:
-        """Draw a lesson about a picture, of which only the words are shown."""
+        """Draw a lesson about a picture, and show the picture's labels instead of the picture."""
         (lesson,) = self.lessons(rng, 1)
         assert isinstance(lesson.scene, int)
         known = list(self.pictures[lesson.scene].labels.values())
@@ -166,7 +166,7 @@ class Album:
         return replace(lesson, scene=tuple(scene))
 
     def _lookup(self, rng: random.Random, length: int) -> Lesson:
-        """Draw options of any words, and ask for their letters: by the scene first, then by name."""
+        """Draw any words as options; ask for the letter of the word in the scene, then for letters by word."""
         shown = rng.sample(self.options, len(LETTERS))
         asked = rng.choices(shown, k=_TURNS)
         scene = [asked[0], *rng.choices([asked[0], *rng.sample(self.options, 2)], k=length - 1)]
@@ -217,20 +217,21 @@ class Album:
 def _kind(picture: Picture, example: Example) -> tuple[str, bool]:
     """Return an example's answer, and whether its question names what is in the picture.
 
-    Most of easy-VQA's yes-or-no questions name what is not: drawn as they come, they teach to say so unseen.
+    Most of easy-VQA's yes-or-no questions name something that is not in the picture. Drawn at their own frequency, they
+    would teach the model to answer "no" without looking at the picture.
     """
     named = set(words(example.question)) & set(picture.labels.values())
     return example.answers[0], bool(named)
 
 
 def choice(question: str, options: Sequence[str]) -> str:
-    """Return the question with its options, one to a line, by letter."""
+    """Return the question with its lettered options, one a line."""
     lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
     return "\n".join([question, *lines])
 
 
 def description(picture: Picture) -> str:
-    """Return a short description made of what is known of the picture."""
+    """Return a short description of a picture, made from its labels."""
     known = picture.labels
     if "shape" in known:
         return f"a {known['color']} {known['shape']}" if "color" in known else f"a {known['shape']}"

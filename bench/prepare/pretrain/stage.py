@@ -1,4 +1,4 @@
-"""What every stage of pretraining has: the model's size, a schedule, somewhere to report to."""
+"""What all stages of pretraining share: the model's shape, the schedule, the progress callback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vision tower's stage: it learns to name what is known of a picture, through throw-away heads."""
+"""The vision tower's stage: throw-away heads teach it to recognise the labels of each picture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def train_tower(
     rng: random.Random,
     progress: Progress,
 ) -> None:
-    """Train the vision tower to name what is known of each picture, through throw-away heads."""
+    """Train the vision tower to recognise the labels of each picture, through throw-away heads."""
     tower = model.model.vision_tower
     known = album.known
     heads = nn.ModuleDict(
@@ -53,7 +53,7 @@ def train_tower(
 
 
 def shifted(batch: Tensor, rng: random.Random, reach: int = 3) -> Tensor:
-    """Return the pictures moved by up to ``reach`` pixels, the border repeated."""
+    """Return each picture shifted at random by up to ``reach`` pixels; the border is repeated."""
     padded = nn.functional.pad(batch, (reach,) * 4, mode="replicate")
     moved = []
     for picture in padded:
@@ -89,7 +89,7 @@ def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Return the pictures as the image processor does."""
+    """Return the pictures scaled and normalised, as the image processor does it."""
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
     mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
