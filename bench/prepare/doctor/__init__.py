@@ -1,5 +1,5 @@
-"""``bench doctor``: what the machine, its software and its services lack, and what to do about it.
+"""Check whether a machine is ready for a run, and say how to fix it.
 
-A part (software, machine, accelerator, material, services) is a frozen value of facts, a function that looks for them
-and pure functions that judge them. What is slow, or may hang, is asked in a process of its own.
+Each part (software, machine, accelerator, material, services) has a frozen dataclass of facts, a function that collects
+the facts, and pure functions that judge them. Slow questions, and questions that may hang, run in a separate process.
 """

@@ -1,4 +1,4 @@
-"""The GPUs: what the driver has, what torch was built for, and what torch sees."""
+"""Checks of the GPUs: what the driver knows, what torch was built for, and what torch sees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.sizes import in_unit
 
 _TORCH_SECONDS = 120.0
 _DRIVER_SECONDS = 15.0
-_FREE_SHARE = 0.9  # less is another process's work
+_FREE_SHARE = 0.9  # if less is free, another process uses the GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """``torch`` and what it was ``built_for`` ("": the CPU alone), the GPUs it sees, and those the driver has.
+    """The facts about the GPUs: torch's version and build, the GPUs it sees, and those the driver knows.
 
-    ``visible`` is CUDA_VISIBLE_DEVICES, None where it is not set. ``dtype`` is what the suite trains in.
+    ``built_for`` is a CUDA version, or "" for the CPU alone. ``visible`` is CUDA_VISIBLE_DEVICES, None if it is not
+    set. ``dtype`` is the data type that the suite trains in.
     """
 
     torch: str
@@ -48,7 +49,7 @@ class Accelerator:
 
 
 def look(suite: str, dtype: str) -> Accelerator:
-    """Return what there is; torch is asked in a process of its own."""
+    """Return the facts about the GPUs; torch is asked in a separate process."""
     answer = ask("accelerator", seconds=_TORCH_SECONDS)
     said = next(iter(answer.said), {})
     return Accelerator(
@@ -65,7 +66,7 @@ def look(suite: str, dtype: str) -> Accelerator:
 
 
 def _present() -> tuple[str, ...]:
-    """Return the GPUs that NVIDIA's driver knows, whatever torch makes of them."""
+    """Return the GPUs that NVIDIA's driver knows, even if torch does not see them."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
@@ -76,24 +77,24 @@ def _present() -> tuple[str, ...]:
 
 
 def torch(facts: Accelerator) -> Iterator[Finding]:
-    """Judge torch's build against the GPUs that are there."""
+    """Judge whether torch's build fits the machine's GPUs."""
     build = f"{facts.torch}, built for {f'CUDA {facts.built_for}' if facts.built_for else 'the CPU'}"
     if facts.trouble:
-        yield Finding("FAIL", "torch", f"it cannot be imported: {words(facts.trouble)}", "install it again")
+        yield Finding("FAIL", "torch", f"it cannot be imported: {words(facts.trouble)}", "reinstall it")
     elif facts.present and not facts.built_for:
-        fix = "install torch's CUDA build (pytorch.org says how), or nothing uses the GPU"
-        yield Finding("warn", "torch", f"{build}, but there is {facts.present[0]}", fix)
+        fix = "install torch's CUDA build (pytorch.org says how); until then nothing uses the GPU"
+        yield Finding("warn", "torch", f"{build}, but this machine has a GPU: {facts.present[0]}", fix)
     elif facts.present and not facts.gpus:
         fix = (
-            "unset it, or name a GPU that is there"
+            "unset it, or name a GPU that exists"
             if facts.visible is not None
-            else f"the driver ({facts.driver}) is too old for CUDA {facts.built_for}: renew it, or take an older build"
+            else f"update the driver ({facts.driver}; too old for CUDA {facts.built_for}), or use an older build"
         )
         hidden = "" if facts.visible is None else f" (CUDA_VISIBLE_DEVICES is {facts.visible!r})"
-        yield Finding("FAIL", "torch", f"{build}, and sees none of {len(facts.present)} GPUs{hidden}", fix)
+        yield Finding("FAIL", "torch", f"{build}, but sees none of {len(facts.present)} GPUs{hidden}", fix)
     elif facts.built_for and not facts.gpus:
-        fix = "it works; the CPU build is some GB smaller"
-        yield Finding("warn", "torch", f"{build}, and there is no GPU", fix)
+        fix = "not needed; torch's CPU build would save some GB of disk"
+        yield Finding("warn", "torch", f"{build}, but this machine has no GPU", fix)
     else:
         yield Finding("ok", "torch", build)
 
@@ -103,18 +104,18 @@ def gpus(facts: Accelerator) -> Iterator[Finding]:
     for index, gpu in enumerate(facts.gpus):
         text = f"{gpu.name}, {in_unit(gpu.free, 'GiB')} free of {in_unit(gpu.total, 'GiB')}, driver {facts.driver}"
         if facts.dtype == "bfloat16" and not gpu.bfloat16:
-            fix = "take a newer one, or --set recipe.train_dtype=float32"
-            yield Finding("FAIL", f"gpu {index}", f"{text}: no bfloat16, which the suite {facts.suite} trains in", fix)
+            fix = "use a newer GPU, or --set recipe.train_dtype=float32"
+            yield Finding("FAIL", f"gpu {index}", f"{text}: no bfloat16, in which suite {facts.suite} trains", fix)
         elif gpu.free < _FREE_SHARE * gpu.total:
-            fix = "end what else runs there (nvidia-smi shows it), or leave it out with CUDA_VISIBLE_DEVICES"
+            fix = "end the other processes on it (nvidia-smi lists them), or exclude it with CUDA_VISIBLE_DEVICES"
             yield Finding("warn", f"gpu {index}", text, fix)
         else:
             yield Finding("ok", f"gpu {index}", text)
     if not facts.gpus and facts.dtype != "float32":
-        fix = "run it where there is one; bench plan says how large"
-        yield Finding("warn", "gpu", f"none, and the suite {facts.suite} is meant for one", fix)
+        fix = "run it on a machine with a GPU; bench plan says how large a GPU it needs"
+        yield Finding("warn", "gpu", f"none, but the suite {facts.suite} is meant for one", fix)
     elif not facts.gpus:
-        yield Finding("ok", "gpu", f"none; the suite {facts.suite} does without")
+        yield Finding("ok", "gpu", f"none; the suite {facts.suite} does not need one")
 
 
 CHECKS = (torch, gpus)

@@ -1,4 +1,4 @@
-"""Ask a question in a process of its own: what is heavy is not loaded here, and what hangs is ended."""
+"""Ask a question in a separate process, which loads what is heavy and is ended if it hangs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any
 
 LATE = "no answer"
 
-_PATIENCE_SECONDS = 5.0  # for a process that was told to end
+_PATIENCE_SECONDS = 5.0  # how long a process may take to end after its signal
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a question gave: a mapping per line that was said, and the reason where it did not come to its end."""
+    """The answer to a question: one mapping per printed line, and the reason if the process failed, or ""."""
 
     said: tuple[Mapping[str, Any], ...]
     error: str = ""
 
 
 def ask(question: str, *words: str, seconds: float) -> Answer:
-    """Return what a function of ``bench.prepare.doctor.questions`` says, in at most so many seconds."""
+    """Return what a function of ``bench.prepare.doctor.questions`` prints in at most ``seconds``."""
     return run([sys.executable, "-m", "bench.prepare.doctor.questions", question, *words], seconds)
 
 
 def run(command: list[str], seconds: float) -> Answer:
-    """Return the lines of JSON that a command says, whatever else it prints; it and its children end in time."""
+    """Return the lines of JSON that a command prints; after ``seconds`` it and its children are ended."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -39,7 +39,7 @@ def run(command: list[str], seconds: float) -> Answer:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # so that its children can be ended with it
+        start_new_session=True,  # its children can then be ended with it
     )
     try:
         out, noise = process.communicate(timeout=seconds)
@@ -53,7 +53,7 @@ def run(command: list[str], seconds: float) -> Answer:
 
 
 def _ended(process: subprocess.Popen[str]) -> str:
-    """End a process and its children, and return what it had said."""
+    """End a process and its children, and return what it printed until then."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

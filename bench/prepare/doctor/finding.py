@@ -1,4 +1,4 @@
-"""What a check comes to."""
+"""The result of one check, and how the report writes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Level = Literal["ok", "warn", "FAIL"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report: how it stands, what was looked at, what was found, and what to do."""
+    """One line of the report: the level, what was checked, what was found, and how to fix it."""
 
     level: Level
     subject: str
@@ -22,12 +22,12 @@ class Finding:
 
 
 def reason(error: Exception) -> str:
-    """Return what went wrong, without the numbers and names that Python puts around it."""
-    inner = getattr(error, "reason", error)  # of a URLError
+    """Return an error's text, without the numbers and class names that Python adds to it."""
+    inner = getattr(error, "reason", error)  # a URLError wraps the reason
     return str(getattr(inner, "strerror", None) or inner or type(error).__name__)
 
 
 def words(reason: str, limit: int = 300) -> str:
-    """Return an error's text on one line, without the stop that a fix follows."""
+    """Return an error's text on one line, without its final full stop: a fix may follow."""
     text = " ".join(reason.split()).rstrip(".")
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

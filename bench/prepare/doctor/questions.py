@@ -1,4 +1,4 @@
-"""What ``bench doctor`` asks in a process of its own: every function says JSON, a line at a time."""
+"""Questions that ``bench doctor`` asks in a separate process; every function prints lines of JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _HUB_SECONDS = 10.0
 
 
 def say(**facts: Any) -> None:
-    """Write a line of the answer."""
+    """Print one line of the answer."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
 
 def accelerator() -> None:
-    """Say what torch was built for, and which GPUs it sees, with their memory in bytes."""
+    """Print what torch was built for, and which GPUs it sees, with their memory in bytes."""
     import torch
 
     gpus = []
@@ -32,7 +32,7 @@ def accelerator() -> None:
 
 
 def plugins() -> None:
-    """Say of every plugin whether it can be imported."""
+    """Print for every plugin whether it can be imported."""
     from bench.errors import BenchError
     from bench.plugins.registry import Registry
 
@@ -54,9 +54,9 @@ def plugins() -> None:
 
 
 def tasks(how: str, *names: str) -> None:
-    """Say of every task whether its test split can be read, and scored.
+    """Print for every task whether its test split can be read and scored.
 
-    ``how`` is JSON: the data folder, how many broken records are skipped, and the tasks' options.
+    ``how`` is JSON: the data folder, how many broken records to skip, and the tasks' options.
     """
     from bench.errors import BenchError
     from bench.plugins.registry import Registry
@@ -73,11 +73,14 @@ def tasks(how: str, *names: str) -> None:
         except (BenchError, OSError, ImportError) as error:
             say(name=name, error=str(error) or type(error).__name__)
         else:
-            say(name=name, error="" if count else "it has no test examples", count=count)
+            say(name=name, error="" if count else "its test split has 0 examples", count=count)
 
 
 def model(name: str) -> None:
-    """Say where a base model lies and why it cannot be adapted, or whether the hub has it. Nothing is downloaded."""
+    """Print a base model's folder and why it cannot be adapted, or whether the hub has it.
+
+    Nothing is downloaded.
+    """
     from bench.errors import BenchError
     from bench.model import checkpoints
     from bench.model.families import check_checkpoint
@@ -102,20 +105,20 @@ def _ask_hub(model: str) -> None:
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
-        say(trouble="it is not among the downloaded models, and HF_HUB_OFFLINE is set")
+        say(trouble="it is not downloaded yet, and HF_HUB_OFFLINE is set")
         return
     name, _, revision = model.partition("@")
     try:
         HfApi().model_info(name, revision=revision or None, timeout=_HUB_SECONDS)
-    except Exception as error:  # noqa: BLE001  the hub's client raises a dozen kinds
+    except Exception as error:  # noqa: BLE001  the hub's client raises a dozen kinds of error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        say(trouble=f"it is not among the downloaded models, and the hub does not give it: {reason}")
+        say(trouble=f"it is not downloaded yet, and the hub does not offer it: {reason}")
     else:
         say(folder="")
 
 
 def place(url: str) -> None:
-    """Say whether a run folder at a URL can be written."""
+    """Print whether a run folder at a URL can be written."""
     from bench.errors import UsageError
     from bench.store import places
 
@@ -130,7 +133,7 @@ def place(url: str) -> None:
 
 
 def ray(scratch: str, address: str = "") -> None:
-    """Say in how many seconds a Ray of this machine's own, or one at an address, has run a function."""
+    """Print after how many seconds a private Ray, or the one at ``address``, has run a function."""
     import ray
 
     began = time.monotonic()

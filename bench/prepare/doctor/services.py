@@ -1,4 +1,4 @@
-"""What a run talks to: MLflow, the storage of searches, and Ray."""
+"""The services that a run talks to: MLflow, the storage of searches, and Ray."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from bench.track.client import VARIABLE, tracking_uri
 
 _REACH_SECONDS = 5.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "redis": 6379, "http": 80, "https": 443, "ray": 10001}
-_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # where ``ray start`` notes its address
+_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # the file in which ``ray start`` writes its address
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service by its address, with what it says of itself, and why it cannot be used, or ""."""
+    """A service: its address, its description of itself, and the reason why it cannot be used, or ""."""
 
     address: str
     says: str = ""
@@ -37,9 +37,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """``address`` is that of a cluster, "" for a Ray of this machine's own; ``token`` is how calls are let in.
+    """Ray's state; ``address`` is that of a cluster, or "" for a private Ray on this machine.
 
-    ``exposed`` is a token file that others can read. ``seconds`` is how long a start took, None where none was tried.
+    ``token`` names the source of the token that authenticates calls; ``exposed`` is True if other users can read the
+    token's file. ``seconds`` is how long a start took, None if no start was tried.
     """
 
     address: str = ""
@@ -53,7 +54,7 @@ class Ray:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a run talks to."""
+    """The services that a run talks to."""
 
     mlflow: Service
     storage: Service
@@ -61,10 +62,10 @@ class Services:
 
 
 def look(output: str, storage: str | None, address: str | None, ray_seconds: float | None) -> Services:
-    """Return how the services stand; a Ray is started, or joined, only where it is given some seconds for it."""
+    """Return the state of the services; Ray is started or joined only if ``ray_seconds`` is given."""
     try:
         mlflow = reach(tracking_uri(places.place(output)))
-    except UsageError as error:  # it says itself what to do
+    except UsageError as error:  # its message already says what to do
         mlflow = Service("", trouble=str(error))
     return Services(mlflow, _storage(output, storage), _ray(address, ray_seconds))
 
@@ -73,12 +74,12 @@ def _storage(output: str, storage: str | None) -> Service:
     if storage is not None:
         return reach(storage)
     if "://" in output and not output.startswith("file://"):
-        return Service("none", "no database can lie in a run folder at a URL, so a search needs --storage")
+        return Service("none", "a run folder at a URL cannot hold a database, so a search needs --storage")
     return reach(f"sqlite:///{places.place(output).absolute()}/search.db")
 
 
 def reach(uri: str) -> Service:
-    """Return whether a server answers, or a database file can be read, within a few seconds."""
+    """Return the service at an address: whether its server answers, or its database file is readable."""
     parts = urlsplit(uri)
     name = without_password(uri)
     try:
@@ -91,17 +92,17 @@ def reach(uri: str) -> Service:
             return Service(name, "it accepts connections")
     except (OSError, ValueError, sqlite3.Error) as error:
         return Service(name, trouble=reason(error))
-    return Service(name, "not looked at")
+    return Service(name, "not checked")
 
 
 def _database(file: Path) -> str:
     """Return what a database file holds. Nothing is written.
 
     Raises:
-        sqlite3.Error: it is locked, or damaged.
+        sqlite3.Error: the file is locked or damaged.
     """
     if not file.is_file():
-        return "made when first used"
+        return "created at first use"
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_REACH_SECONDS)) as database:
         count = database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
     return f"a database of {count} tables"
@@ -110,21 +111,21 @@ def _database(file: Path) -> str:
 def _version(uri: str) -> str:
     """Return the version of an MLflow server."""
     if not uri.startswith(("http://", "https://")):
-        raise ValueError(f"{uri} is no web address")
+        raise ValueError(f"{uri} is not a web address")
     try:
         request = Request(f"{uri.rstrip('/')}/version")
         with urlopen(request, timeout=_REACH_SECONDS) as answer:
             return f"MLflow {answer.read(100).decode(errors='replace').strip()}"
     except HTTPError as error:
         if error.code in {401, 403}:
-            raise ValueError(f"it lets nobody in without credentials ({error.code})") from error
+            raise ValueError(f"it refuses access without credentials ({error.code})") from error
         raise
 
 
 def _connect(parts: SplitResult) -> None:
     port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
     if port is None:
-        raise ValueError("the address names no port")
+        raise ValueError("the address has no port")
     socket.create_connection((str(parts.hostname), port), timeout=_REACH_SECONDS).close()
 
 
@@ -144,7 +145,7 @@ def _ray(address: str | None, seconds: float | None) -> Ray:
 
 
 def _cluster(address: str | None) -> str:
-    """Return host and port of a cluster; ``auto`` is the one of RAY_ADDRESS, or that runs on this machine."""
+    """Return a cluster's host and port; ``auto`` means RAY_ADDRESS, or the cluster on this machine."""
     if address != "auto":
         return address or ""
     with suppress(OSError):
@@ -153,7 +154,7 @@ def _cluster(address: str | None) -> str:
 
 
 def _token() -> tuple[str, bool]:
-    """Return where Ray's token comes from, "" where there is none, and whether others can read its file."""
+    """Return the source of Ray's token, or "", and whether other users can read the token's file."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN", False
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
@@ -166,7 +167,7 @@ def mlflow(facts: Services) -> Iterator[Finding]:
     """Judge MLflow, which mirrors every run."""
     found = facts.mlflow
     if found.trouble:
-        fix = f"start it or set {VARIABLE}; runs go on without, and bench sync brings it up to date"
+        fix = f"start it or set {VARIABLE}; runs also work without it, and bench sync updates it later"
         fix = fix if found.address else ""
         yield Finding("FAIL", "mlflow", f"{found.address}: {words(found.trouble)}".removeprefix(": "), fix)
     else:
@@ -174,44 +175,44 @@ def mlflow(facts: Services) -> Iterator[Finding]:
 
 
 def storage(facts: Services) -> Iterator[Finding]:
-    """Judge where searches are kept."""
+    """Judge the storage of searches."""
     found = facts.storage
     if found.trouble:
-        fix = "start its server, or name another with --storage; a damaged file may be deleted, its trials are kept"
+        fix = "start its server, or give another one with --storage; if the file is damaged, delete it: trials are kept"
         yield Finding("FAIL", "optuna", f"{found.address}: {words(found.trouble)}", fix)
     else:
         yield Finding("ok", "optuna", f"{found.address}: {found.says}")
 
 
 def ray(facts: Services) -> Iterator[Finding]:
-    """Judge Ray: that a cluster is there, lets one in, and runs a function."""
+    """Judge Ray: whether a cluster exists, grants access, and runs a function."""
     found = facts.ray
-    own = found.address or "a Ray of this machine's own"
+    own = found.address or "a private Ray on this machine"
     if found.trouble and found.tried:
         slow = found.trouble.startswith(LATE)
-        fix = "give it more with --ray SECONDS" if slow else "bench run --lanes 0 does without Ray"
+        fix = "give it more time with --ray SECONDS" if slow else "use bench run --lanes 0, which does not need Ray"
         yield Finding("FAIL", "ray", f"{own} did not start: {words(found.trouble)}", fix)
     elif found.trouble:
-        fix = "ray start --head starts one; without --address bench starts its own"
+        fix = "start one with ray start --head, or leave --address out: bench then starts its own"
         yield Finding("FAIL", "ray", f"{own} cannot be reached: {words(found.trouble)}", fix)
     elif found.seconds is not None:
         yield Finding("ok", "ray", f"{own} ran a function after {found.seconds:g} s, {found.nodes} nodes")
     elif found.address:
-        yield Finding("ok", "ray", f"{own} accepts connections; --ray joins it")
+        yield Finding("ok", "ray", f"{own} accepts connections; --ray also joins it")
     else:
-        yield Finding("ok", "ray", f"{own}, not started; --ray tries")
+        yield Finding("ok", "ray", f"{own}, not started; --ray tries to start it")
 
 
 def token(facts: Services) -> Iterator[Finding]:
-    """Judge the token that lets one into a cluster; a Ray of this machine's own makes one itself."""
+    """Judge the token that a cluster asks for; a private Ray creates its own."""
     found = facts.ray
     if not found.address:
         return
     if not found.token:
         fix = "copy the head's ~/.ray/auth_token here, or set RAY_AUTH_TOKEN_PATH"
-        yield Finding("warn", "ray token", "none, and a cluster asks for one unless it is told not to", fix)
+        yield Finding("warn", "ray token", "none, but a cluster asks for one unless it is configured not to", fix)
     elif found.exposed:
-        yield Finding("warn", "ray token", f"others can read {found.token}", f"chmod 600 {found.token}")
+        yield Finding("warn", "ray token", f"other users can read {found.token}", f"run chmod 600 {found.token}")
     else:
         yield Finding("ok", "ray token", found.token)
 

@@ -33,7 +33,7 @@ CUDA = accelerator.Accelerator("2.13.0", "12.6", (GPU,), driver="570.1", present
 CPU = accelerator.Accelerator("2.13.0+cpu")
 MODEL = model_and_data.Model("owner/llava", "/hub/llava")
 MATERIAL = model_and_data.Material(MODEL, {"gqa": "", "okvqa": ""}, java="17.0.15")
-WELL = services.Service("sqlite:///runs/mlflow.db", "made when first used")
+WELL = services.Service("sqlite:///runs/mlflow.db", "created at first use")
 SERVICES = services.Services(WELL, WELL, services.Ray())
 CLUSTER = services.Ray("10.0.0.1:6379", token="/home/me/.ray/auth_token")
 
@@ -110,15 +110,15 @@ CASES: list[tuple[Check, Any, str, str]] = [
     (machine.folders, folder(trouble="Permission denied"), "FAIL", r"runs: Permission denied.*--output"),
     (machine.folders, folder(free=GIB // 2), "warn", r"runs: 0\.5 GiB free.*bench clean"),
     (accelerator.torch, replace(CPU, trouble="libcudart.so: no such file"), "FAIL", r"cannot be imported: libcudart"),
-    (accelerator.torch, replace(CPU, present=(GPU.name,)), "warn", r"built for the CPU, but there is NVIDIA H100"),
+    (accelerator.torch, replace(CPU, present=(GPU.name,)), "warn", r"built for the CPU, but.*has a GPU: NVIDIA H100"),
     (
         accelerator.torch,
         replace(CUDA, gpus=()),
         "FAIL",
-        r"sees none of 1 GPUs.*driver \(570\.1\) is too old for CUDA 12",
+        r"sees none of 1 GPUs.*driver \(570\.1; too old for CUDA 12",
     ),
     (accelerator.torch, replace(CUDA, gpus=(), visible=""), "FAIL", r"CUDA_VISIBLE_DEVICES is ''.*unset it"),
-    (accelerator.torch, replace(CUDA, gpus=(), present=()), "warn", r"there is no GPU.*CPU build is some GB smaller"),
+    (accelerator.torch, replace(CUDA, gpus=(), present=()), "warn", r"has no GPU.*CPU build would save some GB"),
     (accelerator.gpus, replace(CUDA, gpus=(replace(GPU, free=40 * GIB),)), "warn", r"40\.0 GiB free of 80\.0 GiB"),
     (
         accelerator.gpus,
@@ -126,8 +126,8 @@ CASES: list[tuple[Check, Any, str, str]] = [
         "FAIL",
         r"no bfloat16.*train_dtype=float32",
     ),
-    (accelerator.gpus, replace(CPU, dtype="bfloat16", suite="lorasculpt"), "warn", r"none, and the suite lorasculpt"),
-    (model_and_data.java, replace(MATERIAL, java=None), "warn", r"none: captions.*\[caption\]"),
+    (accelerator.gpus, replace(CPU, dtype="bfloat16", suite="lorasculpt"), "warn", r"none, but the suite lorasculpt"),
+    (model_and_data.java, replace(MATERIAL, java=None), "warn", r"none; without it, captions.*\[caption\]"),
     (model_and_data.java, replace(MATERIAL, java="1.7.0_80"), "warn", r"1\.7\.0_80 is too old"),
     (
         model_and_data.data,
@@ -136,7 +136,12 @@ CASES: list[tuple[Check, Any, str, str]] = [
         r"data +gqa: no file x\. Get it$",
     ),
     (model_and_data.data, replace(MATERIAL, tasks={"gqa": "gqa: no file x."}), "FAIL", r"data +gqa: no file x$"),
-    (model_and_data.data, replace(MATERIAL, tasks={"gqa": None}), "warn", r"gqa: its test split was not read in 300 s"),
+    (
+        model_and_data.data,
+        replace(MATERIAL, tasks={"gqa": None}),
+        "warn",
+        r"gqa: its test split could not be read in 300 s",
+    ),
     (
         model_and_data.model,
         model(trouble="it is not downloaded"),
@@ -148,7 +153,7 @@ CASES: list[tuple[Check, Any, str, str]] = [
         model_and_data.model,
         model(refused="/hub/llava cannot be the base model: x."),
         "FAIL",
-        r"base model: x\. Fix: pass --model",
+        r"base model: x\. Fix: pass another.*--model",
     ),
     (
         services.mlflow,
@@ -165,8 +170,8 @@ CASES: list[tuple[Check, Any, str, str]] = [
     (services.ray, ray(trouble="Connection refused"), "FAIL", r"10\.0\.0\.1:6379 cannot be reached.*ray start --head"),
     (services.ray, ray(tried=True, trouble="no answer in 60 s"), "FAIL", r"did not start: no answer.*--ray SECONDS"),
     (services.ray, ray(tried=True, trouble="ConnectionError: x"), "FAIL", r"did not start: ConnectionError.*--lanes 0"),
-    (services.token, ray(token=""), "warn", r"none, and a cluster asks.*auth_token"),
-    (services.token, ray(exposed=True), "warn", r"others can read.*chmod 600 /home/me"),
+    (services.token, ray(token=""), "warn", r"none, but a cluster asks.*auth_token"),
+    (services.token, ray(exposed=True), "warn", r"other users can read.*chmod 600 /home/me"),
 ]
 
 

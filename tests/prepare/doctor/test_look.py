@@ -115,7 +115,7 @@ def test_a_requirement_of_another_platform_or_python_is_not_missed() -> None:
 
 
 def test_a_database_is_read_and_a_damaged_one_named(tmp_path: Path) -> None:
-    assert services.reach(f"sqlite:///{tmp_path}/none.db").says == "made when first used"
+    assert services.reach(f"sqlite:///{tmp_path}/none.db").says == "created at first use"
     with sqlite3.connect(tmp_path / "search.db") as database:
         database.execute("CREATE TABLE studies (id)")
     database.close()
@@ -147,7 +147,7 @@ def server() -> Iterator[str]:
 
 def test_an_mlflow_server_says_its_version_or_asks_for_credentials(server: str) -> None:
     assert services.reach(f"http://{server}").says == "MLflow 3.17.2"
-    assert services.reach(f"http://{server}/closed").trouble == "it lets nobody in without credentials (401)"
+    assert services.reach(f"http://{server}/closed").trouble == "it refuses access without credentials (401)"
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
@@ -189,7 +189,7 @@ def test_a_run_folder_at_a_url_has_no_database(monkeypatch: pytest.MonkeyPatch) 
     assert said.level == "FAIL"
     assert "Set MLFLOW_TRACKING_URI" in str(said)
     assert "memory://runs" in str(said)
-    assert "runs go on without" not in str(said)  # such a run is refused
+    assert "runs also work without it" not in str(said)  # such a run is refused
 
 
 def test_data_are_read_with_the_options_of_their_tasks(
