@@ -1,1 +1,1 @@
-"""What a run costs before it starts: work, memory, time and disk."""
+"""Estimate what a run will cost: work, memory, time and disk."""

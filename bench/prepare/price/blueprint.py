@@ -1,4 +1,4 @@
-"""A full-size model without its weights: what a method adapts there, trains there, and keeps for the backward pass."""
+"""A full-size model without weights, to count what a method adapts, trains and keeps for backward."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.spec import Recipe
 _ATTENTION = "bench_saved_by_a_kernel"
 _TOWER = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 _TOWER |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
-# The shapes of published checkpoints, so that a run can be priced before 14 GB are fetched.
+# The shapes of published checkpoints, so that a run can be priced before 14 GB are downloaded.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "llava-hf/llava-1.5-7b-hf": {
         "text_config": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
@@ -39,7 +39,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """What a method makes of a model: the names it adapts, what it trains, and a decoder block's activations.
+    """A model as a method adapts it: adapted names, trained parameters, activations of a decoder block.
 
     A micro-batch of m examples keeps ``fixed_bytes`` + m * ``example_bytes`` in each block for the backward pass.
     """
@@ -52,14 +52,14 @@ class Adapted:
 
 @dataclass(frozen=True, eq=False)
 class Blueprint:
-    """A LLaVA on the meta device: every shape, no numbers. ``config`` is its transformers configuration."""
+    """A LLaVA on the meta device: shapes without values. ``config`` is its transformers configuration."""
 
     config: Any
     _shapes: dict[str, tuple[LayerShape, ...]] = field(default_factory=dict)
 
     @staticmethod
     def knows(model: str) -> bool:
-        """Whether the shapes of a checkpoint that is not here are known."""
+        """Whether the shapes of a model are known without its checkpoint."""
         return model.partition("@")[0] in PUBLISHED
 
     @classmethod
@@ -67,7 +67,7 @@ class Blueprint:
         """Return the blueprint of a checkpoint in a folder, or of a published one.
 
         Raises:
-            UsageError: the checkpoint is not here and its shapes are not known.
+            UsageError: the checkpoint is not on this machine and its shapes are not known.
         """
         from transformers import LlamaConfig, LlavaConfig
 
@@ -77,7 +77,10 @@ class Blueprint:
         name = model.partition("@")[0]
         if not cls.knows(model):
             known = ", ".join(PUBLISHED)
-            raise UsageError(f"The model {model!r} is not here, and its shapes are not known. Known: {known}.")
+            raise UsageError(
+                f"The model {model!r} is not on this machine, and its shapes are not known. Download it, or choose "
+                f"among {known}."
+            )
         known_shape = PUBLISHED[name]
         heads = known_shape["heads"]
         text = LlamaConfig(**known_shape["text_config"], vocab_size=32064, num_attention_heads=heads)
@@ -109,11 +112,11 @@ class Blueprint:
 
     @property
     def feature_values(self) -> int:
-        """How many numbers the vision features of one image have, at most."""
+        """How many numbers the vision features of one image have at most."""
         return family_with(self.config).feature_values(self.config)
 
     def dimensions(self, rank: int, recipe: Recipe, tokens: int) -> Dimensions:
-        """Return what a method's memory depends on."""
+        """Return the dimensions that a method's memory depends on."""
         if recipe.connector not in self._shapes:
             layers = adapted_layers(self.model, recipe).values()
             self._shapes[recipe.connector] = tuple(
@@ -127,9 +130,9 @@ class Blueprint:
         return Dimensions(self._shapes[recipe.connector], sum(value.numel() for value in tuned), rank, tokens)
 
     def adapt(self, method: TrainMethod, rank: int, recipe: Recipe, tokens: int) -> Adapted:
-        """Let a method adapt the model, and run one decoder block of it to see what the backward pass keeps."""
+        """Let a method adapt the model, and run one decoder block to measure what the backward pass keeps."""
         model = copy.deepcopy(self.model).to(getattr(torch, recipe.train_dtype))
-        with torch.device("meta"):  # peft makes A and B where it is told, and moves them after
+        with torch.device("meta"):  # peft creates A and B on the default device, and moves them later
             wrapped: Any = method.adapt(model, rank, recipe).train()
         trained = sum(parameter.numel() for parameter in wrapped.parameters() if parameter.requires_grad)
         names = tuple(adapter.name for adapter in lora_adapters(wrapped))
@@ -138,14 +141,14 @@ class Blueprint:
 
 
 class _Saved:
-    """A tensor that autograd keeps, for as long as it does."""
+    """A holder of a tensor that autograd keeps; it lives exactly as long as autograd keeps the tensor."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
 
 def _kept_bytes(model: nn.Module, decoder: Any, count: int, tokens: int) -> int:
-    """Return the bytes that the backward pass through the first decoder block needs beside the parameters."""
+    """Return the bytes, without the parameters, that the first decoder block keeps for the backward pass."""
     own = {_storage(parameter) for parameter in model.parameters()}
     saved: weakref.WeakSet[_Saved] = weakref.WeakSet()
 
@@ -164,7 +167,7 @@ def _kept_bytes(model: nn.Module, decoder: Any, count: int, tokens: int) -> int:
         turns = decoder.rotary_emb(hidden, places)
         out = decoder.layers[0](hidden, position_embeddings=turns, position_ids=places, attention_mask=None)
     kept = {_storage(held.tensor): held.tensor.untyped_storage().nbytes() for held in saved}
-    del out  # until here the graph lived, and with it what it keeps
+    del out  # the graph, and with it the saved tensors, had to live until here
     return sum(size for storage, size in kept.items() if storage not in own)
 
 
@@ -173,7 +176,7 @@ def _storage(tensor: Tensor) -> int:
 
 
 class _Kernel(torch.autograd.Function):
-    """Attention as a fused kernel keeps it: q, k, v, the output, and one float32 for each head and token."""
+    """Attention that saves what a fused kernel saves: q, k, v, the output, one float32 per head and token."""
 
     @staticmethod
     def forward(context: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # type: ignore[override]
@@ -183,7 +186,7 @@ class _Kernel(torch.autograd.Function):
 
 
 class _Mask(torch.autograd.Function):
-    """Dropout as a GPU keeps it: one byte an entry."""
+    """Dropout that saves what a GPU saves: one byte an entry."""
 
     @staticmethod
     def forward(context: Any, value: Tensor) -> Tensor:  # type: ignore[override]
@@ -198,7 +201,7 @@ def _dropout(rate: float, value: Tensor) -> Tensor:
 
 @contextmanager
 def _kernel(decoder: Any) -> Iterator[None]:
-    """Let attention be that of a GPU: on meta, torch's own would keep every pair of tokens."""
+    """Use attention that saves what a GPU's saves; on meta, torch's own saves every pair of tokens."""
     from transformers import AttentionInterface
 
     def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:

@@ -1,4 +1,4 @@
-"""The memory that a method takes on each GPU, component by component, and what fits."""
+"""The memory that a method takes on each GPU by component, and the largest micro-batch that fits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bench.spec import Recipe
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # nf4 with double quantisation: 4 bits, one byte per 64 weights, one float32 per 256 of these (Dettmers et al., QLoRA)
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-RUNTIME = 10**9  # assumed: the device's own libraries and what the allocator cannot use
-# a token's logits in the train dtype; in float32, their log-softmax and both gradients
+RUNTIME = 10**9  # assumed: the device's own libraries, and memory that the allocator cannot use
+# bytes per logit: the logit in the train dtype; in float32, its log-softmax and both gradients
 _LOGITS_BYTES = {"float32": 12, "bfloat16": 16, "float16": 16}
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The bytes of one method at one rank: what is always there, and what every example of a micro-batch adds.
+    """The bytes of one method at one rank: a fixed part, and a part per example of a micro-batch.
 
-    ``own`` is what the method declares for itself. ``trained`` counts parameters, 0 for an edit.
+    ``own`` holds the bytes that the method declares for itself. ``trained`` counts parameters; it is 0 for an edit.
     """
 
     method: str
@@ -32,17 +32,17 @@ class Footprint:
     own: Mapping[str, int] = field(default_factory=dict)
 
     def at(self, micro_batch: int) -> dict[str, int]:
-        """Return the bytes by component at a micro-batch of so many examples."""
+        """Return the bytes by component, for a micro-batch of ``micro_batch`` examples."""
         parts = {name: size + micro_batch * self.example.get(name, 0) for name, size in self.fixed.items()}
         own = sum(self.own.values())
         return {**parts, "own": own}
 
     def total(self, micro_batch: int) -> int:
-        """Return all bytes at a micro-batch of so many examples."""
+        """Return the sum of all bytes, for a micro-batch of ``micro_batch`` examples."""
         return sum(self.at(micro_batch).values())
 
     def largest(self, memory_bytes: int, batch: int) -> int:
-        """Return the largest micro-batch up to ``batch`` that fits, 0 where none does."""
+        """Return the largest micro-batch up to ``batch`` that fits, or 0 if none fits."""
         return _largest(self.total, memory_bytes, batch)
 
 
@@ -52,7 +52,7 @@ def _largest(total: Callable[[int], int], memory_bytes: int, most: int) -> int:
 
 
 def base_bytes(blueprint: Blueprint, recipe: Recipe, dimensions: Dimensions) -> int:
-    """Return the size of the base model while it is trained on; with ``4bit`` the decoder's linears are quantised."""
+    """Return the bytes of the base model during training; ``4bit`` quantises the decoder's linear layers."""
     whole = blueprint.parameters
     if recipe.quantization == "none":
         return whole * BYTES[recipe.train_dtype]
@@ -69,9 +69,9 @@ def training(
     *,
     checkpointing: bool,
 ) -> Footprint:
-    """Return what training takes: float32 masters, gradients and both AdamW moments of all that is trained.
+    """Return the memory of training; trained weights, gradients and both AdamW moments are float32.
 
-    With gradient ``checkpointing`` every block keeps its input alone, and one block at a time all it needs.
+    With gradient ``checkpointing`` every block keeps only its input, and one block at a time keeps all its activations.
     """
     text = blueprint.text
     blocks, size = text.num_hidden_layers, BYTES[recipe.train_dtype]
@@ -99,25 +99,25 @@ def training(
 
 
 def editing(method: Method, blueprint: Blueprint, recipe: Recipe, dimensions: Dimensions) -> Footprint:
-    """Return what an edit takes: the base model, and what the method declares; changes lie in main memory."""
+    """Return the GPU memory of an edit: the base model and what the method declares, without changes."""
     weights = blueprint.parameters * BYTES[recipe.train_dtype]
     return Footprint(method.name, dimensions.rank, 0, {"base": weights}, {}, method.memory(dimensions))
 
 
 def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: int) -> Footprint:
-    """Return what generating takes: the base in ``eval_dtype``, and each answer's keys, values and prefill."""
+    """Return the memory of generation: the base in ``eval_dtype``, each answer's keys, values and prefill."""
     text, size = blueprint.text, BYTES[recipe.eval_dtype]
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads
     cache = 2 * text.num_hidden_layers * (text.num_key_value_heads or heads) * head * size * (tokens + new_tokens)
-    # the widest point of a block: the MLP's two branches and their product, beside the residual stream
+    # the widest point of a block: the MLP's two branches and their product, plus the residual stream
     prefill = tokens * (3 * text.intermediate_size + 2 * text.hidden_size) * size
     fixed = {"base": blueprint.parameters * size, "cache": 0, "prefill": 0}
     return Footprint("evaluation", 0, 0, fixed, {"cache": cache, "prefill": prefill})
 
 
 def change_bytes(method: Method, parent: int | None, dimensions: Dimensions, trained: int) -> int:
-    """Return the size of a change on disk: float32, a fully tuned connector inside."""
+    """Return the bytes of a change on disk, in float32, including a fully tuned connector."""
     declared = method.change_bytes(dimensions)
     if declared is not None:
         return declared + 4 * dimensions.connector

@@ -1,4 +1,4 @@
-"""Measure a few updates and answers on this machine: the real loop, thrown away but for its speed."""
+"""Measure a few updates and answers on this machine: run the real loop and keep only its speed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bench.spec import Asked, Execution, Record, Trial, Work
 from bench.store.run_folder import Store
 
 UPDATES, ANSWERS = 20, 64
-_WARM_UPDATES, _WARM_ANSWERS = 4, 8  # not counted: the device's libraries start, kernels are chosen
+_WARM_UPDATES, _WARM_ANSWERS = 4, 8  # not counted, because libraries start and kernels are chosen
 
 
 def probe(found: Draft, execution: Execution, store: Store) -> Path:
-    """Measure every method that trains, and answers to the first source; write probe.json into the run folder.
+    """Measure each training method, and answers to the first source; write probe.json to the run folder.
 
     Raises:
-        UsageError: the base model or data is not here.
+        UsageError: the base model or data is missing on this machine.
         TrialError: nothing could be measured.
     """
     if found.missing or found.folder is None:
-        raise UsageError(f"--probe needs what is missing here: {'; '.join(found.missing)}.")
+        raise UsageError(f"--probe cannot run, because this machine lacks {'; '.join(found.missing)}.")
     with store.locked(), TemporaryDirectory() as scratch:
         measured = _measured(found, execution, Path(scratch))
         return measured.save(store.root)
@@ -56,7 +56,7 @@ def _measured(found: Draft, execution: Execution, scratch: Path) -> Measured:
 
 
 def _trials(found: Draft) -> list[Trial]:
-    """Return one short trial of each training method, at the largest rank that is asked for."""
+    """Return one short trial of each training method, at its largest rank in the plan."""
     chosen: dict[str, Trial] = {}
     for work in sorted(found.plan.trainings, key=lambda work: -(work.trial.rank or 0)):
         chosen.setdefault(work.trial.method, work.trial)
@@ -65,7 +65,7 @@ def _trials(found: Draft) -> list[Trial]:
 
 
 def _updates(bench: object, trial: Trial) -> float | None:
-    """Return the examples per second of a short training, or None where it fails."""
+    """Return the examples per second of a short training, or None if it fails."""
     times: list[float] = []
 
     def tick(stage: str, *_: object) -> None:
@@ -81,7 +81,7 @@ def _updates(bench: object, trial: Trial) -> float | None:
 
 
 def _answers(bench: object, found: Draft) -> tuple[float, int]:
-    """Return the answers per second of the untouched model on the first source, and how many were counted."""
+    """Return the untouched model's answers per second on the first source, and how many were counted."""
     zero_shot = found.plan.zero_shot
     whole = next(work for work in found.plan.works if work.trial == zero_shot).asked[0]
     seconds = [0.0]

@@ -1,4 +1,4 @@
-"""What a plan comes to: work, memory by method and rank, time and disk, and the options that fit the memory."""
+"""What a plan costs (work, memory, time and disk), and the options with which it fits the memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, 
 from bench.prepare.price.rates import Fleet, Rates
 from bench.spec import Asked, Execution, Trial, Work
 
-TEXT_TOKENS = 96  # assumed: system prompt, question and answer beside the image; lists of OCR tokens are longer
-ANSWER_BYTES = 300  # assumed: one example's line in a score file
+TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
+ANSWER_BYTES = 300  # assumed for one example's line in a score file
 
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """What is left to do of one work: whether it trains, and the scores it lacks."""
+    """What is left to do of one job: whether it still trains, and the scores that it lacks."""
 
     work: Work
     trains: bool
@@ -33,7 +33,7 @@ class Todo:
 
     @property
     def answers(self) -> int:
-        """How many answers are generated."""
+        """How many answers are still to be generated."""
         return sum(asked.count for asked in self.scores)
 
     def training_seconds(self, rates: Rates) -> float:
@@ -43,12 +43,12 @@ class Todo:
         return examples / rates.of(self.work.trial.method)
 
     def seconds(self, rates: Rates) -> float:
-        """Return the GPU-seconds of training and answering; an edit's own time is not known."""
+        """Return the GPU-seconds of training and generation, without the time of an edit, which is unknown."""
         return self.training_seconds(rates) + self.answers / rates.answer
 
 
 def todo(plan: Plan) -> tuple[Todo, ...]:
-    """Return what is left to do of every work, parents before children."""
+    """Return what is left to do of every job, parents before children."""
     trainings = {work.trial.id for work in plan.trainings}
     found = []
     for work in plan.works:
@@ -59,12 +59,14 @@ def todo(plan: Plan) -> tuple[Todo, ...]:
 
 
 def gpu_hours(items: tuple[Todo, ...], rates: Rates) -> float:
-    """Return the GPU-hours of all that is to do."""
+    """Return the GPU-hours of all that is left to do."""
     return sum(item.seconds(rates) for item in items) / 3600
 
 
 def makespan(items: Sequence[tuple[str, str | None, float]], lanes: int) -> float:
-    """Return when the last of some items is done: (id, parent's id, seconds), in order to the lane that is free first.
+    """Return the second at which the last item ends; each item goes to the lane that is free first.
+
+    An item is (id, its parent's id, seconds). Items start in the given order, and none before its parent has ended.
 
     >>> makespan([("a", None, 3.0), ("b", None, 1.0), ("c", "a", 1.0)], lanes=2)
     4.0
@@ -79,9 +81,10 @@ def makespan(items: Sequence[tuple[str, str | None, float]], lanes: int) -> floa
 
 @dataclass(frozen=True, eq=False)
 class Quote:
-    """A plan's price. ``fleet`` are the GPUs it is priced for, ``rates`` how fast they are, where that is known.
+    """A plan's price.
 
-    ``most_lanes`` are those that are asked for; None, one per device.
+    ``fleet`` is the GPUs that it is priced for (None: the CPU), and ``rates`` is their speed (None: unknown).
+    ``most_lanes`` is the number of lanes that the command asks for; None means as many as the devices allow.
     """
 
     plan: Plan
@@ -99,40 +102,40 @@ class Quote:
 
     @property
     def tokens(self) -> int:
-        """The tokens assumed of one example, its image included."""
+        """How many tokens an example is assumed to have, including its image."""
         return min(self.blueprint.image_tokens + TEXT_TOKENS, self.plan.request.recipe.max_length)
 
     @property
     def new_tokens(self) -> int:
-        """The most tokens that an answer of any task may have."""
+        """How many tokens an answer may have at most, over all tasks."""
         asked = self.plan.request
         return max(asked.tasks.load(name).answer_tokens for name in (*asked.targets, *asked.sources))
 
     @property
     def share(self) -> int:
-        """The examples of one update that fall to each GPU."""
+        """How many examples of one update each GPU takes."""
         return -(-self.plan.request.recipe.batch_size // self.execution.workers)
 
     @property
     def micro_batch(self) -> int:
-        """The examples that a GPU trains on at once."""
+        """How many examples a GPU trains on at once."""
         most = self.execution.micro_batch_size or self.plan.request.recipe.micro_batch_size
         return min(most or self.share, self.share)
 
     @property
     def unit(self) -> str:
-        """What an hour of one device is called; a probe on a CPU measures one core."""
+        """The name of one device's hours; a probe on a CPU measures one core."""
         return "GPU-hours" if self.fleet else "core-hours"
 
     @property
     def lanes(self) -> int:
-        """How many trials run at once, each on devices of its own; with ``most_lanes`` 0 in one process."""
+        """How many trials run at once, each on its own devices; 1 if ``most_lanes`` is 0 (one process)."""
         most = max(1, (self.fleet.count if self.fleet else cores()) // self.execution.workers)
         return most if self.most_lanes is None else max(1, min(self.most_lanes, most))
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods of the plan, implied parents among them."""
+        """The methods of the plan, including implied parents."""
         return tuple(dict.fromkeys(name for name, _ in self.trials))
 
     @property
@@ -142,7 +145,7 @@ class Quote:
 
     @cached_property
     def trials(self) -> Mapping[tuple[str, int], Trial]:
-        """The first trial of each method and rank that the plan has; of edits, after their parents."""
+        """The first trial of each method and rank in the plan, parents before their edits."""
         found: dict[tuple[str, int], Trial] = {}
         for work in self.plan.works:
             if work.trial.method != ZERO_SHOT and work.trial.rank is not None:
@@ -151,10 +154,10 @@ class Quote:
 
     @cached_property
     def adapted(self) -> Mapping[tuple[str, int], Adapted]:
-        """What every training method makes of the model at every rank; equal ways are tried once.
+        """The model as each training method adapts it at each rank; it is computed once per ``adapt``.
 
         Raises:
-            UsageError: a rank is larger than a side of an adapted layer.
+            UsageError: a rank is larger than the smaller dimension of an adapted layer.
         """
         made: dict[tuple[object, int], Adapted] = {}
         found = {}
@@ -179,18 +182,18 @@ class Quote:
         return self._on_device(training(method, self.blueprint, recipe, dimensions, adapted, checkpointing=chosen))
 
     def _on_device(self, item: Footprint) -> Footprint:
-        """Return a footprint with what a GPU's own libraries take, where there are GPUs."""
+        """Return a footprint; on a GPU, add the memory of the GPU's own libraries."""
         return item if self.fleet is None else replace(item, fixed={**item.fixed, "runtime": RUNTIME})
 
     @property
     def evaluation(self) -> Footprint:
-        """The memory of evaluation, whose micro-batch are the answers generated at once."""
-        tokens = self.blueprint.image_tokens + TEXT_TOKENS  # training alone cuts prompts
+        """The memory of evaluation; its micro-batch is the number of answers generated at once."""
+        tokens = self.blueprint.image_tokens + TEXT_TOKENS  # only training truncates prompts
         return self._on_device(evaluation(self.blueprint, self.plan.request.recipe, tokens, self.new_tokens))
 
     @cached_property
     def pictures(self) -> int:
-        """How many pictures a lane sees, at most: questions may share one."""
+        """How many pictures a lane sees at most; there are fewer if questions share a picture."""
         plan, asked = self.plan, self.plan.request
         taught = {work.trial.target for work in plan.trainings if work.trial.target}
         scored = {item.task: item.count for work in plan.works for item in work.asked}
@@ -198,11 +201,11 @@ class Quote:
 
     @property
     def feature_bytes(self) -> int:
-        """The vision features of one picture, a class token included."""
+        """The bytes of one picture's vision features, including a class token."""
         return self.blueprint.feature_values * BYTES[self.plan.request.recipe.eval_dtype]
 
     def change_bytes(self, trial: Trial) -> int:
-        """Return the size of a trial's change on disk."""
+        """Return the bytes of a trial's change on disk."""
         if trial.rank is None:
             return 0
         parent = None if trial.parent is None else self.change_bytes(trial.parent)
@@ -211,32 +214,35 @@ class Quote:
         return change_bytes(self.plan.method(trial), parent, dimensions, known.trained if known else 0)
 
     def disk(self) -> Iterator[tuple[str, int]]:
-        """Yield what the run takes on disk, by part: base model, changes, scores, and checkpoints while it trains."""
+        """Yield the bytes on disk by part: base model, changes, scores, and checkpoints during training."""
         changes = sum(self.change_bytes(item.work.trial) * (1 + len(item.work.snapshots)) for item in self.todo)
         answers = sum(asked.count for work in self.plan.works for asked in work.asked)
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
         yield "changes", changes
         yield "scores", answers * ANSWER_BYTES
-        # the one before is there until the next is whole
+        # twice, because a checkpoint is kept until the next one is complete
         yield "checkpoints of running trainings", 2 * 12 * largest * self.lanes
 
     def _check(self, rank: int) -> None:
         layers = self.blueprint.dimensions(rank, self.plan.request.recipe, self.tokens).decoder
         side = min(min(layer.rows, layer.columns) for layer in layers)
         if rank > side:
-            raise UsageError(f"Rank {rank} is too large: the smallest adapted layer has {side} rows or columns.")
+            raise UsageError(
+                f"Rank {rank} is too large: the smallest adapted layer has {side} rows or columns. "
+                f"Give --ranks of at most {side}."
+            )
 
 
 def size(request: Request, name: str, split: Split) -> int:
-    """Return how many examples a task has: those that are here, or where some are missing, as it declares."""
+    """Return how many examples a task's split has; if data is missing, the number that the task declares."""
     task = request.tasks.load(name)
     declared = task.sizes.get(split) if request.assumed else None
     return declared or len(task.examples(split))
 
 
 def wall_hours(quote: Quote) -> float:
-    """Return the hours of all that is to do on the fleet, lane by lane; 0 where nothing is known."""
+    """Return the hours until all that is left is done on the fleet's lanes; 0 if no rates are known."""
     rates, workers = quote.rates, quote.execution.workers
     if rates is None:
         return 0.0
@@ -250,16 +256,16 @@ def wall_hours(quote: Quote) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The ``options`` with which methods fit, and the methods that do not fit with any."""
+    """The ``options`` with which the methods fit, and the methods that fit with no options."""
 
     options: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
 
 
 def fitting_options(quote: Quote, methods: Iterable[str], rank: int) -> Fit:
-    """Return with which options some methods fit a GPU of the fleet at a rank; without GPUs nothing is known.
+    """Return the options with which methods fit a GPU of the fleet at a rank; empty without a fleet.
 
-    Checkpointing is chosen where a method fits with it alone: it costs another forward pass.
+    Checkpointing is chosen only if a method does not fit without it, because it costs another forward pass.
     """
     if quote.fleet is None:
         return Fit()

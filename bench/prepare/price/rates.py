@@ -1,4 +1,4 @@
-"""How fast a GPU trains and answers: measured by a probe, or a published figure scaled by peak arithmetic."""
+"""The speed of a GPU: measured by a probe, or a published figure scaled by peak FLOP/s."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBE = "probe.json"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A kind of GPU: memory in bytes, and its peak dense bf16 FLOP/s with float32 sums."""
+    """A kind of GPU: its memory in bytes, and its peak dense bf16 FLOP/s with float32 accumulation."""
 
     name: str
     memory_bytes: int
@@ -28,7 +28,7 @@ def _gpu(name: str, gib: int, tera: float) -> Gpu:
     return Gpu(name, gib * GIB, tera * 1e12)
 
 
-# Peak dense bf16 of the vendor's data sheets.
+# Peak dense bf16 FLOP/s from the vendor's data sheets.
 GPUS: Mapping[str, Gpu] = {
     gpu.name: gpu
     for gpu in (
@@ -45,20 +45,20 @@ GPUS: Mapping[str, Gpu] = {
 }
 REFERENCE = GPUS["A100 40GB"]
 # LLaVA's README gives about 10 hours on 8 A100 of 40 GB for the instruction tuning of LLaVA-v1.5-7B; the mixture is
-# named for its 665k samples. Its script tunes the whole decoder, with gradient checkpointing: LoRA needs about a
-# quarter less arithmetic, and without checkpointing less still, which is left out.
+# named for its 665k samples. Its script tunes the whole decoder with gradient checkpointing. LoRA needs about a quarter
+# less arithmetic, and even less without checkpointing; the estimate leaves this out.
 SOURCE = "LLaVA's README: 665k samples in about 10 h on 8 x A100 40GB"
 _SAMPLES_PER_SECOND = 665_000 / (10 * 3600) / 8
 _PARAMETERS = 7.06e9
-# Assumed: of the four passes of a training example (forward, once more for checkpointing, and twice as much backward) a
-# prompt needs one, and its answer's own tokens a part of another.
+# Assumed: a training example costs four passes (forward, forward again for checkpointing, and a backward pass that
+# costs two), a prompt costs one of them, and the tokens of its answer cost a part of another.
 _ANSWERS_PER_SAMPLE = 3.0
 _KNOWN_SIZES = (1e9, 40e9)
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """So many GPUs of one kind; ``here`` where they are this machine's own."""
+    """A number of GPUs of one kind; ``here`` is True if they are in this machine."""
 
     gpu: Gpu
     count: int
@@ -67,9 +67,9 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Training examples and generated answers per second of one GPU, and where the figures are from.
+    """One GPU's training examples and generated answers per second, and the origin of the figures.
 
-    ``methods`` holds what a probe measured for single methods, in training examples per second.
+    ``methods`` holds training examples per second by method, as far as a probe measured them.
     """
 
     train: float
@@ -84,7 +84,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a probe came to on a device: examples per second of training by method, answers per second."""
+    """What a probe measured on a device: training examples per second by method, answers per second."""
 
     device: str
     model: str
@@ -102,10 +102,10 @@ class Measured:
 
     @classmethod
     def read(cls, folder: Path) -> Measured | None:
-        """Return what a probe left in a run folder, or None.
+        """Return the measurement that a probe left in a run folder, or None.
 
         Raises:
-            UsageError: the file is not what a probe writes.
+            UsageError: the file does not have the form that a probe writes.
         """
         damaged = "{path} is not what bench plan --probe writes ({error}). Delete it."
         return read_note(folder / PROBE, cls._made, damaged, UsageError)
@@ -119,9 +119,9 @@ class Measured:
 
 
 def measured(probe: Measured, model: str, gpu: Gpu | None) -> Rates | None:
-    """Return a probe's rates for the same model, scaled to another GPU by peak FLOP/s; None where that cannot be.
+    """Return a probe's rates on a GPU, scaled by peak FLOP/s, or None if they do not apply.
 
-    Without a ``gpu`` they are those of the CPU.
+    If ``gpu`` is None, the rates are those of the CPU.
     """
     if probe.model != model:
         return None
@@ -138,7 +138,7 @@ def measured(probe: Measured, model: str, gpu: Gpu | None) -> Rates | None:
 
 
 def published(parameters: int, gpu: Gpu) -> Rates | None:
-    """Return rates from LLaVA's own figure, scaled by size and peak FLOP/s; None where that says nothing."""
+    """Return rates from LLaVA's figure, scaled by size and peak FLOP/s, or None if they do not apply."""
     if gpu.flops is None or REFERENCE.flops is None or not _KNOWN_SIZES[0] <= parameters <= _KNOWN_SIZES[1]:
         return None
     factor = gpu.flops / REFERENCE.flops * _PARAMETERS / parameters
@@ -149,7 +149,7 @@ def published(parameters: int, gpu: Gpu) -> Rates | None:
 
 
 def kind(text: str) -> Gpu | None:
-    """Return the known GPU that a device's name means, such as ``NVIDIA A100-SXM4-80GB``."""
+    """Return the known GPU that a device's name means, such as ``NVIDIA A100-SXM4-80GB``, or None."""
     words = text.upper().replace("-", " ").split()
     return next((gpu for name, gpu in GPUS.items() if set(name.upper().split()) <= set(words)), None)
 
@@ -158,7 +158,7 @@ def read_fleet(text: str) -> Fleet:
     """Return the GPUs that ``--gpu NAME[:N]`` means.
 
     Raises:
-        UsageError: the kind is not known, or the number is none.
+        UsageError: the kind is not known, or the number is not a positive integer.
     """
     name, _, count = text.partition(":")
     known = {item.upper(): gpu for item, gpu in GPUS.items()}
@@ -166,12 +166,12 @@ def read_fleet(text: str) -> Fleet:
     if gpu is None:
         raise UsageError(f"--gpu {name.strip()!r} is not known. Known: {', '.join(GPUS)}.")
     if count and not (count.strip().isdigit() and int(count) > 0):
-        raise UsageError(f"--gpu {text!r}: after the colon stands how many, such as {gpu.name}:4.")
+        raise UsageError(f"--gpu {text!r} needs a number of GPUs after the colon. Give it as in {gpu.name}:4.")
     return Fleet(gpu, int(count or 1))
 
 
 def here() -> Fleet | None:
-    """Return this machine's GPUs, or None without any."""
+    """Return this machine's GPUs, or None if it has no GPU."""
     import torch
 
     if not torch.cuda.is_available():

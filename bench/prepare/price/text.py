@@ -1,4 +1,4 @@
-"""A quote as lines for a stranger: memory in GiB, as GPUs are sold, disk in GB, as disks are."""
+"""Format a quote for the terminal: GPU memory in GiB, disk in GB."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PARTS = ("base", "trained", "gradients", "optimizer", "activations", "logits", 
 
 
 def lines(quote: Quote) -> Iterator[str]:
-    """Yield everything: work, parameters and disk, memory, time."""
+    """Yield all lines of a quote: work, parameters and disk, memory, time."""
     yield from _work(quote)
     yield ""
     yield from _changes(quote)
@@ -75,18 +75,18 @@ def _memory(quote: Quote) -> Iterator[str]:
         found = fitting_options(quote, quote.methods, max(quote.ranks))
         others = "the others fit" if found.unfit else "everything fits"
         unfit = f"{', '.join(found.unfit)} will not fit {quote.fleet.gpu.name}; " if found.unfit else ""
-        yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the options as they are'}"
+        yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the given options'}"
     yield from _features(quote)
 
 
 def _features(quote: Quote) -> Iterator[str]:
-    """Yield what a lane would need to keep all vision features, where it keeps less: the others are made every time."""
+    """Yield the memory that all vision features would take, if a lane keeps only a part of them."""
     (unit, name), most = _unit(quote), quote.pictures
     whole, kept = most * quote.feature_bytes, quote.execution.feature_cache_bytes
     if whole > kept:
         yield (
             f"Vision features of {most:,} pictures at most: {whole / unit:,.1f} {name} of main memory a lane, "
-            f"of which --feature-cache keeps {kept / unit:,.1f}; the rest is computed anew in every trial"
+            f"of which --feature-cache keeps {kept / unit:,.1f}; the rest is computed again in every trial"
         )
 
 
@@ -115,12 +115,12 @@ def _methods(quote: Quote, rank: int) -> Iterator[str]:
 
 
 def _unit(quote: Quote) -> tuple[int, str]:
-    """Return the unit that shows a model's size: GiB, or MiB where that would show nothing."""
+    """Return the unit for a model's size: GiB, or MiB if the model is too small for GiB."""
     return (GIB, "GiB") if quote.blueprint.parameters * 4 > GIB else (MIB, "MiB")
 
 
 def _fit(quote: Quote, item: Footprint) -> str:
-    """Return what fits: the largest micro-batch up to a GPU's share of an update, as it is and with checkpointing."""
+    """Return the largest micro-batch, up to a GPU's share of an update, without and with checkpointing."""
     if quote.fleet is None:
         return ""
     memory = quote.fleet.gpu.memory_bytes
@@ -135,7 +135,7 @@ def _fit(quote: Quote, item: Footprint) -> str:
 def _time(quote: Quote) -> Iterator[str]:
     rates, fleet = quote.rates, quote.fleet
     if rates is None:
-        yield "Time: not known for this model and device; --probe measures 20 updates a method and 64 answers."
+        yield "Time: not known for this model and device. --probe measures 20 updates a method and 64 answers."
         return
     whole = gpu_hours(quote.todo, rates)
     training = sum(item.training_seconds(rates) for item in quote.todo) / 3600
@@ -147,9 +147,9 @@ def _time(quote: Quote) -> Iterator[str]:
     )
     each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
     yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"
-    yield "  not in it: loading, the edits' own work, and what a method adds to an update where no probe measured it"
+    yield "  not included: loading, the edits' own work, and what a method adds to an update unless a probe measured it"
     if quote.priced_elsewhere:
-        yield f"  no GPU here: priced for {device}; --gpu NAME:N says another, --probe on the machine itself measures"
+        yield f"  no GPU here, so priced for {device}; choose others with --gpu NAME:N, or run --probe on their machine"
 
 
 def _hours(hours: float) -> str:

@@ -75,7 +75,7 @@ def test_a_probe_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["plan", "--suite", "lorasculpt", "--data", str(tmp_path), "--output", str(tmp_path), "--probe"]
 
     assert main(words) == 2
-    assert "--probe needs what is missing here: data of iconqa" in capsys.readouterr().err
+    assert "--probe cannot run, because this machine lacks data of iconqa" in capsys.readouterr().err
 
 
 def test_a_budget_needs_a_rate_and_a_number(

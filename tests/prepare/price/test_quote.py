@@ -134,7 +134,7 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
     said = [line for line in lines(quote) if line.startswith("Vision features")]
     assert said == [
         "Vision features of 40,940 pictures at most: 45.1 GiB of main memory a lane, "
-        "of which --feature-cache keeps 4.0; the rest is computed anew in every trial"
+        "of which --feature-cache keeps 4.0; the rest is computed again in every trial"
     ]
     roomy = replace(quote, execution=Execution(feature_cache_bytes=46 << 30))
     assert not [line for line in lines(roomy) if line.startswith("Vision features")]
@@ -190,7 +190,7 @@ def test_a_model_that_is_neither_here_nor_known_is_refused(drafted: Callable[...
 
 
 def test_an_unknown_model_that_is_not_here_has_no_blueprint() -> None:
-    with pytest.raises(UsageError, match="'some/model' is not here, and its shapes are not known"):
+    with pytest.raises(UsageError, match="'some/model' is not on this machine, and its shapes are not known"):
         Blueprint.of("some/model", None)
 
 
@@ -215,7 +215,7 @@ def test_gpus_are_asked_for_by_name_and_number() -> None:
     with pytest.raises(UsageError, match=r"--gpu 'TPU' is not known\. Known: A100 40GB"):
         read_fleet("TPU:8")
     for text in ("H100:0", "H100:two", "H100:-1"):
-        with pytest.raises(UsageError, match="after the colon stands how many"):
+        with pytest.raises(UsageError, match="needs a number of GPUs after the colon"):
             read_fleet(text)
 
 
