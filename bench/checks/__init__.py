@@ -1,6 +1,6 @@
-"""The conformance suite: what every method, task and report has to keep. Shipped to third parties.
+"""The conformance suite: rules that every method, task and report must keep.
 
-``bench check NAME`` runs it, and so does pytest:
+The suite is also shipped to third parties. ``bench check NAME`` runs it, and so does pytest:
 
     from bench.checks import parametrize_with_checks
 
@@ -35,14 +35,14 @@ from bench.plugins.tasks import Tasks
 if TYPE_CHECKING:
     import pytest
 
-Check = Callable[[Any], None]  # returns nothing, or raises a PluginError: the rule, and how to keep it
+Check = Callable[[Any], None]  # returns nothing, or raises a PluginError that says how to keep the rule
 
 _NEEDS_OFF: tuple[Check, ...] = (check_off_equals_plain_lora, check_off_returns_deltas_unchanged)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found of one plugin; ``message`` is empty where it passed."""
+    """The result of one check of one plugin; ``message`` is empty if the plugin passed."""
 
     plugin: str
     check: str
@@ -68,13 +68,13 @@ def checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Check]:
 
 
 def run_checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Result]:
-    """Yield the result of each check, as it ends. ``plugin`` may be a name or a ``file.py`` as well.
+    """Yield the result of each check as it ends; ``plugin`` may also be a name or a ``file.py``.
 
     ``tasks`` says how tasks are read; by default from ``data``, without options.
 
     Raises:
-        UsageError: there is no plugin of that name.
-        PluginError: it cannot be imported.
+        UsageError: no plugin has this name.
+        PluginError: the plugin cannot be imported.
     """
     tasks = tasks or Tasks()
     for found in find_plugins(plugin, tasks.registry) if isinstance(plugin, str) else (plugin,):
@@ -83,13 +83,13 @@ def run_checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Result]:
 
 
 def find_plugins(name: str, registry: Registry | None = None) -> Sequence[Any]:
-    """Return the plugins of a name, or of a file: method classes, task classes and report functions.
+    """Return the plugins with a name, or in a file: method classes, task classes and report functions.
 
     Without a registry, they are those of installed packages.
 
     Raises:
-        UsageError: there is none.
-        PluginError: it cannot be imported.
+        UsageError: no plugin has this name.
+        PluginError: the plugin cannot be imported.
     """
     registry = registry or Registry()
     if name.endswith(".py"):
@@ -115,14 +115,14 @@ def parametrize_with_checks(
 ) -> pytest.MarkDecorator:
     """Return a pytest decorator that runs a test(plugin, check) for every check of every plugin.
 
-    ``expected_failures`` gives a reason by check's name; such a check has to fail, or the test does.
+    ``expected_failures`` gives a reason by the check's name. Such a check must fail; if it passes, the test fails.
     """
     import pytest
 
     expected = dict(expected_failures or {})
     cases = [(plugin, check) for plugin in plugins for check in checks(plugin)]
     if unknown := expected.keys() - {check.__name__ for _, check in cases}:
-        raise UsageError(f"expected_failures names {sorted(unknown)[0]!r}, which is no check of these plugins.")
+        raise UsageError(f"expected_failures names {sorted(unknown)[0]!r}, which is not a check of these plugins.")
     return pytest.mark.parametrize(
         ("plugin", "check"),
         [
@@ -140,7 +140,7 @@ def parametrize_with_checks(
 
 
 def label(plugin: Any) -> str:
-    """Return what a plugin is called: a report by its module, all others by their name."""
+    """Return a plugin's name: the module of a report, the ``name`` of a method or task."""
     if inspect.isclass(plugin):
         return str(getattr(plugin, "name", plugin.__name__))
     return str(plugin.__module__).rpartition(".")[2]
@@ -149,7 +149,7 @@ def label(plugin: Any) -> str:
 def _checks_of_kind(plugin: Any) -> Iterator[Check]:
     if not inspect.isclass(plugin):
         if not callable(plugin):
-            raise UsageError(f"{plugin!r} is no plugin: give a method class, a task class or a report function.")
+            raise UsageError(f"{plugin!r} is not a plugin. Give a method class, a task class or a report function.")
         yield from REPORTS
         return
     yield from PLUGINS
@@ -179,19 +179,19 @@ def _run(plugin: Any, check: Check) -> Result:
         check(plugin)
     except BenchError as error:
         message = str(error)
-    except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other checks go on
+    except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other checks must still run
         message = f"It raises {type(error).__name__}: {error}"
     return Result(label(plugin), check.__name__, not message, message, time.monotonic() - began)
 
 
 def _without_entry_point(name: str) -> UsageError | None:
-    """Return the error for a plugin file of ours that no installed entry point names."""
+    """Return the error for a plugin file of this project that has no installed entry point."""
     for kind in ("methods", "tasks", "results"):
         found = find_spec(f"bench.{kind}")
         for folder in (found.submodule_search_locations if found else None) or ():
             if (Path(folder) / f"{name}.py").is_file():
                 return UsageError(
-                    f"{kind}/{name}.py is there, but no entry point names it. Add one to pyproject.toml, "
-                    "then install again: make setup, or pip install -e ."
+                    f"{kind}/{name}.py exists, but no entry point names it. Add one to pyproject.toml, "
+                    "then reinstall with make setup, or pip install -e ."
                 )
     return None

@@ -1,4 +1,4 @@
-"""Checks of every method, and those that tasks share with them: what can be seen without a model."""
+"""Checks of methods and tasks that need no model."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def check_name(plugin: type[Method] | type[Task]) -> None:
     for entry in entry_points(group=f"bench.{_kind(plugin)}s"):
         if entry.value == value and entry.name != name:
             raise PluginError(
-                f"{plugin.__name__}.name is {name!r}, its entry point {entry.name!r}. Make them one word."
+                f"{plugin.__name__}.name is {name!r}, but its entry point is {entry.name!r}. Make them equal."
             )
 
 
 def check_cites_its_source(plugin: type[Method] | type[Task]) -> None:
     """``paper`` names the source, and the class's own docstring says what the plugin adds."""
     if not isinstance(getattr(plugin, "paper", None), str) or not plugin.paper.strip():
-        raise PluginError(f"{plugin.__name__}.paper is empty. Name the paper or page, with its address.")
+        raise PluginError(f"{plugin.__name__}.paper is empty. Name the paper or web page, with its address.")
     text = vars(plugin).get("__doc__") or ""
-    if not text.strip() or text.startswith(f"{plugin.__name__}("):  # what @dataclass writes where there is none
+    if not text.strip() or text.startswith(f"{plugin.__name__}("):  # @dataclass writes this if there is no docstring
         raise PluginError(
-            f"{plugin.__name__} has no docstring. State its objective, and every deviation from the paper."
+            f"{plugin.__name__} has no docstring. State the objective, and every deviation from the paper."
         )
 
 
@@ -46,7 +46,7 @@ def check_builds_from_defaults(plugin: type[Method] | type[Task]) -> None:
     """``Plugin()`` works, and so do the settings of ``off``."""
     for name, value in vars(plugin).items():
         if isinstance(value, dataclasses.Field):
-            raise PluginError(f"{plugin.__name__}.{name} is not read. Put @dataclass(kw_only=True) on the class.")
+            raise PluginError(f"{plugin.__name__}.{name} is ignored. Put @dataclass(kw_only=True) on the class.")
     try:
         plugin()
     except TypeError as error:
@@ -54,17 +54,17 @@ def check_builds_from_defaults(plugin: type[Method] | type[Task]) -> None:
 
 
 def check_hooks_are_known(plugin: type[Method] | type[Task]) -> None:
-    """Every public function of the class is one that the engine calls; a misspelt hook never would be."""
+    """Every public function of the class is one that the engine calls, so no hook is misspelt."""
     check_class(_kind(plugin), getattr(plugin, "name", ""), plugin)
 
 
 def check_space_contains_default(plugin: type[Method]) -> None:
-    """Each default, and each setting of ``off``, is valid; each default lies in its own search range."""
+    """Each default and each setting of ``off`` is valid; each default is within its search range."""
     spans = ranges(plugin)
     unknown = [name for name in (*plugin.off, *plugin.aliases.values()) if name not in spans]
     if unknown:
         raise PluginError(
-            f"{plugin.__name__}.off or .aliases names {unknown[0]!r}, which is no hyperparameter. "
+            f"{plugin.__name__}.off or .aliases names {unknown[0]!r}, which is not a hyperparameter. "
             f"Choose among {', '.join(spans)}."
         )
     for name, value in values(plugin()).items():
@@ -75,18 +75,18 @@ def check_space_contains_default(plugin: type[Method]) -> None:
 
 
 def check_pickles(plugin: type[Method]) -> None:
-    """A method survives pickling: Ray sends it to other processes."""
+    """A method survives pickling, because Ray sends it to other processes."""
     method = plugin()
     try:
         copied = pickle.loads(pickle.dumps(method))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise PluginError(
-            f"{plugin.__name__} does not pickle: {error}. Define it at the top of its module, "
+            f"{plugin.__name__} cannot be pickled: {error}. Define it at the top of its module, "
             "and keep no function, file or generator in its fields."
         ) from error
     if values(copied) != values(method):
         raise PluginError(
-            f"{plugin.__name__} is another method after pickling. Leave __reduce__ and __getstate__ alone."
+            f"{plugin.__name__} has other hyperparameters after pickling. Do not define __reduce__ or __getstate__."
         )
 
 
@@ -107,7 +107,7 @@ def _check_valid(plugin: type[Method], name: str, value: Scalar, span: Range) ->
     try:
         check(f"{plugin.__name__}.{name}", value, span)
     except BenchError as error:
-        raise PluginError(f"{error} It is the plugin's own setting: widen what is valid, or change it.") from error
+        raise PluginError(f"{error} The plugin sets this value itself. Widen the valid range, or change it.") from error
 
 
 def _check_searched(plugin: type[Method], name: str, value: Scalar, span: Range) -> None:
@@ -116,5 +116,5 @@ def _check_searched(plugin: type[Method], name: str, value: Scalar, span: Range)
     if isinstance(value, str) or not span.low <= value <= span.high:
         raise PluginError(
             f"{plugin.__name__}.{name} is {value!r} by default, outside its search range {span.low:g} to "
-            f"{span.high:g}. A search must be able to find the default."
+            f"{span.high:g}. Change one of them: a search must be able to find the default."
         )

@@ -1,4 +1,4 @@
-"""Checks of reports, on a small fixed leaderboard with a failed cell, a cell that did not run, and a hole."""
+"""Checks of reports, on a fixed leaderboard with a failed, a missing and an incomplete cell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ERROR = "The loss is nan at update 7"
 
 
 def fixed_leaderboard() -> Leaderboard:
-    """Return the leaderboard that reports are checked on: two methods, two ranks, all that can go wrong.
+    """Return the leaderboard for the checks: two methods, two ranks, and every problem that can occur.
 
     At rank 8, ``dare`` failed; at rank 16, ``lora`` lacks the scores of one source, and ``dare`` did not run.
     """
@@ -40,19 +40,19 @@ def fixed_leaderboard() -> Leaderboard:
 
 
 def check_writes_its_file(plugin: Plugin) -> None:
-    """A report writes the path it is given, and nothing beside it, and returns the path."""
+    """A report writes only the path that it is given, and returns this path."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "leaderboard.txt"
         returned = plugin(fixed_leaderboard(), path)
         if returned != path or not path.is_file() or not path.stat().st_size:
-            raise PluginError(f"The report returns {returned!r}. Write to the path it is given, and return that path.")
+            raise PluginError(f"The report returns {returned!r}. Write to the given path, and return that path.")
         others = sorted(item.name for item in Path(folder).iterdir() if item != path)
         if others:
-            raise PluginError(f"The report also writes {others[0]}. Write one file.")
+            raise PluginError(f"The report also writes {others[0]}. Write only one file.")
 
 
 def check_shows_every_row(plugin: Plugin) -> None:
-    """Every method is shown, the reference row too, and a measured score with its digits."""
+    """A report shows every method, the reference row, and measured scores with their digits."""
     text = _text(plugin)
     for what in ("lora", "dare", "zero", "62.5", "87.5"):
         if text is not None and what not in text and _fraction(what) not in text:
@@ -60,32 +60,32 @@ def check_shows_every_row(plugin: Plugin) -> None:
 
 
 def check_shows_holes_and_failures(plugin: Plugin) -> None:
-    """A failed cell, a cell that did not run and a missing score are shown with their reasons."""
+    """A report shows a failed cell, a cell that did not run and a missing score, with the reasons."""
     text = _text(plugin)
     for problem, where in (
         (_ERROR, "dare failed"),
         (NOT_RUN, "dare did not run"),
-        ("no scores on", "a score lacks"),
+        ("no scores on", "a score is missing"),
     ):
         if text is not None and problem not in text:
             raise PluginError(
-                f"{where.capitalize()}, and the report does not say {problem!r}. Write the trouble of every row."
+                f"{where.capitalize()}, but the report does not say {problem!r}. Write the trouble of every row."
             )
 
 
 def check_report_is_stable(plugin: Plugin) -> None:
     """Two reports of one leaderboard have the same bytes."""
     if _bytes(plugin) != _bytes(plugin):
-        raise PluginError("Two reports of one leaderboard differ. Write no time and nothing drawn at random.")
+        raise PluginError("Two reports of one leaderboard differ. Write no time, and nothing drawn at random.")
 
 
 def check_names_other_environments(plugin: Plugin) -> None:
-    """Where a row was trained in another environment than its baseline, the report says what differs."""
+    """A report says what differs if a row and its baseline were trained in different environments."""
     text = _text(plugin, _mixed_leaderboard())
     for value in ("2.12", "2.13"):
         if text is not None and value not in text:
             raise PluginError(
-                f"A row was trained with torch 2.12, its baseline with 2.13, and the report does not say {value}. "
+                f"A row was trained with torch 2.12 and its baseline with 2.13, but the report does not say {value}. "
                 "Write table.remarks."
             )
 
@@ -100,7 +100,7 @@ REPORTS: tuple[Callable[[Plugin], None], ...] = (
 
 
 def _mixed_leaderboard() -> Leaderboard:
-    """Return two rows, trained with different versions of torch."""
+    """Return a leaderboard of two rows that were trained with different versions of torch."""
     means = {"shapes": 0.75, "digits": 0.5, "letters": 0.625}
     cells = [
         replace(_cell(method, 8, means), environments=facts([{"torch": version}], {}))
@@ -128,7 +128,7 @@ def _bytes(plugin: Plugin, leaderboard: Leaderboard | None = None) -> bytes:
 
 
 def _text(plugin: Plugin, leaderboard: Leaderboard | None = None) -> str | None:
-    """Return the report as one line of plain text, or None where it is no text (a figure, a spreadsheet)."""
+    """Return the report as one line of plain text, or None if it is not text (a figure, a spreadsheet)."""
     try:
         text = _bytes(plugin, leaderboard).decode()
     except UnicodeDecodeError:

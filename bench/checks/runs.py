@@ -1,4 +1,4 @@
-"""Run a method on the tiny model as a lane would, and compare what two runs have learnt or left behind."""
+"""Run a method on the tiny model as a lane would, and compare what two runs learn or leave behind."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 @dataclass(kw_only=True)
 class Watched(TrainMethod):
-    """Hands every hook on to ``inner``, and keeps the trained model and each update's final gradients.
+    """A method that passes every hook to ``inner`` and keeps the trained model and all gradients.
 
-    ``shake`` moves every trained parameter off its start, where many gradients and penalties are exactly 0.
+    The gradients are those after ``on_gradients``. ``shake`` moves every trained parameter away from its start value,
+    at which many gradients and penalties are exactly 0.
     """
 
     name: ClassVar[str] = "watched"
@@ -87,7 +88,7 @@ class Watched(TrainMethod):
 
 
 def train(method: TrainMethod, bench: Tiny | None = None, *, recipe: Recipe = RECIPE, rank: int = RANK) -> Fitted:
-    """Train a method for six updates on the tiny model and return what came out."""
+    """Train a method for six updates on the tiny model and return the result."""
     return fit(method, rank, 0, recipe, (bench or tiny()).train)
 
 
@@ -106,7 +107,7 @@ def learn(
     else:
         return Change({})
     if not isinstance(fitted.change, Change):
-        raise PluginError(f"{method.name} returns {fitted.change!r} for a change. Return a bench.Change.")
+        raise PluginError(f"{method.name} returns {fitted.change!r} as its change. Return a bench.Change.")
     return fitted.change
 
 
@@ -122,7 +123,7 @@ def _change_of(parent: type[Method], recipe: Recipe) -> Change:
 
 
 def plain_lora(method: TrainMethod) -> TrainMethod:
-    """Return the baseline at the method's learning rate."""
+    """Return plain LoRA with the method's learning rate."""
     baseline = Registry().method("lora")
     assert issubclass(baseline, TrainMethod)
     return baseline(lr=method.lr)
@@ -136,13 +137,13 @@ def answers_with(change: Change, bench: Tiny) -> list[str]:
 
 
 def unequal(one: Change, other: Change) -> list[str]:
-    """Return the names of the parameters whose deltas are not of one kind with the same bits."""
+    """Return the names of the parameters whose deltas differ in kind or in any bit."""
     names = dict.fromkeys([*one, *other])
     return [name for name in names if name not in one or name not in other or not _same(one[name], other[name])]
 
 
 def effects(change: Change, bench: Tiny) -> dict[str, Tensor]:
-    """Return what a change makes of each parameter it names, float32."""
+    """Return each parameter that a change names, with the change applied, in float32."""
     return {name: delta.merged(bench.base.pristine[name].float()) for name, delta in change.items()}
 
 
@@ -154,17 +155,17 @@ def logits(model: nn.Module, bench: Tiny) -> Tensor:
 
 
 def one_update(recipe: Recipe = RECIPE) -> Recipe:
-    """Return the recipe cut to its first update."""
+    """Return the recipe shortened to one update."""
     return replace(recipe, updates=1)
 
 
 @contextmanager
 def global_generators(seed: int) -> Iterator[None]:
-    """Seed every global generator there is, and put the caller's states back."""
+    """Seed every global generator, and restore the caller's states at the end."""
     state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)
-        np.random.seed(seed)  # a careless plugin draws from it
+        np.random.seed(seed)  # a careless plugin draws from this generator
         torch.manual_seed(seed)
         try:
             yield
@@ -174,7 +175,7 @@ def global_generators(seed: int) -> Iterator[None]:
 
 
 def trace(bench: Tiny) -> dict[str, object]:
-    """Return all that a trial could leave behind: by what it is, its value."""
+    """Return everything that a trial could leave behind in a lane, as values by description."""
     model = bench.base.model
     found: dict[str, object] = {
         "torch's default dtype": torch.get_default_dtype(),
@@ -201,7 +202,7 @@ def trace(bench: Tiny) -> dict[str, object]:
 
 
 def traces(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """Return what differs between two calls of ``trace``."""
+    """Return the descriptions whose values differ between two calls of ``trace``."""
     names = dict.fromkeys([*before, *after])
     return [name for name in names if before.get(name) != after.get(name)]
 
@@ -213,7 +214,7 @@ def digest(tensor: Tensor) -> str:
 
 
 def few(names: list[str]) -> str:
-    """Return the first of many names, for a message."""
+    """Return the first two names and how many more there are, for a message."""
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return ", ".join(names[:2]) + more
 

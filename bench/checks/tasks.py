@@ -1,4 +1,4 @@
-"""Checks of tasks. Ids and files are compared over all examples up to 20,000 a split, the rest on samples."""
+"""Checks of tasks: ids on at most 20,000 examples a split, images on 2,000, all else on 200."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ from bench.plugins.tasks import Tasks
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-_IDS = 20_000  # examples whose ids are compared, of each split
-_IMAGES = 2_000  # images whose bytes are compared, of each split
-_SAMPLE = 200  # examples that are scored, prompted and fingerprinted, of each split
+_IDS = 20_000  # examples of each split whose ids are compared
+_IMAGES = 2_000  # examples of each split whose images are compared
+_SAMPLE = 200  # examples of each split that are scored, prompted and fingerprinted
 
 Plugin = type[Task]
 
 
 def check_splits_are_disjoint(plugin: Plugin, tasks: Tasks | None = None) -> None:
-    """Each split has examples with ids of their own, and no image stands in two splits."""
+    """Each split has examples, all ids are unique, and no image is in two splits."""
     task = (tasks or Tasks()).new(plugin)
     ids: dict[str, Split] = {}
     images: dict[bytes, Split] = {}
     for split in SPLITS:
         examples = task.examples(split)
         if not len(examples):
-            raise PluginError(f"The {split} split of {task.name} is empty. Every task has {', '.join(SPLITS)}.")
+            raise PluginError(f"The {split} split of {task.name} is empty. Every task needs {', '.join(SPLITS)}.")
         for example in _spread(examples, _IDS):
             if example.id in ids:
-                raise PluginError(f"The id {example.id!r} of {split} stands in {ids[example.id]} too. Make ids unique.")
+                raise PluginError(f"The id {example.id!r} of {split} is also in {ids[example.id]}. Make ids unique.")
             ids[example.id] = split
         for example in _spread(examples, _IMAGES):
             digest = fingerprint.of_image(example)
             if images.setdefault(digest, split) != split:
                 raise PluginError(
-                    f"The image of {split} example {example.id!r} stands in {images[digest]} too. "
+                    f"The image of {split} example {example.id!r} is also in {images[digest]}. "
                     "Split by image, and leave duplicates out."
                 )
 
 
 def check_examples_are_stable(plugin: Plugin, tasks: Tasks | None = None) -> None:
-    """Two reads give one fingerprint, in this process and in another with other hash seeds."""
+    """Two reads give the same fingerprint, in this process and in one with another hash seed."""
     first = fingerprint_of(plugin, tasks)
     if fingerprint_of(plugin, tasks) != first:
         raise PluginError(f"Two reads of {plugin.name} differ. Seed every draw, and return examples in one order.")
     if _fingerprint_elsewhere(plugin, tasks or Tasks()) != first:
         raise PluginError(
-            f"Another process reads {plugin.name} differently. Sort what comes from sets and folders, "
-            "and seed no generator with hash()."
+            f"Another process reads other examples of {plugin.name}. Sort what comes from sets and folders, "
+            "and do not seed a generator with hash()."
         )
 
 
 def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> None:
-    """On average an example's own answer beats a shuffled one and the empty string."""
+    """On average an example's own answer scores more than a shuffled answer and the empty string."""
     task = (tasks or Tasks()).new(plugin)
     examples = _spread(task.examples("test"), _SAMPLE)
     own = [example.answers[0] for example in examples]
@@ -77,13 +77,13 @@ def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> 
         other = _mean(task, examples, predictions)
         if not best > other:
             raise PluginError(
-                f"Examples' own answers score {best:.3f} {task.primary}, {what} {other:.3f}. "
-                "A higher score means a better answer."
+                f"The examples' own answers score {best:.3f} {task.primary}, {what} {other:.3f}. "
+                "Make a higher score mean a better answer."
             )
 
 
 def check_primary_is_scored(plugin: Plugin, tasks: Tasks | None = None) -> None:
-    """``score`` gives ``primary``, and one finite number per example, [n], for each metric."""
+    """``score`` returns ``primary``, and one finite number per example, [n], for each metric."""
     task = (tasks or Tasks()).new(plugin)
     examples = _spread(task.examples("test"), _SAMPLE)
     scores = task.score(examples, ["no idea at all"] * len(examples))
@@ -94,23 +94,23 @@ def check_primary_is_scored(plugin: Plugin, tasks: Tasks | None = None) -> None:
     for name, values in scores.items():
         if np.shape(values) != (len(examples),) or not np.isfinite(values).all():
             raise PluginError(
-                f"{task.name} gives {name} the shape {np.shape(values)}, or values that are not finite. "
+                f"{task.name} returns {name} with shape {np.shape(values)}, or with values that are not finite. "
                 f"Return one finite number per example: [{len(examples)}]."
             )
 
 
 def check_prompt_ignores_the_answers(plugin: Plugin, tasks: Tasks | None = None) -> None:
-    """The prompt is a non-empty text, unchanged when the answers are others."""
+    """The prompt is a non-empty text that does not depend on the answers."""
     task = (tasks or Tasks()).new(plugin)
     for example in _spread(task.examples("test"), _SAMPLE):
         prompt = task.prompt(example)
         if not isinstance(prompt, str) or not prompt.strip():
-            raise PluginError(f"The prompt of {example.id!r} is {prompt!r}. Return what the model is asked.")
+            raise PluginError(f"The prompt of {example.id!r} is {prompt!r}. Return the text that the model is asked.")
         for answers in (("something else",), (example.answers[0], "something else")):
             if task.prompt(replace(example, answers=answers)) != prompt:
                 raise PluginError(
                     f"The prompt of {example.id!r} changes with its answers. "
-                    "Put the options of a multiple choice into the question."
+                    "Put the options of a multiple-choice example into its question."
                 )
 
 
@@ -124,7 +124,7 @@ TASKS: tuple[Callable[[Plugin], None], ...] = (
 
 
 def fingerprint_of(plugin: Plugin, tasks: Tasks | None = None) -> str:
-    """Return the digest of a sample of each split of a new instance of a task."""
+    """Return the fingerprint of a new instance of a task, from a sample of each split."""
     task = (tasks or Tasks()).new(plugin)
     digests = []
     for split in SPLITS:
@@ -135,12 +135,12 @@ def fingerprint_of(plugin: Plugin, tasks: Tasks | None = None) -> str:
 
 
 def print_fingerprint(module: str, file: str, name: str, reads: str) -> None:
-    """Write a task's fingerprint to standard output; the other process of ``check_examples_are_stable``."""
+    """Write a task's fingerprint to stdout; ``check_examples_are_stable`` runs this in another process."""
     root, skip_bad, settings = json.loads(reads)
     tasks = Tasks(reading=Reading(Path(root), skip_bad), settings=settings)
     try:
         plugin = getattr(importlib.import_module(module), name)
-    except ImportError:  # not installed: a file given by path
+    except ImportError:  # the plugin is not installed: it is a file given by path
         plugin = getattr(run_file(Path(file)), name)
     sys.stdout.write(fingerprint_of(plugin, tasks))
 

@@ -1,4 +1,4 @@
-"""A random LLaVA of 17,000 parameters and a task of coloured squares, in memory: what the checks train on."""
+"""The model and task of the checks: a random LLaVA of 17,000 parameters and coloured squares."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from transformers import LlavaForConditionalGeneration
 
-# lr is large: the change must be visible after six updates. No warm-up: its first update would have lr 0.
+# lr is large because the change must be visible after six updates. With a warm-up, the first update would have lr 0.
 RECIPE = Recipe(updates=6, batch_size=8, lr=1e-2, connector_lr=1e-3, warmup=0.0)
 RANK = 2
 
 _PIXELS, _PATCH = 16, 8
 _QUESTIONS = ("what color is it ?", "color ?", "which color has this square ?")
-_COLORS = {  # answers of one to four tokens, so that a mean of means is not the mean
+_COLORS = {  # answers of one to four tokens, so that a mean of means differs from the mean
     "red": (200, 30, 30),
     "blue": (30, 30, 200),
     "dark green": (0, 70, 0),
@@ -42,7 +42,7 @@ _FIRST = {"train": 0, "validation": 1000, "test": 2000}
 
 
 class Squares(Task):
-    """Name the color of a square. Learnable, and small enough to hold in the head."""
+    """The task to name the color of a square; it can be learnt, and it is small enough to keep in mind."""
 
     name: ClassVar[str] = "squares"
     paper: ClassVar[str] = "drawn here, for the conformance suite"
@@ -61,7 +61,7 @@ class Squares(Task):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiny:
-    """A fresh base model with its training and test examples."""
+    """A new copy of the base model, with its training and test examples."""
 
     base: Base
     train: Corpus
@@ -69,19 +69,19 @@ class Tiny:
 
     @property
     def asked(self) -> Asked:
-        """The test split, asked for whole."""
+        """The score spec of the whole test split."""
         task = self.test.task
         return Asked(task.name, "test", len(self.test.examples), "", task.max_new_tokens, "")
 
     def batch(self, count: int = 8) -> Mapping[str, Tensor]:
-        """Return the first training examples, answers included."""
+        """Return the first training examples as a batch, including their answers."""
         return self.train.training_batch(range(count), RECIPE.max_length)
 
 
 def tiny(dtype: str = "float32") -> Tiny:
-    """Return a base model and its data, equal at every call and shared with nobody.
+    """Return a base model and its data, equal at every call and not shared with other callers.
 
-    From here on torch uses one thread, as a lane does on the CPU: one and two threads differ in bits.
+    After this call torch uses one thread, as in a lane on the CPU, because one and two threads give different bits.
     """
     torch.set_num_threads(1)
     model = copy.deepcopy(_model()).to(getattr(torch, dtype))
@@ -111,8 +111,8 @@ def _square(color: Sequence[int], rng: np.random.Generator) -> Image:
     return Image.fromarray(np.clip(np.array(color) + noise, 0, 255).astype(np.uint8))
 
 
-# Every side of every matrix differs from the others it could be mistaken for. The weights are large, so that a
-# change of one of them shows in the outputs.
+# Every side of every matrix differs from the sides that it could be mistaken for. The weights are large, so that a
+# change of one weight is visible in the outputs.
 _SHAPE = Shape(
     image_size=_PIXELS,
     patch_size=_PATCH,

@@ -1,4 +1,4 @@
-"""Checks of methods that train: what they learn, and what they leave as it was."""
+"""Checks of training methods: what they learn, and what they must not alter."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from bench.spec import CONNECTORS, Connector
 from bench.trial.fit import Fitted, fit
 
 _STOP_AT, _UPDATES = 6, 8
-_STARTS_WITHIN = 1e-4  # of logits of size 1, in float32
+_STARTS_WITHIN = 1e-4  # absolute, for float32 logits of size 1
 _REPRODUCES_WITHIN = 1e-3
-_ACCUMULATES_WITHIN = 1e-3  # of a gradient's norm
+_ACCUMULATES_WITHIN = 1e-3  # relative to a gradient's norm
 
 Plugin = type[TrainMethod]
 
 
 def check_trains_adapters_only(plugin: Plugin) -> None:
-    """The base's own weights stay frozen and as they were, and something trains."""
+    """The base model's own weights stay frozen and unaltered, and at least one parameter is trained."""
     bench = tiny()
     base = {id(parameter): name for name, parameter in bench.base.model.named_parameters()}
     model = plugin().adapt(bench.base.tree(), RANK, RECIPE)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
-        raise PluginError(f"{plugin.__name__}.adapt leaves nothing to train. Return what insert_lora returns.")
+        raise PluginError(f"{plugin.__name__}.adapt leaves 0 parameters to train. Return what insert_lora returns.")
     thawed = [base[id(parameter)] for parameter in trainable if id(parameter) in base]
     if thawed:
         raise PluginError(f"{few(thawed)} would be trained. Freeze the base; train only what adapt adds.")
@@ -59,7 +59,7 @@ def check_trains_adapters_only(plugin: Plugin) -> None:
     train(plugin(), bench)
     changed = [name for name in traces(before, trace(bench)) if name.startswith("the bytes")]
     if changed:
-        raise PluginError(f"Training changed {few(changed)} of the base. Edit only what adapt added.")
+        raise PluginError(f"Training changed {few(changed)} of the base model. Write only to what adapt added.")
 
 
 def check_starts_at_the_base_model(plugin: Plugin) -> None:
@@ -71,26 +71,26 @@ def check_starts_at_the_base_model(plugin: Plugin) -> None:
         gap = float((logits(model, bench) - wanted).abs().max())
         if not gap <= _STARTS_WITHIN:
             raise PluginError(
-                f"With connector {connector}, outputs are {gap:.2g} off the base model's right after adapt. "
-                "Start where W = W0, e.g. with B = 0."
+                f"With connector {connector}, outputs differ by {gap:.2g} from the base model's right after adapt. "
+                "Start from a change of zero, e.g. with B = 0."
             )
 
 
 def check_is_deterministic(plugin: Plugin) -> None:
-    """One seed gives equal weights, bit for bit, whatever else has drawn random numbers."""
+    """One seed gives bitwise equal weights, even if other code has drawn random numbers."""
     changes = []
     for seed in (1, 2):
         with global_generators(seed):
             changes.append(learn(plugin()))
     if names := unequal(*changes):
         raise PluginError(
-            f"Two trainings from one seed differ in {few(names)}. Draw from step.generator alone, "
-            "and iterate over nothing unordered."
+            f"Two trainings with one seed differ in {few(names)}. Draw only from step.generator, "
+            "and do not iterate over sets."
         )
 
 
 def check_keeps_hyperparameters(plugin: Plugin) -> None:
-    """Training changes no hyperparameter: they are in the trial's id."""
+    """Training changes no hyperparameter, because they are part of the trial's id."""
     method = plugin()
     before = values(method)
     train(method)
@@ -98,7 +98,7 @@ def check_keeps_hyperparameters(plugin: Plugin) -> None:
     if changed:
         raise PluginError(
             f"Training changed the hyperparameter {changed[0]}. "
-            f"Keep run state in a field(init=False), named {changed[0]}_."
+            f"Keep run state in a field(init=False) named {changed[0]}_."
         )
 
 
@@ -113,26 +113,26 @@ def check_deltas_reproduce_outputs(plugin: Plugin) -> None:
             gap = float((logits(model, bench) - wanted).abs().max())
         if not gap <= _REPRODUCES_WITHIN:
             raise PluginError(
-                f"With connector {connector}, base + change() is {gap:.2g} off the trained model's outputs. "
-                "Return in change() exactly what the forward pass adds, its scale included."
+                f"With connector {connector}, outputs of base + change() differ by {gap:.2g} from the trained model's. "
+                "Return from change() exactly what the forward pass adds, including its scale."
             )
 
 
 def check_obeys_the_connector_policy(plugin: Plugin) -> None:
-    """The connector is trained where the recipe says full or lora, and left alone where it says frozen."""
+    """The connector is trained if the recipe says full or lora, and not if it says frozen."""
     for connector in CONNECTORS:
         moves = _moves_connector(plugin, connector)
         if moves and connector == "frozen":
             raise PluginError("With connector frozen, the change alters the connector. Pass the recipe to insert_lora.")
         if not moves and connector != "frozen":
             raise PluginError(
-                f"With connector {connector}, the change leaves the connector alone. "
-                "Pass the recipe to insert_lora, and return all that was trained."
+                f"With connector {connector}, the change does not alter the connector. "
+                "Pass the recipe to insert_lora, and return everything that was trained."
             )
 
 
 def check_off_equals_plain_lora(plugin: Plugin) -> None:
-    """With ``off`` set, six updates give plain LoRA's weights, bit for bit."""
+    """With ``off`` set, six updates give exactly plain LoRA's weights, bit for bit."""
     for connector in ("full", "lora"):
         recipe = replace(RECIPE, connector=connector)
         method = plugin(**plugin.off)  # type: ignore[arg-type]
@@ -140,12 +140,12 @@ def check_off_equals_plain_lora(plugin: Plugin) -> None:
             settings = ", ".join(f"{name}={value}" for name, value in plugin.off.items())
             raise PluginError(
                 f"With {settings} and connector {connector}, {few(names)} differ from plain LoRA's. "
-                "Switched off, a method adds nothing: no term (not even one times 0), no draw, no rounding."
+                "With off set, skip everything that the method adds: its terms (even one times 0), draws and roundings."
             )
 
 
 def check_resumes(plugin: Plugin) -> None:
-    """Stopped at 6 of 8 updates and resumed in a new instance, training equals an unbroken run."""
+    """A training stopped at 6 of 8 updates and resumed in a new instance equals an unbroken run."""
     recipe = replace(RECIPE, updates=_UPDATES)
     unbroken = train(plugin(), recipe=recipe)
     stopped, resumed = plugin(), plugin()
@@ -157,7 +157,7 @@ def check_resumes(plugin: Plugin) -> None:
         except pickle.UnpicklingError as error:
             raise PluginError(
                 f"The checkpoint cannot be read back: {str(error).splitlines()[0]} "
-                "Keep tensors, numbers, strings, lists and dicts in run state."
+                "Keep only tensors, numbers, strings, lists and dicts in run state."
             ) from error
     assert unbroken.change is not None
     assert rest is not None
@@ -166,15 +166,15 @@ def check_resumes(plugin: Plugin) -> None:
     if names or unbroken.losses != rest.losses:
         fields = {*values(stopped), *state_names(stopped)}
         loose = [name for name in vars(stopped) if name not in fields]
-        hint = f" {loose[0]!r} is no field, so no checkpoint holds it." if loose else ""
+        hint = f" {loose[0]!r} is not a field, so no checkpoint holds it." if loose else ""
         raise PluginError(
-            f"Stopped at {_STOP_AT} of {_UPDATES} and resumed, {few(names) or 'the losses'} differ from an "
-            f"unbroken run's.{hint} Keep all run state in fields declared field(init=False)."
+            f"After a stop at {_STOP_AT} of {_UPDATES} updates and a resume, {few(names) or 'the losses'} differ from "
+            f"those of an unbroken run.{hint} Keep all run state in fields declared field(init=False)."
         )
 
 
 def check_accumulates(plugin: Plugin) -> None:
-    """With dropout 0, one batch of 16 or four of 4, answers of different lengths, give one update."""
+    """One batch of 16 and four of 4 give the same update, with dropout 0 and unequal answer lengths."""
     whole, parts = (_gradients(plugin, size) for size in (None, 4))
     for index, (one, other) in enumerate(zip(whole, parts, strict=True)):
         for name, gradient in one.items():
@@ -182,19 +182,19 @@ def check_accumulates(plugin: Plugin) -> None:
             if not gap <= _ACCUMULATES_WITHIN * float(gradient.norm()) + 1e-7:
                 raise PluginError(
                     f"At update {index + 1}, the gradient of {name} depends on how the batch is split. "
-                    "Add terms of the weights in penalty, called once per update, not in backward."
+                    "Add terms that depend on the weights in penalty, which is called once per update, not in backward."
                 )
 
 
 def check_differs_from_lora(plugin: Plugin) -> None:
-    """At its defaults, weights differ from plain LoRA's after six updates."""
+    """At the method's defaults, the weights differ from plain LoRA's after six updates."""
     bench = tiny()
     method = plugin()
     ours, plain = (effects(learn(item, bench), bench) for item in (method, plain_lora(method)))
     if ours.keys() == plain.keys() and all(torch.equal(value, plain[name]) for name, value in ours.items()):
         raise PluginError(
-            f"At its defaults, {plugin.__name__} learns what plain LoRA learns. "
-            "Choose defaults that act within six updates."
+            f"At its defaults, {plugin.__name__} learns exactly what plain LoRA learns. "
+            "Choose defaults that have an effect within six updates."
         )
 
 
@@ -209,7 +209,7 @@ def check_finite_at_start(plugin: Plugin) -> None:
         bad = [name for name, value in watched.gradients[0].items() if not value.isfinite().all()]
         if bad:
             raise PluginError(
-                f"In {dtype}, the gradient of {few(bad)} is not finite at B = 0. Guard what divides by a norm of B."
+                f"In {dtype}, the gradient of {few(bad)} is not finite at B = 0. Guard divisions by a norm of B."
             )
 
 
@@ -217,7 +217,7 @@ def check_rank_scales_parameters(plugin: Plugin) -> None:
     """A larger rank trains more parameters."""
     counts = [train(plugin(), recipe=one_update(), rank=rank).trainable_parameters for rank in (2, 4)]
     if any(more <= fewer for fewer, more in pairwise(counts)):
-        raise PluginError(f"Rank 2 trains {counts[0]} parameters, rank 4 {counts[1]}. Pass the rank on to insert_lora.")
+        raise PluginError(f"Rank 2 trains {counts[0]} parameters, rank 4 {counts[1]}. Pass the rank to insert_lora.")
 
 
 TRAINING: tuple[Callable[[Plugin], None], ...] = (
@@ -236,12 +236,12 @@ TRAINING: tuple[Callable[[Plugin], None], ...] = (
 )
 
 
-class _Killed(Exception):  # noqa: N818  it stands for a kill signal, and is no error
-    """Raised in the middle of a training, as a kill would end it."""
+class _Killed(Exception):  # noqa: N818  it simulates a kill signal, which is not an error
+    """Raised in the middle of a training, to end it as a kill would."""
 
 
 def _fit_until(update: int, method: TrainMethod, checkpoint: Path) -> Fitted | None:
-    """Train with a checkpoint every six updates, and die in the named one, before it is saved."""
+    """Train with a checkpoint every six updates, and die in the given update before a checkpoint."""
 
     def die(index: int, total: int, loss: float) -> None:
         if index == update:

@@ -1,4 +1,4 @@
-"""Checks of every method that learns, by training or by editing: its whole trial, as a lane runs it."""
+"""Checks of a method's whole trial, as a lane runs it, for training and edit methods."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from bench.plugins.registry import Registry
 
 
 def check_change_survives_saving(plugin: type[Method], registry: Registry | None = None) -> None:
-    """The change comes back from its files bit for bit: evaluation and edits read it from there."""
+    """The change that is read back from its files is bitwise equal, because evaluation and edits read it."""
     change = learn(plugin(), registry=registry)
     if names := unequal(change, _reread(change)):
-        raise PluginError(f"{few(names)} come back from the change's files with other bits.")
+        raise PluginError(f"After saving and loading, {few(names)} have other bits. Use the deltas that bench exports.")
 
 
 def check_lane_keeps_no_trace(plugin: type[Method], registry: Registry | None = None) -> None:
-    """After a trial the base is as it was, and a second trial gives the same bytes and answers."""
+    """A trial leaves the base model unaltered, and a second trial gives the same bytes and answers."""
     bench = tiny()
     before = trace(bench)
     first = learn(plugin(), bench, registry=registry)
-    left = traces(before, trace(bench))  # now, since evaluation puts pristine weights back
+    left = traces(before, trace(bench))  # checked now, because evaluation restores the pristine weights
     answers = answers_with(first, bench)
     if left := left or traces(before, trace(bench)):
         raise PluginError(
-            f"A trial leaves a trace in its lane: {few(left)}. Change only the module tree "
-            "that adapt is given, and write to nothing that edit is given."
+            f"A trial leaves a trace in its lane: {few(left)}. In adapt, change only the module tree that it is given; "
+            "in edit, change none of the arguments."
         )
     second = learn(plugin(), bench, registry=registry)
     if names := unequal(first, second):
         raise PluginError(
-            f"A second trial in the same lane differs in {few(names)}. Keep nothing in the class, "
+            f"A second trial in the same lane differs in {few(names)}. Keep no state in the class, "
             "the module or the base model."
         )
     if answers != answers_with(second, bench):
-        raise PluginError("A second trial in the same lane answers differently. Keep nothing between trials.")
+        raise PluginError("A second trial in the same lane gives other answers. Keep no state between trials.")
 
 
 TRIALS: tuple[Callable[[type[Method]], None], ...] = (check_change_survives_saving, check_lane_keeps_no_trace)
 
 
 def _reread(change: Change) -> Change:
-    """Return a change as it comes back from its files.
+    """Save a change and return it as loaded from its files.
 
     Raises:
-        PluginError: it cannot be written, or cannot be read.
+        PluginError: the change cannot be saved or loaded.
     """
     with TemporaryDirectory() as folder:
         try:
@@ -58,6 +58,6 @@ def _reread(change: Change) -> Change:
             return Change.load(Path(folder) / "change")
         except (BenchError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise PluginError(
-                f"The change does not come back from its files: {error}. "
-                "Use the deltas that bench exports, not classes of your own."
+                f"The change cannot be saved and loaded: {error}. "
+                "Use the deltas that bench exports, not your own classes."
             ) from error

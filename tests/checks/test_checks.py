@@ -111,7 +111,7 @@ def test_a_plugin_file_without_an_entry_point_is_told_from_a_misspelt_name(
 ) -> None:
     monkeypatch.setattr(Registry, "names", lambda registry, kind: ())
 
-    with pytest.raises(UsageError, match=r"methods/lora\.py is there, but no entry point names it"):
+    with pytest.raises(UsageError, match=r"methods/lora\.py exists, but no entry point names it"):
         find_plugins("lora")
 
 
