@@ -1,1 +1,1 @@
-"""Tune every method with the same budget, on validation."""
+"""Tune every method with the same budget, on the validation splits."""

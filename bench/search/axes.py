@@ -1,4 +1,4 @@
-"""How a hyperparameter is laid out along an axis: its range, linear or logarithmic, or its choices side by side."""
+"""The axis of a hyperparameter in a figure: a linear or logarithmic range, or a list of choices."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from bench.spec import Scalar
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LONG = 14  # characters of a choice beyond which its label is cut
+_LONG = 14  # the most characters of a choice's label; longer labels are cut
 
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """One axis, from ``low`` to ``high``; of choices, which stand at 0, 1, 2, …. Drawn numbers are ``times`` values."""
+    """One axis from ``low`` to ``high``; tick labels are values times ``times``.
+
+    The choices of a hyperparameter are placed at 0, 1, 2, …
+    """
 
     name: str
     title: str
@@ -30,27 +33,27 @@ class Dial:
 
     @classmethod
     def of_scores(cls, name: str, values: Sequence[float]) -> Dial:
-        """Return an axis of scores, from the lowest to the highest of them."""
+        """Return an axis of scores, from the lowest to the highest score."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         title = name.capitalize()
         return cls(title, f"{title}\nx 100", low, high, times=100.0)
 
     def place(self, value: Scalar) -> float:
-        """Return where a value stands on the axis."""
+        """Return a value's position on the axis."""
         if self.choices:
             return float(self.choices.index(value))
         assert isinstance(value, int | float)
         return float(value)
 
     def share(self, value: Scalar) -> float:
-        """Return how far up a value stands, 0 to 1; in the middle where all values are one."""
+        """Return a value's height as a share of the axis, 0 to 1; 0.5 if the axis has only one value."""
         low, high, place = self.low, self.high, self.place(value)
         if self.log:
             low, high, place = log(low), log(high), log(place)
         return (place - low) / (high - low) if high > low else 0.5
 
     def set_axis(self, axes: Axes) -> None:
-        """Make the x axis of a panel this one, with a little room at both ends."""
+        """Set the x axis of a panel to this axis, with a little room at both ends."""
         from matplotlib.ticker import MaxNLocator, NullFormatter
 
         if self.choices:
@@ -61,7 +64,7 @@ class Dial:
         if self.log:
             axes.set_xscale("log")
             axes.set_xticks(*zip(*self._ticks(), strict=True))
-            axes.xaxis.set_minor_formatter(NullFormatter())  # over less than a decade they would overlap
+            axes.xaxis.set_minor_formatter(NullFormatter())  # minor labels would overlap on less than a decade
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4))
         if self.high > self.low:
@@ -75,7 +78,7 @@ class Dial:
         return self.low - room, self.high + room
 
     def draw_upright(self, axes: Axes, place: float) -> None:
-        """Draw the axis upright at ``place``, its values beside it."""
+        """Draw the axis upright at ``place``, with its values next to it."""
         axes.axvline(place, 0.05, 0.95, color="#8c8c8c", linewidth=0.9, zorder=2.5)
         for value, text in self._ticks():
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
@@ -83,7 +86,7 @@ class Dial:
             axes.annotate(text, where, (8, 0), textcoords="offset points", va="center", fontsize=8, bbox=box, zorder=3)
 
     def _ticks(self) -> list[tuple[Scalar, str]]:
-        """Return a few values with their texts: both ends and the middle, or every choice."""
+        """Return the values to label and their texts: both ends and the middle, or every choice."""
         if self.choices:
             return [(choice, _short(choice)) for choice in self.choices]
         middle = exp((log(self.low) + log(self.high)) / 2) if self.log else (self.low + self.high) / 2

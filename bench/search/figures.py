@@ -1,4 +1,4 @@
-"""Four figures of what a search found: the front, slices, parallel coordinates and the history, with their numbers."""
+"""Four figures of a search with their data: front, slices, parallel coordinates and history."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 Space = Mapping[str, Range]
 
 _TRIED, _FRONT, _DEFAULT, _CHOSEN = plots.MARKS[0], plots.MARKS[1], plots.MARKS[4], plots.MARKS[7]
-_ENDED = {"failed": "x", "stopped": "|"}  # markers of what has no scores
+_ENDED = {"failed": "x", "stopped": "|"}  # markers of configurations without scores
 _BEST = "best so far"
 
 
 def write(finding: Finding, space: Space, folder: Path) -> None:
-    """Write every figure of a finding into ``folder`` as PNG and SVG, and what it shows as CSV: scores as fractions."""
+    """Write every figure of a finding to ``folder`` as PNG and SVG, and its data as CSV (fractions)."""
     for name, draw in _FIGURES.items():
         with plots.style():
             made, frame = draw(finding, space)
@@ -35,7 +35,7 @@ def write(finding: Finding, space: Space, folder: Path) -> None:
 
 
 def table(finding: Finding) -> DataFrame:
-    """Return a row per configuration: number, state, every hyperparameter, Source, Target and Avg as fractions."""
+    """Return one row per configuration: number, state, hyperparameters, and scores as fractions."""
     import pandas as pd
 
     rows = [
@@ -50,7 +50,7 @@ def table(finding: Finding) -> DataFrame:
 
 
 def draw_front(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
-    """Draw Source against Target; the front is a staircase above what it dominates."""
+    """Draw Source against Target; the front is a staircase above the area that it dominates."""
     made = plots.figure(5.6, 4.8)
     axes = made.subplots()
     points, best = _points(finding), front(_points(finding))
@@ -90,7 +90,7 @@ def draw_slices(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
 
 
 def draw_parallel(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
-    """Draw a line per configuration through its hyperparameters, Source and Target; the higher its Avg, the darker."""
+    """Draw a line per configuration through its hyperparameters and scores, darker for a higher Avg."""
     done = _measured(finding)
     found = [*dials(space), *(Dial.of_scores(n, [getattr(item, n) for item in done]) for n in ("source", "target"))]
     made = plots.figure(max(5.6, 2.2 + 1.45 * len(found)), 4.4)
@@ -110,7 +110,7 @@ def draw_parallel(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
 
 
 def draw_history(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
-    """Draw Avg and the best Avg so far, and below it the hypervolume so far, by configuration number."""
+    """Draw Avg and the best Avg so far by configuration number, and below them the hypervolume so far."""
     made = plots.figure(5.6, 5.0)
     upper, lower = made.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     points = _points(finding)
@@ -128,7 +128,7 @@ def draw_history(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
     lower.set(xlabel="configuration", ylabel="hypervolume so far")
     lower.margins(y=0.15)
     lower.xaxis.get_major_locator().set_params(integer=True)
-    if finding.configurations:  # those without scores too
+    if finding.configurations:  # the axis also spans configurations without scores
         lower.set_xlim(finding.configurations[0].number - 0.5, finding.configurations[-1].number + 0.5)
     _finish(made, finding, f"{len(finding.configurations)} configurations")
     frame = table(finding)
@@ -169,7 +169,7 @@ def _scatter(axes: Axes, places: list[tuple[float, float]], mark: plots.Mark, la
 
 
 def _named(finding: Finding) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Return what is pointed out by its name in the legend, with its look."""
+    """Return the number and the marker style of each named configuration in the legend."""
     default = {"marker": "s", "s": 110, "facecolors": "none", "edgecolors": _FRONT.color, "linewidths": 1.6}
     chosen = {"marker": "*", "s": 120, "color": _CHOSEN.color, "edgecolors": "white", "linewidths": 0.7}
     found = {"default": (finding.default, default), "chosen": (finding.chosen, chosen)}
@@ -177,20 +177,20 @@ def _named(finding: Finding) -> dict[str, tuple[int, dict[str, Any]]]:
 
 
 def _mark(axes: Axes, finding: Finding, places: Mapping[int, tuple[float, float]]) -> None:
-    """Mark the default by a square around it and the chosen one by a star."""
+    """Mark the default with a square around its point, and the chosen configuration with a star."""
     for name, (number, look) in _named(finding).items():
         axes.scatter(*places[number], **look, label=f"{name} (no. {number})", zorder=4)
 
 
 def _steps(axes: Axes, finding: Finding, numbers: list[int], values: list[float], label: str | None) -> None:
-    """Draw what holds from each number on, to the last configuration."""
+    """Draw a step line; each value holds from its number on, the last one to the last configuration."""
     if numbers:
         across, up = [*numbers, finding.configurations[-1].number], [*values, values[-1]]
         axes.step(across, up, where="post", color=_FRONT.color, label=label)
 
 
 def _mark_ended(axes: Axes, finding: Finding, place: Callable[[Configuration], float]) -> None:
-    """Mark what has no scores at the bottom."""
+    """Mark configurations without scores at the bottom."""
     for state, marker in _ENDED.items():
         places = [place(item) for item in finding.configurations if item.avg is None and item.state == state]
         if places:
@@ -200,7 +200,7 @@ def _mark_ended(axes: Axes, finding: Finding, place: Callable[[Configuration], f
 
 
 def _staircase(axes: Axes, best: tuple[Point, ...]) -> None:
-    """Draw the edge of what the front dominates, out to the borders of the axes."""
+    """Draw the edge of the area that the front dominates, out to the borders of the axes."""
     if not best:
         return
     left, low = axes.get_xlim()[0], axes.get_ylim()[0]
@@ -213,7 +213,7 @@ def _staircase(axes: Axes, best: tuple[Point, ...]) -> None:
 
 
 def _number_apart(axes: Axes, best: tuple[Point, ...]) -> None:
-    """Write numbers beside the points of the front, but none over another's."""
+    """Write each number next to its point of the front, unless it would overlap another number."""
     to_axes = (axes.transData + axes.transAxes.inverted()).transform
     written: list[tuple[float, float]] = []
     for point in best:
@@ -225,7 +225,7 @@ def _number_apart(axes: Axes, best: tuple[Point, ...]) -> None:
 
 
 def _colour_bar(axes: Axes, values: list[float]) -> Callable[[float], Any]:
-    """Draw a colour bar of Avg x 100 and return the colour of a value; without values there is no bar."""
+    """Draw a colour bar of Avg x 100 if there are values, and return a function from value to colour."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -234,11 +234,11 @@ def _colour_bar(axes: Axes, values: list[float]) -> Callable[[float], Any]:
     scale = ScalarMappable(Normalize(low - room, high + room), plots.shades())
     if values:
         axes.figure.colorbar(scale, ax=axes, label="Avg x 100", pad=0.01, fraction=0.06, aspect=28)
-    return lambda value: scale.to_rgba(value)  # type: ignore[arg-type]  # its stubs know arrays only
+    return lambda value: scale.to_rgba(value)  # type: ignore[arg-type]  # the stubs know only arrays
 
 
 def _line(axes: Axes, finding: Finding, item: Configuration, found: list[Dial], shade: Callable[[float], Any]) -> None:
-    """Draw one configuration; one without scores ends, dotted, before them."""
+    """Draw one configuration; without scores, the line is dotted and ends before the score axes."""
     values = {**item.hyper, "Source": item.source, "Target": item.target}
     heights = [dial.share(values[dial.name]) for dial in found if values[dial.name] is not None or dial.choices]
     if item.avg is None:
@@ -253,7 +253,7 @@ def _line(axes: Axes, finding: Finding, item: Configuration, found: list[Dial], 
 
 
 def _finish(made: Figure, finding: Finding, more: str) -> None:
-    """Add the title, and one legend of all panels below them."""
+    """Add the title, and below the panels one legend for all of them."""
     made.suptitle(f"{finding.label}, {more}", x=0.02, ha="left")
     entries: dict[str, Any] = {}
     for axes in made.axes:

@@ -1,4 +1,4 @@
-"""The Optuna studies of a search: what was asked and what came out, in a database that survives every kill."""
+"""The Optuna studies of a search: configurations and results in a database that survives a kill."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-_ENOUGH = 4  # measured configurations before anything is said of what mattered
+_ENOUGH = 4  # measured configurations below which no importance is computed
 _OWNER = "owner"
-_STARTUP = 6  # configurations drawn at random before the sampler models anything
+_STARTUP = 6  # configurations drawn at random before the sampler fits its model
 
 
 Sampler = Literal["tpe", "random"]
@@ -47,7 +47,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A configuration that was handed out, and what it gave: no point unless it is done."""
+    """A configuration that was handed out, and its result; it has a point only if it is done."""
 
     number: int
     hyper: Mapping[str, Scalar]
@@ -56,16 +56,17 @@ class Tried:
 
 
 class Study:
-    """One method at one rank on one target. ``space`` is what is searched, ``first`` the point to begin with.
+    """The study of one method at one rank on one target.
 
-    ``sampler`` is tpe, which learns from what was told, or random, which does not: the control of a search. ``owner``
-    names who hands out here: several may share a storage, and each takes up only what it left running itself.
+    ``space`` is what is searched, and ``first`` is the configuration that is tried first. ``sampler`` is tpe, which
+    learns from results, or random, which does not and is the control of a search. ``owner`` names the driver that asks:
+    several drivers may share a storage, and each resumes only the configurations that it left running itself.
 
-    What is asked next depends on ``seed``, the study's name, and what was told and is running, not on the process that
-    asks.
+    The next configuration depends on ``seed``, the study's name, the known results and the running configurations, not
+    on the process that asks.
     """
 
-    def __init__(  # noqa: PLR0913  what a study is, and who asks it
+    def __init__(  # noqa: PLR0913  all that defines a study, and its owner
         self,
         name: str,
         storage: str,
@@ -90,20 +91,20 @@ class Study:
         running = [trial for trial in mine if trial.state is TrialState.RUNNING]
         self._orphans = [trial for trial in running if self._whole(trial)]
         for trial in running:
-            if not self._whole(trial):  # its process died while it was being asked: nobody has seen it
+            if not self._whole(trial):  # its process died during `ask`, so the configuration was never handed out
                 self._study.tell(trial.number, state=TrialState.FAIL)
         if not any(self._whole(trial) or trial.state is TrialState.WAITING for trial in self._study.trials):
             self._study.enqueue_trial(self.first)
 
     @property
     def searched(self) -> set[str]:
-        """The names of what is searched."""
+        """The names of the searched hyperparameters."""
         return set(self._distributions)
 
     def ask(self, budget: int) -> Asked | None:
-        """Return the next configuration, or None when ``budget`` configurations have been handed out.
+        """Return the next configuration, or None if ``budget`` configurations have been handed out.
 
-        What an earlier process left running comes first, as it was, so that nothing is lost and nothing is repeated.
+        Configurations that an earlier process left running come first, unaltered, so that none is lost or repeated.
         """
         if self._orphans:
             orphan = self._orphans.pop(0)
@@ -112,7 +113,7 @@ class Study:
         if number >= budget:
             return None
         drawn: list[object] = [self._seed, self.name, number]
-        drawn += [self._owner] if self._owner else []  # two drivers that count alike must not draw alike
+        drawn += [self._owner] if self._owner else []  # drivers at the same number must draw different configurations
         seed = int(digest(drawn)[:8], 16)
         self._study.sampler = (
             optuna.samplers.RandomSampler(seed)
@@ -122,28 +123,28 @@ class Study:
         trial = self._study.ask(self._distributions)
         trial.set_user_attr(_OWNER, self._owner)
         if sum(self._whole(item) for item in self._study.trials if item.number < trial.number) >= budget:
-            self._study.tell(trial.number, state=TrialState.FAIL)  # another driver was quicker: beyond the budget
+            self._study.tell(trial.number, state=TrialState.FAIL)  # over the budget, because another driver was faster
             return None
         return Asked(trial.number, trial.params)
 
     def _whole(self, trial: FrozenTrial) -> bool:
-        """Whether a configuration has all its hyperparameters: it has been handed out."""
+        """Whether a configuration has all its hyperparameters, and so has been handed out."""
         return trial.state is not TrialState.WAITING and set(self._distributions) <= set(trial.params)
 
     def tell(self, number: int, source: float, target: float) -> None:
-        """Note what a configuration gave. Told twice, the first stays."""
+        """Store a configuration's result; a second result for the same configuration is ignored."""
         self._study.tell(number, [source, target], skip_if_finished=True)
 
     def fail(self, number: int) -> None:
-        """Note that a configuration gave nothing; it counts towards the budget."""
+        """Mark a configuration as failed; it counts towards the budget."""
         self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def prune(self, number: int) -> None:
-        """Note that a configuration was stopped early; it counts towards the budget, and enters no front."""
+        """Mark a configuration as stopped early; it counts towards the budget, but never joins the front."""
         self._study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def done(self, budget: int) -> bool:
-        """Whether ``budget`` configurations have come to an end, good or bad, and none is under way."""
+        """Whether ``budget`` configurations have ended, with or without a result, and none is running."""
         tried = [trial for trial in self._study.trials if self._whole(trial)]
         return len(tried) >= budget and all(trial.state.is_finished() for trial in tried)
 
@@ -164,7 +165,7 @@ class Study:
         """Return each hyperparameter's share, 0 to 1, of the variance of ``source``, ``target`` and ``avg``.
 
         fANOVA (Hutter et al., ICML 2014) over the first ``budget`` configurations, largest share first. An objective
-        that did not vary is left out; nothing is said of fewer than 4 measured configurations.
+        that did not vary is left out; with fewer than 4 measured configurations the result is empty.
         """
         tried = [trial for trial in self._study.trials if self._whole(trial)][:budget]
         done = [trial for trial in tried if trial.state is TrialState.COMPLETE]
@@ -179,7 +180,7 @@ class Study:
 
 
 def _shares(trials: Sequence[FrozenTrial], values: Sequence[float]) -> dict[str, float]:
-    """Return the share of every hyperparameter in the variance of ``values``, one value a trial."""
+    """Return each hyperparameter's share of the variance of ``values``, which has one value per trial."""
     varied = [name for name in trials[0].params if len({trial.params[name] for trial in trials}) > 1]
     if not varied or len(set(values)) == 1:
         return {}
@@ -191,13 +192,13 @@ def _shares(trials: Sequence[FrozenTrial], values: Sequence[float]) -> dict[str,
     try:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=varied)
-    except RuntimeError:  # no tree of its forest saw any variance
+    except RuntimeError:  # no tree of the forest saw any variance
         return {}
     return {name: float(share) for name, share in found.items()}
 
 
 def _on_a_line(trial: FrozenTrial, value: float) -> FrozenTrial:
-    """Return a trial whose log-scaled hyperparameters are their logarithms: Optuna's fANOVA weighs raw values."""
+    """Return a trial with the logarithms of log-scaled values, because Optuna's fANOVA uses raw values."""
     params, spans = dict(trial.params), dict(trial.distributions)
     for name, span in trial.distributions.items():
         if isinstance(span, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution) and span.log:
@@ -207,16 +208,18 @@ def _on_a_line(trial: FrozenTrial, value: float) -> FrozenTrial:
 
 
 def check_storage(storage: str) -> None:
-    """Refuse an Optuna storage that cannot be opened.
+    """Check that an Optuna storage can be opened.
 
     Raises:
-        UsageError: its address makes no sense, or it does not answer.
+        UsageError: the address is not valid, or the storage does not answer.
     """
     try:
         optuna.storages.get_storage(storage)
     except Exception as error:  # a database's driver may raise anything
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"--storage {without_password(storage)} cannot be opened ({reason}).") from error
+        raise UsageError(
+            f"--storage {without_password(storage)} cannot be opened ({reason}). Start its server, or give another."
+        ) from error
 
 
 def _distribution(span: Range) -> BaseDistribution:

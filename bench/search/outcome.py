@@ -1,4 +1,4 @@
-"""What a search came to: per quest the configurations, the front, what is chosen, and their table."""
+"""The outcome of a search (each quest's configurations, front and choice) and its table."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HEADS = (
     "chosen: S / T / Avg",
     " with",
 )
-_WIDTHS = (0, 0, 0, 0, 0, 0, 23, 23)  # a point's three scores fit
+_WIDTHS = (0, 0, 0, 0, 0, 0, 23, 23)  # wide enough for a point's three scores
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a quest came to: its configurations, the front, the one that is chosen, and the default's point."""
+    """The outcome of a quest: its configurations, the front, the chosen and the default configuration."""
 
     quest: Quest
     tried: tuple[Tried, ...]
@@ -39,7 +39,7 @@ class Outcome:
 
     @classmethod
     def of(cls, quest: Quest, objective: Objective, trials: int) -> Outcome:
-        """Read the first ``trials`` configurations of a quest's study: more would be another budget."""
+        """Read only the first ``trials`` configurations of a quest's study, to keep all budgets equal."""
         tried = quest.study.tried()[:trials]
         points = [item.point for item in tried if item.point is not None]
         best = pick(points, objective) if points else None
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """How many configurations gave nothing."""
+        """How many configurations failed."""
         return sum(item.state == "failed" for item in self.tried)
 
     @property
@@ -65,22 +65,22 @@ class Outcome:
 
     @property
     def saved(self) -> int:
-        """How many updates were not trained for it."""
+        """How many updates early stops saved."""
         return sum(self.quest.saved(item) for item in self.tried if item.state == "stopped")
 
     @property
     def updates(self) -> int:
-        """How many updates the tries come to, trained to their end; 0 where the method edits."""
+        """How many updates all configurations have without early stops; 0 for an edit method."""
         request = self.quest.request
         return len(self.tried) * len(request.seeds) * request.recipe.updates if self.quest.trains else 0
 
     @property
     def label(self) -> str:
-        """The quest's name."""
+        """The quest's name for a reader."""
         return self.quest.label
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is chosen and what it stands on, as JSON."""
+        """Return the chosen configuration and the facts behind the choice, as JSON."""
         request = self.quest.request
         return {
             "method": request.methods[0],
@@ -113,25 +113,25 @@ class Outcome:
 
 
 def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Yield a table of what was found, validation scores x 100."""
+    """Yield the lines of the outcomes' table, with validation scores x 100."""
     yield from text_table([_HEADS, *map(_cells, outcomes)], left={0, len(_HEADS) - 1}, least=_WIDTHS, gap=" ")
     if stopped := sum(outcome.stopped for outcome in outcomes):
         trained = sum(outcome.updates for outcome in outcomes)
         saved = sum(outcome.saved for outcome in outcomes)
         yield f"Stopped early: {stopped}; {saved} of {trained} updates were not trained ({saved / trained:.0%})."
     yield from importance_lines(outcomes)
-    yield "Validation scores x 100; the test splits were not read. bench run --tuned runs what was chosen."
+    yield "Validation scores x 100; the test splits were not read. bench run --tuned runs the chosen configurations."
 
 
 def importance_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Yield a line per quest: how much of Avg's variance each hyperparameter explains."""
+    """Yield a line per quest, with the share of Avg's variance that each hyperparameter explains."""
     for outcome in outcomes:
         shares = outcome.importance.get("avg", {})
-        if len(shares) < 2:  # one has all of it, whatever it does
+        if len(shares) < 2:  # a single hyperparameter always has the whole share
             continue
         listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
         count = sum(tried.point is not None for tried in outcome.tried)
-        yield f"{outcome.label}: what mattered for Avg: {listed}; with {count} configurations this is a hint, no more."
+        yield f"{outcome.label}: what mattered for Avg: {listed}; {count} configurations give only a hint."
 
 
 def _cells(outcome: Outcome) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""What a search found, judged by two objectives: Source and Target, both to be high."""
+"""Compare the points of a search by two objectives, Source and Target; higher is better."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Objective = Literal["avg", "source", "target", "pareto"]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One configuration, by its number in the study, with its Source and Target on validation, as fractions."""
+    """One configuration's number in the study, and its Source and Target on validation, as fractions."""
 
     number: int
     source: float
@@ -23,15 +23,15 @@ class Point:
         return (self.source + self.target) / 2
 
     def dominates(self, other: Point, margin: float = 0.0) -> bool:
-        """Whether this is at least ``margin`` better in both objectives, and by more in one."""
+        """Whether this point is better by at least ``margin`` in both objectives, and by more in one."""
         source, target = self.source - other.source - margin, self.target - other.target - margin
         return source >= 0 and target >= 0 and (source > 0 or target > 0)
 
 
 def front(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Return the points that no other dominates, from the highest Source to the highest Target.
+    """Return the points that no other point dominates, from the highest Source to the highest Target.
 
-    Of points that are equal in both the first stays.
+    Of several points that are equal in both objectives, only the first is kept.
     """
     kept: list[Point] = []
     for point in sorted(points, key=lambda point: (-point.source, -point.target)):
@@ -55,6 +55,6 @@ def hypervolume(points: Iterable[Point], reference: tuple[float, float] = (0.0, 
 
 
 def pick(points: Sequence[Point], objective: Objective) -> Point:
-    """Return the point that is best by the objective; the first of equals. ``pareto`` picks by Avg too."""
+    """Return the best point by an objective, the first of several equals; ``pareto`` also picks by Avg."""
     key = {"source": lambda p: p.source, "target": lambda p: p.target}.get(objective, lambda p: p.avg)
     return max(points, key=key)

@@ -1,4 +1,4 @@
-"""One method at one rank on one target: what is tried, and how a try becomes ordinary trials."""
+"""The search of one method at one rank on one target, which turns configurations into ordinary trials."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bench.search.pareto import Point
 from bench.spec import Asked, Record, Scalar, Work, split_mean
 from bench.store.run_folder import Store
 
-RUNGS = (1 / 3, 2 / 3)  # of the updates: where a training is looked at, and perhaps stopped
-_RUNG_EXAMPLES = 50  # of every task: the first of its validation split, so that each task counts alike
+RUNGS = (1 / 3, 2 / 3)  # the shares of the updates after which a training is scored, and perhaps stopped
+_RUNG_EXAMPLES = 50  # how many examples of each task's validation split are scored at a rung, the same for all tasks
 
 
 @dataclass(frozen=True, slots=True)
 class Quest:
-    """A study with the request that it varies: one method, rank and target, scored on validation.
+    """A study and the request that it varies: one method, rank and target, scored on validation.
 
-    A training is stopped early where, at the same step, one that was finished is better by ``margin`` in Source and
-    in Target (fractions); None stops nothing. The first seed alone is looked at.
+    A training is stopped early if at the same step a finished training was better by ``margin`` in Source and in Target
+    (fractions); None stops nothing. Only trainings of the first seed are scored at rungs.
     """
 
     request: Request
@@ -37,9 +37,9 @@ class Quest:
         return f"{self.request.methods[0]}-r{self.request.ranks[0]}-{self.request.targets[0]}"
 
     def plan(self, hyper: Mapping[str, Scalar]) -> Plan:
-        """Return the plan of one configuration: a cell per seed, and the parents they edit.
+        """Return the plan of one configuration: one cell per seed, and the parents that the cells edit.
 
-        The recipe's learning rate is left to the recipe: the default is the trial that bench run trains.
+        A learning rate equal to the recipe's is not set, so that the default is the same trial as in ``bench run``.
         """
         (method,) = self.request.methods
         chosen = {name: value for name, value in hyper.items() if (name, value) != ("lr", self.request.recipe.lr)}
@@ -48,23 +48,23 @@ class Quest:
 
     @property
     def default(self) -> dict[str, Scalar] | None:
-        """The method's defaults among what is searched; None where one of them lies outside its range."""
+        """The defaults of the searched hyperparameters; None if a default is outside its search range."""
         first = self.study.first
         return dict(first) if set(first) == self.study.searched else None
 
     @property
     def parent_settings(self) -> dict[str, Scalar]:
-        """What is set of the method that this one edits; nothing where it trains."""
+        """The settings of the parent that an edit method edits; empty for a training method."""
         parent = getattr(self.request.registry.method(self.request.methods[0]), "parent", "")
         return dict(self.request.settings.get(parent, {}))
 
     def hyper(self, hyper: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Return every hyperparameter of one configuration, those that are not searched too."""
+        """Return every hyperparameter of one configuration, including those that are not searched."""
         return dict(self.plan(hyper).cells[0].trial.hyper)
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The steps at which trainings are looked at; none where nothing is stopped."""
+        """The steps at which trainings are scored; empty if nothing is stopped."""
         return () if self.margin is None else self._steps
 
     @property
@@ -80,7 +80,7 @@ class Quest:
         return tuple(dict.fromkeys(step for share in RUNGS if 0 < (step := round(share * updates)) < updates))
 
     def works(self, hyper: Mapping[str, Scalar]) -> tuple[Work, ...]:
-        """Return what one configuration comes to: its cells and their parents, without the base model's row."""
+        """Return the jobs of one configuration: its cells and their parents, without the zero-shot job."""
         plan = self.plan(hyper)
         works = (work for work in plan.works if work.trial.id != plan.zero_shot.id)
         return tuple(
@@ -88,7 +88,7 @@ class Quest:
             if self.rungs
             and work.trial.seed == self.request.seeds[0]
             and self.store.change_of(work.trial).facts() is None
-            else work  # what is trained is not trained again for the sake of its rungs
+            else work  # a finished training is not repeated only to score its rungs
             for work in works
         )
 
@@ -98,7 +98,7 @@ class Quest:
         return asked(replace(self.request, limit=limit), self.request.targets)
 
     def seen(self, hyper: Mapping[str, Scalar]) -> dict[int, Point]:
-        """Return what a configuration's training gave at the steps where it was looked at."""
+        """Return the points of a configuration's training at the rungs, by step."""
         trial, scores = self.plan(hyper).cells[0].trial, self._rung_scores
         known = {step: self.store.change_of(trial).snapshot(step).scores() for step in self._steps}
         return {
@@ -108,7 +108,10 @@ class Quest:
         }
 
     def stops(self, hyper: Mapping[str, Scalar], step: int, source: float, target: float) -> bool:
-        """Whether a configuration's training is to end at a step. The default's never is: all are shown beside it."""
+        """Whether to stop a configuration's training at a step.
+
+        The default's training is never stopped, because every configuration is compared with it.
+        """
         return dict(hyper) != self.default and self.hopeless(step, source, target)
 
     def hopeless(self, step: int, source: float, target: float) -> bool:
@@ -118,17 +121,17 @@ class Quest:
         return any(rival is not None and rival.dominates(here, self.margin or 0.0) for rival in rivals)
 
     def saved(self, tried: Tried) -> int:
-        """Return how many updates were not trained because the configuration was stopped; 0 where it is not known."""
+        """Return how many updates the early stop of a configuration saved; 0 if that is not known."""
         seen = self.seen(tried.hyper) if tried.state == "stopped" else {}
         updates = self.request.recipe.updates
         return len(self.request.seeds) * updates - max(seen) if seen else 0
 
 
 def measure(works: Sequence[Work], records: Mapping[str, Record]) -> tuple[float, float] | None:
-    """Return Source and Target of a configuration, means over its seeds; None where a cell failed or lacks a score."""
+    """Return a configuration's Source and Target, means over its seeds; None if a cell has no scores."""
     pairs = []
     for work in works:
-        if not work.asked:  # a parent that is no cell
+        if not work.asked:  # a parent that is not a cell
             continue
         record = records.get(work.trial.id)
         pair = None if record is None else record.mean(work.asked)

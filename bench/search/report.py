@@ -1,4 +1,4 @@
-"""What a finished search leaves beside its table: a folder per quest, with figures and numbers, and runs in MLflow."""
+"""Publish a finished search: one folder per quest, with figures and numbers, and runs in MLflow."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def publish(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any], command: str) -> None:
-    """Write every quest's folder, and tell MLflow where there is anything new."""
+    """Write every quest's folder, and update MLflow if any folder has changed."""
     news = [write(outcome, find(outcome, provenance, command), store) for outcome in outcomes]
     if any(news):
         mirror_searches(store.root)
 
 
 def find(outcome: Outcome, provenance: Mapping[str, Any], command: str) -> Finding:
-    """Return an outcome as what is told of it, with every configuration and its trials."""
+    """Return an outcome in the form that is written: facts, every configuration and its trials."""
     quest = outcome.quest
     return Finding(
         quest.label,
@@ -37,7 +37,7 @@ def find(outcome: Outcome, provenance: Mapping[str, Any], command: str) -> Findi
 
 
 def write(outcome: Outcome, finding: Finding, store: Store) -> bool:
-    """Write a quest's folder, its figures first and its numbers last; return whether there was anything new."""
+    """Write a quest's folder, figures first and numbers last; return whether anything has changed."""
     folder = store.root / FOLDER / finding.label
     path, text = folder / FILE, finding.text()
     if path.is_file() and path.read_text() == text:
@@ -49,7 +49,7 @@ def write(outcome: Outcome, finding: Finding, store: Store) -> bool:
 
 
 def in_words(span: Range) -> str:
-    """Return a search range as a reader reads it."""
+    """Return a search range as text for a reader."""
     if span.choices:
         return " | ".join(map(str, span.choices))
     return f"{span.low:g} to {span.high:g}{', log' if span.log else ''}"

@@ -1,4 +1,4 @@
-"""What a search varies: every hyperparameter that declares a range and acts under the recipe."""
+"""What a search varies: every hyperparameter that has a range and an effect under the recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.spec import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A method's searched hyperparameters by name, and those left out with the reason."""
+    """A method's searched hyperparameters by name, and the reason why each other one is left out."""
 
     method: str
     searched: Mapping[str, Range]
@@ -23,19 +23,19 @@ class Space:
 def space(
     method: type[Method], recipe: Recipe, fixed: Mapping[str, object], fields: Sequence[str] | None = None
 ) -> Space:
-    """Return the search space of a method; what ``fixed`` sets stays as it is set.
+    """Return the search space of a method; hyperparameters that ``fixed`` sets are not searched.
 
-    ``fields`` names what alone is searched, a hyperparameter or the paper's letter for it; None is everything.
+    ``fields`` names the only hyperparameters to search, by name or by the paper's letter; None means all.
 
     Raises:
-        UsageError: one of the fields is a hyperparameter of the method without a search range.
+        UsageError: one of the fields is a hyperparameter without a search range.
     """
     chosen = None if fields is None else {field_name(method, field) for field in fields}
     searched, left_out = {}, {}
     for name, span in ranges(method).items():
         if not span.searched:
             if chosen is not None and name in chosen:
-                raise UsageError(f"--fields: {method.name}.{name} has no search range; set it with --set.")
+                raise UsageError(f"--fields: {method.name}.{name} has no search range. Set it with --set.")
             continue
         if chosen is not None and name not in chosen:
             left_out[name] = "not among --fields"

@@ -1,7 +1,7 @@
-"""Ray Tune as the brain of a search: it asks the studies for configurations and waits for what the lanes make of them.
+"""Let Ray Tune drive a search: ask the studies for configurations, and wait for the lanes' results.
 
-A Tune trial is a proxy: it hands its works to the broker, holds no CPU, and waits. So no trial starts a trainer, none
-waits for a device that another holds, and any number may wait at once.
+A Tune trial is a proxy: it passes its jobs to the broker, holds no CPU, and waits. So a proxy starts no trainer, never
+waits for a device that another proxy holds, and any number of proxies may wait at the same time.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from bench.search.optuna_study import Asked
 from bench.search.quest import Quest, measure
 from bench.spec import Record, Work
 
-# On every cluster, and never used up: a proxy must not hold what a lane needs.
+# A resource that every cluster has in abundance, so that proxies never compete with lanes.
 _NOWHERE = {"node:__internal_head__": 0.001}
 
 
 def drive(broker: Any, crew: Crew, quests: Sequence[Quest], trials: int) -> None:
-    """Run every quest to its budget of ``trials`` configurations; one more than there are lanes at a time.
+    """Run every quest to its budget of ``trials`` configurations, at most lanes + 1 at a time.
 
     Raises:
-        TrialError: a configuration could not be measured, for no fault of its own; it is handed out again next time.
+        TrialError: a configuration could not be measured, for a reason outside it; the next command tries it again.
     """
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a failed configuration reports no scores
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a box on stdout, whatever is asked of it
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints a box on stdout even with verbose=0
     asking = _Asking(quests, trials)
     _Stopping.command = crew.stopping
     tuner = tune.Tuner(
@@ -51,17 +51,20 @@ def drive(broker: Any, crew: Crew, quests: Sequence[Quest], trials: int) -> None
             name="search",
             storage_path=str(crew.scratch / "tune"),
             stop=_Stopping(),
-            failure_config=tune.FailureConfig(max_failures=2),  # a proxy that was killed asks the broker again
+            failure_config=tune.FailureConfig(max_failures=2),  # a restarted proxy asks the broker again
             verbose=0,
         ),
     )
     tuner.fit()
     if asking.trouble:
-        raise TrialError(f"{asking.trouble} The same command goes on where it stopped.")
+        raise TrialError(f"{asking.trouble} Run the same command again to resume.")
 
 
 class _Stopping(Stopper):  # type: ignore[misc]
-    """Ends Tune when the command does. Tune copies its stopper, and no copy may hold a lock: the class holds it."""
+    """A stopper that ends Tune when the command ends.
+
+    The event is a class attribute: Tune copies its stopper, and an event, which holds a lock, cannot be copied.
+    """
 
     command: ClassVar[threading.Event]
 
@@ -73,10 +76,11 @@ class _Stopping(Stopper):  # type: ignore[misc]
 
 
 class _Asking(Searcher):  # type: ignore[misc]
-    """Hands out the configurations of several studies, the one that is least far first.
+    """Suggest configurations for several studies, always for the one with the fewest configurations.
 
-    Only what a proxy reports is told to a study. Anything else, a dead broker or a failed parent, says nothing about
-    the configuration: it stays as it is, to be handed out again, and no more are.
+    A study is told only what a proxy reports. Any other end (a dead broker, a failed parent) says nothing about the
+    configuration. Such a configuration stays unfinished, so that a later command tries it again, and no further
+    configuration is suggested.
     """
 
     def __init__(self, quests: Sequence[Quest], trials: int) -> None:
@@ -104,14 +108,14 @@ class _Asking(Searcher):  # type: ignore[misc]
             self.trouble = str(result["trouble"])
         elif "failed" in result:
             quest.study.fail(number)
-        elif "stopped" in result or "rung" in result:  # a partial value is no value
+        elif "stopped" in result or "rung" in result:  # a partial score does not count as a score
             quest.study.prune(number)
         else:
             quest.study.tell(number, result["source"], result["target"])
 
 
 class _Judging(FIFOScheduler):  # type: ignore[misc]
-    """Stops a configuration that a finished one beats at the same step; nothing is ever paused."""
+    """A scheduler that stops a configuration if a finished one beats it at the same step."""
 
     def __init__(self, asking: _Asking, broker: Any) -> None:
         super().__init__()
@@ -129,9 +133,10 @@ class _Judging(FIFOScheduler):  # type: ignore[misc]
 
 
 class _Proxy(tune.Trainable):  # type: ignore[misc]
-    """Stands for a configuration in Ray Tune: hands its works to the broker and waits for what comes of them.
+    """A configuration in Ray Tune: it passes its jobs to the broker and waits for the results.
 
-    The works of a later seed wait until those that may be stopped are through: held lanes cannot wait for one another.
+    The jobs of later seeds wait until the jobs that may be stopped are done, because lanes held at a rung must not wait
+    for each other.
     """
 
     _seen = 0
@@ -156,17 +161,17 @@ class _Proxy(tune.Trainable):  # type: ignore[misc]
         works = [work for part in self._parts for work in part]
         for work in works:
             if not work.asked and records[work.trial.id].status == "failed":
-                return {"trouble": f"{work.trial.label}, which others edit, failed.", "done": True}
+                return {"trouble": f"{work.trial.label}, which other trials edit, failed.", "done": True}
         measured = measure(works, records)
-        if measured is None:  # a result, not an exception: that would end a warm proxy
+        if measured is None:  # reported as a result, because an exception would end a warm proxy
             return {"failed": True, "done": True}
         return {"source": measured[0], "target": measured[1], "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Keep nothing: the study and the run folder are all that a search goes on from."""
+        """Save nothing: a search resumes from the study and the run folder alone."""
 
     def load_checkpoint(self, checkpoint: object) -> None:
-        """Read nothing back."""
+        """Load nothing."""
 
     def reset_config(self, config: Mapping[str, Any]) -> bool:
         works = [Work.from_json(data) for data in json.loads(config["works"])]

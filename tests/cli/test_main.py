@@ -132,7 +132,7 @@ def test_an_abbreviated_option_is_refused_not_overlooked(capsys: pytest.CaptureF
         ("--methods dare --baselines", "--baselines and --rewind are for bench run"),
         ("--methods dare --search-seed -1", "--search-seed is -1; give 0 or more."),
         ("--methods dare --margin 500", "--margin is 500; give 0 to 100 points, or none."),
-        ("--methods dare --fields rescale", "--fields: dare.rescale has no search range; set it with --set."),
+        ("--methods dare --fields rescale", "--fields: dare.rescale has no search range. Set it with --set."),
         ("--methods dare --fields s", "--fields: none of dare has a hyperparameter 's'."),
         ("--methods dare,lorasculpt --fields s", "dare has nothing to search: drop_rate not among --fields."),
         ("--methods lorasculpt --fields beta", "beta acts only with --connector lora"),

@@ -78,7 +78,7 @@ def test_the_table_says_what_mattered_and_how_little_that_means(quest: Quest) ->
     (line,) = [line for line in lines([outcome]) if "mattered" in line]
 
     assert line.startswith("lorasculpt-r2-new_squares: what mattered for Avg: ")
-    assert line.endswith("; with 5 configurations this is a hint, no more.")
+    assert line.endswith("; 5 configurations give only a hint.")
     assert json.loads(json.dumps(outcome.to_json()))["importance"] == outcome.importance
 
 
