@@ -1,4 +1,7 @@
-"""MLflow, a projection of the store: written by the driver alone, never read back, rebuilt by ``bench sync``."""
+"""Mirror the run folder in MLflow, which is never read back.
+
+Only the driver writes to MLflow; ``bench sync`` rebuilds all of it from the run folder.
+"""
 
 from bench.track.client import tracking_uri as tracking_uri
 from bench.track.mirror import Mirror as Mirror

@@ -1,4 +1,4 @@
-"""The connection to MLflow: where it lies, and the values it takes. The only file that imports mlflow."""
+"""The connection to MLflow: its address, and values in its types. Only this file imports mlflow."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ VIEW = "bench"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # of 7, which take minutes: what is missed, bench sync brings
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # not 7, which take minutes; bench sync sends what is missing
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
 _DATABASE = "mlflow.db"
 _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-_NO_ROWS = ("command", "search", "quest", "configuration")  # kinds of runs that the leaderboard leaves out
+_NO_ROWS = ("command", "search", "quest", "configuration")  # kinds of runs that the leaderboard view leaves out
 _COLUMNS = (
     *("metrics.`avg`", "metrics.`source/avg`", "metrics.`target/avg`", "metrics.`forgetting/avg`"),
     *("tags.`method`", "tags.`rank`", "tags.`target`", "tags.`seed`"),
@@ -33,44 +33,44 @@ _COLUMNS = (
 
 
 def tracking_uri(output: Path) -> str:
-    """Return where MLflow lies: ``MLFLOW_TRACKING_URI``, or else a database in the run folder.
+    """Return MLflow's address: ``MLFLOW_TRACKING_URI``, or a database in the run folder.
 
     Raises:
-        UsageError: the run folder is not on a disk, where a database cannot be.
+        UsageError: the run folder is not on a disk, so it cannot hold a database.
     """
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return chosen
     if is_remote(output) or re.search(r"(^|/)[A-Za-z][A-Za-z0-9+.-]+:/", str(output)):
         raise UsageError(
-            f"MLflow's database cannot lie in {output}, which is not on a disk. Set {VARIABLE} to an MLflow server, "
+            f"MLflow's database cannot be in {output}, which is not on a disk. Set {VARIABLE} to an MLflow server, "
             "or to a database such as sqlite:////home/me/mlflow.db."
         )
     return f"sqlite:///{output.resolve()}/{_DATABASE}"
 
 
 def connect(uri: str) -> Any:
-    """Return a client of its own settings; mlflow's global ones stay as they are."""
+    """Return a client with its own settings; mlflow's global settings are not changed."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):  # they tell of every table they create
+    for name in ("mlflow", "alembic"):  # they log every table that they create
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def open_experiment(client: Any, suite: str, output: Path) -> str:
-    """Return the id of a suite's experiment, created if it is not there.
+    """Return the id of a suite's experiment; create the experiment if it does not exist.
 
-    A database on this machine keeps files where its maker says, so they go to the run folder; a server has a
-    place of its own.
+    For a database on this machine the client decides where MLflow's files go, so they go to the run folder. A server
+    has its own place for them.
     """
     known = client.get_experiment_by_name(suite)
     if known is not None:
         if known.lifecycle_stage == "deleted":
             client.restore_experiment(known.experiment_id)
-        if known.tags.get(_VIEW_TAG, _view()) != _view():  # saved by an earlier version
+        if known.tags.get(_VIEW_TAG, _view()) != _view():  # an earlier version saved another view
             client.set_experiment_tag(known.experiment_id, _VIEW_TAG, _view())
         return str(known.experiment_id)
     return str(
@@ -78,7 +78,7 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
             suite,
             artifact_location=_artifacts(output),
             tags={
-                "mlflow.experimentKind": "custom_model_development",  # else the UI asks what it is for
+                "mlflow.experimentKind": "custom_model_development",  # otherwise the UI asks for the kind
                 _VIEW_TAG: _view(),
             },
         )
@@ -86,7 +86,10 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
 
 
 def _artifacts(output: Path) -> str | None:
-    """Return where files go: the run folder, or beside a database where that is at a URL; None as a server likes."""
+    """Return the address for MLflow's files, or None if a server decides it.
+
+    The files go to the run folder. If the run folder is at a URL, they go next to the database.
+    """
     uri = tracking_uri(output)
     if not uri.startswith("sqlite:"):
         return None
@@ -97,22 +100,22 @@ def _artifacts(output: Path) -> str | None:
 def _view() -> str:
     """Return the saved view that ``ui`` opens: every trial with its scores, best first.
 
-    Without it MLflow's table shows no metric at all. The form is that of its "Views" menu (3.17).
+    Without a saved view, MLflow's table shows no metric. The format is that of MLflow's "Views" menu (3.17).
     """
     state = {
         "searchFilter": " and ".join(f"tags.kind != '{kind}'" for kind in _NO_ROWS),
         "orderByKey": "metrics.`avg`",
         "orderByAsc": False,
-        "runsHiddenMode": "SHOW_ALL",  # in charts, of ten
+        "runsHiddenMode": "SHOW_ALL",  # charts would otherwise show only ten runs
         "selectedColumns": _COLUMNS,
     }
     return json.dumps({"name": "Leaderboard", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
 
 
 def metric(name: str, value: float, timestamp: int, step: int) -> Any:
-    """Return one point of a curve; ``timestamp`` is in milliseconds. Of a variant, task@name, the @ is a colon.
+    """Return one point of a curve; ``timestamp`` is in milliseconds.
 
-    MLflow takes no @ in a name, and refuses the whole run for one.
+    The @ of a task's variant (task@name) becomes a colon, because MLflow refuses a whole run if a name contains @.
     """
     from mlflow.entities import Metric
 
@@ -120,13 +123,13 @@ def metric(name: str, value: float, timestamp: int, step: int) -> Any:
 
 
 def pairs(params: Mapping[str, str], tags: Mapping[str, str]) -> tuple[list[Any], list[Any]]:
-    """Return parameters and tags as MLflow's own."""
+    """Return parameters and tags as MLflow's own types."""
     from mlflow.entities import Param, RunTag
 
     return [Param(*item) for item in params.items()], [RunTag(*item) for item in tags.items()]
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says, at most 300 characters of it, without line breaks and passwords."""
+    """Return at most 300 characters of an error's text, without line breaks and passwords."""
     text = " ".join(str(error).split()) or type(error).__name__
     return without_password(text if len(text) <= 300 else f"{text[:300]} …")

@@ -1,4 +1,4 @@
-"""The run in MLflow that stands for a command: what it has written hangs under it."""
+"""The MLflow run of a command, in which the runs that the command writes are nested."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.store.places import is_remote
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line as it was typed, of ``kind`` command or search, on a run folder."""
+    """A command line as it was typed, with its run folder; ``kind`` is command or search."""
 
     kind: str
     line: str
@@ -24,23 +24,26 @@ class Command:
 
     @property
     def output(self) -> str:
-        """The run folder, with the name of its machine where it is on a disk."""
+        """The run folder, with the name of its machine if it is on a disk."""
         return str(self.root) if is_remote(self.root) else f"{socket.gethostname()}:{self.root.resolve()}"
 
     @property
     def folder(self) -> str:
-        """What stands for the run folder in a filter, where a path's quotes cannot."""
+        """A digest of the run folder for filters, in which a path's quotes would be a syntax error."""
         return digest(self.output)[:12]
 
 
 def command_run(client: Any, experiment: str, command: Command) -> str:
-    """Return the id of the command's run, which runs: the one of the same command on the same run folder goes on."""
+    """Return the id of the command's run and mark it as running.
+
+    A run of the same command on the same run folder is resumed.
+    """
     found = None
     condition = f"tags.kind = '{command.kind}' and tags.folder = '{command.folder}'"
     for run in client.search_runs([experiment], condition, max_results=100):
         if run.data.tags.get("command") == command.line:
             found = str(run.info.run_id)
-        elif run.info.status == "RUNNING":  # one command at a time works in a run folder: this one died
+        elif run.info.status == "RUNNING":  # one command at a time works in a run folder, so this one died
             client.set_terminated(run.info.run_id, "KILLED")
     key = found or _create(client, experiment, command)
     client.update_run(key, "RUNNING")
@@ -48,7 +51,7 @@ def command_run(client: Any, experiment: str, command: Command) -> str:
 
 
 def origin() -> dict[str, str]:
-    """Return who and what MLflow's own columns name."""
+    """Return the user and the source for MLflow's own columns."""
     tags = {"mlflow.source.name": "bench", "mlflow.source.type": "LOCAL"}
     with suppress(OSError, KeyError):  # a container may run under a number without a name
         tags["mlflow.user"] = getpass.getuser()

@@ -1,4 +1,4 @@
-"""A suite's experiment in MLflow: in it a run per command, and under it a run per trial."""
+"""A suite's experiment in MLflow: one run per command, and nested in it one run per trial."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard
 
 _TABLE = "leaderboard.json"
-_BATCH = 800  # a server takes 1,000 metrics, params and tags in one request; the last one carries all three
+_BATCH = 800  # a request may hold 1,000 metrics, params and tags; the last request carries all three
 
 
 class Experiment:
-    """A suite's experiment and the run of the command that writes to it; for one thread."""
+    """A suite's experiment and the run of the command that writes to it; use it from one thread only."""
 
     def __init__(self, store: Store, suite: str, command: str, targets: Collection[str], registry: Registry) -> None:
         self._store = store
@@ -43,7 +43,7 @@ class Experiment:
         self._states: dict[str, str] = {}
 
     def write(self, record: Record, zero_shot: Record | None) -> bool:
-        """Bring one trial's run up to date; return whether there was anything to do."""
+        """Bring one trial's run up to date; return whether anything was written."""
         projection = project(record, zero_shot, self._targets, self._registry)
         trial, state = record.trial.id, projection.state
         if self._states.get(trial) == state:
@@ -57,14 +57,14 @@ class Experiment:
         return True
 
     def add_board(self, board: Leaderboard, files: Sequence[Path]) -> None:
-        """Put the leaderboard, as a table MLflow shows, and the reports under the command's run."""
+        """Add the leaderboard, as a table that MLflow shows, and the reports to the command's run."""
         import pandas as pd
 
         frames = [board.frame(table.target).assign(target=table.target) for table in board.tables]
         frame = pd.concat(frames, ignore_index=True)
         frame.insert(0, "target", frame.pop("target"))
         run = self._command_run()
-        # what log_table writes; that one appends to the table of an earlier run of the same command
+        # written as log_table does, which would append to the table of an earlier run of the same command
         self._client.log_text(run, frame.to_json(orient="split", index=False), _TABLE)
         self._client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
         for file in files:
@@ -80,7 +80,7 @@ class Experiment:
         return list(self._client.search_runs([self._id], condition, max_results=100))
 
     def _create(self, record: Record, name: str) -> Any:
-        """Create a trial's run under the command's; it begins when the trial began."""
+        """Create a trial's run nested in the command's; its start time is the trial's."""
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
         return self._client.create_run(
             self._id,
@@ -90,7 +90,7 @@ class Experiment:
         )
 
     def _fill(self, run: Any, record: Record, projection: Projection) -> None:
-        """Write files first and the state last, so that a run that was cut short is done again."""
+        """Write files first and the state last, so that an interrupted write is repeated."""
         key, now = run.info.run_id, _written(self._store, record)
         self._add_files(run, record, projection)
         losses = [] if _has_losses(run) else self._store.change_of(record.trial).losses()
@@ -124,13 +124,13 @@ class Experiment:
         if place.scheme in {"", "file"}:
             _link(there, Path(url2pathname(place.path)))
             return
-        beside = None if is_remote(self._store.root) else self._store.root  # links want one disk
+        beside = None if is_remote(self._store.root) else self._store.root  # hard links need one disk
         with TemporaryDirectory(prefix=".mlflow-", dir=beside) as draft:
             _link(there, Path(draft))
             self._client.log_artifacts(run.info.run_id, draft)
 
     def _command_run(self) -> str:
-        """Return the command's run, begun if need be."""
+        """Return the command's run; start it if necessary."""
         if self._parent is None:
             self._parent = command_run(
                 self._client, self._id, Command("command", self._command, self._suite, self._store.root)
@@ -143,13 +143,13 @@ def _has_losses(run: Any) -> bool:
 
 
 def _written(store: Store, record: Record) -> int:
-    """Return when a record was written, in milliseconds; now, where it never was."""
+    """Return the time when a record was written, in milliseconds; the current time if it was not."""
     path = store.folder(record.trial) / RECORD
     return round(1000 * (modified(path) if path.is_file() else time.time()))
 
 
 def _link(files: Mapping[str, Path], folder: Path) -> None:
-    """Put files into a folder without copying, where the disk can: the adapters of a 7B model are gigabytes."""
+    """Link files into a folder, or copy them if links fail: a 7B model's adapters take gigabytes."""
     for name, path in files.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The store -> MLflow: while a command runs (``Mirror``), or all of it afterwards (``sync``)."""
+"""Copy records from the store to MLflow, during a command (``Mirror``) or later (``sync``)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEAVE = 10.0  # seconds that an interrupted command gives MLflow
+_LEAVE = 10.0  # how many seconds an interrupted command waits for MLflow
 
 
 class Mirror:
-    """Brings a command's records to MLflow as they come, in a thread of its own: the command never waits.
+    """Mirrors a command's records to MLflow in a separate thread, so that no trial waits for MLflow.
 
-    The thread imports mlflow and opens it (up to 20 s the first time) at the first record. The first failure is
-    one warning, and the last that MLflow hears of this command; ``bench sync`` makes up for it.
+    At the first record the thread imports mlflow and connects (up to 20 s the first time). The first failure gives one
+    warning, and after it the command sends nothing more to MLflow; ``bench sync`` sends what is missing.
     """
 
     def __init__(self, store: Store, plan: Plan, command: str) -> None:
@@ -55,18 +55,18 @@ class Mirror:
         return self
 
     def take(self, record: Record) -> None:
-        """Mirror a record, soon."""
+        """Queue a record for the mirror."""
         self._taken[record.trial.id] = record
         self._put(partial(self._write, record))
 
     def finish(self, board: Leaderboard, files: Sequence[Path]) -> None:
-        """Add the command's leaderboard and the reports written of it."""
+        """Add the command's leaderboard and the files of its reports."""
         self._board, self._files = board, tuple(files)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the command's run and wait for MLflow; an interrupted command drops what is still to be mirrored."""
+        """End the command's run and wait for MLflow; an interrupted command drops the queued records."""
         if self._thread is None:
             return
         self._stop = kind is not None
@@ -86,7 +86,7 @@ class Mirror:
                 job()
             except Exception as error:  # noqa: BLE001  mlflow, its database and its network may raise anything
                 log.warning(
-                    "MLflow is not reachable (%s: %s); the run goes on; bench sync brings it up to date later.",
+                    "MLflow is not reachable (%s: %s). The run continues; bench sync updates MLflow later.",
                     without_password(self._uri),
                     one_line(error),
                 )
@@ -105,7 +105,7 @@ class Mirror:
         if self._experiment is None:
             return
         if not interrupted:
-            for record in self._taken.values():  # zero-shot may have come after the trials it is compared with
+            for record in self._taken.values():  # zero-shot may have come after the trials that are compared with it
                 self._write(record)
         if self._board is not None:
             self._experiment.add_board(self._board, self._files)
@@ -114,10 +114,10 @@ class Mirror:
 
 
 def sync(store: Store, registry: Registry) -> int:
-    """Bring MLflow up to date with the run folder and return how many trials and quests of searches that took.
+    """Update MLflow from the run folder and return how many trials and quests were written.
 
     Raises:
-        StoreError: MLflow cannot be reached, or does not take them.
+        StoreError: MLflow cannot be reached, or refuses a run.
     """
     uri = tracking_uri(store.root)
     records = list(store.records())
@@ -135,18 +135,18 @@ def sync(store: Store, registry: Registry) -> int:
     except Exception as error:
         raise StoreError(
             f"MLflow at {without_password(uri)} did not take the run folder: {one_line(error)} "
-            f"Start the server, or set {VARIABLE} to one that runs."
+            f"Start the server, or set {VARIABLE} to a server that runs."
         ) from error
     return written
 
 
 def _targets(store: Store) -> set[str]:
-    """Return every task that a trial of the store learns."""
+    """Return the target of every trial in the store."""
     return {record.trial.target for record in store.records() if record.trial.target}
 
 
 def _suite(record: Record, store: Store) -> str:
-    """Return the suite of a record, or its model's revision where that suite has changed since."""
+    """Return the name of a record's suite, or the model's revision if no suite has that model now."""
     try:
         return by_revision(record.trial.model, noted_models(store.root)).name
     except UsageError:

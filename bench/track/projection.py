@@ -1,4 +1,4 @@
-"""Record -> what a tracker shows of it: a name, parameters, tags and metrics. Knows no tracker."""
+"""Turn a record into what a tracker shows (name, parameters, tags, metrics), for no specific tracker."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.errors import BenchError
 from bench.plugins.registry import Registry
 from bench.spec import EVALUATED, Recipe, Record, Scalar, Score, Trial, digest
 
-NOT_SHOWN = frozenset({"lr"})  # of the recipe: a method's own lr stands for it
+NOT_SHOWN = frozenset({"lr"})  # fields of the recipe that are hidden: the method's own lr is shown
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """One trial as a tracker's run. ``predictions`` is by task: the score's file in the trial's folder."""
+    """One trial as a tracker's run. ``predictions`` gives the score's file in the trial's folder by task."""
 
     name: str
     params: Mapping[str, str]
@@ -26,14 +26,14 @@ class Projection:
 
     @property
     def state(self) -> str:
-        """A digest of all that is shown: what a tracker has of this state is up to date."""
+        """A digest of everything that is shown; a tracker's run with the same digest is up to date."""
         return digest(asdict(self))[:12]
 
 
 def project(record: Record, zero_shot: Record | None, targets: Collection[str], registry: Registry) -> Projection:
-    """Return what is shown of a record; forgetting is against ``zero_shot``, on the same examples only.
+    """Return what is shown of a record; forgetting compares it with ``zero_shot`` on the same examples.
 
-    A task is the target of the trial that learns it and a source of every other; of the untouched base model,
+    A task is the target of a trial that learns it, and a source for every other trial. The untouched base model learns
     which learns none, ``targets`` are the targets. ``registry`` knows the papers of the methods.
     """
     scores = _newest(record)
@@ -47,12 +47,12 @@ def project(record: Record, zero_shot: Record | None, targets: Collection[str], 
 
 
 def reference_of(record: Record, zero_shots: Collection[Record]) -> Record | None:
-    """Return the untouched base model's record that a trial is compared with."""
+    """Return the zero-shot record that a record is compared with, or None."""
     return next((other for other in zero_shots if other.trial.is_reference_of(record.trial)), None)
 
 
 def _newest(record: Record) -> dict[str, Score]:
-    """Return one score a task: of the test split before others, of the most examples, written last."""
+    """Return one score per task: prefer the test split, the newest version, the most examples, the latest."""
     chosen: dict[str, Score] = {}
     for score in record.scores.values():
         other = chosen.get(score.asked.task)
@@ -83,7 +83,7 @@ def _params(trial: Trial) -> dict[str, str]:
 
 
 def _hyper(trial: Trial) -> dict[str, Scalar]:
-    """Return a trial's hyperparameters, with the recipe's learning rate where the method sets none."""
+    """Return a trial's hyperparameters, with the recipe's learning rate if the method sets none."""
     hyper = dict(trial.hyper)
     if "lr" in hyper and hyper["lr"] is None:
         hyper["lr"] = trial.recipe.lr
@@ -120,7 +120,7 @@ def _tags(record: Record, scores: Mapping[str, Score], registry: Registry) -> di
 
 
 def _paper(method: str, registry: Registry) -> str | None:
-    """Return the method's paper, or None where its plugin is not there any more."""
+    """Return the method's paper, or None if its plugin is no longer installed."""
     try:
         return registry.method(method).paper
     except BenchError:
@@ -146,7 +146,7 @@ def _scores(trial: Trial, scores: Mapping[str, Score], targets: Collection[str])
 
 
 def _forgetting(record: Record, scores: Mapping[str, Score], zero_shot: Record | None) -> dict[str, float]:
-    """Return zero-shot minus now by source, and its mean where every source has one."""
+    """Return forgetting (zero-shot minus trial) by source, and its mean if every source has a value."""
     if zero_shot is None or record.trial.target is None:
         return {}
     before = {score.asked.task: zero_shot.scores.get(score.asked.key) for score in scores.values()}

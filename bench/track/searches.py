@@ -1,4 +1,4 @@
-"""Searches in MLflow: a run per command, under it one per quest, and under that one per configuration."""
+"""Searches in MLflow: a run per command, in it a run per quest, in that a run per configuration."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _TOLD = ("method", "rank", "target", "study", "search_seed", "split", "limit", "
 
 
 def mirror_searches(root: Path) -> None:
-    """Bring what searches found to MLflow; one warning if it cannot be reached, for a search does not need it."""
+    """Mirror searches to MLflow; if that fails, only log a warning: a search does not need MLflow."""
     try:
         write(root)
     except Exception as error:  # noqa: BLE001  mlflow, its database and its network may raise anything
         log.warning(
-            "MLflow is not reachable (%s: %s); the search is complete; bench sync brings it up to date later.",
+            "MLflow is not reachable (%s: %s). The search is complete; bench sync updates MLflow later.",
             without_password(tracking_uri(root)),
             one_line(error),
         )
 
 
 def write(root: Path) -> int:
-    """Bring every quest whose run is not up to date to MLflow; return how many those were."""
+    """Write every quest whose run in MLflow is out of date; return how many quests were written."""
     found = list(findings(root))
     if not found:
         return 0
@@ -43,7 +43,7 @@ def write(root: Path) -> int:
 
 
 def _write(client: Any, root: Path, finding: Finding, folder: Path) -> bool:
-    """Write one quest, its state last, so that one that was cut short is done again."""
+    """Write one quest, its state last, so that an interrupted write is repeated."""
     experiment = open_experiment(client, str(finding.facts["suite"]), root)
     command = Command("search", finding.command, str(finding.facts["suite"]), root)
     key, state = digest([finding.facts["study"], command.folder])[:12], digest(asdict(finding))[:12]
@@ -66,7 +66,7 @@ def _write(client: Any, root: Path, finding: Finding, folder: Path) -> bool:
 
 
 def _write_configurations(client: Any, experiment: str, finding: Finding, quest: tuple[str, str, int]) -> None:
-    """Write a run per configuration under the quest's; what is there already, and the same, stays."""
+    """Write one run per configuration, nested in the quest's; runs that are up to date are skipped."""
     parent, key, now = quest
     there = {
         run.data.tags["number"]: run
@@ -88,7 +88,7 @@ def _write_configurations(client: Any, experiment: str, finding: Finding, quest:
 
 
 def metrics(finding: Finding) -> dict[str, float]:
-    """Return a quest's numbers: counts, hypervolume, the default's and the chosen one's scores, importances."""
+    """Return a quest's numbers: counts, hypervolume, scores of default and choice, importances."""
     facts = finding.facts
     values = {
         "hypervolume": float(facts["hypervolume"]),
@@ -113,7 +113,7 @@ def _params(finding: Finding) -> dict[str, str]:
 def _tags(finding: Finding) -> dict[str, str]:
     facts = finding.facts
     tags = {name: facts[name] for name in ("method", "rank", "target", "suite", "model", "commit", "objective")}
-    # no parameter: that of a run never changes, but a later command may raise the budget
+    # tags, not parameters: a run's parameters never change, but a later command may raise the budget
     tags |= {"label": finding.label, "command": finding.command, "budget": facts["trials"]}
     if facts["chosen"] is not None:
         tags |= {f"chosen.{name}": value for name, value in facts["chosen"]["hyper"].items()}
@@ -133,7 +133,7 @@ def _hyper(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _log(client: Any, run: Any, values: list[Any], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Write numbers, what parameters are missing, and tags in one request; drop tags of before."""
+    """Write numbers, missing parameters and tags in one request; delete tags that are out of date."""
     key = run.info.run_id
     missing = {name: value for name, value in params.items() if name not in run.data.params}
     client.log_batch(key, values, *pairs(missing, tags))

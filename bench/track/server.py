@@ -1,4 +1,4 @@
-"""MLflow's own pages, served on this machine from the run folder."""
+"""Serve MLflow's own pages on this machine from the run folder."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 
 
 def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int:
-    """Serve MLflow on this machine until Ctrl-C; ``say`` is told the address.
+    """Serve MLflow on this machine until Ctrl-C; ``say`` prints the address.
 
     Raises:
-        UsageError: there is nothing to serve, or the port is taken.
+        UsageError: the run folder has nothing to serve, or the port is in use.
         StoreError: the server does not start, or ends by itself.
     """
     uri = tracking_uri(output)
     if urlsplit(uri).scheme in {"http", "https", "databricks"}:
-        raise UsageError(f"{VARIABLE} names a server that runs already: open {without_password(uri)}.")
+        raise UsageError(f"{VARIABLE} names a server that already runs. Open {without_password(uri)}.")
     if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise UsageError(f"{output} has nothing for MLflow to show yet. Run bench run or bench sync first.")
     _check_free(port)
@@ -44,7 +44,7 @@ def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int
             env={**os.environ, **SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=noise,
             stderr=noise,
-            start_new_session=True,  # Ctrl-C is ours; we end the server and its workers together
+            start_new_session=True,  # Ctrl-C must reach only this process, which ends the server and its workers
         )
         try:
             _wait_until_ready(server, port, noise)
@@ -82,10 +82,10 @@ def _server_command(uri: str, output: Path, port: int) -> list[str]:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], port: int, noise: IO[bytes]) -> None:
-    """Return when the server answers.
+    """Wait until the server answers.
 
     Raises:
-        StoreError: it ended first; with its last words.
+        StoreError: the server ended first; the message quotes its last line.
     """
     while server.poll() is None:
         with suppress(OSError, HTTPException):
@@ -102,7 +102,7 @@ def _last_words(noise: IO[bytes]) -> str:
 
 
 def _addresses(port: int) -> list[str]:
-    """Return what to open: the leaderboard view of every suite's experiment."""
+    """Return lines with the addresses to open: the leaderboard view of every suite's experiment."""
     answer = _request(port, "POST", "/api/2.0/mlflow/experiments/search", {"max_results": 100})
     lines = [f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)"]
     for item in json.loads(answer).get("experiments", ()):
@@ -113,7 +113,7 @@ def _addresses(port: int) -> list[str]:
 
 
 def _request(port: int, verb: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
-    """Ask the server on this machine, past any proxy."""
+    """Ask the server on this machine directly, without any proxy."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         text = None if body is None else json.dumps(body)
         connection.request(verb, path, text, {"Content-Type": "application/json"})

@@ -321,7 +321,7 @@ def test_a_dead_server_is_one_warning_and_the_run_goes_on(
 
     (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track.mirror"]
     assert warning.startswith("MLflow is not reachable (http://127.0.0.1:9: ")
-    assert warning.endswith("the run goes on; bench sync brings it up to date later.")
+    assert warning.endswith("The run continues; bench sync updates MLflow later.")
     assert "secret" not in warning
     assert "\n" not in warning
 
@@ -414,7 +414,7 @@ def test_the_server_is_refused_where_it_cannot_work(store: Store, monkeypatch: p
         ui(store.root, taken.getsockname()[1])
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
-    with pytest.raises(UsageError, match="open http://host"):
+    with pytest.raises(UsageError, match="Open http://host"):
         ui(store.root, 0)
 
 

@@ -188,7 +188,7 @@ def test_a_dead_server_is_one_warning(
         mirror_searches(root)
 
     (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track.searches"]
-    assert warning.endswith("the search is complete; bench sync brings it up to date later.")
+    assert warning.endswith("The search is complete; bench sync updates MLflow later.")
     assert "secret" not in warning
 
 
