@@ -1,1 +1,1 @@
-"""Ray: lanes pull trials from a broker; machines may die."""
+"""Run jobs on Ray: lanes pull them from a broker, and machines may die."""

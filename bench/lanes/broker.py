@@ -1,4 +1,4 @@
-"""Who works on what: hands ready works to lanes, counts deaths, and lets children of a failure fail by name."""
+"""The broker hands ready jobs to lanes, counts deaths, and fails the children of failed parents."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 
 from bench.spec import Record, Work
 
-_DEATHS = 2  # a trial that took two workers down with it is a failed record
+_DEATHS = 2  # a trial fails after this many of its workers have died
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to one trial: ``done`` and ``failed`` carry the record, ``progress`` the stage."""
+    """One event of one trial; ``done`` and ``failed`` carry the record, ``progress`` the stage."""
 
     kind: Literal["started", "progress", "done", "failed", "stopped"]
     trial: str
@@ -28,10 +28,10 @@ class Event:
 
 
 class Broker:
-    """Bookkeeping of one command's works; knows nothing of Ray. ``works`` hold parents before children.
+    """The state of one command's jobs, independent of Ray; ``works`` holds parents before children.
 
-    ``stored`` says which trials the store has finished: a parent among them need not run. While it is ``open`` more
-    works may come.
+    ``stored`` holds the records of the store; a parent that is done there need not run. As long as ``is_open`` is True,
+    more jobs may come.
     """
 
     def __init__(self, works: Sequence[Work], stored: Mapping[str, Record], *, is_open: bool = False) -> None:
@@ -48,11 +48,11 @@ class Broker:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to hand out or to wait for."""
+        """Whether the broker has no job left to hand out or to wait for."""
         return self.closed or not (self._waiting or self._running or self.is_open)
 
     def add(self, works: Sequence[Work]) -> None:
-        """Take in more works, parents before children. What is known is not done again, but for scores it lacks."""
+        """Add jobs, parents before children; of a known job, only what it does not cover is done."""
         for work in works:
             key, known = work.trial.id, self._works.get(work.trial.id)
             joined = self._works[key] = known.joined(work) if known else work
@@ -65,17 +65,17 @@ class Broker:
                 self._waiting.append(key)
 
     def running_on(self, lane: int) -> str | None:
-        """Return what a lane is working on."""
+        """Return the id of the trial that a lane is working on, or None."""
         return self._running.get(lane)
 
     def record(self, key: str) -> Record | None:
-        """Return what came of a trial, or None while it waits or runs."""
+        """Return a trial's record, or None while it waits or runs."""
         return self._records.get(key)
 
     def take(self, lane: int) -> Work | None:
-        """Return the lane's next work, or None while there is none ready; see ``over``.
+        """Return the lane's next job, or None if no job is ready; ``over`` says whether one may come.
 
-        A lane that asks again before it finished has been restarted: it gets its trial back, once.
+        If a lane asks before it has finished, it was restarted; it gets its trial back once.
         """
         if self.closed:
             return None
@@ -94,14 +94,14 @@ class Broker:
         return None
 
     def progress(self, lane: int, stage: str, step: int, steps: int, loss: float) -> None:
-        """Note how far a lane's trial is."""
+        """Record the progress of a lane's trial."""
         if lane in self._running:
             self._note(Event("progress", self._running[lane], lane, stage, step, steps, loss))
 
     def finish(self, lane: int, record: Record) -> None:
-        """Take a lane's record."""
+        """Take the record of the trial that a lane has finished."""
         key = self._running.pop(lane)
-        if record.status == "stopped" and not self._works[key].rungs:  # others need it whole
+        if record.status == "stopped" and not self._works[key].rungs:  # meanwhile another job needs the whole training
             self._waiting.append(key)
             return
         if record.status == "stopped":
@@ -112,7 +112,7 @@ class Broker:
             self._failed[key] = record.error or "no reason given"
         else:
             self._finished.add(key)
-        if record.status == "done" and record.lacks(self._works[key].asked):  # more was asked while it ran
+        if record.status == "done" and record.lacks(self._works[key].asked):  # more scores were asked for while it ran
             self._waiting.append(key)
         else:
             self._records[key] = record
@@ -121,7 +121,7 @@ class Broker:
     def lost(self, lane: int, *, blame: bool = True) -> str:
         """Take back the trial of a lane whose worker died, and return its label; the second death fails it.
 
-        A worker that died with its node says nothing about the trial: without ``blame`` it is not counted.
+        If the worker died with its node, the trial is not to blame; pass ``blame`` False, and the death is not counted.
         """
         key = self._running.pop(lane, None)
         if key is None:
@@ -130,11 +130,11 @@ class Broker:
         self._waiting.appendleft(key)
         label = self._works[key].trial.label
         if self._deaths[key] >= _DEATHS:
-            self._fail(key, lane, f"Its worker died {_DEATHS} times. Look at memory, and at the log of the lane.")
+            self._fail(key, lane, f"Its worker died {_DEATHS} times. Check the memory and the lane's log.")
         return label
 
     def close(self) -> None:
-        """Hand out nothing more."""
+        """Stop handing out jobs."""
         self.closed = True
 
     def _fail(self, key: str, lane: int, reason: str) -> None:

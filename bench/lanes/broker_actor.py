@@ -1,4 +1,4 @@
-"""The broker as a Ray actor: lanes pull from it, a search pushes to it."""
+"""The broker as a Ray actor: lanes pull jobs from it, and a search pushes jobs to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rung:
 
 
 class _BrokerActor:
-    """The broker as an asynchronous actor: while one lane waits for work, the others are heard."""
+    """The broker as an asynchronous actor, so that it serves other lanes while one lane waits for a job."""
 
     def __init__(self, works: Sequence[Work], stored: Mapping[str, Record], is_open: bool) -> None:
         self._broker = Broker(works, stored, is_open=is_open)
@@ -36,7 +36,10 @@ class _BrokerActor:
         self._verdicts: dict[tuple[str, int], bool] = {}
 
     async def next(self, lane: int) -> Work | None:
-        """Return the lane's next work. A call whose worker died while it waited gives way to its successor's."""
+        """Return the lane's next job, or None if no job is left.
+
+        If a lane's worker dies during the call, the call of the restarted worker replaces it.
+        """
         self._heard.add(lane)
         turn = self._turns[lane] = self._turns.get(lane, 0) + 1
         while self._turns[lane] == turn:
@@ -46,9 +49,10 @@ class _BrokerActor:
         return None
 
     async def follow(self, works: Sequence[Work], seen: int = 0) -> dict[str, Record] | Rung:
-        """Take in works and wait until all are done, or one is held at a rung after step ``seen``.
+        """Add jobs and wait until all are done, or until one is held at a rung after step ``seen``.
 
-        To ask past a rung lets its training go on. Never returns once the broker is closed: nothing came of them.
+        A call with a later ``seen`` lets a training that is held at a rung continue. After the broker is closed the
+        call never returns, because the jobs have no result.
         """
         self._broker.add(works)
         keys = [work.trial.id for work in works]
@@ -65,7 +69,7 @@ class _BrokerActor:
             await asyncio.sleep(POLL_SECONDS)
 
     async def rung(self, lane: int, step: int, source: float, target: float) -> bool:
-        """Hold a lane's training until there is a verdict: whether it is to go on. A closed broker stops it."""
+        """Hold a lane's training until a verdict; return whether to continue, False if the broker closes."""
         key = str(self._broker.running_on(lane))
         self._held[key] = Rung(step, source, target)
         while not self._broker.closed and (key, step) not in self._verdicts:
@@ -75,7 +79,7 @@ class _BrokerActor:
         return self._verdicts.get((key, step), False)
 
     async def stop(self, works: Sequence[Work], step: int) -> None:
-        """Let the training of these works that is held at a step come to its end there."""
+        """Stop the one of these jobs whose training is held at a rung."""
         for work in works:
             if work.trial.id in self._held:
                 self._verdicts[work.trial.id, step] = False
@@ -101,7 +105,7 @@ class _BrokerActor:
         return self._controllers
 
     async def node_lost(self, node: str) -> list[str]:
-        """Take back what ran on the lanes of a node, without blame; return the labels of it."""
+        """Take back the trials of a lost node's lanes, without counting a death; return their labels."""
         lanes = {lane for (lane, _), place in self._nodes.items() if place == node}
         labels = [self._broker.lost(lane, blame=False) for lane in sorted(lanes)]
         return [label for label in labels if label]
@@ -131,7 +135,7 @@ class _BrokerActor:
 
 
 def start(works: Sequence[Work], stored: Mapping[str, Record], *, is_open: bool) -> Any:
-    """Start the broker on this node, which outlives every lane, and return its handle."""
+    """Start the broker on the driver's node, which outlives every lane, and return the broker's handle."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -1,4 +1,4 @@
-"""The Ray that a command's lanes run on: one of its own that ends with it, or a cluster that was there before."""
+"""The Ray that a command's lanes run on: a private one that ends with it, or a running cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from uuid import uuid4
 from bench.errors import UsageError
 from bench.store.places import is_remote
 
-_FOLDER = ".lanes"  # in the run folder: what Ray Train and Tune keep for themselves while a command runs
+_FOLDER = ".lanes"  # the folder inside the run folder for the files of Ray Train and Tune while a command runs
 _HOST_PORT = r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}"
 _KNOCK_SECONDS = 10.0
 _END_SECONDS = 5.0
@@ -29,7 +29,7 @@ _CLEANER = "PlacementGroupCleanerCallback"
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What lanes run on: how many there are for, whether with GPUs, and a folder for Ray that all nodes see."""
+    """The devices of a command: the number of lanes, whether they use GPUs, Ray's shared folder."""
 
     lanes: int
     gpus: bool
@@ -40,38 +40,38 @@ def check_address(address: str | None, lanes: int | None) -> None:
     """Refuse an address that a command cannot join, before anything starts.
 
     Raises:
-        UsageError: it is Ray Client's, of no known form, or the command works in its own process.
+        UsageError: the address is Ray Client's or has no known form, or the command uses no lanes.
     """
     if address is None:
         return
     if address.startswith("ray://"):
         raise UsageError(
-            f"--address {address} is Ray Client's, whose driver is on no node of the cluster; the broker and Ray Train "
-            "need one that is. Run this on a node with --address auto, or through ray job submit."
+            f"--address {address} is Ray Client's, whose driver is not on a node of the cluster; the broker and Ray "
+            "Train need a driver on a node. Run this on a node with --address auto, or through ray job submit."
         )
     if address != "auto" and not re.fullmatch(_HOST_PORT, address):
-        raise UsageError(f"--address is {address!r}; give auto, or HOST:PORT of a cluster's head.")
+        raise UsageError(f"--address is {address!r}. Give auto, or HOST:PORT of a cluster's head.")
     if lanes == 0:
-        raise UsageError("--address with --lanes 0: nothing would run on the cluster. Leave one of them out.")
+        raise UsageError("With --address and --lanes 0, nothing would run on the cluster. Leave one of them out.")
 
 
 def devices(lanes: int | None, address: str | None, output: Path, per_lane: int) -> Any:
-    """Return a context with the devices of a command: those of this machine, or those free on a cluster."""
+    """Return a context with a command's devices: this machine's, or the free devices of a cluster."""
     return _own(lanes, per_lane) if address is None else _joined(address, lanes, output, per_lane)
 
 
 @cache
 def _token() -> str:
-    """Return this process's token: Ray reads it once, so a second start must not have another."""
+    """Return this process's token, always the same: Ray reads it only once, even if it starts again."""
     return secrets.token_hex(32)
 
 
 def _settings() -> None:
-    """Say to Ray what it reads from the environment when it is imported or started."""
+    """Set the environment variables that Ray reads when it is imported or started."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Waiting proxies are workers too; Ray says on stdout that so many are odd on so few cores.
+    # Waiting proxies are workers too; on few cores Ray would print a warning about their number on stdout.
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "32")
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call must not start another Ray
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a call after the shutdown must not start another Ray
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -79,7 +79,7 @@ def _settings() -> None:
 
 @contextmanager
 def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
-    """Start a private Ray with a token of its own, and end it with the command."""
+    """Start a private Ray with its own token, and end it with the command."""
     scratch = Path(tempfile.mkdtemp(prefix="bench-"))
     token = scratch / "token"
     token.touch(mode=0o600)
@@ -90,7 +90,7 @@ def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
 
     count = cores()
     ray.init(
-        address="local",  # never a cluster that happens to be named in the environment
+        address="local",  # never join a cluster that the environment happens to name
         num_cpus=max(count, (lanes or 1) * per_lane) + 1,
         include_dashboard=False,
         log_to_driver=False,
@@ -112,28 +112,28 @@ def cores() -> int:
 
 
 def lanes_on(devices: int, workers: int, kind: str) -> int:
-    """Return how many lanes of so many workers there are devices for.
+    """Return how many lanes of ``workers`` workers fit on ``devices`` devices.
 
     Raises:
-        UsageError: there is none.
+        UsageError: not even one lane fits.
     """
     if workers > devices:
         raise UsageError(
             f"--gpus-per-trial {workers} is more than the {devices} {kind}{'s' if devices > 1 else ''} here. "
-            "Give fewer; --micro-batch trains on a batch in parts."
+            "Give fewer. If memory is short, --micro-batch trains on a batch in parts."
         )
     return devices // workers
 
 
 @contextmanager
 def _joined(address: str, lanes: int | None, output: Path, per_lane: int) -> Iterator[Devices]:
-    """Join a cluster as one more driver, with the cluster's token, and leave it as it was.
+    """Join a running cluster as one more driver, with the cluster's token, and leave it running.
 
-    Ray Train and Tune keep their books in the run folder, which all nodes share. At a URL they keep them here, beside
-    the driver: their controllers run on its node, and no checkpoint of a trial passes through them.
+    Ray Train and Tune keep their files in the run folder, which all nodes share. If the run folder is at a URL, the
+    files are on the driver's node, because the controllers run there and no checkpoint of a trial passes through them.
 
     Raises:
-        UsageError: it does not answer, or has no device free.
+        UsageError: the cluster does not answer, or has no free device.
     """
     _settings()
     try:
@@ -144,8 +144,8 @@ def _joined(address: str, lanes: int | None, output: Path, per_lane: int) -> Ite
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"--address {address}: no Ray cluster can be joined there ({reason}). Start one with ray start --head, or "
-            "leave --address out."
+            f"--address {address}: the Ray cluster there cannot be joined ({reason}). Start one with ray start --head, "
+            "or leave --address out."
         ) from error
     here = is_remote(output)
     books = Path(tempfile.mkdtemp(prefix="bench-")) if here else output / _FOLDER / uuid4().hex[:8]
@@ -160,7 +160,7 @@ def _joined(address: str, lanes: int | None, output: Path, per_lane: int) -> Ite
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nothing listens: Ray would wait for minutes."""
+    """Raise OSError if nothing listens at the address, because Ray would wait for minutes."""
     known = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     if re.fullmatch(_HOST_PORT, known):
         host, port = known.rsplit(":", 1)
@@ -168,14 +168,14 @@ def _knock(address: str) -> None:
 
 
 def _free(kind: str, per_lane: int, address: str) -> int:
-    """Return for how many lanes a cluster has devices that nobody uses."""
+    """Return how many lanes fit on the free devices of a cluster."""
     import ray
 
     free = int(ray.available_resources().get(kind, 0))
     if free < per_lane:
         total = int(ray.cluster_resources().get(kind, 0))
         raise UsageError(
-            f"--address {address}: {free} of the cluster's {total} {kind}s are free, and a lane takes {per_lane}. "
+            f"--address {address}: {free} of the cluster's {total} {kind}s are free, but a lane needs {per_lane}. "
             "Wait, or give --lanes N to queue for them."
         )
     return free // per_lane
@@ -184,8 +184,8 @@ def _free(kind: str, per_lane: int, address: str) -> int:
 def lane_trainer(broker: Any) -> Any:
     """Return a TorchTrainer whose controller the broker knows, so that ``end_lanes`` can end it.
 
-    It has no detached guard of placement groups: they end with their controller all the same, and where Ray comes
-    without its dashboard the guard of an interrupted command would never learn of that, and stay.
+    The trainer has no detached guard of placement groups. The groups end with their controller anyway, and in a Ray
+    without a dashboard the guard of an interrupted command would not notice the end and never exit.
     """
     import ray
     from ray.train.torch import TorchTrainer
@@ -204,11 +204,11 @@ def lane_trainer(broker: Any) -> Any:
 
 
 def end_lanes(broker: Any, threads: Sequence[Thread]) -> None:
-    """End the lanes that are left, for no thread may be inside Ray when it shuts down: that ends the whole process."""
+    """Kill the remaining lanes: a thread inside Ray during its shutdown would abort the whole process."""
     import ray
 
     if any(thread.is_alive() for thread in threads):
-        with suppress(ray.exceptions.RayActorError):  # a broker that died has taken its list with it
+        with suppress(ray.exceptions.RayActorError):  # if the broker died, its list of controllers is lost
             for controller in ray.get(broker.controllers.remote()):
                 ray.kill(controller)
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Ray: lanes that stay warm and pull trials from a broker until none is left."""
+"""Run jobs in lanes, which keep the base model in memory and pull jobs until none remain."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 0.5
 _JOIN_SECONDS = 20.0
-_DRIVE_SECONDS = 10.0  # how long an interrupted command waits for its drive: Ray may not go first
-_PATIENCE_SECONDS = 7 * 24 * 3600  # how long workers wait for the first of them, which waits for work
-_LANES_SECONDS = 60.0  # how long a drive waits for the last of its lanes
+_DRIVE_SECONDS = 10.0  # how long an interrupted command waits for its drive, which must end before Ray
+_PATIENCE_SECONDS = 7 * 24 * 3600  # how long workers wait for the first of them, which waits for a job
+_LANES_SECONDS = 60.0  # how long a drive waits for its last lane to start
 
 
 Drive = Callable[[Any, "Crew"], None]
@@ -42,10 +42,10 @@ def run(
     lanes: int | None,
     drive: Drive | None = None,
 ) -> Generator[Event]:
-    """Do the works and yield what happens. ``lanes`` 0 works in this process; None takes every free device.
+    """Do the jobs and yield events. ``lanes`` 0 means in this process, None means all free devices.
 
-    ``drive(broker, crew)`` runs beside the lanes, in a thread of its own, and gives the broker more works; the lanes
-    wait for it to return.
+    ``drive(broker, crew)`` runs in a separate thread at the same time as the lanes and gives the broker more jobs; the
+    lanes stay up until it returns.
     """
     if not works and drive is None:
         return
@@ -78,13 +78,13 @@ def _bench(setup: Setup, group: Group = ALONE) -> Any:
 
     from bench.trial.runner import Bench
 
-    # Ray shows the GPUs of all workers of a lane to each, and has made its own the current one.
+    # Ray shows each worker the GPUs of all workers of its lane, and sets the worker's own GPU as the current device.
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     return Bench(Store(setup.output), setup.model, setup.tasks, device, setup.execution, group)
 
 
 def _kept(store: Store, event: Event) -> Event:
-    """Store the failures that no lane could write: dead workers, and children of a failed parent."""
+    """Store failures that no lane could write: those of dead workers and of children of a failed parent."""
     if event.kind == "failed" and event.record is not None and not event.record.environment:
         trial, reason = event.record.trial, event.record.error
         store.write(replace(store.read(trial) or event.record, status="failed", error=reason))
@@ -128,7 +128,7 @@ def _run_lanes(
             reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, troubles.lanes)]
             raise TrialError(f"No lane is left. The last one broke down with: {reasons[-1]}")
     except ray.exceptions.RayActorError as error:
-        raise TrialError("The broker died. The same command goes on where it stopped.") from error
+        raise TrialError("The broker died. Run the same command again to resume.") from error
     finally:
         crew.stopping.set()
         if driver is not None:
@@ -136,13 +136,13 @@ def _run_lanes(
         with suppress(ray.exceptions.RayActorError):  # a broker that died has nothing to close
             ray.get(broker.close.remote())
         for thread in threads:
-            thread.join(_JOIN_SECONDS if over and not watch.gone else 0.0)  # its lane may wait for another node
+            thread.join(_JOIN_SECONDS if over and not watch.gone else 0.0)  # a lost node's lane may wait for a new one
         cluster.end_lanes(broker, threads)
 
 
 @dataclass(slots=True)
 class _Troubles:
-    """What broke down: lanes, of which others may be left, and the drive."""
+    """The errors that ended lanes (other lanes may still run), and the error that ended the drive."""
 
     lanes: list[BaseException] = field(default_factory=list)
     drive: BaseException | None = None
@@ -152,7 +152,7 @@ def _started(
     broker: Any, crew: Crew, drive: Drive | None, troubles: _Troubles
 ) -> tuple[list[threading.Thread], threading.Thread | None]:
     """Start a thread per lane, and one for the drive if there is one."""
-    import_module("ray.train.torch")  # here: two threads that import Ray's parts at once trip over each other
+    import_module("ray.train.torch")  # before the threads: two threads that import parts of Ray at once can fail
     driver = None
     if drive is not None:
         import_module("ray.tune")
@@ -167,7 +167,7 @@ def _started(
 
 
 def _driven(drive: Drive, broker: Any, crew: Crew, troubles: _Troubles) -> None:
-    """Drive when the lanes are up: a trainer that starts beside Tune takes much longer."""
+    """Run the drive once the lanes are up, because a trainer starts much more slowly while Tune runs."""
     import ray
 
     patience = time.monotonic() + _LANES_SECONDS
@@ -177,7 +177,7 @@ def _driven(drive: Drive, broker: Any, crew: Crew, troubles: _Troubles) -> None:
                 break
             time.sleep(POLL_SECONDS)
         drive(broker, crew)
-    except Exception as error:  # noqa: BLE001  raised again in the thread that yields the events
+    except Exception as error:  # noqa: BLE001  the thread that yields the events raises it again
         troubles.drive = error
     finally:
         if ray.is_initialized():
@@ -185,7 +185,7 @@ def _driven(drive: Drive, broker: Any, crew: Crew, troubles: _Troubles) -> None:
 
 
 def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
-    """Hold the workers of one lane for the whole command; Ray restarts them all when one dies."""
+    """Keep one lane's workers running for the whole command; if one dies, Ray restarts all of them."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig
@@ -193,7 +193,7 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
     trainer = cluster.lane_trainer(broker)(
         _pull,
         train_loop_config={"lane": lane, "broker": broker, "shipment": crew.shipment},
-        # gloo beside nccl: what workers say to each other needs no GPU, and ends at once where one is killed
+        # gloo as well as nccl: messages between workers need no GPU, and gloo fails at once if a worker is killed
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if crew.gpus else "gloo", timeout_s=_PATIENCE_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=crew.setup.execution.workers,
@@ -208,7 +208,7 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
     )
     try:
         trainer.fit()
-    except Exception as error:  # noqa: BLE001  whatever broke this lane, the others go on
+    except Exception as error:  # noqa: BLE001  whatever broke this lane, the other lanes continue
         if crew.stopping.is_set():
             return
         log.warning("Lane %d broke down: %s", lane, error)
@@ -218,9 +218,9 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
 
 
 def _pull(config: Mapping[str, Any]) -> None:
-    """Pull works and do them, until the broker has no more: what every worker of a lane runs.
+    """Pull jobs from the broker and do them until none are left; every worker of a lane runs this.
 
-    The first of them alone asks the broker for work, and hands on what it says.
+    Only the lane's first worker asks the broker for a job; it passes the answer to the other workers.
     """
     import ray
 
@@ -228,7 +228,7 @@ def _pull(config: Mapping[str, Any]) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     group = joined()
     bench = _ready(config["shipment"], group)
-    if isinstance(bench, Failure):  # raised, it would make Ray start this worker again for ever
+    if isinstance(bench, Failure):  # not raised, because Ray would then restart this worker for ever
         group.first(lambda: ray.get(broker.broken.remote(lane, bench.reason)))
         return
     ray.get(broker.stands.remote(lane, group.rank, ray.get_runtime_context().get_node_id()))
@@ -243,7 +243,7 @@ def _pull(config: Mapping[str, Any]) -> None:
     def judge(step: int, source: float, target: float) -> bool:
         try:
             return bool(ray.get(broker.rung.remote(lane, step, source, target)))
-        except ray.exceptions.RayError as error:  # no fault of the trial, which would be recorded as failed
+        except ray.exceptions.RayError as error:  # the trial is not to blame, so it must not be recorded as failed
             raise SystemExit("The broker is gone.") from error
 
     while (work := group.first(lambda: ray.get(broker.next.remote(lane)))) is not None:
@@ -252,11 +252,11 @@ def _pull(config: Mapping[str, Any]) -> None:
 
 
 def _ready(shipment: Shipment, group: Group) -> Any:
-    """Return a worker's bench, or why one of the lane's workers has none."""
+    """Return a worker's bench, or the failure of a worker of the lane that could not build one."""
     failure = bench = None
     try:
         bench = _bench(shipment.setup(), group)
-    except Exception as error:  # noqa: BLE001  told to the broker by the first worker
+    except Exception as error:  # noqa: BLE001  the first worker reports it to the broker
         reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
         failure = Failure(reason, traceback.format_exc())
     return group.settle(failure) or bench

@@ -1,4 +1,4 @@
-"""The nodes of a cluster: what each has to have before a lane can work there, and what to do when one goes away."""
+"""The nodes of a cluster: check that each can run lanes, and take back trials if a node is lost."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ _WATCH_SECONDS = 1.0
 
 
 def check(folders: Mapping[str, Path], tasks: Sequence[str], *, gpus: bool) -> None:
-    """Refuse a cluster with a node on which no lane could work; ``folders`` are what it has to see, by what they are.
+    """Refuse a cluster that has a node on which a lane cannot work.
+
+    ``folders`` gives the folders that each node must see, by their description.
 
     Raises:
-        UsageError: a node lacks a folder, what one of the ``tasks`` is scored with, or this version of the package;
-            every such node is named.
+        UsageError: a node lacks a folder, software that scores one of the ``tasks``, or this version of the package;
+            the message names every such node.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -46,7 +48,7 @@ def check(folders: Mapping[str, Path], tasks: Sequence[str], *, gpus: bool) -> N
     for node in nodes:
         try:
             missing = ray.get(asked[node["NodeID"]], timeout=_ANSWER_SECONDS)
-        except Exception as error:  # noqa: BLE001  whatever a node cannot do, a lane could not do there
+        except Exception as error:  # noqa: BLE001  a lane would fail there for the same reason, whatever it is
             missing = [f"no lane can start there ({' '.join(str(error).split())[-200:]})"]
         found += [f"node {name_of(node)}: {reason}" for reason in missing]
     if found:
@@ -54,14 +56,14 @@ def check(folders: Mapping[str, Path], tasks: Sequence[str], *, gpus: bool) -> N
 
 
 def lacking(folders: Mapping[str, Path], version: str, tasks: Sequence[str] = ()) -> list[str]:
-    """Return what this machine lacks of what a lane needs."""
+    """Return the reasons why a lane cannot work on this machine."""
     from bench import __version__
 
-    reasons = [] if __version__ == version else [f"it has retain-bench {__version__}, the driver has {version}"]
+    reasons = [] if __version__ == version else [f"it has retain-bench {__version__}, but the driver has {version}"]
     for what, folder in folders.items():
         try:
             there = folder.exists()
-        except Exception as error:  # noqa: BLE001  a driver of a file system may raise anything
+        except Exception as error:  # noqa: BLE001  a file system's driver may raise anything
             reasons.append(f"it cannot reach the {what} {folder} ({' '.join(str(error).split())[:200]})")
             continue
         if not there:
@@ -72,14 +74,17 @@ def lacking(folders: Mapping[str, Path], version: str, tasks: Sequence[str] = ()
             installed.load(name).ready()
         except DataError as error:
             reasons.append(str(error).rstrip("."))
-        except UsageError:  # a plugin file's, which comes with the lane
+        except UsageError:  # the task of a plugin file, which this node gets only with the lane
             continue
     return reasons
 
 
 @dataclass(slots=True)
 class Watch:
-    """The nodes of a cluster that went away, whose trials other lanes take; none of a Ray that was not ``joined``."""
+    """A watch over a cluster's nodes: other lanes take the trials of a lost node.
+
+    It does nothing if Ray is not ``joined``, that is, if Ray is private and has only this machine.
+    """
 
     broker: Any
     joined: bool = True
@@ -87,7 +92,7 @@ class Watch:
     _next: float = 0.0
 
     def look(self) -> None:
-        """Take back what ran on a node that is not there any more, once a second at most."""
+        """Take back the trials of lost nodes; look at most once a second."""
         import ray
 
         if not self.joined or time.monotonic() < self._next:
@@ -101,14 +106,14 @@ class Watch:
 
 
 def name_of(node: Mapping[str, Any]) -> str:
-    """Return a node's address, and the start of its id: several may run on one machine."""
+    """Return a node's address and the start of its id, because several nodes may run on one machine."""
     return f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
 
 
 def unpacked(plugins: Sequence[Path], sources: Sequence[bytes]) -> list[Path]:
-    """Return plugin files as the driver has them: in their places, or where a node's differ, in copies of this process.
+    """Return paths to plugin files as the driver has them; files that differ here are written as copies.
 
-    ``sources`` are their contents; none where driver and lanes share a disk.
+    ``sources`` are the driver's contents; it is empty if driver and lanes share a disk.
     """
     if not sources:
         return list(plugins)

@@ -1,4 +1,4 @@
-"""What lanes are started with, and what a run folder notes before they are."""
+"""What lanes need to start, and what is noted in the run folder before they start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from bench.store.run_folder import Store
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How many lanes a command starts, on which cluster, and how they run trials. ``lanes`` as in ``lanes.run``."""
+    """How many lanes a command starts, on which cluster, and how they run trials.
+
+    ``lanes`` has the meaning that it has in ``lanes.run``.
+    """
 
     lanes: int | None = None
     address: str | None = None
@@ -51,7 +54,7 @@ class Setup:
         )
 
     def folders(self, scratch: Path) -> dict[str, Path]:
-        """Return what every node of a cluster has to see, by what it is."""
+        """Return the folders that every node of a cluster must see, by their description."""
         own = {"base model": self.model, "data folder": self.tasks.reading.root}
         shared = {"run folder": self.output if is_remote(self.output) else scratch}
         return shared | {what: path for what, path in own.items() if path.exists()}
@@ -84,10 +87,10 @@ class Shipment:
 
 
 def lane_setup(request: Request, store: Store, launch: Launch) -> Setup:
-    """Return what the lanes of a command need to know.
+    """Return the setup of a command's lanes.
 
     Raises:
-        DataError: a task lacks what it scores with.
+        DataError: software that scores a task is missing.
     """
     scored = tuple(dict.fromkeys((*request.targets, *request.sources)))
     for name in scored:
@@ -103,11 +106,11 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> Setup:
 
 
 def note_model(suite: Suite, store: Store) -> None:
-    """Note in the run folder which model its trials' revision means."""
+    """Write into the run folder which model the revision in its trials means."""
     models.note_model(store.root, suite.revision(), suite.name, pinned(suite.model))
 
 
 def note_data(request: Request, store: Store) -> None:
-    """Note in the run folder what its tasks are read from and which examples are drawn; say what was left out."""
+    """Write into the run folder the tasks' files and drawn examples, and print what was left out."""
     for left_out in manifests.write(store, request.tasks, request.targets, request.sources, request.split):
         say(left_out)

@@ -24,9 +24,9 @@ def test_a_running_cluster_has_an_address(address: str) -> None:
 @pytest.mark.parametrize(
     ("address", "lanes", "said"),
     [
-        ("ray://head:10001", None, "whose driver is on no node of the cluster"),
-        ("head", None, "give auto, or HOST:PORT"),
-        ("http://head:8265", None, "give auto, or HOST:PORT"),
+        ("ray://head:10001", None, "whose driver is not on a node of the cluster"),
+        ("head", None, "Give auto, or HOST:PORT"),
+        ("http://head:8265", None, "Give auto, or HOST:PORT"),
         ("auto", 0, "nothing would run on the cluster"),
     ],
 )
@@ -53,7 +53,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once(
     monkeypatch.setenv("RAY_ADDRESS", closed)
 
     with (
-        pytest.raises(UsageError, match=r"no Ray cluster can be joined there .*refused"),
+        pytest.raises(UsageError, match=r"the Ray cluster there cannot be joined .*refused"),
         devices(None, "auto" if word == "auto" else closed, tmp_path, 1),
     ):
         pass
@@ -69,7 +69,7 @@ def test_a_node_names_every_folder_that_it_lacks(tmp_path: Path) -> None:
     assert len(found) == 2
     assert found[0].startswith(f"it does not have the data folder {tmp_path}/data: put it on every node")
     assert "it cannot reach the run folder s3://lab/runs" in found[1]
-    assert lacking({}, "0.0.9") == [f"it has retain-bench {__version__}, the driver has 0.0.9"]
+    assert lacking({}, "0.0.9") == [f"it has retain-bench {__version__}, but the driver has 0.0.9"]
 
 
 def test_a_node_says_what_a_task_cannot_be_scored_without(monkeypatch: pytest.MonkeyPatch) -> None:
