@@ -1,1 +1,1 @@
-"""The command line: one file a verb; the only room that parses words and prints."""
+"""The command line, one file per command; only this room parses and prints."""

@@ -1,1 +1,1 @@
-"""Scores to tables: resample, compare, mark ties."""
+"""Turn scores into tables: resample, compare with the baseline, mark ties."""

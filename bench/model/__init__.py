@@ -1,1 +1,1 @@
-"""The base model: its family, its files, its adapters, what was learnt, merging, generating."""
+"""Load a base model, insert adapters, merge changes and generate answers."""

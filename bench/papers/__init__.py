@@ -1,1 +1,1 @@
-"""The experiments of the LoRASculpt paper, one command each: ``bench study NAME``."""
+"""Compare with a paper's tables, and repeat its studies (``bench study``)."""

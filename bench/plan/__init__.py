@@ -1,1 +1,1 @@
-"""What a command asks for, and what of it is done already."""
+"""Plan the jobs that a command asks for, and find which of them are done."""

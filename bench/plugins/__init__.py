@@ -1,1 +1,1 @@
-"""What a method, a task and a paper are, and how they are found."""
+"""Define what a method, a task and a paper are, and find the installed ones."""

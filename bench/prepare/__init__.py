@@ -1,1 +1,4 @@
-"""What comes before a run, and what no run depends on: doctor, data, prices, pretraining."""
+"""Prepare a run: check the machine, get data, estimate costs, pretrain micro.
+
+No run depends on this room.
+"""

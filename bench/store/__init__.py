@@ -1,1 +1,1 @@
-"""The run folder: every file in it, on a disk or at a URL."""
+"""Read and write the files of a run folder, on a disk or at a URL."""

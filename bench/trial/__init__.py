@@ -1,1 +1,1 @@
-"""One trial: train or edit, then score."""
+"""Run one trial: train or edit, then score."""

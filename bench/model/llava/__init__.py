@@ -1,1 +1,1 @@
-"""What only LLaVA has: its files, its names, its tower, and how a prompt and a picture become its tokens."""
+"""All that is specific to LLaVA: files, names, tower and input tokens."""

@@ -1,4 +1,4 @@
-"""The experiments and theorems of the LoRASculpt paper."""
+"""Repeat the experiments and check the theorems of the LoRASculpt paper."""
 
 from __future__ import annotations
 

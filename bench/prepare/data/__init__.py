@@ -1,1 +1,1 @@
-"""Tasks' material, the files that their examples are read from: fetched, checked and described by ``bench data``."""
+"""Download, check and describe the files of tasks (``bench data``)."""
