@@ -35,7 +35,7 @@ class Expected:
     source: str
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """What of a server's answer is read here."""
 
     status: int
@@ -111,7 +111,7 @@ def _transfer(url: str, path: Path, advance: Advance) -> str:
         raise Interrupted(why(error)) from None
 
 
-def _receive(answer: Answer, path: Path, start: int, advance: Advance) -> str:
+def _receive(answer: Response, path: Path, start: int, advance: Advance) -> str:
     goes_on = answer.status == HTTPStatus.PARTIAL_CONTENT
     digest = hashlib.sha256()
     part = _part(path)
@@ -137,7 +137,7 @@ def _receive(answer: Answer, path: Path, start: int, advance: Advance) -> str:
     return digest.hexdigest()
 
 
-def _chunks(answer: Answer) -> Iterator[bytes]:
+def _chunks(answer: Response) -> Iterator[bytes]:
     try:
         while chunk := answer.read(_CHUNK):
             yield chunk
@@ -197,7 +197,7 @@ def _read_tag(path: Path) -> str | None:
     return _tag(path).read_text() if _tag(path).is_file() else None
 
 
-def _write_tag(path: Path, answer: Answer) -> None:
+def _write_tag(path: Path, answer: Response) -> None:
     """Keep what tells whether the file is still the same one; a weak ETag does not."""
     strong = answer.headers.get("ETag") or "W/"
     tag = answer.headers.get("Last-Modified") if strong.startswith("W/") else strong

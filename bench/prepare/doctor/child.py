@@ -18,19 +18,19 @@ _PATIENCE_SECONDS = 5.0  # how long a process may take to end after its signal
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """The answer to a question: one mapping per printed line, and the reason if the process failed, or ""."""
 
     said: tuple[Mapping[str, Any], ...]
     error: str = ""
 
 
-def ask(question: str, *words: str, seconds: float) -> Answer:
+def ask(question: str, *words: str, seconds: float) -> Reply:
     """Return what a function of ``bench.prepare.doctor.questions`` prints in at most ``seconds``."""
     return run([sys.executable, "-m", "bench.prepare.doctor.questions", question, *words], seconds)
 
 
-def run(command: list[str], seconds: float) -> Answer:
+def run(command: list[str], seconds: float) -> Reply:
     """Return the lines of JSON that a command prints; after ``seconds`` it and its children are ended."""
     process = subprocess.Popen(
         command,
@@ -45,11 +45,11 @@ def run(command: list[str], seconds: float) -> Answer:
         out, noise = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         out = _ended(process)
-        return Answer(tuple(_lines(out)), f"{LATE} in {seconds:g} s")
+        return Reply(tuple(_lines(out)), f"{LATE} in {seconds:g} s")
     if process.returncode:
         last = (noise.strip().splitlines() or [f"it ended with code {process.returncode}"])[-1]
-        return Answer(tuple(_lines(out)), last)
-    return Answer(tuple(_lines(out)))
+        return Reply(tuple(_lines(out)), last)
+    return Reply(tuple(_lines(out)))
 
 
 def _ended(process: subprocess.Popen[str]) -> str:

@@ -39,7 +39,7 @@ def test_a_question_that_breaks_gives_its_last_line() -> None:
         [sys.executable, "-c", "print('noise'); print('[1]'); raise ValueError('no GPU today')"], seconds=240
     )
 
-    assert answer == child.Answer((), "ValueError: no GPU today")
+    assert answer == child.Reply((), "ValueError: no GPU today")
 
 
 def test_a_control_groups_limits_are_read_in_both_versions(tmp_path: Path) -> None:
