@@ -168,7 +168,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ScoreSpec:
     """One score that a command wants: the task, its split, which examples, and how answers are generated."""
 
     task: str
@@ -185,7 +185,7 @@ class Asked:
         return digest(asdict(self))[:12]
 
 
-def split_mean(asked: Sequence[Asked], values: Mapping[str, float], target: str | None) -> tuple[float, float]:
+def split_mean(asked: Sequence[ScoreSpec], values: Mapping[str, float], target: str | None) -> tuple[float, float]:
     """Return Source and Target from values by score key: the mean of the sources, the target's value."""
     by_task = {item.task: values[item.key] for item in asked}
     learnt = by_task.pop(str(target))
@@ -201,9 +201,9 @@ class Work:
     """
 
     trial: Trial
-    asked: tuple[Asked, ...]
+    asked: tuple[ScoreSpec, ...]
     snapshots: tuple[int, ...] = ()
-    rungs: tuple[Asked, ...] = ()
+    rungs: tuple[ScoreSpec, ...] = ()
 
     def joined(self, other: Work) -> Work:
         """Return one job that does both, for two jobs of the same trial."""
@@ -229,7 +229,7 @@ class Work:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a job back from JSON."""
-        asked, rungs = (tuple(Asked(**item) for item in data[name]) for name in ("asked", "rungs"))
+        asked, rungs = (tuple(ScoreSpec(**item) for item in data[name]) for name in ("asked", "rungs"))
         return cls(Trial.from_json(data["trial"]), asked, tuple(data["snapshots"]), rungs)
 
 
@@ -240,7 +240,7 @@ class Score:
     ``seconds`` is the time that generating and scoring took; ``environment`` describes the machine and the versions.
     """
 
-    asked: Asked
+    asked: ScoreSpec
     primary: str
     metrics: Mapping[str, float]
     file: str
@@ -278,13 +278,13 @@ class Record:
     environment: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
 
-    def mean(self, asked: Sequence[Asked]) -> tuple[float, float] | None:
+    def mean(self, asked: Sequence[ScoreSpec]) -> tuple[float, float] | None:
         """Return Source and Target over the scores asked for, as fractions; None if a score is missing."""
         if not asked or self.lacks(tuple(asked)):
             return None
         return split_mean(asked, {key: score.value for key, score in self.scores.items()}, self.trial.target)
 
-    def lacks(self, asked: tuple[Asked, ...]) -> tuple[Asked, ...]:
+    def lacks(self, asked: tuple[ScoreSpec, ...]) -> tuple[ScoreSpec, ...]:
         """Return those of the given score specs that the record has no score for."""
         return tuple(item for item in asked if item.key not in self.scores)
 
@@ -313,7 +313,9 @@ class Record:
         """
         try:
             trial = Trial.from_json(data["trial"])
-            scores = {key: Score(**{**item, "asked": Asked(**item["asked"])}) for key, item in data["scores"].items()}
+            scores = {
+                key: Score(**{**item, "asked": ScoreSpec(**item["asked"])}) for key, item in data["scores"].items()
+            }
             record = cls(
                 trial,
                 data["status"],

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from bench.errors import StoreError
-from bench.spec import Asked, Cost, Recipe, Record, Score, Trial
+from bench.spec import Cost, Recipe, Record, Score, ScoreSpec, Trial
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial(
@@ -18,7 +18,7 @@ TRIAL = Trial(
     data="d",
     code="c",
 )
-ASKED = Asked(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
+ASKED = ScoreSpec(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
 
 
 def test_a_trial_survives_json_with_its_parent() -> None:

@@ -17,7 +17,7 @@ from bench.model.families import family_of
 from bench.model.llava.tiny import Shape, Side, fresh, processor, word_tokenizer
 from bench.model.resident import Base
 from bench.plugins.task import Example, Split, Task
-from bench.spec import Asked, Recipe, digest
+from bench.spec import Recipe, ScoreSpec, digest
 from bench.trial.corpus import Corpus
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class Tiny:
     test: Corpus
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> ScoreSpec:
         """The score spec of the whole test split."""
         task = self.test.task
-        return Asked(task.name, "test", len(self.test.examples), "", task.max_new_tokens, "")
+        return ScoreSpec(task.name, "test", len(self.test.examples), "", task.max_new_tokens, "")
 
     def batch(self, count: int = 8) -> Mapping[str, Tensor]:
         """Return the first training examples as a batch, including their answers."""

@@ -22,7 +22,7 @@ from bench.model.change import Change
 from bench.plan import plan
 from bench.plan.request import Request
 from bench.plugins.tasks import Tasks
-from bench.spec import Asked, Dtype, Execution, Recipe, Trial
+from bench.spec import Dtype, Execution, Recipe, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 from bench.trial.parity import Difference, Parity
@@ -46,7 +46,7 @@ class Subject:
 
     trial: Trial
     change: Change
-    tasks: tuple[Asked, ...]
+    tasks: tuple[ScoreSpec, ...]
 
     @property
     def recipe(self) -> Recipe:

@@ -13,7 +13,7 @@ from bench.leaderboard.stats import FloatArray
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan.plan import Cell, Plan
 from bench.plugins.registry import BASELINE
-from bench.spec import Asked, Record, Trial
+from bench.spec import Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 LENIENT = "lenient"
@@ -59,7 +59,7 @@ def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | N
     return replace(cell, key=key, primary=primary, lenient=lenient, environments=where)
 
 
-def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
+def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScores:
     trial = cell.trial
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
     primary, lenient = scores_by_task(record, store, scores)
@@ -77,7 +77,7 @@ def _scored(cell: Cell, store: Store, scores: tuple[Asked, ...]) -> CellScores:
 
 
 def scores_by_task(
-    record: Record, store: Store, items: Sequence[Asked]
+    record: Record, store: Store, items: Sequence[ScoreSpec]
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Return the primary and the lenient scores that a record has, one number per example, by task."""
     primary: dict[str, FloatArray] = {}
@@ -91,7 +91,7 @@ def scores_by_task(
     return primary, lenient
 
 
-def environments_of(trial: Trial, store: Store, scores: Sequence[Asked]) -> Facts:
+def environments_of(trial: Trial, store: Store, scores: Sequence[ScoreSpec]) -> Facts:
     """Return what is known of where a trial and its parents were trained, and where some scores were made.
 
     The untouched base model is not trained.

@@ -13,7 +13,7 @@ from bench.plan.plan import Cell, Plan, asked, assemble, cell_trial, cells, edit
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
-from bench.spec import Asked, Trial, Work
+from bench.spec import ScoreSpec, Trial, Work
 from bench.store.run_folder import Store
 
 _STOPS = 6  # the training may be stopped after each sixth
@@ -136,7 +136,7 @@ class _Corner:
         places = (mine.rank, mine.target, mine.seed), (other.rank, other.target, other.seed)
         return item.key.variant == cell.key.variant and places[0] == places[1]
 
-    def _measured(self, trial: Trial, found: _Found, scores: tuple[Asked, ...]) -> tuple[float, float] | None:
+    def _measured(self, trial: Trial, found: _Found, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
         """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""
         found.probes.append(Work(trial, scores))
         record = self.store.read(trial)
@@ -147,7 +147,7 @@ class _Corner:
         target = known.pop(self.target)
         return (sum(known.values()) / len(known) if known else 0.0, target)
 
-    def _validation(self) -> tuple[Asked, ...]:
+    def _validation(self) -> tuple[ScoreSpec, ...]:
         """Return the scores to choose by, the target's last."""
         return asked(replace(self.request, split="validation"), (self.target,))
 

@@ -15,7 +15,7 @@ from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.plugins.source import of_plugin
 from bench.plugins.task import Split, Task
-from bench.spec import Asked, Record, Scalar, Trial, Work, reference_recipe
+from bench.spec import Record, Scalar, ScoreSpec, Trial, Work, reference_recipe
 from bench.store.run_folder import Store
 
 
@@ -48,7 +48,7 @@ class Plan:
     cells: tuple[Cell, ...]
     works: tuple[Work, ...]
     records: Mapping[str, Record]
-    asked: Mapping[str | None, tuple[Asked, ...]] = field(default_factory=dict)
+    asked: Mapping[str | None, tuple[ScoreSpec, ...]] = field(default_factory=dict)
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has, by trial id
     unsettled: bool = False  # more rows follow from what these works give
 
@@ -138,7 +138,7 @@ def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = N
     )
 
 
-def _add(works: dict[str, Work], trial: Trial, scores: tuple[Asked, ...], snapshots: tuple[int, ...] = ()) -> None:
+def _add(works: dict[str, Work], trial: Trial, scores: tuple[ScoreSpec, ...], snapshots: tuple[int, ...] = ()) -> None:
     """Add a trial after its parents; a parent that is no cell itself owes no scores."""
     if trial.parent is not None:
         _add(works, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
@@ -172,7 +172,7 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     )
 
 
-def asked(request: Request, targets: tuple[str, ...]) -> tuple[Asked, ...]:
+def asked(request: Request, targets: tuple[str, ...]) -> tuple[ScoreSpec, ...]:
     """Return the scores that a request asks for: every source, and some targets."""
     names = dict.fromkeys((*request.sources, *targets))
     ask = _assume if request.assumed else _ask
@@ -180,19 +180,19 @@ def asked(request: Request, targets: tuple[str, ...]) -> tuple[Asked, ...]:
 
 
 @once_a_task
-def _ask(task: Task, name: str, split: Split, limit: int | None) -> Asked:
+def _ask(task: Task, name: str, split: Split, limit: int | None) -> ScoreSpec:
     total = len(task.examples(split))
     count = total if limit is None else min(limit, total)
     return _asked(name, task, split, count, of_split(task, split, count))
 
 
-def _assume(task: Task, name: str, split: Split, limit: int | None) -> Asked:
+def _assume(task: Task, name: str, split: Split, limit: int | None) -> ScoreSpec:
     total = task.sizes.get(split) or len(task.examples(split))
     return _asked(name, task, split, total if limit is None else min(limit, total), "")
 
 
-def _asked(name: str, task: Task, split: Split, count: int, examples: str) -> Asked:
-    return Asked(
+def _asked(name: str, task: Task, split: Split, count: int, examples: str) -> ScoreSpec:
+    return ScoreSpec(
         task=name,
         split=split,
         count=count,

@@ -38,7 +38,7 @@ _STATES: dict[TrialState, State] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Suggestion:
     """A configuration to try: its number in the study and the hyperparameters that the search chose."""
 
     number: int
@@ -101,14 +101,14 @@ class Study:
         """The names of the searched hyperparameters."""
         return set(self._distributions)
 
-    def ask(self, budget: int) -> Asked | None:
+    def ask(self, budget: int) -> Suggestion | None:
         """Return the next configuration, or None if ``budget`` configurations have been handed out.
 
         Configurations that an earlier process left running come first, unaltered, so that none is lost or repeated.
         """
         if self._orphans:
             orphan = self._orphans.pop(0)
-            return Asked(orphan.number, orphan.params)
+            return Suggestion(orphan.number, orphan.params)
         number = sum(map(self._whole, self._study.trials))
         if number >= budget:
             return None
@@ -125,7 +125,7 @@ class Study:
         if sum(self._whole(item) for item in self._study.trials if item.number < trial.number) >= budget:
             self._study.tell(trial.number, state=TrialState.FAIL)  # over the budget, because another driver was faster
             return None
-        return Asked(trial.number, trial.params)
+        return Suggestion(trial.number, trial.params)
 
     def _whole(self, trial: FrozenTrial) -> bool:
         """Whether a configuration has all its hyperparameters, and so has been handed out."""

@@ -11,7 +11,7 @@ from bench.plan.request import Request
 from bench.plugins.method import TrainMethod
 from bench.search.optuna_study import Study, Tried
 from bench.search.pareto import Point
-from bench.spec import Asked, Record, Scalar, Work, split_mean
+from bench.spec import Record, Scalar, ScoreSpec, Work, split_mean
 from bench.store.run_folder import Store
 
 RUNGS = (1 / 3, 2 / 3)  # the shares of the updates after which a training is scored, and perhaps stopped
@@ -93,7 +93,7 @@ class Quest:
         )
 
     @property
-    def _rung_scores(self) -> tuple[Asked, ...]:
+    def _rung_scores(self) -> tuple[ScoreSpec, ...]:
         limit = min(_RUNG_EXAMPLES, self.request.limit or _RUNG_EXAMPLES)
         return asked(replace(self.request, limit=limit), self.request.targets)
 

@@ -20,7 +20,7 @@ from ray.tune.stopper import Stopper
 from bench.errors import TrialError
 from bench.lanes.broker_actor import Rung
 from bench.lanes.lanes import Crew
-from bench.search.optuna_study import Asked
+from bench.search.optuna_study import Suggestion
 from bench.search.quest import Quest, measure
 from bench.spec import Record, Work
 
@@ -87,7 +87,7 @@ class _Asking(Searcher):  # type: ignore[misc]
         super().__init__()
         self._quests = quests
         self._trials = trials
-        self.asked: dict[str, tuple[Quest, Asked, tuple[Work, ...]]] = {}
+        self.asked: dict[str, tuple[Quest, Suggestion, tuple[Work, ...]]] = {}
         self.trouble = ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:

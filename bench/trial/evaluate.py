@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.errors import PluginError, TrialError
 from bench.model.decoding import end_tokens, greedy
-from bench.spec import Asked, Execution
+from bench.spec import Execution, ScoreSpec
 from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
 from bench.trial.workers import Group
@@ -37,7 +37,7 @@ class Answer:
 def evaluate(
     model: nn.Module,
     corpus: Corpus,
-    asked: Asked,
+    asked: ScoreSpec,
     *,
     batch_size: int = BATCH,
     group: Group | None = None,
@@ -100,7 +100,7 @@ def _answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_to
     return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
-def _outcomes(corpus: Corpus, asked: Asked, predictions: Sequence[str]) -> list[Answer]:
+def _outcomes(corpus: Corpus, asked: ScoreSpec, predictions: Sequence[str]) -> list[Answer]:
     examples = corpus.examples[: asked.count]
     scores = corpus.task.score(examples, predictions)
     _check(corpus, scores, len(examples))

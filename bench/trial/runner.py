@@ -27,7 +27,7 @@ from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.tasks import Tasks
-from bench.spec import Asked, Execution, Record, Score, Trial, Work, split_mean
+from bench.spec import Execution, Record, Score, ScoreSpec, Trial, Work, split_mean
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
 from bench.store.unfinished import Partial
@@ -259,7 +259,7 @@ class Bench:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
         return self.warm.corpus(form, trial.target, "train", trial.recipe.template)
 
-    def _evaluated(self, record: Record, missing: Sequence[Asked], change: Change, progress: Progress) -> Record:
+    def _evaluated(self, record: Record, missing: Sequence[ScoreSpec], change: Change, progress: Progress) -> Record:
         """Return the record with the scores that were missing; each is committed as soon as it is there."""
         if not missing:
             return record
@@ -283,17 +283,19 @@ class Bench:
         model = self.warm.base(Form.evaluation(trial.recipe)).model
         return evaluation_environment(model, trial.recipe.eval_dtype, self.execution.eval_batch_size, self.device)
 
-    def answers(self, trial: Trial, asked: Asked, change: Change, hold: Hold = as_merged) -> list[Answer]:
+    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = as_merged) -> list[Answer]:
         """Return every example's outcome with a change in the base model, merged unless ``hold`` says otherwise."""
         with hold(self.warm.base(Form.evaluation(trial.recipe)), change) as model:
             return self._answers(trial, asked, model)
 
-    def _answers(self, trial: Trial, asked: Asked, model: nn.Module, partial: Partial | None = None) -> list[Answer]:
+    def _answers(
+        self, trial: Trial, asked: ScoreSpec, model: nn.Module, partial: Partial | None = None
+    ) -> list[Answer]:
         corpus = self.warm.corpus(Form.evaluation(trial.recipe), asked.task, asked.split, trial.recipe.template)
         batch_size = self.execution.eval_batch_size
         return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
 
-    def _scored(self, record: Record, asked: Asked, model: nn.Module, partial: Partial) -> Record:
+    def _scored(self, record: Record, asked: ScoreSpec, model: nn.Module, partial: Partial) -> Record:
         """Return the record with one more score."""
         began = time.monotonic()
         trial = record.trial

@@ -19,14 +19,14 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Asked, Execution, Trial
+from bench.spec import Execution, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 from bench.trial.evaluate import Answer
 from bench.trial.parity import Difference
 from bench.trial.runner import Bench
 
-ASKED = Asked("easy_vqa", "test", 4, "", 4, "")
+ASKED = ScoreSpec("easy_vqa", "test", 4, "", 4, "")
 TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")
 ADAPTER = Change({"layer.weight": LowRank(torch.ones(3, 1), torch.ones(1, 2), 1.0)})
 
@@ -38,7 +38,7 @@ class Scripted:
         self.execution = Execution()
         self.script, self.tasks = script, Tasks()
 
-    def answers(self, trial: Trial, asked: Asked, change: Change, hold: object = None) -> list[Answer]:
+    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: object = None) -> list[Answer]:
         said = self.script(trial.recipe.eval_dtype, self.execution.eval_batch_size, hold is not unmerged)
         return [Answer("", "", (), text, {"exact": value}) for text, value in said]
 

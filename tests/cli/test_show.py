@@ -8,7 +8,7 @@ from bench.cli.options import Cells
 from bench.cli.show import examples, overview, reading
 from bench.errors import UsageError
 from bench.plugins.registry import Registry
-from bench.spec import Asked, Record, Score, Trial
+from bench.spec import Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from tests.making.trials import TRIAL
 
@@ -16,7 +16,7 @@ ZERO_SHOT = replace(TRIAL, method="zero_shot", rank=None, target=None)
 
 
 def recorded(store: Store, trial: Trial, split: str, right: bool) -> Record:
-    asked = Asked("s", split, 1, "", 4, "")
+    asked = ScoreSpec("s", split, 1, "", 4, "")
     row = {
         "id": "1",
         "question": "q?",

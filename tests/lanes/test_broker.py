@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from bench.lanes.broker import Broker
-from bench.spec import Asked, Record, Score, Trial, Work
+from bench.spec import Record, Score, ScoreSpec, Trial, Work
 from tests.making import trials
 
 LORA = replace(trials.TRIAL, hyper={"lr": None})
@@ -128,7 +128,7 @@ def test_an_open_broker_waits_for_more_works() -> None:
 
 
 def test_a_known_work_is_done_again_only_for_scores_it_lacks() -> None:
-    score = Asked("t", "validation", 1, "", 4, "")
+    score = ScoreSpec("t", "validation", 1, "", 4, "")
     broker = Broker([Work(LORA, ())], {}, is_open=True)
     taken(broker, 0)
     broker.finish(0, Record(LORA, "done"))
@@ -143,7 +143,7 @@ def test_a_known_work_is_done_again_only_for_scores_it_lacks() -> None:
 
 
 def test_scores_that_are_asked_for_while_a_trial_runs_are_done_after_it() -> None:
-    score = Asked("t", "validation", 1, "", 4, "")
+    score = ScoreSpec("t", "validation", 1, "", 4, "")
     broker = Broker([Work(LORA, ())], {}, is_open=True)
     taken(broker, 0)
     broker.add([Work(LORA, (score,))])
@@ -153,7 +153,7 @@ def test_scores_that_are_asked_for_while_a_trial_runs_are_done_after_it() -> Non
     assert broker.take(0) == Work(LORA, (score,))
 
 
-RUNG = Asked("t", "validation", 2, "e", 8, "c")
+RUNG = ScoreSpec("t", "validation", 2, "e", 8, "c")
 WATCHED = Work(LORA, (RUNG,), (1,), (RUNG,))
 CHILD = Work(DARE, (RUNG,))
 

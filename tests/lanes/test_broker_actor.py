@@ -3,10 +3,10 @@
 import asyncio
 
 from bench.lanes.broker_actor import Rung, _BrokerActor
-from bench.spec import Asked, Record, Work
+from bench.spec import Record, ScoreSpec, Work
 from tests.making.trials import TRIAL as LORA
 
-RUNG = Asked("t", "validation", 2, "e", 8, "c")
+RUNG = ScoreSpec("t", "validation", 2, "e", 8, "c")
 
 
 def test_a_call_of_a_worker_that_died_waiting_takes_no_work_from_its_successor() -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from bench.lanes.broker import Event
 from bench.lanes.progress import Progress, closing_line, pace, rate
-from bench.spec import Asked, Record, Score
+from bench.spec import Record, Score, ScoreSpec
 from tests.making.trials import TRIAL
 
 FAILED = Record(TRIAL, "failed", error="out of memory")
 
 
 def score(task: str, count: int, seconds: float) -> Score:
-    return Score(Asked(task, "test", count, "", 4, ""), "exact", {"exact": 1.0}, "", seconds)
+    return Score(ScoreSpec(task, "test", count, "", 4, ""), "exact", {"exact": 1.0}, "", seconds)
 
 
 def test_rates_are_printed_with_three_digits() -> None:

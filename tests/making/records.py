@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.spec import Asked, Record, Score, Trial, Work
+from bench.spec import Record, Score, ScoreSpec, Trial, Work
 from bench.store.run_folder import Store
 
 
@@ -16,7 +16,11 @@ def done(work: Work, values: Mapping[str, float] | None = None) -> Record:
 
 
 def write_scores(
-    store: Store, trial: Trial, asked: Iterable[Asked], right: float = 0.5, environment: Mapping[str, str] | None = None
+    store: Store,
+    trial: Trial,
+    asked: Iterable[ScoreSpec],
+    right: float = 0.5,
+    environment: Mapping[str, str] | None = None,
 ) -> Record:
     """Write scores of a trial with a row per example, the first ``right`` of them right, and return its record."""
     known = store.read(trial) or Record(trial, "done")
@@ -34,5 +38,5 @@ def weights(store: Store, of: Record | Work) -> bytes:
     return (store.folder(of.trial) / "change" / "adapter_model.safetensors").read_bytes()
 
 
-def _score(asked: Asked, value: float, file: str = "") -> Score:
+def _score(asked: ScoreSpec, value: float, file: str = "") -> Score:
     return Score(asked, "exact", {"exact": value}, file)

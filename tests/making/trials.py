@@ -1,6 +1,6 @@
 """A trial that was never run, for tests of what is kept and told of one."""
 
-from bench.spec import Asked, Recipe, Trial
+from bench.spec import Recipe, ScoreSpec, Trial
 
 TRIAL = Trial(
     method="lora",
@@ -13,4 +13,4 @@ TRIAL = Trial(
     data="d",
     code="c",
 )
-ASKED = Asked(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")
+ASKED = ScoreSpec(task="t", split="test", count=2, examples="e", max_new_tokens=8, code="c")

@@ -25,7 +25,7 @@ from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.spec import EVALUATED, Asked, Cost, Recipe, Record, Score, Trial
+from bench.spec import EVALUATED, Cost, Recipe, Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
@@ -51,8 +51,8 @@ DARE = replace(LORA, method="dare", hyper={"drop_rate": 0.5}, parent=LORA)
 FACTS = {"commit": "0123456789ab", "device": "cpu"}
 
 
-def asked(task: str, count: int = 2) -> Asked:
-    return Asked(task=task, split="test", count=count, examples=f"{task}{count}", max_new_tokens=8, code="c")
+def asked(task: str, count: int = 2) -> ScoreSpec:
+    return ScoreSpec(task=task, split="test", count=count, examples=f"{task}{count}", max_new_tokens=8, code="c")
 
 
 def put(store: Store, trial: Trial, values: dict[str, float], count: int = 2) -> Record:

@@ -18,7 +18,7 @@ from bench.plan.suite import Suite
 from bench.plugins.method import Step
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Asked, Work
+from bench.spec import ScoreSpec, Work
 from bench.store.changes import CHECKPOINT, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
@@ -326,7 +326,7 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
     run_all(plan, bench)
     base = bench.warm.base(Form())
     corpus = bench.warm.corpus(Form(), plan.request.targets[0], "test", plan.request.recipe.template)
-    asked = Asked(corpus.task.name, "test", len(corpus.examples), "", 4, "")
+    asked = ScoreSpec(corpus.task.name, "test", len(corpus.examples), "", 4, "")
 
     with merged(base.model, store.change_of(of(plan, "lora").trial).read(), base.pristine) as model:
         one = evaluate(model, corpus, asked, batch_size=1)

@@ -11,7 +11,7 @@ from bench.console import say
 from bench.errors import TrialError, UsageError
 from bench.prepare.price.draft import Draft
 from bench.prepare.price.rates import Measured
-from bench.spec import Asked, Execution, Record, Trial, Work
+from bench.spec import Execution, Record, ScoreSpec, Trial, Work
 from bench.store.run_folder import Store
 
 UPDATES, ANSWERS = 20, 64
@@ -86,7 +86,7 @@ def _answers(bench: object, found: Draft) -> tuple[float, int]:
     whole = next(work for work in found.plan.works if work.trial == zero_shot).asked[0]
     seconds = [0.0]
     counts = (min(_WARM_ANSWERS, whole.count), min(ANSWERS, whole.count))
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[ScoreSpec, ...] = ()
     for name, count in zip(("warm", "counted"), counts, strict=True):
         asked = (*asked, replace(whole, count=count, examples=name))
         record = _run(bench, Work(zero_shot, asked), lambda *_: None)

@@ -17,7 +17,7 @@ from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
-from bench.spec import Asked, Execution, Trial, Work
+from bench.spec import Execution, ScoreSpec, Trial, Work
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
@@ -29,7 +29,7 @@ class Todo:
 
     work: Work
     trains: bool
-    scores: tuple[Asked, ...]
+    scores: tuple[ScoreSpec, ...]
 
     @property
     def answers(self) -> int:
