@@ -193,7 +193,7 @@ def split_mean(asked: Sequence[ScoreSpec], values: Mapping[str, float], target: 
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Job:
     """One job of a lane: a trial, and the scores that it still lacks.
 
     ``snapshots`` are the steps of the training whose change other trials need; ``rungs`` are the scores that a search
@@ -205,12 +205,12 @@ class Work:
     snapshots: tuple[int, ...] = ()
     rungs: tuple[ScoreSpec, ...] = ()
 
-    def joined(self, other: Work) -> Work:
+    def joined(self, other: Job) -> Job:
         """Return one job that does both, for two jobs of the same trial."""
         asked = tuple(dict.fromkeys((*self.asked, *other.asked)))
         snapshots = tuple(sorted({*self.snapshots, *other.snapshots}))
         rungs = self.rungs if other.rungs else ()  # a training that one job needs whole is not stopped
-        return Work(self.trial, asked, snapshots, rungs)
+        return Job(self.trial, asked, snapshots, rungs)
 
     @property
     def covers(self) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.spec import Record, Work
+from bench.spec import Job, Record
 
 _DEATHS = 2  # a trial fails after this many of its workers have died
 
@@ -34,7 +34,7 @@ class Broker:
     more jobs may come.
     """
 
-    def __init__(self, works: Sequence[Work], stored: Mapping[str, Record], *, is_open: bool = False) -> None:
+    def __init__(self, works: Sequence[Job], stored: Mapping[str, Record], *, is_open: bool = False) -> None:
         self._works = {work.trial.id: work for work in works}
         self._waiting = deque(self._works)
         self._running: dict[int, str] = {}
@@ -51,7 +51,7 @@ class Broker:
         """Whether the broker has no job left to hand out or to wait for."""
         return self.closed or not (self._waiting or self._running or self.is_open)
 
-    def add(self, works: Sequence[Work]) -> None:
+    def add(self, works: Sequence[Job]) -> None:
         """Add jobs, parents before children; of a known job, only what it does not cover is done."""
         for work in works:
             key, known = work.trial.id, self._works.get(work.trial.id)
@@ -72,7 +72,7 @@ class Broker:
         """Return a trial's record, or None while it waits or runs."""
         return self._records.get(key)
 
-    def take(self, lane: int) -> Work | None:
+    def take(self, lane: int) -> Job | None:
         """Return the lane's next job, or None if no job is ready; ``over`` says whether one may come.
 
         If a lane asks before it has finished, it was restarted; it gets its trial back once.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.lanes.broker import Broker, Event
-from bench.spec import Record, Work
+from bench.spec import Job, Record
 
 POLL_SECONDS = 0.1
 
@@ -25,7 +25,7 @@ class Rung:
 class _BrokerActor:
     """The broker as an asynchronous actor, so that it serves other lanes while one lane waits for a job."""
 
-    def __init__(self, works: Sequence[Work], stored: Mapping[str, Record], is_open: bool) -> None:
+    def __init__(self, works: Sequence[Job], stored: Mapping[str, Record], is_open: bool) -> None:
         self._broker = Broker(works, stored, is_open=is_open)
         self._broken: list[str] = []
         self._heard: set[int] = set()
@@ -35,7 +35,7 @@ class _BrokerActor:
         self._held: dict[str, Rung] = {}
         self._verdicts: dict[tuple[str, int], bool] = {}
 
-    async def next(self, lane: int) -> Work | None:
+    async def next(self, lane: int) -> Job | None:
         """Return the lane's next job, or None if no job is left.
 
         If a lane's worker dies during the call, the call of the restarted worker replaces it.
@@ -48,7 +48,7 @@ class _BrokerActor:
             await asyncio.sleep(POLL_SECONDS)
         return None
 
-    async def follow(self, works: Sequence[Work], seen: int = 0) -> dict[str, Record] | Rung:
+    async def follow(self, works: Sequence[Job], seen: int = 0) -> dict[str, Record] | Rung:
         """Add jobs and wait until all are done, or until one is held at a rung after step ``seen``.
 
         A call with a later ``seen`` lets a training that is held at a rung continue. After the broker is closed the
@@ -78,7 +78,7 @@ class _BrokerActor:
             del self._held[key]
         return self._verdicts.get((key, step), False)
 
-    async def stop(self, works: Sequence[Work], step: int) -> None:
+    async def stop(self, works: Sequence[Job], step: int) -> None:
         """Stop the one of these jobs whose training is held at a rung."""
         for work in works:
             if work.trial.id in self._held:
@@ -134,7 +134,7 @@ class _BrokerActor:
         self._broker.close()
 
 
-def start(works: Sequence[Work], stored: Mapping[str, Record], *, is_open: bool) -> Any:
+def start(works: Sequence[Job], stored: Mapping[str, Record], *, is_open: bool) -> Any:
     """Start the broker on the driver's node, which outlives every lane, and return the broker's handle."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

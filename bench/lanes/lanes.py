@@ -19,7 +19,7 @@ from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
 from bench.lanes.setup import Setup, Shipment
-from bench.spec import Record, Work
+from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from bench.trial.workers import ALONE, Failure, Group, joined
 
@@ -36,7 +36,7 @@ Drive = Callable[[Any, "Crew"], None]
 
 
 def run(
-    works: Sequence[Work],
+    works: Sequence[Job],
     stored: Mapping[str, Record],
     setup: Setup,
     lanes: int | None,
@@ -104,9 +104,7 @@ class Crew:
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
-def _run_lanes(
-    works: Sequence[Work], stored: Mapping[str, Record], crew: Crew, drive: Drive | None
-) -> Generator[Event]:
+def _run_lanes(works: Sequence[Job], stored: Mapping[str, Record], crew: Crew, drive: Drive | None) -> Generator[Event]:
     import ray
 
     broker = broker_actor.start(works, stored, is_open=drive is not None)

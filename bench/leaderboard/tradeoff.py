@@ -19,7 +19,7 @@ from bench.plan.baselines import curve
 from bench.plan.plan import Plan
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
-from bench.spec import Work
+from bench.spec import Job
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ def _best(source: Sequence[FloatArray], learnt: Sequence[FloatArray], level: Flo
 
 def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
     """Return the curves of a plan's rows, of those that are measured whole."""
-    rows: dict[tuple[RowKey, str], dict[int, dict[float, Work]]] = {}
+    rows: dict[tuple[RowKey, str], dict[int, dict[float, Job]]] = {}
     for cell in plan.cells:
         trial = cell.trial
         if not cell.key.control and trial.rank is not None and trial.target is not None:
             points = curve(plan.request, cell)
             rows.setdefault((cell.key, trial.target), {})[trial.seed] = {
-                0.0: Work(plan.zero_shot, next(iter(points.values())).asked),
+                0.0: Job(plan.zero_shot, next(iter(points.values())).asked),
                 **{strength: work for strength, work in points.items() if strength > 0},
             }
     found = (_curve(row, by_seed, plan.request.sources, store) for row, by_seed in rows.items())
@@ -86,7 +86,7 @@ def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
 
 
 def _curve(
-    row: tuple[RowKey, str], by_seed: Mapping[int, Mapping[float, Work]], sources: Sequence[str], store: Store
+    row: tuple[RowKey, str], by_seed: Mapping[int, Mapping[float, Job]], sources: Sequence[str], store: Store
 ) -> Curve | None:
     key, target = row
     strengths = list(next(iter(by_seed.values())))
@@ -105,7 +105,7 @@ def _curve(
     return Curve(key, target, source, learnt, _environments(by_seed, store))
 
 
-def _environments(by_seed: Mapping[int, Mapping[float, Work]], store: Store) -> BySeed:
+def _environments(by_seed: Mapping[int, Mapping[float, Job]], store: Store) -> BySeed:
     return {
         seed: merged(environments_of(work.trial, store, work.asked) for work in points.values())
         for seed, points in by_seed.items()

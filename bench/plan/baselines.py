@@ -13,7 +13,7 @@ from bench.plan.plan import Cell, Plan, asked, assemble, cell_trial, cells, edit
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
-from bench.spec import ScoreSpec, Trial, Work
+from bench.spec import Job, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 _STOPS = 6  # the training may be stopped after each sixth
@@ -45,11 +45,11 @@ def finish(plan: Plan, store: Store, perform: Callable[[Plan], None]) -> Plan:
     return plan
 
 
-def curve(request: Request, cell: Cell) -> dict[float, Work]:
+def curve(request: Request, cell: Cell) -> dict[float, Job]:
     """Return the points of a row's trade-off curve: its change at every strength, scored as the row is."""
     scores = asked(request, (str(cell.trial.target),))
     return {
-        strength: Work(
+        strength: Job(
             cell.trial if strength == 1 else edited(request.registry, cell.trial, "rewind", strength=strength), scores
         )
         for strength in request.strengths
@@ -62,7 +62,7 @@ class _Found:
     """Control rows, the works by which some are chosen, and whether some could not be chosen yet."""
 
     cells: list[Cell] = field(default_factory=list)
-    probes: list[Work] = field(default_factory=list)
+    probes: list[Job] = field(default_factory=list)
     unsettled: bool = False
 
 
@@ -138,7 +138,7 @@ class _Corner:
 
     def _measured(self, trial: Trial, found: _Found, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
         """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""
-        found.probes.append(Work(trial, scores))
+        found.probes.append(Job(trial, scores))
         record = self.store.read(trial)
         if record is None or record.lacks(scores):
             found.unsettled = True

@@ -15,7 +15,7 @@ from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.plugins.source import of_plugin
 from bench.plugins.task import Split, Task
-from bench.spec import Record, Scalar, ScoreSpec, Trial, Work, reference_recipe
+from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, reference_recipe
 from bench.store.run_folder import Store
 
 
@@ -46,19 +46,19 @@ class Plan:
     request: Request
     zero_shot: Trial
     cells: tuple[Cell, ...]
-    works: tuple[Work, ...]
+    works: tuple[Job, ...]
     records: Mapping[str, Record]
     asked: Mapping[str | None, tuple[ScoreSpec, ...]] = field(default_factory=dict)
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has, by trial id
     unsettled: bool = False  # more rows follow from what these works give
 
     @property
-    def pending(self) -> tuple[Work, ...]:
+    def pending(self) -> tuple[Job, ...]:
         """The works that are not done: never run, failed, or lacking a score."""
         return tuple(work for work in self.works if not self.done(work))
 
     @property
-    def trainings(self) -> tuple[Work, ...]:
+    def trainings(self) -> tuple[Job, ...]:
         """The works that train: each is done once, however many cells use it."""
         registry = self.request.registry
         return tuple(work for work in self.works if issubclass(registry.method(work.trial.method), TrainMethod))
@@ -67,7 +67,7 @@ class Plan:
         """Return a trial's method with its hyperparameters."""
         return self.request.registry.method(trial.method)(**trial.hyper)
 
-    def done(self, work: Work) -> bool:
+    def done(self, work: Job) -> bool:
         """Whether the store has everything a work is to give."""
         record = self.records.get(work.trial.id)
         if record is None or record.lacks(work.asked):
@@ -98,7 +98,7 @@ def cells(request: Request) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequence[Work] = ()) -> Plan:
+def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequence[Job] = ()) -> Plan:
     """Return the plan of any cells: with their parents, the untouched base model, and what the store has of them.
 
     What is asked of every cell's trial (sources, split, limit) is the request's. ``others`` are works that fill none.
@@ -117,7 +117,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     shown = {
         target: asked(request, request.targets if target is None else (target,)) for target in (None, *request.targets)
     }
-    works = {zero_shot.id: Work(zero_shot, shown[None])}
+    works = {zero_shot.id: Job(zero_shot, shown[None])}
     for cell in cells:
         _add(works, cell.trial, shown[cell.trial.target])
     for work in others:
@@ -138,11 +138,11 @@ def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = N
     )
 
 
-def _add(works: dict[str, Work], trial: Trial, scores: tuple[ScoreSpec, ...], snapshots: tuple[int, ...] = ()) -> None:
+def _add(works: dict[str, Job], trial: Trial, scores: tuple[ScoreSpec, ...], snapshots: tuple[int, ...] = ()) -> None:
     """Add a trial after its parents; a parent that is no cell itself owes no scores."""
     if trial.parent is not None:
         _add(works, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
-    work = Work(trial, scores, snapshots)
+    work = Job(trial, scores, snapshots)
     works[trial.id] = works[trial.id].joined(work) if trial.id in works else work
 
 

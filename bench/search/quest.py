@@ -11,7 +11,7 @@ from bench.plan.request import Request
 from bench.plugins.method import TrainMethod
 from bench.search.optuna_study import Study, Tried
 from bench.search.pareto import Point
-from bench.spec import Record, Scalar, ScoreSpec, Work, split_mean
+from bench.spec import Job, Record, Scalar, ScoreSpec, split_mean
 from bench.store.run_folder import Store
 
 RUNGS = (1 / 3, 2 / 3)  # the shares of the updates after which a training is scored, and perhaps stopped
@@ -79,7 +79,7 @@ class Quest:
         updates = self.request.recipe.updates
         return tuple(dict.fromkeys(step for share in RUNGS if 0 < (step := round(share * updates)) < updates))
 
-    def works(self, hyper: Mapping[str, Scalar]) -> tuple[Work, ...]:
+    def works(self, hyper: Mapping[str, Scalar]) -> tuple[Job, ...]:
         """Return the jobs of one configuration: its cells and their parents, without the zero-shot job."""
         plan = self.plan(hyper)
         works = (work for work in plan.works if work.trial.id != plan.zero_shot.id)
@@ -127,7 +127,7 @@ class Quest:
         return len(self.request.seeds) * updates - max(seen) if seen else 0
 
 
-def measure(works: Sequence[Work], records: Mapping[str, Record]) -> tuple[float, float] | None:
+def measure(works: Sequence[Job], records: Mapping[str, Record]) -> tuple[float, float] | None:
     """Return a configuration's Source and Target, means over its seeds; None if a cell has no scores."""
     pairs = []
     for work in works:

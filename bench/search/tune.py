@@ -22,7 +22,7 @@ from bench.lanes.broker_actor import Rung
 from bench.lanes.lanes import Crew
 from bench.search.optuna_study import Suggestion
 from bench.search.quest import Quest, measure
-from bench.spec import Record, Work
+from bench.spec import Job, Record
 
 # A resource that every cluster has in abundance, so that proxies never compete with lanes.
 _NOWHERE = {"node:__internal_head__": 0.001}
@@ -87,7 +87,7 @@ class _Asking(Searcher):  # type: ignore[misc]
         super().__init__()
         self._quests = quests
         self._trials = trials
-        self.asked: dict[str, tuple[Quest, Suggestion, tuple[Work, ...]]] = {}
+        self.asked: dict[str, tuple[Quest, Suggestion, tuple[Job, ...]]] = {}
         self.trouble = ""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
@@ -140,7 +140,7 @@ class _Proxy(tune.Trainable):  # type: ignore[misc]
     """
 
     _seen = 0
-    _parts: Sequence[Sequence[Work]] = ()
+    _parts: Sequence[Sequence[Job]] = ()
 
     def setup(self, config: Mapping[str, Any], broker: Any) -> None:
         self._broker = broker
@@ -174,7 +174,7 @@ class _Proxy(tune.Trainable):  # type: ignore[misc]
         """Load nothing."""
 
     def reset_config(self, config: Mapping[str, Any]) -> bool:
-        works = [Work.from_json(data) for data in json.loads(config["works"])]
+        works = [Job.from_json(data) for data in json.loads(config["works"])]
         watched, others = [work for work in works if work.rungs], [work for work in works if not work.rungs]
         self._parts = [part for part in (watched, others) if part]
         self._seen = 0

@@ -27,7 +27,7 @@ from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.tasks import Tasks
-from bench.spec import Execution, Record, Score, ScoreSpec, Trial, Work, split_mean
+from bench.spec import Execution, Job, Record, Score, ScoreSpec, Trial, split_mean
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
 from bench.store.unfinished import Partial
@@ -87,7 +87,7 @@ class Bench:
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one and two threads differ in bits
 
-    def run(self, work: Work, progress: Progress = silent, judge: Judge = go_on) -> Record:
+    def run(self, work: Job, progress: Progress = silent, judge: Judge = go_on) -> Record:
         """Do a piece of work and commit its record; an error becomes a failed record with its traceback.
 
         Every worker of a group calls this alike and returns the same; only the first writes, reports and judges.
@@ -119,7 +119,7 @@ class Bench:
             log.warning("%s: its record cannot be written: %s", trial.label, error)
         return record
 
-    def _run(self, work: Work, progress: Progress, judge: Judge) -> Record:
+    def _run(self, work: Job, progress: Progress, judge: Judge) -> Record:
         trial, first = work.trial, self.group.first
         first(lambda: self.store.begin(trial))
         known = first(lambda: self.store.read(trial)) or Record(trial, "done", environment=environment(self.device))
@@ -144,7 +144,7 @@ class Bench:
         self.store.write_error(record.trial, "")
         self.store.write(record)
 
-    def _change(self, work: Work, progress: Progress, judge: Judge) -> Change:
+    def _change(self, work: Job, progress: Progress, judge: Judge) -> Change:
         """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
         trial = work.trial
         method = self.tasks.registry.method(trial.method)(**trial.hyper)
@@ -158,7 +158,7 @@ class Bench:
                 self.group.first(lambda: self._keep(trial, self._edit(method, trial, progress)))
         return self.store.change_of(trial).read()
 
-    def _complete(self, work: Work) -> bool:
+    def _complete(self, work: Job) -> bool:
         """Whether all that the trial has to learn lies in the store."""
         stored = self.store.change_of(work.trial)
         return all(stored.snapshot(step).is_whole() for step in work.snapshots) and self._stored(work.trial)
@@ -198,7 +198,7 @@ class Bench:
             return False
         return True
 
-    def _snapshots(self, work: Work, judge: Judge) -> Snapshots:
+    def _snapshots(self, work: Job, judge: Judge) -> Snapshots:
         """Return what a training does at its snapshots: keep them, and ask for a verdict where there are rungs."""
         stored, first = self.store.change_of(work.trial), self.group.first
 
@@ -216,7 +216,7 @@ class Bench:
             has=lambda step: first(lambda: stored.snapshot(step).is_whole()),
         )
 
-    def _rung(self, work: Work, step: int) -> tuple[float, float]:
+    def _rung(self, work: Job, step: int) -> tuple[float, float]:
         """Return Source and Target of a snapshot, from what the store has of its scores."""
         trial, stored = work.trial, self.store.change_of(work.trial)
         values = self.group.first(stored.snapshot(step).scores)

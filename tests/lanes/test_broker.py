@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from bench.lanes.broker import Broker
-from bench.spec import Record, Score, ScoreSpec, Trial, Work
+from bench.spec import Job, Record, Score, ScoreSpec, Trial
 from tests.making import trials
 
 LORA = replace(trials.TRIAL, hyper={"lr": None})
@@ -13,7 +13,7 @@ OTHER = replace(LORA, rank=8)
 
 def broker_of(*trials: Trial, stored: tuple[Trial, ...] = ()) -> Broker:
     records = {trial.id: Record(trial, "done") for trial in stored}
-    return Broker([Work(trial, ()) for trial in trials], records)
+    return Broker([Job(trial, ()) for trial in trials], records)
 
 
 def taken(broker: Broker, lane: int) -> Trial:
@@ -116,7 +116,7 @@ def test_an_open_broker_waits_for_more_works() -> None:
     broker = Broker([], {}, is_open=True)
     assert not broker.over
 
-    broker.add([Work(LORA, ()), Work(DARE, ())])
+    broker.add([Job(LORA, ()), Job(DARE, ())])
     assert taken(broker, 0) == LORA
     broker.finish(0, Record(LORA, "done"))
     assert taken(broker, 0) == DARE
@@ -129,39 +129,39 @@ def test_an_open_broker_waits_for_more_works() -> None:
 
 def test_a_known_work_is_done_again_only_for_scores_it_lacks() -> None:
     score = ScoreSpec("t", "validation", 1, "", 4, "")
-    broker = Broker([Work(LORA, ())], {}, is_open=True)
+    broker = Broker([Job(LORA, ())], {}, is_open=True)
     taken(broker, 0)
     broker.finish(0, Record(LORA, "done"))
 
-    broker.add([Work(LORA, ())])
+    broker.add([Job(LORA, ())])
     assert broker.take(0) is None
-    broker.add([Work(LORA, (score,))])
+    broker.add([Job(LORA, (score,))])
 
     again = broker.take(0)
-    assert again == Work(LORA, (score,))
+    assert again == Job(LORA, (score,))
     assert broker.record(LORA.id) is None
 
 
 def test_scores_that_are_asked_for_while_a_trial_runs_are_done_after_it() -> None:
     score = ScoreSpec("t", "validation", 1, "", 4, "")
-    broker = Broker([Work(LORA, ())], {}, is_open=True)
+    broker = Broker([Job(LORA, ())], {}, is_open=True)
     taken(broker, 0)
-    broker.add([Work(LORA, (score,))])
+    broker.add([Job(LORA, (score,))])
 
     broker.finish(0, Record(LORA, "done"))
 
-    assert broker.take(0) == Work(LORA, (score,))
+    assert broker.take(0) == Job(LORA, (score,))
 
 
 RUNG = ScoreSpec("t", "validation", 2, "e", 8, "c")
-WATCHED = Work(LORA, (RUNG,), (1,), (RUNG,))
-CHILD = Work(DARE, (RUNG,))
+WATCHED = Job(LORA, (RUNG,), (1,), (RUNG,))
+CHILD = Job(DARE, (RUNG,))
 
 
 def test_a_stopped_training_is_done_whole_for_a_child_that_came_while_it_was_held() -> None:
     broker = Broker([WATCHED], {}, is_open=True)
     taken(broker, 0)
-    broker.add([Work(LORA, ()), CHILD])
+    broker.add([Job(LORA, ()), CHILD])
 
     broker.finish(0, Record(LORA, "stopped"))
 
@@ -177,7 +177,7 @@ def test_a_stopped_training_is_done_whole_for_a_child_that_comes_later() -> None
     taken(broker, 0)
     broker.finish(0, Record(LORA, "stopped"))
 
-    broker.add([Work(LORA, ()), CHILD])
+    broker.add([Job(LORA, ()), CHILD])
 
     again = broker.take(0)
     assert again is not None

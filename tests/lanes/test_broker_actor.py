@@ -3,32 +3,32 @@
 import asyncio
 
 from bench.lanes.broker_actor import Rung, _BrokerActor
-from bench.spec import Record, ScoreSpec, Work
+from bench.spec import Job, Record, ScoreSpec
 from tests.making.trials import TRIAL as LORA
 
 RUNG = ScoreSpec("t", "validation", 2, "e", 8, "c")
 
 
 def test_a_call_of_a_worker_that_died_waiting_takes_no_work_from_its_successor() -> None:
-    async def story() -> tuple[Work | None, Work | None]:
+    async def story() -> tuple[Job | None, Job | None]:
         actor = _BrokerActor((), {}, is_open=True)
         dead = asyncio.create_task(actor.next(0))
         await asyncio.sleep(0)
         alive = asyncio.create_task(actor.next(0))
         await asyncio.sleep(0)
-        asking = asyncio.create_task(actor.follow([Work(LORA, ())]))
+        asking = asyncio.create_task(actor.follow([Job(LORA, ())]))
         found = await asyncio.wait_for(dead, 60), await asyncio.wait_for(alive, 60)
         await actor.finish(0, Record(LORA, "done"))
         assert await asyncio.wait_for(asking, 60) == {LORA.id: Record(LORA, "done")}
         return found
 
-    assert asyncio.run(story()) == (None, Work(LORA, ()))
+    assert asyncio.run(story()) == (None, Job(LORA, ()))
 
 
 def test_who_asks_for_records_of_a_closed_broker_is_told_nothing() -> None:
     async def story() -> bool:
         actor = _BrokerActor((), {}, is_open=True)
-        asking = asyncio.create_task(actor.follow([Work(LORA, ())]))
+        asking = asyncio.create_task(actor.follow([Job(LORA, ())]))
         await actor.close()
         _, waiting = await asyncio.wait([asking], timeout=0.5)
         asking.cancel()
@@ -52,7 +52,7 @@ def held(verdict_of: str) -> tuple[object, bool]:
 
     async def story() -> tuple[object, bool]:
         actor = _BrokerActor((), {}, is_open=True)
-        work = Work(LORA, (), (50,))
+        work = Job(LORA, (), (50,))
         following = asyncio.create_task(actor.follow([work]))
         await asyncio.sleep(0)
         assert await actor.next(0) == work
@@ -82,7 +82,7 @@ def test_a_stopped_training_and_one_of_a_closed_broker_end_at_the_rung() -> None
 def test_a_worker_that_died_after_its_verdict_is_not_held_for_another() -> None:
     async def story() -> bool:
         actor = _BrokerActor((), {}, is_open=True)
-        work = Work(LORA, (), (50, 100))
+        work = Job(LORA, (), (50, 100))
         asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
         await asyncio.sleep(0)
         await actor.next(0)
@@ -99,7 +99,7 @@ def test_a_worker_that_died_after_its_verdict_is_not_held_for_another() -> None:
 def test_the_record_of_a_stopped_training_reaches_its_follower() -> None:
     async def story() -> object:
         actor = _BrokerActor((), {}, is_open=True)
-        following = asyncio.create_task(actor.follow([Work(LORA, (), (1,), (RUNG,))]))
+        following = asyncio.create_task(actor.follow([Job(LORA, (), (1,), (RUNG,))]))
         await asyncio.sleep(0)
         await actor.next(0)
         await actor.finish(0, Record(LORA, "stopped"))
@@ -109,8 +109,8 @@ def test_the_record_of_a_stopped_training_reaches_its_follower() -> None:
 
 
 def test_what_runs_on_a_node_that_is_gone_is_handed_to_another_lane_wherever_its_workers_were() -> None:
-    async def story() -> tuple[list[str], list[str], Work | None]:
-        actor = _BrokerActor([Work(LORA, ())], {}, is_open=False)
+    async def story() -> tuple[list[str], list[str], Job | None]:
+        actor = _BrokerActor([Job(LORA, ())], {}, is_open=False)
         await actor.stands(0, 0, "first")
         await actor.stands(0, 1, "second")  # the other worker of the same lane
         await actor.stands(1, 0, "third")
@@ -119,12 +119,12 @@ def test_what_runs_on_a_node_that_is_gone_is_handed_to_another_lane_wherever_its
         idle = await actor.node_lost("third")
         return lost, idle, await asyncio.wait_for(actor.next(1), 60)
 
-    assert asyncio.run(story()) == ([LORA.label], [], Work(LORA, ()))
+    assert asyncio.run(story()) == ([LORA.label], [], Job(LORA, ()))
 
 
 def test_a_lane_that_has_moved_does_not_lose_its_trial_with_its_old_node() -> None:
     async def story() -> list[str]:
-        actor = _BrokerActor([Work(LORA, ())], {}, is_open=False)
+        actor = _BrokerActor([Job(LORA, ())], {}, is_open=False)
         await actor.stands(0, 0, "old")
         await actor.stands(0, 0, "new")
         await actor.next(0)

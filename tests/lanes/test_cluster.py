@@ -10,7 +10,7 @@ from bench.lanes.broker import Broker
 from bench.lanes.cluster import check_address, devices, lanes_on
 from bench.lanes.nodes import lacking, unpacked
 from bench.plugins.registry import Registry
-from bench.spec import Recipe, Trial, Work
+from bench.spec import Job, Recipe, Trial
 from bench.store.places import place
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
@@ -98,7 +98,7 @@ def test_a_plugin_is_taken_from_its_place_unless_a_node_has_another(tmp_path: Pa
 
 def test_a_trial_that_loses_its_node_twice_is_not_to_blame() -> None:
     trial = Trial("lora", {}, 4, "t", 0, RECIPE, "m", "d", "c")
-    broker = Broker([Work(trial, ())], {})
+    broker = Broker([Job(trial, ())], {})
 
     for lane in (0, 1, 2):
         assert broker.take(lane) is not None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.spec import Record, Score, ScoreSpec, Trial, Work
+from bench.spec import Job, Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 
-def done(work: Work, values: Mapping[str, float] | None = None) -> Record:
+def done(work: Job, values: Mapping[str, float] | None = None) -> Record:
     """Return the record of a finished work: 1 on every score, or the ``values`` by task. No file holds its examples."""
     scores = {item.key: _score(item, 1.0 if values is None else values[item.task]) for item in work.asked}
     return Record(work.trial, "done", scores)
@@ -33,7 +33,7 @@ def write_scores(
     return known
 
 
-def weights(store: Store, of: Record | Work) -> bytes:
+def weights(store: Store, of: Record | Job) -> bytes:
     """Return the bytes of what a trial learnt."""
     return (store.folder(of.trial) / "change" / "adapter_model.safetensors").read_bytes()
 

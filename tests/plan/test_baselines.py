@@ -9,7 +9,7 @@ from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plan.suite import MICRO
 from bench.plan.tuned import Choice
-from bench.spec import Record, Score, Work
+from bench.spec import Job, Record, Score
 from bench.store.run_folder import Store
 
 PLACE = ("dare", 16, "icon_choice")
@@ -32,7 +32,7 @@ def request_(tmp_path: Path) -> Request:
     return Request(suite, ("lora", "dare"), (16,), targets, sources, suite.recipe, limit=20, controls=True)
 
 
-def score(store: Store, work: Work, dare: float = 0.4) -> None:
+def score(store: Store, work: Job, dare: float = 0.4) -> None:
     """Finish a work: Target grows with the strength, Source falls; the training is best on validation at step 100."""
     trial = work.trial
     strength = float(trial.hyper.get("strength", 1.0) or 0)

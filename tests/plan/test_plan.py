@@ -9,7 +9,7 @@ from bench.plan.request import Request
 from bench.plan.suite import MICRO, Suite
 from bench.plan.tuned import Choice
 from bench.plugins.registry import BUILT_IN_METHODS
-from bench.spec import Record, Work
+from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from tests.making.records import done
 
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
 
 
-def finish(store: Store, work: Work) -> None:
+def finish(store: Store, work: Job) -> None:
     store.write(done(work))
 
 
@@ -86,7 +86,7 @@ def test_a_failed_record_is_pending_again(request_: Request, store: Store) -> No
     assert work in make(request_, store).pending
 
 
-def of_trial(plan: Plan, label: str) -> Work:
+def of_trial(plan: Plan, label: str) -> Job:
     return next(work for work in plan.works if work.trial.label == label)
 
 

@@ -9,7 +9,7 @@ from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.search.quest import Quest, measure
 from bench.search.run import Setting, quests, spaces
-from bench.spec import Record, Work
+from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from tests.making.records import done
 
@@ -22,11 +22,11 @@ def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
     return quests(request, spaces(request), store, Setting())[1]
 
 
-def record(work: Work, source: float, target: float) -> Record:
+def record(work: Job, source: float, target: float) -> Record:
     return done(work, {"old_squares": source, "new_squares": target})
 
 
-def records(works: Mapping[str, Work], values: list[tuple[float, float]]) -> dict[str, Record]:
+def records(works: Mapping[str, Job], values: list[tuple[float, float]]) -> dict[str, Record]:
     return {key: record(work, *value) for (key, work), value in zip(works.items(), values, strict=True)}
 
 

@@ -18,7 +18,7 @@ from bench.plan.suite import Suite
 from bench.plugins.method import Step
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import ScoreSpec, Work
+from bench.spec import Job, ScoreSpec
 from bench.store.changes import CHECKPOINT, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
@@ -72,7 +72,7 @@ def run_all(plan: Plan, bench: Bench) -> None:
         bench.run(work)
 
 
-def of(plan: Plan, method: str) -> Work:
+def of(plan: Plan, method: str) -> Job:
     return next(work for work in plan.works if work.trial.method == method)
 
 

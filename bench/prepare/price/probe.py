@@ -11,7 +11,7 @@ from bench.console import say
 from bench.errors import TrialError, UsageError
 from bench.prepare.price.draft import Draft
 from bench.prepare.price.rates import Measured
-from bench.spec import Execution, Record, ScoreSpec, Trial, Work
+from bench.spec import Execution, Job, Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 UPDATES, ANSWERS = 20, 64
@@ -72,7 +72,7 @@ def _updates(bench: object, trial: Trial) -> float | None:
         if stage == "train":
             times.append(time.monotonic())
 
-    record = _run(bench, Work(trial, ()), tick)
+    record = _run(bench, Job(trial, ()), tick)
     if record.status != "done":
         say(f"{trial.method}: not probed: {record.error}")
         return None
@@ -89,13 +89,13 @@ def _answers(bench: object, found: Draft) -> tuple[float, int]:
     asked: tuple[ScoreSpec, ...] = ()
     for name, count in zip(("warm", "counted"), counts, strict=True):
         asked = (*asked, replace(whole, count=count, examples=name))
-        record = _run(bench, Work(zero_shot, asked), lambda *_: None)
+        record = _run(bench, Job(zero_shot, asked), lambda *_: None)
         if record.status != "done":
             raise TrialError(f"The base model could not be probed: {record.error}.")
         seconds.append(record.cost.evaluate_seconds)
     return counts[1] / (seconds[2] - seconds[1]), counts[1]
 
 
-def _run(bench: object, work: Work, progress: object) -> Record:
+def _run(bench: object, work: Job, progress: object) -> Record:
     record: Record = bench.run(work, progress)  # type: ignore[attr-defined]
     return record

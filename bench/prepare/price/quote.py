@@ -17,7 +17,7 @@ from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
-from bench.spec import Execution, ScoreSpec, Trial, Work
+from bench.spec import Execution, Job, ScoreSpec, Trial
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
@@ -27,7 +27,7 @@ ANSWER_BYTES = 300  # assumed for one example's line in a score file
 class Todo:
     """What is left to do of one job: whether it still trains, and the scores that it lacks."""
 
-    work: Work
+    work: Job
     trains: bool
     scores: tuple[ScoreSpec, ...]
 

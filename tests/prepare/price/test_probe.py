@@ -9,7 +9,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.prepare.price import probe
-from bench.spec import Cost, Recipe, Record, Trial, Work
+from bench.spec import Cost, Job, Recipe, Record, Trial
 
 RECIPE = Recipe(updates=24, batch_size=8, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial("lora", {}, 2, "squares", 0, RECIPE, "", "", "")
@@ -23,7 +23,7 @@ class Clockwork:
         self.status = status
         monkeypatch.setattr("bench.prepare.price.probe.time.monotonic", lambda: self.now)
 
-    def run(self, work: Work, progress: Callable[..., None]) -> Record:
+    def run(self, work: Job, progress: Callable[..., None]) -> Record:
         for index in range(work.trial.recipe.updates):
             progress("evaluate", 0, 1, 0.0)
             self.now += 10.0 if index < 4 else 2.0
@@ -94,7 +94,7 @@ def test_probe_trials_are_short_and_at_the_largest_rank(monkeypatch: pytest.Monk
     trials = [replace(TRIAL, rank=rank) for rank in (2, 8, 4)]
 
     class Plan:
-        trainings = tuple(Work(trial, ()) for trial in trials)
+        trainings = tuple(Job(trial, ()) for trial in trials)
 
     class Found:
         plan = Plan

@@ -11,7 +11,7 @@ from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Record, Work
+from bench.spec import Job, Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
 from tests.making.records import weights
@@ -19,7 +19,7 @@ from tests.making.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow  # two processes import torch
 
-Job = Callable[..., list[Any]]
+Parallel = Callable[..., list[Any]]
 Prepare = Callable[..., tuple[Plan, Store, Mapping[str, Any]]]
 
 
@@ -36,11 +36,11 @@ def prepare(tiny_suite: Suite, squares: Tasks, tiny_tasks: Path, tmp_path: Path)
     return build
 
 
-def of(plan: Plan, method: str) -> Work:
+def of(plan: Plan, method: str) -> Job:
     return next(work for work in plan.works if work.trial.method == method)
 
 
-def test_two_workers_leave_one_whole_trial(pair: Job, prepare: Prepare) -> None:
+def test_two_workers_leave_one_whole_trial(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("lora")
     work = of(plan, "lora")
 
@@ -54,7 +54,7 @@ def test_two_workers_leave_one_whole_trial(pair: Job, prepare: Prepare) -> None:
     assert not list(store.root.rglob("*.tmp"))
 
 
-def test_an_edit_by_two_workers_gives_the_bytes_of_one(pair: Job, prepare: Prepare) -> None:
+def test_an_edit_by_two_workers_gives_the_bytes_of_one(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("dare")
     alone, other, alone_setup = prepare("dare", folder="alone", together=False)
     del alone
@@ -93,7 +93,7 @@ BREAKS = [
 
 @pytest.mark.parametrize(("stage", "rank", "calls"), BREAKS)
 def test_one_worker_that_fails_ends_the_trial_on_all_with_the_reason(
-    pair: Job, prepare: Prepare, stage: str, rank: int, calls: int
+    pair: Parallel, prepare: Prepare, stage: str, rank: int, calls: int
 ) -> None:
     plan, store, setup = prepare("lora")
     work = replace(of(plan, "lora"), snapshots=(2,))
@@ -112,7 +112,7 @@ def test_one_worker_that_fails_ends_the_trial_on_all_with_the_reason(
         assert weights(store, work) == weights(whole[1], work)
 
 
-def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Job, prepare: Prepare) -> None:
+def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("lora")
     work = of(plan, "lora")
 
@@ -124,7 +124,7 @@ def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Job
     assert "method.on_update(step)" in (store.folder(work.trial) / "error.txt").read_text()
 
 
-def test_a_failing_edit_ends_on_all(pair: Job, prepare: Prepare) -> None:
+def test_a_failing_edit_ends_on_all(pair: Parallel, prepare: Prepare) -> None:
     plan, _, setup = prepare("dare")
     pair("run", setup, of(plan, "lora"))
 
@@ -134,7 +134,7 @@ def test_a_failing_edit_ends_on_all(pair: Job, prepare: Prepare) -> None:
 
 
 def test_a_checkpoint_that_one_worker_cannot_read_fails_on_all_and_one_it_can_goes_on(
-    pair: Job, prepare: Prepare
+    pair: Parallel, prepare: Prepare
 ) -> None:
     plan, store, setup = prepare("lora")
     work = replace(of(plan, "lora"), snapshots=(2,))
@@ -152,7 +152,7 @@ def test_a_checkpoint_that_one_worker_cannot_read_fails_on_all_and_one_it_can_go
     assert store.change_of(work.trial).losses() == whole.change_of(work.trial).losses()
 
 
-def test_a_search_asks_the_first_worker_and_stops_all(pair: Job, prepare: Prepare) -> None:
+def test_a_search_asks_the_first_worker_and_stops_all(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("lora")
     work = of(plan, "lora")
     rungs = tuple(replace(asked, count=4) for asked in work.asked)

@@ -20,7 +20,7 @@ from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.plugins.method import Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Execution, Recipe, Record, Work
+from bench.spec import Execution, Job, Recipe, Record
 from bench.store.changes import Snapshot, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
@@ -147,7 +147,7 @@ STAGES: dict[str, tuple[Any, str]] = {
 }
 
 
-def run(setup: Mapping[str, Any], work: Work, broken: tuple[str, int, int] | None = None) -> Record:
+def run(setup: Mapping[str, Any], work: Job, broken: tuple[str, int, int] | None = None) -> Record:
     """Do a piece of work; ``broken`` names a stage, the worker on which it raises, and the calls before that."""
     group = joined() if setup.get("together", True) else ALONE
     tasks, execution = Tasks(Registry([setup["tasks"]])), setup.get("execution", Execution())
@@ -175,7 +175,7 @@ def _breaking(whole: Callable[..., Any], stage: str, calls: int) -> Callable[...
     return broken
 
 
-def judged(setup: Mapping[str, Any], work: Work) -> tuple[Record, list[int]]:
+def judged(setup: Mapping[str, Any], work: Job) -> tuple[Record, list[int]]:
     """Do a piece of work whose search stops it at step 2, and return the steps that this worker was asked about."""
     asked: list[int] = []
 
