@@ -21,14 +21,14 @@ Settings = Mapping[str, Mapping[str, Scalar]]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class TunedChoice:
     """What a search chose for a place, and among how many configurations."""
 
     hyper: Mapping[str, Scalar]
     tries: int
 
 
-Tuned = Mapping[Place, Choice]
+Tuned = Mapping[Place, TunedChoice]
 
 
 def read(
@@ -53,7 +53,7 @@ def read(
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(file)}
     same: dict[str, object] = {"model": suite.revision(), "recipe": recipe.to_json()}
     same["sources"] = sorted(suite.sources if sources is None else sources)
-    found: dict[Place, Choice] = {}
+    found: dict[Place, TunedChoice] = {}
     for method, rank, target in places:
         place = (method.name, rank, target)
         if not any(span.searched for span in ranges(method).values()):
@@ -67,7 +67,7 @@ def read(
                 f"Run bench search --methods {place[0]} --ranks {place[1]} --targets {place[2]} first."
             )
         _check_alike(row, {**same, "parent": dict(settings.get(getattr(method, "parent", ""), {}))}, file)
-        found[place] = Choice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
+        found[place] = TunedChoice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
     return found
 
 

@@ -10,7 +10,7 @@ from bench.model import checkpoints
 from bench.papers.comparable import reasons
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, MICRO, Suite
-from bench.plan.tuned import Choice
+from bench.plan.tuned import TunedChoice
 from bench.plugins.tasks import Tasks
 from tests.layouts import checkpoint, write_files
 from tests.making.published import SOURCES
@@ -33,7 +33,7 @@ def asked(**changes: object) -> Request:
         {"settings": {"lora": {"lr": None}}},
         {"methods": ("l2",), "settings": {"lora": {"lr": 1e-3}}},
         {"ranks": (8,), "settings": {"lora": {"lr": 1e-3}}},
-        {"tuned": {("lora", 32, "iconqa"): Choice({"lr": 1e-3}, 8)}},  # a row beside the default
+        {"tuned": {("lora", 32, "iconqa"): TunedChoice({"lr": 1e-3}, 8)}},  # a row beside the default
     ],
 )
 def test_what_leaves_the_compared_rows_as_the_papers_is_comparable(paper: Paper, changes: dict[str, object]) -> None:

@@ -8,7 +8,7 @@ from bench.plan.baselines import make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plan.suite import MICRO
-from bench.plan.tuned import Choice
+from bench.plan.tuned import TunedChoice
 from bench.spec import Job, Record, Score
 from bench.store.run_folder import Store
 
@@ -101,7 +101,7 @@ def test_the_learning_rate_is_a_third_and_the_connector_frozen_in_the_same_block
 
 
 def test_a_tuned_row_has_a_rewound_control_of_its_own(request_: Request, store: Store) -> None:
-    tuned = replace(request_, tuned={PLACE: Choice({"drop_rate": 0.3}, 8)})
+    tuned = replace(request_, tuned={PLACE: TunedChoice({"drop_rate": 0.3}, 8)})
 
     plan = finished(tuned, store)
 

@@ -7,7 +7,7 @@ import pytest
 from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
 from bench.plan.suite import MICRO, Suite
-from bench.plan.tuned import Choice
+from bench.plan.tuned import TunedChoice
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Job, Record
 from bench.store.run_folder import Store
@@ -125,7 +125,7 @@ def test_zero_shot_is_one_trial_whatever_the_training_recipe(request_: Request, 
 def test_a_tuned_cell_is_a_second_row_and_parents_keep_their_defaults(request_: Request, store: Store) -> None:
     place = ("lora", 16, "icon_choice")
     small = replace(request_, methods=("lora", "dare"), ranks=(16,), targets=("icon_choice",))
-    plan = make(replace(small, tuned={place: Choice({"lr": 0.005}, 8)}), store)
+    plan = make(replace(small, tuned={place: TunedChoice({"lr": 0.005}, 8)}), store)
 
     assert [(cell.key.method, cell.key.variant, cell.key.tries) for cell in plan.cells] == [
         ("lora", "", 1),

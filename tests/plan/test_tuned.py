@@ -31,7 +31,7 @@ def read(folder: Path, place: tuned.Place = PLACE, settings: tuned.Settings | No
 
 
 def test_a_cell_gets_what_the_search_chose_for_it(tmp_path: Path) -> None:
-    assert read(write(tmp_path)) == {PLACE: tuned.Choice({"drop_rate": 0.3}, 9)}
+    assert read(write(tmp_path)) == {PLACE: tuned.TunedChoice({"drop_rate": 0.3}, 9)}
 
 
 def test_a_run_folder_and_its_file_are_the_same(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _NORMAL = 1.96
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Proposal:
     """A run that may fit: what of a request it takes."""
 
     methods: tuple[str, ...]
@@ -37,7 +37,7 @@ class Choice:
 
 
 # What each wish puts first; a longer tuple is compared entry by entry.
-_WISHES: Mapping[str, Callable[[Choice], tuple[float, ...]]] = {
+_WISHES: Mapping[str, Callable[[Proposal], tuple[float, ...]]] = {
     "most rows": lambda it: (len(it.methods), len(it.targets), len(it.ranks), it.most, it.seeds),
     "most seeds": lambda it: (it.seeds, len(it.methods), len(it.targets), it.most, len(it.ranks)),
     "whole test sets": lambda it: (it.most, len(it.methods), len(it.targets), len(it.ranks), it.seeds),
@@ -68,7 +68,7 @@ class Budget:
         names = dict.fromkeys((*request.sources, *request.targets))
         return cls(request, rates, {name: size(request, name, request.split) for name in names}, unit)
 
-    def hours(self, choice: Choice) -> float:
+    def hours(self, choice: Proposal) -> float:
         """Return the GPU-hours of a choice: edits share what their parent trained, the base model is scored once."""
         recipe, places = self.request.recipe, len(choice.ranks) * len(choice.targets) * choice.seeds
         examples = recipe.updates * recipe.batch_size
@@ -81,7 +81,7 @@ class Budget:
         answers = sources + sum(targets) + models * (len(targets) * sources + sum(targets))
         return (training + answers / self.rates.answer) / 3600
 
-    def half_width(self, names: Sequence[str], choice: Choice) -> float:
+    def half_width(self, names: Sequence[str], choice: Proposal) -> float:
         """Return the most that a 95 % interval of a mean over tasks extends to either side, in points.
 
         A score between 0 and 1 has a variance of at most 1/4, so that the mean of k tasks has a standard error of at
@@ -90,7 +90,7 @@ class Budget:
         variance = sum(1 / (4 * self._count(name, choice)) for name in names)
         return 100 * _NORMAL * math.sqrt(variance) / len(names)
 
-    def choices(self) -> Iterator[Choice]:
+    def choices(self) -> Iterator[Proposal]:
         """Yield what may be taken of the request: fewer methods, ranks, targets and examples, or more seeds."""
         ranks, targets = self.request.ranks, self.request.targets
         several = dict.fromkeys((ranks, (32 if 32 in ranks else sorted(ranks)[len(ranks) // 2],)))
@@ -100,18 +100,18 @@ class Budget:
         seeds = [count for count in _SEEDS if count >= len(self.request.seeds)] or [len(self.request.seeds)]
         methods = _shortened(self.request.methods, self.request.registry)
         for chosen in product(methods, several, dict.fromkeys((targets, targets[:1])), seeds, limits):
-            yield Choice(*chosen)
+            yield Proposal(*chosen)
 
-    def fitting(self, hours: float) -> dict[str, Choice]:
+    def fitting(self, hours: float) -> dict[str, Proposal]:
         """Return, for each wish, the best choice within so many GPU-hours; equal ones once."""
         fits = [choice for choice in self.choices() if self.hours(choice) <= hours]
-        found: dict[str, Choice] = {}
+        found: dict[str, Proposal] = {}
         for wish, key in _WISHES.items():
             if fits and (best := max(fits, key=key)) not in found.values():
                 found[wish] = best
         return found
 
-    def _count(self, name: str, choice: Choice) -> int:
+    def _count(self, name: str, choice: Proposal) -> int:
         return self.sizes[name] if choice.limit is None else min(choice.limit, self.sizes[name])
 
 
@@ -143,14 +143,14 @@ def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitt
     yield "  training noise shows from 2 seeds on, and is in the intervals from 5"
 
 
-def _fit(choice: Choice, budget: Budget, fitting: Fitting | None) -> Fit | None:
+def _fit(choice: Proposal, budget: Budget, fitting: Fitting | None) -> Fit | None:
     if fitting is None:
         return None
     trained = _trained(choice.methods, budget.request.registry)
     return fitting(tuple({*choice.methods, *trained}), max(choice.ranks))
 
 
-def command(budget: Budget, choice: Choice, others: Sequence[str], fit: Fit | None = None) -> str:
+def command(budget: Budget, choice: Proposal, others: Sequence[str], fit: Fit | None = None) -> str:
     """Return the command line that runs a choice, so that it fits, with the other options as they are."""
     every = choice.methods == tuple(BUILT_IN_METHODS)
     parts = ["--methods", "all" if every else ",".join(choice.methods), "--ranks", ",".join(map(str, choice.ranks))]
@@ -165,7 +165,7 @@ def command(budget: Budget, choice: Choice, others: Sequence[str], fit: Fit | No
     return shlex.join(["bench", "run", *others, *parts, *(fit.options if fit else ())])
 
 
-def _named(choice: Choice) -> str:
+def _named(choice: Proposal) -> str:
     counts = {"method": len(choice.methods), "rank": len(choice.ranks), "target": len(choice.targets)}
     counts["seed"] = choice.seeds
     text = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())

@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.plan.baselines import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.prepare.price.budget import Budget, Choice, command, proposals
+from bench.prepare.price.budget import Budget, Proposal, command, proposals
 from bench.prepare.price.quote import Fit, gpu_hours, todo
 from bench.prepare.price.rates import Rates
 from bench.store.run_folder import Store
@@ -39,12 +39,12 @@ def asked(tmp_path: Path) -> Callable[..., Request]:
 @pytest.mark.parametrize(
     "choice",
     [
-        Choice(("lora", "dora", "dare", "model_tailor"), (16, 64), ("iconqa", "coco_caption"), 2, 2500),
-        Choice(("dare", "model_tailor"), (32,), ("iconqa",), 1, None),
-        Choice(("dora",), (16, 32, 64), ("coco_caption",), 3, 100),
+        Proposal(("lora", "dora", "dare", "model_tailor"), (16, 64), ("iconqa", "coco_caption"), 2, 2500),
+        Proposal(("dare", "model_tailor"), (32,), ("iconqa",), 1, None),
+        Proposal(("dora",), (16, 32, 64), ("coco_caption",), 3, 100),
     ],
 )
-def test_a_choices_hours_are_those_of_its_plan(asked: Callable[..., Request], tmp_path: Path, choice: Choice) -> None:
+def test_a_choices_hours_are_those_of_its_plan(asked: Callable[..., Request], tmp_path: Path, choice: Proposal) -> None:
     whole = asked()
     chosen = replace(
         whole,
@@ -98,7 +98,7 @@ def test_the_baseline_is_dropped_last_and_edits_before_it(asked: Callable[..., R
 
 def test_half_widths_are_the_bound_of_a_proportion(asked: Callable[..., Request]) -> None:
     budget = Budget.of(asked(), RATES)
-    hundred = Choice(("lora",), (32,), ("iconqa",), 1, 100)
+    hundred = Proposal(("lora",), (32,), ("iconqa",), 1, 100)
     whole = replace(hundred, limit=None)
 
     assert budget.half_width(("iconqa",), hundred) == pytest.approx(9.8)
@@ -112,7 +112,7 @@ def test_a_proposal_is_a_command_that_asks_for_it(asked: Callable[..., Request])
     words = ["--suite=lorasculpt", "--data", "/data", "--ranks", "16,32,64", "--budget", "9h", "--probe"]
     words += ["--set", "recipe.lr=1e-4", "--limit=7", "--output", "my runs", "--set", "lora.lr=0.1"]
     budget = Budget.of(asked("--ranks", "16,32,64"), RATES)
-    choice = Choice(("lora", "dare"), (32,), ("iconqa",), 2, 500)
+    choice = Proposal(("lora", "dare"), (32,), ("iconqa",), 2, 500)
 
     line = command(budget, choice, typed(PlanOptions, *words).others(fitted=False))
 
@@ -126,7 +126,7 @@ def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
     words = ["--suite", "lorasculpt", "--micro-batch", "9", "--gradient-checkpointing", "--gpus-per-trial", "2"]
     options = typed(PlanOptions, *words)
     budget = Budget.of(asked(), RATES)
-    choice = Choice(("dare",), (16, 32), ("iconqa", "coco_caption"), 1, None)
+    choice = Proposal(("dare",), (16, 32), ("iconqa", "coco_caption"), 1, None)
 
     lines = list(
         proposals(
