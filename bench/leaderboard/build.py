@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.leaderboard.environments import against, described
-from bench.leaderboard.grouping import Entry, check, entries
+from bench.leaderboard.grouping import RowTrials, check, entries
 from bench.leaderboard.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row, Table
 from bench.plan.row_key import RowKey
@@ -59,12 +59,12 @@ class _Setting:
 class _Measured:
     """A row alone: its trials, its columns, and where its environment is another than its block's."""
 
-    entry: Entry
+    entry: RowTrials
     columns: Columns
     foreign: str = ""
 
 
-_NOBODY = _Measured(Entry("", RowKey("")), {})
+_NOBODY = _Measured(RowTrials("", RowKey("")), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Rivals:
     controls: Sequence[_Measured]
 
 
-def _rows(entries: Sequence[Entry], sources: tuple[str, ...], setting: _Setting) -> list[Row]:
+def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], setting: _Setting) -> list[Row]:
     """Measure every row alone, then against zero-shot, its baseline and the highest of its block."""
     primary, lenient = _resample(entries, "primary"), _resample(entries, "lenient")
     measured = [
@@ -113,7 +113,7 @@ def _competes(one: _Measured, setting: _Setting) -> bool:
     return one.entry.key.ranked and (setting.mixed or not one.foreign)
 
 
-def _foreign(entry: Entry, entries: Sequence[Entry], baseline: str) -> str:
+def _foreign(entry: RowTrials, entries: Sequence[RowTrials], baseline: str) -> str:
     """Return in what a ranked row's environment is another than its block's: the baseline's, then what comes first."""
     if not entry.key.ranked:
         return ""
@@ -122,12 +122,12 @@ def _foreign(entry: Entry, entries: Sequence[Entry], baseline: str) -> str:
     return described(against(entry.environments, [(other.key.label, other.environments) for other in block]))
 
 
-def _of_method(entry: Entry, own: _ByRow) -> _Measured:
+def _of_method(entry: RowTrials, own: _ByRow) -> _Measured:
     """Return the own row of a variant's method."""
     return own.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
 
 
-def _baseline(entry: Entry, own: _ByRow, baseline: str) -> _Measured:
+def _baseline(entry: RowTrials, own: _ByRow, baseline: str) -> _Measured:
     """Return what a row is held against: the baseline of its block, tuned where it is tuned itself."""
     plain = own.get((entry.target, entry.key.sibling(baseline)), _NOBODY)
     if entry.key.control:
@@ -202,7 +202,7 @@ def _repeated(reference: Columns, columns: Columns) -> Columns:
     return {column: reference[column].repeated(columns[column].seeds) for column in shared}
 
 
-def _resample(entries: Sequence[Entry], kind: Literal["primary", "lenient"]) -> list[dict[str, Draws]]:
+def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"]) -> list[dict[str, Draws]]:
     """Return the resampled scores of every row by task; a task that one of its trials lacks is a hole."""
     draws: list[dict[str, Draws]] = [{} for _ in entries]
     scores = [{cell.seed: getattr(cell, kind) for cell in entry.done} for entry in entries]

@@ -12,7 +12,7 @@ from bench.plan.row_key import RowKey
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RowTrials:
     """The trials of one row on a target: ``done`` count, ``problems`` say why others do not."""
 
     target: str
@@ -35,7 +35,7 @@ class Entry:
         """What matters of the environments, by seed."""
         return {cell.seed: cell.environments for cell in self.done}
 
-    def controls(self, other: Entry) -> bool:
+    def controls(self, other: RowTrials) -> bool:
         """Whether the other row should beat this one."""
         meant = self.key.against in ("", other.key.name)
         return self.key.control and other.key.ranked and meant and self.block == other.block
@@ -68,7 +68,7 @@ def entries(
     zero_shot: CellScores | None,
     seeds: Sequence[int],
     tasks: tuple[tuple[str, ...], str],
-) -> list[Entry]:
+) -> list[RowTrials]:
     """Return the rows of one target (``tasks``: sources, target): zero-shot, then what occurs for any, by rank."""
     sources, target = tasks
     trials: dict[RowKey, list[CellScores]] = {}
@@ -82,14 +82,14 @@ def entries(
     return [_entry([replace(zero_shot, target=target)], target, [zero_shot.seed], sources), *found]
 
 
-def _entry(cells: Sequence[CellScores], target: str, seeds: Sequence[int], sources: Sequence[str]) -> Entry:
+def _entry(cells: Sequence[CellScores], target: str, seeds: Sequence[int], sources: Sequence[str]) -> RowTrials:
     """Sort a row's trials on a target by seed, and name what is lacking."""
     by_seed = {cell.seed: cell for cell in cells if cell.target == target}
     like = next(iter(by_seed.values()), cells[0])
     tasks = tuple(dict.fromkeys((*sources, target)))
     problems = [problem for seed in seeds if (problem := _problem(seed, by_seed.get(seed), tasks)) is not None]
     done = [by_seed[seed] for seed in seeds if seed in by_seed and by_seed[seed].status == "done"]
-    return Entry(target, like.key, tuple(done), tuple(problems))
+    return RowTrials(target, like.key, tuple(done), tuple(problems))
 
 
 def _problem(seed: int, cell: CellScores | None, tasks: Sequence[str]) -> Problem | None:

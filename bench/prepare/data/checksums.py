@@ -21,7 +21,7 @@ FILE = "checksums.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FetchedFile:
     """A file that was fetched: its address, its bytes, and their SHA-256 in hexadecimal."""
 
     url: str
@@ -45,17 +45,17 @@ def held(root: Path) -> Iterator[None]:
         yield
 
 
-def entry_of(root: Path, download: Download) -> Entry | None:
+def entry_of(root: Path, download: Download) -> FetchedFile | None:
     """Return what was fetched for a download, or None.
 
     Raises:
         DataError: the file of checksums cannot be read.
     """
     found = _entries(root, download).get(download.path)
-    return None if found is None else Entry(**found)
+    return None if found is None else FetchedFile(**found)
 
 
-def note(root: Path, download: Download, entry: Entry) -> None:
+def note(root: Path, download: Download, entry: FetchedFile) -> None:
     """Write down what was fetched."""
     entries = {**_entries(root, download), download.path: asdict(entry)}
     replace_file(file_of(root, download), json.dumps(entries, indent=1, sort_keys=True) + "\n")
@@ -82,13 +82,13 @@ def is_there(root: Path, download: Download) -> bool:
     return expected is None or of_files([path])[path].hex() == expected
 
 
-def taken(path: Path, download: Download, noted: Entry | None) -> Entry | None:
+def taken(path: Path, download: Download, noted: FetchedFile | None) -> FetchedFile | None:
     """Return what a file that is there is, or None where it is not what was published or noted, or no whole zip."""
     digest = of_files([path])[path].hex()
     expected = download.sha256 or (noted and noted.sha256)
     if (expected is not None and digest != expected) or (path.suffix == ".zip" and not zipfile.is_zipfile(path)):
         return None
-    return Entry(download.url, path.stat().st_size, digest)
+    return FetchedFile(download.url, path.stat().st_size, digest)
 
 
 def _is_unpacked(root: Path, download: Download, target: str) -> bool:

@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from bench.errors import DataError
-from bench.prepare.data.checksums import Entry
+from bench.prepare.data.checksums import FetchedFile
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
 
 _TRIES = 5
@@ -55,7 +55,7 @@ def size_of(url: str) -> int | None:
     return int(length) if length and length.isdigit() else None
 
 
-def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advance = lambda size: None) -> Entry:
+def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advance = lambda size: None) -> FetchedFile:
     """Bring a file to ``path`` and return what it is; a part that is already there (``.part``) is gone on with.
 
     ``advance`` is told of bytes as they come, and of those that count no longer as a negative number. A transfer that
@@ -78,7 +78,7 @@ def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advan
     except DataError:
         _forget(path)
         raise
-    entry = Entry(url, part.stat().st_size, digest)
+    entry = FetchedFile(url, part.stat().st_size, digest)
     part.replace(path)
     _forget(path)
     return entry

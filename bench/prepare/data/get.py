@@ -167,7 +167,7 @@ def _item(root: Path, download: Download) -> Item:
     return Item(download, size, min(part_size(path), size) if size else 0)
 
 
-def _expected(root: Path, download: Download, entry: checksums.Entry | None) -> Expected | None:
+def _expected(root: Path, download: Download, entry: checksums.FetchedFile | None) -> Expected | None:
     if download.sha256 is not None:
         return Expected(download.sha256, "its owner has published")
     if entry is None:
