@@ -16,7 +16,7 @@ from bench.prepare.data import check as looking
 from bench.prepare.data import checksums, hub
 from bench.prepare.data import get as fetching
 from bench.prepare.data import info as card
-from bench.prepare.data.report import Report
+from bench.prepare.data.report import DataReport
 
 _REPORT = "check.json"
 _EVERY = 1 << 62  # broken records that are skipped, so that a check can name them all
@@ -89,7 +89,7 @@ def check(options: CheckOptions) -> int:
     return 1 if report.wrong else 0
 
 
-def _write(report: Report, path: Path) -> None:
+def _write(report: DataReport, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(report.as_json(), encoding="utf-8")

@@ -17,7 +17,7 @@ from bench.lanes import cluster
 from bench.plan.suite import Suite, named_suite
 from bench.plugins.tasks import Tasks
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
-from bench.prepare.doctor.finding import Finding
+from bench.prepare.doctor.finding import Diagnosis
 
 Facts = TypeVar("Facts")
 
@@ -61,7 +61,7 @@ def doctor(options: DoctorOptions) -> int:
     return 1 if counts["FAIL"] else 0
 
 
-def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Finding]:
+def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Diagnosis]:
     """Yield what is found, part by part, as soon as it is."""
     data = tasks.reading.root
     yield from judged(software.look(), software.CHECKS)
@@ -71,7 +71,7 @@ def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Fi
     yield from judged(services.look(options.output, options.storage, options.address, options.ray), services.CHECKS)
 
 
-def judged(facts: Facts, checks: Iterable[Callable[[Facts], Iterable[Finding]]]) -> Iterator[Finding]:
+def judged(facts: Facts, checks: Iterable[Callable[[Facts], Iterable[Diagnosis]]]) -> Iterator[Diagnosis]:
     """Yield what the checks of a part make of its facts."""
     for check in checks:
         yield from check(facts)

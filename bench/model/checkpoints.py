@@ -22,7 +22,7 @@ _LFS_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoredTensor:
     """Where one tensor lies: the name it has there, its shape, and the file."""
 
     name: str
@@ -125,7 +125,7 @@ def missing_files(folder: Path) -> list[str]:
     return [path.name for path in paths if not path.is_file()]
 
 
-def places(folder: Path) -> Iterator[Place]:
+def places(folder: Path) -> Iterator[StoredTensor]:
     """Yield every tensor of a checkpoint from the headers of its files alone.
 
     Raises:
@@ -133,7 +133,7 @@ def places(folder: Path) -> Iterator[Place]:
     """
     for path in weight_files(folder):
         for name, entry in _header(path).items():
-            yield Place(name, tuple(entry["shape"]), path)
+            yield StoredTensor(name, tuple(entry["shape"]), path)
 
 
 def parameters(folder: Path) -> int:

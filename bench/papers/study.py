@@ -79,7 +79,7 @@ class Study:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GridPoint:
     """A rank, a target and a seed of a request: where a study puts the same rows."""
 
     request: Request
@@ -93,10 +93,10 @@ class Place:
         return cell_trial(request, method, self.rank, self.target, self.seed)
 
 
-def places(request: Request) -> Iterator[Place]:
+def places(request: Request) -> Iterator[GridPoint]:
     """Yield the places of a request, ranks innermost."""
     for seed, target, rank in product(request.seeds, request.targets, request.ranks):
-        yield Place(request, rank, target, seed)
+        yield GridPoint(request, rank, target, seed)
 
 
 def folder_of(store: Store, name: str) -> Path:

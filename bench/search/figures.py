@@ -11,7 +11,7 @@ from bench.leaderboard import plots
 from bench.plugins.hyperparameters import Range
 from bench.search.axes import Dial, dials
 from bench.search.pareto import Point, front, hypervolume
-from bench.store.search_results import Configuration, Finding
+from bench.store.search_results import Configuration, SearchResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ _ENDED = {"failed": "x", "stopped": "|"}  # markers of configurations without sc
 _BEST = "best so far"
 
 
-def write(finding: Finding, space: Space, folder: Path) -> None:
+def write(finding: SearchResult, space: Space, folder: Path) -> None:
     """Write every figure of a finding to ``folder`` as PNG and SVG, and its data as CSV (fractions)."""
     for name, draw in _FIGURES.items():
         with plots.style():
@@ -34,7 +34,7 @@ def write(finding: Finding, space: Space, folder: Path) -> None:
         plots.save_data(frame, folder, name)
 
 
-def table(finding: Finding) -> DataFrame:
+def table(finding: SearchResult) -> DataFrame:
     """Return one row per configuration: number, state, hyperparameters, and scores as fractions."""
     import pandas as pd
 
@@ -49,7 +49,7 @@ def table(finding: Finding) -> DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def draw_front(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+def draw_front(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
     """Draw Source against Target; the front is a staircase above the area that it dominates."""
     made = plots.figure(5.6, 4.8)
     axes = made.subplots()
@@ -67,7 +67,7 @@ def draw_front(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
     return made, frame
 
 
-def draw_slices(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+def draw_slices(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
     """Draw every hyperparameter against Avg, Source and Target."""
     found = dials(space)
     made = plots.figure(max(4.6, 1.2 + 2.1 * len(found)), 6.2)
@@ -89,7 +89,7 @@ def draw_slices(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
     return made, table(finding)
 
 
-def draw_parallel(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+def draw_parallel(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
     """Draw a line per configuration through its hyperparameters and scores, darker for a higher Avg."""
     done = _measured(finding)
     found = [*dials(space), *(Dial.of_scores(n, [getattr(item, n) for item in done]) for n in ("source", "target"))]
@@ -109,7 +109,7 @@ def draw_parallel(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
     return made, table(finding)
 
 
-def draw_history(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
+def draw_history(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
     """Draw Avg and the best Avg so far by configuration number, and below them the hypervolume so far."""
     made = plots.figure(5.6, 5.0)
     upper, lower = made.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -138,7 +138,7 @@ def draw_history(finding: Finding, space: Space) -> tuple[Figure, DataFrame]:
     return made, frame
 
 
-_FIGURES: Mapping[str, Callable[[Finding, Space], tuple[Figure, DataFrame]]] = {
+_FIGURES: Mapping[str, Callable[[SearchResult, Space], tuple[Figure, DataFrame]]] = {
     "front": draw_front,
     "slices": draw_slices,
     "parallel": draw_parallel,
@@ -150,11 +150,11 @@ def _place(dial: Dial, item: Configuration) -> float:
     return dial.place(item.hyper[dial.name])
 
 
-def _measured(finding: Finding) -> list[Configuration]:
+def _measured(finding: SearchResult) -> list[Configuration]:
     return [item for item in finding.configurations if item.avg is not None]
 
 
-def _points(finding: Finding) -> list[Point]:
+def _points(finding: SearchResult) -> list[Point]:
     return [Point(item.number, item.source or 0.0, item.target or 0.0) for item in _measured(finding)]
 
 
@@ -168,7 +168,7 @@ def _scatter(axes: Axes, places: list[tuple[float, float]], mark: plots.Mark, la
         axes.scatter(*zip(*places, strict=True), **mark.scatter, label=label, zorder=3)
 
 
-def _named(finding: Finding) -> dict[str, tuple[int, dict[str, Any]]]:
+def _named(finding: SearchResult) -> dict[str, tuple[int, dict[str, Any]]]:
     """Return the number and the marker style of each named configuration in the legend."""
     default = {"marker": "s", "s": 110, "facecolors": "none", "edgecolors": _FRONT.color, "linewidths": 1.6}
     chosen = {"marker": "*", "s": 120, "color": _CHOSEN.color, "edgecolors": "white", "linewidths": 0.7}
@@ -176,20 +176,20 @@ def _named(finding: Finding) -> dict[str, tuple[int, dict[str, Any]]]:
     return {name: (number, look) for name, (number, look) in found.items() if number is not None}
 
 
-def _mark(axes: Axes, finding: Finding, places: Mapping[int, tuple[float, float]]) -> None:
+def _mark(axes: Axes, finding: SearchResult, places: Mapping[int, tuple[float, float]]) -> None:
     """Mark the default with a square around its point, and the chosen configuration with a star."""
     for name, (number, look) in _named(finding).items():
         axes.scatter(*places[number], **look, label=f"{name} (no. {number})", zorder=4)
 
 
-def _steps(axes: Axes, finding: Finding, numbers: list[int], values: list[float], label: str | None) -> None:
+def _steps(axes: Axes, finding: SearchResult, numbers: list[int], values: list[float], label: str | None) -> None:
     """Draw a step line; each value holds from its number on, the last one to the last configuration."""
     if numbers:
         across, up = [*numbers, finding.configurations[-1].number], [*values, values[-1]]
         axes.step(across, up, where="post", color=_FRONT.color, label=label)
 
 
-def _mark_ended(axes: Axes, finding: Finding, place: Callable[[Configuration], float]) -> None:
+def _mark_ended(axes: Axes, finding: SearchResult, place: Callable[[Configuration], float]) -> None:
     """Mark configurations without scores at the bottom."""
     for state, marker in _ENDED.items():
         places = [place(item) for item in finding.configurations if item.avg is None and item.state == state]
@@ -237,7 +237,9 @@ def _colour_bar(axes: Axes, values: list[float]) -> Callable[[float], Any]:
     return lambda value: scale.to_rgba(value)  # type: ignore[arg-type]  # the stubs know only arrays
 
 
-def _line(axes: Axes, finding: Finding, item: Configuration, found: list[Dial], shade: Callable[[float], Any]) -> None:
+def _line(
+    axes: Axes, finding: SearchResult, item: Configuration, found: list[Dial], shade: Callable[[float], Any]
+) -> None:
     """Draw one configuration; without scores, the line is dotted and ends before the score axes."""
     values = {**item.hyper, "Source": item.source, "Target": item.target}
     heights = [dial.share(values[dial.name]) for dial in found if values[dial.name] is not None or dial.choices]
@@ -252,7 +254,7 @@ def _line(axes: Axes, finding: Finding, item: Configuration, found: list[Dial], 
             axes.scatter(range(len(heights)), heights, **mark, label=f"{name} (no. {number})", zorder=4)
 
 
-def _finish(made: Figure, finding: Finding, more: str) -> None:
+def _finish(made: Figure, finding: SearchResult, more: str) -> None:
     """Add the title, and below the panels one legend for all of them."""
     made.suptitle(f"{finding.label}, {more}", x=0.02, ha="left")
     entries: dict[str, Any] = {}

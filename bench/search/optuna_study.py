@@ -55,7 +55,7 @@ class Tried:
     state: State = "done"
 
 
-class Study:
+class SearchStudy:
     """The study of one method at one rank on one target.
 
     ``space`` is what is searched, and ``first`` is the configuration that is tried first. ``sampler`` is tpe, which

@@ -9,7 +9,7 @@ from statistics import fmean
 from bench.plan.plan import Plan, asked, make
 from bench.plan.request import Request
 from bench.plugins.method import TrainMethod
-from bench.search.optuna_study import Study, Tried
+from bench.search.optuna_study import SearchStudy, Tried
 from bench.search.pareto import Point
 from bench.spec import Job, Record, Scalar, ScoreSpec, split_mean
 from bench.store.run_folder import Store
@@ -27,7 +27,7 @@ class Quest:
     """
 
     request: Request
-    study: Study
+    study: SearchStudy
     store: Store
     margin: float | None = None
 

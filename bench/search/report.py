@@ -10,7 +10,7 @@ from bench.search import figures
 from bench.search.optuna_study import Tried
 from bench.store.places import replace_file, staged
 from bench.store.run_folder import Store
-from bench.store.search_results import FILE, FOLDER, Configuration, Finding
+from bench.store.search_results import FILE, FOLDER, Configuration, SearchResult
 from bench.track import mirror_searches
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def publish(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, 
         mirror_searches(store.root)
 
 
-def find(outcome: Outcome, provenance: Mapping[str, Any], command: str) -> Finding:
+def find(outcome: Outcome, provenance: Mapping[str, Any], command: str) -> SearchResult:
     """Return an outcome in the form that is written: facts, every configuration and its trials."""
     quest = outcome.quest
-    return Finding(
+    return SearchResult(
         quest.label,
         command,
         {name: in_words(span) for name, span in quest.study.space.items()},
@@ -36,7 +36,7 @@ def find(outcome: Outcome, provenance: Mapping[str, Any], command: str) -> Findi
     )
 
 
-def write(outcome: Outcome, finding: Finding, store: Store) -> bool:
+def write(outcome: Outcome, finding: SearchResult, store: Store) -> bool:
     """Write a quest's folder, figures first and numbers last; return whether anything has changed."""
     folder = store.root / FOLDER / finding.label
     path, text = folder / FILE, finding.text()

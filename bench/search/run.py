@@ -21,7 +21,7 @@ from bench.plan.request import Request
 from bench.plan.tuned import FILE, known
 from bench.plugins.hyperparameters import field_name, ranges, values
 from bench.search import report
-from bench.search.optuna_study import Sampler, Study, check_storage
+from bench.search.optuna_study import Sampler, SearchStudy, check_storage
 from bench.search.outcome import Outcome
 from bench.search.pareto import Objective
 from bench.search.quest import Quest
@@ -95,7 +95,7 @@ def _quest(request: Request, searched: Space, store: Store, setting: Setting) ->
     same: list[object] = [work.to_json() for work in make(request, store).works]
     same += [{name: repr(span) for name, span in searched.searched.items()}, setting.seed, setting.sampler]
     same += [setting.share]
-    study = Study(
+    study = SearchStudy(
         f"{method}-r{rank}-{target}-{digest(same)[:8]}",
         setting.storage or f"sqlite:///{store.root / _DATABASE}",
         searched.searched,

@@ -36,7 +36,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SearchResult:
     """A quest's end. ``space`` says in words what was searched; ``facts`` is its row in the run's search.json."""
 
     label: str
@@ -78,10 +78,10 @@ class Finding:
         return cls(**data, configurations=tuple(rows))
 
 
-def findings(root: Path) -> Iterator[tuple[Finding, Path]]:
+def findings(root: Path) -> Iterator[tuple[SearchResult, Path]]:
     """Yield what the searches in a run folder found, each with its folder."""
     for path in sorted((root / FOLDER).glob(f"*/{FILE}")):
-        if (found := Finding.read(path)) is not None:
+        if (found := SearchResult.read(path)) is not None:
             yield found, path.parent
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from bench.errors import without_password
 from bench.spec import digest
 from bench.store.places import fetched, modified
-from bench.store.search_results import FILE, Configuration, Finding, findings
+from bench.store.search_results import FILE, Configuration, SearchResult, findings
 from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri
 from bench.track.command_run import Command, command_run, origin
 
@@ -42,7 +42,7 @@ def write(root: Path) -> int:
     return sum(_write(client, root, finding, folder) for finding, folder in found)
 
 
-def _write(client: Any, root: Path, finding: Finding, folder: Path) -> bool:
+def _write(client: Any, root: Path, finding: SearchResult, folder: Path) -> bool:
     """Write one quest, its state last, so that an interrupted write is repeated."""
     experiment = open_experiment(client, str(finding.facts["suite"]), root)
     command = Command("search", finding.command, str(finding.facts["suite"]), root)
@@ -65,7 +65,7 @@ def _write(client: Any, root: Path, finding: Finding, folder: Path) -> bool:
     return True
 
 
-def _write_configurations(client: Any, experiment: str, finding: Finding, quest: tuple[str, str, int]) -> None:
+def _write_configurations(client: Any, experiment: str, finding: SearchResult, quest: tuple[str, str, int]) -> None:
     """Write one run per configuration, nested in the quest's; runs that are up to date are skipped."""
     parent, key, now = quest
     there = {
@@ -87,7 +87,7 @@ def _write_configurations(client: Any, experiment: str, finding: Finding, quest:
         client.set_terminated(run.info.run_id, _STATUS.get(item.state, "FINISHED"), now)
 
 
-def metrics(finding: Finding) -> dict[str, float]:
+def metrics(finding: SearchResult) -> dict[str, float]:
     """Return a quest's numbers: counts, hypervolume, scores of default and choice, importances."""
     facts = finding.facts
     values = {
@@ -105,12 +105,12 @@ def metrics(finding: Finding) -> dict[str, float]:
     return values
 
 
-def _params(finding: Finding) -> dict[str, str]:
+def _params(finding: SearchResult) -> dict[str, str]:
     told = {name: finding.facts[name] for name in _TOLD if finding.facts.get(name) is not None}
     return {**_hyper(told), **{f"range.{name}": text for name, text in finding.space.items()}}
 
 
-def _tags(finding: Finding) -> dict[str, str]:
+def _tags(finding: SearchResult) -> dict[str, str]:
     facts = finding.facts
     tags = {name: facts[name] for name in ("method", "rank", "target", "suite", "model", "commit", "objective")}
     # tags, not parameters: a run's parameters never change, but a later command may raise the budget
@@ -120,7 +120,7 @@ def _tags(finding: Finding) -> dict[str, str]:
     return _hyper(tags)
 
 
-def _configuration_tags(finding: Finding, item: Configuration) -> dict[str, str]:
+def _configuration_tags(finding: SearchResult, item: Configuration) -> dict[str, str]:
     facts = finding.facts
     places = [name for name in ("default", "chosen") if getattr(finding, name) == item.number]
     tags = {name: str(facts[name]) for name in ("method", "rank", "target", "suite")}

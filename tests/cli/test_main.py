@@ -9,7 +9,7 @@ from bench.cli.main import main
 from bench.errors import TrialError
 from bench.plan.suite import Suite
 from bench.store.run_folder import RECORD, Store
-from bench.store.search_results import Configuration, Finding
+from bench.store.search_results import Configuration, SearchResult
 
 LIGHT = """
 import sys
@@ -349,7 +349,7 @@ def test_clean_keeps_what_a_search_tried(ran: Path, words: list[str], capsys: py
     tried = Configuration(0, {}, "done", 0.5, 0.5, (dare.id,))
     folder = ran / "search" / "dare-r2-new_squares"
     folder.mkdir(parents=True)
-    (folder / "search.json").write_text(Finding("dare-r2-new_squares", "", {}, {}, (tried,)).text())
+    (folder / "search.json").write_text(SearchResult("dare-r2-new_squares", "", {}, {}, (tried,)).text())
     other = ["run", *words, "--set", "dare.drop_rate=0.5", "--lanes", "0", "--output", str(ran)]
     assert main(other) == 0
 

@@ -9,7 +9,7 @@ from bench.search.axes import dials
 from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.report import in_words
 from bench.spec import Scalar
-from bench.store.search_results import Configuration, Finding
+from bench.store.search_results import Configuration, SearchResult
 
 pytestmark = pytest.mark.slow  # matplotlib draws
 
@@ -33,13 +33,13 @@ def finding(
     space: Mapping[str, Range] = SPACE,
     chosen: int | None = None,
     default: int | None = None,
-) -> Finding:
+) -> SearchResult:
     told = {"chosen": chosen, "default": default}
     facts = {name: None if number is None else {"number": number} for name, number in told.items()}
-    return Finding("lora-r2-t", "bench search", {k: in_words(v) for k, v in space.items()}, facts, tuple(rows))
+    return SearchResult("lora-r2-t", "bench search", {k: in_words(v) for k, v in space.items()}, facts, tuple(rows))
 
 
-def some() -> Finding:
+def some() -> SearchResult:
     """0 is the default; 1 and 3 are the front; 2 failed, 4 was stopped."""
     rows = [done(0, 0.5, 0.25), done(1, 0.75, 0.5), ended(2), done(3, 0.25, 0.75), ended(4, "stopped")]
     return finding(rows, chosen=1, default=0)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.plugins.hyperparameters import Range
-from bench.search.optuna_study import Study, check_storage
+from bench.search.optuna_study import SearchStudy, check_storage
 from bench.spec import Scalar
 
 SPACE = {"lr": Range(1e-5, 1e-2, log=True), "density": Range(0.05, 0.5), "form": Range(choices=("a", "b"))}
@@ -18,11 +18,11 @@ def storage(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'search.db'}"
 
 
-def study(storage: str, name: str = "lora-r2-t", seed: int = 0) -> Study:
-    return Study(name, storage, SPACE, {key: FIRST[key] for key in SPACE}, seed)
+def study(storage: str, name: str = "lora-r2-t", seed: int = 0) -> SearchStudy:
+    return SearchStudy(name, storage, SPACE, {key: FIRST[key] for key in SPACE}, seed)
 
 
-def tell_all(of: Study, budget: int) -> None:
+def tell_all(of: SearchStudy, budget: int) -> None:
     while (asked := of.ask(budget)) is not None:
         of.tell(asked.number, float(asked.hyper["density"] or 0), 0.5)
 
@@ -37,7 +37,7 @@ def test_the_first_configuration_is_the_default(storage: str) -> None:
 def test_a_default_outside_the_range_is_left_to_the_sampler(storage: str) -> None:
     first: dict[str, Scalar] = {"lr": 0.5, "density": 0.1, "form": "b"}
 
-    asked = Study("x", storage, SPACE, first, 0).ask(5)
+    asked = SearchStudy("x", storage, SPACE, first, 0).ask(5)
 
     assert asked is not None
     assert asked.hyper["density"] == 0.1
@@ -123,7 +123,7 @@ def test_a_configuration_that_was_never_handed_out_whole_is_no_try(storage: str)
 
 def test_whole_numbers_stay_whole_and_others_do_not(storage: str) -> None:
     space = {"count": Range(1, 8, whole=True), "share": Range(0, 1)}
-    of = Study("whole", storage, space, {"count": 2, "share": 0.5}, 0)
+    of = SearchStudy("whole", storage, space, {"count": 2, "share": 0.5}, 0)
 
     asked = [of.ask(5) for _ in range(5)]
 
@@ -153,7 +153,7 @@ def test_a_stopped_configuration_counts_has_no_point_and_the_sampler_goes_on(sto
 
 def test_a_random_search_does_not_learn_from_what_it_was_told(storage: str) -> None:
     def points(database: str, slope: float) -> list[str]:
-        one = Study("x", database, SPACE, {}, 0, "random")
+        one = SearchStudy("x", database, SPACE, {}, 0, "random")
         found = []
         while (asked := one.ask(10)) is not None:
             one.tell(asked.number, slope * asked.number, 0.5)
@@ -165,7 +165,7 @@ def test_a_random_search_does_not_learn_from_what_it_was_told(storage: str) -> N
     assert len(set(up)) == 10
 
 
-def tell_points(of: Study, values: list[tuple[float, float]]) -> None:
+def tell_points(of: SearchStudy, values: list[tuple[float, float]]) -> None:
     for source, target in values:
         asked = of.ask(len(values))
         assert asked is not None
@@ -174,7 +174,7 @@ def tell_points(of: Study, values: list[tuple[float, float]]) -> None:
 
 def test_what_decides_an_objective_has_nearly_all_of_its_importance(storage: str) -> None:
     space = {"share": Range(0, 1), "idle": Range(0, 1)}
-    of = Study("x", storage, space, {"share": 0.5, "idle": 0.5}, 0)
+    of = SearchStudy("x", storage, space, {"share": 0.5, "idle": 0.5}, 0)
     while (asked := of.ask(16)) is not None:
         of.tell(asked.number, float(asked.hyper["share"] or 0), 0.25)
 
@@ -189,7 +189,9 @@ def test_what_decides_an_objective_has_nearly_all_of_its_importance(storage: str
 
 
 def test_a_log_scaled_hyperparameter_counts_by_its_logarithm(storage: str) -> None:
-    of = Study("x", storage, {"lr": Range(1e-6, 1.0, log=True), "share": Range(0, 1)}, {"lr": 1e-3, "share": 0.5}, 0)
+    of = SearchStudy(
+        "x", storage, {"lr": Range(1e-6, 1.0, log=True), "share": Range(0, 1)}, {"lr": 1e-3, "share": 0.5}, 0
+    )
     while (asked := of.ask(24)) is not None:
         decades = (math.log10(float(asked.hyper["lr"] or 0)) + 6) / 6  # 0 to 1, as share is
         of.tell(asked.number, decades + float(asked.hyper["share"] or 0), 0.25)
@@ -198,7 +200,7 @@ def test_a_log_scaled_hyperparameter_counts_by_its_logarithm(storage: str) -> No
 
 
 def test_one_hyperparameter_has_all_the_importance(storage: str) -> None:
-    of = Study("x", storage, {"lr": SPACE["lr"]}, {"lr": 1e-3}, 0)
+    of = SearchStudy("x", storage, {"lr": SPACE["lr"]}, {"lr": 1e-3}, 0)
     tell_points(of, [(0.1, 0.2), (0.3, 0.2), (0.2, 0.2), (0.5, 0.4)])
 
     assert of.importances() == {name: {"lr": 1.0} for name in ("source", "target", "avg")}
@@ -226,8 +228,8 @@ def test_a_failed_configuration_counts_for_no_importance(storage: str) -> None:
 
 
 def test_several_drivers_share_a_budget_and_take_up_only_their_own_orphans(storage: str) -> None:
-    def of(owner: str) -> Study:
-        return Study("x", storage, SPACE, {key: FIRST[key] for key in SPACE}, 0, owner=owner)
+    def of(owner: str) -> SearchStudy:
+        return SearchStudy("x", storage, SPACE, {key: FIRST[key] for key in SPACE}, 0, owner=owner)
 
     mine, theirs = of("a").ask(3), of("b").ask(3)
     assert mine is not None

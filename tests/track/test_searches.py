@@ -10,7 +10,7 @@ import pytest
 from bench.errors import StoreError
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
-from bench.store.search_results import Configuration, Finding
+from bench.store.search_results import Configuration, SearchResult
 from bench.track import mirror_searches, sync, tracking_uri
 from bench.track.searches import metrics
 from tests.track.conftest import client, runs
@@ -41,7 +41,7 @@ ROWS = (
     Configuration(2, {"drop_rate": 0.99}, "failed", None, None, ("e",)),
     Configuration(3, {"drop_rate": 0.9}, "stopped", None, None, ("f",)),
 )
-FINDING = Finding("dare-r4-new", "bench search --trials 4", {"drop_rate": "0.1 to 0.9"}, FACTS, ROWS)
+FINDING = SearchResult("dare-r4-new", "bench search --trials 4", {"drop_rate": "0.1 to 0.9"}, FACTS, ROWS)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def root(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
-def put(root: Path, finding: Finding) -> None:
+def put(root: Path, finding: SearchResult) -> None:
     folder = root / "search" / finding.label
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "front.png").write_bytes(b"png")
@@ -197,11 +197,11 @@ def test_a_damaged_finding_is_named(root: Path) -> None:
     path.write_text("{")
 
     with pytest.raises(StoreError, match=r"search\.json is damaged"):
-        Finding.read(path)
+        SearchResult.read(path)
 
 
 def test_a_finding_reads_back_as_it_was_written(root: Path) -> None:
-    assert Finding.read(root / "search" / "dare-r4-new" / "search.json") == FINDING
+    assert SearchResult.read(root / "search" / "dare-r4-new" / "search.json") == FINDING
 
 
 def test_an_importance_is_a_metric_by_objective_and_hyperparameter() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
-from bench.papers.study import Drawing, Found, Place, Study, places
+from bench.papers.study import Drawing, Found, GridPoint, Study, places
 from bench.plan.plan import Cell, edited
 from bench.plan.request import Request
 from bench.spec import Trial
@@ -48,7 +48,7 @@ def cells(request: Request) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def _at(place: Place, method: str, step: int) -> Trial:
+def _at(place: GridPoint, method: str, step: int) -> Trial:
     registry = place.request.registry
     if method == "model_tailor":
         return edited(registry, place.trial("lora"), method, snapshot=step)

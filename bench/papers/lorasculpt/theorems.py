@@ -45,7 +45,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TheoremCheck:
     """What the theorems say of a case and what its draws were.
 
     ``predicted`` is Theorem 3.1's, from the shares that the masks keep; ``exact`` holds for the kind of mask. They
@@ -93,7 +93,7 @@ class Finding:
         return abs(self.mean - (self.predicted if self.case.mask == "bernoulli" else self.exact.mean))
 
 
-def measure(case: Case, draws: int, seed: int) -> Finding:
+def measure(case: Case, draws: int, seed: int) -> TheoremCheck:
     """Return what ``draws`` pairs of masks say of a case."""
     found, exact = formulas.simulate(case, draws, seed), formulas.exact_moments(case)
     off = np.abs(found - exact.mean)
@@ -101,7 +101,7 @@ def measure(case: Case, draws: int, seed: int) -> Finding:
     def bound(delta: float) -> Bound:
         return Bound(delta, int(np.count_nonzero(off >= delta)), draws)
 
-    return Finding(
+    return TheoremCheck(
         case=case,
         draws=draws,
         predicted=formulas.expected_density(case.density_a, case.density_b, case.rank),
@@ -123,7 +123,7 @@ def at_least(count: int, draws: int, share: float) -> float:
     return math.fsum(math.exp(way + k * log + (draws - k) * rest) for k, way in enumerate(ways, count))
 
 
-def table(findings: Sequence[Finding]) -> Iterator[str]:
+def table(findings: Sequence[TheoremCheck]) -> Iterator[str]:
     """Yield the findings as lines of one width."""
     yield from text_table([_HEADS, *map(_cells, findings)], left={4}, least=_WIDTHS, gap=" ")
     yield (
@@ -133,7 +133,7 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
     yield f"delta: what at most {ALLOWED:.0%} of the draws may reach; beyond: how many of {findings[0].draws:,} did."
 
 
-def _cells(found: Finding) -> Sequence[str]:
+def _cells(found: TheoremCheck) -> Sequence[str]:
     case = found.case
     numbers = (found.predicted, found.exact.mean, found.mean, found.standard_error, found.largest)
     return (
@@ -148,7 +148,7 @@ def _bound_cells(bound: Bound) -> tuple[str, str]:
     return f"{bound.delta:.4f}", f"{bound.beyond / bound.draws:.1%}"
 
 
-def verdicts(findings: Sequence[Finding]) -> Iterator[str]:
+def verdicts(findings: Sequence[TheoremCheck]) -> Iterator[str]:
     """Yield one line a theorem: in how many lines it holds, and what a reader should know of it."""
     independent = [found for found in findings if found.case.mask == "bernoulli"]
     exactly = [found for found in findings if found.case.mask == "top-k"]
@@ -178,7 +178,7 @@ def _held(held: Sequence[bool]) -> str:
     return f"{verdict} in {sum(held)} of {len(held)} lines"
 
 
-def _furthest(findings: Sequence[Finding]) -> str:
+def _furthest(findings: Sequence[TheoremCheck]) -> str:
     return f"{max(found.errors_off for found in findings):.1f} standard errors"
 
 
@@ -186,7 +186,7 @@ def _beyond(bounds: Sequence[Bound]) -> str:
     return f"{sum(bound.beyond for bound in bounds):,} of {sum(bound.draws for bound in bounds):,} draws beyond delta"
 
 
-def as_csv(findings: Sequence[Finding]) -> str:
+def as_csv(findings: Sequence[TheoremCheck]) -> str:
     """Return the findings as CSV, a row a line of the table, at full precision."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

@@ -12,7 +12,7 @@ from bench.plugins.task import Example, Split, Task
 from bench.prepare.data.leaks import pairs
 from bench.prepare.data.likeness import Look, look_at
 from bench.prepare.data.progress import meter
-from bench.prepare.data.report import Finding, Report, Seen
+from bench.prepare.data.report import DataReport, Finding, Seen
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -26,7 +26,7 @@ class _Pictures:
     looks: list[Look] = field(default_factory=list)
 
 
-def check(tasks: Sequence[Task], allowed: int) -> Report:
+def check(tasks: Sequence[Task], allowed: int) -> DataReport:
     """Return what is wrong with the data of tasks, and what is worth knowing.
 
     Of a split, ``allowed`` skipped records are tolerated. The tasks must have been read so that none stops at its
@@ -53,7 +53,7 @@ def check(tasks: Sequence[Task], allowed: int) -> Report:
             count = len(found.examples) + len(broken)
             seen.setdefault(task.name, {})[split] = Seen(len(examples), count, len(task.faults(split)))
     findings += _leaks(tasks, pictures)
-    return Report(
+    return DataReport(
         seen, sorted(findings, key=lambda one: (not one.wrong, [task.name for task in tasks].index(one.task)))
     )
 

@@ -20,7 +20,7 @@ _PICTURES_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Match:
     """Places of two pictures that are the same or nearly: of the first set and of the second, with the bits between."""
 
     first: int
@@ -52,7 +52,7 @@ class _Pictures:
         return np.diff(self.starts)
 
 
-def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Pair]:
+def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Match]:
     """Return, for each picture of the first set that the second has too, its nearest one there."""
     if not first or not second:
         return []
@@ -63,7 +63,7 @@ def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Pair]:
             better = far < best[i]
             best[i[better]], match[i[better]] = far[better], j[better]
     return [
-        Pair(i, j, int(best[i] // _BIT), first[i].digest == second[j].digest)
+        Match(i, j, int(best[i] // _BIT), first[i].digest == second[j].digest)
         for i, j in enumerate(match.tolist())
         if np.isfinite(best[i])
     ]

@@ -41,7 +41,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DataReport:
     """All that was looked at, by task and split, and all that was found."""
 
     seen: Mapping[str, Mapping[Split, Seen]]

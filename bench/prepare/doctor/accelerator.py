@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.environment import UNKNOWN, driver
 from bench.prepare.doctor.child import ask
-from bench.prepare.doctor.finding import Finding, words
+from bench.prepare.doctor.finding import Diagnosis, words
 from bench.sizes import in_unit
 
 _TORCH_SECONDS = 120.0
@@ -20,7 +20,7 @@ _FREE_SHARE = 0.9  # if less is free, another process uses the GPU
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class VisibleGpu:
     """A GPU as torch sees it; memory in bytes."""
 
     name: str
@@ -39,7 +39,7 @@ class Accelerator:
 
     torch: str
     built_for: str = ""
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[VisibleGpu, ...] = ()
     trouble: str = ""
     driver: str = UNKNOWN
     present: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ def look(suite: str, dtype: str) -> Accelerator:
     return Accelerator(
         torch=str(said.get("version", "")),
         built_for=str(said.get("built_for", "")),
-        gpus=tuple(Gpu(**gpu) for gpu in said.get("gpus", ())),
+        gpus=tuple(VisibleGpu(**gpu) for gpu in said.get("gpus", ())),
         trouble=answer.error,
         driver=driver(),
         present=_present(),
@@ -76,14 +76,14 @@ def _present() -> tuple[str, ...]:
     return ()
 
 
-def torch(facts: Accelerator) -> Iterator[Finding]:
+def torch(facts: Accelerator) -> Iterator[Diagnosis]:
     """Judge whether torch's build fits the machine's GPUs."""
     build = f"{facts.torch}, built for {f'CUDA {facts.built_for}' if facts.built_for else 'the CPU'}"
     if facts.trouble:
-        yield Finding("FAIL", "torch", f"it cannot be imported: {words(facts.trouble)}", "reinstall it")
+        yield Diagnosis("FAIL", "torch", f"it cannot be imported: {words(facts.trouble)}", "reinstall it")
     elif facts.present and not facts.built_for:
         fix = "install torch's CUDA build (pytorch.org says how); until then nothing uses the GPU"
-        yield Finding("warn", "torch", f"{build}, but this machine has a GPU: {facts.present[0]}", fix)
+        yield Diagnosis("warn", "torch", f"{build}, but this machine has a GPU: {facts.present[0]}", fix)
     elif facts.present and not facts.gpus:
         fix = (
             "unset it, or name a GPU that exists"
@@ -91,31 +91,31 @@ def torch(facts: Accelerator) -> Iterator[Finding]:
             else f"update the driver ({facts.driver}; too old for CUDA {facts.built_for}), or use an older build"
         )
         hidden = "" if facts.visible is None else f" (CUDA_VISIBLE_DEVICES is {facts.visible!r})"
-        yield Finding("FAIL", "torch", f"{build}, but sees none of {len(facts.present)} GPUs{hidden}", fix)
+        yield Diagnosis("FAIL", "torch", f"{build}, but sees none of {len(facts.present)} GPUs{hidden}", fix)
     elif facts.built_for and not facts.gpus:
         fix = "not needed; torch's CPU build would save some GB of disk"
-        yield Finding("warn", "torch", f"{build}, but this machine has no GPU", fix)
+        yield Diagnosis("warn", "torch", f"{build}, but this machine has no GPU", fix)
     else:
-        yield Finding("ok", "torch", build)
+        yield Diagnosis("ok", "torch", build)
 
 
-def gpus(facts: Accelerator) -> Iterator[Finding]:
+def gpus(facts: Accelerator) -> Iterator[Diagnosis]:
     """Judge each GPU: other processes' memory, and the dtype that the suite trains in."""
     for index, gpu in enumerate(facts.gpus):
         text = f"{gpu.name}, {in_unit(gpu.free, 'GiB')} free of {in_unit(gpu.total, 'GiB')}, driver {facts.driver}"
         if facts.dtype == "bfloat16" and not gpu.bfloat16:
             fix = "use a newer GPU, or --set recipe.train_dtype=float32"
-            yield Finding("FAIL", f"gpu {index}", f"{text}: no bfloat16, in which suite {facts.suite} trains", fix)
+            yield Diagnosis("FAIL", f"gpu {index}", f"{text}: no bfloat16, in which suite {facts.suite} trains", fix)
         elif gpu.free < _FREE_SHARE * gpu.total:
             fix = "end the other processes on it (nvidia-smi lists them), or exclude it with CUDA_VISIBLE_DEVICES"
-            yield Finding("warn", f"gpu {index}", text, fix)
+            yield Diagnosis("warn", f"gpu {index}", text, fix)
         else:
-            yield Finding("ok", f"gpu {index}", text)
+            yield Diagnosis("ok", f"gpu {index}", text)
     if not facts.gpus and facts.dtype != "float32":
         fix = "run it on a machine with a GPU; bench plan says how large a GPU it needs"
-        yield Finding("warn", "gpu", f"none, but the suite {facts.suite} is meant for one", fix)
+        yield Diagnosis("warn", "gpu", f"none, but the suite {facts.suite} is meant for one", fix)
     elif not facts.gpus:
-        yield Finding("ok", "gpu", f"none; the suite {facts.suite} does not need one")
+        yield Diagnosis("ok", "gpu", f"none; the suite {facts.suite} does not need one")
 
 
 CHECKS = (torch, gpus)

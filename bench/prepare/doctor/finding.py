@@ -9,7 +9,7 @@ Level = Literal["ok", "warn", "FAIL"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One line of the report: the level, what was checked, what was found, and how to fix it."""
 
     level: Level

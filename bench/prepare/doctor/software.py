@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from bench.prepare.doctor.child import ask
-from bench.prepare.doctor.finding import Finding, words
+from bench.prepare.doctor.finding import Diagnosis, words
 
 PROJECT = "retain-bench"
 _PLUGINS_SECONDS = 180.0
@@ -101,65 +101,65 @@ def satisfies(version: str, needed: str) -> bool:
     return SpecifierSet(needed).contains(version, prereleases=True)
 
 
-def python(facts: Software) -> Iterator[Finding]:
+def python(facts: Software) -> Iterator[Diagnosis]:
     """Judge the Python version."""
     if satisfies(facts.python, facts.python_needed):
-        yield Finding("ok", "python", facts.python)
+        yield Diagnosis("ok", "python", facts.python)
     else:
         fix = f"make an environment of Python {facts.python_needed}"
-        yield Finding("FAIL", "python", f"{facts.python}, needed is {facts.python_needed}", fix)
+        yield Diagnosis("FAIL", "python", f"{facts.python}, needed is {facts.python_needed}", fix)
 
 
-def packages(facts: Software) -> Iterator[Finding]:
+def packages(facts: Software) -> Iterator[Diagnosis]:
     """Judge the packages that are always needed."""
     needed = [package for package in facts.packages if not package.extra]
     for package in needed:
         if not package.fits:
             there = f"{package.found}, needed is {package.needed}" if package.found else "not installed"
             fix = f"pip install '{package.name}{package.needed}'"
-            yield Finding("FAIL", package.name, there, fix)
+            yield Diagnosis("FAIL", package.name, there, fix)
     fitting = sum(package.fits for package in needed)
     if fitting == len(needed):
-        yield Finding("ok", "packages", f"all {fitting} are there, in versions that fit")
+        yield Diagnosis("ok", "packages", f"all {fitting} are there, in versions that fit")
 
 
-def extras(facts: Software) -> Iterator[Finding]:
+def extras(facts: Software) -> Iterator[Diagnosis]:
     """Judge the packages that only some commands need: a wrong version is worse than none."""
     for package in facts.packages:
         if not package.extra:
             continue
         name, fix = f"[{package.extra}]", f"pip install '{PROJECT}[{package.extra}]'"
         if package.fits:
-            yield Finding("ok", name, f"{package.name} {package.found}")
+            yield Diagnosis("ok", name, f"{package.name} {package.found}")
         elif package.found:
             text = f"{package.name} {package.found}, needed is {package.needed}"
-            yield Finding("FAIL", name, text, fix)
+            yield Diagnosis("FAIL", name, text, fix)
         else:
-            yield Finding("ok", name, f"{package.name} is not installed, and needed by this extra alone")
+            yield Diagnosis("ok", name, f"{package.name} is not installed, and needed by this extra alone")
 
 
-def described(facts: Software) -> Iterator[Finding]:
+def described(facts: Software) -> Iterator[Diagnosis]:
     """Judge whether the installed metadata names every plugin of the checkout."""
     if facts.hidden:
         lacks = ", ".join(name.removeprefix("bench.") for name in facts.hidden[:_NAMED])
         lacks += f" and {more} more" if (more := len(facts.hidden) - _NAMED) > 0 else ""
         fix = "run make setup; where that is an old retain_bench.egg-info, delete it"
-        yield Finding("FAIL", "metadata", f"{facts.described} is older than pyproject.toml and hides {lacks}", fix)
+        yield Diagnosis("FAIL", "metadata", f"{facts.described} is older than pyproject.toml and hides {lacks}", fix)
     else:
-        yield Finding("ok", "metadata", "every plugin of the project has its entry point")
+        yield Diagnosis("ok", "metadata", "every plugin of the project has its entry point")
 
 
-def plugins(facts: Software) -> Iterator[Finding]:
+def plugins(facts: Software) -> Iterator[Diagnosis]:
     """Judge whether every plugin can be imported."""
     broken = {name: error for name, error in facts.plugins.items() if error}
     for name, error in broken.items():
-        yield Finding("FAIL", "plugin", f"{name}: {words(error)}", "mend it or uninstall its package")
+        yield Diagnosis("FAIL", "plugin", f"{name}: {words(error)}", "mend it or uninstall its package")
     if facts.trouble:
-        yield Finding(
+        yield Diagnosis(
             "FAIL", "plugins", f"after {len(facts.plugins)} of them: {words(facts.trouble)}", "bench ls names all"
         )
     elif not broken:
-        yield Finding("ok", "plugins", f"all {len(facts.plugins)} can be imported")
+        yield Diagnosis("ok", "plugins", f"all {len(facts.plugins)} can be imported")
 
 
 CHECKS = (described, python, packages, extras, plugins)

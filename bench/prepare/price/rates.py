@@ -16,7 +16,7 @@ PROBE = "probe.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuModel:
     """A kind of GPU: its memory in bytes, and its peak dense bf16 FLOP/s with float32 accumulation."""
 
     name: str
@@ -24,12 +24,12 @@ class Gpu:
     flops: float | None
 
 
-def _gpu(name: str, gib: int, tera: float) -> Gpu:
-    return Gpu(name, gib * GIB, tera * 1e12)
+def _gpu(name: str, gib: int, tera: float) -> GpuModel:
+    return GpuModel(name, gib * GIB, tera * 1e12)
 
 
 # Peak dense bf16 FLOP/s from the vendor's data sheets.
-GPUS: Mapping[str, Gpu] = {
+GPUS: Mapping[str, GpuModel] = {
     gpu.name: gpu
     for gpu in (
         _gpu("A100 40GB", 40, 312),
@@ -60,7 +60,7 @@ _KNOWN_SIZES = (1e9, 40e9)
 class Fleet:
     """A number of GPUs of one kind; ``here`` is True if they are in this machine."""
 
-    gpu: Gpu
+    gpu: GpuModel
     count: int
     here: bool = False
 
@@ -118,7 +118,7 @@ class Measured:
         return found
 
 
-def measured(probe: Measured, model: str, gpu: Gpu | None) -> Rates | None:
+def measured(probe: Measured, model: str, gpu: GpuModel | None) -> Rates | None:
     """Return a probe's rates on a GPU, scaled by peak FLOP/s, or None if they do not apply.
 
     If ``gpu`` is None, the rates are those of the CPU.
@@ -137,7 +137,7 @@ def measured(probe: Measured, model: str, gpu: Gpu | None) -> Rates | None:
     return Rates(min(train.values()), probe.answer * factor, origin, train)
 
 
-def published(parameters: int, gpu: Gpu) -> Rates | None:
+def published(parameters: int, gpu: GpuModel) -> Rates | None:
     """Return rates from LLaVA's figure, scaled by size and peak FLOP/s, or None if they do not apply."""
     if gpu.flops is None or REFERENCE.flops is None or not _KNOWN_SIZES[0] <= parameters <= _KNOWN_SIZES[1]:
         return None
@@ -148,7 +148,7 @@ def published(parameters: int, gpu: Gpu) -> Rates | None:
     return Rates(train, train * _ANSWERS_PER_SAMPLE, origin, {})
 
 
-def kind(text: str) -> Gpu | None:
+def kind(text: str) -> GpuModel | None:
     """Return the known GPU that a device's name means, such as ``NVIDIA A100-SXM4-80GB``, or None."""
     words = text.upper().replace("-", " ").split()
     return next((gpu for name, gpu in GPUS.items() if set(name.upper().split()) <= set(words)), None)
@@ -179,4 +179,4 @@ def here() -> Fleet | None:
     name = torch.cuda.get_device_name(0)
     found = kind(name)
     memory = int(torch.cuda.get_device_properties(0).total_memory)
-    return Fleet(Gpu(name, memory, found.flops if found else None), torch.cuda.device_count(), here=True)
+    return Fleet(GpuModel(name, memory, found.flops if found else None), torch.cuda.device_count(), here=True)

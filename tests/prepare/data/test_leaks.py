@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from bench import Example
-from bench.prepare.data.leaks import DISTANCE, Pair, pairs
+from bench.prepare.data.leaks import DISTANCE, Match, pairs
 from bench.prepare.data.likeness import Look, dhash, look_at
 
 GRAY = bytes(192)
@@ -68,7 +68,7 @@ def test_the_same_bytes_are_identical(tmp_path: Path) -> None:
     assert isinstance(first, Look)
     assert isinstance(second, Look)
 
-    assert pairs([first], [seen(scene(2)), second]) == [Pair(0, 1, 0, True)]
+    assert pairs([first], [seen(scene(2)), second]) == [Match(0, 1, 0, True)]
 
 
 def test_flat_pictures_hash_alike_and_are_told_apart_by_colour() -> None:
@@ -122,7 +122,7 @@ def test_the_nearest_of_several_is_reported() -> None:
     own = Look(b"x", 0b1111, GRAY)
     others = [Look(b"y", 0b1101, GRAY), Look(b"z", 0b1111, bytes([3]) * 192), Look(b"x", 0b1111, GRAY)]
 
-    assert pairs([own], others) == [Pair(0, 2, 0, True)]
+    assert pairs([own], others) == [Match(0, 2, 0, True)]
 
 
 def test_twenty_five_thousand_pictures_take_about_a_second() -> None:

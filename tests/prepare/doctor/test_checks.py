@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
-from bench.prepare.doctor.finding import Finding
+from bench.prepare.doctor.finding import Diagnosis
 from bench.sizes import GIB
 
 PACKAGES = (
@@ -28,7 +28,7 @@ MACHINE = machine.Machine(
     open_files=65536,
     folders=(machine.Folder("output", "runs", 100 * GIB), machine.Folder("models", "hub", 100 * GIB)),
 )
-GPU = accelerator.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB)
+GPU = accelerator.VisibleGpu("NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB)
 CUDA = accelerator.Accelerator("2.13.0", "12.6", (GPU,), driver="570.1", present=(GPU.name,), dtype="bfloat16")
 CPU = accelerator.Accelerator("2.13.0+cpu")
 MODEL = model_and_data.Model("owner/llava", "/hub/llava")
@@ -37,7 +37,7 @@ WELL = services.Service("sqlite:///runs/mlflow.db", "created at first use")
 SERVICES = services.Services(WELL, WELL, services.Ray())
 CLUSTER = services.Ray("10.0.0.1:6379", token="/home/me/.ray/auth_token")
 
-Check = Callable[[Any], Iterable[Finding]]
+Check = Callable[[Any], Iterable[Diagnosis]]
 
 
 def ray(**changes: Any) -> services.Services:

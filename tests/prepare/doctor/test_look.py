@@ -21,7 +21,7 @@ from bench.cli.main import main
 from bench.plan.suite import SUITES
 from bench.plugins.task import Reading
 from bench.prepare.doctor import child, machine, model_and_data, questions, services, software
-from bench.prepare.doctor.finding import Finding
+from bench.prepare.doctor.finding import Diagnosis
 from tests.layouts import write_files
 from tests.making.waiting import has_ended, until
 
@@ -211,7 +211,8 @@ def test_data_are_read_with_the_options_of_their_tasks(
 def test_the_exit_code_is_1_where_something_has_to_be_mended(
     level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "_findings", lambda options, suite, tasks: [Finding(level, "disk", "full", "empty it")])  # type: ignore[arg-type]
+    found = Diagnosis(level, "disk", "full", "empty it")  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "_findings", lambda options, suite, tasks: [found])
 
     assert main(["doctor"]) == code
 

@@ -13,7 +13,18 @@ from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
 from bench.prepare.price.memory import Footprint
 from bench.prepare.price.quote import Fit, Quote, fitting_options, gpu_hours, makespan, wall_hours
-from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, Gpu, Measured, here, kind, measured, published, read_fleet
+from bench.prepare.price.rates import (
+    GPUS,
+    REFERENCE,
+    Fleet,
+    GpuModel,
+    Measured,
+    here,
+    kind,
+    measured,
+    published,
+    read_fleet,
+)
 from bench.prepare.price.text import lines
 from bench.spec import Execution
 from bench.store.run_folder import Store
@@ -229,7 +240,7 @@ def test_a_published_rate_scales_with_peak_arithmetic_and_size() -> None:
     assert "scaled to RTX 4090" in rates.origin
     assert half.train == pytest.approx(RATE / 2)
     assert published(2_000_000, REFERENCE) is None
-    assert published(7_060_000_000, Gpu("odd", 2**34, None)) is None
+    assert published(7_060_000_000, GpuModel("odd", 2**34, None)) is None
 
 
 def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) -> None:
@@ -243,7 +254,7 @@ def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) 
     assert scaled.of("dora") == pytest.approx(2 * 165 / 312)
     assert scaled.of("another") == pytest.approx(2 * 165 / 312)  # the slowest stands for what was not probed
     assert measured(found, "other", REFERENCE) is None
-    assert measured(found, "m", Gpu("odd", 2**34, 1e12)) is not None
+    assert measured(found, "m", GpuModel("odd", 2**34, 1e12)) is not None
     assert measured(found, "m", None) is None
 
 
@@ -264,7 +275,7 @@ def test_this_machines_gpus_are_priced_by_what_they_report(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA GeForce RTX 3090")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=25_438_126_080))
 
-    assert here() == Fleet(Gpu("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2, here=True)
+    assert here() == Fleet(GpuModel("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2, here=True)
 
 
 @dataclass
@@ -282,7 +293,7 @@ class Quoted:
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(Gpu("odd", self.memory, None), 1)
+        return Fleet(GpuModel("odd", self.memory, None), 1)
 
     def footprint(self, name: str, rank: int, *, checkpointing: bool) -> Footprint:
         return self.footprints[name][checkpointing]
