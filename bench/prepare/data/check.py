@@ -19,7 +19,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(slots=True)
-class _Pictures:
+class _DistinctPictures:
     """The distinct pictures of a split that can be drawn: the first example that has each, and how each looks."""
 
     examples: list[Example] = field(default_factory=list)
@@ -35,7 +35,7 @@ def check(tasks: Sequence[Task], allowed: int) -> DataReport:
     """
     seen: dict[str, dict[Split, Seen]] = {}
     findings: list[Finding] = []
-    pictures: dict[tuple[str, Split], _Pictures] = {}
+    pictures: dict[tuple[str, Split], _DistinctPictures] = {}
     for task in tasks:
         ids: dict[str, Split] = {}
         for split in SPLITS:
@@ -91,12 +91,12 @@ def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[
             yield Finding("answer", task.name, split, example.id, reason)
 
 
-def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_Pictures, list[Finding]]:
+def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_DistinctPictures, list[Finding]]:
     first: dict[object, Example] = {}
     for example in examples:
         first.setdefault(example.image if isinstance(example.image, Path) else id(example.image), example)
     distinct = list(first.values())
-    found, broken = _Pictures(), []
+    found, broken = _DistinctPictures(), []
     with meter(f"look at {task.name} {split}'s pictures", len(distinct), counted=True) as advance:
         looks = look_at(distinct, advance)
     for example, look in zip(distinct, looks, strict=True):
@@ -108,7 +108,7 @@ def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_Pictu
     return found, broken
 
 
-def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _Pictures]) -> Iterator[Finding]:
+def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _DistinctPictures]) -> Iterator[Finding]:
     targets = {name for suite in SUITES.values() for name in suite.targets}
     sources = {name for suite in SUITES.values() for name in suite.sources}
     for learnt in tasks:
@@ -122,7 +122,7 @@ def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _Pictures]) 
                     yield from _shared(learnt.name, ours, asked.name, theirs)
 
 
-def _shared(learnt: str, ours: _Pictures, asked: str, theirs: _Pictures) -> Iterator[Finding]:
+def _shared(learnt: str, ours: _DistinctPictures, asked: str, theirs: _DistinctPictures) -> Iterator[Finding]:
     for pair in pairs(ours.looks, theirs.looks):
         how = "is also" if pair.identical else f"looks like (dHash {pair.distance} of 64 bits off)"
         other = _place(theirs.examples[pair.second])

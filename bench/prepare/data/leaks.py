@@ -30,7 +30,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pictures:
+class _HashedPictures:
     """Pictures by hash: the distinct hashes, [n], all places grouped by hash, where each group starts, [n + 1]."""
 
     hashes: np.ndarray
@@ -56,7 +56,7 @@ def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Match]:
     """Return, for each picture of the first set that the second has too, its nearest one there."""
     if not first or not second:
         return []
-    ours, theirs = _Pictures.of(first), _Pictures.of(second)
+    ours, theirs = _HashedPictures.of(first), _HashedPictures.of(second)
     best, match = np.full(len(first), np.inf), np.zeros(len(first), dtype=np.int64)
     for a, b, bits in _near(ours.hashes, theirs.hashes):
         for i, j, far in _alike(ours, theirs, a, b, bits):
@@ -95,7 +95,7 @@ def _pieces() -> Iterator[tuple[np.uint64, np.uint64]]:
 
 
 def _alike(
-    ours: _Pictures, theirs: _Pictures, a: np.ndarray, b: np.ndarray, bits: np.ndarray
+    ours: _HashedPictures, theirs: _HashedPictures, a: np.ndarray, b: np.ndarray, bits: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield pictures with near hashes whose miniatures are alike too: of ours, their nearest in theirs, and how far."""
     pair, place = _expanded(ours.starts[a], ours.counts[a])
