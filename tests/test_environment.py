@@ -14,7 +14,7 @@ from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.spec import Execution, Recipe
 from bench.store.run_folder import Store
-from bench.trial.runner import Bench
+from bench.trial.runner import TrialRunner
 
 CPU = torch.device("cpu")
 
@@ -66,14 +66,14 @@ def test_a_record_written_later_keeps_the_environment_of_its_training(
     recipe = replace(tiny_suite.recipe, updates=1)
     request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
     work = next(work for work in make(request, store).works if work.trial.rank)
-    first = Bench(store, tiny_suite.folder, squares).run(replace(work, asked=()))
+    first = TrialRunner(store, tiny_suite.folder, squares).run(replace(work, asked=()))
     folder = store.folder(work.trial)
     (folder / "record.json").unlink()
     fitted = json.loads((folder / "fitted.json").read_text())
     fitted["environment"]["torch"] = "2.8.0"  # as if another machine had trained it and been killed
     (folder / "fitted.json").write_text(json.dumps(fitted))
 
-    second = Bench(store, tiny_suite.folder, squares).run(replace(work, asked=()))
+    second = TrialRunner(store, tiny_suite.folder, squares).run(replace(work, asked=()))
 
     assert first.environment["attention"] == "sdpa"
     assert second.environment == {**first.environment, "torch": "2.8.0"}

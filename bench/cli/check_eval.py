@@ -26,7 +26,7 @@ from bench.spec import Dtype, Execution, Recipe, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 from bench.trial.parity import Difference, Parity
-from bench.trial.runner import Bench, Hold, as_merged
+from bench.trial.runner import Hold, TrialRunner, as_merged
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +72,7 @@ def check_eval(options: CheckOptions) -> int:
     return 0
 
 
-def compare(subject: Subject, bench: Bench, batch: int) -> Parity:
+def compare(subject: Subject, bench: TrialRunner, batch: int) -> Parity:
     """Return how far a subject's answers depend on batch size, merging and precision; ``batch`` is held against 1."""
     found: list[Difference] = []
     usual: dict[Dtype, list[Answers]] = {}
@@ -95,7 +95,7 @@ def compare(subject: Subject, bench: Bench, batch: int) -> Parity:
     return Parity(subject.trial.label, environment, tuple(found), () if loads or not subject.change else (note,))
 
 
-def _answers(bench: Bench, subject: Subject, trial: Trial, batch: int, hold: Hold = as_merged) -> list[Answers]:
+def _answers(bench: TrialRunner, subject: Subject, trial: Trial, batch: int, hold: Hold = as_merged) -> list[Answers]:
     """Return a subject's answers, task by task, ``batch`` at once."""
     bench.execution = replace(bench.execution, eval_batch_size=batch)
     return [bench.answers(trial, asked, subject.change, hold) for asked in subject.tasks]
@@ -142,10 +142,10 @@ def _subject(asked: Request, store: Store, name: str | None) -> Subject:
     return Subject(trial, store.change_of(trial).read(), plan.asked(asked, (str(trial.target),)))
 
 
-def _bench(store: Store, asked: Request) -> Bench:
+def _bench(store: Store, asked: Request) -> TrialRunner:
     """Return a lane of this process's own."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Bench(store, asked.suite.folder, asked.tasks, device)
+    return TrialRunner(store, asked.suite.folder, asked.tasks, device)
 
 
 @contextmanager

@@ -76,11 +76,11 @@ def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
 def _bench(setup: Setup, group: Group = ALONE) -> Any:
     import torch
 
-    from bench.trial.runner import Bench
+    from bench.trial.runner import TrialRunner
 
     # Ray shows each worker the GPUs of all workers of its lane, and sets the worker's own GPU as the current device.
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return Bench(Store(setup.output), setup.model, setup.tasks, device, setup.execution, group)
+    return TrialRunner(Store(setup.output), setup.model, setup.tasks, device, setup.execution, group)
 
 
 def _kept(store: Store, event: Event) -> Event:

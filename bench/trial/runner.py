@@ -69,7 +69,7 @@ def as_merged(base: Base, change: Change) -> AbstractContextManager[nn.Module]:
 
 
 @dataclass(eq=False)
-class Bench:
+class TrialRunner:
     """What does the trials of a lane, one after the other, around what stays warm between them."""
 
     store: Store

@@ -24,7 +24,7 @@ from bench.store.run_folder import Store
 from bench.trial import parity
 from bench.trial.evaluate import Answer
 from bench.trial.parity import Difference
-from bench.trial.runner import Bench
+from bench.trial.runner import TrialRunner
 
 ASKED = ScoreSpec("easy_vqa", "test", 4, "", 4, "")
 TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")
@@ -126,7 +126,7 @@ def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
     request = Request(suite, ("lora",), (2,), suite.targets, suite.sources, suite.recipe)
     work = next(work for work in make(request, store).works if work.trial.method == "lora")
     store.prepare()
-    Bench(store, suite.folder, request.tasks).run(work)
+    TrialRunner(store, suite.folder, request.tasks).run(work)
     words = ["check", "eval", "--suite", "tiny", "--limit", "7", "--batch", "3", "--output", str(store.root)]
 
     assert main.main([*words, "--trial", "lora"]) == 0

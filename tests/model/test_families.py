@@ -30,10 +30,10 @@ from bench.plugins.tasks import Tasks
 from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.trial.corpus import Corpus, opened
-from bench.trial.runner import Bench
+from bench.trial.runner import TrialRunner
 from tests.making.second_family import Second, SecondModel, write_second
 
-Run = Callable[..., tuple[Store, Bench, dict[str, Record]]]
+Run = Callable[..., tuple[Store, TrialRunner, dict[str, Record]]]
 FORM = Form()
 
 
@@ -55,13 +55,13 @@ def second(checkpoint: Path, tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def run(second: Suite, squares: Tasks, tmp_path: Path) -> Run:
-    def build(*methods: str, **changes: Any) -> tuple[Store, Bench, dict[str, Record]]:
+    def build(*methods: str, **changes: Any) -> tuple[Store, TrialRunner, dict[str, Record]]:
         store = Store(tmp_path / "runs")
         store.prepare()
         recipe = replace(second.recipe, **changes)
         cells = (methods, (2,), second.targets, second.sources)
         plan: Plan = make(Request(second, *cells, recipe, tasks=squares), store)
-        bench = Bench(store, second.folder, squares)
+        bench = TrialRunner(store, second.folder, squares)
         return store, bench, {work.trial.method: bench.run(work) for work in plan.works}
 
     return build

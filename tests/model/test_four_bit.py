@@ -27,7 +27,7 @@ from bench.spec import Recipe
 from bench.store.run_folder import Store
 from bench.trial.corpus import Corpus
 from bench.trial.fit import fit
-from bench.trial.runner import Bench
+from bench.trial.runner import TrialRunner
 from tests.layouts.checkpoint import write
 
 pytest.importorskip("bitsandbytes")
@@ -125,20 +125,20 @@ def test_a_base_in_4_bits_wakes_as_it_was(base: Base) -> None:
 
 
 @pytest.fixture
-def run(tiny_suite: Suite, squares: Tasks, folder: Path, tmp_path: Path) -> Bench:
+def run(tiny_suite: Suite, squares: Tasks, folder: Path, tmp_path: Path) -> TrialRunner:
     """Everything of lora, dare and model_tailor under a recipe in 4 bits."""
     recipe: Recipe = replace(tiny_suite.recipe, updates=2, quantization="4bit")
     store = Store(tmp_path)
     methods = ("lora", "dare", "model_tailor")
     suite = replace(tiny_suite, model=str(folder))
     request = Request(suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
-    bench = Bench(store, folder, squares)
+    bench = TrialRunner(store, folder, squares)
     for work in make(request, store).pending:
         assert bench.run(work).error is None
     return bench
 
 
-def test_scores_and_edits_are_of_the_full_weights(run: Bench) -> None:
+def test_scores_and_edits_are_of_the_full_weights(run: TrialRunner) -> None:
     forms = {key[0] for key in run.warm._corpora}
     held = {form: base.model.get_parameter(_SOME).dtype for form, base in run.warm._bases.items()}
 
@@ -151,7 +151,7 @@ def test_scores_and_edits_are_of_the_full_weights(run: Bench) -> None:
 _SOME = "model.language_model.layers.0.self_attn.q_proj.weight"
 
 
-def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: Bench) -> None:
+def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: TrialRunner) -> None:
     base = run.warm._bases[Form("float32", quantization="4bit")]
     weight = base.model.get_parameter(_SOME)
     before = weight.clone()
@@ -162,7 +162,7 @@ def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: Bench) -> 
     assert torch.equal(weight, before)
 
 
-def test_looking_for_writes_leaves_the_scales_where_they_are(run: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_for_writes_leaves_the_scales_where_they_are(run: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     from bitsandbytes.functional import QuantState
 
     moved: list[object] = []

@@ -16,7 +16,7 @@ from bench.plan.suite import LORASCULPT, Suite
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
-from bench.trial.runner import Bench
+from bench.trial.runner import TrialRunner
 from tests.layouts.checkpoint import write
 
 
@@ -41,7 +41,7 @@ def test_every_method_learns_and_is_scored_on_a_checkpoint_in_the_hubs_layout(
     store.prepare()
     methods = BUILT_IN_METHODS
     request = Request(suite, methods, (4,), suite.targets, suite.sources, recipe, limit=4, tasks=squares)
-    bench = Bench(store, suite.folder, squares)
+    bench = TrialRunner(store, suite.folder, squares)
 
     records = [bench.run(work) for work in make(request, store).pending]
 

@@ -25,7 +25,7 @@ from bench.store.scores import StoredScores
 from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
 from bench.trial import runner as execution
-from bench.trial.runner import Bench
+from bench.trial.runner import TrialRunner
 from tests.making.records import weights
 
 LoRA = Registry().method("lora")
@@ -56,18 +56,18 @@ class Vandal(LoRA):  # type: ignore[valid-type, misc]
 
 
 @pytest.fixture
-def plan_of(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Callable[..., tuple[Plan, Store, Bench]]:
-    def build(*methods: str, folder: str = "runs", **changes: object) -> tuple[Plan, Store, Bench]:
+def plan_of(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Callable[..., tuple[Plan, Store, TrialRunner]]:
+    def build(*methods: str, folder: str = "runs", **changes: object) -> tuple[Plan, Store, TrialRunner]:
         recipe = replace(tiny_suite.recipe, **changes)  # type: ignore[arg-type]
         store = Store(tmp_path / folder)
         store.prepare()
         request = Request(tiny_suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
-        return make(request, store), store, Bench(store, tiny_suite.folder, squares)
+        return make(request, store), store, TrialRunner(store, tiny_suite.folder, squares)
 
     return build
 
 
-def run_all(plan: Plan, bench: Bench) -> None:
+def run_all(plan: Plan, bench: TrialRunner) -> None:
     for work in plan.works:
         bench.run(work)
 
@@ -77,7 +77,7 @@ def of(plan: Plan, method: str) -> Job:
 
 
 def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
 
@@ -95,7 +95,7 @@ def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
 
 
 def test_a_score_says_that_memory_made_its_batches_smaller(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, _, bench = plan_of("lora")
 
@@ -113,7 +113,7 @@ def test_a_score_says_that_memory_made_its_batches_smaller(
 
 
 def test_a_trial_is_merged_once_for_all_its_scores(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, _, bench = plan_of("lora")
     merges: list[int] = []
@@ -130,7 +130,7 @@ def test_a_trial_is_merged_once_for_all_its_scores(
 
 
 def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora", lr=0.0, connector="frozen")
 
@@ -145,7 +145,7 @@ def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
 
 
 def test_a_finished_trial_is_not_done_again(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
@@ -161,7 +161,7 @@ def test_a_finished_trial_is_not_done_again(
 
 
 def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
@@ -174,7 +174,7 @@ def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
 
 @pytest.mark.parametrize("family", [StoredChange, StoredScores, Store])
 def test_a_trial_killed_at_any_commit_ends_as_an_unbroken_one(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch, family: type
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch, family: type
 ) -> None:
     plan, store, bench = plan_of("lora", dropout=0.1)
     with monkeypatch.context() as patch:
@@ -196,7 +196,7 @@ def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_damaged_change_is_learnt_again(plan_of: Callable[..., tuple[Plan, Store, Bench]]) -> None:
+def test_a_damaged_change_is_learnt_again(plan_of: Callable[..., tuple[Plan, Store, TrialRunner]]) -> None:
     plan, store, bench = plan_of("lora", "dare")
     run_all(plan, bench)
     whole = weights(store, of(plan, "lora"))
@@ -209,7 +209,7 @@ def test_a_damaged_change_is_learnt_again(plan_of: Callable[..., tuple[Plan, Sto
 
 
 def test_vision_features_are_computed_once_per_image_and_lane(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, _, bench = plan_of("lora", "l2", "dare")
     seen: list[int] = []
@@ -229,7 +229,7 @@ def test_vision_features_are_computed_once_per_image_and_lane(
 
 
 def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_is_as_ever(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks
 ) -> None:
     squares.registry.add(Vandal)
     plan, store, bench = plan_of("vandal", "lora")
@@ -245,7 +245,7 @@ def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_is_as_e
 
 
 def test_a_missing_score_is_evaluated_from_the_stored_change_without_training(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
@@ -259,7 +259,7 @@ def test_a_missing_score_is_evaluated_from_the_stored_change_without_training(
 
 
 def test_a_trial_gives_the_same_bytes_first_or_after_another(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora", "dora", "lorasculpt", dropout=0.1)
     run_all(plan, bench)
@@ -271,7 +271,7 @@ def test_a_trial_gives_the_same_bytes_first_or_after_another(
 
 
 def test_a_failing_trial_is_a_failed_record_with_its_traceback(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora", lr=1.0, connector_lr=1e30)
 
@@ -283,7 +283,7 @@ def test_a_failing_trial_is_a_failed_record_with_its_traceback(
 
 
 def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squares.registry.add(Stumbler)
     plan, store, bench = plan_of("stumbler", updates=60, dropout=0.1)
@@ -301,7 +301,7 @@ def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
 
 
 def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squares.registry.add(Stumbler)
     plan, _, bench = plan_of("stumbler", updates=57)
@@ -317,7 +317,7 @@ def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
 
 
 def test_answers_are_the_same_at_batch_size_one_and_many(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     from bench.model.adapters import merged
     from bench.trial.evaluate import evaluate
@@ -336,7 +336,7 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
 
 
 def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store, bench = plan_of("lora")
     bench.execution = replace(bench.execution, eval_batch_size=5)
@@ -371,7 +371,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
 
 
 def test_a_score_says_what_it_took_and_what_it_was_generated_with(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
     bench.execution = replace(bench.execution, eval_batch_size=3)
@@ -389,7 +389,7 @@ def test_a_score_says_what_it_took_and_what_it_was_generated_with(
 
 
 def test_pristine_weights_are_back_bit_for_bit_after_a_merge(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, _, bench = plan_of("lora", "model_tailor")
 
@@ -401,7 +401,7 @@ def test_pristine_weights_are_back_bit_for_bit_after_a_merge(
 
 
 def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], caplog: pytest.LogCaptureFixture
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], caplog: pytest.LogCaptureFixture
 ) -> None:
     plan, store, bench = plan_of("lora")
     checkpoint = store.folder(of(plan, "lora").trial) / CHECKPOINT
@@ -416,7 +416,7 @@ def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
 
 
 def test_a_checkpoint_of_another_workers_gpu_goes_on_here(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squares.registry.add(Stumbler)
     plan, _, bench = plan_of("stumbler", updates=60)
@@ -436,7 +436,7 @@ def test_a_checkpoint_of_another_workers_gpu_goes_on_here(
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"hello world" * 100], ids=["empty", "zeros", "text"])
 def test_whatever_a_crash_left_of_a_checkpoint_the_training_starts_anew(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]], caplog: pytest.LogCaptureFixture, content: bytes
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     plan, store, bench = plan_of("lora")
     checkpoint = store.folder(of(plan, "lora").trial) / CHECKPOINT
@@ -450,7 +450,7 @@ def test_whatever_a_crash_left_of_a_checkpoint_the_training_starts_anew(
 
 
 def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
     work = replace(of(plan, "lora"), snapshots=(2, 4))
@@ -469,7 +469,7 @@ def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
 
 
 def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
     work = of(plan, "lora")
@@ -482,7 +482,7 @@ def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
     assert weights(store, work) == before
 
 
-def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[Plan, Store, Bench]]) -> None:
+def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[Plan, Store, TrialRunner]]) -> None:
     plan, store, bench = plan_of("lora")
     parent = of(plan, "lora").trial
     early = edited(plan.request.registry, parent, "rewind", 3, strength=1.0)
@@ -498,7 +498,7 @@ def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[
 
 
 def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
     work = of(plan, "lora")
@@ -530,7 +530,7 @@ def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes
 
 
 def test_a_checkpoint_past_a_snapshot_that_is_wanted_now_is_no_use(
-    plan_of: Callable[..., tuple[Plan, Store, Bench]],
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
     work = of(plan, "lora")

@@ -35,11 +35,11 @@ def probe(found: Draft, execution: Execution, store: Store) -> Path:
 def _measured(found: Draft, execution: Execution, scratch: Path) -> Measured:
     import torch
 
-    from bench.trial.runner import Bench
+    from bench.trial.runner import TrialRunner
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tasks = found.plan.request.tasks
-    bench = Bench(Store(scratch), found.folder, tasks, device, execution)  # type: ignore[arg-type]
+    bench = TrialRunner(Store(scratch), found.folder, tasks, device, execution)  # type: ignore[arg-type]
     train: dict[str, float] = {}
     for trial in _trials(found):
         if (rate := _updates(bench, trial)) is not None:

@@ -25,7 +25,7 @@ from bench.store.changes import Snapshot, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
 from bench.trial.fit import fit
-from bench.trial.runner import Bench
+from bench.trial.runner import TrialRunner
 from bench.trial.updates import Room, seed_update
 from bench.trial.workers import ALONE, Failure, Group, joined
 
@@ -151,7 +151,7 @@ def run(setup: Mapping[str, Any], work: Job, broken: tuple[str, int, int] | None
     """Do a piece of work; ``broken`` names a stage, the worker on which it raises, and the calls before that."""
     group = joined() if setup.get("together", True) else ALONE
     tasks, execution = Tasks(Registry([setup["tasks"]])), setup.get("execution", Execution())
-    bench = Bench(Store(setup["output"]), setup["model"], tasks, group=group, execution=execution)
+    bench = TrialRunner(Store(setup["output"]), setup["model"], tasks, group=group, execution=execution)
     judge = setup.get("judge", lambda step, source, target: True)
     if broken is None or broken[1] != group.rank:
         return bench.run(work, judge=judge)
