@@ -30,7 +30,7 @@ from bench.lanes.setup import note_data
 from bench.leaderboard import plots
 from bench.papers import comparison_text, published, study_record
 from bench.papers.lorasculpt import STUDIES
-from bench.papers.study import Drawing, Found, Study, folder_of, wrapped
+from bench.papers.study import Drawing, Study, StudyResult, folder_of, wrapped
 from bench.plan.listing import listing, summary
 from bench.plan.plan import assemble
 from bench.plan.request import Request
@@ -132,7 +132,7 @@ def study(options: StudyOptions) -> int:
         with Mirror(store, made, options.line) as mirror:
             perform(made, store, launch, mirror)
             ranked = board(made, store, options.line, mixed=options.mix)
-            found = Found(made, store, ranked, published.rows(asked))
+            found = StudyResult(made, store, ranked, published.rows(asked))
             folder = folder_of(store, chosen.name)
             with staged(folder) as here:
                 names = [path.name for path in _show(chosen, found, here)]
@@ -173,7 +173,7 @@ def _check(study: Study, suite: Suite) -> None:
             raise UsageError(f"Study {study.name} needs a {kind} task; suite {suite.name} has none.")
 
 
-def _show(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:
+def _show(chosen: Study, found: StudyResult, folder: Path) -> Sequence[Path]:
     """Print what was found, and write it into a folder."""
     if chosen.draw is None:
         return _table(chosen, found, folder)
@@ -185,7 +185,7 @@ def _show(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:
     return _figure(chosen, drawing, folder)
 
 
-def _table(chosen: Study, found: Found, folder: Path) -> Sequence[Path]:
+def _table(chosen: Study, found: StudyResult, folder: Path) -> Sequence[Path]:
     """Print the leaderboard, with the published numbers beside it; write both."""
     paths = write_reports(found.board, folder)
     pairs = published.beside(chosen.tables, found)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.leaderboard.plots import FAINT, Mark
 from bench.leaderboard.stats import bounded
 from bench.papers.published import own
-from bench.papers.study import Found
+from bench.papers.study import StudyResult
 from bench.plugins.registry import ZERO_SHOT
 from bench.text import text_table
 
@@ -37,7 +37,7 @@ class Spot:
     places: tuple[tuple[str, float | str], ...]
 
 
-def frame(found: Found, spots: dict[str, Sequence[Spot]]) -> DataFrame:
+def frame(found: StudyResult, spots: dict[str, Sequence[Spot]]) -> DataFrame:
     """Return a line per target, rank and spot, the base model's first: scores as fractions, NaN for holes.
 
     ``spots`` is by target. The paper's own numbers stand beside where the study is comparable and the spot is a
@@ -103,7 +103,7 @@ def zero_shot(axes: Axes, made: DataFrame, task: str, score: str, color: str = F
     axes.axhline(_PERCENT * value, color=color, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
 
 
-def title(found: Found, target: str) -> str:
+def title(found: StudyResult, target: str) -> str:
     """Return a panel's title."""
     return f"target {target}, rank {found.request.ranks[0]}"
 
@@ -156,7 +156,7 @@ def short(value: float) -> str:
     return text.replace("e-0", "e-")
 
 
-def troubles(found: Found) -> list[str]:
+def troubles(found: StudyResult) -> list[str]:
     """Return a line for every row that lacks something."""
     return [
         f"{row.label} on {table.target}: {row.trouble}"
@@ -166,6 +166,6 @@ def troubles(found: Found) -> list[str]:
     ]
 
 
-def intervals(found: Found) -> str:
+def intervals(found: StudyResult) -> str:
     """Return the sentence that says what the intervals cover."""
     return found.board.notes[1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.console import say
 from bench.papers.comparable import reasons
-from bench.papers.study import Found
+from bench.papers.study import StudyResult
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow, published_rows
 
@@ -57,7 +57,7 @@ def rows(request: Request) -> tuple[PublishedRow, ...]:
     return () if found else published_rows(paper)
 
 
-def beside(tables: Sequence[str], found: Found) -> tuple[Pair, ...]:
+def beside(tables: Sequence[str], found: StudyResult) -> tuple[Pair, ...]:
     """Return every number that some of the paper's tables and a leaderboard both have, in the leaderboard's order."""
     theirs = {_theirs(row): row for row in found.published if row.table in tables}
     connectors = {(cell.key, cell.trial.target): cell.trial.recipe.connector for cell in found.plan.cells}
@@ -78,7 +78,7 @@ def _theirs(row: PublishedRow) -> Cell:
     return (row.method, row.rank, row.target, row.connector, "" if row.variant in _OWN else row.variant)
 
 
-def own(found: Found, cell: tuple[str, int, str]) -> PublishedRow | None:
+def own(found: StudyResult, cell: tuple[str, int, str]) -> PublishedRow | None:
     """Return the paper's row of a method, rank and target under the request's connector, if it has one."""
     theirs = {_theirs(row): row for row in reversed(found.published)}
     return theirs.get((*cell, found.request.recipe.connector, ""))

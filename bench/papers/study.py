@@ -26,7 +26,7 @@ _WIDTH = 120  # of what is printed
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StudyResult:
     """What a study's trials came to. ``published`` are the paper's rows, none where they are not comparable."""
 
     plan: Plan
@@ -69,7 +69,7 @@ class Study:
     cells: Callable[[Request], tuple[Cell, ...]]
     caption: str = ""
     tables: tuple[str, ...] = ()
-    draw: Callable[[Found], Drawing | None] | None = None
+    draw: Callable[[StudyResult], Drawing | None] | None = None
 
     @property
     def line(self) -> str:

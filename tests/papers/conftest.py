@@ -15,7 +15,7 @@ from bench.checks.tiny import Squares
 from bench.cli.study import StudyOptions, named_study, study_request
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import CellScores, Heading
-from bench.papers.study import Found
+from bench.papers.study import StudyResult
 from bench.plan import suite
 from bench.plan.plan import Cell, Plan, assemble
 from bench.plan.suite import MICRO, Suite
@@ -26,7 +26,7 @@ from tests.making.commands import typed
 
 Scores = Callable[[Cell | None], tuple[float, float]]
 Planned = Callable[..., Plan]
-MadeUp = Callable[..., Found]
+MadeUp = Callable[..., StudyResult]
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,7 @@ def made_up(tmp_path: Path) -> MadeUp:
     ``failed`` are the variants that broke; None, all.
     """
 
-    def found(plan: Plan, scores: Scores, failed: Collection[str] | None = ()) -> Found:
+    def found(plan: Plan, scores: Scores, failed: Collection[str] | None = ()) -> StudyResult:
         zero_shot = Cell.of(plan.request.registry, plan.zero_shot)
         cells = [_scored(plan, cell, scores(cell)) for cell in plan.cells]
         cells = [_broken(cell) if failed is None or cell.key.variant in failed else cell for cell in cells]
@@ -97,7 +97,7 @@ def made_up(tmp_path: Path) -> MadeUp:
             targets=request.targets,
             heading=heading,
         )
-        return Found(plan, Store(tmp_path / "runs"), board)
+        return StudyResult(plan, Store(tmp_path / "runs"), board)
 
     return found
 

@@ -11,7 +11,7 @@ from bench.model.families import block_of
 from bench.model.family import ROLES, role_of
 from bench.papers import points
 from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, expected_density
-from bench.papers.study import Drawing, Found, Study, places, wrapped
+from bench.papers.study import Drawing, Study, StudyResult, places, wrapped
 from bench.plan.plan import Cell
 from bench.plan.request import Request
 from bench.store.run_folder import Store
@@ -123,7 +123,7 @@ def frame(cells: Sequence[Cell], store: Store) -> DataFrame:
     return pd.DataFrame(lines)
 
 
-def draw(found: Found) -> Drawing | None:
+def draw(found: StudyResult) -> Drawing | None:
     """Draw every layer's density beside what the theorems say, a panel per target and rank."""
     layers = frame(found.plan.cells, found.store)
     if layers.empty:

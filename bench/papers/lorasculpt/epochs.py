@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
-from bench.papers.study import Drawing, Found, GridPoint, Study, places
+from bench.papers.study import Drawing, GridPoint, Study, StudyResult, places
 from bench.plan.plan import Cell, edited
 from bench.plan.request import Request
 from bench.spec import Trial
@@ -67,7 +67,7 @@ def _spots(request: Request, target: str) -> list[Spot]:
     ]
 
 
-def draw(found: Found) -> Drawing | None:
+def draw(found: StudyResult) -> Drawing | None:
     """Draw Source above Target over the epochs, a column per target."""
     targets = found.request.targets
     frame = points.frame(found, {target: _spots(found.request, target) for target in targets})
@@ -95,7 +95,7 @@ def draw(found: Found) -> Drawing | None:
     return Drawing(figure, frame, tuple(lines), _caption(found))
 
 
-def _caption(found: Found) -> str:
+def _caption(found: StudyResult) -> str:
     request = found.request
     (rank,) = request.ranks
     ends = {target: _steps(request, target) for target in request.targets}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
-from bench.papers.study import Drawing, Found, Study, places
+from bench.papers.study import Drawing, Study, StudyResult, places
 from bench.plan.plan import Cell, edited
 from bench.plan.request import Request
 
@@ -31,7 +31,7 @@ def _variant(density: float) -> str:
     return "" if density == 1 else f"density={points.short(density)}"
 
 
-def draw(found: Found) -> Drawing | None:
+def draw(found: StudyResult) -> Drawing | None:
     """Draw Source and Target against the density, a panel per target."""
     targets = found.request.targets
     spots = [Spot("lora", _variant(density), (("density", density),)) for density in _DENSITIES]
@@ -54,7 +54,7 @@ def draw(found: Found) -> Drawing | None:
     return Drawing(figure, frame, tuple(lines), _caption(found))
 
 
-def _caption(found: Found) -> str:
+def _caption(found: StudyResult) -> str:
     (rank,) = found.request.ranks
     left = {"full": "The connector, tuned in full, keeps its change", "lora": "The connector's LoRA is pruned too"}
     connector = left.get(found.request.recipe.connector, "The connector is frozen")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.leaderboard import plots
 from bench.papers import points
 from bench.papers.points import Spot
-from bench.papers.study import Drawing, Found, Study, places
+from bench.papers.study import Drawing, Study, StudyResult, places
 from bench.plan.plan import Cell
 from bench.plan.request import Request
 from bench.plugins.hyperparameters import values
@@ -41,7 +41,7 @@ def cells(request: Request) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def draw(found: Found) -> Drawing | None:
+def draw(found: StudyResult) -> Drawing | None:
     """Draw Source, Target and Avg over each field, a row of panels per target."""
     targets, registry = found.request.targets, found.request.registry
     spots = [
@@ -71,7 +71,7 @@ def draw(found: Found) -> Drawing | None:
     return Drawing(figure, frame, tuple(lines), _caption(found))
 
 
-def _caption(found: Found) -> str:
+def _caption(found: StudyResult) -> str:
     (rank,) = found.request.ranks
     return (
         f"LoRASculpt of rank {rank}: omega (Eq. 7), alpha (Eq. 9) or density (the paper's s) varied, the other two at "

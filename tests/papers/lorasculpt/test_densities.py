@@ -9,11 +9,11 @@ import torch
 from bench.leaderboard import plots
 from bench.model.change import Change, LowRank, Replaced
 from bench.papers.lorasculpt import densities
-from bench.papers.study import Found
+from bench.papers.study import StudyResult
 from bench.plan.plan import Plan
 
 Planned = Callable[..., Plan]
-MadeUp = Callable[..., Found]
+MadeUp = Callable[..., StudyResult]
 
 LAYERS = "model.language_model.layers"
 SMALL = LowRank(

@@ -9,19 +9,19 @@ from bench.leaderboard import plots
 from bench.papers import published
 from bench.papers.lorasculpt import STUDIES, epochs, pruning, sweeps
 from bench.papers.points import short
-from bench.papers.study import Drawing, Found
+from bench.papers.study import Drawing, StudyResult
 from bench.plan.plan import Cell, Plan
 from bench.plan.suite import Suite
 
 Planned = Callable[..., Plan]
-MadeUp = Callable[..., Found]
+MadeUp = Callable[..., StudyResult]
 
 
 def ids(plan: Plan) -> set[str]:
     return {cell.trial.id for cell in plan.cells}
 
 
-def drawn(name: str, found: Found) -> Drawing:
+def drawn(name: str, found: StudyResult) -> Drawing:
     draw = STUDIES[name].draw
     assert draw is not None
     with plots.style():

@@ -9,12 +9,12 @@ import pytest
 from bench.papers import comparison_text, published
 from bench.papers.lorasculpt import STUDIES
 from bench.papers.lorasculpt.tables import ablation
-from bench.papers.study import Found
+from bench.papers.study import StudyResult
 from bench.plan.plan import Plan
 from bench.plan.suite import Suite
 
 Planned = Callable[..., Plan]
-MadeUp = Callable[..., Found]
+MadeUp = Callable[..., StudyResult]
 Pairs = tuple[published.Pair, ...]
 
 
