@@ -23,7 +23,7 @@ _STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 def make(request: Request, store: Store) -> Plan:
     """Return the plan of a request against what the store has, with the controls and curves that it asks for."""
     own = cells(request)
-    found = _Found()
+    found = _Controls()
     if request.controls:
         for seed in request.seeds:
             for target in request.targets:
@@ -58,7 +58,7 @@ def curve(request: Request, cell: Cell) -> dict[float, Job]:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Controls:
     """Control rows, the works by which some are chosen, and whether some could not be chosen yet."""
 
     cells: list[Cell] = field(default_factory=list)
@@ -77,7 +77,7 @@ class _Corner:
     seed: int
     own: Sequence[Cell]
 
-    def add(self, found: _Found) -> None:
+    def add(self, found: _Controls) -> None:
         """Add the controls, or what they wait for."""
         found.cells += self._fixed()
         self._stopped(found)
@@ -97,7 +97,7 @@ class _Corner:
             frozen = replace(request, recipe=replace(request.recipe, connector="frozen"))
             yield self._control(self._baseline(frozen), "frozen connector")
 
-    def _stopped(self, found: _Found) -> None:
+    def _stopped(self, found: _Controls) -> None:
         """Add plain LoRA stopped at the step with the best Avg on validation; the schedule is the whole training's."""
         whole = self._baseline(self.request)
         updates = self.request.recipe.updates
@@ -111,7 +111,7 @@ class _Corner:
             note = f"at step {best} of {updates}, the best of {len(scores)} on validation"
             found.cells.append(self._control(trials[best], "stopped early", note))
 
-    def _rewound(self, cell: Cell, found: _Found) -> None:
+    def _rewound(self, cell: Cell, found: _Controls) -> None:
         """Add LoRA, tuned for a tuned row, scaled back to its Target on validation; whole where it is below that."""
         same = (item.trial for item in self.own if item.key.method == BASELINE and self._is_beside(item, cell))
         whole = next(same, self._baseline(self.request))
@@ -136,7 +136,7 @@ class _Corner:
         places = (mine.rank, mine.target, mine.seed), (other.rank, other.target, other.seed)
         return item.key.variant == cell.key.variant and places[0] == places[1]
 
-    def _measured(self, trial: Trial, found: _Found, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
+    def _measured(self, trial: Trial, found: _Controls, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
         """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""
         found.probes.append(Job(trial, scores))
         record = self.store.read(trial)
