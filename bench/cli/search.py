@@ -14,7 +14,7 @@ from bench.plan.tuned import FILE
 from bench.search.optuna_study import Sampler
 from bench.search.outcome import lines
 from bench.search.pareto import Objective
-from bench.search.run import Setting, run
+from bench.search.run import SearchSettings, run
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
 
@@ -41,7 +41,7 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
     )
     search_seed: int = arg(0, "seed of the search itself (default: 0)", "N")
 
-    def setting(self) -> Setting:
+    def setting(self) -> SearchSettings:
         """Return how the search goes.
 
         Raises:
@@ -62,7 +62,7 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
             raise UsageError(f"--search-seed is {self.search_seed}; give 0 or more.")
         if self.baselines or self.rewind is not None:
             raise UsageError("--baselines and --rewind are for bench run: they are rows of a leaderboard.")
-        return Setting(
+        return SearchSettings(
             seed=self.search_seed,
             sampler=self.sampler,
             margin=_points(self.margin),

@@ -60,7 +60,7 @@ def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, S
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SearchSettings:
     """How a search goes: its seed, what is sampled how, when trainings are stopped (see Quest), where studies lie.
 
     ``margin`` is in points. ``trials`` are the configurations of each quest; ``fields`` names what alone is searched.
@@ -80,7 +80,7 @@ class Setting:
         return None if self.margin is None else self.margin / 100
 
 
-def quests(request: Request, found: Mapping[str, Space], store: Store, setting: Setting) -> tuple[Quest, ...]:
+def quests(request: Request, found: Mapping[str, Space], store: Store, setting: SearchSettings) -> tuple[Quest, ...]:
     """Return a quest per method, rank and target, each over the study that an earlier command may have begun."""
     places = product(request.targets, request.ranks, request.methods)
     return tuple(
@@ -89,7 +89,7 @@ def quests(request: Request, found: Mapping[str, Space], store: Store, setting: 
     )
 
 
-def _quest(request: Request, searched: Space, store: Store, setting: Setting) -> Quest:
+def _quest(request: Request, searched: Space, store: Store, setting: SearchSettings) -> Quest:
     (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
     # Everything that decides what a configuration gives: a change of any of it is another study.
     same: list[object] = [work.to_json() for work in make(request, store).works]
@@ -120,7 +120,7 @@ def _defaults(request: Request, method: str) -> dict[str, Scalar]:
     return chosen
 
 
-def run(request: Request, setting: Setting, store: Store, launch: Launch, command: str) -> list[Outcome]:
+def run(request: Request, setting: SearchSettings, store: Store, launch: Launch, command: str) -> list[Outcome]:
     """Search, and return what each quest came to; what an earlier command has tried is not tried again."""
     found = spaces(request, setting.fields)
     if setting.storage is not None:
@@ -156,7 +156,7 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
             progress.take(event)
 
 
-def provenance(request: Request, setting: Setting) -> dict[str, Any]:
+def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
     """Return what a search's results are of."""
     return {
         "suite": request.suite.name,

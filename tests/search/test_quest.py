@@ -8,7 +8,7 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.search.quest import Quest, measure
-from bench.search.run import Setting, quests, spaces
+from bench.search.run import SearchSettings, quests, spaces
 from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from tests.making.records import done
@@ -19,7 +19,7 @@ def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
     cells = (("lora", "dare"), (2,), tiny_suite.targets, tiny_suite.sources)
     request = Request(tiny_suite, *cells, tiny_suite.recipe, seeds=(0, 1), split="validation", tasks=squares)
     store = Store(tmp_path)
-    return quests(request, spaces(request), store, Setting())[1]
+    return quests(request, spaces(request), store, SearchSettings())[1]
 
 
 def record(work: Job, source: float, target: float) -> Record:
@@ -40,7 +40,7 @@ def test_a_configuration_is_a_cell_per_seed_with_the_parents_they_edit(quest: Qu
 
 def test_the_default_is_the_trial_that_bench_run_trains(quest: Quest, tiny_suite: Suite) -> None:
     request = replace(quest.request, methods=("lora",), seeds=(0,))
-    (lora, *_) = quests(request, spaces(request), quest.store, Setting())
+    (lora, *_) = quests(request, spaces(request), quest.store, SearchSettings())
 
     assert lora.default == {"lr": tiny_suite.recipe.lr}
     assert lora.hyper(lora.default)["lr"] is None
@@ -65,7 +65,7 @@ def test_a_configuration_with_a_failed_seed_has_no_measure(quest: Quest) -> None
 def test_another_recipe_is_another_study(quest: Quest) -> None:
     request = replace(quest.request, recipe=replace(quest.request.recipe, updates=7))
 
-    (other,) = quests(request, spaces(request), quest.store, Setting())
+    (other,) = quests(request, spaces(request), quest.store, SearchSettings())
 
     assert other.study.name != quest.study.name
 
@@ -76,7 +76,7 @@ def trained(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
     request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, tiny_suite.recipe)
     request = replace(request, split="validation", seeds=(0, 1), tasks=squares)
     store = Store(tmp_path)
-    return quests(request, spaces(request), store, Setting(margin=10))[0]
+    return quests(request, spaces(request), store, SearchSettings(margin=10))[0]
 
 
 def look(quest: Quest, lr: float, step: int, source: float, target: float) -> None:

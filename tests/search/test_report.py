@@ -12,7 +12,7 @@ from bench.search import figures, run
 from bench.search.outcome import Outcome, lines
 from bench.search.quest import Quest
 from bench.search.report import find, in_words, publish
-from bench.search.run import Setting, quests, spaces
+from bench.search.run import SearchSettings, quests, spaces
 from bench.store.run_folder import Store
 from bench.store.search_results import findings
 
@@ -23,7 +23,7 @@ def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
     request = Request(tiny_suite, *cells, tiny_suite.recipe, seeds=(0, 1), split="validation", tasks=squares)
     store = Store(tmp_path / "runs")
     store.prepare()
-    return quests(request, spaces(request), store, Setting())[0]
+    return quests(request, spaces(request), store, SearchSettings())[0]
 
 
 def searched(quest: Quest, count: int = 6) -> Outcome:
@@ -37,7 +37,7 @@ def searched(quest: Quest, count: int = 6) -> Outcome:
 
 
 def provenance(quest: Quest) -> dict[str, Any]:
-    return run.provenance(quest.request, Setting(trials=6, margin=5.0))
+    return run.provenance(quest.request, SearchSettings(trials=6, margin=5.0))
 
 
 def test_a_finding_has_every_configuration_with_its_state_and_the_trials_of_its_seeds(quest: Quest) -> None:
