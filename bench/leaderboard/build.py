@@ -38,7 +38,7 @@ def build(
     check([*cells, zero_shot] if zero_shot else cells)
     seeds = tuple(sorted({cell.seed for cell in cells}))
     found = [entry for target in targets for entry in entries(cells, zero_shot, seeds, (tuple(sources), target))]
-    rows = _rows(found, tuple(sources), _Setting(baseline, heading.mixed))
+    rows = _rows(found, tuple(sources), _ComparisonRules(baseline, heading.mixed))
     tables = tuple(
         _table(target, [row for row, entry in zip(rows, found, strict=True) if entry.target == target])
         for target in targets
@@ -48,7 +48,7 @@ def build(
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
+class _ComparisonRules:
     """How rows are compared: with which baseline, and whether across environments."""
 
     baseline: str
@@ -78,7 +78,7 @@ class _Rivals:
     controls: Sequence[_Measured]
 
 
-def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], setting: _Setting) -> list[Row]:
+def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], setting: _ComparisonRules) -> list[Row]:
     """Measure every row alone, then against zero-shot, its baseline and the highest of its block."""
     primary, lenient = _resample(entries, "primary"), _resample(entries, "lenient")
     measured = [
@@ -108,7 +108,7 @@ def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], setting: _Sett
     ]
 
 
-def _competes(one: _Measured, setting: _Setting) -> bool:
+def _competes(one: _Measured, setting: _ComparisonRules) -> bool:
     """Whether a row may be the highest of its block."""
     return one.entry.key.ranked and (setting.mixed or not one.foreign)
 
