@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _EVERY_UPDATES = 50
 
-Progress = Callable[[int, int, float], None]
+OnUpdate = Callable[[int, int, float], None]
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
     checkpoint: Path | None = None,
     every: int = _EVERY_UPDATES,
     snapshots: Snapshots = NO_SNAPSHOTS,
-    progress: Progress = lambda index, total, loss: None,
+    progress: OnUpdate = lambda index, total, loss: None,
     group: Group = ALONE,
     room: Room | None = None,
     gradient_checkpointing: bool = False,

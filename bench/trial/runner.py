@@ -42,7 +42,7 @@ from bench.trial.workers import ALONE, Failure, Group
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int, float], None]  # stage, done, total, loss
+OnTrialProgress = Callable[[str, int, int, float], None]  # stage, done, total, loss
 
 
 Hold = Callable[[Base, Change], AbstractContextManager[nn.Module]]  # a change in a base model, for a while
@@ -87,7 +87,7 @@ class TrialRunner:
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one and two threads differ in bits
 
-    def run(self, work: Job, progress: Progress = silent, judge: Judge = go_on) -> Record:
+    def run(self, work: Job, progress: OnTrialProgress = silent, judge: Judge = go_on) -> Record:
         """Do a piece of work and commit its record; an error becomes a failed record with its traceback.
 
         Every worker of a group calls this alike and returns the same; only the first writes, reports and judges.
@@ -119,7 +119,7 @@ class TrialRunner:
             log.warning("%s: its record cannot be written: %s", trial.label, error)
         return record
 
-    def _run(self, work: Job, progress: Progress, judge: Judge) -> Record:
+    def _run(self, work: Job, progress: OnTrialProgress, judge: Judge) -> Record:
         trial, first = work.trial, self.group.first
         first(lambda: self.store.begin(trial))
         known = first(lambda: self.store.read(trial)) or Record(trial, "done", environment=environment(self.device))
@@ -144,7 +144,7 @@ class TrialRunner:
         self.store.write_error(record.trial, "")
         self.store.write(record)
 
-    def _change(self, work: Job, progress: Progress, judge: Judge) -> Change:
+    def _change(self, work: Job, progress: OnTrialProgress, judge: Judge) -> Change:
         """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
         trial = work.trial
         method = self.tasks.registry.method(trial.method)(**trial.hyper)
@@ -228,7 +228,7 @@ class TrialRunner:
             self.warm.base(Form.training(trial.recipe))  # the training goes on with it
         return split_mean(work.rungs, values, trial.target)
 
-    def _fit(self, method: TrainMethod, trial: Trial, progress: Progress, snapshots: Snapshots) -> Fitted:
+    def _fit(self, method: TrainMethod, trial: Trial, progress: OnTrialProgress, snapshots: Snapshots) -> Fitted:
         corpus = self._target(trial, Form.training(trial.recipe))
         assert trial.rank is not None
         return fit(
@@ -246,7 +246,7 @@ class TrialRunner:
             environment=together(*self.group.gather(self._environment(trial))),
         )
 
-    def _edit(self, method: EditMethod, trial: Trial, progress: Progress) -> Fitted:
+    def _edit(self, method: EditMethod, trial: Trial, progress: OnTrialProgress) -> Fitted:
         if trial.parent is None:
             raise TrialError(f"{trial.label}: an edit needs a parent.")
         progress("edit", 0, 1, 0.0)
@@ -259,7 +259,9 @@ class TrialRunner:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
         return self.warm.corpus(form, trial.target, "train", trial.recipe.template)
 
-    def _evaluated(self, record: Record, missing: Sequence[ScoreSpec], change: Change, progress: Progress) -> Record:
+    def _evaluated(
+        self, record: Record, missing: Sequence[ScoreSpec], change: Change, progress: OnTrialProgress
+    ) -> Record:
         """Return the record with the scores that were missing; each is committed as soon as it is there."""
         if not missing:
             return record

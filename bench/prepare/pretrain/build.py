@@ -18,7 +18,7 @@ from bench.plugins.task import Task
 from bench.prepare.pretrain.decoder import train_connector, train_text
 from bench.prepare.pretrain.lessons import SOURCES, TARGETS, TEMPLATE, Album, pictures, words
 from bench.prepare.pretrain.prime import prime
-from bench.prepare.pretrain.stage import SHAPE, Progress
+from bench.prepare.pretrain.stage import SHAPE, OnStage
 from bench.prepare.pretrain.tower import to_pixels, train_tower
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Built:
     seconds: float
 
 
-def pretrain(folder: Path, *, seed: int = 0, progress: Progress) -> Built:
+def pretrain(folder: Path, *, seed: int = 0, progress: OnStage) -> Built:
     """Train the base model on the training pictures of the sources and save it in ``folder``.
 
     The same seed gives the same bytes on the same machine with the same versions. The tokenizer and the text-only

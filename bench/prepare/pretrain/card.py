@@ -13,7 +13,7 @@ from bench.plugins.task import Example, Split, Task
 from bench.prepare.pretrain.build import Built, pretrain
 from bench.prepare.pretrain.decoder import CONNECTOR, LOOKUP, TEXT, ask, read
 from bench.prepare.pretrain.lessons import MIX, SOURCES, TARGETS, TEXTS, pixels
-from bench.prepare.pretrain.stage import SHAPE, Progress, Stage
+from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage
 from bench.prepare.pretrain.tower import TOWER, features, to_pixels
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ name; any word of the targets may be repeated. The question of `letters` and two
 """
 
 
-def build(folder: Path, *, seed: int, progress: Progress) -> None:
+def build(folder: Path, *, seed: int, progress: OnStage) -> None:
     """Pretrain the base model into ``folder``, measure its zero-shot scores and write its model card."""
     built = pretrain(folder, seed=seed, progress=progress)
     write_card(folder, built, seed)

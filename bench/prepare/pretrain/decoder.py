@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.prepare.pretrain.lessons import TEMPLATE, Album, Lesson
-from bench.prepare.pretrain.stage import SHAPE, Progress, Stage, schedule
+from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, schedule
 from bench.prepare.pretrain.tower import features
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def train_text(
     tokenizer: PreTrainedTokenizerFast,
     album: Album,
     rng: random.Random,
-    progress: Progress,
+    progress: OnStage,
 ) -> None:
     """Train the decoder on text alone: first to look up options, then the sources' words and facts."""
     parameters = list(model.model.language_model.parameters())  # lm_head is the embedding, tied
@@ -50,7 +50,7 @@ def train_connector(
     album: Album,
     images: Tensor,
     rng: random.Random,
-    progress: Progress,
+    progress: OnStage,
 ) -> None:
     """Train connector and decoder on the sources; the tower is frozen, so its features are computed once."""
     seen = features(model, images)
@@ -72,7 +72,7 @@ def train_answers(
     parameters: Sequence[nn.Parameter],
     draw: Callable[[], list[Lesson]],
     loss_of: Callable[[Sequence[Lesson]], Tensor],
-    progress: Progress,
+    progress: OnStage,
 ) -> None:
     """Run a stage that learns the answers of lessons, grouped by length to save padding."""
     optimizer, rates = schedule(stage, parameters)

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.model.llava.tiny import Shape, Side
 
-Progress = Callable[[str], None]
+OnStage = Callable[[str], None]
 
 SHAPE = Shape(
     image_size=64,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.prepare.pretrain.lessons import SOURCES, Album
-from bench.prepare.pretrain.stage import SHAPE, Progress, Stage, schedule
+from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, schedule
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
@@ -24,7 +24,7 @@ def train_tower(
     album: Album,
     images: Tensor,
     rng: random.Random,
-    progress: Progress,
+    progress: OnStage,
 ) -> None:
     """Train the vision tower to recognise the labels of each picture, through throw-away heads."""
     tower = model.model.vision_tower
