@@ -18,7 +18,7 @@ from bench.errors import BenchError, TrialError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
-from bench.lanes.setup import Setup, Shipment
+from bench.lanes.setup import LaneSetup, Shipment
 from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from bench.trial.workers import ALONE, Failure, Group, joined
@@ -38,7 +38,7 @@ Drive = Callable[[Any, "Crew"], None]
 def run(
     works: Sequence[Job],
     stored: Mapping[str, Record],
-    setup: Setup,
+    setup: LaneSetup,
     lanes: int | None,
     drive: Drive | None = None,
 ) -> Generator[Event]:
@@ -60,7 +60,7 @@ def run(
         yield from _run_lanes(works, stored, crew, drive)
 
 
-def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
+def _run_here(broker: Broker, setup: LaneSetup) -> Generator[Event]:
     store, bench, seen = Store(setup.output), _bench(setup), 0
     while not broker.over:
         work = broker.take(0)
@@ -73,7 +73,7 @@ def _run_here(broker: Broker, setup: Setup) -> Generator[Event]:
         yield _kept(store, event)
 
 
-def _bench(setup: Setup, group: Group = ALONE) -> Any:
+def _bench(setup: LaneSetup, group: Group = ALONE) -> Any:
     import torch
 
     from bench.trial.runner import TrialRunner
@@ -96,7 +96,7 @@ def _kept(store: Store, event: Event) -> Event:
 class Crew:
     """The lanes of one command. ``stopping`` is set when the command ends, so that a drive can end first."""
 
-    setup: Setup
+    setup: LaneSetup
     shipment: Shipment
     count: int
     gpus: bool

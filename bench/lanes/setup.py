@@ -32,7 +32,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class LaneSetup:
     """What a command's lanes work with: where to store, which base model, which plugins and data, and how to run.
 
     ``address`` is that of a running cluster. ``scored`` names the tasks, which a node may lack something for.
@@ -75,7 +75,7 @@ class Shipment:
     reading: Reading
     settings: TaskSettings
 
-    def setup(self) -> Setup:
+    def setup(self) -> LaneSetup:
         """Return the setup of the lane's own process.
 
         Raises:
@@ -83,10 +83,10 @@ class Shipment:
             PluginError: a plugin file cannot be imported.
         """
         registry = Registry(nodes.unpacked(self.files, self.sources))
-        return Setup(self.output, self.model, Tasks(registry, self.reading, self.settings), self.execution)
+        return LaneSetup(self.output, self.model, Tasks(registry, self.reading, self.settings), self.execution)
 
 
-def lane_setup(request: Request, store: Store, launch: Launch) -> Setup:
+def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
     """Return the setup of a command's lanes.
 
     Raises:
@@ -95,7 +95,7 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> Setup:
     scored = tuple(dict.fromkeys((*request.targets, *request.sources)))
     for name in scored:
         request.tasks.load(name).ready()
-    return Setup(
+    return LaneSetup(
         store.root,
         request.suite.folder,
         request.tasks,

@@ -9,7 +9,7 @@ from bench import DataError, Reading
 from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.lanes import setup
-from bench.lanes.setup import Setup
+from bench.lanes.setup import LaneSetup
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
@@ -47,7 +47,7 @@ def test_a_search_notes_the_validation_examples_that_it_looks_at(
 
 def test_a_lane_in_another_process_reads_tasks_as_the_driver_does(tiny_tasks: Path, tmp_path: Path) -> None:
     tasks = Tasks(Registry([tiny_tasks]), Reading(tmp_path, skip_bad=3), {"gqa": {"expect": "any"}})
-    shipment = pickle.loads(pickle.dumps(Setup(tmp_path, tmp_path, tasks).shipped()))
+    shipment = pickle.loads(pickle.dumps(LaneSetup(tmp_path, tmp_path, tasks).shipped()))
 
     there = shipment.setup().tasks
 
@@ -59,6 +59,6 @@ def test_a_lane_in_another_process_reads_tasks_as_the_driver_does(tiny_tasks: Pa
 def test_a_cluster_alone_is_sent_what_the_plugin_files_hold(tiny_tasks: Path, tmp_path: Path) -> None:
     tasks = Tasks(Registry([tiny_tasks]))
 
-    here, cluster = (Setup(tmp_path, tmp_path, tasks, address=address).shipped() for address in (None, "auto"))
+    here, cluster = (LaneSetup(tmp_path, tmp_path, tasks, address=address).shipped() for address in (None, "auto"))
 
     assert (here.sources, cluster.sources) == ((), (tiny_tasks.read_bytes(),))
