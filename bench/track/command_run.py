@@ -14,7 +14,7 @@ from bench.store.places import is_remote
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandRun:
     """A command line as it was typed, with its run folder; ``kind`` is command or search."""
 
     kind: str
@@ -33,7 +33,7 @@ class Command:
         return digest(self.output)[:12]
 
 
-def command_run(client: Any, experiment: str, command: Command) -> str:
+def command_run(client: Any, experiment: str, command: CommandRun) -> str:
     """Return the id of the command's run and mark it as running.
 
     A run of the same command on the same run folder is resumed.
@@ -58,7 +58,7 @@ def origin() -> dict[str, str]:
     return tags
 
 
-def _create(client: Any, experiment: str, command: Command) -> str:
+def _create(client: Any, experiment: str, command: CommandRun) -> str:
     tags = {
         "kind": command.kind,
         "command": command.line,

@@ -18,7 +18,7 @@ from bench.store.changes import CHANGE
 from bench.store.places import fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
 from bench.track.client import connect, metric, open_experiment, pairs, tracking_uri
-from bench.track.command_run import Command, command_run, origin
+from bench.track.command_run import CommandRun, command_run, origin
 from bench.track.projection import Projection, project
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Experiment:
         """Return the command's run; start it if necessary."""
         if self._parent is None:
             self._parent = command_run(
-                self._client, self._id, Command("command", self._command, self._suite, self._store.root)
+                self._client, self._id, CommandRun("command", self._command, self._suite, self._store.root)
             )
         return self._parent
 

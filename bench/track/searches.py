@@ -13,7 +13,7 @@ from bench.spec import digest
 from bench.store.places import fetched, modified
 from bench.store.search_results import FILE, Configuration, SearchResult, findings
 from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri
-from bench.track.command_run import Command, command_run, origin
+from bench.track.command_run import CommandRun, command_run, origin
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def write(root: Path) -> int:
 def _write(client: Any, root: Path, finding: SearchResult, folder: Path) -> bool:
     """Write one quest, its state last, so that an interrupted write is repeated."""
     experiment = open_experiment(client, str(finding.facts["suite"]), root)
-    command = Command("search", finding.command, str(finding.facts["suite"]), root)
+    command = CommandRun("search", finding.command, str(finding.facts["suite"]), root)
     key, state = digest([finding.facts["study"], command.folder])[:12], digest(asdict(finding))[:12]
     runs = client.search_runs([experiment], f"tags.kind = 'quest' and tags.quest = '{key}'", max_results=1)
     if runs and runs[0].data.tags.get("state") == state:
