@@ -43,7 +43,7 @@ class GetOptions(InfoOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckOptions(InfoOptions):
+class DataCheckOptions(InfoOptions):
     """The options of ``bench data check``."""
 
     skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N")
@@ -75,7 +75,7 @@ def _from_hub(options: GetOptions, tasks: Sequence[Task]) -> list[Task]:
     return [read.load(name) for name in names]
 
 
-def check(options: CheckOptions) -> int:
+def check(options: DataCheckOptions) -> int:
     """Look through all records and pictures, and say what is wrong."""
     read, names = read_tasks(options.tasks, options.plugin, options.data, options.set, options.skip_bad)
     every = Tasks(read.registry, replace(read.reading, skip_bad=_EVERY), read.settings)
