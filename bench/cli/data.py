@@ -23,12 +23,12 @@ _EVERY = 1 << 62  # broken records that are skipped, so that a check can name th
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Set(Data):
+class _TaskSettings(Data):
     set: tuple[str, ...] = several("an option of a task; may be given often", "TASK.FIELD=VALUE", str)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoOptions(Plugins, _Set, Command):
+class InfoOptions(Plugins, _TaskSettings, Command):
     """The options of ``bench data info``."""
 
     tasks: str = word("tasks by name, or all", "TASK,…")
