@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from bench.cli.options import Command, add_options, read_options
 from bench.errors import BenchError, PluginError, UsageError
@@ -19,7 +19,7 @@ _EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake i
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb: its function and its options are ``NAME`` and ``NameOptions`` in the module ``bench.cli.<file>``."""
+    """A verb. Its function is ``NAME`` in the module ``bench.cli.<file>``; its options are of that function's type."""
 
     name: str
     text: str
@@ -34,8 +34,8 @@ class Verb:
 
     @property
     def options(self) -> type[Command]:
-        """The class of the verb's options; its module is imported only when the verb is used."""
-        found: type[Command] = getattr(self._module, f"{self.name.capitalize()}Options")
+        """The type of the verb's argument; the verb's module is imported only if the verb is used."""
+        found: type[Command] = get_type_hints(getattr(self._module, self.name))["options"]
         return found
 
     def run(self, options: Command) -> int:
