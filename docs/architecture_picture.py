@@ -89,7 +89,7 @@ def drawn(rows: list[list[str]], pairs: set[tuple[str, str]]) -> str:
     for room, (x, y, wide) in boxes.items():
         parts.append(f'<rect x="{x:.0f}" y="{y}" width="{wide:.0f}" height="{_HIGH}"/>')
         parts.append(f'<text x="{x + 10:.0f}" y="{y + 20}">{room}</text>')
-        lines = textwrap.wrap(escape(purpose(room)), int((wide - 16) / 6))[:2]
+        lines = textwrap.wrap(escape(purpose(room)), int((wide - 16) / 6), max_lines=2, placeholder=" …")
         parts += [
             f'<text class="purpose" x="{x + 10:.0f}" y="{y + 35 + 13 * number}">{line}</text>'
             for number, line in enumerate(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +82,31 @@ def test_the_readme_has_at_most_150_lines_that_fit_a_screen() -> None:
 
     assert len(lines) <= 150
     assert [line for line in lines if len(line) > 120] == []
+
+
+def test_the_picture_of_the_architecture_is_drawn_from_the_code_as_it_is() -> None:
+    script = ROOT / "docs" / "architecture_picture.py"
+    drawn = subprocess.run(
+        [sys.executable, "-c", "import runpy, sys; print(runpy.run_path(sys.argv[1])['picture'](), end='')", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert drawn.stdout == (ROOT / "docs" / "architecture.svg").read_text(), "draw it again: make picture"
+
+
+def test_every_room_is_on_the_page_of_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+
+    rooms = [path.parent.name for path in (ROOT / "bench").glob("*/__init__.py")]
+    assert len(rooms) == 13
+    assert [room for room in rooms if f"| `{room}/` |" not in text] == []
+
+
+def test_every_move_leads_to_a_file_that_exists() -> None:
+    rows = re.findall(r"^\| `[^|]*` \| (.*?) \|", (ROOT / "docs" / "moves.md").read_text(), re.MULTILINE)
+    paths = {path for row in rows for path in re.findall(r"`([\w/]+\.py)`", row)}
+
+    assert len(paths) > 100
+    assert [path for path in sorted(paths) if not (ROOT / "bench" / path).is_file()] == []
