@@ -10,7 +10,7 @@ from bench import Paper
 from bench.cli.main import main
 from bench.cli.run import RunOptions
 from bench.plan.suite import Suite
-from bench.plugins import registry
+from bench.plugins.registry import Registry
 from bench.store import last_run
 from bench.store.run_folder import Store
 from tests.making.commands import typed
@@ -58,13 +58,13 @@ def test_a_comparison_that_cannot_be_is_one_line(
 
 @pytest.mark.slow
 def test_a_finished_run_is_put_beside_its_paper_and_only_numbers_go_to_stdout(
-    tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny_installed: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     file = tmp_path / "made_up.csv"
     file.write_text("table,method,rank,target_task,connector,variant,target,avg\n1,lora,2,new_squares,full,,300,300\n")
     made_up = Paper("made_up", "none", "tiny", ("old_squares",), ("new_squares",), {"full": "full"}, ("1",), 2.0, file)
-    monkeypatch.setattr(registry, "load_paper", {"made_up": made_up}.__getitem__)
+    monkeypatch.setattr(Registry, "paper", lambda self, name: {"made_up": made_up}[name])
     output = str(tmp_path / "runs")
     assert (
         main(["run", "--suite", "tiny", "--methods", "lora", "--ranks", "2", "--lanes", "0", "--output", output]) == 0
