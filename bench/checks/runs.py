@@ -95,7 +95,7 @@ def train(method: TrainMethod, bench: Tiny | None = None, *, recipe: Recipe = RE
 def learn(
     method: Method, bench: Tiny | None = None, *, recipe: Recipe = RECIPE, registry: Registry | None = None
 ) -> Change:
-    """Return what a method learns on the tiny model, by training or by editing what its parent learnt.
+    """Return what a method learns on the tiny model, by training or by editing its parent's change.
 
     ``registry`` knows the parent; without it, the installed plugins do.
     """
@@ -112,7 +112,7 @@ def learn(
 
 
 def parent_change(plugin: type[EditMethod], registry: Registry | None = None, recipe: Recipe = RECIPE) -> Change:
-    """Return what the parent of an edit has learnt at its defaults; each call returns tensors of its own."""
+    """Return what the parent of an edit learns at its defaults; each call returns new tensors."""
     parent = (registry or Registry()).method(plugin.parent)
     return copy.deepcopy(_change_of(parent, recipe))
 

@@ -32,8 +32,9 @@ def start_request(cells: Cells, output: Path) -> Request:
         UsageError: a name is unknown, a value out of range, or the base model is not supported.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    prepare(read_request(replace(cells, tuned=None), output))
-    return read_request(cells, output)  # a second time: what a search chose is of a base model that is here now
+    registry = Registry(cells.plugin)  # one for both: a plug-in file is run once
+    prepare(_request(replace(cells, tuned=None), output, registry))
+    return _request(cells, output, registry)  # again: what a search chose belongs to a base model that is here now
 
 
 def read_request(cells: Cells, output: Path) -> Request:
@@ -43,7 +44,10 @@ def read_request(cells: Cells, output: Path) -> Request:
         UsageError: a name is unknown, or a value out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    registry = Registry(cells.plugin)
+    return _request(cells, output, Registry(cells.plugin))
+
+
+def _request(cells: Cells, output: Path, registry: Registry) -> Request:
     suite = named_suite(cells.suite)
     if cells.model is not None:
         suite = replace(suite, model=cells.model, tuned=None)

@@ -79,21 +79,11 @@ class StudyOptions(Mix, Starts, Output, Plugins, Decided, Material, _Set, Scored
         suite = named_suite(self.suite)
         _check(study, suite)
         targets = "all" if study.targets == "all" else suite.targets[0]
-        return Cells(
-            suite=self.suite,
-            methods=",".join(study.methods),
-            ranks=study.ranks if self.ranks is None else self.ranks,
-            targets=targets if self.targets is None else self.targets,
-            sources=self.sources,
-            seeds=self.seeds,
-            limit=self.limit,
-            set=self.set,
-            model=self.model,
-            base=self.base,
-            data=self.data,
-            skip_bad=self.skip_bad,
-            plugin=self.plugin,
-        )
+        own = {item.name for item in fields(self)} - {item.name for item in fields(Decided)}
+        given = {item.name: getattr(self, item.name) for item in fields(Cells) if item.name in own}
+        ranks = study.ranks if self.ranks is None else self.ranks
+        targets = targets if self.targets is None else self.targets
+        return Cells(**{**given, "methods": ",".join(study.methods), "ranks": ranks, "targets": targets})
 
     def _refuse(self, study: Study) -> None:
         for option in fields(Decided):

@@ -34,7 +34,7 @@ def project(record: Record, zero_shot: Record | None, targets: Collection[str], 
     """Return what is shown of a record; forgetting compares it with ``zero_shot`` on the same examples.
 
     A task is the target of a trial that learns it, and a source for every other trial. The untouched base model learns
-    which learns none, ``targets`` are the targets. ``registry`` knows the papers of the methods.
+    no task; for its record, ``targets`` are the targets. ``registry`` knows the papers of the methods.
     """
     scores = _newest(record)
     return Projection(
