@@ -1,4 +1,4 @@
-"""Walk the adapted layers of a live model, read what they learnt, and merge a change exactly."""
+"""Walk the adapted layers of a live model, read what they have learnt, and merge a change exactly."""
 
 from __future__ import annotations
 
@@ -22,23 +22,19 @@ _NAME = "default"  # peft's name for the only adapter we insert
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One adapted linear layer: its parameter's full name, its frozen W0 as it is stored, and where it stands.
-
-    ``role`` is the layer's own name, such as ``q_proj``; ``block`` counts decoder blocks from 0 and is None in the
-    connector.
-    """
+    """One adapted linear layer: its parameter's full name, and its frozen W0 as it is stored."""
 
     name: str
     stored: Tensor
 
     @property
     def weight(self) -> Tensor:
-        """W0 [out, in]; of a base in 4 bits the dequantised numbers, float32, made anew at each call."""
+        """W0 [out, in]; for a base in 4 bits, the dequantised float32 values, computed at each call."""
         return dequantised(self.stored)
 
     @property
     def role(self) -> str:
-        """The last part of the layer's name: q_proj, …, down_proj, or a name of the connector's."""
+        """The last part of the layer's name: q_proj, …, down_proj, or the name of a connector layer."""
         return role_of(self.name)
 
     @property
@@ -63,7 +59,7 @@ class Adapter(Layer):
 
 
 def adapted_pattern(family: Family, recipe: Recipe) -> str:
-    """Return the regular expression of the linear layers that carry an adapter under ``recipe``."""
+    """Return a regular expression for the linear layers that carry an adapter under ``recipe``."""
     if recipe.connector == "lora":
         return f"(?:{family.decoder_linears})|(?:{family.connector_linears})"
     return family.decoder_linears
@@ -80,9 +76,9 @@ def adapted_layers(model: nn.Module, recipe: Recipe) -> dict[str, Layer]:
 
 
 def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = False) -> nn.Module:
-    """Wrap ``model`` with LoRA on every decoder linear, and the connector as ``recipe`` says.
+    """Wrap ``model`` with LoRA on every linear layer of the decoder; ``recipe`` decides on the connector.
 
-    A [rank, in] starts uniform in +-1/sqrt(in), B [out, rank] at zero, from torch's global generator.
+    A [rank, in] is drawn uniformly from +-1/sqrt(in) with torch's global generator; B [out, rank] starts at zero.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -96,7 +92,7 @@ def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = Fal
         modules_to_save=[family.connector] if recipe.connector == "full" else None,
     )
     with warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.20 by the name it had before
+        # peft 0.21 uses a name that transformers 5.20 has replaced
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         wrapped: nn.Module = get_peft_model(model, config)
     _hold_masters(wrapped, family.connector)
@@ -104,9 +100,9 @@ def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = Fal
 
 
 def _hold_masters(model: nn.Module, connector: str) -> None:
-    """Give a fully tuned connector float32 weights on a base of half precision, as peft gives the factors.
+    """Keep a fully tuned connector in float32 on a half-precision base, as peft keeps the factors.
 
-    In bfloat16 an update of less than 1/256 of a weight is rounded away: at a learning rate of 2e-5 almost all are.
+    In bfloat16 an update of less than 1/256 of a weight is rounded away: almost all updates at a learning rate of 2e-5.
     """
     copies = [module for name, module in model.named_modules() if name.endswith(f"{connector}.modules_to_save.{_NAME}")]
     for copy in copies:
@@ -135,7 +131,7 @@ def lora_adapters(model: nn.Module) -> Iterator[Adapter]:
 
 
 def tuned_connector(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters of a fully tuned connector by the plain model's full names."""
+    """Return the parameters of a fully tuned connector by their full names in the plain model."""
     mark = f".modules_to_save.{_NAME}"
     return {_plain(name).replace(mark, ""): parameter for name, parameter in model.named_parameters() if mark in name}
 
@@ -156,10 +152,11 @@ def lora_change(model: nn.Module) -> Change:
 
 @contextmanager
 def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """Hold ``change`` merged into a plain model, then put the pristine weights back bit for bit.
+    """Hold ``change`` merged into a plain model, then restore the pristine weights bit for bit.
 
     Each parameter is computed in float32 from ``pristine`` and rounded once to the model's dtype. On the CPU the merged
-    values stand beside the others, whose pages may be a file's that processes share; elsewhere there is no room.
+    values get new memory, because the original pages may belong to a file that processes share. Other devices have no
+    room for both, so the merged values overwrite the weights there.
     """
     aside: dict[str, Tensor] = {}
     try:
@@ -178,10 +175,10 @@ def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> 
 
 @torch.no_grad()
 def write(model: nn.Module, change: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
-    """Overwrite the changed parameters of a plain model by their merged values, computed where they lie."""
+    """Overwrite the changed parameters of a plain model with merged values, computed on their device."""
     for name, delta in change.items():
         parameter = model.get_parameter(name)
-        # on a GPU this is seconds for 7B; a lane's one core would take most of a minute, for every score
+        # a GPU needs seconds for 7B; a lane's one core would need most of a minute, for every score
         parameter.copy_(delta.merged(pristine[name].to(parameter.device).float()))
 
 

@@ -1,4 +1,4 @@
-"""What a method has learnt: a change of weights, by the full name of the parameter, and its files."""
+"""The change of weights that a method has learnt, by the full name of the parameter, and its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing_extensions import override
 from bench.errors import StoreError
 from bench.model.families import connector_of
 
-_PREFIX = "base_model.model."  # what peft puts before the names of the model it wraps
+_PREFIX = "base_model.model."  # peft's prefix for the names of the model that it wraps
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
 
@@ -31,15 +31,15 @@ class Delta(ABC):
 
     @abstractmethod
     def merged(self, weight: Tensor) -> Tensor:
-        """Return the changed parameter, float32, from the float32 original W0 of its shape, and where that lies."""
+        """Return the changed parameter in float32, from W0 in float32, with W0's shape and device."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors this change is made of, by field."""
+        """Return the tensors of the delta by field name."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def on(self, device: torch.device) -> Self:
-        """Return the same change with its tensors on a device."""
+        """Return the same delta with its tensors on a device."""
         return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
 
@@ -90,7 +90,10 @@ class Dense(Delta):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sparse(Delta):
-    """W0 + delta where ``mask`` says so: one bit an entry, row by row, and the ``values`` of the ones."""
+    """W0 + delta for the entries that ``mask`` selects.
+
+    ``mask`` has one bit per entry, row by row; ``values`` holds the delta of each selected entry.
+    """
 
     kind: ClassVar[str] = "sparse"
     mask: Tensor
@@ -137,7 +140,7 @@ _PEFT_FIELDS = {
 
 
 class Change(Mapping[str, Delta]):
-    """The changes of a model's parameters by full name, e.g. ``model.….q_proj.weight``. Immutable."""
+    """The deltas of a model's parameters by full name, e.g. ``model.….q_proj.weight``. Immutable."""
 
     def __init__(self, deltas: Mapping[str, Delta]) -> None:
         self._deltas = dict(deltas)
@@ -155,24 +158,24 @@ class Change(Mapping[str, Delta]):
         return len(self._deltas)
 
     def replace(self, deltas: Mapping[str, Delta]) -> Change:
-        """Return the change with some parameters' deltas exchanged."""
+        """Return a copy of the change with ``deltas`` in place of the deltas of the same parameters."""
         return Change({**self._deltas, **deltas})
 
     @property
     def bytes(self) -> int:
-        """The size of all tensors."""
+        """The size of all tensors in bytes."""
         tensors = (tensor for delta in self.values() for tensor in delta.tensors().values())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def save(self, folder: Path, base: str = "") -> None:
-        """Write the change to a new folder; plain peft loads it where ``peft_loads`` says so."""
+        """Write the change to a new folder; plain peft can load it if ``peft_loads`` is True."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors, kinds = {}, {}
         for name, delta in self.items():
             kinds[name] = {"kind": delta.kind, "scale": getattr(delta, "scale", None)}
             for part, tensor in delta.tensors().items():
                 tensors[_key(name, delta, part)] = tensor.detach().cpu().contiguous()
-        # one key alone: safetensors writes several in an order drawn anew each time
+        # a single key, because safetensors writes several keys in a random order
         save_file(tensors, folder / _WEIGHTS, {"bench": json.dumps(kinds)})
         if self.peft_loads:
             (folder / _CONFIG).write_text(json.dumps(self._peft_config(base), indent=1) + "\n")

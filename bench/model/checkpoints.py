@@ -1,4 +1,4 @@
-"""A base model's files: where they lie, what is in them, and the revision that tells one model from another."""
+"""Find a base model's files, read them, and compute the revision that identifies the model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.file_digests import of_files
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _WANTED = ("*.safetensors", "*.json", "tokenizer.model")
-_KEPT_BYTES = 64 << 20  # the digest of a larger file is kept: 14 GB take half a minute to read
+_KEPT_BYTES = 64 << 20  # the digest of a larger file is cached, because reading 14 GB takes half a minute
 _LFS_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where one tensor lies: the name it has there, its shape, and the file."""
+    """A tensor of a checkpoint: its name in the file, its shape, and the file."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,31 +31,31 @@ class StoredTensor:
 
 
 def resolve(model: str) -> Path:
-    """Return the folder of a model on this machine, from a folder or a hub id ``owner/name[@revision]``.
+    """Return a model's folder on this machine, from a folder or a hub id ``owner/name[@revision]``.
 
     Raises:
-        UsageError: it is not here; nothing is downloaded.
+        UsageError: the model is not on this machine; nothing is downloaded.
     """
     if Path(model).is_dir():
         return Path(model).resolve() if not Path(model).is_absolute() else Path(model)
     if Path(model).is_absolute() or not _HUB_ID.fullmatch(model):
-        raise UsageError(f"There is no folder {model}. Name a folder with a LLaVA checkpoint, or a hub id.")
+        raise UsageError(f"{model} is not a folder. Name a folder with a LLaVA checkpoint, or a hub id.")
     folder = _local_snapshot(model)
     if folder is None:
         name, _, revision = model.partition("@")
         raise UsageError(
-            f"{model} is no folder here and not among the downloaded models. Where the hub can be reached bench run "
-            f"gets it (hf download {name}{revision and f' --revision {revision}'} does too); "
-            "elsewhere copy it and pass --model DIR."
+            f"{model} is neither a folder on this machine nor a downloaded model. With access to the hub, bench run "
+            f"downloads it (or run hf download {name}{revision and f' --revision {revision}'}). "
+            "Without access, copy it here and pass --model DIR."
         )
     return folder
 
 
 def fetch(model: str) -> Path:
-    """Return the folder of a model, downloaded from the hub where it is not here or not whole.
+    """Return a model's folder on this machine; download the model if it is missing or incomplete.
 
     Raises:
-        UsageError: it is neither here nor can it be downloaded.
+        UsageError: the model is not on this machine and cannot be downloaded.
     """
     if Path(model).is_dir() or Path(model).is_absolute() or not _HUB_ID.fullmatch(model):
         return resolve(model)
@@ -67,7 +67,7 @@ def fetch(model: str) -> Path:
     name, _, revision = model.partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(_WANTED)))
-    except Exception as error:  # the hub's client raises a dozen kinds, and the same helps against all
+    except Exception as error:  # the hub's client raises a dozen types, and the same remedy helps against all
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UsageError(
             f"{model} cannot be downloaded ({reason}). Try again, or copy the model here and pass --model DIR."
@@ -75,7 +75,7 @@ def fetch(model: str) -> Path:
 
 
 def pinned(model: str) -> str:
-    """Return a model's name that always means the same files: an absolute folder, or a hub id with its commit."""
+    """Return a name that always means the same files: an absolute folder, or a hub id with its commit."""
     folder = resolve(model)
     name = model.partition("@")[0]
     in_cache = folder.parent.name == "snapshots" and not Path(model).is_dir()
@@ -84,13 +84,15 @@ def pinned(model: str) -> str:
 
 @cache
 def revision(folder: Path) -> str:
-    """Return the digest of every file of a base model that decides what it computes.
+    """Return one digest of all the files that decide what a base model computes.
 
     Raises:
-        DataError: the folder holds no model.
+        DataError: the folder does not hold a model.
     """
     if not (folder / "config.json").is_file():
-        raise DataError(f"{folder} holds no base model (no config.json). Reinstall, or run bench pretrain.")
+        raise DataError(
+            f"{folder} is not a base model, because it has no config.json. Reinstall, or run bench pretrain."
+        )
     total = hashlib.sha256()
     for path in sorted(path for path in folder.glob("*") if path.suffix in {".json", ".safetensors"}):
         total.update(path.name.encode())
@@ -99,10 +101,10 @@ def revision(folder: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's JSON file; where there is none, nothing.
+    """Return the contents of a checkpoint's JSON file, or an empty dict if the file does not exist.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the file is damaged.
     """
     if not path.is_file():
         return {}
@@ -114,19 +116,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold the weights: those that the index names, else every safetensors file."""
+    """Return the weight files: those that the index names, or every safetensors file if it names no file."""
     index = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
     return [folder / name for name in sorted(set(index.values()))] or sorted(folder.glob("*.safetensors"))
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return the files that the checkpoint's index names and that are not there; a config or all weights too."""
+    """Return the names of missing files: config.json, and the weight files that the index names.
+
+    If the checkpoint has no weight file at all, model.safetensors is missing.
+    """
     paths = [folder / "config.json", *(weight_files(folder) or [folder / "model.safetensors"])]
     return [path.name for path in paths if not path.is_file()]
 
 
 def places(folder: Path) -> Iterator[StoredTensor]:
-    """Yield every tensor of a checkpoint from the headers of its files alone.
+    """Yield every tensor of a checkpoint; only the headers of its files are read.
 
     Raises:
         DataError: a file is missing, damaged or cut short.
@@ -137,12 +142,12 @@ def places(folder: Path) -> Iterator[StoredTensor]:
 
 
 def parameters(folder: Path) -> int:
-    """Return how many numbers a checkpoint's tensors hold."""
+    """Return the number of values in a checkpoint's tensors."""
     return sum(math.prod(place.shape) for place in places(folder))
 
 
 def _header(path: Path) -> Mapping[str, Any]:
-    """Return a safetensors file's entries by name, having seen that the file is as long as they say."""
+    """Return a safetensors file's entries by name, after checking the file's length against them."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -153,7 +158,7 @@ def _header(path: Path) -> Mapping[str, Any]:
     entries.pop("__metadata__", None)
     end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if end != size:
-        raise DataError(f"{path} has {size} bytes of {end}. Get the checkpoint again.")
+        raise DataError(f"{path} has {size} bytes, but its header says {end}. Get the checkpoint again.")
     return entries
 
 
@@ -169,7 +174,7 @@ def _local_snapshot(model: str) -> Path | None:
 
 
 def _sha256(path: Path) -> bytes:
-    """Return a file's digest; a large one's is its name in the hub's cache, or kept in ours."""
+    """Return a file's SHA-256; for a large file, from its name in the hub's cache or from our own cache."""
     if path.stat().st_size < _KEPT_BYTES:
         return hashlib.sha256(path.read_bytes()).digest()
     target = path.resolve()

@@ -1,4 +1,4 @@
-"""Greedy decoding of a batch: one prefill, then a token a step for the rows that have not ended."""
+"""Decode a batch greedily: one prefill, then one token per step for the rows that have not ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end an answer: those of the model's generation settings, else the tokenizer's."""
+    """Return the tokens that end an answer by the generation settings, or else by the tokenizer."""
     settings: Any = getattr(model, "generation_config", None)
     found = getattr(settings, "eos_token_id", None)
     if found is None:
@@ -23,10 +23,10 @@ def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
 
 
 def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: Collection[int]) -> list[list[int]]:
-    """Return every row's most likely continuation, up to ``max_new_tokens`` tokens or the first of ``ends``, left out.
+    """Return each row's greedy continuation, cut before the first of ``ends`` or at ``max_new_tokens``.
 
-    ``batch`` is prompts padded on the left. A row that has ended leaves the batch, and its keys and values the cache.
-    The tokens are those of transformers' ``generate`` without sampling, beams and penalties.
+    ``batch`` holds prompts padded on the left. A row that ends is removed from the batch, and its keys and values from
+    the cache. The tokens equal those of transformers' ``generate`` without sampling, beams and penalties.
     """
     family, mask = family_of(model), batch["attention_mask"]
     is_padded = not bool(mask.all())
@@ -64,7 +64,7 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
 
 
 def _with_one_more(mask: Tensor) -> Tensor:
-    """Return a mask [n, length] with a column of ones more."""
+    """Return a mask [n, length] with one more column of ones."""
     import torch
 
     return torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)

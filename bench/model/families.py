@@ -1,4 +1,4 @@
-"""The families of models that are known, and which of them a checkpoint, a live model or a parameter's name is of."""
+"""List the supported model families, and find the family of a checkpoint, a model or a parameter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def family_in(folder: Path) -> Family:
     """Return the family of a checkpoint, from its config.json.
 
     Raises:
-        UsageError: it is of none that is known.
+        UsageError: the checkpoint's family is not supported.
     """
     config = checkpoints.read_json(folder / "config.json")
     if (family := _by_type(config)) is None:
@@ -50,10 +50,10 @@ def connector_of(name: str) -> str | None:
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Refuse a checkpoint that is of no known family, or that lacks full weights in safetensors.
+    """Refuse a checkpoint unless its family is supported and it has full weights in safetensors.
 
     Raises:
-        UsageError: it cannot be adapted; the message says why.
+        UsageError: the checkpoint cannot be adapted; the message says why.
         DataError: one of its files is damaged.
     """
     config = checkpoints.read_json(folder / "config.json")
@@ -73,13 +73,13 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def largest_rank(folder: Path) -> int:
-    """Return the largest rank that still is low: the smallest side of an adapted layer."""
+    """Return the largest useful rank: the smallest dimension of any adapted layer."""
     family = family_in(folder)
     places = checkpoints.places(folder)
     sides = [side for place in places if family.stored_linears.fullmatch(place.name) for side in place.shape]
     if sides:
         return min(sides)
-    # a configuration alone is enough to plan with
+    # a plan needs only the configuration, not the weights
     sizes = {**family.decoder_sizes, **checkpoints.read_json(folder / "config.json").get("text_config", {})}
     head = sizes.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
     keys = (sizes.get("num_key_value_heads") or sizes["num_attention_heads"]) * head
@@ -92,7 +92,9 @@ def _by_type(config: Mapping[str, Any]) -> Family | None:
 
 def _unknown(config: Mapping[str, Any]) -> str:
     known = " and ".join(f"{family.title} (model_type {family.model_type})" for family in FAMILIES)
-    return f"it is a {config.get('model_type')} model, and only {known} {'is' if len(FAMILIES) == 1 else 'are'} known"
+    return (
+        f"it is a {config.get('model_type')} model, but only {known} {'is' if len(FAMILIES) == 1 else 'are'} supported"
+    )
 
 
 def _code(folder: Path, config: Mapping[str, Any]) -> str | None:
@@ -100,19 +102,19 @@ def _code(folder: Path, config: Mapping[str, Any]) -> str | None:
         return "it has no config.json"
     for name in _SETTINGS:
         if "auto_map" in checkpoints.read_json(folder / name):
-            return f"its {name} asks for code of its own (auto_map), which is never run here"
+            return f"its {name} asks for custom code (auto_map), which is never run here"
     return None
 
 
 def _files(folder: Path, config: Mapping[str, Any]) -> str | None:
     if "quantization_config" in config:
-        return "its weights are quantised. Take the full weights, and --base 4bit to train on them in 4 bits"
+        return "its weights are quantised. Use the full weights; --base 4bit trains on them in 4 bits"
     pickled = sorted(path.name for suffix in ("bin", "pt", "pth") for path in folder.glob(f"*.{suffix}"))
     if not checkpoints.weight_files(folder):
         if pickled:
             return (
-                f"its weights are pickled ({pickled[0]}), which is never read here. "
-                "Save it anew with save_pretrained, as safetensors"
+                f"its weights are pickled ({pickled[0]}), and pickles are never read here. "
+                "Save the model with save_pretrained, as safetensors"
             )
         return "it has no weights (*.safetensors)"
     if missing := checkpoints.missing_files(folder):

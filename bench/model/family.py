@@ -1,4 +1,4 @@
-"""What the engine asks of a family of models: LLaVA is one, and bench.model.families lists them all."""
+"""The interface of a model family, such as LLaVA; bench.model.families lists all families."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from bench.spec import ImageMode
 
-# The linear layers of a decoder block, in the order in which they are drawn: all families tried have these.
+# The linear layers of a decoder block, in the order that figures use. All families tried so far have these layers.
 ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
-Features = Mapping[str, "Tensor"]  # what a family keeps of one picture, on the CPU, by names of its own
+Features = Mapping[str, "Tensor"]  # one picture's features, on the CPU, under names that the family chooses
 
 
 def linears_of(decoder: str) -> str:
-    """Return the regular expression of the linear layers of a decoder; ``decoder`` is the expression of its module."""
+    """Return a regular expression for a decoder's linear layers; ``decoder`` is the one of its module."""
     parts = "|".join(role.removesuffix("_proj") for role in ROLES)
     return rf".*{decoder}\.layers\.\d+\.(?:self_attn|mlp)\.(?:{parts})_proj"
 
 
 def role_of(name: str) -> str:
-    """Return a layer's own name from its weight's name: q_proj, …, down_proj, or a name of the connector's."""
+    """Return a layer's own name from its weight's name: q_proj, …, down_proj, or a connector layer's."""
     return name.split(".")[-2]
 
 
@@ -42,27 +42,27 @@ class Exchange:
 
 
 class Family(ABC):
-    """A kind of vision-language models: a frozen tower, a connector, a decoder, and how they are fed.
+    """A kind of vision-language model: a frozen tower, a connector, a decoder, and their inputs.
 
-    ``config`` is the configuration of transformers in every method except ``refuse_config`` and ``refuse_files``, which
-    get the contents of config.json. Importing a family loads no torch: the methods do.
+    ``config`` is the transformers configuration in every method except ``refuse_config`` and ``refuse_files``, which
+    get the contents of config.json. Importing a family does not load torch; its methods do.
     """
 
     title: ClassVar[str]
-    model_type: ClassVar[str]  # of config.json
+    model_type: ClassVar[str]  # as in config.json
 
-    # Modules of a live model, as regular expressions of whole names; those of the connector may match nothing.
+    # Regular expressions for the whole names of a live model's modules; the connector's may match nothing.
     decoder_linears: ClassVar[str]
     connector_linears: ClassVar[str]
-    # The name of the connector's module, or the end of it that no other module has; peft saves the module by it.
+    # The name of the connector's module, or an ending that no other module has; peft finds the module to save by it.
     connector: ClassVar[str]
-    # Found in the names of a decoder block's parameters; its group is the block's number. No tower's name has it.
+    # Matches inside the names of a decoder block's parameters, never of a tower's; its group is the block's number.
     blocks: ClassVar[re.Pattern[str]]
 
-    # Tensors of a checkpoint's files: the decoder's linear layers, and those that may be missing as nothing reads them.
+    # Tensors of a checkpoint: the decoder's linear layers, and tensors that may be missing because nothing reads them.
     stored_linears: ClassVar[re.Pattern[str]]
     unread: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")
-    # The sizes of the decoder that transformers takes if a config.json leaves them out.
+    # The decoder's sizes that transformers assumes if config.json omits them.
     decoder_sizes: ClassVar[Mapping[str, int]] = {}
 
     @property
@@ -77,11 +77,11 @@ class Family(ABC):
 
     @abstractmethod
     def refuse_config(self, config: Mapping[str, Any]) -> str | None:
-        """Return why a checkpoint of this config.json cannot be adapted, or None."""
+        """Return why a checkpoint with this config.json cannot be adapted, or None."""
 
     @abstractmethod
     def refuse_files(self, folder: Path, config: Mapping[str, Any]) -> str | None:
-        """Return why a checkpoint's files cannot be adapted, or None; they are complete, and none is damaged."""
+        """Return why a checkpoint's files cannot be adapted, or None; the files are complete and undamaged."""
 
     @abstractmethod
     def processor(self, folder: Path, image: ImageMode) -> Any:
@@ -89,31 +89,31 @@ class Family(ABC):
 
     @abstractmethod
     def take_tower(self, model: Any) -> nn.Module:
-        """Take the frozen tower out of a model and return it; from then on the model takes features for pictures."""
+        """Remove the frozen tower from a model and return it; then the model takes features, not pictures."""
 
     @abstractmethod
     def encode(self, tower: nn.Module, config: Any, processor: Any, images: Sequence[Image]) -> Sequence[Features]:
-        """Return the features of each image: hidden states before the connector, and what else the family needs."""
+        """Return each image's features: hidden states before the connector, and what else the family needs."""
 
     @abstractmethod
     def feature_values(self, config: Any) -> int:
-        """Return how many numbers the features of one picture have, at most."""
+        """Return the largest number of values that the features of one picture can have."""
 
     @abstractmethod
     def image_tokens(self, config: Any) -> int:
-        """Return how many tokens of the decoder a picture takes, at most."""
+        """Return the largest number of decoder tokens that a picture can take."""
 
     def tokens_of(self, config: Any, processor: Any, picture: Callable[[], Image]) -> int:
-        """Return how many tokens this picture takes; ``picture`` opens it, which not every family has to."""
+        """Return the number of tokens of one picture; a family that must see the picture calls ``picture``."""
         return self.image_tokens(config)
 
     @abstractmethod
     def placeholder(self, config: Any) -> int:
-        """Return the token that a prompt has for each token of the picture."""
+        """Return the token that a prompt contains once for each token of the picture."""
 
     @abstractmethod
     def ids(self, processor: Any, config: Any, exchange: Exchange, count: int) -> tuple[list[int], list[int]]:
-        """Return the tokens of a prompt, ``count`` placeholders among them, and of its answer with the end token.
+        """Return a prompt's tokens with ``count`` placeholders, and its answer's tokens with the end token.
 
         Raises:
             DataError: the text cannot be taught; the message says why.
@@ -121,7 +121,7 @@ class Family(ABC):
 
     @abstractmethod
     def inputs(self, config: Any, ids: Tensor, features: Sequence[Features]) -> dict[str, Tensor]:
-        """Return what a forward pass over prompts takes besides ids, mask and labels, on the device of ``ids``."""
+        """Return a forward pass's inputs other than ids, mask and labels, on the device of ``ids``."""
 
     def positions(self, config: Any, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the positions [..., n, length] of prompts that are padded on the left."""

@@ -1,4 +1,4 @@
-"""A frozen base in 4 bits while adapters train on it (QLoRA, arXiv:2305.14314), through bitsandbytes."""
+"""Quantise a frozen base to 4 bits with bitsandbytes; adapters train on it (QLoRA, arXiv:2305.14314)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from bench.errors import TrialError
 
-_BLOCK = 64  # entries that share a scale; version 0.50 dequantises on a CPU as if no block went on in the next row
+# Entries that share a scale. On a CPU, bitsandbytes 0.50 dequantises as if no block continued in the next row.
+_BLOCK = 64
 
 
 def quantise(model: nn.Module, pattern: str, dtype: torch.dtype, device: torch.device) -> None:
-    """Replace the linear layers named by ``pattern`` by NF4 ones with double quantisation, computing in ``dtype``.
+    """Replace the linear layers that match ``pattern`` with NF4 layers that compute in ``dtype``.
+
+    The scales are quantised too (double quantisation).
 
     Raises:
-        TrialError: bitsandbytes is not installed, or cannot read such layers on this device.
+        TrialError: bitsandbytes is not installed, or cannot read such layers correctly on this device.
     """
     try:
         from bitsandbytes.nn import Linear4bit, Params4bit
@@ -30,8 +33,8 @@ def quantise(model: nn.Module, pattern: str, dtype: torch.dtype, device: torch.d
         linear: Any = model.get_submodule(name)
         if device.type == "cpu" and linear.in_features % _BLOCK:
             raise TrialError(
-                f"{name} has {linear.in_features} inputs; in 4 bits on a CPU bitsandbytes reads only multiples of "
-                f"{_BLOCK} right. Use a GPU, or --base full."
+                f"{name} has {linear.in_features} inputs. On a CPU, bitsandbytes reads 4-bit layers correctly only if "
+                f"the number is a multiple of {_BLOCK}. Use a GPU, or --base full."
             )
         packed = Linear4bit(
             linear.in_features,
@@ -48,11 +51,11 @@ def quantise(model: nn.Module, pattern: str, dtype: torch.dtype, device: torch.d
         )
         packed.bias = linear.bias
         model.set_submodule(name, packed.to(device).eval())
-    setattr(model, "is_loaded_in_4bit", True)  # noqa: B010  by this peft tells that its layers have to dequantise
+    setattr(model, "is_loaded_in_4bit", True)  # noqa: B010  peft's layers dequantise because of this mark
 
 
 def dequantised(weight: Tensor) -> Tensor:
-    """Return a weight [out, in] as numbers: itself, or of 4 bits the dequantised view, made anew at each call."""
+    """Return a weight [out, in] itself, or a 4-bit weight as float32 values, dequantised at each call."""
     state = getattr(weight, "quant_state", None)
     if state is None:
         return weight
@@ -63,6 +66,6 @@ def dequantised(weight: Tensor) -> Tensor:
 
 
 def states(model: nn.Module) -> list[Any]:
-    """Return the scales of all weights in 4 bits: what a copy of the module tree has to share beside the tensors."""
+    """Return the scales of all 4-bit weights; a copied module tree has to share them like the tensors."""
     found = (getattr(parameter, "quant_state", None) for parameter in model.parameters())
     return [state for state in found if state is not None]

@@ -1,4 +1,4 @@
-"""A base model that stays resident in a lane: loaded once, and untouched by every trial."""
+"""A base model that stays resident in a lane: loaded once, and unchanged by every trial."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a base model is held: its precision, what makes images square, and whether its decoder is in 4 bits."""
+    """The form of a base model: precision, how images become square, and whether its decoder is in 4 bits."""
 
     dtype: Dtype = "float32"
     image: ImageMode = "processor"
@@ -35,18 +35,21 @@ class Form:
 
     @classmethod
     def editing(cls, recipe: Recipe) -> Self:
-        """Return the form that an edit reads: its change is of the full weights."""
+        """Return the form that an edit reads: full weights, because the edited change applies to them."""
         return cls(recipe.train_dtype, recipe.image)
 
     @classmethod
     def evaluation(cls, recipe: Recipe) -> Self:
-        """Return the form that is evaluated: the full weights."""
+        """Return the form that is evaluated: full weights."""
         return cls(recipe.eval_dtype, recipe.image)
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A resident base model, its frozen tower apart, and the pristine weights on the CPU, in the checkpoint's dtype."""
+    """A resident base model, its separate frozen tower, and its pristine weights.
+
+    The pristine weights are on the CPU, in the checkpoint's dtype.
+    """
 
     model: nn.Module
     tower: nn.Module
@@ -56,9 +59,9 @@ class Base:
 
     @classmethod
     def load(cls, folder: Path, form: Form, device: torch.device) -> Base:
-        """Load a checkpoint from a folder, in evaluation mode, with nothing trainable.
+        """Load a checkpoint in evaluation mode, without trainable parameters.
 
-        On the CPU, in the checkpoint's own dtype, the weights are pages of its files that all processes share.
+        On the CPU and in the checkpoint's own dtype, the weights are pages of its files that all processes share.
         """
         model: Any
         model, names = weights.load(folder)
@@ -74,32 +77,32 @@ class Base:
         return cls(model, tower, family.processor(folder, form.image), pristine, device)
 
     def tree(self) -> nn.Module:
-        """Return a new module tree around the same tensors: what a trial inserts there dies with the tree."""
+        """Return a new module tree around the same tensors; what a trial inserts vanishes with the tree."""
         shared = [*self.model.parameters(), *self.model.buffers(), *four_bit.states(self.model)]
         return copy.deepcopy(self.model, {id(value): value for value in shared})
 
     def rest(self) -> None:
-        """Give the device's memory back: the weights are the pristine ones of the CPU until ``wake``."""
+        """Free the device's memory: until ``wake`` the weights are the pristine ones on the CPU."""
         for name, value in self.pristine.items():
             self.model.get_parameter(name).data = value
 
     def wake(self) -> None:
-        """Bring the pristine weights to the device again where they rest, in the tower's dtype."""
+        """Move pristine weights that rest on the CPU back to the device, in the tower's dtype."""
         dtype = next(self.tower.parameters()).dtype
         for name, value in self.pristine.items():
             parameter = self.model.get_parameter(name)
             wanted = dtype if value.is_floating_point() else value.dtype
             if (parameter.device.type, parameter.dtype) != (self.device.type, wanted):
-                parameter.data = value.to(self.device).to(wanted)  # cast there: one core takes 10 s for 7B
+                parameter.data = value.to(self.device).to(wanted)  # cast on the device: one core takes 10 s for 7B
 
     @property
     def family(self) -> Family:
-        """The family that the model is of."""
+        """The model's family."""
         return family_of(self.model)
 
     @property
     def feature_bytes(self) -> int:
-        """How large the features of one image are at most."""
+        """The largest size of one image's features in bytes."""
         return self.family.feature_values(self.model.config) * next(self.tower.parameters()).element_size()
 
     @torch.no_grad()

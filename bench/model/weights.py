@@ -1,4 +1,4 @@
-"""A checkpoint's tensors where they lie: pages of its files, which the processes of a node share."""
+"""Map a checkpoint's files into memory, so that the processes of a node share the pages."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bench.model.family import Family
 class Stored(Mapping[str, Tensor]):
     """A checkpoint's tensors by the names in its files, mapped into memory.
 
-    Nothing is read before it is looked at, and what is only read is one copy in memory for all processes of a node.
-    Writing to a tensor makes its pages private; the files stay as they are.
+    A page is read when it is first used, and all processes of a node share one copy of the pages that they only read.
+    Writing to a tensor makes its pages private; the files do not change.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,9 +44,10 @@ class Stored(Mapping[str, Tensor]):
 
 
 class Pristine(Mapping[str, Tensor]):
-    """The values that a model's parameters were loaded with, in the checkpoint's dtype, by the parameters' names.
+    """The values that a model's parameters were loaded with, in the checkpoint's dtype, by parameter name.
 
-    ``names`` leads to the tensors of ``stored``; ``copies`` holds the parameters that are no tensor there as it is.
+    ``names`` maps parameters to tensors of ``stored``; ``copies`` holds the parameters that ``stored`` does not hold
+    unchanged.
     """
 
     def __init__(self, stored: Stored, names: Mapping[str, str], copies: Mapping[str, Tensor]) -> None:
@@ -69,23 +70,23 @@ class Pristine(Mapping[str, Tensor]):
 
     @property
     def copied(self) -> tuple[str, ...]:
-        """The parameters of which a copy is held."""
+        """The names of the parameters that are held as copies."""
         return tuple(self._copies)
 
 
 def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
-    """Return a checkpoint's model on the CPU, its parameters the mapped tensors, and the names they have in the files.
+    """Return a checkpoint's model on the CPU, and its parameters' names in the checkpoint's files.
 
-    The model is made without memory of its own, and takes over tensors of the checkpoint's dtype as they are. Which
-    one a parameter is, is seen by where it lies: so the names are transformers' to translate, whatever their age.
+    The model allocates no memory: tensors of the checkpoint's dtype become its parameters as they are. A parameter is
+    matched with its tensor by address, so that transformers may translate names of any age.
 
     Raises:
-        DataError: the checkpoint lacks a tensor, or has one of another shape, which transformers would draw at random.
+        DataError: the checkpoint lacks a tensor or has one in another shape; transformers would draw it at random.
     """
     from transformers import GenerationConfig
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # the command line draws progress, the engine never does
+    disable_progress_bar()  # the command line draws progress; the engine never does
     family, stored = family_in(folder), dict(Stored(folder))
     dtype = next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
     model: Any
@@ -118,7 +119,7 @@ def _refuse_gaps(folder: Path, family: Family, found_out: Mapping[str, Any]) -> 
 
 
 def pristine(model: nn.Module, folder: Path, names: Mapping[str, str]) -> Pristine:
-    """Return the pristine values of a loaded model: a second mapping, whose pages nobody writes to."""
+    """Return the pristine values of a loaded model from a second mapping, which is never written to."""
     copies = {
         name: value.detach().to("cpu", copy=True) for name, value in model.named_parameters() if name not in names
     }
@@ -128,7 +129,7 @@ def pristine(model: nn.Module, folder: Path, names: Mapping[str, str]) -> Pristi
 
 @torch.no_grad()
 def cast(model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
-    """Bring a model to a device, and its parameters to a dtype; buffers keep theirs, as from_pretrained keeps them."""
+    """Move a model to a device and cast its parameters; buffers keep their dtype, as in from_pretrained."""
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(device).to(dtype)

@@ -73,9 +73,9 @@ def test_a_hub_id_is_the_snapshot_that_was_downloaded(cache: Path) -> None:
 
 
 def test_a_model_that_is_not_here_says_how_to_get_it(tmp_path: Path, cache: Path) -> None:
-    with pytest.raises(UsageError, match=r"hf download llava-hf/other --revision v2 does too.*--model DIR"):
+    with pytest.raises(UsageError, match=r"hf download llava-hf/other --revision v2\).*--model DIR"):
         checkpoints.resolve("llava-hf/other@v2")
-    with pytest.raises(UsageError, match=r"There is no folder .*missing"):
+    with pytest.raises(UsageError, match=r"missing is not a folder\. Name a folder"):
         checkpoints.fetch(str(tmp_path / "missing"))
 
 
@@ -188,10 +188,10 @@ def _set(name: str, **fields: Any) -> Callable[[Path], None]:
     ("damage", "reason"),
     [
         (_drop("config.json"), "it has no config.json"),
-        (_set("config.json", model_type="qwen2_vl"), "it is a qwen2_vl model, and only LLaVA"),
-        (_set("config.json", auto_map={"AutoModel": "x.Y"}), r"code of its own \(auto_map\), which is never run"),
-        (_set("tokenizer_config.json", auto_map={}), "its tokenizer_config.json asks for code of its own"),
-        (_set("config.json", quantization_config={"bits": 4}), "quantised. Take the full weights, and --base 4bit"),
+        (_set("config.json", model_type="qwen2_vl"), "it is a qwen2_vl model, but only LLaVA"),
+        (_set("config.json", auto_map={"AutoModel": "x.Y"}), r"custom code \(auto_map\), which is never run"),
+        (_set("tokenizer_config.json", auto_map={}), "its tokenizer_config.json asks for custom code"),
+        (_set("config.json", quantization_config={"bits": 4}), "quantised. Use the full weights; --base 4bit"),
         (_pickled, r"pickled \(pytorch_model.bin\).*as safetensors"),
         (_drop("*.safetensors*"), "it has no weights"),
         (_drop("*-00002-*"), "it lacks model-00002-of-00002.safetensors, which its index names"),
@@ -200,13 +200,13 @@ def _set(name: str, **fields: Any) -> Callable[[Path], None]:
         (_drop("pre*config.json"), "it has no image processor"),
         (
             _set("config.json", vision_feature_select_strategy="cls"),
-            "select_strategy is 'cls'; known are default, full",
+            "select_strategy is 'cls', not default or full",
         ),
-        (_set("config.json", vision_feature_layer=[-2, -5]), "takes several layers"),
-        (_set("config.json", vision_config={"model_type": "pixtral"}), "its vision tower is pixtral; known are clip"),
+        (_set("config.json", vision_feature_layer=[-2, -5]), "uses several layers"),
+        (_set("config.json", vision_config={"model_type": "pixtral"}), "its vision tower is pixtral, not clip"),
         (
             _set("config.json", image_token_index=7),
-            "its image token <image> is 7 in config.json, and its tokenizer has",
+            "its image token <image> is 7 in config.json, but its tokenizer has",
         ),
         (_set("tokenizer_config.json", eos_token=None), "no end token"),
         (_renamed("q_proj", "qkv"), r"its decoder \(llama\) has 12 linear layers .* 2 blocks should have 14"),
@@ -226,7 +226,7 @@ def test_an_unsupported_checkpoint_is_refused_with_the_reason(
 def test_the_original_layout_is_told_from_the_converted_one(copy: Path) -> None:
     (copy / "config.json").write_text('{"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"]}')
 
-    with pytest.raises(UsageError, match=r"original LLaVA's layout. Take the conversion"):
+    with pytest.raises(UsageError, match=r"original LLaVA's layout. Use a conversion"):
         check_checkpoint(copy)
 
 
@@ -234,7 +234,7 @@ def test_a_file_cut_short_is_told_by_its_header(copy: Path) -> None:
     path = next(copy.glob("*-00002-*"))
     path.write_bytes(path.read_bytes()[:-10])
 
-    with pytest.raises(DataError, match=r"has \d+ bytes of \d+. Get the checkpoint again"):
+    with pytest.raises(DataError, match=r"has \d+ bytes, but its header says \d+. Get the checkpoint again"):
         check_checkpoint(copy)
 
 

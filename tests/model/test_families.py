@@ -94,7 +94,9 @@ def step_by_step(model: Any, corpus: Corpus, index: int) -> list[int]:
 
 
 def test_a_checkpoint_of_a_family_that_is_not_known_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(UsageError, match=r": it is a second model, and only LLaVA \(model_type llava\) is known\.$"):
+    with pytest.raises(
+        UsageError, match=r": it is a second model, but only LLaVA \(model_type llava\) is supported\.$"
+    ):
         families.check_checkpoint(checkpoint)
 
 
@@ -110,7 +112,7 @@ def test_a_family_that_is_added_to_the_list_is_known(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"model_type": "third"}, r"only LLaVA \(model_type llava\) and Second \(model_type second\) are known"),
+        ({"model_type": "third"}, r"only LLaVA \(model_type llava\) and Second \(model_type second\) are supported"),
         ({"sight": 0}, "it is blind"),
         ({"quantization_config": {}}, "its weights are quantised"),
     ],

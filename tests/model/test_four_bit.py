@@ -84,7 +84,7 @@ def test_a_methods_w0_is_the_dequantised_weight(base: Base, folder: Path) -> Non
 
 
 def test_layers_that_the_cpu_would_read_wrongly_are_refused(tiny_folder: Path) -> None:
-    with pytest.raises(TrialError, match=r"q_proj has 32 inputs; .* multiples of 64 right. Use a GPU, or --base full"):
+    with pytest.raises(TrialError, match=r"q_proj has 32 inputs. .* a multiple of 64. Use a GPU, or --base full"):
         Base.load(tiny_folder, Form(quantization="4bit"), CPU)
 
 

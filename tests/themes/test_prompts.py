@@ -176,7 +176,7 @@ def test_an_image_that_a_prompt_names_is_the_templates(base: Base) -> None:
 def test_an_image_token_in_an_answer_is_refused_by_name(base: Base) -> None:
     corpus = Corpus(base, Questions(PAIRS[0], ("What?", "an <image> here")), "train", TEMPLATE)
 
-    with pytest.raises(DataError, match="questions q1: the text holds the image token <image>"):
+    with pytest.raises(DataError, match="questions q1: the text contains the image token <image>"):
         corpus.target_tokens([0, 1], 2048)
 
 

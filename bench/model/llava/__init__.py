@@ -1,1 +1,1 @@
-"""All that is specific to LLaVA: files, names, tower and input tokens."""
+"""The LLaVA family: its files, names, tower and input tokens."""

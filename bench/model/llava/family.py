@@ -1,4 +1,4 @@
-"""LLaVA, as transformers has it: one square picture of a fixed number of tokens in each prompt."""
+"""The LLaVA family of transformers: each prompt has one square picture with a fixed number of tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STATES = "states"
 
 
 class Llava(Family):
-    """LLaVA 1.5 and its like: a CLIP or SigLIP tower, two linear layers, a decoder with Llama's names."""
+    """LLaVA 1.5 and similar: a CLIP or SigLIP tower, two linear layers, a decoder with Llama's names."""
 
     title: ClassVar[str] = "LLaVA"
     model_type: ClassVar[str] = "llava"
@@ -33,9 +33,9 @@ class Llava(Family):
     connector: ClassVar[str] = names.CONNECTOR
     blocks: ClassVar[re.Pattern[str]] = names.BLOCKS
     stored_linears: ClassVar[re.Pattern[str]] = names.STORED_LINEARS
-    # after the layer that is selected
+    # these layers come after the selected one, so nothing reads them
     unread: ClassVar[re.Pattern[str]] = re.compile(r"vision_tower\.(?:vision_model\.)?(?:post_layernorm|head)\.")
-    # LLaVA-1.5's config.json leaves these out.
+    # LLaVA-1.5's config.json omits these.
     decoder_sizes: ClassVar[Mapping[str, int]] = {
         "hidden_size": 4096,
         "intermediate_size": 11008,
@@ -86,11 +86,11 @@ class Llava(Family):
 
     @override
     def feature_values(self, config: Any) -> int:
-        return (self.image_tokens(config) + 1) * int(config.vision_config.hidden_size)  # the class token may be dropped
+        return (self.image_tokens(config) + 1) * int(config.vision_config.hidden_size)  # + 1 for a dropped class token
 
     @override
     def image_tokens(self, config: Any) -> int:
-        """Return a token for each patch and each class token, less the one that the strategy ``default`` drops."""
+        """Return the number of patches and class tokens, minus the one that the strategy ``default`` drops."""
         vision = config.vision_config
         patches = int((vision.image_size // vision.patch_size) ** 2)
         dropped = config.vision_feature_select_strategy == "default"
@@ -102,9 +102,10 @@ class Llava(Family):
 
     @override
     def ids(self, processor: Any, config: Any, exchange: Exchange, count: int) -> tuple[list[int], list[int]]:
-        """Return the tokens of prompt and answer: as in LLaVA the text before the image is split apart from that after.
+        """Return prompt and answer tokens; the texts before and after the image are tokenised separately.
 
-        So a tokenizer like Llama's, which begins every text with a space, has one before the line break too.
+        LLaVA does the same. So a tokenizer like Llama's, which begins every text with a space, also puts a space before
+        the line break after the image.
         """
         tokenizer, image = processor.tokenizer, self.placeholder(config)
         before, after = _texts(exchange)
@@ -113,9 +114,9 @@ class Llava(Family):
         taught = f"{after} {exchange.answer}{tokenizer.eos_token}"
         whole = tokenizer(taught, add_special_tokens=False).input_ids
         if whole[: len(right)] != right:
-            raise DataError("the answer changes how the prompt is split into tokens; its words may not join.")
+            raise DataError("the answer changes how the prompt is split into tokens. Change the end of the prompt.")
         if image in whole:
-            raise DataError(f"the text holds the image token {processor.image_token}. Take it out.")
+            raise DataError(f"the text contains the image token {processor.image_token}. Remove it.")
         return [*left, *right], whole[len(right) :]
 
     @override
@@ -126,7 +127,7 @@ class Llava(Family):
 
 
 def _texts(exchange: Exchange) -> tuple[str, str]:
-    """Return the text before the image and after it; an image that the prompt names is the template's."""
+    """Return the template's texts before and after the image; ``<image>`` inside the prompt is removed."""
     prompt = exchange.prompt
     if _IMAGE in prompt:
         prompt = prompt.replace(_IMAGE, "").strip()

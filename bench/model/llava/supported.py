@@ -1,4 +1,4 @@
-"""Whether a checkpoint is a LLaVA that can be adapted here, and the reason if it is not."""
+"""Check whether a checkpoint is a LLaVA that can be adapted here, and give the reason if it is not."""
 
 from __future__ import annotations
 
@@ -10,38 +10,36 @@ from bench.model import checkpoints
 from bench.model.family import ROLES
 from bench.model.llava.names import STORED_CONNECTOR, STORED_LINEARS, stored_block_of
 
-# Tokens that the tower puts before those of the patches.
+# The number of tokens that the tower puts before those of the patches.
 CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 _STRATEGIES = ("default", "full")
 
 
 def refuse_config(config: Mapping[str, Any]) -> str | None:
-    """Return why a LLaVA of this config.json cannot be adapted, or None."""
+    """Return why a LLaVA with this config.json cannot be adapted, or None."""
     if "text_config" not in config or "vision_config" not in config:
-        return (
-            "it is in the original LLaVA's layout. Take the conversion to transformers, as llava-hf/llava-1.5-7b-hf is"
-        )
+        return "it has the original LLaVA's layout. Use a conversion to transformers, such as llava-hf/llava-1.5-7b-hf"
     tower = config["vision_config"].get("model_type")
     if tower not in CLASS_TOKENS:
-        return f"its vision tower is {tower}; known are {', '.join(CLASS_TOKENS)}"
+        return f"its vision tower is {tower}, not {' or '.join(CLASS_TOKENS)}"
     strategy = config.get("vision_feature_select_strategy", "default")
     if strategy not in _STRATEGIES:
-        return f"its vision_feature_select_strategy is {strategy!r}; known are {', '.join(_STRATEGIES)}"
+        return f"its vision_feature_select_strategy is {strategy!r}, not {' or '.join(_STRATEGIES)}"
     if not isinstance(config.get("vision_feature_layer", -2), int):
-        return f"it takes several layers of the vision tower ({config['vision_feature_layer']}); one is known"
+        return f"it uses several layers of the vision tower ({config['vision_feature_layer']}); only one is supported"
     return None
 
 
 def refuse_layers(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """Return what a checkpoint's decoder or connector has in place of LLaVA's linear layers, or None."""
+    """Return how a checkpoint's decoder or connector differs from LLaVA's linear layers, or None."""
     names = {place.name for place in checkpoints.places(folder)}
     found = sum(1 for name in names if STORED_LINEARS.fullmatch(name))
     blocks = len({block for name in names if (block := stored_block_of(name))})
     if not blocks or found != len(ROLES) * blocks:
         kind = config["text_config"].get("model_type", "llama")
         return (
-            f"its decoder ({kind}) has {found} linear layers of the names that are adapted, q_proj, …, down_proj, "
-            f"where {blocks} blocks should have {len(ROLES) * blocks}"
+            f"its decoder ({kind}) has {found} linear layers with the names that are adapted (q_proj, …, down_proj), "
+            f"but its {blocks} blocks should have {len(ROLES) * blocks}"
         )
     if sum(1 for name in names if STORED_CONNECTOR.fullmatch(name)) != 2:
         return "its connector is not multi_modal_projector.linear_1 and linear_2"
@@ -54,9 +52,9 @@ def refuse_tokens(folder: Path, config: Mapping[str, Any]) -> str | None:
     word = checkpoints.read_json(folder / "processor_config.json").get("image_token", "<image>")
     if (known := _token_id(folder, word)) != image:
         known_as = "has no such token" if known is None else f"has it as {known}"
-        return f"its image token {word} is {image} in config.json, and its tokenizer {known_as}"
+        return f"its image token {word} is {image} in config.json, but its tokenizer {known_as}"
     if not checkpoints.read_json(folder / "tokenizer_config.json").get("eos_token"):
-        return "its tokenizer has no end token (eos_token), which every answer is taught with"
+        return "its tokenizer has no end token (eos_token), and every answer must end with one"
     return None
 
 

@@ -1,4 +1,4 @@
-"""A small LLaVA with fresh weights: one token per word, a processor, a model."""
+"""Build a small LLaVA with fresh weights: a tokenizer with one token per word, a processor, a model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a LLaVA. ``attention_bias`` and ``tied`` (embedding = unembedding) are the decoder's."""
+    """The size of a LLaVA; ``attention_bias`` and ``tied`` (embedding = unembedding) concern the decoder."""
 
     image_size: int
     patch_size: int
@@ -37,7 +37,7 @@ class Shape:
 
     @property
     def image_tokens(self) -> int:
-        """How many tokens of the decoder one picture takes."""
+        """The number of decoder tokens that one picture takes."""
         return (self.image_size // self.patch_size) ** 2
 
 
@@ -65,7 +65,7 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def processor(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> LlavaProcessor:
-    """Return the processor: pictures at the model's size, normalised as CLIP's."""
+    """Return a processor that resizes and crops pictures to the model's size, normalised as CLIP's are."""
     from transformers import CLIPImageProcessorPil, LlavaProcessor
 
     image_processor = CLIPImageProcessorPil(

@@ -1,4 +1,4 @@
-"""LLaVA's frozen vision tower: what stands in for it in the model, its features, and how images reach it."""
+"""LLaVA's frozen vision tower: its replacement in the model, its features, and its image processor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Layers(dict[int, Tensor]):
-    """Hidden states by layer, of which only the selected one was kept."""
+    """Hidden states by layer; only the selected layer was kept, and every index returns it."""
 
     def __init__(self, features: Tensor) -> None:
         self._features = features
@@ -27,7 +27,7 @@ class _Layers(dict[int, Tensor]):
 
 
 class FeatureTower(nn.Module):
-    """Replaces the frozen vision tower: takes its cached features [n, tokens, width] as the pixels."""
+    """A replacement for the frozen vision tower: takes cached features [n, tokens, width] as pixels."""
 
     @override
     def forward(self, pixel_values: Tensor, **_: object) -> Any:
@@ -37,7 +37,7 @@ class FeatureTower(nn.Module):
 
 
 def features_of(tower: nn.Module, config: Any, processor: Any, images: Sequence[Image]) -> Tensor:
-    """Return the tower's selected hidden states [n, tokens, width] of images, class token included."""
+    """Return the tower's selected hidden states [n, tokens, width] of images, including the class token."""
     pixels = processor.image_processor(images=list(images), return_tensors="pt").pixel_values
     weight = next(tower.parameters())
     states = tower(pixels.to(weight.device, weight.dtype), output_hidden_states=True).hidden_states
@@ -46,10 +46,11 @@ def features_of(tower: nn.Module, config: Any, processor: Any, images: Sequence[
 
 
 def processor_of(folder: Path, image: ImageMode) -> Any:
-    """Return a checkpoint's processor, its images made square as ``image`` says.
+    """Return a checkpoint's processor, which makes images square as ``image`` says.
 
     ``pad`` is the original LLaVA's expand2square: borders of the mean colour, int(255 * mean), then a bicubic resize.
-    Images go through Pillow: torchvision's resize gives other bits, and whether it is installed may not matter.
+    Pillow resizes the images. torchvision's resize would give other bits, and results must not depend on whether
+    torchvision is installed.
     """
     from transformers import AutoProcessor, LlavaConfig, LlavaImageProcessorPil
 
