@@ -1,4 +1,4 @@
-"""A task's examples as a model's batches: token ids, label masks, and frozen vision features."""
+"""Turn a task's examples into a model's batches: token ids, label masks and frozen vision features."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IGNORED = -100  # the label of a token that is not learnt
-_GROUP = 32  # images go through the tower in fixed groups, so that their bits never depend on what is asked
+_GROUP = 32  # images pass the tower in fixed groups, so that the bits of their features do not depend on the request
 
 
 class Corpus:
-    """One split of a task for one base model. Tokens are computed once and kept, and features as ``cache`` has room."""
+    """One split of a task for one base model.
+
+    Its tokens are computed once and kept. Its features are kept as long as ``cache`` has room.
+    """
 
     def __init__(self, base: Base, task: Task, split: Split, template: str, cache: FeatureCache | None = None) -> None:
         self.base = base
@@ -34,29 +37,30 @@ class Corpus:
         self._tokens: dict[int, tuple[list[int], list[int]]] = {}
         self._places, self._images = _distinct_images(self.examples)
         self._cache = cache or FeatureCache(Execution().feature_cache_bytes)
-        # Where a split is larger than the cache, a group is gone before its next image is asked for: 32 times the work.
+        # If the features of a split exceed the cache, a group is evicted before its next image is needed; groups of 32
+        # would then cost 32 times the work.
         fits = len(self._images) * base.feature_bytes <= self._cache.limit
         self._group = _GROUP if fits else 1
 
     def prompt_length(self, index: int) -> int:
-        """Return how many tokens an example's prompt takes, the image's included."""
+        """Return the number of tokens of an example's prompt, including the image's."""
         return len(self._encoded(index)[0])
 
     def target_tokens(self, indices: Sequence[int], max_length: int) -> int:
-        """Return how many tokens of these examples are learnt, where each is cut to ``max_length``."""
+        """Return how many tokens of these examples are learnt if each example is cut to ``max_length``."""
         pairs = [self._encoded(index) for index in indices]
         return sum(max(0, min(len(answer), max_length - len(prompt))) for prompt, answer in pairs)
 
     def training_batch(self, indices: Sequence[int], max_length: int) -> dict[str, Tensor]:
-        """Return prompts with answers, padded on the right; only answer and end token are learnt."""
+        """Return prompts with answers, padded on the right; only the answer and its end token are learnt."""
         rows, labels, image = [], [], self.base.family.placeholder(self.base.model.config)
         for index in indices:
             prompt, answer = self._encoded(index)
             rows.append([*prompt, *answer][:max_length])
             if (left := rows[-1].count(image)) < (whole := prompt.count(image)):
                 raise DataError(
-                    f"{self.task.name} {self.examples[index].id}: recipe.max_length {max_length} leaves {left} of the "
-                    f"{whole} tokens of its image. Raise it."
+                    f"{self.task.name} {self.examples[index].id}: recipe.max_length {max_length} keeps only {left} of "
+                    f"the {whole} image tokens. Raise it."
                 )
             labels.append([*[IGNORED] * len(prompt), *answer][:max_length])
         batch = self._padded(rows, left=False)
@@ -66,7 +70,7 @@ class Corpus:
         return batch | self._inputs(batch["input_ids"], indices)
 
     def prompt_batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return prompts alone, padded on the left, ready to generate from."""
+        """Return prompts without answers, padded on the left, ready for generation."""
         batch = self._padded([self._encoded(index)[0] for index in indices], left=True)
         return batch | self._inputs(batch["input_ids"], indices)
 
@@ -76,7 +80,7 @@ class Corpus:
         return self._tokens[index]
 
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
-        """Return the tokens of an example's prompt, its image's placeholders included, and of its answer."""
+        """Return an example's prompt tokens, with the image's placeholders, and its answer tokens."""
         base, family = self.base, self.base.family
         config = base.model.config
         count = family.tokens_of(config, base.processor, lambda: opened(example.image))
@@ -102,7 +106,7 @@ class Corpus:
         }
 
     def _inputs(self, ids: Tensor, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return what the model takes besides the tokens: the images' features."""
+        """Return the model's inputs other than ids, mask and labels: the images' features."""
         places = [self._places[index] for index in indices]
         groups = self._cache.take(self, (place // self._group for place in places), self._features_of)
         features = [groups[place // self._group][place % self._group] for place in places]
@@ -117,7 +121,7 @@ def opened(image: Image | Path) -> Image:
     """Return an example's image in RGB, from memory or from its file.
 
     Raises:
-        DataError: the file is no whole picture.
+        DataError: the file is not a whole picture.
     """
     if not isinstance(image, Path):
         return image.convert("RGB")
@@ -129,13 +133,13 @@ def opened(image: Image | Path) -> Image:
     except Exception as error:
         reason = str(error).removesuffix(f" {str(image)!r}")
         raise DataError(
-            f"{image} cannot be drawn: {reason}. Put a whole picture there (bench data check finds all such), or take "
-            "it away: then its records count as broken (--skip-bad)."
+            f"{image} cannot be decoded: {reason}. Put a whole picture there, or delete the file and pass "
+            "--skip-bad N to tolerate N broken records. bench data check finds all such files."
         ) from error
 
 
 def _distinct_images(examples: Sequence[Example]) -> tuple[list[int], list[Image | Path]]:
-    """Return each example's place among the distinct images, and those images in order."""
+    """Return each example's index into the distinct images, and those images in order."""
     places: list[int] = []
     images: list[Image | Path] = []
     known: dict[object, int] = {}

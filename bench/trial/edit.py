@@ -1,4 +1,4 @@
-"""Run an EditMethod on its parent's change: what it may read of the model and of the target's data."""
+"""Run an EditMethod on its parent's change, and let it read the model's layers and the target's data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH = 32
 
 
 def edit(method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: Corpus) -> Fitted:
-    """Return what ``method`` makes of its parent's change."""
+    """Return the parent's change as ``method`` has edited it, and the seconds that the edit took."""
     began = time.monotonic()
     capture = _Capture(corpus, recipe, change)
     context = EditContext(
@@ -36,12 +36,12 @@ def edit(method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: 
     return Fitted(change=edited, seconds=time.monotonic() - began)
 
 
-class _Stop(Exception):  # noqa: N818  it ends a forward pass early, and is no error
-    """Raised inside a forward pass once the wanted block has run."""
+class _Stop(Exception):  # noqa: N818  it ends a forward pass early and is not an error
+    """Raised inside a forward pass as soon as all wanted inputs are recorded."""
 
 
 class _Capture:
-    """Collects the inputs of a decoder block's linear layers, with a change merged into the model."""
+    """Collect the inputs of a decoder block's linear layers with a change merged into the model."""
 
     def __init__(self, corpus: Corpus, recipe: Recipe, change: Change) -> None:
         self._corpus = corpus
@@ -62,7 +62,7 @@ class _Capture:
         ]
 
     def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
-        """Return, by layer name, the inputs [tokens, in] of one block's layers, on the CPU; padding is left out."""
+        """Return the inputs [tokens, in] of one block's layers by name, on the CPU, without padding."""
         base = self._corpus.base
         names = [name for name, layer in self.layers.items() if layer.block == block]
         inputs: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -87,12 +87,12 @@ def _run(model: nn.Module, batch: Batch) -> None:
 def _recording(
     model: nn.Module, names: Sequence[str], mask: Tensor, inputs: Mapping[str, list[Tensor]]
 ) -> Iterator[None]:
-    """Record the unpadded inputs of the named layers, and end the forward pass at the last of them."""
+    """Record the unpadded inputs of the named layers, and end the forward pass at the last layer."""
     seen: set[str] = set()
 
     def recorder(name: str) -> Any:
         def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            inputs[name].append(arguments[0][mask].float().cpu())  # a block of 7B has 11 GiB of them
+            inputs[name].append(arguments[0][mask].float().cpu())  # a block of a 7B model has 11 GiB of inputs
             seen.add(name)
             if len(seen) == len(names):
                 raise _Stop

@@ -1,4 +1,4 @@
-"""Generate answers with base + change, and score them: one number per example."""
+"""Generate answers with base + change and score them, one number per example."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = Execution().eval_batch_size
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One example's outcome: what was asked, what was accepted, what was said, and its scores."""
+    """One example's outcome: its question, the accepted answers, the model's prediction, and the scores."""
 
     id: str
     question: str
@@ -43,10 +43,10 @@ def evaluate(
     group: Group | None = None,
     partial: Partial | None = None,
 ) -> list[Answer]:
-    """Return the outcome of the first ``asked.count`` examples, in the split's order.
+    """Return the outcomes of the first ``asked.count`` examples, in the split's order.
 
-    Batches depend on the examples and ``batch_size`` alone, and are dealt out to the workers of ``group``: how many
-    there are, and what ``partial`` has of an earlier attempt, changes no prediction.
+    Batches depend only on the examples and ``batch_size``, and the workers of ``group`` divide them. Neither the number
+    of workers nor the answers that ``partial`` kept from an earlier attempt changes a prediction.
     """
     examples, group = corpus.examples[: asked.count], group or Group()
     known = dict(partial.predictions) if partial else {}
@@ -62,12 +62,12 @@ def evaluate(
         known |= others
         if partial:
             partial.smaller |= smaller
-    # one scores for all: for captions every worker would start a Java machine
+    # only the first worker scores: for captions, each worker would start a Java virtual machine
     return group.first(lambda: _outcomes(corpus, asked, [known[place] for place in range(len(examples))]))
 
 
 def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return examples in batches, sorted by the length of their prompts: little padding, and always the same."""
+    """Return batches of examples, always the same ones, sorted by prompt length to save padding."""
     order = sorted(indices, key=corpus.prompt_length)
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
@@ -75,18 +75,20 @@ def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[lis
 def answer(
     model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, sizes: set[int] | None = None
 ) -> list[str]:
-    """Return the greedy answers to one batch, in halves where it does not fit in memory; ``sizes`` gets theirs.
+    """Answer one batch greedily, halving it if memory runs out; the halves' sizes are added to ``sizes``.
 
     Raises:
-        TrialError: one answer alone does not fit.
+        TrialError: one answer alone does not fit in memory.
     """
     try:
         return _answer(model, corpus, indices, max_new_tokens)
     except torch.OutOfMemoryError as error:
         if len(indices) == 1:
             raise TrialError(f"One answer alone does not fit in memory ({error}). Use a larger GPU.") from error
-    middle = len(indices) // 2  # out of the handler, which holds on to what is to be freed
-    log.warning("%d answers at once do not fit in memory; generated in halves. See --eval-batch.", len(indices))
+    middle = len(indices) // 2  # outside the `except` block: the exception's traceback keeps the tensors alive
+    log.warning(
+        "%d answers at once do not fit in memory; they are generated in halves. See --eval-batch.", len(indices)
+    )
     parts = (indices[:middle], indices[middle:])
     sizes = set() if sizes is None else sizes
     sizes |= {len(part) for part in parts}
@@ -119,7 +121,11 @@ def _outcomes(corpus: Corpus, asked: ScoreSpec, predictions: Sequence[str]) -> l
 def _check(corpus: Corpus, scores: Mapping[str, np.ndarray], count: int) -> None:
     task = corpus.task
     if task.primary not in scores:
-        raise PluginError(f"Task {task.name} scores {', '.join(scores)}, but not its primary {task.primary!r}.")
+        raise PluginError(
+            f"Task {task.name} scores {', '.join(scores)}, but not its primary metric {task.primary!r}. Add it."
+        )
     for name, values in scores.items():
         if np.shape(values) != (count,) or not np.isfinite(values).all():
-            raise PluginError(f"Task {task.name}: {name} must be {count} finite numbers, one per example.")
+            raise PluginError(
+                f"Task {task.name}: the values of {name} must be {count} finite numbers, one per example."
+            )

@@ -1,4 +1,4 @@
-"""The frozen tower's features, kept up to a number of bytes: the least recently used go first."""
+"""Cache the frozen tower's features up to a number of bytes, and evict the least recently used first."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence, Set
 
 from bench.model.family import Features
 
-_Key = tuple[object, int]  # whose features, and which group of its images
+_Key = tuple[object, int]  # the owner of the features, and the number of a group of its images
 _Group = Sequence[Features]
 
 
 class FeatureCache:
-    """Groups of images' features of all the splits of a lane, at most ``limit`` bytes of them, on the CPU.
+    """The features of a lane's splits, stored by groups of images: at most ``limit`` bytes, on the CPU.
 
-    Not in pinned memory: a batch of 16 pictures of LLaVA-1.5 is 19 MB, which is some milliseconds on its way.
+    The memory is not pinned: a batch of 16 pictures of LLaVA-1.5 is 19 MB, which takes a few milliseconds to copy.
     """
 
     def __init__(self, limit: int) -> None:
@@ -26,10 +26,9 @@ class FeatureCache:
         self._held: OrderedDict[_Key, _Group] = OrderedDict()
 
     def take(self, owner: object, groups: Iterable[int], compute: Callable[[int], _Group]) -> dict[int, _Group]:
-        """Return groups of an owner's features by their number; what is not held is computed, and then held.
+        """Return groups of an owner's features by number; groups that are not cached are computed and kept.
 
-        A call never evicts what it has been asked for until it has all of it: more than the limit is held no longer
-        than that.
+        A call evicts no group that it was asked for, so the cache may exceed ``limit`` until the call has all groups.
         """
         wanted = {(owner, group): group for group in groups}
         for key in wanted.keys() & self._held.keys():
@@ -52,12 +51,12 @@ class FeatureCache:
     def _shrink(self, spared: Set[_Key]) -> None:
         while self.bytes > self.limit and self._held:
             key = next(iter(self._held))
-            if key in spared:  # those that are spared are the last ones
+            if key in spared:  # the spared groups were used last, so all others are gone
                 return
             self.bytes -= _size(self._held.pop(key))
             self.evictions += 1
 
 
 def _size(group: _Group) -> int:
-    """Return how many bytes the features of a group's images have."""
+    """Return the number of bytes of a group's features."""
     return sum(tensor.nbytes for features in group for tensor in features.values())

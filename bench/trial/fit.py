@@ -1,4 +1,4 @@
-"""The training loop, whole."""
+"""The whole training loop."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ OnUpdate = Callable[[int, int, float], None]
 
 @dataclass(slots=True)
 class Fitted:
-    """What a training gave: the change, the loss of every update, and what it took.
+    """The result of a training: the change, the loss of every update, and the cost.
 
-    ``micro_batch_size`` is how many examples every worker had room for at once in the end, ``environment`` what was
-    trained with: in all attempts, where it went on from a checkpoint.
+    ``micro_batch_size`` is the number of examples that every worker could process at once at the end. ``environment``
+    is what the training ran with, in all its attempts if it was resumed.
     """
 
     change: Change | None = None
@@ -48,7 +48,7 @@ class Fitted:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
+def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     method: TrainMethod,
     rank: int,
     seed: int,
@@ -64,10 +64,11 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
     gradient_checkpointing: bool = False,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Fitted:
-    """Train ``method`` on a corpus and return what it learnt; goes on from ``checkpoint`` where there is one.
+    """Train ``method`` on a corpus and return the result; resume from ``checkpoint`` if the file exists.
 
-    The checkpoint is written whole ``every`` so many updates or 5 minutes, at snapshots, and after the last update.
-    Every worker of ``group`` calls this alike, takes its share of each update's examples, and returns the same.
+    The checkpoint is written atomically every ``every`` updates, after 5 minutes, at snapshots, and after the last
+    update. Every worker of ``group`` makes the same call, trains on its share of each update's examples, and returns
+    the same result.
 
     Raises:
         TrialError: the loss is no longer a finite number, or not even one example fits in memory.
@@ -88,7 +89,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
 
     for index in range(start, len(updates)):
         share, undo, fits = updates[index].share(group), Undo(method), False
-        while not fits:  # once more, in smaller parts, where it did not fit in memory
+        while not fits:  # again in smaller parts if the update did not fit in memory
             generator, total = seed_update(seed, index, group), 0.0
             loss = torch.zeros((), device=corpus.base.device)
             step = Step(index, len(updates), model, {}, loss, optimizer, generator, _reference(model), group.sum)
@@ -103,8 +104,8 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
                 fits = True
             except torch.OutOfMemoryError:
                 optimizer.zero_grad(set_to_none=True)
-            if not fits:  # out of the handler, which holds on to what was to be freed
-                del loss, step  # so do these: the whole graph, where the way back ran out of memory
+            if not fits:  # outside the `except` block: the exception's traceback keeps the tensors alive
+                del loss, step  # these hold the autograd graph if `backward` ran out of memory
                 undo()
                 room.halve(len(share), recipe)
         total = _sum_gradients(parameters, total, group)
@@ -131,9 +132,9 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop stands here
 
 
 def _sum_gradients(parameters: Sequence[nn.Parameter], loss: float, group: Group) -> float:
-    """Add up every worker's gradients, in place, and return the sum of their losses.
+    """Sum the workers' gradients in place, and return the sum of their losses.
 
-    A parameter without a gradient on any worker is left without one.
+    A parameter stays without a gradient if no worker has one for it.
     """
     if group.size == 1:
         return loss
@@ -150,14 +151,16 @@ def _sum_gradients(parameters: Sequence[nn.Parameter], loss: float, group: Group
 
 
 def _spare_memory(tree: Any) -> None:
-    """Have every decoder block computed again on the way back; torch's generator is put back for it."""
+    """Recompute each decoder block in the backward pass, with torch's generator as in the forward pass."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`gradient_checkpointing_enable`", FutureWarning)  # its new name is of 5.23
+        warnings.filterwarnings(
+            "ignore", "`gradient_checkpointing_enable`", FutureWarning
+        )  # transformers 5.23 renames it
         tree.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _optimizer(method: TrainMethod, model: nn.Module, recipe: Recipe) -> tuple[Any, Any]:
-    """Return AdamW over adapters and connector, each at its learning rate, and the cosine schedule."""
+    """Return AdamW for adapters and connector, each with its own learning rate, and the cosine schedule."""
     from transformers import get_cosine_schedule_with_warmup
 
     connector = list(tuned_connector(model).values())
@@ -175,7 +178,7 @@ def _optimizer(method: TrainMethod, model: nn.Module, recipe: Recipe) -> tuple[A
 
 
 def _reference(model: nn.Module) -> Callable[[], Any]:
-    """Return a context in which the model has its adapters off and its original connector."""
+    """Return a context that turns the model's adapters off and uses its original connector."""
 
     @contextmanager
     def reference() -> Iterator[nn.Module]:

@@ -1,4 +1,4 @@
-"""How far a model's answers depend on the way they are generated: batch size, precision, merged or not."""
+"""Record and print how a model's answers change with batch size, precision and merging."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FILE = Path("checks") / "eval.json"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one way to generate changes in one task's answers, against another.
+    """How one task's answers differ between two ways of generating them.
 
-    ``comparison`` names both ways; ``differ`` of ``count`` answers are other ones, and the primary metric's mean is
-    higher by ``move``, a fraction.
+    ``comparison`` names both ways. ``differ`` of ``count`` answers differ. ``move`` is the primary metric's mean of the
+    first way minus that of the second, as a fraction.
     """
 
     comparison: str
@@ -34,9 +34,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """All differences found in the answers of a base model, or of a trial's change upon it.
+    """All differences in the answers of a base model, or of a base model with a trial's change.
 
-    ``environment`` is that of the usual way: the recipe's precision, merged, ``eval_batch`` answers at once. ``notes``
+    ``environment`` describes the usual way: the recipe's precision, merged, ``eval_batch`` answers at once. ``notes``
     say what could not be compared.
     """
 
@@ -47,18 +47,18 @@ class Parity:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read it back from JSON."""
+        """Rebuild a Parity from its JSON form."""
         differences = tuple(Difference(**item) for item in data["differences"])
         return cls(data["label"], data["environment"], differences, tuple(data["notes"]))
 
 
 def subject(trial: Trial) -> str:
-    """Return the key of what a trial's answers are generated from: all zero-shot rows of a model share one."""
+    """Return the key of the weights that answer for a trial; all zero-shot rows of a model share one key."""
     return f"base-{trial.model}" if trial.rank is None else trial.id
 
 
 def read(store: Store) -> dict[str, Parity]:
-    """Return what a run folder has, by subject.
+    """Return a run folder's differences by subject, or an empty dict if it has no file.
 
     Raises:
         StoreError: the file is damaged.
@@ -66,13 +66,13 @@ def read(store: Store) -> dict[str, Parity]:
     found = read_note(
         store.root / FILE,
         lambda data: {key: Parity.from_json(item) for key, item in data.items()},
-        "{path} is damaged ({error}). Delete it, and run bench check eval again.",
+        "{path} is damaged ({error}). Delete it and run bench check eval again.",
     )
     return found or {}
 
 
 def write(store: Store, key: str, parity: Parity) -> Path:
-    """Put a subject's differences into the run folder, beside those of others, and return the file."""
+    """Add a subject's differences to those in the run folder, and return the path of their file."""
     found = {name: asdict(item) for name, item in {**read(store), key: parity}.items()}
     path = store.root / FILE
     places.make(path.parent)
@@ -81,7 +81,7 @@ def write(store: Store, key: str, parity: Parity) -> Path:
 
 
 def lines(parity: Parity) -> Iterator[str]:
-    """Yield a table: a line per comparison, a column per task."""
+    """Yield the lines of a table with a row per comparison and a column per task."""
     facts = parity.environment
     yield f"{parity.label}, scored in {facts['dtype']}, merged, {facts['eval_batch']} answers at once"
     yield "answers that differ between two ways to generate, and the metric of the first minus the second's, in points"
@@ -92,7 +92,10 @@ def lines(parity: Parity) -> Iterator[str]:
 
 
 def _columns(parity: Parity, comparisons: Sequence[str]) -> Iterator[list[str]]:
-    """Yield each task's name and cells: 3/100 +0.50 is 3 of 100 answers that differ, and half a point more."""
+    """Yield each task's name and cells.
+
+    The cell 3/100 +0.50 means that 3 of 100 answers differ, and that the metric is half a point higher.
+    """
     for task in dict.fromkeys(item.task for item in parity.differences):
         found = {item.comparison: item for item in parity.differences if item.task == task}
         counts = [f"{item.differ}/{item.count}" for item in map(found.__getitem__, comparisons)]

@@ -1,4 +1,4 @@
-"""What a training is resumed from: its state on disk; and what happens at some of its steps."""
+"""Save and restore a training's state, and act at its snapshots."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _EVERY_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """What happens at some steps of a training: ``keep`` the change there, then ``judge`` whether to go on.
+    """The actions at some steps of a training: ``keep`` the change, then ``judge`` whether to continue.
 
-    ``judge`` may raise; the training can go on from its checkpoint later.
+    If ``judge`` raises, the training can resume from its checkpoint later. ``has`` says whether a step's snapshot is
+    kept.
     """
 
     steps: tuple[int, ...] = ()
@@ -38,13 +39,13 @@ class Snapshots:
     has: Callable[[int], bool] = lambda step: True
 
     def judge_again(self, saved: Checkpoint, start: int) -> None:
-        """Judge the steps that a resumed training has behind it: it may have been killed over its last one."""
+        """Judge again every step up to ``start``: the training may have been killed during a verdict."""
         for step in self.steps:
             if step <= start:
                 saved.pause(self.judge, step)
 
     def save(self, saved: Checkpoint, step: int, change: Callable[[], Change], *, due: bool) -> None:
-        """Keep a snapshot before the checkpoint that has it behind, and judge it after."""
+        """Keep a snapshot before the checkpoint that includes its step, and judge the snapshot afterwards."""
         taken = step in self.steps
         if taken:
             self.keep(step, change())
@@ -57,7 +58,7 @@ NO_SNAPSHOTS = Snapshots()
 
 
 class Checkpoint:
-    """A training's state, always written whole. Of several workers the first writes it, and all read it."""
+    """A training's state on disk, written atomically; the first worker writes it, and all workers read it."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Checkpoint:
         environment: Mapping[str, str],
     ) -> None:
         self.losses: list[float] = []
-        self.environment = dict(environment)  # of every attempt that got this far
+        self.environment = dict(environment)  # of all attempts that led to this state
         self._path = path
         self._parameters = parameters
         self._parts = parts
@@ -79,21 +80,24 @@ class Checkpoint:
         self._began = self._saved_at = time.monotonic()
 
     def seconds(self) -> float:
-        """Return the seconds trained so far, over all resumptions."""
+        """Return the seconds trained so far, over all attempts."""
         return self._before + time.monotonic() - self._began
 
     def pause(self, action: Callable[[int], None], step: int) -> None:
-        """Do what is no training: its time does not count."""
+        """Run ``action`` without counting its time as training."""
         began = time.monotonic()
         action(step)
         self._began += time.monotonic() - began
 
     def load(self, snapshots: Snapshots) -> int:
-        """Put a saved state back and return the update to go on with; one past a snapshot that is missing is no use."""
+        """Restore the checkpoint and return the next update, or 0 if there is nothing to resume.
+
+        A checkpoint is not restored if a snapshot before it is missing, or if the workers see different checkpoints.
+        """
         saved = self._read()
         index = 0 if saved is None else int(saved["index"])
         if len(set(self._group.gather(index))) > 1:
-            log.warning("The workers do not see one %s; the training starts anew.", self._path)
+            log.warning("The workers see different states of %s. The training starts from the beginning.", self._path)
             return 0
         if saved is None or any(step <= index and not snapshots.has(step) for step in snapshots.steps):
             return 0
@@ -110,7 +114,7 @@ class Checkpoint:
         return index
 
     def save(self, index: int, *, due: bool) -> None:
-        """Write the state where it is due, and at least every five minutes."""
+        """Write the state if it is due, or if the last write is more than five minutes old."""
         late = time.monotonic() - self._saved_at > _EVERY_SECONDS
         if self._path is None or self._group.rank > 0 or not (due or late):
             return
@@ -128,7 +132,7 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def _place(self, storage: Any, location: str) -> Any:
-        """Bring what lay on the GPU of the worker that wrote it to this worker's own."""
+        """Move a tensor from the GPU of the worker that wrote it to this worker's device."""
         return storage if location == "cpu" else storage.to(device=self._parameters[0].device)
 
     def _read(self) -> dict[str, Any] | None:
@@ -138,8 +142,8 @@ class Checkpoint:
             with places.fetched(self._path) as file:
                 saved: dict[str, Any] = torch.load(file, map_location=self._place, weights_only=True)
         except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            if "Unsupported global" in str(error):  # it is whole: its method keeps what none can read back
+            if "Unsupported global" in str(error):  # the file is whole; torch cannot load what the method keeps
                 raise
-            log.warning("%s is damaged (%s); the training starts anew.", self._path, error)
+            log.warning("%s is damaged (%s). The training starts from the beginning.", self._path, error)
             return None
         return saved

@@ -1,4 +1,4 @@
-"""Trial -> Record, inside a lane: fit or edit, then evaluate. The lane keeps no trace of it."""
+"""Run a trial inside a lane: train or edit, evaluate, record. The base models stay unchanged."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ log = logging.getLogger(__name__)
 OnTrialProgress = Callable[[str, int, int, float], None]  # stage, done, total, loss
 
 
-Hold = Callable[[Base, Change], AbstractContextManager[nn.Module]]  # a change in a base model, for a while
+Hold = Callable[[Base, Change], AbstractContextManager[nn.Module]]  # a context in which a base model has a change
 
-Judge = Callable[[int, float, float], bool]  # step, Source, Target on the rungs -> whether to go on
+Judge = Callable[[int, float, float], bool]  # step, Source and Target at a rung -> whether to continue
 
 
-class _Stopped(Exception):  # noqa: N818  a training that is not worth its end is no error
-    """Raised in a training that a search stops."""
+class _Stopped(Exception):  # noqa: N818  stopping a training early is not an error
+    """Raised inside a training that a search stops."""
 
 
 def silent(stage: str, done: int, total: int, loss: float) -> None:
@@ -59,18 +59,18 @@ def silent(stage: str, done: int, total: int, loss: float) -> None:
 
 
 def go_on(step: int, source: float, target: float) -> bool:
-    """Stop nothing."""
+    """Let every training continue."""
     return True
 
 
 def as_merged(base: Base, change: Change) -> AbstractContextManager[nn.Module]:
-    """Hold a change merged into a base model's weights: the usual way."""
+    """Return a context that merges a change into a base model's weights, which is the usual way."""
     return merged(base.model, change, base.pristine)
 
 
 @dataclass(eq=False)
 class TrialRunner:
-    """What does the trials of a lane, one after the other, around what stays warm between them."""
+    """Run the trials of a lane one after another, and keep base models and data warm between them."""
 
     store: Store
     model: Path
@@ -85,13 +85,14 @@ class TrialRunner:
         self.warm = Warm(self.model, self.tasks, self.device, self.execution.feature_cache_bytes)
         self._room = Room(self.execution.micro_batch_size)
         if self.device.type == "cpu":
-            torch.set_num_threads(1)  # one and two threads differ in bits
+            torch.set_num_threads(1)  # results with one and with two threads differ in bits
 
     def run(self, work: Job, progress: OnTrialProgress = silent, judge: Judge = go_on) -> Record:
-        """Do a piece of work and commit its record; an error becomes a failed record with its traceback.
+        """Run a job, commit its record and return it; an error becomes a failed record with its traceback.
 
-        Every worker of a group calls this alike and returns the same; only the first writes, reports and judges.
-        Where ``judge`` stops a training nothing is committed but its checkpoint: asked for again, it goes on.
+        Every worker of a group makes the same call and returns the same record; only the first writes, reports and
+        judges. If ``judge`` stops a training, only its checkpoint is committed; running the job again resumes the
+        training.
         """
         failure = None
         record = Record(work.trial, "stopped")
@@ -99,7 +100,7 @@ class TrialRunner:
             record = self._run(work, progress if self.group.rank == 0 else silent, judge)
         except _Stopped:
             self.warm.heal()
-        except Exception as error:  # noqa: BLE001  a plugin may raise anything; the other trials go on
+        except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other trials must run
             reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             failure = Failure(reason, traceback.format_exc())
             self.warm.heal()
@@ -109,14 +110,14 @@ class TrialRunner:
         return self.group.first(lambda: self._failed(work.trial, failure))
 
     def _failed(self, trial: Trial, failure: Failure) -> Record:
-        """Commit a failed record beside what the trial has left, and its traceback."""
+        """Commit the traceback and a failed record, which keeps the scores that the trial already has."""
         known = self.store.read(trial) or Record(trial, "failed", environment=environment(self.device))
         record = replace(known, status="failed", error=failure.reason)
         try:
             self.store.write_error(trial, failure.traceback)
             self.store.write(record)
-        except (OSError, StoreError) as error:  # the disk that is full may be what the trial failed of
-            log.warning("%s: its record cannot be written: %s", trial.label, error)
+        except (OSError, StoreError) as error:  # the trial may have failed because the disk is full
+            log.warning("The record of %s cannot be written: %s", trial.label, error)
         return record
 
     def _run(self, work: Job, progress: OnTrialProgress, judge: Judge) -> Record:
@@ -132,7 +133,7 @@ class TrialRunner:
             trainable_parameters=int(facts.get("trainable_parameters", 0)),
             change_bytes=change.bytes,
         )
-        with_what = facts.get("environment", known.environment)  # a change may be older than its record
+        with_what = facts.get("environment", known.environment)  # the change may be older than the record
         record = replace(known, status="done", error=None, cost=cost, environment=with_what)
         record = self._evaluated(record, record.lacks(work.asked), change, progress)
         memory = max(record.cost.peak_memory_bytes, *self.group.gather(peak_memory_bytes(self.device)))
@@ -145,7 +146,7 @@ class TrialRunner:
         self.store.write(record)
 
     def _change(self, work: Job, progress: OnTrialProgress, judge: Judge) -> Change:
-        """Return what the trial has learnt: stored, trained now, or edited from its parent's."""
+        """Return the trial's change: stored, trained now, or edited from its parent's change."""
         trial = work.trial
         method = self.tasks.registry.method(trial.method)(**trial.hyper)
         if not isinstance(method, TrainMethod | EditMethod):
@@ -159,19 +160,19 @@ class TrialRunner:
         return self.store.change_of(trial).read()
 
     def _complete(self, work: Job) -> bool:
-        """Whether all that the trial has to learn lies in the store."""
+        """Return whether the store holds the trial's whole change and all its snapshots."""
         stored = self.store.change_of(work.trial)
         return all(stored.snapshot(step).is_whole() for step in work.snapshots) and self._stored(work.trial)
 
     def _keep(self, trial: Trial, fitted: Fitted) -> None:
-        """Commit what the trial has learnt, if it has left the base model alone."""
+        """Commit the trial's change if the trial has left the base model unchanged."""
         if touched := self.warm.heal():
             raise TrialError(
                 f"{trial.method} changes the base model's own {touched[0]}. "
                 "Train adapters, or copies that adapt() makes."
             )
         if fitted.change is None:
-            raise TrialError(f"{trial.label}: the method returned no change.")
+            raise TrialError(f"{trial.label}: the method returned no change. It must return a Change.")
         with_what = dict(fitted.environment) or self._environment(trial)
         if fitted.micro_batch_size is not None:
             with_what["micro_batch"] = str(fitted.micro_batch_size)
@@ -183,11 +184,11 @@ class TrialRunner:
         self.store.change_of(trial).write(fitted.change, fitted.losses, facts)
 
     def _environment(self, trial: Trial) -> dict[str, str]:
-        """Return what a change has been learnt with."""
+        """Return the environment in which a trial's change is learnt."""
         return training_environment(self.device, trial.recipe, self.execution, self.warm.model)
 
     def _stored(self, trial: Trial) -> bool:
-        """Whether the trial's change is there and whole; a damaged one is set aside."""
+        """Return whether the store holds the trial's whole change; a damaged change is set aside."""
         stored = self.store.change_of(trial)
         if stored.facts() is None:
             return False
@@ -199,7 +200,7 @@ class TrialRunner:
         return True
 
     def _snapshots(self, work: Job, judge: Judge) -> Snapshots:
-        """Return what a training does at its snapshots: keep them, and ask for a verdict where there are rungs."""
+        """Return the actions at a training's snapshots: keep the change and, if the job has rungs, judge it."""
         stored, first = self.store.change_of(work.trial), self.group.first
 
         def verdict(step: int) -> None:
@@ -217,7 +218,7 @@ class TrialRunner:
         )
 
     def _rung(self, work: Job, step: int) -> tuple[float, float]:
-        """Return Source and Target of a snapshot, from what the store has of its scores."""
+        """Return Source and Target of a snapshot; scores that the store lacks are computed and stored."""
         trial, stored = work.trial, self.store.change_of(work.trial)
         values = self.group.first(stored.snapshot(step).scores)
         if missing := [asked for asked in work.rungs if asked.key not in values]:
@@ -225,7 +226,7 @@ class TrialRunner:
             for asked in missing:
                 values[asked.key] = _means(self.answers(trial, asked, change))[self.tasks.load(asked.task).primary]
             self.group.first(lambda: stored.snapshot(step).write_scores(values))
-            self.warm.base(Form.training(trial.recipe))  # the training goes on with it
+            self.warm.base(Form.training(trial.recipe))  # the training continues on it
         return split_mean(work.rungs, values, trial.target)
 
     def _fit(self, method: TrainMethod, trial: Trial, progress: OnTrialProgress, snapshots: Snapshots) -> Fitted:
@@ -254,7 +255,7 @@ class TrialRunner:
         return edit(method, change, trial.seed, trial.recipe, self._target(trial, Form.editing(trial.recipe)))
 
     def _target(self, trial: Trial, form: Form) -> Corpus:
-        """Return what a trial learns from, for one form of the base model."""
+        """Return the corpus that a trial learns from, for one form of the base model."""
         if trial.target is None or trial.rank is None:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
         return self.warm.corpus(form, trial.target, "train", trial.recipe.template)
@@ -262,17 +263,17 @@ class TrialRunner:
     def _evaluated(
         self, record: Record, missing: Sequence[ScoreSpec], change: Change, progress: OnTrialProgress
     ) -> Record:
-        """Return the record with the scores that were missing; each is committed as soon as it is there."""
+        """Return the record with its missing scores; each score is committed as soon as it is computed."""
         if not missing:
             return record
         total, before = sum(asked.count for asked in missing), 0
         facts = self.generated_with(record.trial)
         base = self.warm.base(Form.evaluation(record.trial.recipe))
-        with as_merged(base, change) as model:  # once for all: merging a 7B model takes a minute of one core
+        with as_merged(base, change) as model:  # merge once for all scores: a 7B model takes one core a minute
             for asked in missing:
 
                 def watch(count: int, before: int = before, most: int = asked.count) -> None:
-                    done = min(most, count * self.group.size)  # the others are about as far
+                    done = min(most, count * self.group.size)  # the other workers are about as far
                     progress("evaluate", before + done, total, 0.0)
 
                 partial = self.store.scores_of(record.trial).partial(asked.key, facts, self.group.rank, watch)
@@ -281,12 +282,12 @@ class TrialRunner:
         return record
 
     def generated_with(self, trial: Trial) -> dict[str, str]:
-        """Return what a trial's answers are generated with."""
+        """Return the environment in which a trial's answers are generated."""
         model = self.warm.base(Form.evaluation(trial.recipe)).model
         return evaluation_environment(model, trial.recipe.eval_dtype, self.execution.eval_batch_size, self.device)
 
     def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = as_merged) -> list[Answer]:
-        """Return every example's outcome with a change in the base model, merged unless ``hold`` says otherwise."""
+        """Return every example's outcome for base + change; ``hold`` puts the change into the base model."""
         with hold(self.warm.base(Form.evaluation(trial.recipe)), change) as model:
             return self._answers(trial, asked, model)
 
@@ -298,7 +299,7 @@ class TrialRunner:
         return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
 
     def _scored(self, record: Record, asked: ScoreSpec, model: nn.Module, partial: Partial) -> Record:
-        """Return the record with one more score."""
+        """Compute and commit one score, and return the record with it."""
         began = time.monotonic()
         trial = record.trial
         answers = self._answers(trial, asked, model, partial)
@@ -319,5 +320,5 @@ class TrialRunner:
 
 
 def _means(answers: Sequence[Answer]) -> dict[str, float]:
-    """Return the metrics' means."""
+    """Return each metric's mean over the answers."""
     return {name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores}

@@ -1,4 +1,4 @@
-"""What a training goes through: its updates, each worker's share of them, and how much of it fits in memory."""
+"""Schedule a training's updates, divide them among workers, and fit them into memory."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The examples of one optimizer update, and how many of their tokens are learnt."""
+    """The examples of one optimizer update, and the number of their tokens that are learnt."""
 
     examples: tuple[int, ...]
     target_tokens: int
 
     def share(self, group: Group) -> tuple[int, ...]:
-        """Return what one worker of a group takes on: nothing, where there are fewer examples than workers."""
+        """Return one worker's examples; with fewer examples than workers, some workers have no example."""
         return self.examples[group.rank :: group.size]
 
 
@@ -44,9 +44,10 @@ def schedule_updates(corpus: Corpus, recipe: Recipe, seed: int) -> list[Update]:
 
 
 def seed_update(seed: int, index: int, group: Group = ALONE) -> torch.Generator:
-    """Seed torch for one update, so that a resumed run draws what an unbroken one draws.
+    """Seed torch for one update, so that a resumed training draws the same numbers as an unbroken one.
 
-    The generator returned is the same on every worker of a group; torch's own, from which dropout draws, is not.
+    The returned generator is the same on every worker of a group. torch's own generator, which dropout draws from,
+    differs from worker to worker.
     """
     value = _number(seed, index)
     torch.manual_seed(value if group.size == 1 else _number(seed, index, group.rank))
@@ -55,10 +56,10 @@ def seed_update(seed: int, index: int, group: Group = ALONE) -> torch.Generator:
 
 @contextmanager
 def tensor_cores(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Let a GPU take the float32 products of a training in half precision in TF32, as the paper's recipe has it.
+    """Let a GPU compute a half-precision training's float32 products in TF32, as the paper's recipe does.
 
-    They are those of the adapters, which are float32 on a bfloat16 base: bfloat16 ones, as in the paper, would be
-    coarser. What hooks compute of the weights stays in full precision.
+    These are the adapters' products: adapters are float32 on a bfloat16 base, because bfloat16 adapters, as in the
+    paper, would be coarser. What hooks compute from the weights stays in full precision.
     """
     if device.type != "cuda" or recipe.train_dtype == "float32":
         yield
@@ -72,7 +73,7 @@ def tensor_cores(recipe: Recipe, device: torch.device) -> Iterator[None]:
 
 
 def draw_alike(generator: torch.Generator, group: Group) -> None:
-    """Have torch's own generator draw the same on every worker of a group: a careless hook draws from it."""
+    """Make torch's own generator draw the same on every worker, because a careless hook may draw from it."""
     if group.size > 1:
         torch.manual_seed(generator.initial_seed())
 
@@ -83,9 +84,10 @@ def _number(*values: int) -> int:
 
 @dataclass(slots=True)
 class Room:
-    """How many examples a worker takes at once: ``most``, or its recipe's number, or fewer where they do not fit.
+    """The size of a micro-batch: ``most``, or the recipe's number, or fewer if memory is too small.
 
-    What does not fit is halved, for this training and for all that come after it in the lane.
+    If a micro-batch does not fit, its size is halved for the rest of this training and for all later trainings of the
+    lane.
     """
 
     most: int | None = None
@@ -101,25 +103,28 @@ class Room:
         return [examples[at : at + size] for at in range(0, len(examples), size)]
 
     def halve(self, count: int, recipe: Recipe) -> None:
-        """Take half as many at once from now on.
+        """Halve the size of a micro-batch from now on.
 
         Raises:
-            TrialError: one alone does not fit.
+            TrialError: one example alone does not fit in memory.
         """
         size = self.size(count, recipe)
         if size == 1:
             raise TrialError(
-                "One example alone does not fit in memory. Choose --gradient-checkpointing, --base 4bit, "
+                "One example alone does not fit in memory. Use --gradient-checkpointing, --base 4bit, "
                 "a smaller rank, or a smaller recipe.max_length."
             )
         self.found = size // 2
-        log.info("%d examples at once do not fit in memory; from here on %d.", size, self.found)
+        log.info("%d examples at once do not fit in memory. From now on, %d are processed at once.", size, self.found)
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # half as large blocks would otherwise be cut from pieces
+            torch.cuda.empty_cache()  # otherwise the smaller blocks would be cut from the old larger ones
 
 
 class Undo:
-    """A method's run state as it was before an update's backward hook; a method without that hook has none to lose."""
+    """A method's run state before an update, copied only if the method overrides ``backward``.
+
+    Without that hook, an update that runs out of memory cannot have changed the state.
+    """
 
     def __init__(self, method: TrainMethod) -> None:
         self._method = method
@@ -127,13 +132,13 @@ class Undo:
         self._state = {name: _copied(getattr(method, name)) for name in names if hasattr(method, name)}
 
     def __call__(self) -> None:
-        """Put the state back."""
+        """Restore the copied state."""
         for name, value in self._state.items():
             setattr(self._method, name, _copied(value))
 
 
 def _copied(value: Any) -> Any:
-    """Return a value in which no tensor, list or dict is shared with the one given, but for the model's parameters."""
+    """Return a copy that shares no tensor, list or dict with ``value`` except the model's parameters."""
     if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
         return value.detach().clone()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What stays warm between the trials of a lane: base models, and what was read and computed of the data."""
+"""A lane's cache between trials: base models, and the tokens and vision features of the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.trial.features import FeatureCache
 
 
 class Warm:
-    """Base models by their form, and a task's tokens and vision features by split; the features within a bound."""
+    """Cache base models by form, and tokens and features by split; ``feature_bytes`` bounds the features."""
 
     def __init__(self, folder: Path, tasks: Tasks, device: torch.device, feature_bytes: int) -> None:
         self._folder = folder
@@ -27,11 +27,11 @@ class Warm:
 
     @property
     def model(self) -> nn.Module:
-        """Any of the base models: what their forms do not differ in can be read from it."""
+        """One of the base models; read from it only what is the same in all forms."""
         return next(iter(self._bases.values())).model
 
     def base(self, form: Form) -> Base:
-        """Return a base model, ready on the device; there the others rest: a GPU may have room for one alone."""
+        """Return a base model on the device, with the others moved off it; a GPU may have room for only one."""
         if self._device.type != "cpu":
             for known, base in self._bases.items():
                 if known != form:
@@ -42,7 +42,7 @@ class Warm:
         return self._bases[form]
 
     def corpus(self, form: Form, task: str, split: str, template: str) -> Corpus:
-        """Return a split's examples for a base model, which is ready then."""
+        """Return a split's corpus for a base model, and move that model to the device."""
         base, key = self.base(form), (form, task, split, template)
         if key not in self._corpora:
             source = self._tasks.load(task)
@@ -50,7 +50,7 @@ class Warm:
         return self._corpora[key]
 
     def heal(self) -> list[str]:
-        """Put the base models back where a plugin wrote to them, and name what it was: later trials stand on them."""
+        """Restore the parameters that a plugin changed, because later trials use them; return their names."""
         touched: list[str] = []
         for base in self._bases.values():
             parameters = dict(base.model.named_parameters())
@@ -62,6 +62,9 @@ class Warm:
 
 
 def _differ(parameter: torch.Tensor, pristine: torch.Tensor) -> bool:
-    """Whether a parameter is not what it was, found out where it lies: a GPU casts 7B in a moment, one core in 10 s."""
-    bare = parameter.detach()  # moved itself, a weight in 4 bits would take its scales along, and leave them there
+    """Return whether a parameter differs from its pristine value, compared on the parameter's device.
+
+    A GPU casts a 7B model in a moment, one core in 10 s.
+    """
+    bare = parameter.detach()  # moving a 4-bit weight itself would move its scales too, and leave them there
     return not torch.equal(bare, pristine.to(bare.device).to(bare.dtype))

@@ -1,7 +1,7 @@
-"""The workers that share a trial: one alone, or several that add up what each has computed.
+"""The workers that share a trial: one alone, or several that sum what each has computed.
 
-What several do together they do in one order. Before each common act every worker says what it is about to do and
-whether it has failed, so that none waits for one that gave up, and all know why it did.
+Several workers make the same collective calls in the same order. Before each call every worker announces the call and
+whether it has failed, so that no worker waits for one that gave up, and all of them know the reason.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_GATHER, _FIRST, _SETTLE = -1, -2, -3  # what is about to be done; a sum says how many numbers it is of, from 0
+_GATHER, _FIRST, _SETTLE = -1, -2, -3  # codes of announced calls; a sum announces how many numbers it has, from 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a worker gave up a trial: the reason in one line, and the traceback."""
+    """The reason why a worker gave up a trial, in one line, and the traceback."""
 
     reason: str
     traceback: str
 
 
 class Group:
-    """One worker alone; also what several together have to offer."""
+    """A single worker; ``Workers`` offers the same methods for several."""
 
     rank: int = 0
     size: int = 1
@@ -46,11 +46,11 @@ class Group:
         return [value]
 
     def first(self, call: Callable[[], _T]) -> _T:
-        """Return on every worker what the first one's call returns; the others wait and do not call."""
+        """Run ``call`` on the first worker only, and return its result on every worker; the others wait."""
         return call()
 
     def settle(self, failure: Failure | None) -> Failure | None:
-        """End a trial on all workers, and return on every one the first failure there was, or None."""
+        """End a trial on all workers, and return the first failure by rank, or None, on every worker."""
         return failure
 
 
@@ -58,10 +58,10 @@ ALONE = Group()
 
 
 class Workers(Group):
-    """Several processes, joined by torch.distributed. Each method is called by all of them, in one order.
+    """Several processes, joined by torch.distributed; all call every method in the same order.
 
-    Once one has failed, every call raises its reason on every worker, until ``settle``. A worker whose peer is gone
-    leaves by SystemExit: that is no fault of the trial.
+    After a worker has failed, every call raises that worker's reason on every worker, until ``settle``. A worker whose
+    peer is gone raises SystemExit, because the trial is not at fault.
     """
 
     def __init__(self) -> None:
@@ -73,10 +73,10 @@ class Workers(Group):
 
     @override
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace every tensor by its sum over all workers, in place; half precision is added up in float32.
+        """Replace every tensor by its sum over all workers, in place; half precision is summed in float32.
 
         Raises:
-            TrialError: a worker has failed, or the workers' tensors are not of one size.
+            TrialError: a worker has failed, or the workers' tensors differ in size.
         """
         import torch
         from torch import distributed
@@ -93,7 +93,7 @@ class Workers(Group):
 
     @override
     def gather(self, value: Any) -> list[Any]:
-        content = pickle.dumps(value)  # here: what cannot be sent is this worker's failure, not a hang of all
+        content = pickle.dumps(value)  # first: a value that cannot be pickled must fail this worker, not hang all
         self._agree(_GATHER)
         return [pickle.loads(item) for item in self._exchanged(content)]
 
@@ -116,7 +116,7 @@ class Workers(Group):
         return found
 
     def _agree(self, act: int, failure: Failure | None = None) -> None:
-        """Say what comes next, and raise on every worker where one has failed or is about to do something else."""
+        """Announce the next call; raise on every worker if one has failed or announces another call."""
         import torch
         from torch import distributed
 
@@ -130,7 +130,7 @@ class Workers(Group):
             found = (pickle.loads(item) for item in self._exchanged(pickle.dumps(failure)))
             self._failure = next(item for item in found if item is not None)
         elif most != -least:
-            reason = "The workers of the trial came apart. A hook may not do on one worker what it does not on all."
+            reason = "The workers of the trial are out of step. A hook must make the same calls on every worker."
             self._failure = Failure(reason, f"{reason}\n")
         if self._failure is not None:
             raise TrialError(self._failure.reason)
@@ -145,7 +145,7 @@ class Workers(Group):
 
 
 def joined() -> Group:
-    """Return the group this process belongs to, as torch.distributed has it."""
+    """Return the group that this process belongs to in torch.distributed, or ``ALONE``."""
     from torch import distributed
 
     together = distributed.is_initialized() and distributed.get_world_size() > 1
@@ -154,7 +154,7 @@ def joined() -> Group:
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Leave this process's work where the others cannot be reached: whoever started the workers starts them anew."""
+    """End this process if the others cannot be reached; whoever started the workers restarts them."""
     try:
         yield
     except RuntimeError as error:
@@ -162,7 +162,7 @@ def _connected() -> Iterator[None]:
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Return tensors by dtype and device, each kind in the order of its first."""
+    """Return the tensors grouped by dtype and device, in the order of each group's first tensor."""
     kinds: dict[object, list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)

@@ -121,5 +121,5 @@ def test_a_picture_that_is_cut_short_is_told_with_what_to_do(tmp_path: Path) -> 
     noise(64, 48).save(path)
     path.write_bytes(path.read_bytes()[:-200])
 
-    with pytest.raises(DataError, match=rf"^{path} cannot be drawn: image file is truncated.*bench data check"):
+    with pytest.raises(DataError, match=rf"^{path} cannot be decoded: image file is truncated.*bench data check"):
         opened(path)

@@ -162,7 +162,7 @@ def test_what_is_too_long_is_cut_after_the_image_is_in_place(base: Base) -> None
 def test_a_limit_that_cuts_the_image_is_refused_by_name(base: Base) -> None:
     corpus = Corpus(base, Questions(PAIRS[0]), "train", TEMPLATE)
 
-    with pytest.raises(DataError, match=r"questions q0: recipe.max_length 40 leaves \d+ of the 16 tokens of its image"):
+    with pytest.raises(DataError, match=r"questions q0: recipe.max_length 40 keeps only \d+ of the 16 image tokens"):
         corpus.training_batch([0], 40)
 
 

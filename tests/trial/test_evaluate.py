@@ -84,7 +84,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_answered_in_halves(
     assert sizes == [5, 2, 3, 1, 2] * 2 + [2]
     assert partial.smallest == [1]
     assert Partial(tmp_path / "k.jsonl").smallest == [1]  # a resumed evaluation knows
-    assert "5 answers at once do not fit in memory; generated in halves. See --eval-batch." in caplog.text
+    assert "5 answers at once do not fit in memory; they are generated in halves. See --eval-batch." in caplog.text
 
 
 def test_one_answer_that_does_not_fit_in_memory_says_so(bench: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_where_both_fail_the_first_workers_reason_counts(pair: Job) -> None:
 
 def test_workers_that_would_add_up_different_things_are_told_so_instead_of_hanging(pair: Job) -> None:
     for raised, ended in pair("told", [None, None], "apart"):
-        assert "came apart" in ended
+        assert "out of step" in ended
         assert raised == f"TrialError: {ended}"
 
 
