@@ -1,1 +1,1 @@
-"""Turn scores into tables: resample, compare with the baseline, mark ties."""
+"""Turn scores into tables: resample, compare with the baseline and mark ties."""

@@ -1,4 +1,4 @@
-"""Scores of trials -> the leaderboard. Pure: nothing here reads a file."""
+"""Build the leaderboard from the scores of trials. Nothing here reads a file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def build(
 ) -> Leaderboard:
     """Return the leaderboard of the cells.
 
-    Every method and rank that occurs gets a row in every target's table, with the seeds that occur anywhere;
-    what is not among ``cells`` is shown as not run. Methods keep the order in which they come. Rows of different
-    environments are set apart, unless the heading says that they are mixed.
+    Every method and rank of any cell gets a row in every target's table, with the seeds of all cells. A missing cell
+    is shown as not run. Methods keep the order in which they first occur. Rows of different environments are marked
+    and not ranked against each other, unless the heading says that they are mixed.
 
     Raises:
         DataError: two cells claim the same place, or a task was scored on different numbers of examples.
@@ -49,7 +49,7 @@ def build(
 
 @dataclass(frozen=True, slots=True)
 class _ComparisonRules:
-    """How rows are compared: with which baseline, and whether across environments."""
+    """The baseline of all comparisons, and whether rows of different environments are compared."""
 
     baseline: str
     mixed: bool
@@ -57,7 +57,7 @@ class _ComparisonRules:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A row alone: its trials, its columns, and where its environment is another than its block's."""
+    """One row's trials and columns, and how its environment differs from that of its block."""
 
     entry: RowTrials
     columns: Columns
@@ -69,7 +69,7 @@ _NOBODY = _Measured(RowTrials("", RowKey("")), {})
 
 @dataclass(frozen=True, slots=True)
 class _Rivals:
-    """What a row is held against."""
+    """The rows and columns that a row is compared with."""
 
     zero_shot: _Measured
     baseline: _Measured
@@ -79,7 +79,7 @@ class _Rivals:
 
 
 def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], setting: _ComparisonRules) -> list[Row]:
-    """Measure every row alone, then against zero-shot, its baseline and the highest of its block."""
+    """Measure each row, then compare it with zero-shot, its baseline and the highest of its block."""
     primary, lenient = _resample(entries, "primary"), _resample(entries, "lenient")
     measured = [
         _Measured(entry, _columns(primary[i], sources, entry.target), _foreign(entry, entries, setting.baseline))
@@ -114,7 +114,10 @@ def _competes(one: _Measured, setting: _ComparisonRules) -> bool:
 
 
 def _foreign(entry: RowTrials, entries: Sequence[RowTrials], baseline: str) -> str:
-    """Return in what a ranked row's environment is another than its block's: the baseline's, then what comes first."""
+    """Return how a ranked row's environment differs from that of its block, or "".
+
+    Each field is compared with the baseline, or with the first other row that has the field if the baseline lacks it.
+    """
     if not entry.key.ranked:
         return ""
     block = [other for other in entries if other.block == entry.block and other.key.ranked]
@@ -123,12 +126,12 @@ def _foreign(entry: RowTrials, entries: Sequence[RowTrials], baseline: str) -> s
 
 
 def _of_method(entry: RowTrials, own: _ByRow) -> _Measured:
-    """Return the own row of a variant's method."""
+    """Return the method's own row for a variant, and _NOBODY for a row without a variant."""
     return own.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
 
 
 def _baseline(entry: RowTrials, own: _ByRow, baseline: str) -> _Measured:
-    """Return what a row is held against: the baseline of its block, tuned where it is tuned itself."""
+    """Return the baseline that a row is compared with: that of its block, tuned if the row is tuned."""
     plain = own.get((entry.target, entry.key.sibling(baseline)), _NOBODY)
     if entry.key.control:
         return plain
@@ -161,7 +164,7 @@ def _row(one: _Measured, lenient: Columns, rivals: _Rivals, sources: Sequence[st
 
 
 def _above(one: _Measured, control: _Measured, *, mixed: bool) -> bool:
-    """Whether a row's Avg is shown to exceed a control's, or there is nothing to show."""
+    """Whether a row's Avg is shown to exceed a control's. If either lacks an Avg, this is true."""
     gap = _differences(one.columns, control.columns).get("avg")
     if gap is None:
         return True
@@ -169,7 +172,7 @@ def _above(one: _Measured, control: _Measured, *, mixed: bool) -> bool:
 
 
 def _environments(one: _Measured, rivals: _Rivals, sources: Sequence[str]) -> dict[str, str]:
-    """Return in what the row's environment is another than what it is held against, by quantity."""
+    """Return, for each quantity, how the row's environment differs from that of its rival."""
     found = {
         "rank": one.foreign,
         "difference": _beside(one, rivals.baseline),
@@ -191,19 +194,19 @@ def _estimates(columns: Columns) -> dict[str, Estimate]:
 
 
 def _differences(columns: Columns, others: Columns) -> Columns:
-    """Return the paired differences of the columns and seeds that both have."""
+    """Return the paired differences for the columns and seeds that both have."""
     pairs = {column: columns[column].minus(others[column]) for column in columns if column in others}
     return {column: draws for column, draws in pairs.items() if draws.seeds}
 
 
 def _repeated(reference: Columns, columns: Columns) -> Columns:
-    """Return the reference on the seeds of the columns it is held against."""
+    """Repeat the reference for the seeds of the columns that it is compared with."""
     shared = [column for column in reference if column in columns]
     return {column: reference[column].repeated(columns[column].seeds) for column in shared}
 
 
 def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"]) -> list[dict[str, Draws]]:
-    """Return the resampled scores of every row by task; a task that one of its trials lacks is a hole."""
+    """Return every row's resampled scores by task, except tasks that one of its trials lacks."""
     draws: list[dict[str, Draws]] = [{} for _ in entries]
     scores = [{cell.seed: getattr(cell, kind) for cell in entry.done} for entry in entries]
     for task in dict.fromkeys(task for by_seed in scores for each in by_seed.values() for task in each):
@@ -218,7 +221,7 @@ def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"])
 
 
 def _columns(by_task: Mapping[str, Draws], sources: Sequence[str], target: str | None) -> Columns:
-    """Return what is shown, from what was measured; without a target, the sources only."""
+    """Return the columns of a row from its scores by task; without a target, only the sources."""
     columns = {task: by_task[task] for task in sources if task in by_task}
     if sources and len(columns) == len(sources):
         columns["source"] = mean(list(columns.values()))
@@ -230,7 +233,7 @@ def _columns(by_task: Mapping[str, Draws], sources: Sequence[str], target: str |
 
 
 def _highest(rows: Sequence[_Measured]) -> Mapping[tuple[str, int, str], Columns]:
-    """Return the highest score of each block and column, where at least two rows have one."""
+    """Return the highest score by block and column, if at least two rows have a score there."""
     rivals: dict[tuple[str, int, str], dict[str, list[Draws]]] = {}
     for one in rows:
         block = rivals.setdefault(one.entry.block, {})

@@ -1,7 +1,7 @@
-"""Which trials may be held against each other: what matters of their environments, and where two of them differ.
+"""Find the differences between environments that make two trials incomparable.
 
-What is not known differs from nothing. How work was shared (workers, micro-batch, checkpointing) does not count: the
-update is the same up to rounding. Neither do host, Ray, Python and patch versions.
+An unknown value is treated as equal to any other. The sharing of work (workers, micro-batch, checkpointing) does not
+count, because it changes an update only by rounding. Host, Ray, Python and patch versions do not count either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TRAINING = "training"
 LEARNT_WITH = ("device", "torch", "transformers", "peft", "bitsandbytes", "attention", "dtype", "quantization")
 SCORED_WITH = ("device", "torch", "transformers", "attention", "dtype", "eval_batch")
 
-Facts = Mapping[tuple[str, str], frozenset[str]]  # (TRAINING or a task, field) -> what is known, seldom two values
+Facts = Mapping[tuple[str, str], frozenset[str]]  # (TRAINING or a task, field) -> known values, rarely two
 BySeed = Mapping[int, Facts]
 
 _VERSIONS = ("torch", "transformers", "peft", "bitsandbytes")
@@ -25,7 +25,7 @@ _WORDS = {"eval_batch": "batch size"}
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A field in which two rows' environments differ; ``other`` is the row that is compared with."""
+    """A field in which the environments of two rows differ; ``theirs`` belongs to the row ``other``."""
 
     stage: str
     field: str
@@ -35,7 +35,11 @@ class Mismatch:
 
 
 def facts(learnt: Iterable[Mapping[str, str]], scored: Mapping[str, Mapping[str, str]]) -> Facts:
-    """Return what matters of a trial: what it and its parents were learnt with, and by task, what scored it."""
+    """Return the environment fields of a trial that matter for comparisons.
+
+    ``learnt`` has the environments in which the trial and its parents were trained. ``scored`` has the environment of
+    each task's score.
+    """
     found: dict[tuple[str, str], frozenset[str]] = {}
     stages = [(TRAINING, LEARNT_WITH, environment) for environment in learnt]
     for stage, fields, environment in (*stages, *((task, SCORED_WITH, each) for task, each in scored.items())):
@@ -47,7 +51,7 @@ def facts(learnt: Iterable[Mapping[str, str]], scored: Mapping[str, Mapping[str,
 
 
 def merged(many: Iterable[Facts]) -> Facts:
-    """Return what is known of several together, every value of a field."""
+    """Return the union of several facts, with every known value of each field."""
     found: dict[tuple[str, str], frozenset[str]] = {}
     for each in many:
         for key, values in each.items():
@@ -56,7 +60,7 @@ def merged(many: Iterable[Facts]) -> Facts:
 
 
 def _value(field: str, text: str) -> str:
-    """Return a value as it is compared: of a version, major and minor.
+    """Return a value as it is compared: only the major and minor number of a version.
 
     >>> _value("torch", "2.13.0+cu126")
     '2.13'
@@ -67,9 +71,10 @@ def _value(field: str, text: str) -> str:
 def against(
     mine: BySeed, others: Sequence[tuple[str, BySeed]], stages: Collection[str] | None = None
 ) -> tuple[Mismatch, ...]:
-    """Return where a row differs from the first of the others that says so, field by field, seed by seed.
+    """Return the fields in which a row differs from the others, seed by seed.
 
-    ``stages`` are the tasks (or TRAINING) that count; None, all.
+    A field is compared with the first of ``others`` that knows its value. Only ``stages`` count, which are tasks or
+    TRAINING; None means all stages.
     """
     found: dict[Mismatch, None] = {}
     for seed, known in mine.items():
@@ -91,7 +96,7 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def described(found: Sequence[Mismatch]) -> str:
-    """Return what differs, with both values, or "" where nothing does.
+    """Return a text that names every difference with both values, or "" if nothing differs.
 
     >>> described([Mismatch("vqa", "eval_batch", "32", "lora r16", "64")])
     'scored with batch size 32 (lora r16: 64) on vqa'
@@ -101,7 +106,7 @@ def described(found: Sequence[Mismatch]) -> str:
 
 
 def _scores(found: Sequence[Mismatch]) -> Iterator[str]:
-    """Yield a clause for each group of tasks whose scores differ in the same way."""
+    """Yield a clause for each group of tasks whose scoring differs in the same way."""
     by_task: dict[str, list[str]] = {}
     for item in found:
         if item.stage != TRAINING:

@@ -1,4 +1,4 @@
-"""What the store has of a plan, as the cells of a leaderboard."""
+"""Read the scores of a plan from the store, and build its leaderboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LENIENT = "lenient"
 
 
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
-    """Return the leaderboard of a plan, holes and failures included, from what the store has now."""
+    """Return the leaderboard of a plan from the records in the store, with holes and failures."""
     zero_shot, *cells = (
         _scored(cell, store, plan.asked[cell.trial.target])
         for cell in (Cell.of(plan.request.registry, plan.zero_shot), *plan.cells)
@@ -36,7 +36,10 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
 
 
 def _parts(plan: Plan) -> Iterator[str]:
-    """Yield how much of a task is scored, where that is not all of it: for a limit, or since its files hold less."""
+    """Yield how much of a task is scored, for each task that is scored only in part.
+
+    A task is scored in part because of --limit, or because its files hold fewer examples than the whole split has.
+    """
     for item in plan.asked[None]:
         task = plan.request.tasks.load(item.task)
         whole = task.sizes.get(plan.request.split) or len(task.examples(plan.request.split))
@@ -45,7 +48,10 @@ def _parts(plan: Plan) -> Iterator[str]:
 
 
 def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | None:
-    """Return the oracle gate over plain LoRA: the target with its change, the sources without. Computed, not run."""
+    """Return the oracle gate for a cell of plain LoRA: its target score and the zero-shot source scores.
+
+    The gate is computed and not run. Return None for other methods, and for a cell without a target score.
+    """
     if cell.key.name != BASELINE or cell.target not in cell.primary:
         return None
     sources = {task: zero_shot.primary[task] for task in plan.request.sources if task in zero_shot.primary}
@@ -53,7 +59,7 @@ def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | N
     target = str(cell.target)
     where = {key: known for key, known in cell.environments.items() if key[0] not in sources}
     where |= {key: known for key, known in zero_shot.environments.items() if key[0] in sources}
-    note = "computed: target with the change, sources without"
+    note = "computed from the target score with the change and the source scores without it"
     key = replace(cell.key, variant="oracle gate", control=True, ranked=False, note=note)
     primary = {**sources, target: cell.primary[target]}
     return replace(cell, key=key, primary=primary, lenient=lenient, environments=where)
@@ -79,7 +85,7 @@ def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScor
 def scores_by_task(
     record: Record, store: Store, items: Sequence[ScoreSpec]
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Return the primary and the lenient scores that a record has, one number per example, by task."""
+    """Return the primary and the lenient scores of a record by task, one number per example."""
     primary: dict[str, FloatArray] = {}
     lenient: dict[str, FloatArray] = {}
     for item in items:
@@ -92,9 +98,9 @@ def scores_by_task(
 
 
 def environments_of(trial: Trial, store: Store, scores: Sequence[ScoreSpec]) -> Facts:
-    """Return what is known of where a trial and its parents were trained, and where some scores were made.
+    """Return the known environments of the trainings of a trial and its parents, and of the scores.
 
-    The untouched base model is not trained.
+    The untouched base model is not trained, so only its scores count.
     """
     own = store.read(trial)
     known = [own, *(store.read(parent) for parent in trial.ancestors())] if trial.target else []

@@ -1,4 +1,4 @@
-"""The trials of a leaderboard, gathered by the row that they make. Pure."""
+"""Group the trials of a leaderboard by row. Nothing here reads a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.plan.row_key import RowKey
 
 @dataclass(frozen=True, slots=True)
 class RowTrials:
-    """The trials of one row on a target: ``done`` count, ``problems`` say why others do not."""
+    """One row's trials on a target: ``done`` count, and ``problems`` say why the others do not."""
 
     target: str
     key: RowKey
@@ -27,22 +27,22 @@ class RowTrials:
 
     @property
     def block(self) -> tuple[str, int, str]:
-        """What is compared with one another."""
+        """The key of the block: all its rows are compared with each other."""
         return (self.target, *self.key.block)
 
     @property
     def environments(self) -> BySeed:
-        """What matters of the environments, by seed."""
+        """The environment fields that matter for comparisons, by seed."""
         return {cell.seed: cell.environments for cell in self.done}
 
     def controls(self, other: RowTrials) -> bool:
-        """Whether the other row should beat this one."""
+        """Whether this row is a control that the other row should beat."""
         meant = self.key.against in ("", other.key.name)
         return self.key.control and other.key.ranked and meant and self.block == other.block
 
 
 def check(cells: Sequence[CellScores]) -> None:
-    """Refuse cells that no leaderboard can be made of.
+    """Raise DataError if no leaderboard can be built from the cells.
 
     Raises:
         DataError: two cells claim the same place, or a task was scored on different numbers of examples.
@@ -58,8 +58,8 @@ def check(cells: Sequence[CellScores]) -> None:
         for task, scores in (*cell.primary.items(), *cell.lenient.items()):
             if not len(scores) or len(scores) != counts.setdefault(task, len(scores)):
                 raise DataError(
-                    f"{name}: {len(scores)} scores on {task}, others have {counts.get(task, 'more')}. "
-                    "Score all of them with the same --limit."
+                    f"{name} has {len(scores)} scores on {task}, but other trials have {counts.get(task, 'more')}. "
+                    "Score all trials with the same --limit."
                 )
 
 
@@ -69,7 +69,10 @@ def entries(
     seeds: Sequence[int],
     tasks: tuple[tuple[str, ...], str],
 ) -> list[RowTrials]:
-    """Return the rows of one target (``tasks``: sources, target): zero-shot, then what occurs for any, by rank."""
+    """Return the rows of one target: zero-shot first, then the rows that occur for any target, by rank.
+
+    ``tasks`` holds the sources and the target.
+    """
     sources, target = tasks
     trials: dict[RowKey, list[CellScores]] = {}
     for cell in cells:
@@ -83,7 +86,7 @@ def entries(
 
 
 def _entry(cells: Sequence[CellScores], target: str, seeds: Sequence[int], sources: Sequence[str]) -> RowTrials:
-    """Sort a row's trials on a target by seed, and name what is lacking."""
+    """Return a row's trials on a target by seed, with a problem for each seed that lacks numbers."""
     by_seed = {cell.seed: cell for cell in cells if cell.target == target}
     like = next(iter(by_seed.values()), cells[0])
     tasks = tuple(dict.fromkeys((*sources, target)))

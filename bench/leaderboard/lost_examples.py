@@ -1,4 +1,4 @@
-"""Which examples a trial lost: answered right by the untouched base model, and wrong now."""
+"""Find the examples that the untouched base model answers right and a trial answers wrong."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from bench.errors import DataError
 
-RIGHT = 0.5  # VQA soft accuracy gives 0, 0.3, 0.6, 0.9 and 1: two agreeing annotators make an answer right
+RIGHT = 0.5  # VQA soft accuracy is 0, 0.3, 0.6, 0.9 or 1, so an answer is right if two annotators gave it
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredExample:
-    """One example as a model answered it; ``score`` is the primary metric's."""
+    """One example and a model's answer to it; ``score`` is that of the primary metric."""
 
     id: str
     question: str
@@ -37,16 +37,16 @@ class LostExample:
 def right_to_wrong(
     zero_shot: Sequence[ScoredExample], trial: Sequence[ScoredExample], right: float = RIGHT
 ) -> tuple[LostExample, ...]:
-    """Return the examples that scored at least ``right`` zero-shot and less now, in the task's order.
+    """Return the examples that score at least ``right`` zero-shot but less in the trial, in task order.
 
     Raises:
-        DataError: the two were not scored on the same examples.
+        DataError: zero-shot and the trial were not scored on the same examples.
     """
     now = {example.id: example for example in trial}
     if now.keys() != {example.id for example in zero_shot}:
         raise DataError(
-            f"The trial was scored on {len(now)} examples, zero-shot on {len(zero_shot)}, with other "
-            "ids. Score both with the same --limit."
+            f"The trial was scored on {len(now)} examples and zero-shot on {len(zero_shot)}, and their ids differ. "
+            "Score both with the same --limit."
         )
     return tuple(_lost(before, now[before.id]) for before in zero_shot if before.score >= right > now[before.id].score)
 

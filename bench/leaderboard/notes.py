@@ -1,4 +1,4 @@
-"""The words of a leaderboard: what reports write of a row, and under the tables. A format may choose its own."""
+"""Write the texts about rows and the notes under tables, which most report formats share."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 FOREIGN = "†"  # in every report
 
 _TUNED = (
-    "tries: configurations tried on validation to choose the row, each with its training; the others are defaults. "
-    "Differences of tuned rows are to the tuned baseline."
+    "tries: how many configurations were tried on validation to choose the row; each try includes its training. The "
+    "other rows use the defaults. Tuned rows are compared with the tuned baseline."
 )
 _CONTROLS = (
-    "Controls, in brackets, are trivial; a method should beat them. not above: the controls whose Avg the row's is not "
-    "shown to exceed."
+    "Rows in brackets are controls: trivial baselines that every method should beat. not above: the controls that the "
+    "row's Avg is not shown to exceed."
 )
 _FOREIGN = (
-    f"{FOREIGN}: trained or scored in another environment than what it is held against, which may be where the "
-    "difference comes from: it is called neither a tie nor significant, and such a row neither best nor tied. "
-    "--mix compares them all the same."
+    f"{FOREIGN}: the row was trained or scored in a different environment than the row it is compared with. The "
+    "difference may come from the environment, so the table calls the difference neither a tie nor significant, and "
+    "the row neither best nor tied. Add --mix to compare such rows anyway."
 )
 _MIXED = (
-    f"{FOREIGN}: trained or scored in another environment than the others of its rank, and compared with them all the "
-    "same (--mix): differences may come from there."
+    f"{FOREIGN}: the row was trained or scored in a different environment than the other rows of its rank. It is "
+    "compared with them anyway (--mix), so a difference may come from the environment."
 )
 
 
 def trouble(row: Row) -> str:
-    """Return what a row lacks, on one line: equal reasons once, with their seeds."""
+    """Return why a row lacks numbers, on one line: each reason once, with its seeds."""
     seeds: dict[str, list[int]] = {}
     for problem in row.problems:
         seeds.setdefault(f"{problem.status}: {' '.join(problem.error.split())}", []).append(problem.seed)
@@ -42,12 +42,12 @@ def trouble(row: Row) -> str:
 
 
 def sign(row: Row) -> str:
-    """Return what follows a row's name: the mark of another environment than that of its rank, or nothing."""
+    """Return the text after a row's name: the mark of a different environment, or nothing."""
     return f" {FOREIGN}" if row.foreign.keys() & {"rank", "difference"} else ""
 
 
 def cost_texts(cost: Cost | None) -> tuple[str, str, str]:
-    """Return training seconds, peak memory in GB and trainable parameters as tables show them; "-" is none."""
+    """Return training seconds, peak memory in GB and trainable parameters, or "-" if unknown."""
     if cost is None:
         return ("-", "-", "-")
     count = cost.trainable_parameters
@@ -57,7 +57,7 @@ def cost_texts(cost: Cost | None) -> tuple[str, str, str]:
 
 
 def remarks(table: Table) -> Iterator[str]:
-    """Yield what has to be said of a table's rows below it, a sentence each; equal environments once."""
+    """Yield the remarks under a table, one line each. Rows with the same mismatch share a line."""
     labels: dict[str, list[str]] = {}
     for row in table.rows:
         if row.notes:
@@ -73,23 +73,23 @@ def remarks(table: Table) -> Iterator[str]:
 
 
 def setting(board: Leaderboard) -> str:
-    """Return a leaderboard's suite, connector policy and seeds, as one line; and whether environments are mixed."""
+    """Return suite, connector policy, seeds, and whether environments are mixed, on one line."""
     mixed = ", environments mixed (--mix)" if board.foreign and board.heading.mixed else ""
     return f"suite {board.heading.suite}, connector {'/'.join(board.connectors)}, {_seeds(board.seeds)}{mixed}"
 
 
 def legend(board: Leaderboard) -> Iterator[str]:
-    """Yield a sentence or two on each thing a leaderboard has; what the intervals cover is the second."""
+    """Yield the notes under all tables. The second note says what the intervals cover."""
     yield (
-        "Scores are x100. Source = mean of the sources; Avg = (Source + Target) / 2; "
+        "Scores are x100. Source = mean of the source scores; Avg = (Source + Target) / 2; "
         "Source lost (forgetting) = zero-shot Source minus Source."
     )
     covered = _seed_note(len(board.seeds))
-    yield f"Intervals: {LEVEL:.0%} bootstrap, {RESAMPLES:,} resamples of the test examples{covered}"
+    yield f"Intervals are {LEVEL:.0%} bootstrap intervals from {RESAMPLES:,} resamples of the test examples{covered}"
     if board.heading.parts:
         yield (
-            f"Scored in part: {', '.join(board.heading.parts)}. Not to be held against scores of the whole, captions' "
-            "CIDEr least of all: what is scored decides which words count as rare."
+            f"Scored in part: {', '.join(board.heading.parts)}. Do not compare these scores with scores on all "
+            "examples. CIDEr is affected most, because the scored examples decide which words count as rare."
         )
     if board.tuned:
         yield _TUNED
@@ -100,12 +100,15 @@ def legend(board: Leaderboard) -> Iterator[str]:
 
 
 def resolution(baseline: str, smallest: float | None) -> str:
-    """Return the sentence that says what a table can tell apart: the smallest difference, a fraction."""
+    """Return the sentence on the smallest difference that a table can resolve, given as a fraction."""
     if smallest is None:
-        return f"No differences to {baseline} at the same rank from which to say what can be resolved."
+        return (
+            f"The smallest Avg difference from {baseline} that this table can resolve is unknown, because no row of "
+            f"the same rank differs measurably from {baseline}."
+        )
     return (
-        f"Smallest difference of Avg to {baseline} that this table can resolve: about "
-        f"{100 * smallest:.2f} points (median half-width of the paired intervals)."
+        f"The smallest Avg difference from {baseline} that this table can resolve is about "
+        f"{100 * smallest:.2f} points (the median half-width of the paired intervals)."
     )
 
 
@@ -115,10 +118,13 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 def _seed_note(count: int) -> str:
     if count >= SEEDS_TO_RESAMPLE:
-        return f" and of the {count} seeds; they cover test sampling and training noise."
+        return f" and of the {count} seeds. They cover test sampling and training noise."
     if count > 1:
         return (
-            f". Numbers are means over {count} seeds; the intervals hold the trainings fixed and cover test "
-            "sampling only. The range over the seeds shows the training noise."
+            f". They hold the trainings fixed and cover test sampling only. Numbers are means over {count} seeds, and "
+            "the range over the seeds shows the training noise."
         )
-    return ". One seed: they cover test sampling only, not training noise, so no method is called better than another."
+    return (
+        ". With one seed, they cover test sampling only, not training noise, so they cannot show that one method is "
+        "better than another."
+    )

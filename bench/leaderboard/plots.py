@@ -1,6 +1,6 @@
-"""The one style of every figure, and the one way to save it: PNG, SVG, and the numbers behind it as CSV.
+"""Draw every figure in one style, and save it as PNG and SVG with its numbers as CSV.
 
-Draw inside ``style()``: matplotlib reads its settings when an artist is made, not when it is drawn.
+Draw inside ``style()``, because matplotlib reads its settings when an artist is made, not when it is drawn.
 
     with plots.style():
         figure = plots.figure(6, 4)
@@ -9,7 +9,7 @@ Draw inside ``style()``: matplotlib reads its settings when an artist is made, n
         plots.save(figure, folder, "front")
     plots.save_data(frame, folder, "front")
 
-The same data give the same bytes, under the same version of matplotlib. pyplot and its global figures are not used.
+The same data give the same bytes with the same version of matplotlib. pyplot and its global figures are not used.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-SEQUENTIAL = "cividis"  # a colour map that reads alike with and without colour vision, and in grey
-FAINT = "#8c8c8c"  # 3.4 to 1 on white: lines and marks that stand behind the others
+SEQUENTIAL = "cividis"  # a colour map that is readable with and without colour vision, and in grey
+FAINT = "#8c8c8c"  # contrast 3.4 to 1 on white, for lines and marks in the background
 INK = "#262626"
 
 _STYLE: dict[str, Any] = {
@@ -42,7 +42,7 @@ _STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 150,
     "figure.titlesize": 10.5,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so it is the same everywhere
     "font.size": 9,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
@@ -51,7 +51,7 @@ _STYLE: dict[str, Any] = {
     "lines.linewidth": 1.5,
     "lines.markersize": 5.5,
     "savefig.dpi": 150,
-    "svg.fonttype": "none",  # text stays text: it can be searched and edited
+    "svg.fonttype": "none",  # text stays text, so it can be searched and edited
     "svg.hashsalt": "bench",
     "text.color": INK,
     "xtick.color": INK,
@@ -63,7 +63,7 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How one series looks: colour and marker both tell it from the others."""
+    """The look of one series: its colour and its marker each distinguish it from the others."""
 
     color: str
     marker: str
@@ -75,11 +75,11 @@ class Mark:
 
     @property
     def scatter(self) -> dict[str, Any]:
-        """Keywords for ``Axes.scatter``; a white rim keeps neighbours apart."""
+        """Keywords for ``Axes.scatter``; a white rim separates neighbouring marks."""
         return {"color": self.color, "marker": self.marker, "s": 38, "edgecolors": "white", "linewidths": 0.6}
 
 
-# Okabe & Ito's colours ("Color Universal Design", 2008), without the yellow, which white paper swallows.
+# Okabe & Ito's colours ("Color Universal Design", 2008), without the yellow, which is hard to see on white.
 MARKS = (
     Mark("#0072b2", "o"),
     Mark("#d55e00", "s"),
@@ -94,7 +94,7 @@ MARKS = (
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the project's style inside; matplotlib's own settings are back afterwards. For one thread."""
+    """Set the project's style inside the block and restore matplotlib's afterwards; one thread only."""
     import matplotlib
 
     settings: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
@@ -104,7 +104,7 @@ def style() -> Iterator[None]:
 
 
 def shades() -> Colormap:
-    """Return a colour map for amounts, much is dark: ``SEQUENTIAL`` turned round, without its palest end."""
+    """Return a colour map for amounts: ``SEQUENTIAL`` from pale to dark, without its palest end."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -112,7 +112,7 @@ def shades() -> Colormap:
 
 
 def figure(width: float, height: float) -> Figure:
-    """Return an empty figure of ``width`` x ``height`` inches, its parts laid out so that no text is cut."""
+    """Return an empty figure of ``width`` x ``height`` inches whose layout cuts off no text."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -122,7 +122,10 @@ def figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure as ``name``.png and ``name``.svg into ``folder``, made where it is missing; return both paths."""
+    """Save a figure as ``name``.png and ``name``.svg in ``folder``, and return both paths.
+
+    The folder is created if it is missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with style():
@@ -132,7 +135,7 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def save_data(frame: DataFrame, folder: Path, name: str) -> Path:
-    """Write the numbers behind a figure as ``name``.csv beside it, and return its path."""
+    """Save the numbers of a figure as ``name``.csv in ``folder``, and return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.csv"
     frame.to_csv(path, index=False, lineterminator="\n")

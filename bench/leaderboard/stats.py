@@ -1,11 +1,11 @@
-"""What a score is worth: bootstrap intervals over test examples, and over seeds where there are enough.
+"""Compute bootstrap intervals over test examples, and over seeds too if there are enough.
 
-Every quantity of a leaderboard is made of means over a task's examples: Source is a mean of them, forgetting
-a difference. So a task's examples are resampled once, for all trials and with the same indices for all of
-them; what follows is arithmetic on the resampled means, and every difference is paired by itself.
+Every quantity of a leaderboard is computed from means over a task's examples: Source is a mean of such means, and
+forgetting is a difference. Therefore a task's examples are resampled once, with the same indices for all trials. The
+rest is arithmetic on the resampled means, so every difference is paired.
 
-scipy.stats.bootstrap is not used: each of its calls draws resamples of its own and returns one interval, so it cannot
-share one set of resamples over all rows and tables.
+scipy.stats.bootstrap is not used, because each call draws its own resamples and returns one interval. It cannot share
+one set of resamples among all rows and tables.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ RESAMPLES = 2_000
 LEVEL = 0.95
 SEEDS_TO_RESAMPLE = 5  # fewer seeds cannot estimate their own spread
 
-_DRAWS_AT_ONCE = 1_000_000  # bounds the memory of a task with many examples
-_GRAIN = 2.0**-30  # sums of multiples of this are exact: no BLAS, thread count or order shows in an interval
-_DECIMALS = 8  # of a bound: coarser than the grain, so that a bound that is 0 in truth is 0 and covers it
+_DRAWS_AT_ONCE = 1_000_000  # limits the memory for a task with many examples
+_GRAIN = 2.0**-30  # sums of its multiples are exact, so intervals do not depend on BLAS, threads or order
+_DECIMALS = 8  # of a bound; coarser than the grain, so that a bound that is truly 0 becomes 0 and covers 0
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """A quantity as measured, ``points`` [seeds], and on every resample of the examples, ``resampled``.
+    """A quantity as measured (``points`` [seeds]) and on every resample of the examples (``resampled``).
 
     ``resampled`` is [seeds, RESAMPLES]; its columns are the same resamples for every quantity.
     """
@@ -44,11 +44,11 @@ class Draws:
 
     @property
     def value(self) -> float:
-        """The quantity as measured, the mean over seeds, without the last digits' noise."""
+        """The measured quantity as the mean over seeds, rounded to remove floating-point noise."""
         return round(float(self.points.mean()), 12)
 
     def minus(self, other: Draws) -> Draws:
-        """Return the paired difference on the seeds that both have, which may be none."""
+        """Return the paired difference on the seeds that both have; there may be no such seed."""
         seeds = tuple(seed for seed in self.seeds if seed in other.seeds)
         mine = [self.seeds.index(seed) for seed in seeds]
         theirs = [other.seeds.index(seed) for seed in seeds]
@@ -59,7 +59,7 @@ class Draws:
         )
 
     def repeated(self, seeds: tuple[int, ...]) -> Draws:
-        """Return the single measurement of a reference row as if each of ``seeds`` had given it."""
+        """Repeat the single measurement of a reference row for each of ``seeds``."""
         rows = [0] * len(seeds)
         return Draws(seeds, self.points[rows], self.resampled[rows])
 
@@ -75,12 +75,12 @@ class Estimate:
 
     @property
     def covers_zero(self) -> bool:
-        """Whether a difference is a tie."""
+        """Whether the interval contains 0, which makes a difference a tie."""
         return self.low <= 0 <= self.high
 
     @property
     def half_width(self) -> float:
-        """Half the interval's width: the number after a plus-minus sign."""
+        """Half the width of the interval, which tables show after ±."""
         return (self.high - self.low) / 2
 
     @property
@@ -90,32 +90,32 @@ class Estimate:
 
     @property
     def signed_percent(self) -> str:
-        """The value of a difference as tables show it."""
+        """The value of a difference as tables show it: x100 with its sign and two decimals."""
         return f"{100 * self.value:+z.2f}"
 
     @property
     def range_percent(self) -> str:
-        """The lowest and the highest seed as tables show them."""
+        """The lowest and the highest value of any seed, as tables show them."""
         return f"{100 * min(self.by_seed.values()):z.2f} to {100 * max(self.by_seed.values()):z.2f}"
 
 
 def bounded(name: str, value: Estimate | None) -> dict[str, float | None]:
-    """Return an estimate and its interval as three columns of a frame."""
+    """Return an estimate and its interval as three columns of a data frame."""
     parts = (None, None, None) if value is None else (value.value, value.low, value.high)
     return dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True))
 
 
 def resample(task: str, trials: Mapping[Key, Mapping[int, FloatArray]]) -> dict[Key, Draws]:
-    """Return the means of each trial's per-example scores, [n] by seed, on resamples of the task's examples.
+    """Return each trial's mean scores, as measured and on every resample of the task's examples.
 
-    All arrays have the same n. The resamples depend on the task's name and on n alone, so the results of
-    different calls are paired too.
+    ``trials`` has the scores per example, [n] by seed, with the same n for all trials. The resamples depend only on
+    the task's name and on n, so the results of different calls are paired too.
     """
     if not trials:
         return {}
     rows = np.array([scores for by_seed in trials.values() for scores in by_seed.values()], dtype=np.float64)
     grains = np.round(rows / _GRAIN)
-    # this way round: with another process on the cores, OpenBLAS's threads make the other product 20 times slower
+    # in this order, because OpenBLAS's threads make the other product 20 times slower if the cores are busy
     sums = np.concatenate([drawn @ grains.T for drawn in _counts(task, rows.shape[1])])
     points, resampled = rows.mean(axis=1), np.ascontiguousarray(sums.T) * (_GRAIN / rows.shape[1])
     result, start = {}, 0
@@ -127,7 +127,7 @@ def resample(task: str, trials: Mapping[Key, Mapping[int, FloatArray]]) -> dict[
 
 
 def mean(parts: Sequence[Draws]) -> Draws:
-    """Return the plain mean of quantities of the same seeds: Source from the sources, Avg from both."""
+    """Return the plain mean of quantities with the same seeds: Source, or Avg from Source and Target."""
     return Draws(
         parts[0].seeds,
         np.mean([part.points for part in parts], axis=0),
@@ -138,8 +138,8 @@ def mean(parts: Sequence[Draws]) -> Draws:
 def estimate(draws: Draws) -> Estimate:
     """Return the mean over seeds with its interval.
 
-    Below SEEDS_TO_RESAMPLE seeds the interval covers test sampling only, with the trainings held fixed. From
-    there on, every resample also draws trainings with replacement, the same ones for every quantity.
+    With fewer than SEEDS_TO_RESAMPLE seeds, the interval covers test sampling only and holds the trainings fixed.
+    With at least that many, each resample also draws trainings with replacement, the same for every quantity.
     """
     if len(draws.seeds) >= SEEDS_TO_RESAMPLE:
         resampled = (_seed_weights(len(draws.seeds)) * draws.resampled).sum(axis=0)
@@ -152,18 +152,18 @@ def estimate(draws: Draws) -> Estimate:
 
 
 def smallest_resolvable(differences: Iterable[Estimate]) -> float | None:
-    """Return the median half-width of paired differences: what a table can resolve, or None without any.
+    """Return the smallest difference that a table can resolve: the median paired half-width.
 
-    A difference larger than its own half-width has an interval that leaves out 0 (up to the interval's skew).
-    So the typical pair of methods comes out as a tie when it differs by less than this, whatever the truth.
-    Pairs that answered alike on every example have no width, say nothing about it and are left out.
+    A difference larger than its own half-width has an interval that excludes 0 (up to the interval's skew). So a
+    typical pair of methods is a tie if its difference is smaller than this, even if one method is truly better. Pairs
+    that score the same on every example have no width, so they are left out. If no pair is left, return None.
     """
     widths = [difference.half_width for difference in differences if difference.half_width]
     return median(widths) if widths else None
 
 
 def _counts(task: str, count: int) -> Iterator[FloatArray]:
-    """Yield how often each resample draws each example, [some resamples, n]."""
+    """Yield how often each resample draws each example, in blocks of [resamples, n]."""
     generator = _generator(f"examples of {task}: {count}")
     rows = max(1, _DRAWS_AT_ONCE // count)
     for start in range(0, RESAMPLES, rows):

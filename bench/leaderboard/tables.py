@@ -1,6 +1,6 @@
-"""The leaderboard that bench.leaderboard.build makes: a table per target, with intervals, ties and holes.
+"""Define the leaderboard: one table per target, with intervals, ties and holes.
 
-Every number a report shows is in the Leaderboard. Scores are fractions.
+bench.leaderboard.build makes it, and every number of a report is in it. Scores are fractions.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True, slots=True)
 class CellScores:
-    """What one trial of a cell scored, one number per example and task, or why it did not.
+    """The scores of a cell's trial, one number per example and task, or the reason why it has no scores.
 
-    ``primary`` and ``lenient`` are [n] by task; ``target`` is None for the untouched base model. A trial that is
-    ``done`` may lack a task's scores: that is a hole, and shown as one. ``environments`` is what matters of where it
-    was trained and scored (bench.leaderboard.environments).
+    ``primary`` and ``lenient`` are [n] by task. ``target`` is None for the untouched base model. A trial that is
+    ``done`` may lack a task's scores; tables show this as a hole. ``environments`` has the environment fields that
+    matter for comparisons (bench.leaderboard.environments).
     """
 
     key: RowKey
@@ -46,9 +46,10 @@ class CellScores:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """Where a leaderboard comes from, as printed above it; ``mixed`` compares rows of different environments.
+    """The origin of a leaderboard, as printed above it.
 
-    ``parts`` says of each task that was not scored whole how much of it was: "gqa 50 of 12,578".
+    If ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
+    for each task that was scored only in part: "gqa 50 of 12,578".
     """
 
     suite: str
@@ -61,7 +62,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a row lacks a seed's numbers, or some of them."""
+    """The reason why a row lacks some or all numbers of a seed."""
 
     seed: int
     status: Status
@@ -70,15 +71,19 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A method at one rank. The mappings are by column; what could not be measured is absent.
+    """A method at one rank. The estimates are by column; a column that could not be measured is absent.
 
-    Columns of ``scores`` and ``difference``: every source, "source", "target", "avg". ``lenient`` and
-    ``forgetting`` (zero-shot minus now) have the sources and "source". ``difference`` is to the baseline of
-    the same rank (tuned rows: to the tuned baseline), and ``gain`` to the method's own row without a variant, both
-    paired by example and seed. ``best`` and ``tied`` name the columns in which this is the highest number of its
-    rank, and those in which it cannot be told from the highest. ``unbeaten`` names the controls whose Avg this one's
-    is not shown to exceed. ``foreign`` says what was done in another environment: by "rank" (than the others of its
-    block), "difference", "gain" and "forgetting". Those are then not judged, unless they are ``mixed`` on purpose.
+    ``scores`` and ``difference`` have every source, "source", "target" and "avg". ``lenient`` and ``forgetting``
+    (zero-shot minus the row) have the sources and "source". ``difference`` is from the baseline of the same rank, or
+    from the tuned baseline for a tuned row. ``gain`` is from the method's own row without a variant. Both are paired
+    by example and seed.
+
+    ``best`` names the columns in which the row has the highest number of its rank. ``tied`` names the columns in
+    which the row cannot be told apart from the highest. ``unbeaten`` names the controls that the row's Avg is not
+    shown to exceed.
+
+    ``foreign`` describes each mismatch of environments by what it affects: "rank" (compared with the other rows of
+    the block), "difference", "gain" or "forgetting". These are then not judged, unless ``mixed`` is true.
     """
 
     key: RowKey
@@ -104,22 +109,22 @@ class Row:
 
     @property
     def variant(self) -> str:
-        """What sets the row apart from the method's own, or nothing."""
+        """What distinguishes the row from the method's own row, or nothing."""
         return self.key.variant
 
     @property
     def rank(self) -> int | None:
-        """The rank; None is the untouched base model."""
+        """The rank, or None for the untouched base model."""
         return self.key.rank
 
     @property
     def connector(self) -> str:
-        """What the connector does."""
+        """The connector policy."""
         return self.key.connector
 
     @property
     def ranked(self) -> bool:
-        """Whether the row can be the highest."""
+        """Whether the row can be the highest of its rank."""
         return self.key.ranked
 
     @property
@@ -134,7 +139,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The method, and what sets the row apart from the method's own."""
+        """The method, and the variant if there is one."""
         return self.key.name
 
     @property
@@ -144,12 +149,12 @@ class Row:
 
     @property
     def block(self) -> tuple[int, str]:
-        """What the row is compared within: its rank (0 for none) and its connector."""
+        """The key of the row's block: its rank (0 for the base model) and its connector policy."""
         return self.key.block
 
     @property
     def cost(self) -> Cost | None:
-        """The row's cost: seconds are means over seeds, the rest is the largest of any seed."""
+        """The row's cost: seconds are means over seeds, and all else is the maximum over seeds."""
         costs = list(self.costs.values())
         if not costs:
             return None
@@ -163,7 +168,7 @@ class Row:
 
     @property
     def trouble(self) -> str:
-        """What is lacking, on one line."""
+        """Why the row lacks numbers, on one line."""
         return notes.trouble(self)
 
     @property
@@ -173,21 +178,21 @@ class Row:
 
     @property
     def sign(self) -> str:
-        """What follows the row's name if its environment is another than that of its rank."""
+        """The text after the row's name: the mark of a different environment, or nothing."""
         return notes.sign(self)
 
     def mark(self, column: str) -> Mark:
-        """Return how the row stands in a column."""
+        """Return whether the row is best or tied in a column."""
         if column in self.best:
             return "best"
         return "tied" if column in self.tied else ""
 
     def refuses(self, quantity: str) -> bool:
-        """Whether the row's differences of a kind are between environments, and so not judged."""
+        """Whether a quantity is not judged because it compares different environments."""
         return quantity in self.foreign and not self.mixed
 
     def verdict(self, quantity: Quantity, estimate: Estimate) -> Mark:
-        """Return what a difference of the row comes to: not to be judged, a tie, or neither."""
+        """Return how a difference of the row is marked: foreign (not judged), tied, or neither."""
         if self.refuses(quantity):
             return "foreign"
         return "tied" if estimate.covers_zero and quantity != "forgetting" else ""
@@ -197,7 +202,7 @@ class Row:
 class Table:
     """The rows of one target: reference rows first, then methods by rank.
 
-    ``resolution`` is the smallest difference of Avg to the baseline that the table can resolve.
+    ``resolution`` is the smallest Avg difference from the baseline that the table can resolve.
     """
 
     target: str
@@ -205,19 +210,19 @@ class Table:
     resolution: float | None
 
     def blocks(self) -> Iterator[tuple[Row, ...]]:
-        """Yield the rows that are compared with one another."""
+        """Yield each block of rows that are compared with each other."""
         for block in dict.fromkeys(row.block for row in self.rows):
             yield tuple(row for row in self.rows if row.block == block)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What has to be said of the rows below their table."""
+        """The remarks about single rows, which reports print under the table."""
         return tuple(notes.remarks(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """One table per target, and what is needed to read them."""
+    """One table per target, with everything that a reader needs to understand them."""
 
     heading: Heading
     sources: tuple[str, ...]
@@ -233,40 +238,40 @@ class Leaderboard:
 
     @property
     def tuned(self) -> bool:
-        """Whether some rows were chosen among several configurations: then the budget is a column."""
+        """Whether some rows were chosen from several configurations, so that tries is a column."""
         return any(row.tries > 1 for table in self.tables for row in table.rows)
 
     @property
     def controlled(self) -> bool:
-        """Whether there are controls, and so a column for what they say of the methods."""
+        """Whether there are controls, so that "not above" is a column."""
         return any(row.control for table in self.tables for row in table.rows)
 
     @property
     def setting(self) -> str:
-        """Suite, connector policy and seeds, as one line; and whether environments are mixed."""
+        """Suite, connector policy, seeds, and whether environments are mixed, on one line."""
         return notes.setting(self)
 
     @property
     def foreign(self) -> bool:
-        """Whether some of what is compared was done in different environments."""
+        """Whether any comparison is between different environments."""
         return any(row.foreign for table in self.tables for row in table.rows)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What has to be written under the tables, next to the legend of a format's own marks."""
+        """The notes under the tables. Each report adds the legend of its own marks."""
         return tuple(notes.legend(self))
 
     def resolution(self, table: Table) -> str:
-        """Return the sentence that says what a table can tell apart."""
+        """Return the sentence on the smallest difference that a table can resolve."""
         return notes.resolution(self.baseline, table.resolution)
 
     @property
     def spread_shown(self) -> bool:
-        """Whether every seed is printed: there are several, but too few to put into the intervals."""
+        """Whether every seed is printed, because there are several but too few for the intervals."""
         return 1 < len(self.seeds) < SEEDS_TO_RESAMPLE
 
     def frame(self, target: str) -> pd.DataFrame:
-        """Return a target's table as a data frame: a line per row, scores as fractions, NaN for holes."""
+        """Return a target's table as a data frame, with scores as fractions and NaN for holes."""
         table = next(table for table in self.tables if table.target == target)
         return pd.DataFrame([self._line(row) for row in table.rows]).astype(
             {"rank": "Int64", "peak_memory_bytes": "Int64", "trainable_parameters": "Int64"}

@@ -1,4 +1,4 @@
-"""Trade-off curves: every row's change scaled back, and the rows compared where they have learnt equally much."""
+"""Draw trade-off curves, which scale every row's change back, and compare rows at equal Target."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ FOLDER = "curves"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A row's Source and Target by strength, from the base model (0) to the row itself (1), over its seeds.
+    """A row's Source and Target by strength, from the base model (0) to the row itself (1).
 
-    ``environments`` is what matters of where its points were made, by seed (bench.leaderboard.environments).
+    ``environments`` has the environment fields of its points that matter for comparisons, by seed.
     """
 
     key: RowKey
@@ -47,9 +47,10 @@ class Curve:
         return max(draws.value for draws in self.learnt.values())
 
     def source_at(self, level: Draws) -> Draws:
-        """Return the highest Source on the curve, lines between its points, where Target is at least ``level``.
+        """Return the highest Source on the curve at which Target is at least ``level``.
 
-        Resample by resample: a level that was measured moves with the examples, as the curve does.
+        The curve is linear between its points. Each resample is computed separately, because a measured level changes
+        with the examples, as the curve does.
         """
         order = sorted(self.source)
         source, learnt = [self.source[x] for x in order], [self.learnt[x] for x in order]
@@ -59,7 +60,7 @@ class Curve:
 
 
 def _best(source: Sequence[FloatArray], learnt: Sequence[FloatArray], level: FloatArray) -> FloatArray:
-    """Return the highest Source where Target reaches ``level``; where none does, that of the highest Target."""
+    """Return the highest Source at a Target of ``level`` or more, else that at the highest Target."""
     s, t = np.stack(source), np.stack(learnt)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (level - t[:-1]) / (t[1:] - t[:-1])
@@ -71,7 +72,7 @@ def _best(source: Sequence[FloatArray], learnt: Sequence[FloatArray], level: Flo
 
 
 def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
-    """Return the curves of a plan's rows, of those that are measured whole."""
+    """Return the curves of those rows of a plan whose points are all measured."""
     rows: dict[tuple[RowKey, str], dict[int, dict[float, Job]]] = {}
     for cell in plan.cells:
         trial = cell.trial
@@ -113,7 +114,7 @@ def _environments(by_seed: Mapping[int, Mapping[float, Job]], store: Store) -> B
 
 
 def write(curves: Sequence[Curve], folder: Path) -> list[Path]:
-    """Draw a figure per target and rank, with its numbers beside it, and return the paths of the pictures."""
+    """Save a figure per target and rank with its numbers as CSV; return the paths of the figures."""
     written: list[Path] = []
     for (target, rank), here in _tables(curves):
         with plots.style():
@@ -160,16 +161,17 @@ def _frame(curves: Sequence[Curve]) -> pd.DataFrame:
 
 
 def lines(curves: Sequence[Curve], *, mixed: bool = False) -> Iterator[str]:
-    """Yield, per target and rank, Source where all rows have learnt equally much, and where LoRA has learnt as much.
+    """Yield a text table per target and rank that compares the rows at equal Target.
 
-    A difference between environments is not judged, unless they are ``mixed`` on purpose.
+    It shows every row's Source at a Target that all rows reach. It also shows the row's Source and LoRA's Source at
+    the row's own Target. A difference between environments is not judged, unless ``mixed`` is true.
     """
     for (target, rank), here in _tables(curves):
         lowest = min(here, key=lambda item: item.highest)
         level = max(lowest.learnt.values(), key=lambda draws: draws.value)
         width = max(len(item.key.name) for item in here)
         yield ""
-        yield f"{target}, rank {rank}: Source where Target is equal, on the curves of --rewind"
+        yield f"{target}, rank {rank}: Source at equal Target, on the curves of --rewind"
         head = f"at {100 * level.value:6.2f}, which all reach   at its own Target   {BASELINE} there   difference"
         yield f" {'':{width}}  {head}"
         base = next((item for item in here if item.key.name == BASELINE), None)
@@ -177,16 +179,16 @@ def lines(curves: Sequence[Curve], *, mixed: bool = False) -> Iterator[str]:
             text = f" {item.key.name:{width}}  {_number(estimate(item.source_at(level))):>26}"
             yield f"{text}   {_beside(item, base, mixed=mixed)}".rstrip()
         yield from (f"{FOREIGN} {item.key.name}: {reason}" for item in here if (reason := _foreign(item, base)))
-    yield "= the interval covers 0. Scores x100; between two strengths a curve is a line."
+    yield "=: the interval covers 0. Scores are x100. A curve is linear between two strengths."
 
 
 def _foreign(item: Curve, base: Curve | None) -> str:
-    """Return in what a row's environments are others than the baseline's."""
+    """Return how a row's environments differ from the baseline's, or "" if they do not differ."""
     return "" if base is None else described(against(item.environments, [(base.key.name, base.environments)]))
 
 
 def _beside(item: Curve, base: Curve | None, *, mixed: bool) -> str:
-    """Return a row's own Target and Source beside the baseline's Source there, where the baseline reaches it."""
+    """Return a row's Target and Source, and the baseline's Source at that Target or "not reached"."""
     own, source = item.learnt[1.0], item.source[1.0]
     text = f"{100 * own.value:6.2f}: {_number(estimate(source))}"
     if base is None or base is item:

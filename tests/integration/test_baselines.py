@@ -26,7 +26,7 @@ def test_chosen_controls_and_curves_come_with_one_command_and_are_cached(
     assert {("lora", ""), ("dare", ""), *(("lora", control) for control in controls)} <= rows.keys()
     assert set(rows.values()) == {"done"}
     assert (output / "curves" / "new_squares-r2.png").is_file()
-    assert "Source where Target is equal" in ran.stdout
+    assert "Source at equal Target" in ran.stdout
     again = subprocess.run([*tiny_command, *words], capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, again.stderr
     assert re.search(r"cached: (\d+) of \1 trials", again.stderr), again.stderr

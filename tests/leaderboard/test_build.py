@@ -176,7 +176,7 @@ def test_seeds_are_averaged_and_a_failed_one_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "said"),
-    [(1, "no method is called better"), (2, "hold the trainings fixed"), (5, "training noise")],
+    [(1, "cannot show that one method is better"), (2, "hold the trainings fixed"), (5, "training noise")],
 )
 def test_the_note_says_what_the_intervals_cover(seeds: int, said: str) -> None:
     leaderboard = ranked(*[cell("lora", 5, 5, 5, seed=seed) for seed in range(seeds)])
@@ -201,7 +201,7 @@ def test_two_trials_of_one_cell_are_an_error() -> None:
 def test_scores_on_different_numbers_of_examples_are_an_error() -> None:
     short = replace(cell("dora", 5, 5, 5), primary={"gqa": right(5, 8)})
 
-    with pytest.raises(DataError, match="dora r16 on iconqa, seed 0: 8 scores on gqa, others have 10"):
+    with pytest.raises(DataError, match="dora r16 on iconqa, seed 0 has 8 scores on gqa, but other trials have 10"):
         ranked(cell("lora", 5, 5, 5), short)
 
 
@@ -222,7 +222,7 @@ def test_the_leaderboard_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_tuned_row_stands_beside_its_default_with_their_paired_difference() -> None:
+def test_a_tuned_row_is_next_to_its_default_with_their_paired_difference() -> None:
     chosen = tuned(cell("dora", 5, 5, 9), tries=8)
     board = ranked(cell("lora", 5, 3, 8), cell("dora", 5, 3, 7), chosen, cell("l2", 4, 4, 4))
 
@@ -249,7 +249,7 @@ def test_a_method_that_is_not_above_a_control_is_named_with_it() -> None:
     board = ranked(strong, weak, cell("lora", 5, 5, 5), cell("dora", 9, 9, 9))
 
     rows = {row.name: row for row in board.tables[0].rows}
-    assert list(rows) == ["zero_shot", "lora", "dora", "lora lr/3", "lora frozen"]  # controls stand last
+    assert list(rows) == ["zero_shot", "lora", "dora", "lora lr/3", "lora frozen"]  # controls come last
     assert rows["lora"].unbeaten == ("lr/3",)
     assert rows["dora"].unbeaten == ("lr/3",)  # an equal is not above
     assert rows["lora lr/3"].unbeaten == ()

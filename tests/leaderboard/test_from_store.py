@@ -1,4 +1,4 @@
-"""The leaderboard of a run folder, where its records say with what they were trained and scored."""
+"""The leaderboard of a run folder whose records name their environments."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_leaderboard_of_part_of_the_test_examples_says_so(ran: tuple[Plan, Sto
 
     notes = "\n".join(leaderboard(few, store, Heading("tiny")).notes)
 
-    assert f"Scored in part: {', '.join(f'{name} 3 of {count}' for name, count in counts.items())}. Not to be" in notes
+    assert f"Scored in part: {', '.join(f'{name} 3 of {count}' for name, count in counts.items())}. Do not" in notes
     assert "Scored in part" not in "\n".join(leaderboard(plan, store, Heading("tiny")).notes)
 
 

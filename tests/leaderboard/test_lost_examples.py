@@ -25,5 +25,5 @@ def test_an_answer_of_two_annotators_counts_as_right_and_of_one_as_wrong() -> No
 
 
 def test_other_examples_cannot_be_compared() -> None:
-    with pytest.raises(DataError, match="with other ids"):
+    with pytest.raises(DataError, match="their ids differ"):
         right_to_wrong([answered("a", "red", 1.0)], [answered("b", "red", 1.0)])

@@ -68,7 +68,7 @@ def test_every_colour_stands_out_from_white() -> None:
     assert min(1.05 / (luminance(mark.color) + 0.05) for mark in plots.MARKS) > 2  # yellow, left out: 1.3
 
 
-def test_the_numbers_lie_beside_a_figure(tmp_path: Path) -> None:
+def test_the_numbers_are_saved_next_to_a_figure(tmp_path: Path) -> None:
     path = plots.save_data(pd.DataFrame({"source": [0.5], "form": ["a, b"]}), tmp_path / "new", "lines")
 
     assert path.read_text() == 'source,form\n0.5,"a, b"\n'

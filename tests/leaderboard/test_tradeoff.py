@@ -74,7 +74,7 @@ def test_a_curve_of_another_environment_is_not_judged_unless_mixed() -> None:
     assert "†" not in "\n".join(lines([LORA, curve("dare", points)]))
 
 
-def test_the_numbers_stand_beside_the_pictures(tmp_path: Path) -> None:
+def test_the_numbers_are_saved_next_to_the_figures(tmp_path: Path) -> None:
     paths = write([LORA], tmp_path)
 
     assert {path.name for path in paths} == {"t-r32.png", "t-r32.svg"}

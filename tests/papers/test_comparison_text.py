@@ -20,7 +20,7 @@ def test_the_table_shows_three_columns_in_80_and_says_what_the_interval_covers(p
     assert "lora Source 46.29 ±0.0 44.79 +1.50 reproduced" in lines
     assert "Target 84.02 ±0.0 82.52 +1.50 reproduced" in lines
     assert "okvqa" not in text
-    assert "One seed: they cover test sampling only" in " ".join(lines)
+    assert "With one seed, they cover test sampling only" in " ".join(lines)
     assert "Of 14 compared numbers: 14 reproduced" in text
     assert max(len(line) for line in text.splitlines() if "±0" in line) <= 80
 
