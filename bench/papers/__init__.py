@@ -1,1 +1,1 @@
-"""Compare with a paper's tables, and repeat its studies (``bench study``)."""
+"""Compare a leaderboard with a paper's tables, and repeat the paper's studies (``bench study``)."""

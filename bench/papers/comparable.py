@@ -1,4 +1,4 @@
-"""Why a leaderboard cannot stand beside a paper's tables: one line for everything that differs."""
+"""List the reasons why a leaderboard cannot be compared with a paper's tables, one line each."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from bench.plan.request import Request
     from bench.plan.tuned import Place
 
-# Connectors are rows of the paper. A micro-batch is what memory allows: the loss is that of the whole update.
-_BUFFERS = 10_000  # numbers that one way of saving keeps and another leaves out, such as position ids
+_BUFFERS = 10_000  # numbers that some checkpoints have and others omit, such as position ids
+# Connectors are rows of the paper. A micro-batch only saves memory: the loss is that of the whole update.
 _FREE = ("connector", "micro_batch_size")
 
 
 def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
-    """Return what makes a request's numbers others than the paper's would be; nothing where they can be compared."""
+    """Return why a request's numbers cannot be compared with the paper's; empty if they can be."""
     if request.suite.name != paper.suite:
         return (
-            f"its suite is {request.suite.name}, the paper's numbers are those of {paper.suite}: with another base "
-            f"model and other tasks, its numbers say nothing about the paper's",
+            f"the suite is {request.suite.name}, but the paper's numbers are for {paper.suite}, which has another base "
+            "model and other tasks",
         )
     return (
         *_model(request),
@@ -43,38 +43,42 @@ def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
 
 
 def _model(request: Request) -> Iterator[str]:
-    """Name a base model of another size. Whether a copy's weights are the paper's, its zero-shot row shows."""
+    """Yield a reason if the base model has another size.
+
+    Only the zero-shot row shows whether a copy has the paper's weights.
+    """
     own, found = SUITES[request.suite.name], request.suite
     if found.model == own.model:
         return
     count, wanted = checkpoints.parameters(found.folder), own.parameters or 0
     if abs(count - wanted) > _BUFFERS:
-        yield f"its base model {found.model} (--model) has {count:,} parameters, {own.model} has {wanted:,}"
+        yield f"the base model {found.model} (--model) has {count:,} parameters, but {own.model} has {wanted:,}"
 
 
 def _sources(paper: Paper, request: Request) -> Iterator[str]:
     missing = [name for name in paper.sources if name not in request.sources]
     extra = [name for name in request.sources if name not in paper.sources]
     if missing:
-        yield f"source tasks are missing, so that Source is another mean: {', '.join(missing)}"
+        yield f"Source is another mean, because it lacks the paper's source tasks {', '.join(missing)}"
     if extra:
-        yield f"source tasks are not the paper's, so that Source is another mean: {', '.join(extra)}"
+        yield f"Source is another mean, because the paper does not have the source tasks {', '.join(extra)}"
 
 
 def _examples(request: Request) -> Iterator[str]:
     if request.split != "test":
-        yield f"its scores are of the {request.split} split, the paper's of the test split"
+        yield f"the scores are on the {request.split} split, but the paper's are on the test split"
     if request.limit is not None:
         yield (
-            f"--limit {request.limit} scores a part of the test split, the paper all of it; "
-            "without --limit, nothing is trained again"
+            f"--limit {request.limit} scores only a part of the test split, but the paper scores all of it. Drop "
+            "--limit; nothing is trained again"
         )
 
 
 def _sizes(paper: Paper, request: Request) -> Iterator[str]:
-    """Name the splits that task options (``samples``, ``expect=any``) or other files made smaller or larger.
+    """Yield a reason for each split whose size is not the paper's.
 
-    Data that is not here says nothing; the leaderboard cannot be made without it either.
+    Task options (``samples``, ``expect=any``) or other files can change the size. Missing data gives no reason,
+    because the leaderboard cannot be made without it either.
     """
     for name in (*request.targets, *(name for name in request.sources if name in paper.sources)):
         task = request.tasks.load(name)
@@ -83,7 +87,7 @@ def _sizes(paper: Paper, request: Request) -> Iterator[str]:
                 count = len(task.examples(split))
                 wanted = task.sizes.get(split, count)
                 if abs(count - wanted) > request.tasks.reading.skip_bad:
-                    yield f"{name} has {count:,} examples in its {split} split, the paper's has {wanted:,}"
+                    yield f"{name} has {count:,} examples in its {split} split, but the paper's has {wanted:,}"
 
 
 def _recipe(request: Request) -> Iterator[str]:
@@ -91,20 +95,23 @@ def _recipe(request: Request) -> Iterator[str]:
         value, own = getattr(request.recipe, field.name), getattr(request.suite.recipe, field.name)
         if field.name not in _FREE and value != own:
             option = "--base" if field.name == "quantization" else "--set"
-            yield f"recipe.{field.name} is {value} ({option}), the suite's own is {own}"
+            yield f"recipe.{field.name} is {value} ({option}), but the suite's own value is {own}"
 
 
 def _hyperparameters(paper: Paper, request: Request) -> Iterator[str]:
-    """Name what was changed of a method that has a published row among those asked for, or of its parent."""
+    """Yield a reason for each changed hyperparameter of a compared method or of its parent.
+
+    A method is compared if the paper has a row for it among the requested ones.
+    """
     places = _places(paper, request)
     methods = dict.fromkeys(method for method, _, _ in places)
     for name in dict.fromkeys(used for method in methods for used in (method, _parent(method, request.registry))):
         for field, value, own in _changed(request.registry.method(name), request.settings.get(name, {})):
-            yield f"{name}.{field} is {value} (--set), the method's own is {own}"
+            yield f"{name}.{field} is {value} (--set), but the method's own value is {own}"
 
 
 def _places(paper: Paper, request: Request) -> list[Place]:
-    """Return the cells asked for that the paper has numbers of."""
+    """Return the requested cells for which the paper has numbers."""
     return [
         (row.method, row.rank, row.target)
         for row in compared_rows(paper)
@@ -122,7 +129,7 @@ def _parent(method: str, registry: Registry) -> str:
 
 
 def _changed(method: type[Method], settings: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar, Scalar]]:
-    """Yield field, value and default of the settings that are not the defaults."""
+    """Yield the field, value and default of each setting that differs from its default."""
     own = values(method()) if settings else {}
     for field, value in settings.items():
         if value != own[field]:

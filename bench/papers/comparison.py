@@ -1,4 +1,7 @@
-"""A leaderboard and a published table -> a verdict on every number that both have. Pure: nothing here reads a run."""
+"""Give a verdict on every number that a leaderboard and a published table share.
+
+Nothing here reads a run folder.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,15 @@ from bench.plugins.paper import Paper, PublishedRow, compared_rows
 Verdict = Literal["reproduced", "above", "below", "cannot tell"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-_DECIMALS = 8  # as the bounds of an interval: a difference of exactly the tolerance is inside
+_DECIMALS = 8  # as for interval bounds, so that a difference of exactly the tolerance is within it
 _Cell = tuple[str, int | None, str, str | None]  # method, rank, target, connector
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One number of a leaderboard beside the published one, as fractions.
+    """One number of a leaderboard and the published number, as fractions.
 
-    ``difference`` is ours minus theirs with our interval: the published number is held fixed.
+    ``difference`` is ours minus theirs, with our interval, because the published number is held fixed.
     """
 
     target: str
@@ -42,9 +45,10 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Every number that a leaderboard and a paper share, and what only one of them has, a line for each.
+    """Every number that a leaderboard and a paper share.
 
-    ``tolerance`` is in points. ``remarks`` name rows without a counterpart, and what failed.
+    ``tolerance`` is in points. ``remarks`` name the rows that only one side has, and the trials that failed or were
+    done in a different environment, one line each.
     """
 
     paper: Paper
@@ -55,7 +59,7 @@ class Comparison:
 
     @property
     def summary(self) -> str:
-        """How many of the compared numbers got which verdict; a source of the zero-shot row counts once."""
+        """The count of each verdict. A source score of the zero-shot row counts only once."""
         once = {_identity(number): number.verdict for number in self.numbers}
         counts = Counter(once.values())
         each = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
@@ -63,9 +67,10 @@ class Comparison:
 
 
 def verdict(low: float, high: float, tolerance: float) -> Verdict:
-    """Return what the interval [low, high] of ours minus theirs says, against a tolerance in the same unit.
+    """Return the verdict on the interval [low, high] of ours minus theirs.
 
-    Reproduced: all of it within [-tolerance, tolerance]. Above, below: all of it beyond. Else it cannot be told.
+    The number is reproduced if the whole interval is within [-tolerance, tolerance], and above or below if the whole
+    interval is beyond it. Otherwise we cannot tell. The tolerance has the same unit as the interval.
     """
     if -tolerance <= low and high <= tolerance:
         return "reproduced"
@@ -75,7 +80,7 @@ def verdict(low: float, high: float, tolerance: float) -> Verdict:
 
 
 def compare(paper: Paper, board: Leaderboard, tolerance: float) -> Comparison:
-    """Return a leaderboard beside a paper's tables; ``tolerance`` is in points.
+    """Return the comparison of a leaderboard with a paper's tables; ``tolerance`` is in points.
 
     Raises:
         UsageError: they have no number in common.
@@ -85,16 +90,16 @@ def compare(paper: Paper, board: Leaderboard, tolerance: float) -> Comparison:
     numbers = tuple(number for table, row, other in pairs for number in _numbers(board, table, row, other, tolerance))
     if not numbers:
         raise UsageError(
-            f"The leaderboard and the tables of {paper.name} have no row in common. Published: methods "
+            f"The leaderboard and the tables of {paper.name} have no row in common. The tables have methods "
             f"{_listed(cell[0] for cell in theirs)}; ranks {_listed(cell[1] for cell in theirs if cell[1])}; "
-            f"targets {_listed(cell[2] for cell in theirs)}."
+            f"targets {_listed(cell[2] for cell in theirs)}. Run some of these rows."
         )
     remarks = (*_troubles(pairs), *_here_only(board, theirs), *_paper_only(board, theirs))
     return Comparison(paper, tolerance, board, numbers, remarks)
 
 
 def _cell(row: Row, target: str) -> _Cell:
-    """Return what a leaderboard's row is matched by; a reference row has neither rank nor connector."""
+    """Return the key that matches a row with the paper; a reference row has no rank or connector."""
     return (row.method, row.rank, target, None if row.rank is None else row.connector)
 
 
@@ -122,14 +127,17 @@ def _numbers(board: Leaderboard, table: Table, row: Row, other: PublishedRow, to
 
 
 def _minus(ours: Estimate, theirs: float) -> Estimate:
-    """Return the difference to a number that is held fixed."""
+    """Return the difference from a number that is held fixed."""
     low, high = round(ours.low - theirs, _DECIMALS), round(ours.high - theirs, _DECIMALS)
     by_seed = {seed: value - theirs for seed, value in ours.by_seed.items()}
     return Estimate(round(ours.value - theirs, _DECIMALS), low, high, by_seed)
 
 
 def _identity(number: Compared) -> tuple[object, ...]:
-    """Return what tells numbers apart: the zero-shot row's sources are the same ones in every target's table."""
+    """Return the identity of a number, by which it is counted once.
+
+    The source scores of the zero-shot row are the same numbers in every target's table.
+    """
     shared = number.row.rank is None and number.column not in ("target", "avg")
     return (*_cell(number.row, "" if shared else number.target), number.column)
 
@@ -147,14 +155,14 @@ def _here_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
 
 
 def _paper_only(board: Leaderboard, theirs: _Theirs) -> Iterator[str]:
-    """Name the published rows that could have been here: those of the leaderboard's connectors."""
+    """Name the published rows with the leaderboard's connectors that the leaderboard lacks."""
     ours = set(_cells(board))
     fitting = [cell for cell in theirs if cell[3] is None or cell[3] in board.connectors]
-    return _blocks("In the paper's tables only", [cell for cell in fitting if cell not in ours])
+    return _blocks("Only in the paper's tables", [cell for cell in fitting if cell not in ours])
 
 
 def _blocks(what: str, cells: Sequence[_Cell]) -> Iterator[str]:
-    """Yield a line per target, rank and connector that names its methods."""
+    """Yield a line per target, rank and connector that names the methods."""
     blocks: dict[tuple[str, int | None, str | None], list[str]] = {}
     for method, rank, target, connector in cells:
         blocks.setdefault((target, rank, connector), []).append(method)

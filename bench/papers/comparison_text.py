@@ -1,4 +1,4 @@
-"""Our numbers next to a paper's as text: a table for the terminal, Markdown, CSV."""
+"""Write our numbers next to a paper's: as a table for the terminal, as Markdown or as CSV."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bench.papers.published import Pair
 
 _WIDTH = 120
-_WORDS = ("method", "connector", "score", "verdict")  # to the left; numbers to the right
-_NAMES = {"source": "Source", "target": "Target", "avg": "Avg"}  # of the table: all else is in the other formats
+_WORDS = ("method", "connector", "score", "verdict")  # left-aligned; numbers are right-aligned
+_NAMES = {"source": "Source", "target": "Target", "avg": "Avg"}  # in the table; the other formats have all scores
 
 COLUMNS = (
     "paper",
@@ -44,21 +44,21 @@ COLUMNS = (
 
 
 def table(comparison: Comparison) -> Iterator[str]:
-    """Yield the lines of a table of Source, Target and Avg that fits 80 columns, and what has to stand under it."""
-    yield f"beside {comparison.paper.citation}, tables {', '.join(comparison.paper.tables)}"
+    """Yield a table of Source, Target and Avg that fits 80 columns, and the notes under it."""
+    yield f"compared with {comparison.paper.citation}, tables {', '.join(comparison.paper.tables)}"
     shown = [number for number in comparison.numbers if number.column in _NAMES]
     for target, of_target in groupby(shown, lambda number: number.target):
         yield f"\ntarget {target}   {comparison.board.setting}\n"
         head = ("method", "score", "ours", "", "paper", "difference", "verdict")
         yield from text_table([head, *_lines(of_target)], left={0, 1, 3, 6})
     yield ""
-    for note in (*_notes(comparison), "Every source, and both bounds: --format markdown or csv."):
+    for note in (*_notes(comparison), "Use --format markdown or csv to see every source and both bounds."):
         yield textwrap.fill(note, _WIDTH, subsequent_indent="  ")
 
 
 def markdown(comparison: Comparison) -> Iterator[str]:
     """Yield the lines of one Markdown table per target, with every number."""
-    yield f"# {comparison.board.setting}, beside {comparison.paper.citation}"
+    yield f"# {comparison.board.setting}, compared with {comparison.paper.citation}"
     head = ("method", "rank", "connector", "score", "ours", "interval", "paper", "difference", "verdict")
     align = ["---" if name in _WORDS else "---:" for name in head]
     for target, of_target in groupby(comparison.numbers, lambda number: number.target):
@@ -91,20 +91,21 @@ FORMS: Mapping[str, Callable[[Comparison], Iterator[str]]] = {
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    """Yield what the numbers come to, what a verdict means, what the intervals cover, and who lacks what."""
+    """Yield the summary, the meaning of the verdicts, what the intervals cover, and the remarks."""
     within = f"±{comparison.tolerance:g} points"
     yield comparison.summary
     yield (
-        "Scores are x100; difference = ours - the paper's, which is held fixed, as its own noise is not known. "
-        f"reproduced: all of the difference's interval lies within {within}; above, below: all of it lies beyond; "
-        "cannot tell: neither. Numbers are judged one by one; Source and Avg are made of the others."
+        "Scores are x100. difference = ours - the paper's. The paper's number is held fixed, because its noise is not "
+        f"known. reproduced: the whole interval of the difference is within {within}. above, below: the whole interval "
+        "is beyond. cannot tell: otherwise. Each number is judged by itself, although Source and Avg are computed from "
+        "the others."
     )
     yield comparison.board.notes[1]
     yield from comparison.remarks
 
 
 def _lines(numbers: Iterator[Compared]) -> Iterator[Sequence[str]]:
-    """Yield the cells of each number, under a line of one cell for each rank; a row's method stands once."""
+    """Yield the cells of each number, under a heading per rank; a row's method is written only once."""
     for block, of_block in groupby(numbers, lambda number: number.row.block):
         if block[0]:
             yield (f"rank {block[0]}, connector {block[1]}",)
@@ -141,9 +142,9 @@ def _safe(text: str) -> str:
 
 
 _PAIR_HEAD = ("target", "row", "score", "ours", "interval", "paper", "difference")
-_PAIR_WORDS = 3  # the columns to the left; numbers to the right
+_PAIR_WORDS = 3  # the number of left-aligned columns; numbers are right-aligned
 _PAIR_NOTE = (
-    "Scores are x100; difference = ours - the paper's. bench compare judges such differences for Tables 1 and 2."
+    "Scores are x100. difference = ours - the paper's. bench compare judges such differences for Tables 1 and 2."
 )
 
 
@@ -165,7 +166,7 @@ def write_pairs(pairs: Sequence[Pair], folder: Path) -> list[Path]:
 
 
 def pairs_frame(pairs: Sequence[Pair]) -> DataFrame:
-    """Return the pairs as a frame, a number a line."""
+    """Return the pairs as a data frame with one number per line."""
     import pandas as pd
 
     return pd.DataFrame([_pair_columns(pair) for pair in pairs]).astype({"rank": "Int64"})

@@ -1,4 +1,4 @@
-"""Rows of a leaderboard as points of a curve: the numbers as a frame, as lines of text, and drawn with intervals."""
+"""Turn rows of a leaderboard into points of a curve: as a data frame, as text or in a figure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PERCENT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A row of the leaderboards, by method and variant, and the ``x`` it is drawn at; ``places`` go into the CSV."""
+    """A row by method and variant. ``places`` are its coordinates, which become columns of the CSV."""
 
     method: str
     variant: str
@@ -38,10 +38,10 @@ class Spot:
 
 
 def frame(found: StudyResult, spots: dict[str, Sequence[Spot]]) -> DataFrame:
-    """Return a line per target, rank and spot, the base model's first: scores as fractions, NaN for holes.
+    """Return a line per target, rank and spot, with scores as fractions and NaN for holes.
 
-    ``spots`` is by target. The paper's own numbers stand beside where the study is comparable and the spot is a
-    method's own row.
+    The first line of a target is the base model's. ``spots`` is by target. A line also has the paper's numbers if the
+    study is comparable and the spot is a method's own row.
     """
     import pandas as pd
 
@@ -79,12 +79,12 @@ def _line(target: str, row: Row) -> dict[str, object]:
 
 
 def empty(made: DataFrame) -> bool:
-    """Whether no spot has a score: then there is nothing to draw."""
+    """Whether no spot has a score, so that there is nothing to draw."""
     return bool(made.loc[made["method"] != ZERO_SHOT, list(SCORES)].isna().to_numpy().all())
 
 
 def draw(axes: Axes, part: DataFrame, x: str, score: str, look: Mark, label: str) -> None:
-    """Draw a score of some spots over ``x`` with its intervals; the paper's numbers as hollow marks around them."""
+    """Draw a score over ``x`` with its intervals, and the paper's numbers as larger hollow marks."""
     shown = part.dropna(subset=[score])
     value = _PERCENT * shown[score]
     around = [value - _PERCENT * shown[f"{score}_low"], _PERCENT * shown[f"{score}_high"] - value]
@@ -109,14 +109,14 @@ def title(found: StudyResult, target: str) -> str:
 
 
 def log_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Scale x by its logarithm, with ticks at the values that were measured."""
+    """Make the x axis logarithmic, with ticks at the measured values."""
     axes.set_xscale("log")
     axes.set_xticks(values, [short(value) for value in values])
     axes.set_xticks([], minor=True)
 
 
 def legend(figure: Figure, looks: dict[str, Mark], made: DataFrame) -> None:
-    """Put one legend under the panels: the series, the base model's line, the paper's marks where there are any."""
+    """Put one legend under the panels: the series, the base model and, if drawn, the paper's marks."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=label, **look.line) for label, look in looks.items()]
@@ -127,7 +127,7 @@ def legend(figure: Figure, looks: dict[str, Mark], made: DataFrame) -> None:
 
 
 def lines(made: DataFrame, places: Sequence[str]) -> Iterator[str]:
-    """Return the frame as lines for the terminal: scores x 100 with half the width of their intervals."""
+    """Return the frame as text: scores x 100 with half the width of their intervals."""
     grid = [["task", "method", *places, "Source", "", "Target", "", "Avg", ""]]
     for _, line in made.iterrows():
         cells = [str(line["task"]), str(line["method"])]
@@ -157,7 +157,7 @@ def short(value: float) -> str:
 
 
 def troubles(found: StudyResult) -> list[str]:
-    """Return a line for every row that lacks something."""
+    """Return a line for every row that lacks numbers."""
     return [
         f"{row.label} on {table.target}: {row.trouble}"
         for table in found.board.tables
@@ -167,5 +167,5 @@ def troubles(found: StudyResult) -> list[str]:
 
 
 def intervals(found: StudyResult) -> str:
-    """Return the sentence that says what the intervals cover."""
+    """Return the note on what the intervals cover."""
     return found.board.notes[1]

@@ -1,4 +1,4 @@
-"""The paper's numbers beside a study's, where the suite is the paper's and nothing else makes them others."""
+"""Pair the numbers of a study with the paper's, if the two can be compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.leaderboard.tables import Row
 
 _PAPER = "lorasculpt"
-# What its tables call the method's own row; another connector is no variant there.
+# The variants that the paper's tables give a method's own row. Another connector is not a variant there.
 _OWN = frozenset({"lora", "srr+rkh", "beta=1e-5"})
 _CONNECTOR = "connector="
 
@@ -26,7 +26,7 @@ Cell = tuple[str, int | None, str, str | None, str]  # method, rank, target, con
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A number of ours with its interval beside the paper's, as fractions. ``connector`` is the recipe's."""
+    """One of our numbers and the paper's, as fractions. ``connector`` is that of our recipe."""
 
     table: str
     target: str
@@ -47,7 +47,10 @@ class Pair:
 
 
 def rows(request: Request) -> tuple[PublishedRow, ...]:
-    """Return the paper's rows, or none where they are not comparable; then say why, unless it is another suite."""
+    """Return the paper's rows, or nothing if they are not comparable with the request's.
+
+    The reasons are printed, except if the suite is another one.
+    """
     paper = request.registry.paper(_PAPER)
     if request.suite.name != paper.suite:
         return ()
@@ -58,7 +61,7 @@ def rows(request: Request) -> tuple[PublishedRow, ...]:
 
 
 def beside(tables: Sequence[str], found: StudyResult) -> tuple[Pair, ...]:
-    """Return every number that some of the paper's tables and a leaderboard both have, in the leaderboard's order."""
+    """Return every number that a leaderboard shares with some tables of the paper, in its own order."""
     theirs = {_theirs(row): row for row in found.published if row.table in tables}
     connectors = {(cell.key, cell.trial.target): cell.trial.recipe.connector for cell in found.plan.cells}
     pairs = []
@@ -79,6 +82,6 @@ def _theirs(row: PublishedRow) -> Cell:
 
 
 def own(found: StudyResult, cell: tuple[str, int, str]) -> PublishedRow | None:
-    """Return the paper's row of a method, rank and target under the request's connector, if it has one."""
+    """Return the paper's row of a method, rank and target with the request's connector, or None."""
     theirs = {_theirs(row): row for row in reversed(found.published)}
     return theirs.get((*cell, found.request.recipe.connector, ""))

@@ -1,4 +1,4 @@
-"""What a study is: the cells it needs, and the table or figure it makes of them. Loads nothing heavy."""
+"""Define a study: the cells it needs, and the table or figure it makes. Loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard
 
 
-_WIDTH = 120  # of what is printed
+_WIDTH = 120  # of printed captions and lines
 
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """What a study's trials came to. ``published`` are the paper's rows, none where they are not comparable."""
+    """A study's results. ``published`` has the paper's rows; it is empty if they are not comparable."""
 
     plan: Plan
     store: Store
@@ -36,13 +36,13 @@ class StudyResult:
 
     @property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request of the study."""
         return self.plan.request
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A figure, every number in it as a frame, the lines that sum it up, and what has to stand under it."""
+    """A figure, its numbers as a data frame, a summary in lines, and the caption."""
 
     figure: Figure
     frame: DataFrame
@@ -54,10 +54,10 @@ class Drawing:
 class Study:
     """An experiment of the paper.
 
-    ``title`` says what it shows. ``methods`` have to be there; ``ranks`` and ``targets`` are what it takes unless the
-    command says otherwise; one with ``one_rank`` takes a single rank. ``draw`` makes the figure of what its ``cells``
-    came to, None where they came to nothing. Without it the result is the leaderboard, ``caption`` says what has to
-    stand under it, and ``tables`` names those of the paper that show the same.
+    ``title`` says what the study shows. It needs all ``methods``. ``ranks`` and ``targets`` are its defaults, which
+    the command can change. A study with ``one_rank`` takes a single rank. ``draw`` makes the figure from the results
+    of the ``cells``, or None if they have no results. Without ``draw`` the result is the leaderboard, ``caption`` is
+    printed under it, and ``tables`` names the paper's tables that show the same rows.
     """
 
     name: str
@@ -73,14 +73,14 @@ class Study:
 
     @property
     def line(self) -> str:
-        """The study in a listing."""
+        """The line of the study in a listing."""
         rank = f"rank{'s' * (',' in self.ranks)} {self.ranks}"
         return f"{self.name:7} {self.title} ({rank}; {self.targets} target{'s' * (self.targets == 'all')})"
 
 
 @dataclass(frozen=True, slots=True)
 class GridPoint:
-    """A rank, a target and a seed of a request: where a study puts the same rows."""
+    """A rank, a target and a seed of a request; a study has the same rows for each of these."""
 
     request: Request
     rank: int
@@ -88,19 +88,19 @@ class GridPoint:
     seed: int
 
     def trial(self, method: str, **settings: Scalar) -> Trial:
-        """Return a method's trial here; its settings are the defaults but for those given."""
+        """Return a method's trial at this point, with the defaults except for the given settings."""
         request = replace(self.request, settings={method: settings}) if settings else self.request
         return cell_trial(request, method, self.rank, self.target, self.seed)
 
 
 def places(request: Request) -> Iterator[GridPoint]:
-    """Yield the places of a request, ranks innermost."""
+    """Yield the grid points of a request; the rank changes fastest."""
     for seed, target, rank in product(request.seeds, request.targets, request.ranks):
         yield GridPoint(request, rank, target, seed)
 
 
 def folder_of(store: Store, name: str) -> Path:
-    """Return where a study's files lie."""
+    """Return the folder of a study's files."""
     return store.root / "studies" / name
 
 

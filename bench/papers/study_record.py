@@ -1,4 +1,4 @@
-"""What a study leaves behind for later commands: its command line, the commit, and its cells by trial."""
+"""Record a study for later commands: its command line, commit, cells and trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = "study.json"
 
 
 def save(folder: Path, name: str, command: str, plan: Plan) -> None:
-    """Note what a study runs, in its folder; ``trials`` has the parents of its cells too."""
+    """Write study.json into a study's folder; ``trials`` includes the parents of its cells."""
     cells = [
         {
             "method": cell.key.method,
@@ -35,10 +35,10 @@ def save(folder: Path, name: str, command: str, plan: Plan) -> None:
 
 
 def studied(store: Store) -> set[str]:
-    """Return the ids of every trial that a study of the run folder stands on.
+    """Return the ids of all trials that the studies of a run folder need.
 
     Raises:
-        StoreError: a note is damaged.
+        StoreError: a study.json is damaged.
     """
     found: set[str] = set()
     for path in sorted(store.root.glob(f"studies/*/{_FILE}")):

@@ -31,7 +31,7 @@ def test_a_leaderboard_of_micro_is_refused_with_the_reason(tmp_path: Path, capsy
 
     captured = capsys.readouterr()
     assert code == 2
-    assert "cannot be compared with the paper lorasculpt: its suite is micro" in captured.err
+    assert "cannot be compared with the paper lorasculpt: the suite is micro" in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
 
@@ -57,7 +57,7 @@ def test_a_comparison_that_cannot_be_is_one_line(
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_put_beside_its_paper_and_only_numbers_go_to_stdout(
+def test_a_finished_run_is_compared_with_its_paper_and_only_numbers_go_to_stdout(
     tiny_installed: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

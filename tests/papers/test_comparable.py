@@ -33,7 +33,7 @@ def asked(**changes: object) -> Request:
         {"settings": {"lora": {"lr": None}}},
         {"methods": ("l2",), "settings": {"lora": {"lr": 1e-3}}},
         {"ranks": (8,), "settings": {"lora": {"lr": 1e-3}}},
-        {"tuned": {("lora", 32, "iconqa"): TunedChoice({"lr": 1e-3}, 8)}},  # a row beside the default
+        {"tuned": {("lora", 32, "iconqa"): TunedChoice({"lr": 1e-3}, 8)}},  # a row next to the default
     ],
 )
 def test_what_leaves_the_compared_rows_as_the_papers_is_comparable(paper: Paper, changes: dict[str, object]) -> None:
@@ -43,18 +43,27 @@ def test_what_leaves_the_compared_rows_as_the_papers_is_comparable(paper: Paper,
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"suite": MICRO}, "its suite is micro, the paper's numbers are those of lorasculpt: with another base model"),
-        ({"sources": SOURCES[:2]}, "source tasks are missing, so that Source is another mean: gqa, textvqa"),
-        ({"sources": (*SOURCES, "vizwiz")}, "source tasks are not the paper's, so that Source is another mean: vizwiz"),
-        ({"limit": 100}, "--limit 100 scores a part of the test split"),
-        ({"split": "validation"}, "its scores are of the validation split"),
-        ({"recipe": replace(SUITE.recipe, updates=7)}, "recipe.updates is 7 (--set), the suite's own is 150"),
+        (
+            {"suite": MICRO},
+            "the suite is micro, but the paper's numbers are for lorasculpt, which has another base model",
+        ),
+        ({"sources": SOURCES[:2]}, "Source is another mean, because it lacks the paper's source tasks gqa, textvqa"),
+        (
+            {"sources": (*SOURCES, "vizwiz")},
+            "Source is another mean, because the paper does not have the source tasks vizwiz",
+        ),
+        ({"limit": 100}, "--limit 100 scores only a part of the test split"),
+        ({"split": "validation"}, "the scores are on the validation split"),
+        ({"recipe": replace(SUITE.recipe, updates=7)}, "recipe.updates is 7 (--set), but the suite's own value is 150"),
         ({"recipe": replace(SUITE.recipe, eval_dtype="float16")}, "recipe.eval_dtype is float16 (--set)"),
         (
             {"recipe": replace(SUITE.recipe, quantization="4bit")},
-            "recipe.quantization is 4bit (--base), the suite's own",
+            "recipe.quantization is 4bit (--base), but the suite's own",
         ),
-        ({"settings": {"lorasculpt": {"density": 0.2}}}, "lorasculpt.density is 0.2 (--set), the method's own is 0.1"),
+        (
+            {"settings": {"lorasculpt": {"density": 0.2}}},
+            "lorasculpt.density is 0.2 (--set), but the method's own value is 0.1",
+        ),
         ({"methods": ("dare",), "settings": {"lora": {"lr": 0.01}}}, "lora.lr is 0.01 (--set)"),
     ],
 )
@@ -74,8 +83,8 @@ def test_a_base_model_of_another_size_is_named_and_a_copy_is_not(
     (found,) = reasons(paper, other)
     monkeypatch.setattr(checkpoints, "parameters", lambda folder: 7_063_427_072 + 577)
 
-    assert f"its base model {tmp_path}/model (--model) has " in found
-    assert found.endswith("llava-hf/llava-1.5-7b-hf has 7,063,427,072")
+    assert f"the base model {tmp_path}/model (--model) has " in found
+    assert found.endswith("but llava-hf/llava-1.5-7b-hf has 7,063,427,072")
     assert reasons(paper, other) == ()
 
 
@@ -89,8 +98,8 @@ def test_data_of_another_size_is_named(paper: Paper, tmp_path: Path) -> None:
     free = reasons(paper, asked(targets=("iconqa",), tasks=here[1]))
 
     assert train.startswith("iconqa has ")
-    assert train.endswith(" examples in its train split, the paper's has 10,000")
-    assert test.endswith(" examples in its test split, the paper's has 6,316")
+    assert train.endswith(" examples in its train split, but the paper's has 10,000")
+    assert test.endswith(" examples in its test split, but the paper's has 6,316")
     assert free == ()
 
 

@@ -90,7 +90,7 @@ def test_table_2s_connectors_are_compared_where_they_fit(paper: Paper) -> None:
     tables = {number.row.method: number.table for number in found.numbers}
     assert tables == {"zero_shot": "1", "lora": "2", "lorasculpt": "2"}
     assert said(found, "lorasculpt")["avg"] == (0.0, "reproduced")
-    assert found.remarks == ("In the paper's tables only: zero_shot on coco_caption",)
+    assert found.remarks == ("Only in the paper's tables: zero_shot on coco_caption",)
 
 
 def test_rows_that_only_one_side_has_are_named_by_rank(paper: Paper) -> None:
@@ -102,8 +102,8 @@ def test_rows_that_only_one_side_has_are_named_by_rank(paper: Paper) -> None:
     assert "dora r32 on iconqa: seed 0 failed: out of memory" in found.remarks
     assert "Not in the paper's tables: mine on iconqa, rank 32, connector full" in found.remarks
     rest = "l2, orth_reg, model_tailor, dare, lorasculpt"
-    assert f"In the paper's tables only: {rest} on iconqa, rank 32, connector full" in found.remarks
-    assert len([line for line in found.remarks if line.startswith("In the paper")]) == 7
+    assert f"Only in the paper's tables: {rest} on iconqa, rank 32, connector full" in found.remarks
+    assert len([line for line in found.remarks if line.startswith("Only in the paper")]) == 7
     assert not said(found, "dora")
     assert not said(found, "mine")
 
@@ -122,6 +122,6 @@ def test_no_row_in_common_is_an_error_that_says_what_was_published(paper: Paper)
     mine = replace(cell(paper, "lora"), key=boards.key("mine", 32))
 
     with pytest.raises(
-        UsageError, match=r"no row in common\. Published: methods zero_shot, lora, .*; ranks 16, 32, 64"
+        UsageError, match=r"no row in common\. The tables have methods zero_shot, lora, .*; ranks 16, 32, 64"
     ):
         compare(paper, board_of(paper, mine), 2.0)

@@ -186,7 +186,7 @@ def test_two_studies_share_their_trials_and_leave_the_last_run_alone(
     assert "5 cells, 5 trainings; cached: 3 of 6 trials, 2 of 5 trainings" in second[1]
     assert "cached: 5 of 5 trials, 4 of 4 trainings" in again[1]
     assert "lorasculpt rkh" in " ".join(first[0].split())
-    assert "the paper's table lacks this row" in " ".join(first[0].split())
+    assert "The paper's table lacks the row rkh" in " ".join(first[0].split())
     assert first[0] == again[0]
     reports = {f"leaderboard.{suffix}" for suffix in ("csv", "md", "tex", "txt")}
     assert {path.name for path in (output / "studies" / "table3").iterdir()} == {*reports, "study.json", "table3.md"}

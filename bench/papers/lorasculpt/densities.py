@@ -1,4 +1,4 @@
-"""Figure 5: how dense BA is in every layer of a trained LoRASculpt, against the paper's Theorems 3.1 and 3.2."""
+"""Draw Figure 5: the density of BA in every trained layer, compared with Theorems 3.1 and 3.2."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from bench.model.change import Change
 
 _PROBABILITY = 0.05
-_NAMED = 10  # layers that are named on the terminal; the CSV has all
+_NAMED = 10  # layers that the terminal names; the CSV names all
 _LOOK = plots.MARKS[1]
-_ROOMY = 60  # layers; more of them get smaller marks
+_ROOMY = 60  # layers; if there are more, the marks are smaller
 _BANDS = (
     ("deviation", "#dbe7f0", "band of Theorem 3.2"),
     ("deviation_exact", "#a9c6dc", "band for exactly k entries"),
@@ -35,9 +35,9 @@ _BANDS = (
 
 @dataclass(frozen=True, slots=True)
 class LayerDensity:
-    """A layer's change B A [rows, columns]: shares of entries that are not zero, of A, of B and of their product.
+    """The share of nonzero entries in one layer's A, B and product B A [rows, columns].
 
-    ``kept`` is the density that the method was asked for.
+    ``kept`` is the density in the method's settings.
     """
 
     layer: str
@@ -53,12 +53,15 @@ class LayerDensity:
 
     @property
     def expected(self) -> float:
-        """Theorem 3.1's 1 - (1 - s_A s_B)^r, of the shares as they are."""
+        """The density 1 - (1 - s_A s_B)^r of Theorem 3.1, with the measured shares."""
         return expected_density(self.density_a, self.density_b, self.rank)
 
     @property
     def deviation(self) -> float:
-        """The distance from it that Theorem 3.2 lets the density exceed with probability 0.05."""
+        """The distance from ``expected`` that the density exceeds with probability 0.05 at most.
+
+        The distance is that of Theorem 3.2.
+        """
         return deviation_at(_PROBABILITY, self.rows, self.columns, self.rank)
 
     @property
@@ -105,12 +108,12 @@ def _share(tensor: Tensor) -> float:
 
 
 def cells(request: Request) -> tuple[Cell, ...]:
-    """Return LoRASculpt at its defaults."""
+    """Return the cells of LoRASculpt at its defaults."""
     return tuple(Cell.of(request.registry, place.trial("lorasculpt")) for place in places(request))
 
 
 def frame(cells: Sequence[Cell], store: Store) -> DataFrame:
-    """Return a line per layer of every trial that was trained."""
+    """Return a line per layer of every trained trial."""
     import pandas as pd
 
     lines = []
@@ -124,7 +127,7 @@ def frame(cells: Sequence[Cell], store: Store) -> DataFrame:
 
 
 def draw(found: StudyResult) -> Drawing | None:
-    """Draw every layer's density beside what the theorems say, a panel per target and rank."""
+    """Draw every layer's density and the theorems' predictions, with a panel per target and rank."""
     layers = frame(found.plan.cells, found.store)
     if layers.empty:
         return None
@@ -147,7 +150,7 @@ def draw(found: StudyResult) -> Drawing | None:
 
 
 def _panel(axes: Axes, part: DataFrame) -> None:
-    """Draw the layers of a rank and target from left to right, by role and block; seeds over one another."""
+    """Draw the layers of a rank and target from left to right, by role and block, with all seeds."""
     order = part.assign(place=part["role"].map(ROLES.index)).sort_values(["place", "block"], kind="stable")
     one = order[order["seed"] == order["seed"].min()].reset_index(drop=True)
     at = {name: place for place, name in enumerate(one["layer"])}
@@ -171,34 +174,34 @@ def _panel(axes: Axes, part: DataFrame) -> None:
 
 
 def _lines(layers: DataFrame) -> Iterator[str]:
-    """Yield a line per trial, and the layers that lie outside a band."""
+    """Yield a line per trial, and a line for each layer that is outside a band."""
     for (task, rank, seed), part in layers.groupby(["task", "rank", "seed"], sort=False):
         density, expected = part["density"], part["expected"]
         yield (
-            f"{task} rank {rank} seed {seed}: {len(part)} layers; density of BA {density.mean():.3f} "
-            f"({density.min():.3f} to {density.max():.3f}), Theorem 3.1 {expected.mean():.3f}; "
-            f"outside the band of Theorem 3.2: {part['outside'].sum()}, for exactly k entries: "
-            f"{part['outside_exact'].sum()}"
+            f"{task} rank {rank} seed {seed}: {len(part)} layers. The mean density of BA is {density.mean():.3f} "
+            f"({density.min():.3f} to {density.max():.3f}); Theorem 3.1 expects {expected.mean():.3f}. Layers outside "
+            f"the band of Theorem 3.2: {part['outside'].sum()}. Layers outside the band for exactly k entries: "
+            f"{part['outside_exact'].sum()}."
         )
         if part["silent"].any():
-            yield f"- for {part['silent'].sum()} of these layers Theorem 3.2 rules out no density at all"
+            yield f"- for {part['silent'].sum()} of these layers, Theorem 3.2 rules out no density at all"
         outside = part[part["outside"] | part["outside_exact"]]
         for _, line in outside.head(_NAMED).iterrows():
             band = "of Theorem 3.2" if line["outside"] else "for exactly k entries"
             yield f"- outside the band {band}: {line['layer']}, {line['density']:.3f}, expected {line['expected']:.3f}"
         if len(outside) > _NAMED:
-            yield f"- and {len(outside) - _NAMED} more, in the CSV"
+            yield f"- {len(outside) - _NAMED} more are in the CSV"
 
 
 def _caption(layers: DataFrame) -> str:
     return (
-        "Points: the share of entries of B A that are not zero, of every adapted decoder layer of a trained "
-        "LoRASculpt. Line: 1 - (1 - s_A s_B)^r with the shares s_A, s_B that A and B keep (Theorem 3.1). Bands: what "
-        f"the density leaves with a probability of at most {_PROBABILITY:g}, by Theorem 3.2 and by the same inequality "
-        "for masks of exactly k entries (our reading of Theorem D.1). The theorems are about entries kept at random; "
-        "LoRASculpt keeps the largest of what was trained, so a layer outside a band does not contradict them. Of "
-        f"{len(layers)} layers {layers['outside'].sum()} lie outside the band of Theorem 3.2 and "
-        f"{layers['outside_exact'].sum()} outside that for exactly k entries."
+        "Points: the share of nonzero entries of B A in every adapted decoder layer of a trained LoRASculpt. Line: "
+        "1 - (1 - s_A s_B)^r with the shares s_A, s_B that A and B keep (Theorem 3.1). Bands: the density leaves a "
+        f"band with a probability of at most {_PROBABILITY:g}, by Theorem 3.2 and by the same inequality for masks of "
+        "exactly k entries (our reading of Theorem D.1). The theorems assume that entries are kept at random. "
+        "LoRASculpt keeps the largest trained entries, so a layer outside a band does not contradict the theorems. Of "
+        f"{len(layers)} layers, {layers['outside'].sum()} are outside the band of Theorem 3.2 and "
+        f"{layers['outside_exact'].sum()} are outside the band for exactly k entries."
     )
 
 

@@ -1,4 +1,4 @@
-"""Figure 3: what is learnt and forgotten as the training goes on."""
+"""Draw Figure 3: Source and Target after each epoch of the training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _LOOKS = dict(zip(_METHODS, plots.MARKS, strict=False))
 
 
 def steps(updates: int, examples: int, batch_size: int) -> tuple[int, ...]:
-    """Return the updates nearest to the end of each epoch, and the last; with fewer than three epochs, thirds.
+    """Return the updates nearest to the end of each epoch, and the last update.
+
+    A training of fewer than three epochs is divided into thirds instead.
 
     >>> steps(1875, 10_000, 16), steps(150, 2_400, 32)
     ((625, 1250, 1875), (50, 100, 150))
@@ -36,7 +38,7 @@ def _steps(request: Request, target: str) -> tuple[int, ...]:
 
 
 def cells(request: Request) -> tuple[Cell, ...]:
-    """Return each method's own row, and it at the earlier steps: snapshots of the same training."""
+    """Return each method's own row, and rows at earlier steps from snapshots of the same training."""
     found = []
     for place in places(request):
         *early, _ = _steps(request, place.target)
@@ -52,7 +54,7 @@ def _at(place: GridPoint, method: str, step: int) -> Trial:
     registry = place.request.registry
     if method == "model_tailor":
         return edited(registry, place.trial("lora"), method, snapshot=step)
-    return edited(registry, place.trial(method), "rewind", snapshot=step, strength=1.0)  # the snapshot as it is
+    return edited(registry, place.trial(method), "rewind", snapshot=step, strength=1.0)  # the unscaled snapshot
 
 
 def _spots(request: Request, target: str) -> list[Spot]:
@@ -68,7 +70,7 @@ def _spots(request: Request, target: str) -> list[Spot]:
 
 
 def draw(found: StudyResult) -> Drawing | None:
-    """Draw Source above Target over the epochs, a column per target."""
+    """Draw Source above Target over the epochs, with a column of panels per target."""
     targets = found.request.targets
     frame = points.frame(found, {target: _spots(found.request, target) for target in targets})
     if points.empty(frame):
@@ -77,7 +79,7 @@ def draw(found: StudyResult) -> Drawing | None:
     figure = plots.figure(1 + 3.4 * len(targets), 5.6)
     panels = figure.subplots(2, len(targets), squeeze=False, sharex="col")
     for axes in panels[0, 1:]:
-        axes.sharey(panels[0, 0])  # the same sources; targets differ in their metric
+        axes.sharey(panels[0, 0])  # the sources are the same; the metrics of targets differ
     for column, target in enumerate(targets):
         for axes, score in zip(panels[:, column], ("source", "target"), strict=True):
             points.zero_shot(axes, frame, target, score)
@@ -101,11 +103,11 @@ def _caption(found: StudyResult) -> str:
     ends = {target: _steps(request, target) for target in request.targets}
     listed = "; ".join(f"{target} {', '.join(map(str, at))}" for target, at in ends.items())
     return (
-        f"Rank {rank}. Each curve is one training, looked at on the way: its learning rate was scheduled for all of "
-        f"its {request.recipe.updates} updates, so that an earlier point is not what a shorter training would give. "
-        "Points are the updates nearest to the end of each epoch, and the last one; thirds of the training where it "
-        f"has fewer than {_LEAST} epochs (updates: {listed}). model_tailor edits what lora had learnt by that update. "
-        f"Dashed: the base model. {points.intervals(found)}"
+        f"Rank {rank}. Each curve shows snapshots of one training. Its learning rate was scheduled for all "
+        f"{request.recipe.updates} updates, so an earlier point is not what a shorter training would give. The points "
+        "are the updates nearest to the end of each epoch, and the last update. If a training has fewer than "
+        f"{_LEAST} epochs, the points are its thirds (updates: {listed}). model_tailor edits what lora had learnt by "
+        f"that update. Dashed: the base model. {points.intervals(found)}"
     )
 
 

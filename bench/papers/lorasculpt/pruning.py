@@ -1,4 +1,4 @@
-"""Figure 1: plain LoRA pruned after the fact, at many densities."""
+"""Draw Figure 1: plain LoRA pruned after the training, at several densities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOOKS = {"Source": plots.MARKS[0], "Target": plots.MARKS[1]}
 
 
 def cells(request: Request) -> tuple[Cell, ...]:
-    """Return plain LoRA, and it pruned to every density: edits of one training."""
+    """Return plain LoRA, and edits of the same training that prune it to every density."""
     found = []
     for place in places(request):
         whole = place.trial("lora")
@@ -32,7 +32,7 @@ def _variant(density: float) -> str:
 
 
 def draw(found: StudyResult) -> Drawing | None:
-    """Draw Source and Target against the density, a panel per target."""
+    """Draw Source and Target over the density, with a panel per target."""
     targets = found.request.targets
     spots = [Spot("lora", _variant(density), (("density", density),)) for density in _DENSITIES]
     frame = points.frame(found, dict.fromkeys(targets, spots))
@@ -56,11 +56,11 @@ def draw(found: StudyResult) -> Drawing | None:
 
 def _caption(found: StudyResult) -> str:
     (rank,) = found.request.ranks
-    left = {"full": "The connector, tuned in full, keeps its change", "lora": "The connector's LoRA is pruned too"}
+    left = {"full": "The connector is tuned in full and keeps its change", "lora": "The connector's LoRA is pruned too"}
     connector = left.get(found.request.recipe.connector, "The connector is frozen")
     return (
-        f"Plain LoRA of rank {rank}, trained once and pruned afterwards: of each product scale * B A the share "
-        f"`density` of the entries, those largest in magnitude, is kept; nothing is trained again. "
+        f"Plain LoRA of rank {rank}, trained once and pruned afterwards. Of each product scale * B A, the share "
+        f"`density` of the entries is kept, namely those largest in magnitude. Nothing is trained again. "
         "(The paper does not say whether it pruned the factors or their product.) "
         f"{connector}. "
         f"Dashed: the base model. {points.intervals(found)}"

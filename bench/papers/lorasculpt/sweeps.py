@@ -1,4 +1,4 @@
-"""Figure 4: LoRASculpt's omega, alpha and density, each around its default."""
+"""Draw Figure 4: LoRASculpt over omega, alpha and density, each around its default."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _variant(field: str, value: float, registry: Registry) -> str:
 
 
 def cells(request: Request) -> tuple[Cell, ...]:
-    """Return LoRASculpt at its defaults, and with one of the three fields set to each other value."""
+    """Return LoRASculpt at its defaults, and with every other value of one field at a time."""
     found, registry = [], request.registry
     for place in places(request):
         found.append(Cell.of(request.registry, place.trial("lorasculpt")))
@@ -42,7 +42,7 @@ def cells(request: Request) -> tuple[Cell, ...]:
 
 
 def draw(found: StudyResult) -> Drawing | None:
-    """Draw Source, Target and Avg over each field, a row of panels per target."""
+    """Draw Source, Target and Avg over each field, with a row of panels per target."""
     targets, registry = found.request.targets, found.request.registry
     spots = [
         Spot("lorasculpt", _variant(field, value, registry), (("field", field), ("value", value)))
@@ -74,8 +74,9 @@ def draw(found: StudyResult) -> Drawing | None:
 def _caption(found: StudyResult) -> str:
     (rank,) = found.request.ranks
     return (
-        f"LoRASculpt of rank {rank}: omega (Eq. 7), alpha (Eq. 9) or density (the paper's s) varied, the other two at "
-        f"their defaults, which the grey bars mark. Dashed: the base model. {points.intervals(found)}"
+        f"LoRASculpt of rank {rank}. Each panel varies omega (Eq. 7), alpha (Eq. 9) or density (the paper's s), and "
+        f"keeps the other two at their defaults. The grey bars mark the defaults. Dashed: the base model. "
+        f"{points.intervals(found)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The paper's tables: which rows each has."""
+"""Define the rows of the paper's tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.plan.request import Request
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Connector
 
-_UNNAMED = "full unless named"  # every row of Table 2 is compared with every other
+_UNNAMED = "full unless named"  # one block, because all rows of Table 2 are compared with each other
 _CONNECTORS: tuple[tuple[str, Connector], ...] = (
     ("lora", "full"),
     ("lora", "lora"),
@@ -23,7 +23,10 @@ _BETAS = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4, "1e-5": 1e-5, "1e-6": 1e-6}
 
 
 def connectors(request: Request) -> tuple[Cell, ...]:
-    """Return LoRA and LoRASculpt with what Table 2 does to the connector; where it carries LoRA, Eq. 10 applies."""
+    """Return LoRA and LoRASculpt with the connectors of Table 2.
+
+    If the connector has LoRA, Eq. 10 applies to LoRASculpt.
+    """
     found = []
     for place in places(request):
         for method, connector in _CONNECTORS:
@@ -35,7 +38,10 @@ def connectors(request: Request) -> tuple[Cell, ...]:
 
 
 def ablation(request: Request) -> tuple[Cell, ...]:
-    """Return LoRA, the parts of LoRASculpt each alone, and both. SRR: sparse factors; RKH: the penalties."""
+    """Return LoRA, each part of LoRASculpt alone, and both parts.
+
+    SRR is the sparse factors, and RKH is the penalties.
+    """
     quiet = {"alpha": 0.0} | ({"beta": 0.0} if request.recipe.connector == "lora" else {})
     found = []
     for place in places(request):
@@ -47,7 +53,10 @@ def ablation(request: Request) -> tuple[Cell, ...]:
 
 
 def betas(request: Request) -> tuple[Cell, ...]:
-    """Return LoRASculpt under every beta of Table I, the connector carrying LoRA; the default is the own row."""
+    """Return LoRASculpt with every beta of Table I and with LoRA on the connector.
+
+    The default beta is the method's own row.
+    """
     found = []
     for place in places(replace(request, recipe=replace(request.recipe, connector="lora"))):
         standard = place.trial("lorasculpt")
@@ -65,7 +74,7 @@ TABLES = (
         ranks="16,32,64",
         cells=product,
         tables=("1",),
-        caption="Every method at its defaults and at the recipe's learning rate.",
+        caption="Every method has its default hyperparameters and the recipe's learning rate.",
     ),
     Study(
         name="table2",
@@ -76,21 +85,21 @@ TABLES = (
         cells=connectors,
         tables=("2",),
         caption=(
-            "A row that names no connector tunes it in full. lorasculpt connector=lora adds the penalty of Eq. 10 on "
-            "the connector's LoRA. Avg - lora is to lora with the same connector."
+            "A row that names no connector tunes the connector in full. lorasculpt connector=lora adds the penalty of "
+            "Eq. 10 on the connector's LoRA. Avg - lora is the difference from lora with the same connector."
         ),
     ),
     Study(
         name="table3",
-        title="Table 3: what LoRASculpt's two parts do, SRR (sparse factors) and RKH (the penalty)",
+        title="Table 3: LoRASculpt's two parts, SRR (sparse factors) and RKH (the penalty)",
         methods=("lora", "lorasculpt"),
         ranks="32",
         cells=ablation,
         tables=("3",),
         caption=(
-            "srr: sparse factors without the penalty (alpha = 0). rkh: the penalty without sparse factors "
-            "(density = 1); the paper's table lacks this row, without which the parts cannot be told apart. "
-            "lorasculpt without a variant is both (the paper's SRR + RKH)."
+            "srr has sparse factors without the penalty (alpha = 0). rkh has the penalty without sparse factors "
+            "(density = 1). The paper's table lacks the row rkh, but without it the effects of the two parts cannot be "
+            "told apart. lorasculpt without a variant has both parts (the paper's SRR + RKH)."
         ),
     ),
     Study(
@@ -101,6 +110,6 @@ TABLES = (
         targets="first",
         cells=betas,
         tables=("I",),
-        caption="lorasculpt without a variant is the default, beta = 1e-5. The connector carries LoRA.",
+        caption="lorasculpt without a variant has the default, beta = 1e-5. The connector has LoRA.",
     ),
 )

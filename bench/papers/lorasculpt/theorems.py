@@ -1,4 +1,4 @@
-"""LoRASculpt's theorems held against drawn masks, one line a shape, rank, density and kind of mask."""
+"""Compare LoRASculpt's theorems with random masks, a line per shape, rank, density and mask."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _HEADS = (
 _WIDTHS = (5, 5, 4, 6, 10, 10, 7, 8, 7, 9, 12, 6, 7, 11, 6)
 ALLOWED = 0.05  # the share of draws that may lie beyond a bound's delta
 
-_ERRORS = 4  # standard errors that a mean may be off, and
-_CHANCE = 6.3e-5  # how rarely a normal's is: the level of the binomial test too, as there are many lines
+_ERRORS = 4  # standard errors that a mean may be off
+# The chance that a normal mean is off by more. The binomial test has the same level, because there are many lines.
+_CHANCE = 6.3e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The delta that a theorem lets at most the share ``ALLOWED`` of draws reach, and how many of them did."""
+    """The delta that at most the share ``ALLOWED`` of draws may reach, and how many draws did."""
 
     delta: float
     beyond: int
@@ -40,16 +41,17 @@ class Bound:
 
     @property
     def holds(self) -> bool:
-        """Whether so many beyond it are no rarer than one in 16,000 if the theorem is true."""
+        """Whether so many draws beyond delta have a chance of at least 1 in 16,000 by the theorem."""
         return at_least(self.beyond, self.draws, ALLOWED) >= _CHANCE
 
 
 @dataclass(frozen=True, slots=True)
 class TheoremCheck:
-    """What the theorems say of a case and what its draws were.
+    """The theorems' predictions for a case, and the densities of its draws.
 
-    ``predicted`` is Theorem 3.1's, from the shares that the masks keep; ``exact`` holds for the kind of mask. They
-    differ only for top-k masks. ``largest`` is the largest |d - E d|; ``tight`` is D.1's bound, of top-k masks alone.
+    ``predicted`` is E d by Theorem 3.1, from the shares that the masks keep. ``exact`` has the moments for the kind of
+    mask. The two means differ only for top-k masks. ``largest`` is the largest |d - E d|. ``tight`` is the bound of
+    Theorem D.1, for top-k masks only.
     """
 
     case: Case
@@ -64,28 +66,28 @@ class TheoremCheck:
 
     @property
     def errors_off(self) -> float:
-        """How many (exact) standard errors the mean lies from what it should be."""
+        """The distance of the mean from its expectation, in exact standard errors."""
         error = math.sqrt(self.exact.variance / self.draws)
         return self._off / error if error else 0.0
 
     @property
     def mean_holds(self) -> bool:
-        """Whether the mean is off by no more than 4 standard errors, widened for few draws or rare entries.
+        """Whether the mean is off by at most 4 standard errors, widened for few draws or rare entries.
 
-        As in Bernstein's inequality, with the most that one entry of a factor can move d.
+        The widening is that of Bernstein's inequality, with the largest change of d that one entry of a factor causes.
         """
         step = _ERRORS**2 / 2 * max(1 / self.case.rows, 1 / self.case.columns) / (3 * self.draws)
         spread = _ERRORS**2 * self.exact.variance / self.draws
-        return self._off <= step + math.sqrt(step**2 + spread) + 1e-12  # rounding, where every draw is the same
+        return self._off <= step + math.sqrt(step**2 + spread) + 1e-12  # for rounding, if all draws are the same
 
     @property
     def empty(self) -> bool:
-        """Whether Theorem 3.2's delta is larger than any |d - E d| could be."""
+        """Whether Theorem 3.2's delta is larger than any possible |d - E d|."""
         return self.bound.delta > max(self.exact.mean, 1 - self.exact.mean)
 
     @property
     def holds(self) -> bool:
-        """Whether no theorem is contradicted."""
+        """Whether the draws contradict no theorem."""
         return self.mean_holds and self.bound.holds and (self.tight is None or self.tight.holds)
 
     @property
@@ -94,7 +96,7 @@ class TheoremCheck:
 
 
 def measure(case: Case, draws: int, seed: int) -> TheoremCheck:
-    """Return what ``draws`` pairs of masks say of a case."""
+    """Draw ``draws`` pairs of masks for a case, and compare them with the theorems."""
     found, exact = formulas.simulate(case, draws, seed), formulas.exact_moments(case)
     off = np.abs(found - exact.mean)
 
@@ -117,20 +119,22 @@ def measure(case: Case, draws: int, seed: int) -> TheoremCheck:
 def at_least(count: int, draws: int, share: float) -> float:
     """Return P(X >= count) for a binomial X of ``draws`` tries with probability ``share`` each."""
     if count <= draws * share:
-        return 1.0  # at least a half in truth, and never asked for
+        return 1.0  # an upper bound; the true value is at least a half, and no caller needs it
     log, rest = math.log(share), math.log1p(-share)
     ways = (math.lgamma(draws + 1) - math.lgamma(k + 1) - math.lgamma(draws - k + 1) for k in range(count, draws + 1))
     return math.fsum(math.exp(way + k * log + (draws - k) * rest) for k, way in enumerate(ways, count))
 
 
 def table(findings: Sequence[TheoremCheck]) -> Iterator[str]:
-    """Yield the findings as lines of one width."""
+    """Yield the findings as lines of one width, and a legend."""
     yield from text_table([_HEADS, *map(_cells, findings)], left={4}, least=_WIDTHS, gap=" ")
     yield (
-        "d: density of BA; s: share that each factor keeps (top-k: floor(s n) of n, and predicted from that); |d-E d|: "
-        "the largest;"
+        "d: density of BA. s: share that each factor keeps (top-k keeps floor(s n) of n; predicted uses that share)."
     )
-    yield f"delta: what at most {ALLOWED:.0%} of the draws may reach; beyond: how many of {findings[0].draws:,} did."
+    yield (
+        f"|d-E d|: the largest of all draws. delta: at most {ALLOWED:.0%} of the draws may reach it. "
+        f"beyond: the share of the {findings[0].draws:,} draws that did."
+    )
 
 
 def _cells(found: TheoremCheck) -> Sequence[str]:
@@ -149,32 +153,33 @@ def _bound_cells(bound: Bound) -> tuple[str, str]:
 
 
 def verdicts(findings: Sequence[TheoremCheck]) -> Iterator[str]:
-    """Yield one line a theorem: in how many lines it holds, and what a reader should know of it."""
+    """Yield one line per theorem: in how many cases it holds, and how close the draws come to it."""
     independent = [found for found in findings if found.case.mask == "bernoulli"]
     exactly = [found for found in findings if found.case.mask == "top-k"]
     gap = max(abs(found.predicted - found.exact.mean) for found in exactly)
     yield (
         f"Theorem 3.1, E d = 1 - (1 - s_A s_B)^r: {_held([found.mean_holds for found in independent])} of bernoulli "
-        f"masks (mean off by at most {_furthest(independent)}); as a formula for top-k masks it is off by at most "
+        f"masks (the mean is off by at most {_furthest(independent)}). For top-k masks, the formula is off by at most "
         f"{gap:.5f}."
     )
     closest = max(found.largest / found.bound.delta for found in findings)
     yield (
         f"Theorem 3.2, P(|d - E d| >= delta) <= 2 exp(-2 delta^2 p q / (r (p + q))): "
-        f"{_held([found.bound.holds for found in findings])} of both masks, {_beyond([f.bound for f in findings])}; "
-        f"the furthest draw is at {closest:.0%} of its delta, and {sum(found.empty for found in findings)} deltas are "
-        "larger than any |d - E d|."
+        f"{_held([found.bound.holds for found in findings])} of both masks ({_beyond([f.bound for f in findings])}). "
+        f"The furthest draw is at {closest:.0%} of its delta, and {sum(found.empty for found in findings)} deltas are "
+        "larger than any possible |d - E d|."
     )
     tight = [found.tight for found in exactly if found.tight]
     held = [found.mean_holds and found.tight is not None and found.tight.holds for found in exactly]
     yield (
-        f"Theorem D.1 (our reading; the paper's text of D.1 was not at hand), exact E d and bound where exactly k "
-        f"entries are kept: {_held(held)} of top-k masks (mean off by at most {_furthest(exactly)}), {_beyond(tight)}."
+        f"Theorem D.1 (our reading; the paper's text of D.1 was not available), exact E d and bound for masks of "
+        f"exactly k entries: {_held(held)} of top-k masks (the mean is off by at most {_furthest(exactly)}; "
+        f"{_beyond(tight)})."
     )
 
 
 def _held(held: Sequence[bool]) -> str:
-    verdict = "holds" if all(held) else "CONTRADICTED: it holds only"
+    verdict = "holds" if all(held) else "CONTRADICTED. It holds only"
     return f"{verdict} in {sum(held)} of {len(held)} lines"
 
 
@@ -187,7 +192,7 @@ def _beyond(bounds: Sequence[Bound]) -> str:
 
 
 def as_csv(findings: Sequence[TheoremCheck]) -> str:
-    """Return the findings as CSV, a row a line of the table, at full precision."""
+    """Return the findings as CSV with one row per line of the table, at full precision."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)

@@ -1,9 +1,9 @@
-"""What LoRASculpt's theorems say of how dense BA is, and random masks to check them with (arXiv 2503.16843).
+"""Compute the density of BA by LoRASculpt's theorems, and draw random masks (arXiv 2503.16843).
 
 B [rows, rank] and A [rank, columns] keep a share of their entries. The density d of BA [rows, columns] is the share
-of its entries that at least one kept pair reaches. (The paper writes p, q, r for rows, columns, rank, and calls a
-kept share the sparsity s.) Theorem 3.1 is ``expected_density``, Theorem 3.2 ``deviation_bound``; the paper's text of
-Theorem D.1 was not at hand, and ``exact_moments`` with ``exact_deviation_at`` are our reading of it.
+of its entries that at least one pair of kept entries contributes to. (The paper writes p, q, r for rows, columns, rank,
+and calls a kept share the sparsity s.) Theorem 3.1 is ``expected_density`` and Theorem 3.2 is ``deviation_bound``. The
+paper's text of Theorem D.1 was not available; ``exact_moments`` and ``exact_deviation_at`` are our reading of it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 Mask = Literal["bernoulli", "top-k"]
 
-# Of one matrix product: OpenBLAS wakes its threads for larger ones, and on busy cores they wait for each other
-# (200 products of 128 x 16 x 512 took 3 s on two, 0.01 s on one).
+# The limit of one matrix product. OpenBLAS starts its threads for larger products, and on busy cores the threads wait
+# for each other (200 products of 128 x 16 x 512 took 3 s on two threads and 0.01 s on one).
 _MULTIPLICATIONS = 1 << 18
 
 
@@ -35,8 +35,8 @@ def expected_density(density_a: float, density_b: float, rank: int) -> float:
 def deviation_bound(delta: float, rows: int, columns: int, rank: int) -> float:
     """Return 2 exp(-2 delta^2 p q / (r (p + q))), which P(|d - E d| >= delta) never exceeds (Theorem 3.2).
 
-    From 1 on, it says nothing. It is McDiarmid's inequality: one entry of B moves d by at most 1 / p, one of A by
-    1 / q.
+    A bound of 1 or more says nothing. The bound is McDiarmid's inequality: one entry of B moves d by at most 1 / p, and
+    one entry of A by at most 1 / q.
     """
     return 2 * math.exp(-2 * delta**2 * rows * columns / (rank * (rows + columns)))
 
@@ -44,18 +44,19 @@ def deviation_bound(delta: float, rows: int, columns: int, rank: int) -> float:
 def deviation_at(probability: float, rows: int, columns: int, rank: int) -> float:
     """Return the delta at which Theorem 3.2's bound is ``probability``, in (0, 2].
 
-    At 1 or more no draw can be that far off: for such shapes the theorem says nothing.
+    No draw can be off by 1 or more, so the theorem says nothing for shapes with such a delta.
     """
     return _deviation(probability, rank / rows + rank / columns)
 
 
 def exact_deviation_at(probability: float, case: Case) -> float:
-    """Return the delta that masks of exactly k entries exceed with at most ``probability`` (D.1 in our reading).
+    """Return the delta that masks of exactly k entries exceed with at most ``probability``.
 
-    P(|d - E d| >= delta) <= 2 exp(-2 delta^2 / (k_B / p^2 + k_A / q^2)): Theorem 3.2's with s r in place of r, so that
-    a mask which keeps a tenth stays 3.2 times as close. Why: name the kept entries one after the other. Taking
-    another one instead clears one entry and sets one; d falls by at most 1 / p for the first and rises by as much for
-    the second (1 / q in A), so each of the k steps moves E d within a range of that width (Azuma, Hoeffding).
+    P(|d - E d| >= delta) <= 2 exp(-2 delta^2 / (k_B / p^2 + k_A / q^2)). This is Theorem 3.2 with s r in place of r, so
+    a mask that keeps a tenth of its entries stays 3.2 times as close. Proof: name the kept entries one after the other.
+    Exchanging one kept entry for another clears one entry and sets one. Clearing lowers d by at most 1 / p, and setting
+    raises d by at most as much (1 / q in A). So each of the k steps moves E d within a range of that width (Azuma,
+    Hoeffding). The theorem is D.1 as we read it.
     """
     return _deviation(probability, case.kept_b / case.rows**2 + case.kept_a / case.columns**2)
 
@@ -69,9 +70,9 @@ def _deviation(probability: float, squares: float) -> float:
 class Case:
     """A shape, a rank, the share that each factor keeps, and how the kept entries are chosen.
 
-    ``bernoulli``  each entry by itself, with probability ``density``: what Theorems 3.1 and 3.2 assume.
-    ``top-k``      exactly floor(density * n) of n, at least one: what LoRASculpt does (Eq. 3). The largest of
-                   independent entries are a uniformly random choice of that many.
+    ``bernoulli``  each entry is kept independently with probability ``density``, as Theorems 3.1 and 3.2 assume.
+    ``top-k``      exactly floor(density * n) of n entries are kept, at least one, as in LoRASculpt (Eq. 3). The
+                   largest of independent entries are a uniformly random choice of that many entries.
     """
 
     rows: int
@@ -82,22 +83,22 @@ class Case:
 
     @property
     def kept_a(self) -> int:
-        """How many entries of A a top-k mask keeps."""
+        """The number of entries of A that a top-k mask keeps."""
         return max(1, int(self.density * self.rank * self.columns))
 
     @property
     def kept_b(self) -> int:
-        """How many entries of B a top-k mask keeps."""
+        """The number of entries of B that a top-k mask keeps."""
         return max(1, int(self.density * self.rank * self.rows))
 
     @property
     def density_a(self) -> float:
-        """The share that A keeps: rounded down to whole entries by a top-k mask."""
+        """The share that A keeps; a top-k mask rounds it down to whole entries."""
         return self.kept_a / (self.rank * self.columns) if self.mask == "top-k" else self.density
 
     @property
     def density_b(self) -> float:
-        """The share that B keeps: rounded down to whole entries by a top-k mask."""
+        """The share that B keeps; a top-k mask rounds it down to whole entries."""
         return self.kept_b / (self.rank * self.rows) if self.mask == "top-k" else self.density
 
 
@@ -110,7 +111,10 @@ class Moments:
 
 
 def exact_moments(case: Case) -> Moments:
-    """Return mean and variance of d under a case's masks, from how likely two of BA's entries are both zero."""
+    """Return the mean and variance of d for a case's masks.
+
+    They follow from the probability that two entries of BA are both zero.
+    """
     rows, columns = case.rows, case.columns
     one, in_row, in_column, apart = _both_zero(case) if case.mask == "top-k" else _both_zero_independent(case)
     pairs = one + (columns - 1) * in_row + (rows - 1) * in_column + (rows - 1) * (columns - 1) * apart
@@ -118,16 +122,17 @@ def exact_moments(case: Case) -> Moments:
 
 
 def _both_zero_independent(case: Case) -> tuple[float, float, float, float]:
-    """Return P(zero) of an entry, of two in a row, of two in a column, and of two that share neither."""
+    """Return P(all zero) of one entry, two in a row, two in a column, and two that share neither."""
     a, b, rank = case.density_a, case.density_b, case.rank
     one = (1 - a * b) ** rank
     return one, (1 - b * a * (2 - a)) ** rank, (1 - a * b * (2 - b)) ** rank, one**2
 
 
 def _both_zero(case: Case) -> tuple[float, float, float, float]:
-    """Return the same for masks of exactly k entries.
+    """Return the probabilities of ``_both_zero_independent`` for masks of exactly k entries.
 
-    Where a row of B keeps h of its entries, the facing h of a column of A must all be cleared; two columns need 2 h.
+    If a row of B keeps h of its entries, the h matching entries in a column of A must all be cleared. For two columns,
+    2 h entries must be cleared.
     """
     rank, in_a, in_b = case.rank, case.rank * case.columns, case.rank * case.rows
     clear_a, clear_b = _cleared(in_a, case.kept_a, 2 * rank), _cleared(in_b, case.kept_b, 2 * rank)
@@ -142,7 +147,7 @@ def _both_zero(case: Case) -> tuple[float, float, float, float]:
 
 
 def _cleared(total: int, kept: int, most: int) -> FloatArray:
-    """Return P(m given entries are all cleared) for m = 0 .. most, where ``kept`` of ``total`` are kept."""
+    """Return P(m given entries are all cleared) for m = 0 .. most, if ``kept`` of ``total`` are kept."""
     before = np.arange(most)
     shares = np.maximum(total - kept - before, 0) / np.maximum(total - before, 1)
     return np.concatenate([[1.0], np.cumprod(shares)])
@@ -161,7 +166,7 @@ def _kept_among(total: int, kept: int, drawn: int) -> FloatArray:
 
 
 def simulate(case: Case, draws: int, seed: int) -> FloatArray:
-    """Return d [draws] for fresh pairs of masks; a case's numbers depend on nothing but itself and the seed."""
+    """Return d [draws] for new pairs of masks; the numbers depend only on the case and the seed."""
     words = [seed, case.rows, case.columns, case.rank, int(case.density * 2**53), case.mask == "top-k"]
     generator = np.random.default_rng([int(word) for word in words])
     found = np.empty(draws)

@@ -84,10 +84,10 @@ def test_the_figure_counts_and_names_what_lies_outside(planned: Planned, made_up
     assert drawing.frame["layer"].tolist() == [f"{LAYERS}.0.self_attn.q_proj", f"{LAYERS}.1.mlp.down_proj"]
     assert drawing.frame["outside"].tolist() == [True, False]
     text = " ".join(" ".join(drawing.lines).split())
-    assert "outside the band of Theorem 3.2: 1," in text
+    assert "outside the band of Theorem 3.2: 1." in text
     assert f"- outside the band of Theorem 3.2: {LAYERS}.0.self_attn.q_proj, 0.000, expected 0.228" in text
-    assert "- for 1 of these layers Theorem 3.2 rules out no density at all" in text
-    assert "Of 2 layers 1 lie outside the band of Theorem 3.2" in drawing.caption
+    assert "- for 1 of these layers, Theorem 3.2 rules out no density at all" in text
+    assert "Of 2 layers, 1 are outside the band of Theorem 3.2" in drawing.caption
 
 
 def test_without_a_training_there_is_no_figure(planned: Planned, made_up: MadeUp, tmp_path: Path) -> None:

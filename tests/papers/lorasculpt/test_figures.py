@@ -70,7 +70,7 @@ def test_figure_1_has_each_density_with_its_interval_and_the_base_model(planned:
 
 def test_figures_say_what_became_of_the_connector(planned: Planned, made_up: MadeUp) -> None:
     found = made_up(planned("fig1 --limit 4 --targets icon_choice"), lambda cell: (0.5, 0.5))
-    assert "The connector, tuned in full, keeps its change." in drawn("fig1", found).caption
+    assert "The connector is tuned in full and keeps its change." in drawn("fig1", found).caption
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_figure_3_has_updates_and_epochs_and_says_that_they_are_snapshots(planne
     assert line(drawing.frame, task="scene_caption", method="lora", update=150)["target"] == 0.5
     assert line(drawing.frame, task="scene_caption", method="lora", update=150)["epoch"] == 2
     assert "an earlier point is not what a shorter training would give" in drawing.caption
-    assert "thirds of the training" in drawing.caption
+    assert "the points are its thirds" in drawing.caption
     assert "icon_choice 50, 100, 150" in drawing.caption
 
 

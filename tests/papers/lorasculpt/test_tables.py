@@ -20,7 +20,7 @@ Pairs = tuple[published.Pair, ...]
 
 @pytest.fixture
 def beside(paper_suite: Suite, planned: Planned, made_up: MadeUp) -> Callable[[str], Pairs]:
-    """Return what a table study on the paper's suite has beside the paper, where all of ours is 0.5."""
+    """Return the pairs of a table study on the paper's suite, in which all of our scores are 0.5."""
 
     def pairs(name: str) -> Pairs:
         found = made_up(planned(f"{name} --suite lorasculpt"), lambda cell: (0.5, 0.5))
@@ -137,7 +137,7 @@ def test_table_2_is_compared_as_one_block_and_each_row_with_its_methods_own(plan
         ("tableI", ("lorasculpt", "", 64, "iconqa"), "lora", 59.55),
     ],
 )
-def test_the_published_number_stands_beside_ours(
+def test_the_published_number_is_next_to_ours(
     beside: Callable[[str], Pairs], name: str, row: tuple[str, str, int, str], connector: str, theirs: float | None
 ) -> None:
     pairs = {
@@ -161,7 +161,7 @@ def test_published_numbers_are_left_out_with_the_reason_where_they_are_not_compa
 ) -> None:
     assert published.rows(planned("table3 --suite lorasculpt --limit 4").request) == ()
 
-    assert "The published numbers are left out: --limit 4 scores a part" in capsys.readouterr().err
+    assert "The published numbers are left out: --limit 4 scores only a part" in capsys.readouterr().err
 
 
 def test_on_another_suite_nothing_is_said_of_the_paper(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:

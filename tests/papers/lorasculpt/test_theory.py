@@ -112,7 +112,7 @@ def test_the_binomial_tail() -> None:
     assert at_least(0, 4, 0.25) == 1
 
 
-def test_the_theorems_hold_and_every_line_is_printed_beside_its_prediction(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_theorems_hold_and_every_line_is_printed_with_its_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["theory", "--ranks", "4,16", "--shapes", "64x64", "--densities", "0.1", "--draws", "40"])
 
     lines = capsys.readouterr().out.splitlines()
@@ -127,7 +127,7 @@ def test_the_theorems_hold_and_every_line_is_printed_beside_its_prediction(capsy
     assert [line.split(",")[0] for line in lines[-3:]] == [
         "Theorem 3.1",
         "Theorem 3.2",
-        "Theorem D.1 (our reading; the paper's text of D.1 was not at hand)",
+        "Theorem D.1 (our reading; the paper's text of D.1 was not available)",
     ]
     assert "0 of 160 draws beyond delta" in lines[-2]
 
@@ -154,7 +154,7 @@ def test_a_wrong_expectation_is_contradicted(
     assert main(["theory", *SMALL]) == 1
 
     first, second, third = capsys.readouterr().out.splitlines()[-3:]
-    assert "CONTRADICTED: it holds only in 0 of 1 lines" in first
+    assert "CONTRADICTED. It holds only in 0 of 1 lines" in first
     assert "CONTRADICTED" not in second + third
 
 
