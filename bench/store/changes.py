@@ -1,4 +1,4 @@
-"""Keep what a trial has learnt: its change with facts and losses, and the snapshots of its training."""
+"""Store what a trial has learnt: its change, its losses, and the snapshots of its training."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _SNAPSHOTS = "snapshots"
 _FITTED = "fitted.json"
 _LOSSES = "losses.csv"
 _SCORES = "scores.json"
-_WEIGHTS = "adapter_model.safetensors"  # of a change; its last file by name, and so the last that is put
+_WEIGHTS = "adapter_model.safetensors"  # the last file of a change by name, and so the last one that is uploaded
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a trial had learnt by a step of its training, and its scores on the rungs by their keys."""
+    """What a trial had learnt by a step of its training, and its scores at that step by score key."""
 
     folder: Path
     base: str
 
     def is_whole(self) -> bool:
-        """Whether it is there, whole."""
+        """Whether the snapshot exists and is complete."""
         return (self.folder / _WEIGHTS).is_file()
 
     def write(self, change: Change) -> None:
-        """Commit what the trial has learnt so far."""
+        """Commit the change that the trial has learnt so far."""
         _put_change(self.folder, change, self.base)
 
     def write_scores(self, values: Mapping[str, float]) -> None:
-        """Commit its scores."""
+        """Commit the scores of the snapshot."""
         replace_file(self.folder / _SCORES, json.dumps(dict(values)) + "\n")
 
     def scores(self) -> dict[str, float]:
-        """Return the scores that there are."""
+        """Return the scores that were committed; empty if there are no scores yet."""
         path = self.folder / _SCORES
         values: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
         return values
@@ -57,27 +57,27 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class StoredChange:
-    """What a trial has learnt, in its folder; ``base`` is the revision of the base model."""
+    """The change of a trial in the trial's folder; ``base`` is the revision of the base model."""
 
     folder: Path
     base: str
 
     def snapshot(self, step: int) -> Snapshot:
-        """Return the snapshot of a step, which need not be there."""
+        """Return the snapshot of a step; the snapshot need not exist."""
         return Snapshot(self.folder / _SNAPSHOTS / str(step), self.base)
 
     def read(self, step: int | None = None) -> Change:
-        """Return what the trial has learnt, or had learnt by a step that has a snapshot.
+        """Return the change of the trial, or its snapshot at ``step``.
 
         Raises:
-            StoreError: it is gone or damaged.
+            StoreError: the change or the snapshot is missing or damaged.
         """
         return _read_change(self.folder / CHANGE if step is None else self.snapshot(step).folder)
 
     def write(self, change: Change, losses: Sequence[float], facts: Mapping[str, Any]) -> None:
-        """Commit what the trial has learnt, so that a killed evaluation never trains again."""
+        """Commit the change, so that the trial is not trained again if its evaluation is killed."""
         if places.is_remote(self.folder):
-            places.remove(self.folder / _FITTED)  # first: it vouches for the files of the change
+            places.remove(self.folder / _FITTED)  # first, because this file says that the change is complete
         _put_change(self.folder / CHANGE, change, self.base)
         if losses:
             file = io.StringIO(newline="")
@@ -89,7 +89,7 @@ class StoredChange:
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def facts(self) -> dict[str, Any] | None:
-        """Return the facts committed with the change, or None if it is still to be learnt."""
+        """Return the facts that were committed with the change, or None if there is no complete change."""
         path = self.folder / _FITTED
         if not path.is_file() or not (self.folder / CHANGE).is_dir():
             return None
@@ -97,7 +97,7 @@ class StoredChange:
         return facts
 
     def losses(self) -> list[float]:
-        """Return the loss of every update, or nothing if the trial did not train."""
+        """Return the loss of every update; empty if the trial did not train."""
         path = self.folder / _LOSSES
         if not path.is_file():
             return []
@@ -105,14 +105,14 @@ class StoredChange:
         return [float(row["loss"]) for row in rows]
 
     def set_aside(self, reason: str) -> None:
-        """Take a damaged change out of the way, so that the trial learns it again."""
+        """Delete a damaged change, so that the trial is trained or edited again."""
         (self.folder / _FITTED).unlink(missing_ok=True)
         places.remove(self.folder / CHANGE)
-        log.warning("%s: %s It is learnt again.", self.folder / CHANGE, reason)
+        log.warning("%s: %s It was deleted and will be learnt again.", self.folder / CHANGE, reason)
 
 
 def _put_change(folder: Path, change: Change, base: str) -> None:
-    """Write a change in place of an earlier one: renamed as a folder, or put file by file, the weights last."""
+    """Replace a change: rename a folder on a disk, or upload file by file to a URL, the weights last."""
     if places.is_remote(folder):
         places.remove(folder / _WEIGHTS)
         places.remove(folder)

@@ -1,4 +1,4 @@
-"""Find and free what no leaderboard needs: checkpoints, half-written files, trials of other settings."""
+"""Find and delete what no leaderboard needs: checkpoints, unfinished files, trials of other settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.store.unfinished import MARK
 
 @dataclass(frozen=True, slots=True)
 class Waste:
-    """A file or folder that can go, its size, and why."""
+    """A file or folder that can be deleted, its size, and the reason."""
 
     path: Path
     bytes: int
@@ -22,7 +22,7 @@ class Waste:
 
 
 def waste(store: Store, referenced: Set[str]) -> list[Waste]:
-    """Return what can be freed: nothing that a trial among ``referenced`` ids needs to stay finished."""
+    """Return what can be deleted without making a trial in ``referenced`` (ids) unfinished."""
     found = []
     known = {store.folder(record.trial): record for record in store.records()}
     for folder, record in known.items():
@@ -32,12 +32,12 @@ def waste(store: Store, referenced: Set[str]) -> list[Waste]:
             found += _leftovers(folder)
     for checkpoint in store.root.glob(f"*/{CHECKPOINT}"):
         if checkpoint.parent not in known and checkpoint.parent.name.rsplit("-", 1)[-1] not in referenced:
-            found.append(Waste(checkpoint.parent, _size(checkpoint.parent), "an unfinished trial; it would start anew"))
+            found.append(Waste(checkpoint.parent, _size(checkpoint.parent), "an unfinished trial; it would start over"))
     return found
 
 
 def free(items: Sequence[Waste]) -> None:
-    """Delete what ``waste`` found; a trial's record goes first, so that a half-deleted trial is unfinished."""
+    """Delete what ``waste`` found; a trial's record first, so that a half-deleted trial is unfinished."""
     for item in items:
         if item.path.is_dir():
             (item.path / RECORD).unlink(missing_ok=True)
@@ -53,6 +53,6 @@ def _leftovers(folder: Path) -> Iterator[Waste]:
 
 
 def _size(path: Path) -> int:
-    """Return what deleting frees: a file that MLflow's artifacts link to stays on the disk."""
+    """Return the bytes that deleting frees; a file that MLflow's artifacts hard-link frees nothing."""
     files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
     return sum(file.stat().st_size for file in files if file.stat().st_nlink == 1)

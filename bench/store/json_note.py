@@ -1,4 +1,4 @@
-"""Read a small JSON file that a command left; say how to get rid of a damaged one."""
+"""Read a small JSON file that an earlier command wrote, or raise an error that says what to do."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ T = TypeVar("T")
 def read_note(
     path: Path, parse: Callable[[Any], T], damaged: str, error: Callable[[str], BenchError] = StoreError
 ) -> T | None:
-    """Return what ``parse`` makes of a file's JSON, or None if there is no file.
+    """Return the JSON of a file as ``parse`` converts it, or None if the file does not exist.
 
-    ``damaged`` is the whole message about a file that cannot be read or parsed; ``{path}`` and ``{error}`` in it are
-    filled in.
+    ``damaged`` is the message if the file cannot be read or parsed. ``{path}`` and ``{error}`` in the message are
+    replaced.
 
     Raises:
-        StoreError: the file is damaged; ``error`` may name another kind.
+        StoreError: the file is damaged; ``error`` may name another class.
     """
     try:
         return parse(json.loads(path.read_bytes()))

@@ -1,4 +1,4 @@
-"""The last run of a run folder: its command line, and the options that say which cells were meant."""
+"""Save and read the last run of a run folder: its command line, and the options that select cells."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _FILE = "command.json"
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """A command line, and its selection: an option's value by its name, as JSON."""
+    """A command line and its selection: the values of options by name, as JSON stores them."""
 
     command: str
     selection: Mapping[str, Any]
 
 
 def save(store: Store, last: Last) -> None:
-    """Note a run as the last one of its run folder."""
+    """Save a run as the last run of its run folder."""
     data = {"command": last.command, "selection": dict(last.selection)}
     replace_file(store.root / _FILE, json.dumps(data, indent=1) + "\n")
 
 
 def read(store: Store) -> Last | None:
-    """Return the last run of a run folder, or None where there was none.
+    """Return the last run of a run folder, or None if there was no run.
 
     Raises:
-        StoreError: the note is damaged.
+        StoreError: the file is damaged.
     """
     return read_note(
         store.root / _FILE,
@@ -44,10 +44,10 @@ def read(store: Store) -> Last | None:
 
 
 def needed(store: Store, output: Path) -> Last:
-    """Return the last run of a run folder.
+    """Return the last run of a run folder, which must have had one.
 
     Raises:
-        UsageError: there was none.
+        UsageError: there was no run.
     """
     last = read(store)
     if last is None:

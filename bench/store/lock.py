@@ -1,4 +1,4 @@
-"""One command at a time in a run folder: a lock of the disk, or at a URL an object that its owner keeps fresh."""
+"""Allow one command at a time in a run folder: a file lock, or a lease with a heartbeat for URLs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FILE = ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a lease is kept, in seconds: written anew every ``beat``, given up by others when silent for ``stale``.
+    """The times of a lease in seconds: it is rewritten every ``beat`` and expires after ``stale``.
 
-    Clocks of the machines may differ by less than their difference. ``settle`` is how long a new owner waits to see
-    whether another took the lock at the same time.
+    The clocks of two machines may differ by less than ``stale`` - ``beat``. ``settle`` is how long a new owner waits
+    to see whether another command took the lease at the same time.
     """
 
     beat: float = 20.0
@@ -38,7 +38,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A command that holds a run folder, and when it last said so, in seconds since 1970."""
+    """A command that holds a run folder, and the time of its last heartbeat in seconds since 1970."""
 
     key: str
     host: str
@@ -46,7 +46,7 @@ class Owner:
     at: float
 
     def gone(self, stale: float) -> bool:
-        """Whether it has died: its process is not there, on this machine, or it has been silent for too long."""
+        """Whether the owner has died: its process on this machine has ended, or its heartbeat is too old."""
         if self.host == socket.gethostname() and not Path(f"/proc/{self.pid}").exists() and Path("/proc/self").exists():
             return True
         return time.time() - self.at > stale
@@ -57,10 +57,10 @@ class Owner:
 
 @contextmanager
 def locked(root: Path, pace: Pace = Pace()) -> Iterator[None]:
-    """Hold a run folder that is there.
+    """Hold a run folder, which must exist, until the context ends.
 
     Raises:
-        UsageError: another command holds it, or its disk has no locks.
+        UsageError: another command holds the run folder, or its disk does not support locks.
     """
     if is_remote(root):
         lease = Lease(root, pace)
@@ -79,10 +79,10 @@ def locked(root: Path, pace: Pace = Pace()) -> Iterator[None]:
 
 
 def disk_lock(folder: Path, taken: UsageError) -> AbstractContextManager[object]:
-    """Lock a folder of this machine until the context ends; the system frees a killed command's lock at once.
+    """Lock a local folder until the context ends; the system frees the lock of a killed command.
 
     Raises:
-        UsageError: ``taken``, because another command holds it.
+        UsageError: ``taken``, because another command holds the folder.
         OSError: the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
@@ -94,7 +94,7 @@ def disk_lock(folder: Path, taken: UsageError) -> AbstractContextManager[object]
 
 
 class Lease:
-    """A lock where nothing can be locked: an object that names its owner, who writes it anew while it works."""
+    """A lock at a URL: an object that names its owner, and that the owner rewrites while it works."""
 
     def __init__(self, root: Path, pace: Pace) -> None:
         self._root = root
@@ -105,37 +105,37 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def take(self) -> None:
-        """Take the lease, from a dead owner if need be, and keep it fresh from now on.
+        """Take the lease, even from a dead owner, and start its heartbeat.
 
         Raises:
-            UsageError: its owner is alive.
+            UsageError: the owner of the lease is alive.
         """
         found = self.owner()
         if found is not None and not found.gone(self._pace.stale):
             raise _taken(self._root, f" ({found})")
         if found is not None:
-            log.warning("%s was held by %s; it is taken over.", without_password(str(self._root)), found)
+            log.warning("%s was held by %s. This command takes it over.", without_password(str(self._root)), found)
         self._write()
         time.sleep(self._pace.settle)
-        if (now := self.owner()) is None or now.key != self._key:  # two began at once, and the later one has it
+        if (now := self.owner()) is None or now.key != self._key:  # two began at once; the later one has it
             raise _taken(self._root, f" ({now})" if now else "")
         self._thread.start()
 
     def give_back(self) -> None:
-        """Delete the lease, unless another has taken it over."""
+        """Stop the heartbeat and delete the lease, unless another command has taken it over."""
         self._over.set()
         self._thread.join()
         if (found := self.owner()) is not None and found.key == self._key:
             remove(self._path)
 
     def owner(self) -> Owner | None:
-        """Return who holds the run folder; a lock that says nothing readable is nobody's."""
+        """Return the owner of the run folder, or None if the lease is missing or damaged."""
         try:
             return Owner(**json.loads(self._path.read_bytes()))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
-            log.warning("%s is damaged; it is taken over.", without_password(str(self._path)))
+            log.warning("%s is damaged. This command takes the lock over.", without_password(str(self._path)))
             return None
 
     def _write(self) -> None:
@@ -143,17 +143,17 @@ class Lease:
         replace_file(self._path, json.dumps(asdict(mine)) + "\n")
 
     def _keep(self) -> None:
-        """Write the lease anew until it is given back; end this command where another has taken it over."""
+        """Rewrite the lease until it is given back; interrupt this command if another has taken it over."""
         while not self._over.wait(self._pace.beat):
             try:
                 found = self.owner()
                 if found is not None and found.key != self._key:
-                    log.warning("%s was taken over by %s; this command stops.", self._root, found)
+                    log.warning("The lock of %s was taken over by %s. This command stops.", self._root, found)
                     _thread.interrupt_main()
                     return
                 self._write()
-            except Exception as error:  # noqa: BLE001  a network may fail for a while; the run goes on
-                log.warning("%s could not be kept fresh: %s", without_password(str(self._path)), error)
+            except Exception as error:  # noqa: BLE001  a network may fail for a while; the run continues
+                log.warning("%s could not be rewritten: %s", without_password(str(self._path)), error)
 
 
 def _taken(root: Path, by: str) -> UsageError:

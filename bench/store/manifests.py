@@ -1,4 +1,4 @@
-"""What a run's data were read from and which examples were drawn: a file for each split, in the run folder."""
+"""Write into the run folder, for each split, which files and which examples a run used."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ FOLDER = "data"
 
 
 def write(store: Store, tasks: Tasks, targets: Sequence[str], sources: Sequence[str], split: Split) -> list[str]:
-    """Write ``data/TASK-SPLIT.json`` for what a run trains on and what it scores; drawn tasks have none.
+    """Write ``data/TASK-SPLIT.json`` for every split that a run trains on or scores.
 
-    Return a line for each split of which broken records were left out.
+    Tasks that draw their examples from a seed have no such file. Return a line for each split whose broken records
+    were skipped.
     """
     lines = []
     scored = [(name, split) for name in dict.fromkeys((*sources, *targets))]
@@ -28,5 +29,5 @@ def write(store: Store, tasks: Tasks, targets: Sequence[str], sources: Sequence[
             places.make(path.parent)
             replace_file(path, json.dumps(manifest, indent=1) + "\n")
             if count := len(tasks.load(name).faults(part)):
-                lines.append(f"{name} {part}: {count:,} broken record{'s' * (count != 1)} left out; {path} names them.")
+                lines.append(f"{name} {part}: {count:,} broken record{'s' * (count != 1)} skipped; {path} lists them.")
     return lines

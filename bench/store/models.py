@@ -1,4 +1,4 @@
-"""Note which suite and which model a revision means: a trial names its base model by revision alone."""
+"""Save the suite and the model of each revision; a trial names its base model by revision only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FILE = "models.json"
 
 
 def note_model(root: Path, revision: str, suite: str, model: str) -> None:
-    """Note in a run folder which suite and which model, a folder or a hub id, a revision means."""
+    """Save in a run folder the suite and the model (a folder or a hub id) of a revision."""
     noted = noted_models(root)
     if noted.get(revision) != (suite, model):
         data = {**noted, revision: (suite, model)}
@@ -20,14 +20,14 @@ def note_model(root: Path, revision: str, suite: str, model: str) -> None:
 
 
 def noted_models(root: Path) -> dict[str, tuple[str, str]]:
-    """Return the suites and models noted in a run folder, by revision.
+    """Return the suites and models saved in a run folder, by revision.
 
     Raises:
-        StoreError: the note is damaged.
+        StoreError: the file is damaged.
     """
     noted = read_note(
         root / _FILE,
         lambda data: {revision: (suite, model) for revision, (suite, model) in data.items()},
-        "{path} is damaged ({error}). Delete it; the next run writes it anew.",
+        "{path} is damaged ({error}). Delete it; the next run writes it again.",
     )
     return noted or {}

@@ -1,7 +1,7 @@
-"""Where a run folder lies: on a disk, or at a URL that fsspec reads. What is put there is there whole, or not at all.
+"""Read and write a run folder, on disk or at any fsspec URL. Every write is atomic.
 
-A place at a URL is universal_pathlib's ``UPath``, which acts as a ``Path`` but is none. No object store renames, so
-nothing here asks it to: a file is written on this machine and committed by a single put.
+A place at a URL is universal_pathlib's ``UPath``, which acts like a ``Path`` but is not a subclass of it. Object
+stores cannot rename, so a file for a URL is written on this machine and committed by a single upload.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def place(text: str) -> Path:
     """Return a folder as it is named on the command line: a path, or a URL such as s3://bucket/runs.
 
     Raises:
-        UsageError: it is a URL that nothing here can read.
+        UsageError: no installed package can read the URL.
     """
     if "://" not in text:
         return Path(text)
@@ -36,17 +36,19 @@ def place(text: str) -> Path:
         from upath import UPath
     except ImportError as error:
         raise UsageError(
-            f"{without_password(text)} is a URL, which needs the extra [remote]: pip install 'retain-bench[remote]'."
+            f"{without_password(text)} is a URL and needs the extra [remote]: pip install 'retain-bench[remote]'."
         ) from error
     try:
-        # Others write there too: a listing kept in this process would not know of it.
+        # Other processes write there too, so that a cached listing would be out of date.
         return cast(Path, UPath(text, use_listings_cache=False))
     except ValueError as error:
-        raise UsageError(f"{without_password(text)} is at no place that fsspec knows ({error}).") from error
+        raise UsageError(
+            f"fsspec cannot read {without_password(text)} ({error}). Check the protocol of the URL."
+        ) from error
 
 
 def is_remote(path: Path) -> bool:
-    """Whether a path is none of this machine's file system, and has no folders, locks and renames."""
+    """Return whether a path is remote: no directories, no locks, no rename."""
     return not isinstance(path, Path)
 
 
@@ -54,7 +56,7 @@ def check(path: Path, option: str) -> None:
     """Refuse a URL that cannot be reached.
 
     Raises:
-        UsageError: its package is missing, or its server does not answer; ``option`` is where it was named.
+        UsageError: the package of the URL is missing, or its server does not answer; the message names ``option``.
     """
     try:
         path.exists()
@@ -63,10 +65,10 @@ def check(path: Path, option: str) -> None:
 
 
 def probe(path: Path, option: str) -> None:
-    """Put an object at a URL and take it away again.
+    """Write an object at a URL and delete it again.
 
     Raises:
-        UsageError: that is not allowed.
+        UsageError: writing is not allowed.
     """
     mark = path / f".write-{os.getpid()}"
     try:
@@ -80,12 +82,12 @@ def _unreachable(path: Path, option: str, error: Exception) -> UsageError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UsageError(
         f"{option} {without_password(str(path))} cannot be used ({reason}). "
-        "Look at the address, its Python package and your credentials."
+        "Check the address, its Python package and your credentials."
     )
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file in one step: whoever reads it finds the old content or the new one, whole."""
+    """Write a file atomically: a reader finds either the whole old content or the whole new content."""
     with drafted(path) as draft, draft.open("wb") as file:
         file.write(data)
         file.flush()
@@ -93,13 +95,13 @@ def put(path: Path, data: bytes) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a text file in one step."""
+    """Write a text file atomically."""
     put(path, text.encode())
 
 
 @contextmanager
 def drafted(path: Path) -> Iterator[Path]:
-    """Yield where to write a file that is committed at the end: by renaming it, or by a single put."""
+    """Yield the path of a draft; when the context ends, rename or upload the draft to ``path``."""
     if not is_remote(path):
         yield (draft := draft_of(path))
         draft.replace(path)
@@ -110,15 +112,15 @@ def drafted(path: Path) -> Iterator[Path]:
 
 
 def draft_of(path: Path) -> Path:
-    """Return where a process writes before it renames: its own place, since a dying one may still be writing."""
+    """Return the path of a draft, one for each process, because a dying process may still be writing."""
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """Yield a folder of this machine to write into; at the end its files are in ``folder``, put in their names' order.
+    """Yield a local folder to write into; when the context ends, its files are in ``folder``.
 
-    On a disk that is the folder itself.
+    On a disk this is ``folder`` itself. For a URL the files are uploaded in the order of their names.
     """
     if not is_remote(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,14 +132,14 @@ def staged(folder: Path) -> Iterator[Path]:
 
 
 def upload(source: Path, folder: Path) -> None:
-    """Put every file of a folder of this machine, in the order of their names."""
+    """Upload every file of a local folder, in the order of the names."""
     for file in sorted(part for part in source.rglob("*") if part.is_file()):
         _upload(file, folder / file.relative_to(source).as_posix())
 
 
 @contextmanager
 def fetched(path: Path) -> Iterator[Path]:
-    """Yield a file or folder of this machine that holds what lies at ``path``; a copy goes at the end."""
+    """Yield ``path`` itself, or a local copy of a remote file or folder until the context ends."""
     if not is_remote(path):
         yield path
         return
@@ -152,7 +154,7 @@ def fetched(path: Path) -> Iterator[Path]:
 
 
 def modified(path: Path) -> float:
-    """Return when a file was written, in seconds since 1970; now, where its file system does not tell."""
+    """Return when a file was written, in seconds since 1970, or now if the file system cannot say."""
     if not is_remote(path):
         return path.stat().st_mtime
     files: Any = path
@@ -163,7 +165,7 @@ def modified(path: Path) -> float:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with all it holds, if it is there."""
+    """Delete a file or a whole folder, if it exists."""
     if is_remote(path):
         files: Any = path
         with suppress(FileNotFoundError):
@@ -175,7 +177,7 @@ def remove(path: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Create a folder where there are folders."""
+    """Create a folder, unless it is at a URL."""
     if not is_remote(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -184,6 +186,6 @@ def _upload(file: Path, path: Path) -> None:
     files: Any = path
     try:
         files.fs.put_file(str(file), files.path)
-    except FileNotFoundError:  # a file system with folders
+    except FileNotFoundError:  # this file system has folders
         files.fs.makedirs(path.parent.path, exist_ok=True)  # type: ignore[attr-defined]
         files.fs.put_file(str(file), files.path)

@@ -1,4 +1,4 @@
-"""The run folder: one folder a trial, committed by its record.json; the source of truth."""
+"""Read and write a run folder: one folder per trial, committed by its ``record.json``."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _ERROR = "error.txt"
 class Store:
     """A run folder on a local or shared disk, or at a URL (see ``places``).
 
-    A trial's folder holds ``record.json`` (written last), ``change/``, ``snapshots/<step>/``, ``losses.csv``,
-    ``scores/*.jsonl``, and while it runs ``checkpoint.pt`` and ``scores/*.part-*.jsonl``; a failed trial also has
-    ``error.txt``.
+    A trial's folder holds ``record.json`` (written last), ``change/``, ``snapshots/<step>/``, ``losses.csv`` and
+    ``scores/*.jsonl``. While the trial runs, its folder also holds ``checkpoint.pt`` and ``scores/*.part-*.jsonl``. A
+    failed trial also has ``error.txt``.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def check(self) -> None:
-        """Refuse a run folder that is none, or cannot be looked into.
+        """Refuse a run folder that is not a readable folder; it need not exist yet.
 
         Raises:
-            UsageError: it is a file, may not be read, or cannot be reached.
+            UsageError: the run folder is a file, may not be read, or cannot be reached.
         """
         if places.is_remote(self.root):
             places.check(self.root, "--output")
@@ -45,13 +45,13 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise UsageError(f"--output {self.root} is a file. Choose a folder.")
         if self.root.exists() and not os.access(self.root, os.R_OK | os.X_OK):
-            raise UsageError(f"--output {self.root} may not be read. Choose another folder, or change its rights.")
+            raise UsageError(f"--output {self.root} may not be read. Choose another folder, or change its permissions.")
 
     def prepare(self) -> None:
         """Create the run folder.
 
         Raises:
-            UsageError: it cannot be written to.
+            UsageError: the run folder cannot be written to.
         """
         if places.is_remote(self.root):
             places.probe(self.root, "--output")
@@ -68,27 +68,27 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run folder for one command at a time, so that nothing is trained twice.
+        """Hold the run folder for one command at a time, so that no trial is trained twice.
 
         Raises:
-            UsageError: another command holds it.
+            UsageError: another command holds the run folder.
         """
         self.prepare()
         with lock.locked(self.root):
             yield
 
     def folder(self, trial: Trial) -> Path:
-        """Return where a trial's files lie."""
+        """Return the folder of a trial."""
         return self.root / trial.folder
 
     def begin(self, trial: Trial) -> Path:
-        """Make the trial's folder, and return it."""
+        """Create the folder of a trial and return it."""
         folder = self.folder(trial)
         places.make(folder)
         return folder
 
     def write_error(self, trial: Trial, text: str) -> None:
-        """Write why a trial failed into its folder; an empty text takes an earlier reason away."""
+        """Write why a trial failed into its folder; an empty text deletes an earlier reason."""
         path = self.folder(trial) / _ERROR
         if text:
             replace_file(path, text)
@@ -96,11 +96,11 @@ class Store:
             path.unlink(missing_ok=True)
 
     def read(self, trial: Trial) -> Record | None:
-        """Return a trial's record, or None while it is unfinished; a corrupt one is set aside and named."""
+        """Return a trial's record, or None if it is missing or corrupt; a corrupt record is renamed."""
         return self._read(self.folder(trial) / RECORD)
 
     def records(self) -> Iterator[Record]:
-        """Yield every record of the run folder, in the order of the folders' names."""
+        """Yield every record of the run folder, in the order of the folder names."""
         for path in sorted(self.root.glob(f"*/{RECORD}")):
             record = self._read(path)
             if record is not None:
@@ -110,7 +110,7 @@ class Store:
         """Return the one record whose label, id or folder starts with ``name``.
 
         Raises:
-            UsageError: there is none, or there are several.
+            UsageError: no record matches, or several do.
         """
         found = [
             record
@@ -123,20 +123,20 @@ class Store:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise UsageError(f"No trial named {name!r} in {self.root}. bench ls trials lists them.")
+            raise UsageError(f"No trial named {name!r} in {self.root}. List the trials with bench ls trials.")
         names = ", ".join(record.trial.folder for record in found[:6])
-        raise UsageError(f"{name!r} means {len(found)} trials: {names}. Give the id.")
+        raise UsageError(f"{name!r} matches {len(found)} trials: {names}. Give the whole id.")
 
     def write(self, record: Record) -> None:
-        """Commit a record, replacing an earlier one in one atomic step."""
+        """Commit a record; an earlier record is replaced atomically."""
         replace_file(self.begin(record.trial) / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
 
     def scores_of(self, trial: Trial) -> StoredScores:
-        """Return a trial's scores."""
+        """Return the stored scores of a trial."""
         return StoredScores(self.folder(trial))
 
     def change_of(self, trial: Trial) -> StoredChange:
-        """Return what a trial has learnt, with its snapshots."""
+        """Return the stored change of a trial, with its snapshots."""
         return StoredChange(self.folder(trial), trial.model)
 
     def _read(self, path: Path) -> Record | None:
@@ -150,5 +150,7 @@ class Store:
             aside = path.with_name(f"{RECORD}.corrupt")
             places.put(aside, data)
             path.unlink()
-            log.warning("%s is corrupt (%s); set aside as %s, its trial runs again.", path, error, aside.name)
+            log.warning(
+                "%s is corrupt (%s). It was renamed to %s, and its trial will run again.", path, error, aside.name
+            )
             return None

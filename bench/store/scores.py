@@ -1,4 +1,4 @@
-"""Keep the scores of a trial: a file of examples for each, and the predictions of one that is not finished."""
+"""Store the scores of a trial: a file of examples per score, and the predictions of unfinished scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StoredScores:
     folder: Path
 
     def write(self, key: str, rows: Sequence[Mapping[str, Any]]) -> str:
-        """Write one score's examples, a JSON line each, and return the file's place in the trial's folder."""
+        """Write the examples of one score, one JSON line each, and return the file's path in ``folder``."""
         name = _name(key)
         path = self.folder / name
         places.make(path.parent)
@@ -30,10 +30,10 @@ class StoredScores:
         return name
 
     def read(self, score: Score) -> list[dict[str, Any]]:
-        """Return one score's examples.
+        """Return the examples of one score.
 
         Raises:
-            StoreError: the file is gone or damaged.
+            StoreError: the file is missing or damaged.
         """
         path = self.folder / score.file
         try:
@@ -42,12 +42,12 @@ class StoredScores:
             raise StoreError(f"{path} cannot be read ({error}). Delete {path.parent.parent} and run again.") from error
         if len(rows) != score.asked.count:
             raise StoreError(
-                f"{path} has {len(rows)} of {score.asked.count} examples. Delete the folder and run again."
+                f"{path} has {len(rows)} of {score.asked.count} examples. Delete the trial's folder and run again."
             )
         return rows
 
     def partial(self, key: str, environment: Mapping[str, str], rank: int, watch: Callable[[int], None]) -> Partial:
-        """Return what there is of a score that is not finished; a worker adds to it until ``write``."""
+        """Return the predictions of an unfinished score; a worker adds to them until ``write``."""
         return Partial(self.folder / _name(key), environment, rank, watch)
 
 

@@ -1,4 +1,4 @@
-"""What a search found out about one method, rank and target: every configuration, and what was chosen."""
+"""Read and write the result of a quest: every configuration, and the one that was chosen."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FOLDER = "search"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One try: ``state`` is done, failed, stopped or running; scores are fractions, on validation.
+    """One configuration; its scores are fractions on validation.
 
-    ``trials`` are the ids of the trials that were trained or edited for it, one a seed.
+    ``state`` is done, failed, stopped or running. ``trials`` are the ids of its trials, one per seed.
     """
 
     number: int
@@ -31,13 +31,13 @@ class Configuration:
 
     @property
     def avg(self) -> float | None:
-        """(Source + Target) / 2; None where there are no scores."""
+        """(Source + Target) / 2, or None if a score is missing."""
         return None if self.source is None or self.target is None else (self.source + self.target) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A quest's end. ``space`` says in words what was searched; ``facts`` is its row in the run's search.json."""
+    """The result of a quest: ``space`` describes what was searched, ``facts`` is its row in search.json."""
 
     label: str
     command: str
@@ -47,25 +47,25 @@ class SearchResult:
 
     @property
     def chosen(self) -> int | None:
-        """The number of the configuration that was chosen."""
+        """The number of the chosen configuration, or None if no configuration was chosen."""
         return _number(self.facts["chosen"])
 
     @property
     def default(self) -> int | None:
-        """The number of the method's defaults, where they were tried and gave scores."""
+        """The number of the configuration with the method's defaults, or None if it has no scores."""
         return _number(self.facts["default"])
 
     def count(self, state: str) -> int:
-        """Return how many configurations ended so."""
+        """Return how many configurations are in this state."""
         return sum(item.state == state for item in self.configurations)
 
     def text(self) -> str:
-        """Return all of it as JSON."""
+        """Return the whole result as JSON."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Return what a search has written, or None if there is no file.
+        """Return the result in a file, or None if the file does not exist.
 
         Raises:
             StoreError: the file is damaged.
@@ -79,7 +79,7 @@ class SearchResult:
 
 
 def findings(root: Path) -> Iterator[tuple[SearchResult, Path]]:
-    """Yield what the searches in a run folder found, each with its folder."""
+    """Yield the result of every quest in a run folder, with the folder of the quest."""
     for path in sorted((root / FOLDER).glob(f"*/{FILE}")):
         if (found := SearchResult.read(path)) is not None:
             yield found, path.parent

@@ -1,4 +1,4 @@
-"""The predictions of a score that is not finished, written as they come: what a killed evaluation goes on from."""
+"""Store the predictions of an unfinished score batch by batch, so that a killed evaluation can resume."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MARK = ".part-"  # scores/<key>.part-<rank>.jsonl
 
 
 def _ignore(count: int) -> None:
-    """Ignore how many predictions there are."""
+    """Ignore the number of predictions."""
 
 
 @dataclass(eq=False)
 class Partial:
-    """The predictions of one score by the example's place in its split: what earlier attempts left, and new ones.
+    """The predictions of one score, by the example's place in its split, from all attempts.
 
-    Every worker of a trial appends a line of JSON per batch to a file of its own beside ``scores``, so that a batch
-    is there or not, and reads the files of all. Their first line is ``environment``: what was generated with other
-    versions, in another precision or in other batches is not mixed in, but generated again; so is a damaged line's.
-    ``watch`` is told how many there are; ``smaller`` are the sizes of batches that memory made smaller. Where nothing
-    can be appended, at a URL, a batch is an object of its own.
+    Every worker of a trial appends one line of JSON per batch to its own file next to ``scores``, and reads the files
+    of all workers. At a URL, which cannot append, every batch is an object of its own. The first line of a file is
+    ``environment``. Predictions that were generated with other versions, in another precision or in other batches are
+    not mixed in; they are generated again, and so are those of a damaged line. ``watch`` receives the number of
+    predictions. ``smaller`` holds the sizes of the batches that had to be made smaller to fit in memory.
     """
 
     scores: Path
@@ -34,7 +34,7 @@ class Partial:
     rank: int = 0
     watch: Callable[[int], None] = _ignore
     predictions: dict[int, str] = field(default_factory=dict, init=False)
-    seconds: float = field(default=0.0, init=False)  # what those of earlier attempts took
+    seconds: float = field(default=0.0, init=False)  # the time that earlier attempts took
     smaller: set[int] = field(default_factory=set, init=False)
     _is_open: bool = field(default=False, init=False)
 
@@ -45,16 +45,16 @@ class Partial:
             for seconds, predictions in self._batches(path):
                 took[worker] = took.get(worker, 0.0) + seconds
                 self.predictions |= predictions
-        self.seconds = max(took.values(), default=0.0)  # workers take their time at once
+        self.seconds = max(took.values(), default=0.0)  # workers run at the same time
         self.watch(len(self.predictions))
 
     @property
     def smallest(self) -> list[int]:
-        """The size of the smallest batch that memory made smaller, if there was one."""
+        """The size of the smallest batch that was made smaller to fit in memory, or an empty list."""
         return sorted(self.smaller)[:1]
 
     def keep(self, predictions: Mapping[int, str], seconds: float, smaller: Collection[int] = ()) -> None:
-        """Append a batch's predictions, what they took in seconds, and in what parts, where they were made in parts."""
+        """Append a batch's predictions and seconds; ``smaller`` are the sizes of its parts if it was split."""
         self.smaller |= set(smaller)
         parts = {"smaller": sorted(smaller)} if smaller else {}
         line = json.dumps({"seconds": seconds, "predictions": dict(predictions), **parts}) + "\n"
@@ -86,7 +86,7 @@ class Partial:
         return sorted(self.scores.parent.glob(f"{self.scores.stem}{MARK}*.jsonl"))
 
     def _open(self) -> None:
-        """Start this worker's file, or end the line that a killed one tore."""
+        """Start this worker's file, or end a line that a killed worker left incomplete."""
         self._is_open = True
         self._own.parent.mkdir(parents=True, exist_ok=True)
         lines = _lines(self._own)
@@ -112,7 +112,7 @@ class Partial:
 
 
 def _lines(path: Path) -> list[Any]:
-    """Return a file's lines as JSON, None for those that are damaged."""
+    """Return the lines of a file as JSON, with None for a damaged line."""
     if not path.is_file():
         return []
     found: list[Any] = []

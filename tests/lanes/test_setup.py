@@ -42,7 +42,7 @@ def test_a_search_notes_the_validation_examples_that_it_looks_at(
 
     path = tmp_path / "runs" / "data" / "gqa-validation.json"
     assert json.loads(path.read_text())["count"] == 5  # two questions a picture
-    assert capsys.readouterr().err == f"gqa validation: 1 broken record left out; {path} names them.\n"
+    assert capsys.readouterr().err == f"gqa validation: 1 broken record skipped; {path} lists them.\n"
 
 
 def test_a_lane_in_another_process_reads_tasks_as_the_driver_does(tiny_tasks: Path, tmp_path: Path) -> None:

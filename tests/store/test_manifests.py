@@ -34,5 +34,5 @@ def test_records_that_are_left_out_are_said_with_where_their_names_are(tasks: Ta
     lines = manifests.write(Store(tmp_path / "runs"), tasks, ("iconqa",), ("gqa",), "test")
 
     path = tmp_path / "runs" / "data" / "gqa-test.json"
-    assert lines == [f"gqa test: 1 broken record left out; {path} names them."]
+    assert lines == [f"gqa test: 1 broken record skipped; {path} lists them."]
     assert json.loads(path.read_text())["skipped"][0].endswith("(record 52000000): imageId is missing")

@@ -67,7 +67,7 @@ def test_a_name_that_means_several_trials_is_refused_with_their_names(store: Sto
     store.write(Record(TRIAL, "done"))
     store.write(Record(other, "done"))
 
-    with pytest.raises(UsageError, match="means 2 trials"):
+    with pytest.raises(UsageError, match="matches 2 trials"):
         store.find(TRIAL.label)
 
 

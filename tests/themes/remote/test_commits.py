@@ -145,7 +145,7 @@ def test_a_damaged_change_and_record_are_named_by_their_place(store: Store, capl
 
     put(store.folder(TRIAL) / "record.json", b"\xff{")
     assert store.read(TRIAL) is None
-    assert "set aside as record.json.corrupt" in caplog.text
+    assert "renamed to record.json.corrupt" in caplog.text
     assert (store.folder(TRIAL) / "record.json.corrupt").read_bytes() == b"\xff{"
 
 

@@ -16,7 +16,7 @@ def test_a_path_and_a_file_url_are_ordinary_paths() -> None:
 
 
 def test_a_url_without_its_package_or_of_no_known_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="nowhere://lab/runs is at no place that fsspec knows"):
+    with pytest.raises(UsageError, match="fsspec cannot read nowhere://lab/runs"):
         place("nowhere://lab/runs")
     monkeypatch.setitem(sys.modules, "upath", None)
     with pytest.raises(UsageError, match=r"retain-bench\[remote\]"):
