@@ -1,6 +1,7 @@
 """retain-bench: how much does a multimodal LLM forget when it learns a new task?
 
-These names are the whole interface for plugin authors. The heavy names load torch when first used.
+These names are the whole interface for plugin authors. The names in ``_LAZY`` are imported when they are first used,
+because most of them load torch.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ _UNITS: Mapping[Unit, int] = {"MB": MB, "GB": GB, "MiB": MIB, "GiB": GIB}
 
 
 def in_unit(count: float, unit: Unit, digits: int = 1) -> str:
-    """Return bytes in one unit.
+    """Return a number of bytes as text in the given unit.
 
     >>> in_unit(3 << 29, "GiB"), in_unit(1_234_567, "MB", 2)
     ('1.5 GiB', '1.23 MB')
@@ -21,7 +21,7 @@ def in_unit(count: float, unit: Unit, digits: int = 1) -> str:
 
 
 def readable_size(count: float) -> str:
-    """Return bytes in the decimal unit that suits their number.
+    """Return a number of bytes as text in the largest decimal unit that fits.
 
     >>> readable_size(999), readable_size(6_600_000_000)
     ('999 B', '6.6 GB')

@@ -9,9 +9,9 @@ from itertools import zip_longest
 def text_table(
     rows: Iterable[Sequence[str]], left: Container[int] = (0,), *, least: Sequence[int] = (), gap: str = "  "
 ) -> Iterator[str]:
-    """Yield one line a row: the columns in ``left`` are aligned to the left, the others to the right.
+    """Yield one line per row; the columns in ``left`` are left-aligned, the others right-aligned.
 
-    ``least`` are the smallest widths of the first columns. A row of one cell spans the table.
+    ``least`` holds the minimum widths of the first columns. A row with one cell spans the whole table.
 
     >>> list(text_table([("method", "Avg"), ("rank 8",), ("lora", "61.2")]))
     ['method   Avg', 'rank 8', 'lora    61.2']

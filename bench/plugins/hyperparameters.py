@@ -1,4 +1,4 @@
-"""Hyperparameters of a method: default, validity and search range on one line of its class."""
+"""Declare hyperparameters: default, valid values and search range on one line of a method's class."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _KEY = "bench.hyperparameter"
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a hyperparameter may be: ``low``/``high`` are searched, ``minimum``/``maximum`` are valid.
+    """The values of a hyperparameter: ``low``/``high`` are searched, ``minimum``/``maximum`` are valid.
 
     ``choices`` are the only valid values; they are searched too unless ``search`` is false. ``connector`` names the
-    only connector policy under which the hyperparameter acts. ``whole`` numbers only, where the default is one.
+    only connector policy under which the hyperparameter has an effect. If ``whole``, only whole numbers are valid.
     """
 
     low: float | None = None
@@ -38,7 +38,7 @@ class Range:
         return self.search and (self.low is not None or bool(self.choices))
 
 
-def hyper(  # noqa: PLR0913  one line says all that a hyperparameter may be
+def hyper(  # noqa: PLR0913  one line declares the whole hyperparameter
     default: Any,
     *,
     low: float | None = None,
@@ -52,10 +52,10 @@ def hyper(  # noqa: PLR0913  one line says all that a hyperparameter may be
 ) -> Any:
     """Declare a hyperparameter as a dataclass field.
 
-    ``low`` and ``high`` bound the search (no range: never searched); ``minimum`` and ``maximum`` bound
-    what ``--set`` accepts, which may be wider; ``choices`` bounds both. ``search=False`` keeps a choice of
-    readings, such as mean or sum, out of the search; ``connector="lora"`` says that it acts only where the recipe's
-    connector carries LoRA.
+    ``low`` and ``high`` bound the search; a hyperparameter without a range is never searched. ``minimum`` and
+    ``maximum`` bound what ``--set`` accepts, which may be wider. ``choices`` bounds both. ``search=False`` excludes
+    the choices from the search, for example if they are readings of a paper such as mean or sum.
+    ``connector="lora"`` says that the hyperparameter has an effect only if the recipe's connector carries LoRA.
     """
     whole = isinstance(default, int) and not isinstance(default, bool)
     span = Range(low, high, log, choices, minimum, maximum, search, connector, whole)
@@ -63,44 +63,44 @@ def hyper(  # noqa: PLR0913  one line says all that a hyperparameter may be
 
 
 def option(default: Any, *, choices: tuple[Scalar, ...] = (), minimum: float | None = None) -> Any:
-    """Declare a task's option as a dataclass field: set by ``--set TASK.FIELD=VALUE``, never searched."""
+    """Declare an option of a task as a dataclass field, set by ``--set TASK.FIELD=VALUE``."""
     return hyper(default, choices=choices, minimum=minimum, search=False)
 
 
 def ranges(method: type) -> Mapping[str, Range]:
-    """Return the hyperparameters of a method class by name, in the order of its fields."""
+    """Return the ranges of a method class's hyperparameters by name, in the order of its fields."""
     return {field.name: field.metadata.get(_KEY, Range()) for field in dataclasses.fields(method) if field.init}
 
 
 def values(method: object) -> dict[str, Scalar]:
-    """Return a method's hyperparameters by name."""
+    """Return the values of a method's hyperparameters by name."""
     return {name: getattr(method, name) for name in ranges(type(method))}
 
 
 def state_names(method: object) -> Iterator[str]:
-    """Yield the names of a method's run state: the fields that are no hyperparameters."""
+    """Yield the names of a method's run state, which are the fields that are not hyperparameters."""
     for field in dataclasses.fields(method):  # type: ignore[arg-type]
         if not field.init:
             yield field.name
 
 
 def field_name(method: type, name: str) -> str:
-    """Return the hyperparameter that ``name`` stands for: the paper's letter, or the field itself."""
+    """Return the field that ``name`` means; ``name`` is a field or an alias, such as a paper's letter."""
     aliases: Mapping[str, str] = getattr(method, "aliases", {})
     return aliases.get(name, name)
 
 
 def parse(method: type, name: str, text: str) -> Scalar:
-    """Read the value that ``--set`` gives to a hyperparameter, called by its field's name or by an alias.
+    """Parse the value that ``--set`` gives to a hyperparameter; ``name`` is a field or an alias.
 
     Raises:
-        UsageError: there is no such hyperparameter, or the value is not valid for it.
+        UsageError: the hyperparameter does not exist, or the value is not valid for it.
     """
     name = field_name(method, name)
     known = ranges(method)
     label = f"{getattr(method, 'name', method.__name__)}.{name}"
     if name not in known:
-        raise UsageError(f"No hyperparameter {label}. Known: {', '.join(known)}.")
+        raise UsageError(f"{label} is not a hyperparameter. Known: {', '.join(known)}.")
     default = next(f.default for f in dataclasses.fields(method) if f.name == name)
     value = _convert(label, text, default)
     check(label, value, known[name])
@@ -127,10 +127,10 @@ def _convert(label: str, text: str, default: object) -> Scalar:
 
 
 def check(label: str, value: Scalar, span: Range) -> None:
-    """Refuse a value that a hyperparameter may not have.
+    """Refuse a value that is not valid for a hyperparameter.
 
     Raises:
-        UsageError: it is none of the choices, below the minimum or above the maximum.
+        UsageError: the value is not one of the choices, below the minimum or above the maximum.
     """
     if span.choices and value not in span.choices:
         allowed = ", ".join(str(choice) for choice in span.choices)

@@ -1,4 +1,4 @@
-"""What a method is: the base classes that it inherits, and what their hooks receive."""
+"""Define the base classes of methods and what their hooks receive."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ Batch = Mapping[str, Any]
 class Step:
     """One optimizer update, as a hook sees it.
 
-    ``index`` counts from 0 to ``total`` - 1. ``generator`` is seeded from the trial's seed and the index, so a
-    resumed run draws what an unbroken one draws. Of several workers each has its share of the update's examples:
-    ``batch`` and ``loss`` are of its last micro-batch (no batch, where it had none). ``all_reduce`` replaces tensors by
-    their sum over the workers, in place; every worker calls it alike, so in ``on_gradients`` and not in ``backward``.
+    ``index`` counts from 0 to ``total`` - 1. ``generator`` is seeded from the trial's seed and the index, so that a
+    resumed run draws the same numbers as an uninterrupted one. If a trial has several workers, each worker has a share
+    of the update's examples; ``batch`` and ``loss`` belong to the worker's last micro-batch, and ``batch`` is empty if
+    its share is. ``all_reduce`` replaces tensors in place by their sum over the workers. Every worker must call
+    ``all_reduce`` in the same way, so call it in ``on_gradients`` and not in ``backward``.
     """
 
     index: int
@@ -46,13 +47,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class EditContext:
-    """What an edit may read: the base weights, the calibration data and a generator of its own.
+    """What an edit may read: the base weights, the calibration data and the edit's own generator.
 
-    ``layers`` gives every adapted linear layer by name, with its frozen weight W0 [out, in] and its block; and the
-    parameters of a fully tuned connector, which have no block.
-    ``calibration(n)`` returns batches made of the first ``n`` training examples of the target.
-    ``capture(block, change, n)`` returns, by layer name, the inputs [tokens, in] of the adapted layers of one
-    decoder block on ``n`` calibration examples, on the CPU, with ``change`` merged into the model; padding is left out.
+    ``layers`` maps the name of every adapted linear layer to its frozen weight W0 [out, in] and its block. It also
+    holds the parameters of a fully tuned connector, whose block is None.
+    ``calibration(n)`` returns batches of the first ``n`` training examples of the target.
+    ``capture(block, change, n)`` returns the inputs [tokens, in] of the adapted layers of one decoder block by layer
+    name. They are measured on ``n`` calibration examples with ``change`` merged into the model, lie on the CPU and
+    contain no padding.
     """
 
     generator: Generator
@@ -63,9 +65,9 @@ class EditContext:
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """A linear layer that carries an adapter: its weight's name, [rows, columns] = [out, in], and its decoder block.
+    """An adapted linear layer: its weight's name and shape [rows, columns] = [out, in].
 
-    ``block`` is None in the connector.
+    ``block`` is the decoder block of the layer, or None in the connector.
     """
 
     name: str
@@ -75,20 +77,21 @@ class LayerShape:
 
     @property
     def role(self) -> str:
-        """The layer's own name: q_proj, …, down_proj, or a name of the connector's."""
+        """The layer's role: q_proj, …, down_proj, or the name of a layer in the connector."""
         return role_of(self.name)
 
     @property
     def entries(self) -> int:
-        """How many entries the weight has."""
+        """The number of entries of the weight."""
         return self.rows * self.columns
 
 
 @dataclass(frozen=True, slots=True)
 class Dimensions:
-    """What a method's memory depends on. ``connector`` counts the parameters of a fully tuned connector, or is 0.
+    """The numbers that a method's memory depends on.
 
-    ``tokens`` is the length of one training example, its image included.
+    ``connector`` is the number of parameters of a fully tuned connector, otherwise 0. ``tokens`` is the length of one
+    training example, including its image.
     """
 
     layers: tuple[LayerShape, ...]
@@ -102,17 +105,17 @@ class Dimensions:
         return tuple(layer for layer in self.layers if layer.block is not None)
 
     def factors(self, layers: Sequence[LayerShape]) -> int:
-        """Return how many entries A [rank, in] and B [out, rank] have together, over some layers."""
+        """Return the number of entries in A [rank, in] and B [out, rank] of these layers."""
         return sum(self.rank * (layer.rows + layer.columns) for layer in layers)
 
 
 @dataclass(kw_only=True)
 class Method(ABC):
-    """A way of fine-tuning. An instance is its hyperparameters; run state is ``field(init=False)``, named ``x_``.
+    """A way of fine-tuning; the fields of an instance are its hyperparameters.
 
-    ``off`` holds settings under which the method equals its baseline. ``aliases`` maps a paper's letter to
-    the hyperparameter it stands for on the command line. A method that is not ``ranked`` is a reference row:
-    it is shown, but never best.
+    A field of run state is declared with ``field(init=False)`` and has a name that ends in ``_``. ``off`` holds
+    settings that make the method equal to its baseline. ``aliases`` maps a paper's letters to hyperparameters, for use
+    on the command line. A method that is not ``ranked`` is a reference row: it is shown, but never marked as best.
     """
 
     name: ClassVar[str]
@@ -122,51 +125,53 @@ class Method(ABC):
     ranked: ClassVar[bool] = True
 
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
-        """Return the bytes a GPU holds for this method alone, by what they are for, at their peak.
+        """Return the peak GPU bytes that only this method needs, by purpose.
 
-        Weights, adapters, gradients, optimizer and activations are counted for every method. ``bench plan`` asks; no
-        result depends on the answer, so that it is no part of a trial's id.
+        Leave out weights, adapters, gradients, optimizer states and activations, which are counted for every method.
+        ``bench plan`` calls this hook. The source of this hook is not part of a trial's id, because no result depends
+        on it.
         """
         return {}
 
     def change_bytes(self, dimensions: Dimensions) -> int | None:
-        """Return the size of what it makes of the adapted layers; None: of the adapters that it, or its parent, trains.
+        """Return the bytes of the change of the adapted layers, or None if the change is the trained adapters.
 
-        No part of a trial's id either.
+        The source of this hook is not part of a trial's id either.
         """
         return None
 
 
 @dataclass(kw_only=True)
 class TrainMethod(Method):
-    """A method that trains adapters. Every hook has a default; an overridden hook is the flag."""
+    """A method that trains adapters. Every hook has a default; to switch a hook on, override it."""
 
     lr: float | None = hyper(None, low=2e-4, high=2e-2, log=True, minimum=0.0, maximum=1.0)
 
     @abstractmethod
     def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
-        """Insert adapters and return the model to train; the recipe says what the connector does."""
+        """Insert adapters and return the model to train; the recipe says how to treat the connector."""
 
     @abstractmethod
     def change(self, model: nn.Module) -> Change:
-        """Return what was learnt: base + change gives the adapted model's outputs."""
+        """Return what was learnt; base + change must give the outputs of the adapted model."""
 
     def backward(self, step: Step) -> None:
-        """Add this micro-batch's gradients. Called for every micro-batch.
+        """Add the gradients of one micro-batch; called for every micro-batch.
 
-        What it adds up elsewhere must be run state: it is put back where an update is done again in smaller parts.
+        Values that this hook accumulates outside ``.grad`` must be run state, because run state is restored if an
+        update is repeated in smaller micro-batches.
         """
         step.loss.backward()  # type: ignore[no-untyped-call]
 
     def penalty(self, step: Step) -> Tensor | None:
-        """Return a scalar of the weights alone, added to the loss once per update, or None."""
+        """Return a scalar that depends only on the weights and is added to the loss once per update, or None."""
         return None
 
     def on_gradients(self, step: Step) -> None:
-        """Edit ``.grad``, once per update, after accumulation and all-reduce, before clipping."""
+        """Edit ``.grad`` once per update, after accumulation and all-reduce and before clipping."""
 
     def on_update(self, step: Step) -> None:
-        """Edit the weights, once per update, after the optimizer and before anything reads them."""
+        """Edit the weights once per update, after the optimizer and before anything reads them."""
 
 
 @dataclass(kw_only=True)
@@ -177,4 +182,4 @@ class EditMethod(Method):
 
     @abstractmethod
     def edit(self, change: Change, context: EditContext) -> Change:
-        """Return the edited change. Pure: neither ``change`` nor the model may be altered."""
+        """Return the edited change; neither ``change`` nor the model may be modified."""

@@ -1,4 +1,4 @@
-"""What a paper published, and what a leaderboard must be to stand beside it. Loads nothing heavy."""
+"""Read what a paper published, and say which leaderboards can be compared with it; import no torch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _PLACE = ("table", "method", "rank", "target_task", "connector", "variant")
 class Paper:
     """A paper with published tables, as an entry point of ``bench.papers`` names it.
 
-    ``suite`` is the one whose numbers are comparable; the leaderboard must have all of ``sources``, for Source is
-    their mean, and may have some of ``targets``. ``connectors`` maps the word that ``file`` has for a connector to
-    the recipe's. ``tables`` are those that leaderboards are compared with. ``tolerance``, in points of the x100
-    scale, is how far from the paper a rerun of the same method is expected to come out. ``file`` is a CSV with
-    table, method, rank, target_task, connector, variant and a column per score, x100; what was not published is empty.
+    ``suite`` is the suite whose numbers are comparable. The leaderboard must have all of ``sources``, because Source is
+    their mean, and may have any of ``targets``. ``connectors`` maps the words for connectors in ``file`` to those of
+    the recipe. ``tables`` are the tables that leaderboards are compared with. ``tolerance`` is how far a rerun of the
+    same method is expected to be from the paper, in points of the x100 scale. ``file`` is a CSV with the columns table,
+    method, rank, target_task, connector and variant, and one column for each score, x100. A number that was not
+    published is empty.
     """
 
     name: str
@@ -38,10 +39,11 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """A row of a published table: ``scores`` are fractions by column (a source, "source", "target", "avg").
+    """A row of a published table.
 
-    A reference row has no rank and no connector. ``connector`` is the recipe's word. ``variant`` is "" for the
-    method itself; else it names a part or a setting of it, as an ablation shows them.
+    ``scores`` are fractions by column (the name of a source, "source", "target" or "avg"). A reference row has
+    no rank and no connector. ``connector`` is the word that the recipe uses. ``variant`` is "" for the method itself;
+    otherwise it names a part or a setting of the method, as in an ablation.
     """
 
     table: str
@@ -54,7 +56,7 @@ class PublishedRow:
 
     @property
     def place(self) -> tuple[str, int | None, str]:
-        """The cell: method, rank and target."""
+        """The method, rank and target that the row is about."""
         return (self.method, self.rank, self.target)
 
 
@@ -62,13 +64,13 @@ def published_rows(paper: Paper) -> tuple[PublishedRow, ...]:
     """Return every row of every table of a paper, in the file's order.
 
     Raises:
-        PluginError: the file is not there, lacks a column, or has a word for a connector that the paper does not map.
+        PluginError: the file is missing, lacks a column, or has a connector that ``paper.connectors`` does not map.
     """
     return _read(paper.file, tuple(paper.connectors.items()))
 
 
 def compared_rows(paper: Paper) -> tuple[PublishedRow, ...]:
-    """Return the rows that leaderboards are compared with: each cell once, without the variants of ablations."""
+    """Return the rows that leaderboards are compared with: each cell once, without ablation variants."""
     rows = [row for row in published_rows(paper) if row.table in paper.tables and not row.variant]
     once: dict[object, PublishedRow] = {}
     for row in rows:

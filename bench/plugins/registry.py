@@ -1,4 +1,4 @@
-"""Find plugins by entry point or by ``--plugin file.py``, and load one when it is asked for."""
+"""Find plugins by entry point or by ``--plugin file.py``, and load a plugin when it is needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.plugins.task import Task
 from bench.spec import digest
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
-BASELINE = "lora"  # what every method is held against
+BASELINE = "lora"  # the method that every method is compared with
 ZERO_SHOT = "zero_shot"
 
 _KINDS: dict[str, type] = {"method": Method, "task": Task}
@@ -30,7 +30,7 @@ _KINDS: dict[str, type] = {"method": Method, "task": Task}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report: its ``write(leaderboard, path)``, and the module that its entry point names."""
+    """A report: its function ``write(leaderboard, path)`` and the module that its entry point names."""
 
     name: str
     write: Callable[..., Path]
@@ -38,14 +38,14 @@ class Report:
 
     @property
     def file(self) -> str:
-        """The name of the report's file: its suffix is the module's ``SUFFIX``, or else the report's name."""
+        """The name of the report's file; its suffix is the module's ``SUFFIX``, otherwise the report's name."""
         return f"leaderboard.{getattr(self.module, 'SUFFIX', self.name)}"
 
 
 class Registry:
-    """The plugins that there are: those of installed packages, and those that this object was given.
+    """All known plugins: those of installed packages, and those that were added to this object.
 
-    An added plugin is known to this object alone. Making one reads nothing.
+    Only this object knows the plugins that were added to it. Creating a Registry without files reads nothing.
     """
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
@@ -56,7 +56,7 @@ class Registry:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The plugin files that were added, as absolute paths: another process adds the same."""
+        """The absolute paths of the plugin files that were added, so that another process can add them."""
         return tuple(self._files)
 
     def names(self, kind: str) -> tuple[str, ...]:
@@ -64,11 +64,11 @@ class Registry:
         return tuple(sorted({*installed(kind), *self._added.get(kind, {})}))
 
     def method(self, name: str) -> type[Method]:
-        """Return a method's class.
+        """Return the class of a method.
 
         Raises:
-            UsageError: there is no such method.
-            PluginError: it cannot be imported, or breaks the contract.
+            UsageError: the method does not exist.
+            PluginError: the method cannot be imported or breaks the contract.
         """
         method: type[Method] = self._load("method", name)
         return method
@@ -77,8 +77,8 @@ class Registry:
         """Return the class of a task, or of a variant of it.
 
         Raises:
-            UsageError: there is no such task, or no such variant of it.
-            PluginError: it cannot be imported, or breaks the contract.
+            UsageError: the task or its variant does not exist.
+            PluginError: the task cannot be imported or breaks the contract.
         """
         plain, mark, variant = name.partition("@")
         plugin: type[Task] = self._load("task", plain)
@@ -91,8 +91,8 @@ class Registry:
         """Return a report.
 
         Raises:
-            UsageError: there is no such report.
-            PluginError: it cannot be imported.
+            UsageError: the report does not exist.
+            PluginError: the report cannot be imported.
         """
         entry = self._entry("report", name)
         return Report(name, _import(entry), sys.modules[entry.module])
@@ -101,8 +101,8 @@ class Registry:
         """Return a paper with published tables.
 
         Raises:
-            UsageError: there is no such paper.
-            PluginError: it cannot be imported, or is not a ``bench.Paper``.
+            UsageError: the paper does not exist.
+            PluginError: the paper cannot be imported or is not a ``bench.Paper``.
         """
         paper = _import(self._entry("paper", name))
         if not isinstance(paper, Paper):
@@ -113,28 +113,30 @@ class Registry:
         """Add the methods and tasks that a file defines and return their names.
 
         Raises:
-            UsageError: there is no such file.
-            PluginError: the file cannot be imported, or defines no plugin.
+            UsageError: the file does not exist.
+            PluginError: the file cannot be imported, defines no plugin, or reuses a name.
         """
         if not path.is_file():
-            raise UsageError(f"--plugin {path}: no such file.")
+            raise UsageError(f"--plugin {path} does not exist. Give the path of a Python file.")
         module = run_file(path.resolve())
         found = [value for value in vars(module).values() if _kind_of(value) and value.__module__ == module.__name__]
         if not found:
-            raise PluginError(f"{path} defines no method or task: subclass bench.TrainMethod, EditMethod or Task.")
+            raise PluginError(f"{path} defines no method or task. Subclass bench.TrainMethod, EditMethod or Task.")
         for plugin in found:
             kind, name = _kind_of(plugin), getattr(plugin, "name", "")
             if name in installed(kind):
-                raise PluginError(f"{path}: there is already a {kind} named {name!r}. Give yours another name.")
+                raise PluginError(
+                    f"{path} defines the {kind} {name!r}, which is already installed. Give yours another name."
+                )
             self.add(plugin)
         self._files.append(path.resolve())
         return tuple(plugin.name for plugin in found)
 
     def add(self, plugin: type[Method] | type[Task]) -> None:
-        """Add a method or a task, in place of any other of its name.
+        """Add a method or a task; it replaces any other of the same name.
 
         Raises:
-            PluginError: it breaks the contract.
+            PluginError: the plugin breaks the contract.
         """
         kind, name = _kind_of(plugin), getattr(plugin, "name", "")
         check_class(kind, name, plugin)
@@ -158,7 +160,7 @@ class Registry:
 
 
 def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for an unknown name, with the nearest known one."""
+    """Return the error for an unknown name; its message suggests the closest known name."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -167,7 +169,7 @@ def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 @cache
 def installed(kind: str) -> dict[str, tuple[EntryPoint, ...]]:
-    """Return the entry points of a kind by name; packages are looked through once a process."""
+    """Return the entry points of a kind by name; each process reads the installed packages once."""
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=f"bench.{kind}s"):
         if entry not in found.get(entry.name, ()):
@@ -183,10 +185,10 @@ def _import(entry: EntryPoint) -> Any:
 
 
 def run_file(path: Path) -> Any:
-    """Import a file of plugins under a name of its own and return the module.
+    """Import a plugin file under a unique name and return the module.
 
     Raises:
-        PluginError: it cannot be imported.
+        PluginError: the file cannot be imported.
     """
     name = f"bench_plugin_{path.stem}_{digest(str(path))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -202,15 +204,15 @@ def run_file(path: Path) -> Any:
 
 
 def _kind_of(value: object) -> str:
-    """Return which kind of plugin a value is, or nothing if it is not the class of one."""
+    """Return the kind of a plugin class, or an empty text if the value is not a plugin class."""
     return next((kind for kind, base in _KINDS.items() if inspect.isclass(value) and issubclass(value, base)), "")
 
 
 def check_class(kind: str, name: str, plugin: Any) -> None:
-    """Refuse a plugin that breaks its contract on sight.
+    """Refuse a plugin whose class breaks the contract of its kind; no method of the class is called.
 
     Raises:
-        PluginError: it is no plugin of its kind, goes by another name, is abstract, or misspells a hook.
+        PluginError: the plugin is not of its kind, has another name, is abstract, or misspells a hook.
     """
     if not (inspect.isclass(plugin) and issubclass(plugin, _KINDS[kind])):
         raise PluginError(f"The {kind} {name!r} is {plugin!r}, not a subclass of bench.{_KINDS[kind].__name__}.")
@@ -223,7 +225,7 @@ def check_class(kind: str, name: str, plugin: Any) -> None:
 
 
 def _check_hooks(kind: str, plugin: type) -> None:
-    """Refuse public functions that no base class knows: a misspelt hook would never be called."""
+    """Refuse public functions that no base class defines, because a misspelt hook is never called."""
     contract = next(base for base in (TrainMethod, EditMethod, Method, Task) if issubclass(plugin, base))
     for part in plugin.__mro__:
         if is_engine(part.__module__):

@@ -1,4 +1,4 @@
-"""The digest of a plugin's source: the part of an id that changes when the plugin's results could."""
+"""Compute the digest of a plugin's source; it is part of an id and changes if results may change."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.spec import digest
 LENGTH = 16  # hex digits of a digest
 _PYTHON = {"builtins", "abc"}
 _PLUGIN_FOLDERS = {"methods", "tasks", "results"}
-_HOOKS = {"memory", "change_bytes"}  # they tell a run's price alone: no result depends on them
+_HOOKS = {"memory", "change_bytes"}  # these estimate the price of a run; no result depends on them
 
 
 def of_plugin(plugin: type) -> str:
-    """Return the digest of a plugin's source: its class, the plugins it extends, and the siblings they import.
+    """Return the digest of a plugin's source: its file, the plugins it extends, the siblings they import.
 
-    Comments, docstrings and layout do not count, nor does a task's card, or what only tells a run's price; the engine's
-    own files do not either, they have versions.
+    The digest ignores comments, docstrings, layout, a task's card and the code that only estimates the price of a run.
+    It also ignores the engine's own files, because FIT_VERSION and EVAL_VERSION cover them.
     """
     files: dict[Path, None] = {}
     for part in plugin.__mro__:
@@ -31,12 +31,12 @@ def of_plugin(plugin: type) -> str:
 
 
 def _source_file(part: type) -> Path | None:
-    """Return the file a class is written in, or None for the engine's and the libraries' own."""
+    """Return the file that defines a class, or None if the class belongs to the engine or to Python."""
     return None if is_engine(part.__module__) else Path(inspect.getfile(part))
 
 
 def is_engine(module: str) -> bool:
-    """Return whether a module belongs to the engine or to Python itself, and so to no plugin.
+    """Return whether a module belongs to the engine or to Python itself, and not to a plugin.
 
     >>> is_engine("bench.spec"), is_engine("bench.methods.lora"), is_engine("bench_plugin_mine_1a2b3c4d")
     (True, False, False)
@@ -72,12 +72,12 @@ def _code(path: Path) -> str:
 
 
 def _is_card(part: ast.stmt) -> bool:
-    """Whether a class's line says where its data are had: a moved address makes no other data."""
+    """Whether a statement sets a task's card, which does not count because a new address is not new data."""
     return isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id == "card"
 
 
 def _without_price(tree: ast.Module) -> ast.Module:
-    """Return a module, changed in place, without the hooks that ``bench plan`` asks and what only they use."""
+    """Remove from a module the hooks that only ``bench plan`` calls, and the code that only they use."""
     dropped: list[ast.AST] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
@@ -93,14 +93,14 @@ def _without_price(tree: ast.Module) -> ast.Module:
 
 
 def _names(nodes: Iterable[ast.AST]) -> set[str]:
-    """Return every name that some nodes read, as a variable or as an attribute."""
+    """Return every name that these nodes use as a variable or as an attribute."""
     found = [item for node in nodes for item in ast.walk(node)]
     names = {item.id for item in found if isinstance(item, ast.Name)}
     return names | {item.attr for item in found if isinstance(item, ast.Attribute)}
 
 
 def _drop(tree: ast.Module, names: set[str], dropped: list[ast.AST]) -> None:
-    """Move the functions and imports of these names from the tree to ``dropped``."""
+    """Move the functions and imports with these names from the tree to ``dropped``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.If):
             node.body = [item for item in node.body if _stays(item, names, dropped)]

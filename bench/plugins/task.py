@@ -1,4 +1,4 @@
-"""What a task is: its base class, its examples, and where its data come from."""
+"""Define the base class of tasks, their examples, and the description of their data."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question about one image. ``answers`` holds every accepted answer, the one to teach first.
+    """One question about one image. ``answers`` holds every accepted answer; the first one is taught.
 
-    ``hints`` is what a prompt quotes beside the question: the options, or the words that an OCR system read.
+    ``hints`` are texts that a prompt quotes with the question, such as the options, or the words that an OCR system
+    read.
     """
 
     id: str
@@ -31,7 +32,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where tasks find their files, a folder per task under ``root``. Up to ``skip_bad`` broken records are skipped."""
+    """How tasks read: one folder per task under ``root``; up to ``skip_bad`` broken records are skipped."""
 
     root: Path = Path("data")
     skip_bad: int = 0
@@ -39,7 +40,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A record that cannot be used: the file with its line or record, and what is wrong."""
+    """A record that cannot be used: its file, its line or number, and what is wrong with it."""
 
     place: str
     reason: str
@@ -53,9 +54,10 @@ class Fault:
 class Download:
     """A file at an official address, and its path under the data folder, such as ``coco/val2014.zip``.
 
-    ``size`` in bytes is rough: the server's word counts where it gives one. ``sha256`` is what the owner published, or
-    None. A zip that gives the file or folder ``unpacks_to``, of about ``unpacked`` bytes, is unpacked in the folder it
-    lies in, and deleted. What is ``by_hand`` has an address for people, not for programs.
+    ``size`` is a rough number of bytes, used only if the server does not say the size. ``sha256`` is the checksum that
+    the owner published, or None. If ``unpacks_to`` names a file or folder, the download is a zip. It is unpacked in its
+    own folder and then deleted, and its files take about ``unpacked`` bytes. If ``by_hand``, a program cannot download
+    the file, and a person must open ``url``.
     """
 
     url: str
@@ -69,12 +71,12 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Where a task's data come from, whose they are, and what holds for all their records.
+    """Where a task's data come from, who owns them, and what is true of all their records.
 
-    ``hub`` is the data set's id and revision, ``owner/name@revision``; of its configurations ``hub_configs`` are read
-    (none named: its only one), and ``columns`` says in words what it holds.
-    ``answer_count`` is how many answers every example has, where that is fixed; where ``lettered``, the answer is the
-    letter of one of the options in ``hints``.
+    ``hub`` is the data set's id and revision on the hub, ``owner/name@revision``. ``hub_configs`` names the
+    configurations to read; it is empty if the data set has only one. ``columns`` describes the columns in words.
+    ``answer_count`` is the number of answers that every example has, or None if it varies. If ``lettered``, the answer
+    is the letter of one of the options in ``hints``.
     """
 
     homepage: str
@@ -89,13 +91,13 @@ class Card:
 
 
 class Task(ABC):
-    """A data set with its prompt and its metric. A changed prompt, split or metric is a new name.
+    """A data set with its prompt and its metric; a changed prompt, split or metric needs a new name.
 
-    ``variants`` names other prompts, the default first: ``iconqa@lmms`` is the task ``iconqa`` whose ``variant`` is
-    ``lmms``. An answer has at most ``max_new_tokens`` tokens, in a variant as many as ``variant_tokens`` says of it.
-    ``sizes`` says how many examples a split has, where that is known before the data is there. A task with options,
-    such as where its files come from, is a ``@dataclass(eq=False, kw_only=True)`` of ``option`` fields, set by
-    ``--set TASK.FIELD=VALUE``.
+    ``variants`` names the prompts of the task, the default first: ``iconqa@lmms`` is the task ``iconqa`` with the
+    ``variant`` ``lmms``. An answer has at most ``max_new_tokens`` tokens, unless ``variant_tokens`` has another limit
+    for the variant. ``sizes`` is the number of examples in a split, if it is known before the data is downloaded. A
+    task with options, such as the source of its files, is a ``@dataclass(eq=False, kw_only=True)`` with ``option``
+    fields, which ``--set TASK.FIELD=VALUE`` sets.
     """
 
     name: ClassVar[str]
@@ -107,12 +109,12 @@ class Task(ABC):
     sizes: ClassVar[Mapping[Split, int]] = {}
     card: ClassVar[Card | None] = None
 
-    reading: Reading = Reading()  # set on the instance, as variant is, before anything is read
+    reading: Reading = Reading()  # set on the instance before anything is read, like variant
     variant: str = ""
 
     @property
     def answer_tokens(self) -> int:
-        """How many tokens an answer may have in the task's variant."""
+        """The number of tokens that an answer may have in the task's variant."""
         return self.variant_tokens.get(self.variant, self.max_new_tokens)
 
     @abstractmethod
@@ -120,32 +122,32 @@ class Task(ABC):
         """Return a split's examples, in an order that never changes."""
 
     def prompt(self, example: Example) -> str:
-        """Return what the model is asked. It may not depend on ``example.answers``."""
+        """Return the prompt for an example; it may not depend on ``example.answers``."""
         return example.question
 
     @abstractmethod
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return one number per example, [n], for each metric; ``primary`` is among them."""
+        """Return one number per example, [n], for each metric; one of the metrics is ``primary``."""
 
-    def ready(self) -> None:  # noqa: B027  most tasks need nothing more
-        """Raise where something is missing that scoring needs, such as Java, before anything starts.
+    def ready(self) -> None:  # noqa: B027  most tasks need no check
+        """Check, before anything starts, that everything that scoring needs is installed, such as Java.
 
         Raises:
-            DataError: it is missing; the message says what to install.
+            DataError: something is missing; the message says what to install.
         """
 
     def faults(self, split: Split) -> Sequence[Fault]:
-        """Return the records of a split that were skipped as broken, ``reading.skip_bad`` of them at most."""
+        """Return the broken records of a split that were skipped, at most ``reading.skip_bad``."""
         return ()
 
     def manifest(self, split: Split) -> Mapping[str, Any]:
-        """Return what a split was read from and which examples it holds, as JSON takes it; nothing for drawn tasks."""
+        """Return the files and examples of a split, ready for JSON; empty if a seed draws the examples."""
         return {}
 
     def pictures(self) -> Iterable[Download]:
-        """Return the single pictures that files already there name by address; some may be gone for good."""
+        """Return the single pictures whose addresses the task's files name; some may no longer exist."""
         return ()
 
     def labels(self, example: Example) -> Mapping[str, str]:
-        """Return what is known of the picture, by kind; only pretraining an embedded base reads it."""
+        """Return known facts about the picture, by kind; only pretraining of an embedded base reads them."""
         return {}

@@ -1,4 +1,4 @@
-"""How a command reads its tasks: from which folder, with which options, and each of them once."""
+"""Load the tasks of a command: from one folder, with their options, and each of them once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from bench.plugins.registry import Registry
 from bench.plugins.task import Reading, Task
 from bench.spec import Scalar
 
-TaskSettings = Mapping[str, Mapping[str, Scalar]]  # the options of tasks, by the task's name
+TaskSettings = Mapping[str, Mapping[str, Scalar]]  # the options of tasks, by task name
 
 
 class Tasks:
-    """The tasks of a registry, with where they find their files and what their options are.
+    """The tasks of a registry, with the folder of their files and the values of their options.
 
-    Making one reads nothing. By default it knows the installed tasks, reads from ``data``, and sets no option.
+    Creating a Tasks object reads nothing. By default it has the installed tasks, reads from ``data`` and sets no
+    option.
     """
 
     def __init__(
@@ -26,11 +27,11 @@ class Tasks:
         self._loaded: dict[str, Task] = {}
 
     def load(self, name: str) -> Task:
-        """Return a task, or after an @ one of its variants; every call for a name returns one instance.
+        """Return the task ``name`` or ``name@variant``; every call with one name returns the same instance.
 
         Raises:
-            UsageError: there is no such task, or no such variant of it.
-            PluginError: it cannot be imported, or breaks the contract.
+            UsageError: the task or its variant does not exist.
+            PluginError: the task cannot be imported or breaks the contract.
         """
         if name not in self._loaded:
             self._loaded[name] = self.new(self.registry.task_class(name), name.partition("@")[2])

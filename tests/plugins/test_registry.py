@@ -65,7 +65,7 @@ def test_a_file_is_known_to_the_registry_that_it_was_added_to_and_to_no_other(tm
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="does not exist"):
         Registry().add_file(tmp_path / "none.py")
 
 
