@@ -1,4 +1,4 @@
-"""Look through the data of tasks: records, ids, answers, pictures, and pictures that training shares with a test."""
+"""Check the data of tasks: records, ids, answers, pictures, and pictures shared by training and test."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(slots=True)
 class _DistinctPictures:
-    """The distinct pictures of a split that can be drawn: the first example that has each, and how each looks."""
+    """The distinct readable pictures of a split: the first example with each picture, and its look."""
 
     examples: list[Example] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
 
 
 def check(tasks: Sequence[Task], allowed: int) -> DataReport:
-    """Return what is wrong with the data of tasks, and what is worth knowing.
+    """Return a report of what is wrong with the data of tasks, and of what is only worth knowing.
 
-    Of a split, ``allowed`` skipped records are tolerated. The tasks must have been read so that none stops at its
-    first broken record (``Reading.skip_bad``). Pictures of a target's training that a source's test has too are
-    wrong; those that two splits of one task share are only noted, since their owners drew them so.
+    Up to ``allowed`` skipped records of a split are tolerated. ``Reading.skip_bad`` of the tasks must be so large that
+    no task stops at its first broken record. It is wrong if a target's training shares a picture with a source's test.
+    If two splits of one task share a picture, this is only noted, because the owner of the data drew the splits.
     """
     seen: dict[str, dict[Split, Seen]] = {}
     findings: list[Finding] = []
@@ -65,19 +65,22 @@ def _records(task: Task, split: Split, examples: Sequence[Example], allowed: int
         yield Finding("record", task.name, split, fault.place, fault.reason, wrong=not tolerated)
     declared = task.sizes.get(split)
     if declared is not None and declared != len(examples):
-        reason = f"there are {len(examples):,} examples, where {declared:,} are expected"
-        yield Finding("count", task.name, split, "count", reason, wrong=not is_dataclass(task))  # options may change it
+        reason = f"it has {len(examples):,} examples, but {declared:,} are expected"
+        # the options of a task may change the number
+        yield Finding("count", task.name, split, "count", reason, wrong=not is_dataclass(task))
 
 
 def _ids(task: Task, split: Split, examples: Iterable[Example], known: dict[str, Split]) -> Iterator[Finding]:
     for example in examples:
         if example.id in known:
-            yield Finding("id", task.name, split, example.id, f"the id stands in {known[example.id]} already")
+            yield Finding(
+                "id", task.name, split, example.id, f"{known[example.id]} already has an example with this id"
+            )
         known.setdefault(example.id, split)
 
 
 def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[Finding]:
-    count = task.card.answer_count if task.card and split != "train" else None  # to teach, one is enough
+    count = task.card.answer_count if task.card and split != "train" else None  # one answer is enough to train on
     lettered = task.card.lettered if task.card else False
     for example in examples:
         answers, reason = example.answers, ""
@@ -86,7 +89,7 @@ def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[
         elif count is not None and len(answers) != count:
             reason = f"it has {len(answers)} answers, not {count}"
         elif lettered and answers[0] not in list(_LETTERS[: len(example.hints) or None]):
-            reason = f"its answer {answers[0]!r} is none of its {len(example.hints) or 'lettered'} options"
+            reason = f"its answer {answers[0]!r} is not one of its {len(example.hints) or 'lettered'} options"
         if reason:
             yield Finding("answer", task.name, split, example.id, reason)
 
@@ -97,7 +100,7 @@ def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_Disti
         first.setdefault(example.image if isinstance(example.image, Path) else id(example.image), example)
     distinct = list(first.values())
     found, broken = _DistinctPictures(), []
-    with meter(f"look at {task.name} {split}'s pictures", len(distinct), counted=True) as advance:
+    with meter(f"check the pictures of {task.name} {split}", len(distinct), counted=True) as advance:
         looks = look_at(distinct, advance)
     for example, look in zip(distinct, looks, strict=True):
         if isinstance(look, str):
@@ -124,7 +127,7 @@ def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _DistinctPic
 
 def _shared(learnt: str, ours: _DistinctPictures, asked: str, theirs: _DistinctPictures) -> Iterator[Finding]:
     for pair in pairs(ours.looks, theirs.looks):
-        how = "is also" if pair.identical else f"looks like (dHash {pair.distance} of 64 bits off)"
+        how = "is also" if pair.identical else f"looks like (dHash differs in {pair.distance} of 64 bits)"
         other = _place(theirs.examples[pair.second])
         reason = f"{how} {other} of {asked} test"
         yield Finding("leak", learnt, "train", _place(ours.examples[pair.first]), reason, wrong=learnt != asked)

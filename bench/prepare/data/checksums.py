@@ -1,4 +1,4 @@
-"""What has been fetched into a folder of data: its sizes and checksums, kept beside it in ``checksums.json``."""
+"""Read and write ``checksums.json``, the sizes and checksums of the downloaded files of a data folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE = "checksums.json"
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file that was fetched: its address, its bytes, and their SHA-256 in hexadecimal."""
+    """A downloaded file: its address, its size in bytes, and its SHA-256 in hexadecimal."""
 
     url: str
     size: int
@@ -31,14 +31,14 @@ class FetchedFile:
 
 @contextmanager
 def held(root: Path) -> Iterator[None]:
-    """Hold a folder of data for one command at a time, so that no two write the same file.
+    """Hold a data folder for one command at a time, so that no two commands write the same file.
 
     Raises:
-        UsageError: it cannot be written to, or another command holds it.
+        UsageError: the folder cannot be written to, or another command holds it.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = disk_lock(root, UsageError(f"Another bench data get is working in {root}. Wait for it."))
+        lock = disk_lock(root, UsageError(f"Another bench data get is working in {root}. Wait until it ends."))
     except OSError as error:
         raise UsageError(f"Cannot write to --data {root}: {error.strerror}. Choose another folder.") from error
     with lock:
@@ -46,31 +46,31 @@ def held(root: Path) -> Iterator[None]:
 
 
 def entry_of(root: Path, download: Download) -> FetchedFile | None:
-    """Return what was fetched for a download, or None.
+    """Return the entry of a download in ``checksums.json``, or None.
 
     Raises:
-        DataError: the file of checksums cannot be read.
+        DataError: ``checksums.json`` cannot be read.
     """
     found = _entries(root, download).get(download.path)
     return None if found is None else FetchedFile(**found)
 
 
 def note(root: Path, download: Download, entry: FetchedFile) -> None:
-    """Write down what was fetched."""
+    """Write the entry of a download into ``checksums.json``."""
     entries = {**_entries(root, download), download.path: asdict(entry)}
     replace_file(file_of(root, download), json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
 
 def note_members(root: Path, download: Download, members: Mapping[str, int]) -> None:
-    """Write down the files that a zip gave, with their bytes, in a list beside where it lay."""
+    """Write the names and sizes of the files of a zip into a list next to the zip."""
     replace_file(_list(root, download), json.dumps(members, indent=0, sort_keys=True) + "\n")
 
 
 def is_there(root: Path, download: Download) -> bool:
-    """Whether a download need not be fetched: all of it is there as it was noted, or was put there by hand.
+    """Whether a download is complete, so that it need not be downloaded again.
 
-    What was put there by hand, or taken in before there was a note, is held against the published checksum if there is
-    one.
+    A file is verified with its published checksum, otherwise with its entry in ``checksums.json``. A file without
+    either counts as complete. The files of a zip are compared with the list of their sizes.
     """
     if download.unpacks_to is not None:
         return _is_unpacked(root, download, download.unpacks_to)
@@ -83,7 +83,7 @@ def is_there(root: Path, download: Download) -> bool:
 
 
 def taken(path: Path, download: Download, noted: FetchedFile | None) -> FetchedFile | None:
-    """Return what a file that is there is, or None where it is not what was published or noted, or no whole zip."""
+    """Return the entry for an existing file, or None if its checksum is wrong or it is not a valid zip."""
     digest = of_files([path])[path].hex()
     expected = download.sha256 or (noted and noted.sha256)
     if (expected is not None and digest != expected) or (path.suffix == ".zip" and not zipfile.is_zipfile(path)):
@@ -93,7 +93,7 @@ def taken(path: Path, download: Download, noted: FetchedFile | None) -> FetchedF
 
 def _is_unpacked(root: Path, download: Download, target: str) -> bool:
     members = _list(root, download)
-    if not members.is_file():  # never unpacked here, unless by hand, and then the zip may lie there still
+    if not members.is_file():  # not unpacked by bench; a person may have unpacked it and kept the zip
         return (root / target).exists() and not _unfinished(root, download)
     folder = (root / download.path).parent
     try:
@@ -103,7 +103,7 @@ def _is_unpacked(root: Path, download: Download, target: str) -> bool:
 
 
 def _unfinished(root: Path, download: Download) -> bool:
-    """Whether a zip was fetched and its unpacking not brought to an end."""
+    """Whether a zip was downloaded but not completely unpacked."""
     return entry_of(root, download) is not None and not _list(root, download).is_file()
 
 
@@ -112,15 +112,15 @@ def _entries(root: Path, download: Download) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    unchecked = "Delete it; what lies beside it is then not checked."
+    unchecked = "Delete it; the files next to it are then not verified."
     found = read_note(path, lambda data: data, f"{{path}} cannot be read: {{error}}. {unchecked}", DataError)
     if found is not None and not isinstance(found, dict):
-        raise DataError(f"{path} is no list of files. {unchecked}")
+        raise DataError(f"{path} is not a list of files. {unchecked}")
     return found or {}
 
 
 def file_of(root: Path, download: Download) -> Path:
-    """Return where a download's checksum is kept."""
+    """Return the path of the ``checksums.json`` that has the entry of a download."""
     return root / Path(download.path).parts[0] / FILE
 
 

@@ -1,4 +1,4 @@
-"""One file from one address: resumed where it was cut off, and let in only when it is what it should be."""
+"""Download one file: resume an interrupted transfer, verify it, then move it into place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.prepare.data.checksums import FetchedFile
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
 
 _TRIES = 5
-_PAUSE_SECONDS = 1.0  # before the second try; doubled before each further one
+_PAUSE_SECONDS = 1.0  # before the second try, then doubled each time
 _TIMEOUT_SECONDS = 60.0
 _CHUNK = 1 << 20
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -29,24 +29,24 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The SHA-256 that a file has to have, in hexadecimal, and whose word that is."""
+    """The SHA-256 that a file must have, in hexadecimal, and where it comes from, for messages."""
 
     sha256: str
     source: str
 
 
 class Response(Protocol):
-    """What of a server's answer is read here."""
+    """The parts of a server's answer that are used here."""
 
     status: int
     headers: http.client.HTTPMessage
 
     def read(self, size: int) -> bytes:
-        """Return up to so many bytes, none at the end."""
+        """Return at most ``size`` bytes; empty at the end."""
 
 
 def size_of(url: str) -> int | None:
-    """Return the bytes that a server says a file has, or None where it does not say."""
+    """Return the size of a file as the server reports it, or None if the server does not say."""
     try:
         with urlopen(request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS / 4) as answer:
             length = answer.headers.get("Content-Length")
@@ -56,21 +56,21 @@ def size_of(url: str) -> int | None:
 
 
 def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advance = lambda size: None) -> FetchedFile:
-    """Bring a file to ``path`` and return what it is; a part that is already there (``.part``) is gone on with.
+    """Download a file to ``path`` and return its entry, resuming from ``path.part`` if it exists.
 
-    ``advance`` is told of bytes as they come, and of those that count no longer as a negative number. A transfer that
-    breaks is tried again, five times in all. A part is only gone on with where the server can tell that the file is
-    still the same one, by its ETag or its date.
+    ``advance`` receives the number of new bytes, or a negative number if earlier bytes no longer count. A transfer
+    that breaks off is retried, five tries in all. A transfer is resumed only if the ETag or the date from the server
+    shows that the file is still the same.
 
     Raises:
-        DataError: the server refuses, cannot be reached, or sends something else than was asked for.
+        DataError: the server refuses or cannot be reached, or the file is not the expected one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         digest = retried(lambda: _transfer(url, path, advance), _TRIES, _PAUSE_SECONDS)
     except Interrupted as cut:
         raise DataError(
-            f"{url} did not come whole in {_TRIES} tries: {cut.reason}. The same command goes on from there."
+            f"{url} could not be downloaded in {_TRIES} tries: {cut.reason}. Run the command again to resume."
         ) from None
     part = _part(path)
     try:
@@ -85,15 +85,15 @@ def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advan
 
 
 def part_size(path: Path) -> int:
-    """Return how many bytes of a file are there already."""
+    """Return how many bytes of a file are already downloaded."""
     return _part(path).stat().st_size if _part(path).is_file() else 0
 
 
 def _transfer(url: str, path: Path, advance: Advance) -> str:
-    """Bring the rest of a file into its part and return the SHA-256 of the whole in hexadecimal.
+    """Download the rest of a file into its part and return the SHA-256 of the whole file in hexadecimal.
 
     Raises:
-        Interrupted: it stopped early.
+        Interrupted: the transfer broke off.
         DataError: the server refuses.
     """
     start, tag = part_size(path), _read_tag(path)
@@ -118,7 +118,7 @@ def _receive(answer: Response, path: Path, start: int, advance: Advance) -> str:
     if goes_on:
         _add_file(digest, part)
     elif start:
-        advance(-start)  # it comes whole again
+        advance(-start)  # the server sends the whole file again
     had = start if goes_on else 0
     length = answer.headers.get("Content-Length")
     total = had + int(length) if length and length.isdigit() else None
@@ -130,10 +130,10 @@ def _receive(answer: Response, path: Path, start: int, advance: Advance) -> str:
                 digest.update(chunk)
                 had += len(chunk)
                 advance(len(chunk))
-    except OSError as error:  # not the server's doing: to try again is no use
-        raise DataError(f"{part} cannot be written: {error.strerror}. Make room; the same command goes on.") from error
+    except OSError as error:  # an error of this disk: a retry would not help
+        raise DataError(f"{part} cannot be written: {error.strerror}. Make room and run the command again.") from error
     if total is not None and had != total:
-        raise Interrupted(f"it stopped at {had} of {total} bytes")
+        raise Interrupted(f"the transfer stopped at {had} of {total} bytes")
     return digest.hexdigest()
 
 
@@ -146,32 +146,32 @@ def _chunks(answer: Response) -> Iterator[bytes]:
 
 
 def _refused(url: str, path: Path, error: HTTPError, start: int) -> str:
-    """Return the digest of a part that turns out to be the whole, or say why there is nothing to be had."""
+    """Return the digest of the part if it is already the whole file, otherwise raise the error."""
     if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
         if error.headers.get("Content-Range", "").endswith(f"/{start}"):
             digest = hashlib.sha256()
             _add_file(digest, _part(path))
             return digest.hexdigest()
         _forget(path)
-        raise Interrupted("the file there is shorter than the part here")
+        raise Interrupted("the file on the server is shorter than the part on this disk")
     if error.code in _PASSING or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise Interrupted(f"the server answers {error.code} {error.reason}", asked_pause(error.headers))
     raise DataError(
-        f"{url} cannot be had: the server answers {error.code} {error.reason}. Put the file to {path} by hand."
+        f"{url} cannot be downloaded: the server answers {error.code} {error.reason}. Put the file at {path} by hand."
     )
 
 
 def _check(url: str, path: Path, digest: str, expected: Expected | None) -> None:
     part = _part(path)
     if expected is not None and digest != expected.sha256:
-        raise DataError(f"{url} has SHA-256 {digest}, not {expected.sha256} as {expected.source}; it was thrown away.")
+        raise DataError(f"{url} has SHA-256 {digest}, not {expected.sha256} as {expected.source}. It was deleted.")
     with part.open("rb") as file:
         start = file.read(64).lstrip()
     wrong = (path.suffix == ".zip" and not zipfile.is_zipfile(part)) or (
         path.suffix in {".json", ".jsonl"} and not start.startswith((b"{", b"["))
     )
     if wrong:
-        raise DataError(f"{url} is no {path.suffix[1:]} file, it begins with {start[:24]!r}; it was thrown away.")
+        raise DataError(f"{url} is not a {path.suffix[1:]} file (it starts with {start[:24]!r}). It was deleted.")
 
 
 def _add_file(digest: hashlib._Hash, path: Path) -> None:
@@ -181,7 +181,7 @@ def _add_file(digest: hashlib._Hash, path: Path) -> None:
 
 
 def request(url: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> Request:
-    """Return a request that says who asks."""
+    """Return a request whose User-Agent is retain-bench."""
     return Request(url, headers={"User-Agent": "retain-bench", **(headers or {})}, method=method)
 
 
@@ -198,7 +198,7 @@ def _read_tag(path: Path) -> str | None:
 
 
 def _write_tag(path: Path, answer: Response) -> None:
-    """Keep what tells whether the file is still the same one; a weak ETag does not."""
+    """Save the ETag or the date of a file, to see later if the file has changed; skip a weak ETag."""
     strong = answer.headers.get("ETag") or "W/"
     tag = answer.headers.get("Last-Modified") if strong.startswith("W/") else strong
     if tag:

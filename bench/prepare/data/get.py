@@ -1,4 +1,4 @@
-"""Fetch what tasks need: say what it takes, refuse what does not fit, and leave alone what is there."""
+"""Download the files of tasks: show their size, refuse if they do not fit, and skip complete files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bench.prepare.data.unpack import unpack, unpacked_size
 from bench.sizes import readable_size
 
 KEEP_FREE = 1_000_000_000  # bytes that a disk should have left
-_PICTURE = 30_000  # bytes of a picture whose size nobody says
-_ASKED_AT_ONCE = 8  # servers that are asked for sizes
+_PICTURE = 30_000  # assumed bytes of a picture whose size is unknown
+_ASKED_AT_ONCE = 8  # requests for sizes at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file to bring, with its bytes as far as known, and those of it that are here already."""
+    """A file to download, its size if known (otherwise 0), and how much of it is already here."""
 
     download: Download
     size: int
@@ -32,13 +32,13 @@ class Item:
 
     @property
     def unpacked(self) -> int:
-        """How many bytes stay in the end."""
+        """How many bytes the unpacked files take, or 0 if the file is not unpacked."""
         return 0 if self.download.unpacks_to is None else max(self.download.unpacked, self.size)
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a fetch will bring, what a person has to, and what is there."""
+    """The files to download, the files that only a person can download, and the complete files."""
 
     items: tuple[Item, ...]
     by_hand: tuple[Download, ...]
@@ -46,18 +46,18 @@ class Bill:
 
     @property
     def transfer(self) -> int:
-        """How many bytes come over the network."""
+        """How many bytes will be downloaded."""
         return sum(max(0, item.size - item.here) for item in self.items)
 
     @property
     def space(self) -> int:
-        """How many more bytes the disk has to have at the worst moment: a zip goes when its files are out."""
+        """How many more bytes are used at the peak; a zip is deleted after it is unpacked."""
         stay = sum(item.unpacked or item.size - item.here for item in self.items)
         return stay + max((item.size for item in self.items if item.unpacked), default=0)
 
 
 def bill(root: Path, downloads: Sequence[Download]) -> Bill:
-    """Return what has to be brought so that all downloads are there; sizes are the server's where it says them."""
+    """Return which of the downloads are still missing; sizes come from the servers if possible."""
     there, by_hand, wanted = [], [], []
     for download in dict.fromkeys(downloads):
         _check_path(download)
@@ -67,16 +67,16 @@ def bill(root: Path, downloads: Sequence[Download]) -> Bill:
             by_hand.append(download)
         else:
             wanted.append(download)
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:  # a network that is down answers none of them for long
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:  # if the network is down, every request waits for its timeout
         items = pool.map(lambda download: _item(root, download), wanted)
     return Bill(tuple(items), tuple(by_hand), tuple(there))
 
 
 def check_space(root: Path, needed: int) -> None:
-    """Refuse what does not fit on the disk.
+    """Refuse a download that does not fit on the disk.
 
     Raises:
-        UsageError: it does not; the message says how much room to make.
+        UsageError: the disk has too little space.
     """
     free = free_bytes(root)
     if needed + KEEP_FREE > free:
@@ -87,37 +87,39 @@ def check_space(root: Path, needed: int) -> None:
 
 
 def free_bytes(root: Path) -> int:
-    """Return the free bytes of the disk that a folder lies on, or will lie on."""
+    """Return the free bytes of the disk that holds a folder, or will hold it."""
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     return shutil.disk_usage(there).free
 
 
 def bring(root: Path, item: Item) -> None:
-    """Fetch and unpack one item, and write down what it was; a zip that was put there by hand is unpacked and kept.
+    """Download and unpack one item and save its checksum; a zip that was put there by hand is kept.
 
     Raises:
-        DataError: it cannot be had, is not what it should be, or does not fit.
+        DataError: the item cannot be downloaded, has a wrong checksum or content, or does not fit.
     """
     download, path = item.download, root / item.download.path
     noted = checksums.entry_of(root, download)
     entry = checksums.taken(path, download, noted) if path.is_file() else None
     by_hand = entry is not None and noted is None
     if entry is None:
-        with meter(f"fetch {download.path}", item.size or None, item.here) as advance:
+        with meter(f"download {download.path}", item.size or None, item.here) as advance:
             entry = fetch(download.url, path, _expected(root, download, noted), advance)
         checksums.note(root, download, entry)
     if download.unpacks_to is not None:
         with meter(f"unpack {download.path}", unpacked_size(path)) as advance:
             members = unpack(path, advance)
         if not any(Path(download.unpacks_to).name in Path(name).parts for name in members):
-            raise DataError(f"{path} does not hold {Path(download.unpacks_to).name}. Delete it and fetch it again.")
+            raise DataError(
+                f"{path} does not contain {Path(download.unpacks_to).name}. Delete it and download it again."
+            )
         checksums.note_members(root, download, members)
         if not by_hand:
             path.unlink()
 
 
 def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
-    """Fetch the single pictures that a task's files name, asking first, and return whether some are still to come."""
+    """Download the single pictures of a task, after asking, and return whether some are still missing."""
     named = list(task.pictures())
     for picture in named:
         _check_path(picture)
@@ -125,14 +127,14 @@ def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
     if not wanted:
         return False
     size = sum(picture.size or _PICTURE for picture in wanted)
-    tell([f"  fetch    {task.name}'s {len(wanted):,} single pictures (about {readable_size(size)})"])
+    tell([f"  download {len(wanted):,} single pictures of {task.name} (about {readable_size(size)})"])
     check_space(root, size)
-    if not yes and not agreed("Fetch? [y/N] "):
+    if not yes and not agreed("Download? [y/N] "):
         return True
-    with meter(f"fetch {task.name}'s pictures", len(wanted), counted=True) as advance:
+    with meter(f"download the pictures of {task.name}", len(wanted), counted=True) as advance:
         tally = pictures.fetch_all(root, wanted, advance)
     say(
-        f"{task.name}: {tally.came:,} pictures came, {len(tally.dead):,} are gone for good,"
+        f"{task.name}: {tally.came:,} pictures downloaded, {len(tally.dead):,} no longer exist,"
         f" {len(tally.failed):,} failed."
     )
     for name, reason in list({**tally.failed, **tally.dead}.items())[:3]:
@@ -141,19 +143,19 @@ def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
 
 
 def lines(made: Bill, root: Path) -> Iterator[str]:
-    """Yield what a bill says, for people."""
+    """Yield a bill as lines for the terminal."""
     for download in made.there:
-        yield f"  there    {download.unpacks_to or download.path}"
+        yield f"  present  {download.unpacks_to or download.path}"
     for item in made.items:
         whole = item.here == item.size and (root / item.download.path).is_file()
-        part = f", {readable_size(item.here)} of it here" if item.here and not whole else ""
+        part = f", {readable_size(item.here)} already here" if item.here and not whole else ""
         size = readable_size(item.size) if item.size else "size unknown"
-        yield f"  {'unpack' if whole else 'fetch':8} {item.download.path} ({size}{part})  {item.download.url}"
+        yield f"  {'unpack' if whole else 'download':8} {item.download.path} ({size}{part})  {item.download.url}"
     for download in made.by_hand:
         yield f"  by hand  {download.path}: put it there from {download.url}"
     if made.items:
         yield (
-            f"{readable_size(made.transfer)} to fetch; takes up to {readable_size(made.space)} of the"
+            f"{readable_size(made.transfer)} to download; this takes up to {readable_size(made.space)} of the"
             f" {readable_size(free_bytes(root))} free in {root}."
         )
 
@@ -169,14 +171,16 @@ def _item(root: Path, download: Download) -> Item:
 
 def _expected(root: Path, download: Download, entry: checksums.FetchedFile | None) -> Expected | None:
     if download.sha256 is not None:
-        return Expected(download.sha256, "its owner has published")
+        return Expected(download.sha256, "its owner published")
     if entry is None:
         return None
     file = checksums.file_of(root, download)
-    return Expected(entry.sha256, f"{file} has from the first time (delete that line to take the new file)")
+    return Expected(entry.sha256, f"noted in {file} (delete that line to accept the new file)")
 
 
 def _check_path(download: Download) -> None:
     path = Path(download.path)
     if path.is_absolute() or ".." in path.parts or len(path.parts) < 2:
-        raise DataError(f"{download.path!r} from {download.url} is no place in the folder of data. Correct its record.")
+        raise DataError(
+            f"{download.path!r} from {download.url} is not a path in a task's data folder. Correct the task's card."
+        )

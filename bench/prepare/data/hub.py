@@ -1,4 +1,4 @@
-"""Data sets from the hub: what they weigh, and their rows brought to where a task reads them with ``source=hub``."""
+"""Download data sets from the hub, so that tasks with the option ``source=hub`` can read them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bench.sizes import readable_size
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """Bytes of a hub data set: what is transferred, and what it takes unpacked; None: the hub does not say.
+    """The bytes of a hub data set, to transfer and unpacked, or None if the hub does not say.
 
-    ``commit`` is what its revision stands for now.
+    ``commit`` is the commit that the revision names at present.
     """
 
     transfer: int | None
@@ -27,10 +27,10 @@ class Weight:
 
 
 def get(tasks: Sequence[Task], root: Path, *, yes: bool) -> int:
-    """Bring the hub data sets of tasks that read from there; a task's own reading writes what it needs under ``root``.
+    """Download the hub data sets of tasks; a task writes what it needs under ``root`` when it is read.
 
     Raises:
-        UsageError: a task has no data set on the hub, or it does not fit on the disk.
+        UsageError: a task has no data set on the hub, or the data sets do not fit on the disk.
         DataError: the hub cannot be asked.
     """
     needed = 0
@@ -38,28 +38,29 @@ def get(tasks: Sequence[Task], root: Path, *, yes: bool) -> int:
         name = address(task)
         found = weigh(task, name)
         tell([_line(task, name, found)])
-        needed += (found.transfer or 0) + 2 * (found.unpacked or 0)  # the hub's cache, its tables, and our images
+        # the hub's cache, its tables and the images of the task
+        needed += (found.transfer or 0) + 2 * (found.unpacked or 0)
     check_space(root, needed)
-    if not yes and not agreed("Fetch? [y/N] "):
-        say("Nothing was fetched; --yes does not ask.")
+    if not yes and not agreed("Download? [y/N] "):
+        say("Nothing was downloaded. Add --yes to skip the question.")
         return 1
     return max(0, *(_read(task) for task in tasks))
 
 
 def address(task: Task) -> str:
-    """Return the hub's id and revision that a task reads: its option's, or its card's.
+    """Return the hub id and revision that a task reads, from its option ``hub`` or from its card.
 
     Raises:
-        UsageError: it has none.
+        UsageError: the task has no data set on the hub.
     """
     card: Card | None = task.card
     if card is None or card.hub is None or not hasattr(task, "source"):
-        raise UsageError(f"{task.name} has no data set on the hub. Fetch it with --from files.")
+        raise UsageError(f"{task.name} has no data set on the hub. Use --from files.")
     return str(getattr(task, "hub", "") or card.hub)
 
 
 def weigh(task: Task, name: str) -> Weight:
-    """Return what the hub says a data set weighs, of the configurations that the task reads.
+    """Return the size of a hub data set, of only the configurations that the task reads.
 
     Raises:
         DataError: ``datasets`` is not installed, or the hub cannot be asked.
@@ -72,7 +73,9 @@ def weigh(task: Task, name: str) -> Weight:
         from datasets import load_dataset_builder
         from huggingface_hub import HfApi
     except ImportError as error:
-        raise DataError("The hub needs the package datasets: pip install 'retain-bench[hub]'.") from error
+        raise DataError(
+            "The package datasets, which reads the hub, is not installed: pip install 'retain-bench[hub]'."
+        ) from error
     configs = task.card.hub_configs if task.card and task.card.hub_configs else (None,)
     try:
         commit = str(HfApi().dataset_info(repository, revision=revision or None).sha)
@@ -80,14 +83,14 @@ def weigh(task: Task, name: str) -> Weight:
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "").rstrip(". ")
         raise DataError(
-            f"{name} cannot be asked for: {type(error).__name__}: {reason}. Check the network and the name, or take "
-            "--from files."
+            f"The hub does not answer for {name}: {type(error).__name__}: {reason}. Check the network and the name, or "
+            "use --from files."
         ) from error
     return Weight(_sum(info.download_size for info in infos), _sum(info.dataset_size for info in infos), commit)
 
 
 def _read(task: Task) -> int:
-    """Let a task read all its splits, which brings them, and return 1 where one cannot be read."""
+    """Read every split of a task, which downloads it, and return 1 if a split cannot be read."""
     failed = 0
     for split in SPLITS:
         try:
@@ -96,7 +99,7 @@ def _read(task: Task) -> int:
             say(f"{task.name} {split}: {error}")
             failed = 1
     if not failed:
-        say(f"All of {task.name} is there. Run with --set {task.name}.source=hub.")
+        say(f"{task.name} is complete. Run with --set {task.name}.source=hub.")
     return failed
 
 
@@ -104,7 +107,7 @@ def _line(task: Task, name: str, found: Weight) -> str:
     transfer, unpacked = (
         "unknown size" if size is None else readable_size(size) for size in (found.transfer, found.unpacked)
     )
-    return f"  {task.name}  {name} ({found.commit}): {transfer} to fetch, {unpacked} unpacked"
+    return f"  {task.name}  {name} ({found.commit}): {transfer} to download, {unpacked} unpacked"
 
 
 def _sum(sizes: Iterator[int | None]) -> int | None:

@@ -1,4 +1,4 @@
-"""A task's card: what it is and whose, how large, where it comes from, and how its questions are put."""
+"""Print the card of a task: its owner, its size, where it comes from, and its prompts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MARGIN = 11
 
 
 def lines(tasks: Tasks, name: str) -> Iterator[str]:
-    """Yield the card of a task, for people; what is not there yet is said to be missing."""
+    """Yield the card of a task as lines for the terminal; files that are missing are marked."""
     task = tasks.load(name)
     yield name
     yield from _field("what", _about(task))
     yield from _field("paper", task.paper)
     if task.card is None:
-        yield from _field("data", "come with the package that brings the task")
+        yield from _field("data", "are part of the package that provides the task")
     else:
         yield from _origin(task.card, task.reading.root)
     yield from _field("splits", "\n".join(_splits(task)))
@@ -46,7 +46,7 @@ def _tokens(task: Task) -> str:
 
 
 def _about(task: Task) -> str:
-    """Return what the task's class says of itself, a line a paragraph."""
+    """Return the docstring of the task's class, one line per paragraph."""
     paragraphs = (inspect.getdoc(type(task)) or "").replace("``", "").split("\n\n")
     return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
@@ -56,7 +56,7 @@ def _origin(card: Card, root: Path) -> Iterator[str]:
     yield from _field("licence", card.licence)
     files = []
     for download in card.downloads:
-        there = "there" if checksums.is_there(root, download) else "by hand" if download.by_hand else "to fetch"
+        there = "present" if checksums.is_there(root, download) else "by hand" if download.by_hand else "missing"
         size = f" ({readable_size(download.size)})" if download.size else ""
         files.append(f"{there:8}  {download.unpacks_to or download.path}  from {download.url}{size}")
     yield from _field("files", "\n".join(files))
@@ -71,18 +71,18 @@ def _splits(task: Task) -> Iterator[str]:
             found = len(task.examples(split))
             digest = task.manifest(split).get("sha256")
         except DataError as error:
-            yield f"{split:10}  {declared}, none here: {error}"
+            yield f"{split:10}  {declared}, not readable: {error}"
             continue
         yield f"{split:10}  {declared}, {found:,} here" + (f", manifest {str(digest)[:16]}" if digest else "")
 
 
 def _asked(tasks: Tasks, name: str) -> str:
-    """Return the first test example's prompt and answer in a variant's words."""
+    """Return the prompt and the answer of the first test example, as a variant words them."""
     task = tasks.load(name)
     try:
         example = task.examples("test")[0]
     except DataError:
-        return "(the data are not here)"
+        return "(the data are missing)"
     return f"{task.prompt(example)}\n-> {example.answers[0]}"
 
 
@@ -100,7 +100,7 @@ def _bytes(folder: Path) -> int:
 
 
 def _field(name: str, text: str) -> Iterable[str]:
-    """Return a named text, wrapped and indented; its own lines stay lines."""
+    """Return a text with its name, wrapped and indented; its line breaks are kept."""
     wrapped = [
         part
         for line in text.splitlines() or [""]

@@ -1,4 +1,4 @@
-"""Pictures of one set that another has too, identical or nearly, in near-linear time by pieces of their hashes."""
+"""Find equal and nearly equal pictures of two sets, in near-linear time, by parts of their hashes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from bench.prepare.data.likeness import Look
 
-DISTANCE = 4  # bits of 64 that two dHashes may differ in
-COLOUR = 10.0  # levels of 256 that two miniatures may differ by on the mean: a flat red and a flat blue hash alike
-_PIECES = DISTANCE + 1  # of two hashes that differ in DISTANCE bits, one piece of so many is equal
-_BIT = 1000.0  # how much farther than any difference of miniatures a bit of the hash is
-_HASHES_AT_ONCE = 1 << 22  # pairs that are compared together
+DISTANCE = 4  # the bits of 64 in which two dHashes may differ
+COLOUR = 10.0  # mean difference of two miniatures, of 256 levels; flat red and flat blue have the same dHash
+_PIECES = DISTANCE + 1  # two hashes that differ in at most DISTANCE bits have at least one equal piece
+_BIT = 1000.0  # the weight of one bit of the hash, larger than any difference of miniatures
+_HASHES_AT_ONCE = 1 << 22  # pairs that are compared in one step
 _PICTURES_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Places of two pictures that are the same or nearly: of the first set and of the second, with the bits between."""
+    """Two alike pictures: their places in the first and second set, and the bits in which they differ."""
 
     first: int
     second: int
@@ -31,7 +31,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _HashedPictures:
-    """Pictures by hash: the distinct hashes, [n], all places grouped by hash, where each group starts, [n + 1]."""
+    """Pictures grouped by hash: distinct hashes [n], places in order of hash, group starts [n + 1]."""
 
     hashes: np.ndarray
     places: np.ndarray
@@ -48,12 +48,12 @@ class _HashedPictures:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many pictures have each hash, [n]."""
+        """The number of pictures with each hash, [n]."""
         return np.diff(self.starts)
 
 
 def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Match]:
-    """Return, for each picture of the first set that the second has too, its nearest one there."""
+    """Return the nearest picture in the second set for each picture of the first set that has one."""
     if not first or not second:
         return []
     ours, theirs = _HashedPictures.of(first), _HashedPictures.of(second)
@@ -70,7 +70,7 @@ def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Match]:
 
 
 def _near(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield places of distinct hashes, [n] and [m], that are DISTANCE bits apart at most, and the bits, each once."""
+    """Yield the places in [n] and [m] of all hashes within DISTANCE bits, and how many bits differ."""
     before: list[tuple[np.uint64, np.uint64]] = []
     for shift, mask in _pieces():
         order = np.argsort(right >> shift & mask, kind="stable")
@@ -82,7 +82,7 @@ def _near(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.
             apart = left[a] ^ right[b]
             bits = np.bitwise_count(apart)
             close = bits <= DISTANCE
-            for earlier, part in before:  # a pair with an equal piece there has been met there
+            for earlier, part in before:  # a pair with an equal earlier piece was yielded then
                 close &= (apart >> earlier & part) != 0
             yield a[close], b[close], bits[close]
         before.append((shift, mask))
@@ -97,7 +97,7 @@ def _pieces() -> Iterator[tuple[np.uint64, np.uint64]]:
 def _alike(
     ours: _HashedPictures, theirs: _HashedPictures, a: np.ndarray, b: np.ndarray, bits: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield pictures with near hashes whose miniatures are alike too: of ours, their nearest in theirs, and how far."""
+    """Yield pictures of ours that look like one of theirs, the nearest such picture, and the distance."""
     pair, place = _expanded(ours.starts[a], ours.counts[a])
     for rows in _portions(theirs.counts[b[pair]], _PICTURES_AT_ONCE):
         row, other = _expanded(theirs.starts[b[pair[rows]]], theirs.counts[b[pair[rows]]])
@@ -112,13 +112,13 @@ def _alike(
 
 
 def _expanded(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for ``counts`` places from each of ``starts`` on, the row that each belongs to, and the place."""
+    """Expand ranges: return the row and the place of each of ``counts`` places from ``starts`` on."""
     row = np.repeat(np.arange(len(counts)), counts)
     return row, np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
 
 
 def _portions(counts: np.ndarray, most: int) -> Iterator[slice]:
-    """Yield runs of rows whose pairs are not too many to hold at once, or a single row."""
+    """Yield slices of rows with at most ``most`` pairs each; a slice has at least one row."""
     start, ends = 0, np.cumsum(counts)
     while start < len(counts):
         before = ends[start - 1] if start else 0

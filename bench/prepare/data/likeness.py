@@ -1,4 +1,4 @@
-"""How a picture looks: whether it can be drawn, its digest, and what stays of it when it is scaled or saved anew."""
+"""Measure how a picture looks, so that a scaled or recompressed copy can be recognized."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A picture's digest (SHA-256 of file or pixels), its dHash of 64 bits, and its 8x8 RGB miniature, [192] bytes."""
+    """A picture's digest (SHA-256 of file or pixels), 64-bit dHash, and 8x8 RGB miniature of 192 bytes."""
 
     digest: bytes
     dhash: int
@@ -32,7 +32,7 @@ class Look:
 
 
 def look_at(examples: Sequence[Example], advance: Callable[[int], None] = lambda count: None) -> list[Look | str]:
-    """Return how each example's picture looks, or why it cannot be drawn."""
+    """Return the look of each example's picture, or the reason why the picture cannot be decoded."""
 
     images = [example.image for example in examples]
     digests = of_files(image for image in images if isinstance(image, Path) and image.is_file())
@@ -60,12 +60,12 @@ def _look(picture: Image | Path, digest: bytes | None) -> Look | str:
         with Image.open(picture) as image:
             image.load()
             return _measured(image, digest)
-    except Exception as error:  # noqa: BLE001  Pillow raises what its many decoders raise
-        return f"it cannot be drawn: {error}".replace(f" {str(picture)!r}", "")
+    except Exception as error:  # noqa: BLE001  Pillow's decoders raise many kinds of errors
+        return f"it cannot be decoded: {error}".replace(f" {str(picture)!r}", "")
 
 
 def dhash(image: Image) -> int:
-    """Return 64 bits: whether each of 8x8 places is darker than its right neighbour, rows from the top."""
+    """Return 64 bits, row by row: whether each of 8x8 pixels is darker than its right neighbour."""
     gray = np.asarray(image.convert("L").resize((_SIDE + 1, _SIDE)), dtype=np.int16)
     return int.from_bytes(np.packbits(gray[:, :-1] < gray[:, 1:]).tobytes(), "big")
 

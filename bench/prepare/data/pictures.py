@@ -1,4 +1,4 @@
-"""Many small pictures from as many addresses, some of them gone: fetched side by side, the dead written down."""
+"""Download many small pictures in parallel, and save which of them no longer exist."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ _WAITING = 4 * _THREADS
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _TIMEOUT_SECONDS = 30.0
-_LARGEST = 50_000_000  # bytes; no cover is so large
-_GIVE_UP = 200  # that fail one after another without one that comes
+_LARGEST = 50_000_000  # bytes; book covers are smaller
+_GIVE_UP = 200  # failures in a row before the download is given up
 _SAVE_EVERY = 500
 _GONE = {400, 401, 403, 404, 410, 451}
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of fetching pictures: how many came, which are gone for good and why, which may come another time."""
+    """The outcome of a download: the number of pictures that came, and the reasons for the others.
+
+    ``dead`` pictures no longer exist; ``failed`` pictures may come another time. Both map a path to a reason.
+    """
 
     came: int = 0
     dead: dict[str, str] = field(default_factory=dict)
@@ -42,23 +45,23 @@ class Tally:
 
 
 def missing(root: Path, pictures: Sequence[Download]) -> list[Download]:
-    """Return the pictures that are neither there nor known to be gone."""
+    """Return the pictures that are neither downloaded nor known to be dead."""
     gone = {name for folder in _folders(pictures) for name in dead(root / folder)}
     return [picture for picture in pictures if picture.path not in gone and not (root / picture.path).is_file()]
 
 
 def dead(folder: Path) -> dict[str, str]:
-    """Return the pictures that are gone for good, by their path under the data folder, with the reason."""
-    damaged = "{path} cannot be read: {error}. Delete it; they are then asked for again."
+    """Return why pictures no longer exist, by their path under the data folder."""
+    damaged = "{path} cannot be read: {error}. Delete it; its pictures are then requested again."
     found: dict[str, str] | None = read_note(folder / FILE, lambda data: data, damaged, DataError)
     return found or {}
 
 
 def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambda count: None) -> Tally:
-    """Fetch pictures side by side and return what came of it; the dead are written down as they are met.
+    """Download pictures in parallel and return the outcome; dead pictures are saved on the way.
 
     Raises:
-        DataError: so many fail in a row that the network, or the server, must be down.
+        DataError: so many pictures failed in a row that the network or the server must be down.
     """
     tally, row, unsaved = Tally(), 0, 0
     try:
@@ -73,14 +76,16 @@ def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambd
                 _save(root, tally)
                 unsaved = 0
             if row >= _GIVE_UP:
-                raise DataError(f"{row} pictures in a row did not come, the last: {reason}. Try again later.")
+                raise DataError(
+                    f"{row} pictures in a row could not be downloaded. The last reason: {reason}. Try again later."
+                )
     finally:
         _save(root, tally)
     return tally
 
 
 def _outcomes(root: Path, pictures: Sequence[Download]) -> Iterator[tuple[Download, str, bool]]:
-    """Yield each picture with the reason why it did not come ("": it came) and whether it is gone for good."""
+    """Yield each picture, the reason why it failed ("" if it came), and whether it is dead."""
     rest = iter(pictures)
     running: dict[Future[tuple[str, bool]], Download] = {}
     pool = ThreadPoolExecutor(_THREADS)
@@ -98,7 +103,7 @@ def _outcomes(root: Path, pictures: Sequence[Download]) -> Iterator[tuple[Downlo
 
 
 def _one(url: str, path: Path) -> tuple[str, bool]:
-    """Download a picture and return why it did not come ("": it came), and whether it is gone for good."""
+    """Download a picture; return the reason why it failed ("" if it came), and whether it is dead."""
     try:
         return retried(lambda: _transfer(url, path), _TRIES, _PAUSE_SECONDS)
     except Interrupted as interrupted:
@@ -106,10 +111,10 @@ def _one(url: str, path: Path) -> tuple[str, bool]:
 
 
 def _transfer(url: str, path: Path) -> tuple[str, bool]:
-    """Do what ``_one`` does, once.
+    """Try once what ``_one`` tries several times.
 
     Raises:
-        Interrupted: it did not come, for a reason that may pass.
+        Interrupted: the download failed for a reason that may pass.
     """
     try:
         return _keep(_content(url), path)
@@ -121,7 +126,7 @@ def _transfer(url: str, path: Path) -> tuple[str, bool]:
         raise Interrupted(reason, asked_pause(error.headers)) from None
     except (OSError, HTTPException) as error:
         raise Interrupted(why(error)) from None
-    except ValueError as error:  # no address at all
+    except ValueError as error:  # not a valid address
         return str(error), True
 
 
@@ -135,15 +140,15 @@ def _content(url: str) -> bytes:
 
 
 def _keep(content: bytes, path: Path) -> tuple[str, bool]:
-    """Write a picture that can be drawn; shops send a single pixel for one that they no longer have."""
+    """Write a picture if it can be decoded; a shop may send one pixel in place of a deleted picture."""
     from PIL import Image
 
     try:
         with Image.open(BytesIO(content)) as image:
             image.load()
             size = image.size
-    except Exception as error:  # noqa: BLE001  Pillow raises what its many decoders raise
-        return f"it is no picture: {error}", True
+    except Exception as error:  # noqa: BLE001  Pillow's decoders raise many kinds of errors
+        return f"it is not a picture: {error}", True
     if max(size) <= 1:
         return "it is a single pixel", True
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How far a transfer has come: a bar on a terminal, a plain line for each file elsewhere; always on stderr."""
+"""Show the progress of a transfer on stderr: a bar on a terminal, otherwise one line per file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bench.sizes import readable_size
 
 @contextmanager
 def meter(what: str, total: int | None, done: int = 0, *, counted: bool = False) -> Iterator[Callable[[int], None]]:
-    """Give the function that is told of further bytes (of further items, where ``counted``), and draw what it is told.
+    """Yield a function that takes the number of new bytes, or of new items if ``counted``, and draws it.
 
-    ``total`` is None where nobody knows it; ``done`` is there from before.
+    ``total`` is None if it is not known; ``done`` bytes or items were there before.
     """
     from rich.progress import DownloadColumn, MofNCompleteColumn, TransferSpeedColumn
 

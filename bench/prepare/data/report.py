@@ -1,4 +1,4 @@
-"""What a look through the data of tasks finds, in words and as JSON."""
+"""Report what a check of the data found, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bench.plugins.task import Split
 
 Kind = Literal["split", "count", "record", "id", "answer", "picture", "leak"]
 
-_SHOWN = 5  # findings of a kind that are printed; the report has all
+_SHOWN = 5  # printed findings of each kind; the JSON has all
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a task's split at a place, a file or an example; ``wrong``, or only worth knowing."""
+    """A fault (if ``wrong``) or a note about a split; ``place`` is a file, a record or an example."""
 
     kind: Kind
     task: str
@@ -33,7 +33,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How much of a split was looked at: its examples, their distinct pictures, and the records that were skipped."""
+    """How much of a split was checked: examples, their distinct pictures, and skipped records."""
 
     examples: int
     pictures: int
@@ -42,18 +42,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """All that was looked at, by task and split, and all that was found."""
+    """Everything that was checked, by task and split, and all findings."""
 
     seen: Mapping[str, Mapping[Split, Seen]]
     findings: Sequence[Finding]
 
     @property
     def wrong(self) -> int:
-        """How many findings are wrong."""
+        """The number of findings that are ``wrong``."""
         return sum(finding.wrong for finding in self.findings)
 
     def verdict(self) -> str:
-        """Return the last line: whether anything is wrong."""
+        """Return the last line of the report, which says whether anything is wrong."""
         if not self.wrong:
             return "Nothing is wrong."
         return "One thing is wrong." if self.wrong == 1 else f"{self.wrong:,} things are wrong."
@@ -65,7 +65,7 @@ class DataReport:
         return json.dumps(whole, indent=1) + "\n"
 
     def lines(self) -> Iterator[str]:
-        """Yield what was looked at, and what was found: at most five findings of each kind of a split."""
+        """Yield what was checked, then the findings, at most five of each kind for each split."""
         width = max(map(len, self.seen), default=0)
         for task, splits in self.seen.items():
             for split, one in splits.items():
@@ -76,4 +76,4 @@ class DataReport:
             yield from map(str, group[:_SHOWN])
             if len(group) > _SHOWN:
                 first = group[0]
-                yield f"       … and {len(group) - _SHOWN:,} more of {first.task} {first.split} like these"
+                yield f"       … and {len(group) - _SHOWN:,} more of {first.task} {first.split} like this"

@@ -1,4 +1,4 @@
-"""Retry a transfer: pause as long as the server asks, or longer each time."""
+"""Retry a transfer after the pause that the server asks for, otherwise after ever longer pauses."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-_LONGEST_SECONDS = 300.0  # a server may ask for hours; the command then says what it answers instead
+_LONGEST_SECONDS = 300.0  # a server may ask for hours; the command must not wait so long
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Interrupted(Exception):  # noqa: N818  not an error yet: it is retried
-    """A transfer stopped early, for a reason that may pass; ``pause`` is what the server asks for, in seconds."""
+class Interrupted(Exception):  # noqa: N818  not an error yet, because the transfer is retried
+    """A transfer failed for a reason that may pass; the server asks for ``pause`` seconds before a retry."""
 
     reason: str
     pause: float = 0.0
 
 
 def retried(transfer: Callable[[], T], tries: int, pause: float) -> T:
-    """Return what a transfer returns, retried after ``pause`` seconds, doubled each time, or as the server asks.
+    """Return the result of ``transfer``; before each retry, wait as the server asks or ``pause`` seconds.
+
+    ``pause`` is doubled after every try.
 
     Raises:
         Interrupted: the last try was interrupted too.
@@ -39,7 +41,7 @@ def retried(transfer: Callable[[], T], tries: int, pause: float) -> T:
 
 
 def asked_pause(headers: Message) -> float:
-    """Return the seconds of Retry-After, a number or a date, at most five minutes; 0 if the server asks for nothing."""
+    """Return the seconds of Retry-After (a number or a date), at most 300; 0 if there is no such header."""
     asked = headers.get("Retry-After", "").strip()
     try:
         seconds = (
@@ -51,5 +53,5 @@ def asked_pause(headers: Message) -> float:
 
 
 def why(error: BaseException) -> str:
-    """Return the reason of an error of the network."""
+    """Return the reason of a network error."""
     return str(getattr(error, "reason", error)) or type(error).__name__

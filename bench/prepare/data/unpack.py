@@ -1,4 +1,4 @@
-"""A zip's files, put beside it: nothing outside its folder is written, and nothing half."""
+"""Unpack a zip into its own folder; write no incomplete file, and no file outside that folder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _KEEP_FREE = 100_000_000  # bytes
 
 
 def unpack(path: Path, advance: Callable[[int], None] = lambda size: None) -> dict[str, int]:
-    """Unpack a zip in its own folder and return its files' bytes by name; a file that is there whole is left alone.
+    """Unpack a zip into its own folder and return the sizes of its files by name; skip complete files.
 
-    Every file's CRC is checked. A name that leads out of the folder, a link, or too many bytes for the disk refuses
-    the whole before anything is written.
+    The CRC of every file is verified. If a name leads out of the folder, a file is a link, or the files do not fit on
+    the disk, the whole zip is refused before anything is written.
 
     Raises:
-        DataError: the zip is refused or broken.
+        DataError: the zip is refused or damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -33,21 +33,21 @@ def unpack(path: Path, advance: Callable[[int], None] = lambda size: None) -> di
                 _write(archive, member, path.parent / member.filename)
                 advance(member.file_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"{path} cannot be unpacked: {error}. Delete it and fetch it again.") from error
+        raise DataError(f"{path} cannot be unpacked: {error}. Delete it and download it again.") from error
     return {member.filename: member.file_size for member in members}
 
 
 def unpacked_size(path: Path) -> int:
-    """Return the bytes that a zip's files take.
+    """Return the total size of the files in a zip.
 
     Raises:
-        DataError: it is no zip.
+        DataError: the file is not a zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return sum(member.file_size for member in archive.infolist())
     except zipfile.BadZipFile as error:
-        raise DataError(f"{path} cannot be unpacked: {error}. Delete it and fetch it again.") from error
+        raise DataError(f"{path} cannot be unpacked: {error}. Delete it and download it again.") from error
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
@@ -65,7 +65,9 @@ def _check_names(path: Path, members: list[zipfile.ZipInfo]) -> None:
         name = PurePosixPath(member.filename)
         leads_out = name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in name.parts[0]
         if leads_out or stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{path} holds {member.filename!r}, which leads out of its folder; nothing was unpacked.")
+            raise DataError(
+                f"{path} contains {member.filename!r}, which leads out of its folder. Nothing was unpacked."
+            )
 
 
 def _check_space(path: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -73,6 +75,6 @@ def _check_space(path: Path, members: list[zipfile.ZipInfo]) -> None:
     needed, free = sum(member.file_size for member in missing), shutil.disk_usage(path.parent).free
     if needed + _KEEP_FREE > free:
         raise DataError(
-            f"{path} takes {in_unit(needed, 'GB')} unpacked and {path.parent} has {in_unit(free, 'GB')} left. "
+            f"{path} needs {in_unit(needed, 'GB')} unpacked, but {path.parent} has only {in_unit(free, 'GB')} free. "
             "Make room."
         )

@@ -181,7 +181,7 @@ def test_pictures_that_are_missing_or_cut_off_are_named(
 
     printed = capsys.readouterr().out
     assert f"wrong  asked train: {root}/asked/train0.png: it is missing\n" in printed
-    assert f"wrong  asked train: {cut}: it cannot be drawn: " in printed
+    assert f"wrong  asked train: {cut}: it cannot be decoded: " in printed
     assert report(root) == [("picture", "asked", "train", True)] * 2
 
 
@@ -190,7 +190,7 @@ def test_an_id_that_stands_twice_is_named(bench: Any, root: Path, capsys: pytest
     put(root, "asked", "test", {**first, "image": "test0.png"})
 
     assert bench("check", "asked") == 1
-    assert "wrong  asked test: train0: the id stands in train already\n" in capsys.readouterr().out
+    assert "wrong  asked test: train0: train already has an example with this id\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_an_id_that_stands_twice_is_named(bench: Any, root: Path, capsys: pytest
         ("asked", [], "it has no answer"),
         ("asked", [" ", "p"], "it has no answer"),
         ("asked", ["p"], "it has 1 answers, not 2"),
-        ("learnt", ["C"], "its answer 'C' is none of its 2 options"),
-        ("learnt", ["AB"], "its answer 'AB' is none of its 2 options"),
+        ("learnt", ["C"], "its answer 'C' is not one of its 2 options"),
+        ("learnt", ["AB"], "its answer 'AB' is not one of its 2 options"),
     ],
 )
 def test_answers_that_cannot_be_right_are_named(
@@ -222,7 +222,7 @@ def test_a_prompt_taken_verbatim_has_its_options_inside_and_one_answer_is_enough
 
     put(root, "learnt", "test", {**rows_of(root, "learnt", "test")[0], "answers": ["a house"], "options": []})
     assert bench("check", "learnt") == 1
-    assert "test0: its answer 'a house' is none of its lettered options\n" in capsys.readouterr().out
+    assert "test0: its answer 'a house' is not one of its lettered options\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["the same bytes", "saved anew"])
@@ -238,7 +238,7 @@ def test_a_training_picture_that_a_source_asks_about_is_a_leak(
 
     assert bench("check", "learnt,asked") == 1
 
-    how = "is also" if change == "the same bytes" else "looks like (dHash 0 of 64 bits off)"
+    how = "is also" if change == "the same bytes" else "looks like (dHash differs in 0 of 64 bits)"
     assert f"wrong  learnt train: {ours}: {how} {theirs} of asked test\n" in capsys.readouterr().out
     assert report(root) == [("leak", "learnt", "train", True)]
 
@@ -281,7 +281,7 @@ def test_five_findings_of_a_kind_are_printed_and_all_reported(
 
     printed = capsys.readouterr().out
     assert printed.count("wrong  learnt train") == 5
-    assert "       … and 4 more of learnt train like these\n" in printed
+    assert "       … and 4 more of learnt train like this\n" in printed
     assert json.loads((root / "own" / "all.json").read_text())["wrong"] == 9
 
 
@@ -306,9 +306,9 @@ def test_a_card_says_what_it_is_how_large_and_how_it_is_asked(
     assert "  asks     @plain\n           which?\n           -> B\n" in printed
     assert "  asks     @polite\n           which, please?\n           -> B\n" in printed
     assert "  note     Handle with care.\n" in printed
-    assert "  data     come with the package that brings the task\n" in second
-    assert f"test 1 declared, none here: {root}/bare/test.jsonl is missing " in " ".join(second.split())
-    assert "(the data are not here)" in second
+    assert "  data     are part of the package that provides the task\n" in second
+    assert f"test 1 declared, not readable: {root}/bare/test.jsonl is missing " in " ".join(second.split())
+    assert "(the data are missing)" in second
 
 
 def test_a_data_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:

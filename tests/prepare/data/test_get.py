@@ -92,12 +92,12 @@ def test_files_come_are_unpacked_and_noted_and_a_second_time_nothing_is_fetched(
     assert json.loads((root / "coco/val.zip.files.json").read_text()) == {"val/a.jpg": 3, "val/b.jpg": 5}
     printed = capsys.readouterr()
     zipped = len(site.files["/val.zip"])
-    assert f"fetch    coco/val.zip ({zipped} B)  {site.url}/val.zip" in printed.out
-    assert f"{zipped + 8} B to fetch; takes up to {2 * zipped + 8} B of the " in printed.out
+    assert f"download coco/val.zip ({zipped} B)  {site.url}/val.zip" in printed.out
+    assert f"{zipped + 8} B to download; this takes up to {2 * zipped + 8} B of the " in printed.out
 
     assert get("old") == 0  # nothing to ask for
     assert site.asked == []
-    assert "there    coco/val\n  there    old/old.json\n" in capsys.readouterr().out
+    assert "present  coco/val\n  present  old/old.json\n" in capsys.readouterr().out
 
 
 def test_pictures_shared_by_tasks_come_once_and_what_is_left_for_hands_is_named(
@@ -108,7 +108,7 @@ def test_pictures_shared_by_tasks_come_once_and_what_is_left_for_hands_is_named(
     assert sorted(fetched(site)) == ["/1.jpg", "/2.jpg", "/old.json", "/val.zip"]
     printed = capsys.readouterr()
     assert "  by hand  new/index.json: put it there from https://example.org/drive\n" in printed.out
-    assert "new: 0 pictures came, 2 are gone for good, 0 failed." in printed.err
+    assert "new: 0 pictures downloaded, 2 no longer exist, 0 failed." in printed.err
     assert "Not all is there; the same command goes on." in printed.err
 
 
@@ -194,7 +194,7 @@ def test_a_file_that_changes_at_its_address_is_refused_and_the_rest_still_comes(
 
     assert (root / "old/old.json").is_file()
     said = capsys.readouterr().err
-    assert f"as {root}/coco/checksums.json has from the first time (delete that line to take the new file)" in said
+    assert f"as noted in {root}/coco/checksums.json (delete that line to accept the new file)" in said
 
 
 def test_a_zip_without_what_it_is_fetched_for_is_an_error(
@@ -203,7 +203,7 @@ def test_a_zip_without_what_it_is_fetched_for_is_an_error(
     site.files["/val.zip"] = packed(a="one").replace(b"val/", b"vol/")
 
     assert get("old", "--yes") == 1
-    assert "coco/val.zip does not hold val. Delete it and fetch it again." in capsys.readouterr().err
+    assert "coco/val.zip does not contain val. Delete it and download it again." in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_fetched(

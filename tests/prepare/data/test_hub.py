@@ -86,7 +86,7 @@ def test_the_configurations_that_are_read_are_weighed_at_one_commit(
         ("builder", "owner/set", "questions", "c0ffee"),
         ("builder", "owner/set", "images", "c0ffee"),
     ]
-    assert "remote  owner/set@v1 (c0ffee): 4.0 MB to fetch, 6.0 MB unpacked\n" in capsys.readouterr().out
+    assert "remote  owner/set@v1 (c0ffee): 4.0 MB to download, 6.0 MB unpacked\n" in capsys.readouterr().out
 
 
 def test_the_task_reads_its_splits_from_the_hub_and_the_one_that_is_not_there_is_said(
@@ -119,7 +119,7 @@ def test_a_hub_that_cannot_be_asked_is_an_error_with_the_reason(
 ) -> None:
     assert get("remote", "--set", "remote.hub=owner/none") == 1
     said = capsys.readouterr().err
-    assert "owner/none cannot be asked for: ConnectionError: no route to the hub. Check the network" in said
+    assert "The hub does not answer for owner/none: ConnectionError: no route to the hub. Check the network" in said
 
 
 def test_without_datasets_the_extra_is_named(
@@ -133,7 +133,7 @@ def test_without_datasets_the_extra_is_named(
 
 def test_a_task_that_is_on_no_hub_says_so(get: Any, asked: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert get("local") == 2
-    assert capsys.readouterr().err == "bench: local has no data set on the hub. Fetch it with --from files.\n"
+    assert capsys.readouterr().err == "bench: local has no data set on the hub. Use --from files.\n"
     assert asked == []
 
 
@@ -145,4 +145,4 @@ def test_a_folder_in_place_of_the_hub_is_weighed_as_it_lies(
 
     get("remote", "--yes", "--set", f"remote.hub={tmp_path / 'set'}")
 
-    assert "(a folder here): 0 B to fetch, 1.5 kB unpacked" in capsys.readouterr().out
+    assert "(a folder here): 0 B to download, 1.5 kB unpacked" in capsys.readouterr().out

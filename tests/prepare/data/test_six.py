@@ -85,7 +85,7 @@ def test_every_file_that_the_cards_name_is_one_that_the_official_layout_has(
     assert main(["data", "get", "all", "--data", str(official), *ANY]) == 0
 
     printed = capsys.readouterr().out
-    assert {line.split()[0] for line in printed.splitlines()} == {"there"}
+    assert {line.split()[0] for line in printed.splitlines()} == {"present"}
     assert len(printed.splitlines()) == len({each.path for each in sum(cards().values(), ())})
 
 
@@ -121,8 +121,8 @@ def test_covers_are_fetched_by_the_addresses_that_the_list_names(
 
     assert bench("get", "ocrvqa", "--yes") == 0
     printed = capsys.readouterr()
-    assert "  fetch    ocrvqa's 22 single pictures (about 660.0 kB)\n" in printed.out
-    assert "ocrvqa: 21 pictures came, 1 are gone for good, 0 failed." in printed.err
+    assert "  download 22 single pictures of ocrvqa (about 660.0 kB)\n" in printed.out
+    assert "ocrvqa: 21 pictures downloaded, 1 no longer exist, 0 failed." in printed.err
     assert json.loads((tmp_path / "data/ocrvqa/dead.json").read_text()) == {
         f"ocrvqa/images/{next(iter(covers))}.jpg": "the server answers 404 Not Found"
     }
@@ -166,7 +166,7 @@ def test_a_card_names_licence_sources_and_every_prompt(
 
     printed = capsys.readouterr().out
     assert "  licence  CC BY 4.0; pictures are OpenImages', CC BY 2.0\n" in printed
-    assert "there     textvqa/train_images  from https://dl.fbaipublicfiles.com/textvqa/images/" in printed
+    assert "present   textvqa/train_images  from https://dl.fbaipublicfiles.com/textvqa/images/" in printed
     assert printed.count("Answer the question using a single word or phrase.") == 3
     assert printed.count("Reference OCR token:") == 1
     assert "test        5,000 declared, 12 here, manifest " in printed
