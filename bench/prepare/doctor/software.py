@@ -1,4 +1,4 @@
-"""Python, the packages, the metadata that names the plugins, and whether each plugin can be imported."""
+"""Check Python, the packages, the metadata that names the plugins, and the import of every plugin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package as it is needed, such as ">=2.8,<3", and as it is there; ``extra`` is what alone needs it."""
+    """A package: the needed version, such as ">=2.8,<3", and the installed one.
+
+    ``extra`` is the extra that needs the package, or "" if it is always needed.
+    """
 
     name: str
     needed: str
@@ -32,13 +35,17 @@ class Package:
 
     @property
     def fits(self) -> bool:
-        """Whether what is there is what is needed."""
+        """Whether the installed version fits."""
         return self.found is not None and satisfies(self.found, self.needed)
 
 
 @dataclass(frozen=True, slots=True)
 class Software:
-    """``hidden`` are the plugins that the metadata at ``described`` lacks; ``plugins`` says why one is not imported."""
+    """The installed software.
+
+    ``hidden`` are the plugins that the metadata at ``described`` lacks. ``plugins`` maps each plugin to the error of
+    its import, or to "". ``trouble`` is the error that ended the import of all plugins, or "".
+    """
 
     python: str
     python_needed: str
@@ -50,7 +57,7 @@ class Software:
 
 
 def look() -> Software:
-    """Return what is installed."""
+    """Return the facts about the installed software."""
     found = metadata.distribution(PROJECT)
     provided = found.metadata.get_all("Provides-Extra") or ()
     answer = ask("plugins", seconds=_PLUGINS_SECONDS)
@@ -66,7 +73,7 @@ def look() -> Software:
 
 
 def _packages(requirements: Iterable[Requirement], extras: Collection[str]) -> Iterator[Package]:
-    """Yield what this Python and platform need, and for which extra; what only developers need is left out."""
+    """Yield the packages that this Python and platform need, except those for developers only."""
     for each in requirements:
         marker = each.marker
         asking = [extra for extra in ("", *extras) if marker is None or marker.evaluate({"extra": extra})]
@@ -82,7 +89,7 @@ def _version(name: str) -> str | None:
 
 
 def _expected() -> set[str]:
-    """Return the plugins that the checkout's pyproject.toml names, none where the package is not a checkout's."""
+    """Return the plugins that the checkout's pyproject.toml names; empty if this is not a checkout."""
     file = Path(str(files("bench"))).parent / "pyproject.toml"
     if not file.is_file():
         return set()
@@ -93,7 +100,7 @@ def _expected() -> set[str]:
 
 
 def satisfies(version: str, needed: str) -> bool:
-    """Whether a version, which may be a pre-release, is within bounds such as ">=3.17,<3.19".
+    """Return whether a version, which may be a pre-release, is within bounds such as ">=3.17,<3.19".
 
     >>> satisfies("2.13.0+cpu", ">=2.8"), satisfies("3.19.1", ">=3.17,<3.19")
     (True, False)
@@ -106,25 +113,27 @@ def python(facts: Software) -> Iterator[Diagnosis]:
     if satisfies(facts.python, facts.python_needed):
         yield Diagnosis("ok", "python", facts.python)
     else:
-        fix = f"make an environment of Python {facts.python_needed}"
-        yield Diagnosis("FAIL", "python", f"{facts.python}, needed is {facts.python_needed}", fix)
+        fix = f"create an environment with Python {facts.python_needed}"
+        yield Diagnosis("FAIL", "python", f"{facts.python} is installed, but {facts.python_needed} is needed", fix)
 
 
 def packages(facts: Software) -> Iterator[Diagnosis]:
-    """Judge the packages that are always needed."""
+    """Judge the packages that every command needs."""
     needed = [package for package in facts.packages if not package.extra]
     for package in needed:
         if not package.fits:
-            there = f"{package.found}, needed is {package.needed}" if package.found else "not installed"
+            there = (
+                f"{package.found} is installed, but {package.needed} is needed" if package.found else "not installed"
+            )
             fix = f"pip install '{package.name}{package.needed}'"
             yield Diagnosis("FAIL", package.name, there, fix)
     fitting = sum(package.fits for package in needed)
     if fitting == len(needed):
-        yield Diagnosis("ok", "packages", f"all {fitting} are there, in versions that fit")
+        yield Diagnosis("ok", "packages", f"all {fitting} are installed in versions that fit")
 
 
 def extras(facts: Software) -> Iterator[Diagnosis]:
-    """Judge the packages that only some commands need: a wrong version is worse than none."""
+    """Judge the packages that only some commands need; a wrong version fails, a missing package does not."""
     for package in facts.packages:
         if not package.extra:
             continue
@@ -132,10 +141,10 @@ def extras(facts: Software) -> Iterator[Diagnosis]:
         if package.fits:
             yield Diagnosis("ok", name, f"{package.name} {package.found}")
         elif package.found:
-            text = f"{package.name} {package.found}, needed is {package.needed}"
+            text = f"{package.name} {package.found} is installed, but {package.needed} is needed"
             yield Diagnosis("FAIL", name, text, fix)
         else:
-            yield Diagnosis("ok", name, f"{package.name} is not installed, and needed by this extra alone")
+            yield Diagnosis("ok", name, f"{package.name} is not installed; only this extra needs it")
 
 
 def described(facts: Software) -> Iterator[Diagnosis]:
@@ -143,7 +152,7 @@ def described(facts: Software) -> Iterator[Diagnosis]:
     if facts.hidden:
         lacks = ", ".join(name.removeprefix("bench.") for name in facts.hidden[:_NAMED])
         lacks += f" and {more} more" if (more := len(facts.hidden) - _NAMED) > 0 else ""
-        fix = "run make setup; where that is an old retain_bench.egg-info, delete it"
+        fix = "run make setup; if the path is an old retain_bench.egg-info, delete it"
         yield Diagnosis("FAIL", "metadata", f"{facts.described} is older than pyproject.toml and hides {lacks}", fix)
     else:
         yield Diagnosis("ok", "metadata", "every plugin of the project has its entry point")
@@ -153,10 +162,13 @@ def plugins(facts: Software) -> Iterator[Diagnosis]:
     """Judge whether every plugin can be imported."""
     broken = {name: error for name, error in facts.plugins.items() if error}
     for name, error in broken.items():
-        yield Diagnosis("FAIL", "plugin", f"{name}: {words(error)}", "mend it or uninstall its package")
+        yield Diagnosis("FAIL", "plugin", f"{name}: {words(error)}", "repair it or uninstall its package")
     if facts.trouble:
         yield Diagnosis(
-            "FAIL", "plugins", f"after {len(facts.plugins)} of them: {words(facts.trouble)}", "bench ls names all"
+            "FAIL",
+            "plugins",
+            f"the import ended after {len(facts.plugins)} of them: {words(facts.trouble)}",
+            "list them all with bench ls",
         )
     elif not broken:
         yield Diagnosis("ok", "plugins", f"all {len(facts.plugins)} can be imported")

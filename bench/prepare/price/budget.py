@@ -1,4 +1,4 @@
-"""What fits into a budget of GPU-hours: seeds, methods, ranks and --limit, as command lines to copy."""
+"""Propose runs that fit into a budget of GPU-hours, as command lines to copy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NORMAL = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A run that may fit: what of a request it takes."""
+    """A run that may fit: the methods, ranks, targets, seeds and --limit that it takes of a request."""
 
     methods: tuple[str, ...]
     ranks: tuple[int, ...]
@@ -32,11 +32,11 @@ class Proposal:
 
     @property
     def most(self) -> float:
-        """The limit as a number that compares."""
+        """The limit as a number; infinity if there is no limit."""
         return math.inf if self.limit is None else self.limit
 
 
-# What each wish puts first; a longer tuple is compared entry by entry.
+# What each wish maximizes; tuples are compared entry by entry.
 _WISHES: Mapping[str, Callable[[Proposal], tuple[float, ...]]] = {
     "most rows": lambda it: (len(it.methods), len(it.targets), len(it.ranks), it.most, it.seeds),
     "most seeds": lambda it: (it.seeds, len(it.methods), len(it.targets), it.most, len(it.ranks)),
@@ -46,9 +46,9 @@ _WISHES: Mapping[str, Callable[[Proposal], tuple[float, ...]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """The hours of any choice from a request, as if nothing were cached. ``sizes`` are the tasks' test examples.
+    """The hours of any choice from a request, as if nothing were cached.
 
-    ``unit`` is what hours of one device are called.
+    ``sizes`` are the numbers of examples that each task scores. ``unit`` is the name of an hour of one device.
     """
 
     request: Request
@@ -61,15 +61,15 @@ class Budget:
         """Return the budget of a request.
 
         Raises:
-            UsageError: it asks for rows that follow from others.
+            UsageError: the request has rows that depend on the scores of other rows.
         """
         if request.controls or request.tuned or request.strengths:
-            raise UsageError("--budget proposes plain runs; leave out --baselines, --tuned and --rewind.")
+            raise UsageError("--budget proposes plain runs only. Drop --baselines, --tuned and --rewind.")
         names = dict.fromkeys((*request.sources, *request.targets))
         return cls(request, rates, {name: size(request, name, request.split) for name in names}, unit)
 
     def hours(self, choice: Proposal) -> float:
-        """Return the GPU-hours of a choice: edits share what their parent trained, the base model is scored once."""
+        """Return the GPU-hours of a choice; edits share their parent's training, the base model counts once."""
         recipe, places = self.request.recipe, len(choice.ranks) * len(choice.targets) * choice.seeds
         examples = recipe.updates * recipe.batch_size
         training = places * sum(
@@ -82,16 +82,16 @@ class Budget:
         return (training + answers / self.rates.answer) / 3600
 
     def half_width(self, names: Sequence[str], choice: Proposal) -> float:
-        """Return the most that a 95 % interval of a mean over tasks extends to either side, in points.
+        """Return an upper bound of the half-width of the 95 % interval of a mean over tasks, in points.
 
         A score between 0 and 1 has a variance of at most 1/4, so that the mean of k tasks has a standard error of at
-        most sqrt(sum 1 / (4 n)) / k (a normal approximation; CIDEr has no such bound).
+        most sqrt(sum 1 / (4 n)) / k. The interval is a normal approximation. CIDEr has no such bound.
         """
         variance = sum(1 / (4 * self._count(name, choice)) for name in names)
         return 100 * _NORMAL * math.sqrt(variance) / len(names)
 
     def choices(self) -> Iterator[Proposal]:
-        """Yield what may be taken of the request: fewer methods, ranks, targets and examples, or more seeds."""
+        """Yield all choices: fewer methods, ranks, targets and examples than requested, or more seeds."""
         ranks, targets = self.request.ranks, self.request.targets
         several = dict.fromkeys((ranks, (32 if 32 in ranks else sorted(ranks)[len(ranks) // 2],)))
         limits = [limit for limit in _LIMITS if limit is None or limit < max(self.sizes.values())]
@@ -103,7 +103,7 @@ class Budget:
             yield Proposal(*chosen)
 
     def fitting(self, hours: float) -> dict[str, Proposal]:
-        """Return, for each wish, the best choice within so many GPU-hours; equal ones once."""
+        """Return the best choice within ``hours`` for each wish; a choice that was already found is skipped."""
         fits = [choice for choice in self.choices() if self.hours(choice) <= hours]
         found: dict[str, Proposal] = {}
         for wish, key in _WISHES.items():
@@ -115,32 +115,32 @@ class Budget:
         return self.sizes[name] if choice.limit is None else min(choice.limit, self.sizes[name])
 
 
-Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> with which options they fit a GPU
+Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> the options with which they fit a GPU
 
 
 def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitting | None = None) -> Iterator[str]:
-    """Yield what fits into so many GPU-hours, each with its resolution and the command that runs it.
+    """Yield the choices that fit into ``hours`` as lines, each with its interval widths and its command.
 
-    ``others`` are the options that stay as they are. ``fitting`` says with which options methods fit the GPUs' memory;
-    None where that is not known.
+    ``others`` are the options that stay as they are. ``fitting`` returns the options with which methods fit the GPUs'
+    memory, or is None if the GPUs are not known.
     """
     found = budget.fitting(hours)
     if not found:
         least = min(budget.choices(), key=budget.hours)
-        yield f"Nothing fits into {hours:g} {budget.unit}; the least takes {budget.hours(least):.1f}: {_named(least)}"
+        yield f"Nothing fits into {hours:g} {budget.unit}. The least takes {budget.hours(least):.1f}: {_named(least)}"
         yield f"  {command(budget, least, others, _fit(least, budget, fitting))}"
         return
-    yield f"Within {hours:g} {budget.unit}, estimated as above and as if nothing were cached:"
+    yield f"These runs fit into {hours:g} {budget.unit}, estimated as above and as if nothing were cached:"
     for wish, choice in found.items():
         yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} {budget.unit}"
         widths = [("Source", budget.half_width(budget.request.sources, choice))]
         widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
         yield f"    {command(budget, choice, others, fit := _fit(choice, budget, fitting))}"
         if fit is not None and fit.unfit:
-            yield f"    {', '.join(fit.unfit)} will not fit the memory of a GPU"
+            yield f"    {', '.join(fit.unfit)} will not fit into the memory of a GPU"
         yield f"    95 % intervals of at most {', '.join(f'{name} +-{width:.1f}' for name, width in widths)} points"
-    yield "  bounds: 98 / sqrt(n) points for a share of n examples; CIDEr, which also depends on --limit, has none;"
-    yield "  training noise shows from 2 seeds on, and is in the intervals from 5"
+    yield "  Bounds: 98 / sqrt(n) points for a share of n examples; CIDEr has no bound, and it depends on --limit."
+    yield "  Training noise is visible from 2 seeds on, and part of the intervals from 5 on."
 
 
 def _fit(choice: Proposal, budget: Budget, fitting: Fitting | None) -> Fit | None:
@@ -151,7 +151,7 @@ def _fit(choice: Proposal, budget: Budget, fitting: Fitting | None) -> Fit | Non
 
 
 def command(budget: Budget, choice: Proposal, others: Sequence[str], fit: Fit | None = None) -> str:
-    """Return the command line that runs a choice, so that it fits, with the other options as they are."""
+    """Return the command line of a choice: the options in ``others``, its own, and those that make it fit."""
     every = choice.methods == tuple(BUILT_IN_METHODS)
     parts = ["--methods", "all" if every else ",".join(choice.methods), "--ranks", ",".join(map(str, choice.ranks))]
     if choice.targets != budget.request.suite.targets:
@@ -173,7 +173,7 @@ def _named(choice: Proposal) -> str:
 
 
 def _trained(methods: Sequence[str], registry: Registry) -> set[str]:
-    """Return the methods that are trained for some, the parents of edits among them."""
+    """Return the methods that must be trained; for an edit, this is its parent."""
     found = set()
     for name in methods:
         method = registry.method(name)
@@ -182,7 +182,7 @@ def _trained(methods: Sequence[str], registry: Registry) -> set[str]:
 
 
 def _shortened(methods: tuple[str, ...], registry: Registry) -> list[tuple[str, ...]]:
-    """Return all methods, then ever fewer: the baseline stays to the last, and before it what trains nothing."""
+    """Return all methods, then ever fewer; the baseline is dropped last, and edits just before it."""
     edits = [name for name in methods if issubclass(registry.method(name), EditMethod)]
     order = sorted(methods, key=lambda name: (name != BASELINE, name not in edits, methods.index(name)))
     kept = [set(order[:count]) for count in range(len(order), 0, -1)]

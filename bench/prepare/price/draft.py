@@ -1,4 +1,4 @@
-"""What is missing on this machine, and how a run is planned without it."""
+"""Plan a run without the data or the base model, and say what is missing on this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bench.store.run_folder import Store
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan, exact or assumed, with the folder of the base model where it is here, and what is missing.
+    """A plan, exact or assumed, with the folder of the base model (None if missing) and what is missing.
 
-    ``faults`` says what is wrong with data that is here, but not whole.
+    ``faults`` says what is wrong with data that is on this machine but cannot be read.
     """
 
     plan: Plan
@@ -26,16 +26,16 @@ class Draft:
 
     @property
     def model(self) -> str:
-        """What the base model is called in a probe: its folder, or its hub id."""
+        """The name of the base model for a probe: its folder, or its hub id."""
         model = self.plan.request.suite.model
         return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def draft(asked: Request, store: Store) -> Draft:
-    """Return the plan of a request; without the base model or the data, that of the sizes that the tasks declare.
+    """Return the plan of a request; if the model or data is missing, use the sizes that tasks declare.
 
     Raises:
-        UsageError: the base model is neither here nor known by its shapes.
+        UsageError: the base model is not on this machine, and its shapes are not known.
         DataError: the data is missing and the task does not declare its size.
     """
     from bench.prepare.price.blueprint import Blueprint
@@ -49,14 +49,14 @@ def draft(asked: Request, store: Store) -> Draft:
     if tasks:
         missing.append(f"data of {', '.join(tasks)}: bench data get {','.join(tasks)}, or --data DIR")
     if folder is None:
-        missing.append(f"base model {asked.suite.model}: bench run fetches it, or --model DIR")
+        missing.append(f"base model {asked.suite.model}: bench run downloads it, or --model DIR")
     root = asked.tasks.reading.root
     faults = [reason for name, reason in reasons.items() if (root / name.partition("@")[0]).is_dir()]
     return Draft(make(replace(asked, assumed=True), store), folder, tuple(missing), tuple(faults))
 
 
 def _missing_tasks(asked: Request) -> dict[str, str]:
-    """Return the tasks whose data cannot be read here, and why."""
+    """Return the tasks whose data cannot be read on this machine, each with the reason."""
     missing = {}
     for name in dict.fromkeys((*asked.targets, *asked.sources)):
         task = asked.tasks.load(name)

@@ -70,12 +70,17 @@ WELL_CASES: list[tuple[Check, Any]] = [
 ]
 
 CASES: list[tuple[Check, Any, str, str]] = [
-    (software.python, replace(SOFTWARE, python="3.10.2"), "FAIL", r"3\.10\.2, needed is >=3\.11.*environment of"),
+    (
+        software.python,
+        replace(SOFTWARE, python="3.10.2"),
+        "FAIL",
+        r"3\.10\.2 is installed, but >=3\.11.*environment with",
+    ),
     (
         software.packages,
         replace(SOFTWARE, packages=(software.Package("ray", "<2.61,>=2.60", "2.61.1"),)),
         "FAIL",
-        r"2\.61\.1, needed is <2\.61,>=2\.60.*pip install 'ray<2\.61,>=2\.60'",
+        r"2\.61\.1 is installed, but <2\.61,>=2\.60 is needed.*pip install 'ray<2\.61,>=2\.60'",
     ),
     (
         software.packages,
@@ -87,7 +92,7 @@ CASES: list[tuple[Check, Any, str, str]] = [
         software.extras,
         replace(SOFTWARE, packages=(software.Package("datasets", ">=5", "4.9.9", "hub"),)),
         "FAIL",
-        r"datasets 4\.9\.9, needed is >=5.*\[hub\]",
+        r"datasets 4\.9\.9 is installed, but >=5.*\[hub\]",
     ),
     (
         software.described,

@@ -139,7 +139,7 @@ def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
 
     assert "bench run --suite lorasculpt --gpus-per-trial 2 --methods all --ranks 32 --seeds 0,1,2,3,4" in lines[2]
     assert lines[2].endswith("--micro-batch 3")
-    assert lines[3].endswith("orth_reg will not fit the memory of a GPU")
+    assert lines[3].endswith("orth_reg will not fit into the memory of a GPU")
     assert "--micro-batch 9 --gradient-checkpointing" in command(budget, choice, options.others(fitted=False))
 
 
@@ -149,7 +149,7 @@ def test_where_nothing_fits_the_least_is_named(asked: Callable[..., Request]) ->
     lines = list(proposals(budget, 0.5, ["--suite", "lorasculpt"]))
 
     # 30,000 examples at 2 a second, and 2 models' 500 answers at 6
-    assert lines[0].startswith(f"Nothing fits into 0.5 GPU-hours; the least takes {(15000 + 1000 / 6) / 3600:.1f}: ")
+    assert lines[0].startswith(f"Nothing fits into 0.5 GPU-hours. The least takes {(15000 + 1000 / 6) / 3600:.1f}: ")
     assert lines[1] == ("  bench run --suite lorasculpt --methods lora --ranks 32 --targets iconqa --limit 100")
 
 
