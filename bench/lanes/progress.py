@@ -1,4 +1,4 @@
-"""What a run looks like while it runs: bars on a terminal, plain lines elsewhere, always on stderr; and its pace."""
+"""Show the progress of a run on stderr, as bars on a terminal, otherwise as lines; report its pace."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.spec import Record, Score
 
 
 class Progress:
-    """Counts trials as events come in, ``done`` of ``total`` from before, and draws a bar for all and one a lane.
+    """Count trials as events arrive, and draw one bar for all trials and one for each lane.
 
-    ``total`` is None if nobody knows how many there will be.
+    ``done`` trials of ``total`` were finished before. ``total`` is None if it is not known.
     """
 
     def __init__(self, total: int | None, done: int = 0) -> None:
@@ -35,7 +35,7 @@ class Progress:
         self._bar.stop()
 
     def take(self, event: Event) -> None:
-        """Take in an event and draw."""
+        """Count an event and draw it."""
         lane = self._lanes.get(event.lane)
         if lane is None:
             lane = self._lanes[event.lane] = self._bar.add_task("", total=None, detail="", stage=None)
@@ -53,7 +53,7 @@ class Progress:
             self._say(f"{count}  {describe(event.record)}")
 
     def _advance(self, lane: TaskID, event: Event) -> None:
-        """Draw how far a lane's trial is; what a stage resumes from was not done now, and does not count."""
+        """Draw how far a lane's trial is; steps before the point of resuming do not count for the pace."""
         task, stage = self._bar.tasks[lane], (event.trial, event.stage)  # no task is ever removed
         if task.fields["stage"] != stage or event.step < task.completed:
             task.total = event.steps or None
@@ -73,7 +73,7 @@ class Progress:
 
 
 def describe(record: Record) -> str:
-    """Return a record in one line: what it is, what it took, what came out."""
+    """Return a record as one line: its label, its time and its scores, or its error."""
     if record.status == "failed":
         return f"{record.trial.label} FAILED: {record.error}"
     cost = record.cost
@@ -86,20 +86,20 @@ def describe(record: Record) -> str:
 
 
 def rate(count: float, seconds: float) -> str:
-    """Return a rate as it is printed: three digits, and whole numbers from 100 on."""
+    """Return a rate as text: three significant digits, or a whole number from 100 on."""
     per_second = count / seconds
     return f"{per_second:,.0f}" if per_second >= 99.5 else f"{per_second:.3g}"
 
 
 def pace(score: Score) -> str | None:
-    """Return how fast one score was made, or None where it is of before this was noted."""
+    """Return the pace of one score, or None if an old record lacks its seconds."""
     return f"{rate(score.asked.count, score.seconds)} examples/s" if score.seconds > 0 else None
 
 
 def closing_line(scores: Iterable[Score]) -> str | None:
-    """Return how many examples were evaluated, how fast, and task by task; None where there were none.
+    """Return how many examples were evaluated and the pace of each task, or None without examples.
 
-    Seconds are added up over lanes: with two of them, examples come in about twice as fast.
+    The seconds of all lanes are added up; with two lanes, the real pace is about twice as high.
     """
     counts: dict[str, int] = {}
     seconds: dict[str, float] = {}
