@@ -1,4 +1,4 @@
-"""A search: every method is tuned with the same budget, on validation."""
+"""Run a search: tune every method with the same budget on validation."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ _COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sa
 
 
 def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, Space]:
-    """Return what is searched of each method; ``fields`` names what alone is.
+    """Return the space of each method; if ``fields`` is given, only these hyperparameters are searched.
 
     Raises:
-        UsageError: a method has nothing to search, or a field is of no method.
+        UsageError: a method has no hyperparameter to search, or no method has a field.
     """
     if not request.methods:
-        raise UsageError("There is no method to search: zero_shot has nothing to tune.")
+        raise UsageError("zero_shot has nothing to tune. Name another method with --methods.")
     methods = [request.registry.method(name) for name in request.methods]
     for field in fields or ():
         if not any(field_name(method, field) in ranges(method) for method in methods):
-            raise UsageError(f"--fields: none of {', '.join(request.methods)} has a hyperparameter {field!r}.")
+            raise UsageError(f"--fields: {field!r} is not a hyperparameter of {', '.join(request.methods)}.")
     found = {}
     for method in methods:
         part = space(method, request.recipe, request.settings.get(method.name, {}), fields)
         if not part.searched:
             reasons = "; ".join(f"{name} {reason}" for name, reason in part.left_out.items())
             raise UsageError(
-                f"{method.name} has nothing to search: {reasons or 'no hyperparameter of it declares a range'}. "
+                f"{method.name} has nothing to search: {reasons or 'its hyperparameters declare no range'}. "
                 "Leave it out of --methods."
             )
         found[method.name] = part
@@ -61,9 +61,11 @@ def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, S
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """How a search goes: its seed, what is sampled how, when trainings are stopped (see Quest), where studies lie.
+    """The settings of a search.
 
-    ``margin`` is in points. ``trials`` are the configurations of each quest; ``fields`` names what alone is searched.
+    ``margin`` is the lead in points at which a training is stopped (see Quest), or None if no training is stopped.
+    ``storage`` is the URL of the studies' database, or None for a file in the run folder. ``trials`` is the number of
+    configurations of each quest. ``fields`` names the only hyperparameters to search, or is None to search all.
     """
 
     seed: int = 0
@@ -76,12 +78,12 @@ class SearchSettings:
 
     @property
     def share(self) -> float | None:
-        """The margin as a share."""
+        """The margin as a fraction."""
         return None if self.margin is None else self.margin / 100
 
 
 def quests(request: Request, found: Mapping[str, Space], store: Store, setting: SearchSettings) -> tuple[Quest, ...]:
-    """Return a quest per method, rank and target, each over the study that an earlier command may have begun."""
+    """Return a quest for each method, rank and target; a quest resumes the study of an earlier command."""
     places = product(request.targets, request.ranks, request.methods)
     return tuple(
         _quest(replace(request, methods=(method,), ranks=(rank,), targets=(target,)), found[method], store, setting)
@@ -91,7 +93,7 @@ def quests(request: Request, found: Mapping[str, Space], store: Store, setting: 
 
 def _quest(request: Request, searched: Space, store: Store, setting: SearchSettings) -> Quest:
     (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
-    # Everything that decides what a configuration gives: a change of any of it is another study.
+    # Everything that decides the scores of a configuration; if any of it changes, the study is a new one.
     same: list[object] = [work.to_json() for work in make(request, store).works]
     same += [{name: repr(span) for name, span in searched.searched.items()}, setting.seed, setting.sampler]
     same += [setting.share]
@@ -108,12 +110,12 @@ def _quest(request: Request, searched: Space, store: Store, setting: SearchSetti
 
 
 def _owner(store: Store) -> str:
-    """Return who hands out a study's configurations: the run folder, which one command at a time works in."""
+    """Return the owner of a study: its run folder, in which only one command at a time works."""
     return str(store.root) if is_remote(store.root) else f"{socket.gethostname()}:{store.root}"
 
 
 def _defaults(request: Request, method: str) -> dict[str, Scalar]:
-    """Return the method's defaults; a learning rate it leaves to the recipe is the recipe's."""
+    """Return the defaults of a method; if its learning rate is None, take that of the recipe."""
     chosen = values(request.registry.method(method)(**request.settings.get(method, {})))
     if chosen.get("lr", 0) is None:
         chosen["lr"] = request.recipe.lr
@@ -121,11 +123,11 @@ def _defaults(request: Request, method: str) -> dict[str, Scalar]:
 
 
 def run(request: Request, setting: SearchSettings, store: Store, launch: Launch, command: str) -> list[Outcome]:
-    """Search, and return what each quest came to; what an earlier command has tried is not tried again."""
+    """Search and return the outcome of each quest; configurations of earlier commands are not tried again."""
     found = spaces(request, setting.fields)
     if setting.storage is not None:
         check_storage(setting.storage)
-    known(store.root / FILE)  # a damaged one is better noticed now
+    known(store.root / FILE)  # find a damaged file now rather than after the search
     with store.locked():
         asked = quests(request, found, store, setting)
         for part in found.values():
@@ -157,7 +159,7 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
 
 
 def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
-    """Return what a search's results are of."""
+    """Return the settings that the results of a search depend on."""
     return {
         "suite": request.suite.name,
         "model": request.suite.revision(),
@@ -176,12 +178,12 @@ def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
 
 
 def _save(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any]) -> None:
-    """Write what is chosen beside what earlier searches chose for other methods, ranks and targets."""
+    """Write the choices, and keep those of earlier searches for other methods, ranks and targets."""
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
     for outcome in outcomes:
         row = {**outcome.to_json(), **provenance}
         old = rows.get(place := (row["method"], row["rank"], row["target"]))
         if old is not None and any(old.get(name) != row[name] for name in _COMPARED):
-            say(f"{outcome.label}: {FILE} had a choice of another search ({', '.join(_COMPARED)}); it is replaced")
+            say(f"{outcome.label}: {FILE} had a choice from other {', '.join(_COMPARED)}. It is replaced.")
         rows[place] = row
     replace_file(store.root / FILE, json.dumps({"chosen": list(rows.values())}, indent=1) + "\n")

@@ -133,11 +133,11 @@ def test_an_abbreviated_option_is_refused_not_overlooked(capsys: pytest.CaptureF
         ("--methods dare --search-seed -1", "--search-seed is -1; give 0 or more."),
         ("--methods dare --margin 500", "--margin is 500; give 0 to 100 points, or none."),
         ("--methods dare --fields rescale", "--fields: dare.rescale has no search range. Set it with --set."),
-        ("--methods dare --fields s", "--fields: none of dare has a hyperparameter 's'."),
+        ("--methods dare --fields s", "--fields: 's' is not a hyperparameter of dare."),
         ("--methods dare,lorasculpt --fields s", "dare has nothing to search: drop_rate not among --fields."),
         ("--methods lorasculpt --fields beta", "beta acts only with --connector lora"),
         ("--methods dare --storage nonsense://me:pw@host/db", "storage nonsense://host/db cannot be opened"),
-        ("--methods zero_shot", "There is no method to search"),
+        ("--methods zero_shot", "zero_shot has nothing to tune"),
     ],
 )
 def test_a_search_that_cannot_be_is_one_line_and_starts_nothing(
