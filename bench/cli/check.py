@@ -1,4 +1,4 @@
-"""``bench check``: test plugins against the rules of their kind; ``bench check eval`` lies in ``check_eval``."""
+"""``bench check``: test plugins. ``bench check eval`` is in ``check_eval``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,30 @@ from bench.cli.request import read_data
 from bench.errors import UsageError
 from bench.store.places import place
 
-_EVAL = "bench check eval: the same answers at batch 1 and N, unmerged, in other dtypes"
+_EVAL = "bench check eval: compare answers at batch 1 and N, merged and unmerged, in three dtypes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """The options of ``bench check eval`` alone."""
+    """The options that only ``bench check eval`` takes."""
 
-    suite: str | None = arg(None, "the suite whose tasks are asked (default: micro)", "NAME", group=_EVAL)
-    model: str | None = arg(None, "another LLaVA checkpoint (default: the suite's)", "DIR|ID", group=_EVAL)
-    limit: str | None = arg(None, "test examples a task (default: 100)", "N", group=_EVAL)
-    batch: int | None = arg(None, "answers at once, held against one (default: 64)", "N", type=int, group=_EVAL)
-    output: Path | None = arg(None, "run folder; what is found is kept there", "DIR|URL", type=place, group=_EVAL)
-    trial: str | None = arg(None, "a trial of the run folder instead of the base model", "TRIAL", group=_EVAL)
+    suite: str | None = arg(None, "the suite whose tasks are evaluated (default: micro)", "NAME", group=_EVAL)
+    model: str | None = arg(
+        None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID", group=_EVAL
+    )
+    limit: str | None = arg(None, "test examples per task (default: 100)", "N", group=_EVAL)
+    batch: int | None = arg(None, "batch size to compare with batch size 1 (default: 64)", "N", type=int, group=_EVAL)
+    output: Path | None = arg(
+        None, "run folder to store the result in (default: not stored)", "DIR|URL", type=place, group=_EVAL
+    )
+    trial: str | None = arg(
+        None, "the trial of the run folder to check (default: the base model)", "TRIAL", group=_EVAL
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Checked(Data):
-    set: tuple[str, ...] = several("an option of a task; may be given several times", "TASK.FIELD=VALUE", str)
+    set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,7 @@ class CheckOptions(EvalOptions, _Checked, Command):
 
     names: tuple[str, ...] = arg(
         (),
-        "plugins by name, or a file of plugins; eval: how far answers depend on the way they are generated",
+        "names or files of plugins; eval: test whether answers change with batch size, merging or dtype",
         "NAME|FILE.py",
         positional=True,
         nargs="+",
@@ -44,9 +50,9 @@ class CheckOptions(EvalOptions, _Checked, Command):
 
 
 def check(options: CheckOptions) -> int:
-    """Test plugins against the rules of their kind, or how far answers depend on the way they are generated."""
+    """Test plugins, or test whether answers change with batch size, merging or dtype."""
     if options.names == ("eval",):
-        from bench.cli.check_eval import check_eval  # torch
+        from bench.cli.check_eval import check_eval  # imports torch
 
         return check_eval(options)
     refuse_options(options)
@@ -62,11 +68,11 @@ def check(options: CheckOptions) -> int:
 
 
 def refuse_options(options: EvalOptions) -> None:
-    """Refuse the options of ``bench check eval`` if plugins are checked.
+    """Refuse the options of ``bench check eval`` in a check of plugins.
 
     Raises:
-        UsageError: there is one.
+        UsageError: one of these options is set.
     """
     for option in fields(EvalOptions):
         if getattr(options, option.name) != option.default:
-            raise UsageError(f"--{option.name} is an option of bench check eval; plugins are checked without it.")
+            raise UsageError(f"--{option.name} is an option of bench check eval. Drop it to check plugins.")

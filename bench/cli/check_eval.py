@@ -1,4 +1,4 @@
-"""Generate the same answers in several ways, and count those that differ: ``bench check eval``."""
+"""``bench check eval``: generate the same answers in several ways, and count the differences."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What answers are generated from, a trial's change on its base model, and the tasks that it is asked."""
+    """A trial's change on its base model, and the tasks that the result is evaluated on."""
 
     trial: Trial
     change: Change
@@ -50,17 +50,17 @@ class Subject:
 
     @property
     def recipe(self) -> Recipe:
-        """The trial's recipe, with the template and the usual precision."""
+        """The trial's recipe. Answers in other dtypes are compared with those in its ``eval_dtype``."""
         return self.trial.recipe
 
 
 def check_eval(options: CheckOptions) -> int:
-    """Compare the ways to generate, print what differs, and store it where there is a run folder."""
+    """Compare the ways to generate answers, print the differences, and store them if ``--output`` is set."""
     batch = Execution().eval_batch_size if options.batch is None else options.batch
     if batch < 2:
-        raise UsageError(f"--batch is {batch}; the least to hold against 1 is 2.")
+        raise UsageError(f"--batch is {batch}; give at least 2, because it is compared with batch size 1.")
     if options.trial is not None and options.output is None:
-        raise UsageError("--trial needs the run folder that has it. Name one with --output.")
+        raise UsageError("--trial needs the run folder of the trial. Name it with --output.")
     with TemporaryDirectory() as nowhere:
         asked = start_request(_cells(options), Path(nowhere))
         store = Store(Path(nowhere)) if options.output is None else existing(options.output)
@@ -73,12 +73,12 @@ def check_eval(options: CheckOptions) -> int:
 
 
 def compare(subject: Subject, bench: TrialRunner, batch: int) -> Parity:
-    """Return how far a subject's answers depend on batch size, merging and precision; ``batch`` is held against 1."""
+    """Return how a subject's answers change with batch size (1 or ``batch``), merging and dtype."""
     found: list[Difference] = []
     usual: dict[Dtype, list[Answers]] = {}
     loads = subject.change.peft_loads
     for dtype in DTYPES:
-        say(f"{dtype}: {sum(asked.count for asked in subject.tasks)} answers at batch {batch} and 1")
+        say(f"{dtype}: {sum(asked.count for asked in subject.tasks)} answers at batch {batch} and at batch 1")
         trial = replace(subject.trial, recipe=replace(subject.recipe, eval_dtype=dtype))
         many, one = (_answers(bench, subject, trial, size) for size in (batch, 1))
         found += _differences(bench.tasks, f"batch 1 against {batch}, {dtype}", subject, one, many)
@@ -91,12 +91,12 @@ def compare(subject: Subject, bench: TrialRunner, batch: int) -> Parity:
         if dtype != reference:
             found += _differences(bench.tasks, f"{dtype} against {reference}", subject, usual[dtype], usual[reference])
     environment = {**bench.generated_with(subject.trial), "eval_batch": str(batch)}
-    note = f"{subject.trial.label} is no adapter that peft loads: it is compared merged alone."
+    note = f"peft cannot load the change of {subject.trial.label}. Only the merged form is compared."
     return Parity(subject.trial.label, environment, tuple(found), () if loads or not subject.change else (note,))
 
 
 def _answers(bench: TrialRunner, subject: Subject, trial: Trial, batch: int, hold: Hold = as_merged) -> list[Answers]:
-    """Return a subject's answers, task by task, ``batch`` at once."""
+    """Return a subject's answers to each task, generated ``batch`` at a time."""
     bench.execution = replace(bench.execution, eval_batch_size=batch)
     return [bench.answers(trial, asked, subject.change, hold) for asked in subject.tasks]
 
@@ -104,7 +104,7 @@ def _answers(bench: TrialRunner, subject: Subject, trial: Trial, batch: int, hol
 def _differences(
     tasks: Tasks, comparison: str, subject: Subject, ones: Sequence[Answers], others: Sequence[Answers]
 ) -> Iterator[Difference]:
-    """Yield what two ways to generate differ in, task by task."""
+    """Yield the difference between two ways to generate, once per task."""
     for asked, one, other in zip(subject.tasks, ones, others, strict=True):
         metric = tasks.load(asked.task).primary
         pairs = list(zip(one, other, strict=True))
@@ -114,47 +114,48 @@ def _differences(
 
 
 def _cells(options: CheckOptions) -> Cells:
-    """Return the cells of a run that asks for the same tasks of the same model."""
+    """Return the cells of a run that evaluates the same tasks with the same model."""
     return Cells(
         suite=Cells.suite if options.suite is None else options.suite,
         model=options.model,
         data=options.data,
         limit=options.limit or str(LIMIT),
         set=options.set,
-        ranks="1",  # every model takes it; none is trained
+        ranks="1",  # every model allows rank 1, and nothing is trained
     )
 
 
 def _subject(asked: Request, store: Store, name: str | None) -> Subject:
-    """Return the base model, or a trial of the run folder that stands on it."""
+    """Return the base model, or a trial of the run folder that was trained on it."""
     if name is None:
         trial = plan.assemble(asked, (), store).zero_shot
         return Subject(trial, Change({}), plan.asked(asked, asked.targets))
     trial = store.find(name).trial
     if trial.model != asked.suite.revision():
         raise UsageError(
-            f"{trial.label} stands on another base model than {asked.suite.model}. Name its --suite or --model."
+            f"{trial.label} was run with another base model, not {asked.suite.model}. "
+            "Name its own with --suite or --model."
         )
     if trial.rank is None:
         return Subject(trial, Change({}), plan.asked(asked, asked.targets))
     if store.change_of(trial).facts() is None:
-        raise UsageError(f"{trial.label} has learnt nothing yet. The command that began it goes on with it.")
+        raise UsageError(f"{trial.label} has learnt nothing yet. Repeat the command that started it.")
     return Subject(trial, store.change_of(trial).read(), plan.asked(asked, (str(trial.target),)))
 
 
 def _bench(store: Store, asked: Request) -> TrialRunner:
-    """Return a lane of this process's own."""
+    """Return a trial runner that works in this process."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return TrialRunner(store, asked.suite.folder, asked.tasks, device)
 
 
 @contextmanager
 def unmerged(base: Base, change: Change) -> Iterator[nn.Module]:
-    """Hold a change as live adapters of peft, in a module tree of their own around the base model's tensors."""
+    """Yield a peft model with a change as live adapters; it shares the base model's tensors."""
     from peft import PeftModel
 
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.20 by the name it had before
+        # peft 0.21 reads an attribute that transformers 5.20 has renamed
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         adapter = Path(folder) / "adapter"
         change.save(adapter)

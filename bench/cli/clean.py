@@ -1,4 +1,4 @@
-"""``bench clean``: free what no leaderboard needs."""
+"""``bench clean``: delete what no leaderboard, search or study needs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class CleanOptions(Output, Sure, Command):
 
 
 def clean(options: CleanOptions) -> int:
-    """Free what no leaderboard needs, asking first."""
+    """Delete what no leaderboard, search or study needs, after asking."""
     store = existing(options.output)
     if is_remote(store.root):
-        raise UsageError(f"bench clean works on a disk; delete what you do not need in {options.output} yourself.")
+        raise UsageError(f"bench clean works only on a disk. Delete what you do not need in {options.output} yourself.")
     with store.locked():
         found = waste(store, _referenced(store, options.output))
         for item in found:
@@ -47,10 +47,12 @@ def clean(options: CleanOptions) -> int:
 
 
 def _referenced(store: Store, output: Path) -> set[str]:
-    """Return the ids of the trials that the last run's leaderboard, the searches and the studies stand on."""
+    """Return the ids of the trials that the last run, the searches and the studies need."""
     ran, found, ids = last_run.read(store), list(findings(store.root)), studied(store)
     if ran is None and not found and not ids:
-        raise UsageError(f"{store.root} has no run; nothing can be told to be unreferenced.")
+        raise UsageError(
+            f"{store.root} has no run, search or study, so nothing says which trials are needed. Run bench run first."
+        )
     tried = {trial for finding, _ in found for item in finding.configurations for trial in item.trials}
     for record in store.records():
         if record.trial.id in tried:

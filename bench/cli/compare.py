@@ -1,4 +1,4 @@
-"""``bench compare``: a finished leaderboard beside a paper's published table."""
+"""``bench compare``: compare a finished leaderboard with a paper's published table."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bench.store.run_folder import Store
 
 @dataclass(frozen=True, kw_only=True)
 class _Compared:
-    paper: str = arg("", "the paper, for instance lorasculpt", "NAME", required=True)
+    paper: str = arg("", "the paper, such as lorasculpt", "NAME", required=True)
     tolerance: float | None = arg(
         None,
-        "points within which a number counts as reproduced (default: the paper's own)",
+        "a number is reproduced if its interval is within this many points (default: the paper's own)",
         "POINTS",
         type=float,
     )
-    format: str = arg("table", "default: table", choices=("table", "markdown", "csv"))
+    format: str = arg("table", "output format (default: table)", choices=("table", "markdown", "csv"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,12 @@ class CompareOptions(Output, Mix, _Compared, Command):
 
 
 def compare(options: CompareOptions) -> int:
-    """Print the last run's numbers beside the published ones, with a verdict on each; refuse what is not comparable."""
-    from bench.papers import comparison, comparison_text  # here: pandas, which refusals do not need
+    """Print the last run's numbers next to the published ones, with a verdict on each.
+
+    Raises:
+        UsageError: the run is not comparable with the paper, or ``--tolerance`` is out of range.
+    """
+    from bench.papers import comparison, comparison_text  # imported here because a refusal needs no pandas
 
     paper: Paper = Registry().paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
@@ -58,11 +62,11 @@ def compare(options: CompareOptions) -> int:
 
 
 def _tolerance(asked: float | None, paper: Paper) -> float:
-    """Return the tolerance in points: the paper's own unless the command gives another."""
+    """Return the tolerance in points: the command's if it gives one, else the paper's."""
     if asked is None:
         return paper.tolerance
     if not (math.isfinite(asked) and asked >= 0):
-        raise UsageError(f"--tolerance is {asked:g}; give points of the x100 scale, 0 or more.")
+        raise UsageError(f"--tolerance is {asked:g}; give 0 or more points on the scale from 0 to 100.")
     return asked
 
 

@@ -1,4 +1,4 @@
-"""``bench data``: get, check or describe the data of tasks."""
+"""``bench data``: download, check or describe the data of tasks."""
 
 from __future__ import annotations
 
@@ -19,46 +19,51 @@ from bench.prepare.data import info as card
 from bench.prepare.data.report import DataReport
 
 _REPORT = "check.json"
-_EVERY = 1 << 62  # broken records that are skipped, so that a check can name them all
+_EVERY = 1 << 62  # skip any number of broken records, so that a check can report them all
 
 
 @dataclass(frozen=True, kw_only=True)
 class _TaskSettings(Data):
-    set: tuple[str, ...] = several("an option of a task; may be given often", "TASK.FIELD=VALUE", str)
+    set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions(Plugins, _TaskSettings, Command):
     """The options of ``bench data info``."""
 
-    tasks: str = word("tasks by name, or all", "TASK,…")
+    tasks: str = word("names of tasks, or all", "TASK,…")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GetOptions(InfoOptions):
     """The options of ``bench data get``."""
 
-    origin: str = arg("files", "official files (default), or hub", name="--from", choices=("files", "hub"))
-    yes: bool = flag("do not ask")
+    origin: str = arg(
+        "files",
+        "files: the official files (default); hub: the Hugging Face hub",
+        name="--from",
+        choices=("files", "hub"),
+    )
+    yes: bool = flag("do not ask for confirmation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheckOptions(InfoOptions):
     """The options of ``bench data check``."""
 
-    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N")
+    skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N")
     report: Path | None = arg(
-        None, "where the whole report goes (default: check.json in --data)", "FILE.json", type=Path
+        None, "write the whole report to this file (default: check.json in --data)", "FILE.json", type=Path
     )
 
 
 def get(options: GetOptions) -> int:
-    """Fetch what is not there."""
+    """Download the files that are missing."""
     read, names = read_tasks(options.tasks, options.plugin, options.data, options.set)
     tasks = [read.load(name) for name in names]
     for task in tasks:
         if task.card is None:
-            raise UsageError(f"{task.name} needs nothing fetched: its data come with the package that brings it.")
+            raise UsageError(f"{task.name} needs no download. Its data come with its package.")
     root = tasks[0].reading.root
     with checksums.held(root):
         if options.origin == "hub":
@@ -67,7 +72,7 @@ def get(options: GetOptions) -> int:
 
 
 def _from_hub(options: GetOptions, tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks, set to read from the hub."""
+    """Return the same tasks, with ``source=hub`` set."""
     for task in tasks:
         hub.address(task)
     sources = [f"{task.name}.source=hub" for task in tasks]
@@ -76,14 +81,14 @@ def _from_hub(options: GetOptions, tasks: Sequence[Task]) -> list[Task]:
 
 
 def check(options: DataCheckOptions) -> int:
-    """Look through all records and pictures, and say what is wrong."""
+    """Check all records and pictures, and print what is wrong."""
     read, names = read_tasks(options.tasks, options.plugin, options.data, options.set, options.skip_bad)
     every = Tasks(read.registry, replace(read.reading, skip_bad=_EVERY), read.settings)
     tasks = list({task.name: task for task in map(every.load, names)}.values())
     report = looking.check(tasks, options.skip_bad)
     tell(report.lines())
     root = tasks[0].reading.root
-    if options.report is not None or root.is_dir():  # a folder that is named wrongly is not made
+    if options.report is not None or root.is_dir():  # do not create --data: its name may be a typing error
         _write(report, options.report or root / _REPORT)
     tell([report.verdict()])
     return 1 if report.wrong else 0
@@ -95,11 +100,11 @@ def _write(report: DataReport, path: Path) -> None:
         path.write_text(report.as_json(), encoding="utf-8")
         say(f"wrote {path}")
     except OSError as error:
-        say(f"The report cannot be written to {path}: {error.strerror}. Name another place with --report.")
+        say(f"Cannot write the report to {path}: {error.strerror}. Name another file with --report.")
 
 
 def info(options: InfoOptions) -> int:
-    """Print the cards."""
+    """Print the card of each task."""
     read, names = read_tasks(options.tasks, options.plugin, options.data, options.set)
     for place, name in enumerate(names):
         tell([*([""] if place else []), *card.lines(read, name)])
@@ -110,8 +115,8 @@ def _files(root: Path, tasks: Sequence[Task], *, yes: bool) -> int:
     made = fetching.bill(root, [download for task in tasks if task.card for download in task.card.downloads])
     tell(fetching.lines(made, root))
     fetching.check_space(root, made.space)
-    if made.items and not yes and not agreed("Fetch? [y/N] "):
-        say("Nothing was fetched; --yes does not ask.")
+    if made.items and not yes and not agreed("Download? [y/N] "):
+        say("Nothing was downloaded. Add --yes to skip the question.")
         return 1
     failed = bool(made.by_hand)
     for item in made.items:
@@ -127,8 +132,8 @@ def _files(root: Path, tasks: Sequence[Task], *, yes: bool) -> int:
             say(f"{task.name}'s pictures: {error}")
             failed = True
     say(
-        "Not all is there; the same command goes on."
+        "Some files are missing. Run the same command again to resume."
         if failed
-        else "All is there. Look through it with bench data check."
+        else "All files are here. Check them with bench data check."
     )
     return 1 if failed else 0

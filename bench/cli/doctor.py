@@ -1,4 +1,4 @@
-"""``bench doctor``: look at one part after the other, and say of each how it stands."""
+"""``bench doctor``: check everything that a run needs, and say what to fix."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _RAY_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions(Data, Modelled, Suited, Command):
-    """The options of ``bench doctor``: what a run would need."""
+    """The options of ``bench doctor``; they describe the run to check for."""
 
-    suite: str = arg("micro", "the suite that is to be run (default: micro)", "NAME")
-    set: tuple[str, ...] = several("an option of a task; may be given often", "TASK.FIELD=VALUE", str)
-    skip_bad: int = arg(0, "tolerate up to N broken records of a split (default: 0)", "N")
+    suite: str = arg("micro", "the suite to check (default: micro)", "NAME")
+    set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
+    skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N")
     output: str = arg("runs", "run folder (default: runs)", "DIR|URL")
     storage: str | None = arg(None, "Optuna storage of searches (default: a file in --output)", "URL")
-    address: str | None = arg(None, "a running Ray cluster (default: a Ray of this machine's own)", "auto|HOST:PORT")
+    address: str | None = arg(None, "a running Ray cluster (default: Ray on this machine)", "auto|HOST:PORT")
     ray: float | None = arg(
         None,
-        f"start Ray, or join --address, and give it so many seconds (default: {_RAY_SECONDS:g}; without: no start)",
+        f"also start Ray, or join --address, and wait up to SECONDS for it ({_RAY_SECONDS:g} if not given)",
         "SECONDS",
         nargs="?",
         type=float,
@@ -45,9 +45,9 @@ class DoctorOptions(Data, Modelled, Suited, Command):
 
 
 def doctor(options: DoctorOptions) -> int:
-    """Say what is well and what to do about the rest; 1 where something has to be done."""
+    """Print what works and what to fix, and return 1 if something failed."""
     if options.ray is not None and options.ray <= 0:
-        raise UsageError(f"--ray is {options.ray:g}; give seconds, more than 0.")
+        raise UsageError(f"--ray is {options.ray:g}; give more than 0 seconds.")
     cluster.check_address(options.address, None)
     suite = named_suite(options.suite)
     tasks = read_data(options.data, options.set, options.skip_bad)
@@ -57,12 +57,13 @@ def doctor(options: DoctorOptions) -> int:
     for finding in _findings(options, suite, tasks):
         counts[finding.level] += 1
         tell([str(finding)])
-    say(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['FAIL']} to mend")
+    warnings, failures = counts["warn"], counts["FAIL"]
+    say(f"{counts['ok']} ok, {warnings} warning{'s' * (warnings != 1)}, {failures} failure{'s' * (failures != 1)}")
     return 1 if counts["FAIL"] else 0
 
 
 def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Diagnosis]:
-    """Yield what is found, part by part, as soon as it is."""
+    """Yield every diagnosis as soon as it is made."""
     data = tasks.reading.root
     yield from judged(software.look(), software.CHECKS)
     yield from judged(accelerator.look(suite.name, suite.recipe.train_dtype), accelerator.CHECKS)
@@ -72,12 +73,12 @@ def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Di
 
 
 def judged(facts: Facts, checks: Iterable[Callable[[Facts], Iterable[Diagnosis]]]) -> Iterator[Diagnosis]:
-    """Yield what the checks of a part make of its facts."""
+    """Yield the diagnoses that the checks of a part make from its facts."""
     for check in checks:
         yield from check(facts)
 
 
 def _hub_cache() -> Path:
-    """Return where downloaded models are kept."""
+    """Return the folder of downloaded models."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("HF_HOME") or cache / "huggingface")

@@ -1,4 +1,4 @@
-"""``bench export``: write a trial as an adapter that plain peft loads, or as a whole model for transformers."""
+"""``bench export``: write a trial as a peft adapter, or as a whole model for transformers."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
     """Write a trial's change as a peft adapter.
 
     Raises:
-        UsageError: the trial failed, peft has no form for its change, or the folder is not empty.
+        UsageError: the trial failed, peft cannot load its change, or the folder is not empty.
     """
     suite = _ready(record, store, folder)
     change = store.change_of(record.trial).read()
     if not change.peft_loads:
         raise UsageError(
-            f"The change of {record.trial.label} is no LoRA or DoRA, and peft has no form for it. Use --merged DIR."
+            f"The change of {record.trial.label} is not LoRA or DoRA, and peft cannot load it. Use --merged DIR."
         )
     change.save(folder, base=str(suite.folder))
 
@@ -79,17 +79,21 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
 
 def _ready(record: Record, store: Store, folder: Path) -> Suite:
     if record.status == "failed":
-        raise UsageError(f"{record.trial.label} failed ({record.error}); there is nothing to export.")
+        raise UsageError(f"{record.trial.label} failed ({record.error}) and has nothing to export. Run it again first.")
     if record.trial.target is None:
-        raise UsageError(f"{record.trial.label} is the base model itself; there is no change to export.")
+        raise UsageError(
+            f"{record.trial.label} is the base model itself and has no change to export. Name another trial."
+        )
     try:
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty. Choose a new folder.")
     except OSError as error:
-        raise UsageError(f"{folder} cannot be looked into: {error.strerror}. Choose a new folder.") from error
+        raise UsageError(f"Cannot read {folder}: {error.strerror}. Choose a new folder.") from error
     suite = by_revision(record.trial.model, noted_models(store.root))
     if suite.revision() != record.trial.model:
-        raise UsageError(f"{suite.model} has changed since {record.trial.label} was trained on it.")
+        raise UsageError(
+            f"{suite.model} has changed since {record.trial.label} was trained on it. Restore its old files."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``bench leaderboard``: the leaderboard of what a run folder has."""
+"""``bench leaderboard``: print the leaderboard of a run folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.store.run_folder import Store
 
 @dataclass(frozen=True, kw_only=True)
 class _Format:
-    format: str = arg("table", "default: table", choices=partial(Registry().names, "report"))
+    format: str = arg("table", "output format (default: table)", choices=partial(Registry().names, "report"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class LeaderboardOptions(Mix, _Format, Output, Cells, Command):
 
 
 def leaderboard(options: LeaderboardOptions) -> int:
-    """Print the leaderboard from the store, and nothing else, on stdout."""
+    """Print the leaderboard of a run folder to stdout, and nothing else."""
     store = Store(options.output.resolve())
     store.check()
     cells, command = _meant(options, store)
@@ -35,7 +35,7 @@ def leaderboard(options: LeaderboardOptions) -> int:
 
 
 def _meant(options: LeaderboardOptions, store: Store) -> tuple[Cells, str]:
-    """Return the cells to show and the command that they are of: the last run's, unless options name others."""
+    """Return the cells to show and the command to name: the last run's, unless options choose others."""
     if not options.chooses(Cells):
         last = last_run.needed(store, options.output)
         return Cells.selected(last.selection), last.command

@@ -1,4 +1,4 @@
-"""``bench ls``: what there is to choose from, or what a run folder holds."""
+"""``bench ls``: list methods, tasks, suites, or the trials of a run folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LsOptions(Output, Command):
 
     what: str = arg(
         "methods",
-        "default: methods",
+        "what to list (default: methods)",
         choices=("methods", "tasks", "suites", "trials"),
         positional=True,
         nargs="?",
@@ -26,7 +26,7 @@ class LsOptions(Output, Command):
 
 
 def ls(options: LsOptions) -> int:
-    """List what there is to choose from, or what a run folder holds."""
+    """List methods, tasks, suites, or the trials of a run folder."""
     lists: dict[str, Callable[[], Iterable[str]]] = {
         "methods": lambda: Registry().names("method"),
         "tasks": lambda: Registry().names("task"),

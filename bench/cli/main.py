@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints, exits. Results go to stdout, all else to stderr."""
+"""Parse a command, run it, and return its exit code. Results go to stdout, all else to stderr."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any, get_type_hints
 from bench.cli.options import Command, add_options, read_options
 from bench.errors import BenchError, PluginError, UsageError
 
-_EPILOG = "Exit codes: 0 all good, 1 some trials or checks failed, 2 a mistake in the command, 130 interrupted."
+_EPILOG = "Exit codes: 0 success, 1 a trial or a check failed, 2 the command has a mistake, 130 interrupted."
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb. Its function is ``NAME`` in the module ``bench.cli.<file>``; its options are of that function's type."""
+    """A verb of bench. Its function NAME is in the module ``bench.cli.<file>``."""
 
     name: str
     text: str
@@ -29,17 +29,17 @@ class Verb:
 
     @property
     def description(self) -> str | None:
-        """What its help begins with: ``text`` as a sentence, unless ``about`` says more; None, nothing."""
+        """The first paragraph of the verb's help: ``about``, or ``text`` as a sentence if ``about`` is empty."""
         return f"{self.text[0].upper()}{self.text[1:]}." if self.about == "" else self.about
 
     @property
     def options(self) -> type[Command]:
-        """The type of the verb's argument; the verb's module is imported only if the verb is used."""
+        """The type of the argument of the verb's function, whose module is imported only if the verb is used."""
         found: type[Command] = get_type_hints(getattr(self._module, self.name))["options"]
         return found
 
     def run(self, options: Command) -> int:
-        """Do what the verb says, and return the exit code."""
+        """Run the verb's function and return the exit code."""
         function: Callable[[Command], int] = getattr(self._module, self.name)
         return function(options)
 
@@ -49,40 +49,40 @@ class Verb:
 
 
 _VERBS = (
-    Verb("run", "train, evaluate and rank methods; goes on where it stopped"),
-    Verb("search", "tune every method with the same budget, on validation; goes on where it stopped"),
-    Verb("study", "run an experiment of the LoRASculpt paper on any suite; ls lists them"),
-    Verb("plan", "print what a run would do, what is cached, and what it costs"),
+    Verb("run", "train, evaluate and rank methods; resumes where it stopped"),
+    Verb("search", "tune every method with the same budget on validation; resumes where it stopped"),
+    Verb("study", "run an experiment of the LoRASculpt paper on any suite; `study ls` lists them"),
+    Verb("plan", "print what a run would do, what is cached, and what the run costs"),
     Verb(
         "data",
-        "fetch, check and describe the data of tasks",
-        about="Fetch, check and describe the data of tasks. `all` stands for those of the suite lorasculpt.",
+        "download, check and describe the data of tasks",
+        about="Download, check and describe the data of tasks. `all` means the tasks of the suite lorasculpt.",
         verbs=(
-            Verb("get", "fetch what is not there yet; goes on where it stopped", "data", None),
-            Verb("check", "look through all records and pictures; exit code 1 where something is wrong", "data", None),
-            Verb("info", "print a card: what it is, whose, how large, and how it is asked", "data", None),
+            Verb("get", "download the files that are missing; resumes where it stopped", "data", None),
+            Verb("check", "check all records and pictures; exit with code 1 if something is wrong", "data", None),
+            Verb("info", "print a task's card: content, source, size, metric and prompts", "data", None),
         ),
     ),
     Verb("ls", "list methods, tasks, suites, or the trials of a run folder"),
     Verb(
         "leaderboard",
-        "print the leaderboard from the run folder",
+        "print the leaderboard of the run folder",
         about="Print the leaderboard of the last run, or of the cells that the options name.",
     ),
     Verb(
         "compare",
-        "put the leaderboard beside a paper's published table, with verdicts",
-        about="Put the last run's leaderboard beside a paper's table; refuse what is not comparable.",
+        "compare the leaderboard with a paper's published table, and give verdicts",
+        about="Compare the last run's leaderboard with a paper's table; refuse a run that is not comparable.",
     ),
     Verb("show", "print one trial: its scores, cost, command, and what it forgot"),
-    Verb("check", "test methods, tasks and reports against the rules of their kind"),
+    Verb("check", "test whether methods, tasks and reports keep the rules of their kind"),
     Verb("doctor", "check versions, GPUs, disks, data, model and services; say what to fix"),
     Verb("export", "write a trial as a peft adapter or a merged model"),
-    Verb("clean", "free checkpoints and unreferenced trials, asking first"),
-    Verb("theory", "check LoRASculpt's theorems on the density of BA by drawing masks"),
-    Verb("pretrain", "build the base model of an embedded suite from scratch"),
+    Verb("clean", "delete checkpoints and trials that nothing needs, after asking"),
+    Verb("theory", "test LoRASculpt's theorems on the density of BA with random masks"),
+    Verb("pretrain", "build a base model that comes with the package, such as micro's, from scratch"),
     Verb("ui", "open MLflow on this machine to compare runs", "mlflow"),
-    Verb("sync", "bring MLflow up to date with the run folder", "mlflow"),
+    Verb("sync", "update MLflow from the run folder", "mlflow"),
 )
 
 
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().print_help()
         return 0
     logging.basicConfig(level=logging.WARNING, format="bench: %(message)s", stream=sys.stderr)
-    logging.getLogger("huggingface_hub").propagate = False  # it writes its warnings itself
-    # Where peft only looks for bitsandbytes, that warns of a kernel which nothing here takes.
+    logging.getLogger("huggingface_hub").propagate = False  # the hub's client prints its warnings itself
+    # bitsandbytes warns about a missing kernel as soon as peft imports it; we do not use that kernel.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     verb, options = parsed
     try:
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
-        print("bench: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        print("bench: interrupted. Run the same command again to resume.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
@@ -127,12 +127,12 @@ def parse(words: Sequence[str]) -> tuple[Verb, Command] | None:
 
 
 def parser() -> ArgumentParser:
-    """Return the parser of the whole command line; its verbs get their options when they are typed."""
+    """Return the parser of the whole command line; a verb gets its options only when it is parsed."""
     from bench import __version__
 
     whole = _Parser(
         prog="bench",
-        description="Measure what a multimodal LLM forgets when it is fine-tuned, for every method on equal terms.",
+        description="Measure what a multimodal LLM forgets when it is fine-tuned, with every method on equal terms.",
         epilog=_EPILOG,
     )
     whole.add_argument("--version", action="version", version=f"bench {__version__}")
@@ -142,20 +142,20 @@ def parser() -> ArgumentParser:
 
 
 class _Parser(ArgumentParser):
-    """Takes options by their whole names, and those of a verb only when the verb is typed."""
+    """A parser that accepts only whole option names, and adds a verb's options when it is parsed."""
 
     def __init__(self, verb: Verb | None = None, **settings: Any) -> None:
         super().__init__(**{**settings, "allow_abbrev": False})
         self._verb = verb
 
     def add_verbs(self, verbs: Sequence[Verb], *, required: bool) -> None:
-        """Add verbs, without their options."""
+        """Add verbs without their options."""
         added = self.add_subparsers(title="commands", metavar="COMMAND", required=required)
         for verb in verbs:
             added.add_parser(verb.name, help=verb.text, description=verb.description, verb=verb)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; a verb gets its options first."""
+        """Add the verb's options, then parse."""
         verb, self._verb = self._verb, None
         if verb is not None:
             self.set_defaults(verb=verb)

@@ -1,4 +1,4 @@
-"""``bench ui`` and ``bench sync``: open MLflow, and bring it up to date."""
+"""``bench ui`` and ``bench sync``: open MLflow, and update it from the run folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.plugins.registry import Registry
 class UiOptions(Output, Command):
     """The options of ``bench ui``."""
 
-    port: int = arg(5000, "port of this machine (default: 5000)", "N")
+    port: int = arg(5000, "local port (default: 5000)", "N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ def ui(options: UiOptions) -> int:
 
 
 def sync(options: SyncOptions) -> int:
-    """Bring MLflow up to date."""
+    """Update MLflow from the run folder."""
     store = existing(options.output)
     with store.locked():
         count = track.sync(store, Registry())

@@ -1,4 +1,4 @@
-"""Options as frozen dataclasses: a field names, documents and types an option, and argparse takes it from there."""
+"""Options as frozen dataclasses: each field holds the name, type, default and help of one option."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ T = TypeVar("T")
 Options = TypeVar("Options", bound="Command")
 
 _ARGUMENT = "argument"
-HIDDEN = SUPPRESS  # the help text of an option that is understood, but not shown
+HIDDEN = SUPPRESS  # the help text of an option that is parsed but not shown
 _EITHER = "either"
-_HOW = "how trials are run"
+_HOW = "how trials run"
 _RUNS = Execution()
 _GIB = 2**30
 
 
 def arg(default: T, text: str, metavar: str | None = None, **settings: object) -> T:
-    """Return a field that is an option; ``settings`` are those of ``add_argument``. A number is read as one.
+    """Return a field for an option, with ``settings`` for ``add_argument``.
 
-    Three settings are ours: ``name`` (where it differs from the field's), ``group`` (the title of the options that it
-    is shown among) and ``choices`` as a function.
+    The option's value is a number if ``default`` is one. Three settings are not argparse's: ``name`` (if it differs
+    from the field's), ``group`` (the title of the option's section in the help) and ``choices`` as a function.
     """
     known = {"type": type(default)} if isinstance(default, int | float) else {}
     found: T = field(default=default, metadata={_ARGUMENT: {"help": text, "metavar": metavar, **known, **settings}})
@@ -39,31 +39,31 @@ def arg(default: T, text: str, metavar: str | None = None, **settings: object) -
 
 
 def flag(text: str, **settings: object) -> bool:
-    """Return a field that is an option without a value."""
+    """Return a field for an option without a value."""
     found: bool = field(default=False, metadata={_ARGUMENT: {"help": text, "action": "store_true", **settings}})
     return found
 
 
 def several(text: str, metavar: str, type: Callable[[str], T]) -> tuple[T, ...]:
-    """Return a field that is an option which may be given several times."""
+    """Return a field for an option that may be given several times."""
     return arg((), text, metavar, action="append", type=type)
 
 
 def word(text: str, metavar: str) -> str:
-    """Return a field that is a word without an option's name, and has to be given."""
+    """Return a field for a required positional argument."""
     found: str = field(metadata={_ARGUMENT: {"help": text, "metavar": metavar, "positional": True}})
     return found
 
 
 def either(text: str, metavar: str) -> Path | None:
-    """Return a field that is one of several options of which exactly one has to be given."""
+    """Return a field for one of several options, of which a command must give exactly one."""
     return arg(None, text, metavar, type=Path, group=_EITHER)
 
 
 def add_options(parser: ArgumentParser, options: type[Command]) -> None:
-    """Add the options of a class to a parser; what is not typed is left to the field's default.
+    """Add the options of a class to a parser. An option that is not typed keeps its field's default.
 
-    The fields of the last base come first: list the bases of a class in reverse.
+    The fields of the last base come first, so list the bases of a class in reverse order.
     """
     groups: dict[str | None, _ActionsContainer] = {None: parser}
     for item in fields(options):
@@ -86,12 +86,12 @@ def add_options(parser: ArgumentParser, options: type[Command]) -> None:
 
 
 def _name(item: Field[Any]) -> str:
-    """Return what an option is called on the command line."""
+    """Return an option's name on the command line."""
     return str(item.metadata[_ARGUMENT].get("name", f"--{item.name.replace('_', '-')}"))
 
 
 def words_of(options: Cells, names: Iterable[str]) -> list[str]:
-    """Return the words that set some of the options as they are."""
+    """Return the words that set the named options to their current values."""
     known, words = {item.name: item for item in fields(options)}, []
     for name in names:
         value = getattr(options, name)
@@ -101,7 +101,7 @@ def words_of(options: Cells, names: Iterable[str]) -> list[str]:
 
 
 def read_options(options: type[Options], parsed: Namespace, words: Sequence[str]) -> Options:
-    """Return what was parsed with the options of a class."""
+    """Return the parsed options as an instance of their class."""
     names = {item.name for item in fields(options)}
     typed = {name: value for name, value in vars(parsed).items() if name in names}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
@@ -110,83 +110,81 @@ def read_options(options: type[Options], parsed: Namespace, words: Sequence[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command as it was typed: its words, and the names of the options among them."""
+    """A command as it was typed: its words, and the names of the options that were given."""
 
     words: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
-        """The command in one line."""
+        """The command as one line."""
         return " ".join(["bench", *self.words])
 
     def chooses(self, options: type[Cells]) -> bool:
-        """Whether an option of a class was typed."""
+        """Return whether an option of a class was typed."""
         return any(item.name in self.typed for item in fields(options))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suited:
-    """The suite."""
+    """The option that chooses the suite."""
 
     suite: str = arg("micro", "the suite: base model, tasks and recipe (default: micro)", "NAME")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What a model is scored on, and how often it is trained."""
+    """Options that choose the source tasks, the seeds and the number of scored examples."""
 
-    sources: str = arg("all", "tasks that may be forgotten (default: all of the suite)", "A,B")
+    sources: str = arg("all", "source tasks, which may be forgotten (default: all of the suite)", "A,B")
     seeds: str = arg("0", "training seeds (default: 0)", "N,M")
     limit: str | None = arg(None, "score only the first N examples of each task", "N")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Modelled:
-    """The base model."""
+    """The option that replaces the base model."""
 
-    model: str | None = arg(None, "another LLaVA checkpoint, a folder or a hub id (default: the suite's)", "DIR|ID")
+    model: str | None = arg(None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Based:
-    """How the base model's weights are held."""
+    """The option that chooses the precision of the base model's weights."""
 
     base: str | None = arg(
-        None, "the base's weights while it is trained on: full, or 4bit (QLoRA; default: full)", choices=BASES
+        None, "the base model's weights during training: full, or 4bit for QLoRA (default: full)", choices=BASES
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the tasks' files lie."""
+    """The option that names the data folder."""
 
-    data: Path | None = arg(None, "folder of the tasks' files (default: $BENCH_DATA, else data)", "DIR", type=Path)
+    data: Path | None = arg(None, "folder of the tasks' data (default: $BENCH_DATA, else data)", "DIR", type=Path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material(Data, Based, Modelled):
-    """Base model and data."""
+    """Options for the base model and the data."""
 
-    skip_bad: int = arg(0, "leave out up to N broken records of a split (default: 0)", "N")
+    skip_bad: int = arg(0, "skip up to N broken records per split (default: 0)", "N")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plugins:
-    """The files of plugins."""
+    """The option that loads files of plugins."""
 
-    plugin: tuple[Path, ...] = several(
-        "take in the methods and tasks of a file; may be given several times", "FILE.py", Path
-    )
+    plugin: tuple[Path, ...] = several("load the methods and tasks of a file (repeatable)", "FILE.py", Path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The run folder."""
+    """The option that names the run folder."""
 
     output: Path = arg(
         Path("runs"),
-        "run folder, on a disk or at a URL such as s3://bucket/runs (default: runs)",
+        "run folder: a directory, or a URL such as s3://bucket/runs (default: runs)",
         "DIR|URL",
         type=place,
     )
@@ -194,40 +192,44 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained(Suited):
-    """What is trained on what."""
+    """Options that choose the suite, the methods, the ranks and the targets."""
 
-    methods: str = arg("all", "methods; all = the built-in seven, installed = every plugin", "A,B")
+    methods: str = arg(
+        "all", "methods, or all (the seven built-in ones), or installed (every plugin); default: all", "A,B"
+    )
     ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")
     targets: str = arg("all", "tasks to learn (default: all of the suite)", "A,B")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """How it is trained, and which rows are added."""
+    """Options that change the recipe, or add rows to the leaderboard."""
 
-    connector: str | None = arg(None, "what training does to the connector (default: the suite's)", choices=CONNECTORS)
+    connector: str | None = arg(None, "how the connector is trained (default: the suite's)", choices=CONNECTORS)
     set: tuple[str, ...] = several(
-        "a hyperparameter, or recipe.FIELD=VALUE; may be given several times", "METHOD.FIELD=VALUE", str
+        "set a hyperparameter, a recipe field (recipe.FIELD=VALUE) or a task option (repeatable)",
+        "METHOD.FIELD=VALUE",
+        str,
     )
     tuned: str | None = arg(
         None,
-        "add rows with what bench search chose (default: the search in --output, else the suite's own table)",
+        "add rows tuned by the search at PATH (without PATH: the search in --output, else the suite's own table)",
         "PATH",
         nargs="?",
         const="",
     )
-    baselines: bool = flag("add trivial baselines, and mark the methods not shown to beat them")
+    baselines: bool = flag("add trivial baselines, and mark methods that are not shown to beat them")
     rewind: str | None = arg(
-        None, "draw every row's curve: its change scaled by each of these strengths, 0 to 1", "S,T"
+        None, "draw every row's trade-off curve: scale its change by each of these strengths, 0 to 1", "S,T"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cells(Plugins, Material, Rows, Scored, Trained):
-    """Which cells are meant: what a run folder keeps of its last run, and what is shown again by it."""
+    """Options that choose the cells of a leaderboard. A run folder stores those of its last run."""
 
     def selection(self) -> dict[str, object]:
-        """Return the options as JSON, with whole paths."""
+        """Return the options as a JSON object, with absolute paths."""
         chosen: dict[str, object] = {item.name: getattr(self, item.name) for item in fields(Cells)}
         chosen["set"] = list(self.set)
         chosen["plugin"] = [str(path.resolve()) for path in self.plugin]
@@ -238,7 +240,7 @@ class Cells(Plugins, Material, Rows, Scored, Trained):
 
     @classmethod
     def selected(cls, selection: Mapping[str, Any]) -> Cells:
-        """Return the cells of a selection; an option that its version did not have is at its default."""
+        """Return the options that were stored; an option that an old version did not have gets its default."""
         known = {item.name: selection[item.name] for item in fields(Cells) if item.name in selection}
         known["set"] = tuple(selection.get("set", ()))
         known["plugin"] = tuple(Path(path) for path in selection.get("plugin", ()))
@@ -248,37 +250,43 @@ class Cells(Plugins, Material, Rows, Scored, Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class HowTrialsRun:
-    """How trials are run; none of it changes what a trial gives, except by rounding."""
+    """Options that choose how trials run. They change results only by rounding."""
 
-    gpus_per_trial: int = arg(_RUNS.workers, "GPUs that share a trial (on a CPU: cores; default: 1)", "N", group=_HOW)
+    gpus_per_trial: int = arg(
+        _RUNS.workers, "GPUs per trial, or CPU cores if there is no GPU (default: 1)", "N", group=_HOW
+    )
     address: str | None = arg(
         None,
-        "work on a running Ray cluster; lanes: its free GPUs, else CPUs (default: a Ray of this command's own)",
+        "use a running Ray cluster, with one lane per free GPU, or per CPU without GPUs (default: start Ray here)",
         "auto|HOST:PORT",
         group=_HOW,
     )
     micro_batch: int | None = arg(
-        None, "most examples a worker trains on at once (default: the recipe's)", "N", type=int, group=_HOW
+        None,
+        "largest number of examples that a worker trains on at once (default: the recipe's)",
+        "N",
+        type=int,
+        group=_HOW,
     )
-    gradient_checkpointing: bool = flag("train in less memory and more time", group=_HOW)
+    gradient_checkpointing: bool = flag("use less memory for training, and more time", group=_HOW)
     eval_batch: int = arg(
         _RUNS.eval_batch_size,
-        f"answers generated at once (default: {_RUNS.eval_batch_size})",
+        f"number of answers generated at once (default: {_RUNS.eval_batch_size})",
         "N",
         group=_HOW,
     )
     feature_cache: float = arg(
         _RUNS.feature_cache_bytes / _GIB,
-        f"vision features a lane keeps (default: {_RUNS.feature_cache_bytes / _GIB:g})",
+        f"memory for the vision features that a lane keeps (default: {_RUNS.feature_cache_bytes / _GIB:g})",
         "GIB",
         group=_HOW,
     )
 
     def launch(self, lanes: int | None = None) -> Launch:
-        """Return what the options come to with so many lanes; None takes every free device.
+        """Return the launch settings for a number of lanes; None uses every free device.
 
         Raises:
-            UsageError: a value is out of range, or two do not go together.
+            UsageError: a value is out of range, or two options exclude each other.
         """
         if lanes is not None and lanes < 0:
             raise UsageError(f"--lanes is {lanes}; give 0 or more.")
@@ -286,11 +294,9 @@ class HowTrialsRun:
         counts = {"gpus-per-trial": self.gpus_per_trial, "eval-batch": self.eval_batch, "micro-batch": self.micro_batch}
         for name, count in counts.items():
             if count is not None and count < 1:
-                raise UsageError(f"--{name} is {count}; the least is 1.")
+                raise UsageError(f"--{name} is {count}; give at least 1.")
         if self.gpus_per_trial > 1 and lanes == 0:
-            raise UsageError(
-                f"--gpus-per-trial {self.gpus_per_trial} starts workers, and --lanes 0 none. Leave out one of them."
-            )
+            raise UsageError("--lanes 0 runs in this process and cannot start workers. Drop it or --gpus-per-trial.")
         if not 0 <= self.feature_cache < math.inf:
             raise UsageError(f"--feature-cache is {self.feature_cache:g}; give 0 or more GiB.")
         execution = Execution(
@@ -305,34 +311,36 @@ class HowTrialsRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Lanes:
-    """How many lanes work."""
+    """The option that chooses the number of lanes."""
 
-    lanes: int | None = arg(None, "warm workers (default: one per GPU or CPU core; 0: in this process)", "N", type=int)
+    lanes: int | None = arg(
+        None, "number of lanes (default: one per GPU or CPU core; 0: run in this process)", "N", type=int
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Starts(HowTrialsRun, Lanes):
-    """How a command works, if it does."""
+    """Options of a command that runs a plan, or only prints it."""
 
     dry_run: bool = flag("print the plan and stop")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Whether environments may differ."""
+    """The option that compares rows of different environments."""
 
-    mix: bool = flag("compare rows of different environments all the same, and say so (default: set them apart)")
+    mix: bool = flag("compare rows even if their environments differ, and say so (default: mark them, with no verdict)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneTrial:
-    """The trial that is meant."""
+    """The argument that names a trial."""
 
-    trial: str = word("a label, an id, or the start of either", "TRIAL")
+    trial: str = word("label or id of a trial, or the start of either", "TRIAL")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sure:
-    """Whether to ask."""
+    """The option that skips the question."""
 
-    yes: bool = flag("do not ask")
+    yes: bool = flag("do not ask for confirmation")

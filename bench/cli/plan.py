@@ -1,4 +1,4 @@
-"""bench plan: what a run would do, and what it costs."""
+"""``bench plan``: print what a run would do, and what the run costs."""
 
 from __future__ import annotations
 
@@ -19,31 +19,38 @@ from bench.store.run_folder import Store
 if TYPE_CHECKING:
     from bench.prepare.price.quote import Quote
 
-_COST = "what it costs"
+_COST = "what the run costs"
 _PROPOSED = ("methods", "ranks", "targets", "seeds", "limit", "budget", "gpu", "probe")
 _FITTED = ("micro_batch", "eval_batch", "gradient_checkpointing")
-_LARGE = 1e9  # parameters; a smaller model is at home on a CPU
+_LARGE = 1e9  # parameters; a smaller model runs well on a CPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions(HowTrialsRun, Output, Cells, Command):
     """The options of ``bench plan``."""
 
-    lanes: int | None = arg(None, "lanes that the run is to have (default: as bench run)", "N", type=int, group=_COST)
+    lanes: int | None = arg(None, "number of lanes of the run (default: as in bench run)", "N", type=int, group=_COST)
     gpu: str | None = arg(
-        None, "price it for N such GPUs (default: this machine's, else one A100 40GB)", "NAME:N", group=_COST
+        None,
+        "price the run for N GPUs of type NAME (default: this machine's, else one A100 40GB)",
+        "NAME:N",
+        group=_COST,
     )
-    probe: bool = flag("measure 20 updates a method and 64 answers here; kept in the run folder", group=_COST)
-    budget: str | None = arg(None, "propose what fits into so many GPU-hours, such as 40h", "HOURS", group=_COST)
+    probe: bool = flag(
+        "measure 20 updates per method and 64 answers here, and store the result in the run folder", group=_COST
+    )
+    budget: str | None = arg(
+        None, "propose runs that fit into a number of GPU-hours, such as 40h", "HOURS", group=_COST
+    )
 
     def others(self, *, fitted: bool) -> list[str]:
-        """Return the words of the options that a proposal leaves as they are; a fitted one sets batch sizes itself."""
+        """Return the words of the options that a proposal keeps; a ``fitted`` one sets the batch sizes."""
         replaced = (*_PROPOSED, *_FITTED) if fitted else _PROPOSED
         return words_of(self, (name for name in self.typed if name not in replaced))
 
 
 def plan(options: PlanOptions) -> int:
-    """Print what a run would do, and its price."""
+    """Print what a run would do, and what the run costs."""
     store = Store(options.output.resolve())
     store.check()
     fleet = read_fleet(options.gpu) if options.gpu else None
@@ -61,11 +68,17 @@ def plan(options: PlanOptions) -> int:
         say(f"wrote {probe(found, how, store)}")
     blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
     if options.address and fleet is None:
-        say(f"--address {options.address} is not asked for its GPUs. Name them: --gpu NAME:N, N of them in all.")
+        say(
+            f"bench plan does not ask the cluster at --address {options.address} for its GPUs. "
+            "Name all of them with --gpu NAME:N."
+        )
     known = fleet or here()
     fleet = known or (Fleet(REFERENCE, 1) if blueprint.parameters >= _LARGE else None)
     if fleet is not None and how.workers > fleet.count:
-        raise UsageError(f"--gpus-per-trial is {how.workers}, of {fleet.count} x {fleet.gpu.name}. Give --gpu NAME:N.")
+        raise UsageError(
+            f"--gpus-per-trial is {how.workers}, but there are only {fleet.count} x {fleet.gpu.name}. "
+            "Name more with --gpu NAME:N."
+        )
     rates = _rates(found, store, fleet, blueprint.parameters)
     elsewhere = known is None and fleet is not None
     quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
@@ -76,21 +89,23 @@ def plan(options: PlanOptions) -> int:
 
 
 def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str]:
-    """Yield what fits into so many GPU-hours, of the methods that fit the GPUs' memory.
+    """Yield runs that fit into a number of GPU-hours, with the methods that fit in the GPUs' memory.
 
     Raises:
-        UsageError: nobody knows how fast the device is.
+        UsageError: the speed of the device is unknown.
     """
     from bench.prepare.price.budget import Budget, proposals
     from bench.prepare.price.quote import fitting_options
 
     if quote.rates is None:
-        raise UsageError("--budget needs a rate, unknown for this model and device. Measure it with --probe.")
+        raise UsageError(
+            "--budget needs a rate, and the rate of this model on this device is unknown. Measure it with --probe."
+        )
     asked = quote.plan.request
     unfit = fitting_options(quote, quote.methods, min(quote.ranks)).unfit
     kept = tuple(name for name in asked.methods if name not in unfit)
     if kept and kept != asked.methods:
-        yield f"Left out, too large for a GPU: {', '.join(name for name in asked.methods if name in unfit)}."
+        yield f"Left out because a GPU cannot hold them: {', '.join(name for name in asked.methods if name in unfit)}."
         asked = replace(asked, methods=kept)
     fitting = None if quote.fleet is None else partial(fitting_options, quote)
     others = options.others(fitted=fitting is not None)
@@ -98,11 +113,11 @@ def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str
 
 
 def _head(found: Draft, *, whole: bool) -> Iterator[str]:
-    """Yield what is missing, or else the plan itself; an assumed plan has no trials that could be named yet."""
+    """Yield what is missing, or else the plan itself. The trials of an assumed plan have no ids yet."""
     if found.missing:
         yield f"Missing here: {'; '.join(found.missing)}."
         yield from found.faults
-        yield "Planned from declared sizes and published shapes; nothing counts as cached."
+        yield "The plan uses declared sizes and published shapes, and counts nothing as cached."
         yield ""
     elif whole:
         yield from listing(found.plan)
@@ -110,7 +125,7 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
 
 
 def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int) -> Rates | None:
-    """Return a probe's rates where there is one for this model, else published ones."""
+    """Return a probe's rates if there is one for this model, else published rates."""
     model = found.model
     probe = Measured.read(store.root)
     if probe is not None and fleet is None:

@@ -1,4 +1,4 @@
-"""``bench pretrain``: build the base model of an embedded suite."""
+"""``bench pretrain``: build a base model that comes with the package."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ class PretrainOptions(Command):
     """The options of ``bench pretrain``."""
 
     suite: str = word("a suite whose model comes with the package, such as micro", "SUITE")
-    to: Path | None = arg(None, "where to write (default: the package's own assets)", "DIR", type=Path)
-    seed: int = arg(0, "seed of the whole building (default: 0)", "N")
+    to: Path | None = arg(None, "folder to write to (default: the package's own assets)", "DIR", type=Path)
+    seed: int = arg(0, "random seed of the build (default: 0)", "N")
 
 
 def pretrain(options: PretrainOptions) -> int:
-    """Build the base model of an embedded suite."""
+    """Build a base model that comes with the package."""
     suite = named_suite(options.suite)
     if not Path(suite.model).is_absolute():
-        raise UsageError(f"The model of suite {suite.name} is not built here: it is {suite.model}.")
+        raise UsageError(
+            f"The model of suite {suite.name} is {suite.model}, which bench pretrain cannot build. Name another suite."
+        )
     from bench.prepare.pretrain.card import build
 
     folder = options.to or Path(suite.model)

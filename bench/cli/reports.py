@@ -1,4 +1,4 @@
-"""The leaderboard of a plan: made from the store, printed, and written in every report format."""
+"""Make the leaderboard of a plan from the store, print it, and write it in every report format."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PLAIN_WIDTH = 120
 
 
 def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Leaderboard:
-    """Return the leaderboard of a plan as the store has it, under the command that it is of.
+    """Return the leaderboard of a plan from the scores in the store.
 
-    ``mixed`` compares rows of different environments all the same.
+    ``command`` is the command that the reports name. ``mixed`` also compares rows whose environments differ.
     """
     from bench.leaderboard.from_store import leaderboard
-    from bench.leaderboard.tables import Heading  # here: pandas, which listings do not need
+    from bench.leaderboard.tables import Heading  # imported here because listings need no pandas
 
     heading = Heading(made.request.suite.name, command=command, commit=commit(), mixed=mixed)
     return leaderboard(made, store, heading)
@@ -36,7 +36,7 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
     """Print a leaderboard in one of the report formats.
 
     Raises:
-        UsageError: there is no such format, or it is no text.
+        UsageError: the format does not exist, or is not text.
         PluginError: the report cannot be imported.
     """
     report = Registry().report(form)
@@ -51,7 +51,9 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise UsageError(f"The report {form} is no text. bench run writes it to {report.file}.") from error
+            raise UsageError(
+                f"The report {form} is not text and cannot be printed. bench run writes it to {report.file}."
+            ) from error
     print(text, end="")
 
 
@@ -59,14 +61,14 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
     """Write a leaderboard into a folder in every report format, and return the files.
 
     Raises:
-        PluginError: a report cannot be imported, or two would write the same file.
+        PluginError: a report cannot be imported, or two reports write the same file.
     """
     registry, reports = Registry(), dict[str, Report]()
     for report in map(registry.report, registry.names("report")):
         other = reports.setdefault(report.file, report)
         if other is not report:
             raise PluginError(
-                f"The reports {other.name} and {report.name} both write {report.file}. Give one another SUFFIX."
+                f"The reports {other.name} and {report.name} both write {report.file}. Give one of them another SUFFIX."
             )
     with staged(folder) as here:
         for file, report in reports.items():
@@ -75,7 +77,7 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
 
 
 def list_failures(made: Plan, store: Store) -> int:
-    """Say what failed, and return the exit code."""
+    """Print which trials failed and why, and return the exit code."""
     failures = []
     for work in made.works:
         record = store.read(work.trial)

@@ -1,4 +1,4 @@
-"""The command line's words -> a Request; every name and range is checked here, before anything starts."""
+"""Turn the options of a command into a Request, and check every name and range before work starts."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ _RECIPE = "recipe"
 
 
 def start_request(cells: Cells, output: Path) -> Request:
-    """Return the request for cells, with its base model here, for a command that starts work in a run folder.
+    """Return the request for cells after downloading its base model, for a command that starts work.
 
     Raises:
-        UsageError: a name is unknown, a value out of range, or the base model is not supported.
+        UsageError: a name is unknown, a value is out of range, or the base model is not supported.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    registry = Registry(cells.plugin)  # one for both: a plug-in file is run once
+    registry = Registry(cells.plugin)  # one registry for both requests, because a plugin file runs only once
     prepare(_request(replace(cells, tuned=None), output, registry))
-    return _request(cells, output, registry)  # again: what a search chose belongs to a base model that is here now
+    # Read again, because what a search chose is checked against the base model, which is here only now.
+    return _request(cells, output, registry)
 
 
 def read_request(cells: Cells, output: Path) -> Request:
-    """Return the request for cells. Nothing is fetched, and nothing outside the request changes.
+    """Return the request for cells. Nothing is downloaded, and nothing outside the request changes.
 
     Raises:
-        UsageError: a name is unknown, or a value out of range.
+        UsageError: a name is unknown, or a value is out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
     return _request(cells, output, Registry(cells.plugin))
@@ -53,7 +54,7 @@ def _request(cells: Cells, output: Path, registry: Registry) -> Request:
         suite = replace(suite, model=cells.model, tuned=None)
     methods = _methods(cells.methods, registry)
     if cells.baselines and BASELINE not in methods:
-        methods = (BASELINE, *methods)  # what the baselines are made of, and compared with
+        methods = (BASELINE, *methods)  # the baselines are made from plain LoRA and compared with it
     settings = _settings(cells.set)
     options = _task_settings(settings, registry)
     request = Request(
@@ -75,7 +76,7 @@ def _request(cells: Cells, output: Path, registry: Registry) -> Request:
 
 
 def _check_request(request: Request, *, named: bool) -> None:
-    """Refuse values that do not go together; ``named`` says that the command names the base model."""
+    """Refuse values that exclude each other; ``named`` says whether the command names the base model."""
     check_tasks(request.targets, request.sources)
     if request.suite.here():
         if named:
@@ -87,10 +88,10 @@ def _check_request(request: Request, *, named: bool) -> None:
 def read_tasks(
     tasks: str, plugins: Sequence[Path], data: Path | None, settings: Sequence[str], skip_bad: int = 0
 ) -> tuple[Tasks, tuple[str, ...]]:
-    """Return how tasks are read, and the names of those that ``tasks`` lists.
+    """Return the tasks and their options, and the names that ``tasks`` lists.
 
     Raises:
-        UsageError: a name is unknown, or a value out of range.
+        UsageError: a name is unknown, or a value is out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
     found = read_data(data, settings, skip_bad, Registry(plugins))
@@ -100,10 +101,12 @@ def read_tasks(
 
 
 def read_data(data: Path | None, settings: Sequence[str], skip_bad: int = 0, registry: Registry | None = None) -> Tasks:
-    """Return how tasks are read, for a command that names no cells. Without a registry, only installed tasks are known.
+    """Return the tasks and their options, for a command that names no cells.
+
+    Without a registry, only installed tasks are known.
 
     Raises:
-        UsageError: a setting is of no task, or out of range.
+        UsageError: a setting belongs to no task, or is out of range.
     """
     registry, read = registry or Registry(), _settings(settings)
     options = _task_settings(read, registry)
@@ -113,45 +116,47 @@ def read_data(data: Path | None, settings: Sequence[str], skip_bad: int = 0, reg
 
 
 def _load(tasks: Tasks, names: Sequence[str]) -> None:
-    """Make every task once, which refuses options that do not go together."""
+    """Make every task once, because a task refuses options that exclude each other."""
     for name in names:
         tasks.load(name)
 
 
 def _reading(data: Path | None, skip_bad: int) -> Reading:
     if skip_bad < 0:
-        raise UsageError(f"--skip-bad is {skip_bad}; the least is 0.")
+        raise UsageError(f"--skip-bad is {skip_bad}; give 0 or more.")
     return Reading((data or Path(os.environ.get("BENCH_DATA", "data"))).resolve(), skip_bad)
 
 
 def _task_settings(settings: dict[str, dict[str, str]], registry: Registry) -> TaskSettings:
-    """Take the options of tasks out of what ``--set`` says."""
+    """Remove the options of tasks from the settings of ``--set``, and return these options."""
     read: dict[str, dict[str, Scalar]] = {}
     for name in settings:
         plain, variant, _ = name.partition("@")
         if variant and plain in registry.names("task"):
-            raise UsageError(f"--set {name}.…: options are those of all variants; write --set {plain}.…")
+            raise UsageError(
+                f"--set {name}.… names a variant, but all variants share their options. Write --set {plain}.…"
+            )
     for name in [name for name in settings if name in registry.names("task")]:
         task = registry.task_class(name)
         if not dataclasses.is_dataclass(task):
-            raise UsageError(f"--set {name}.…: the task {name} has no options.")
+            raise UsageError(f"The task {name} has no options. Drop --set {name}.…")
         read[name] = {field: parse(task, field, text) for field, text in settings.pop(name).items()}
     return read
 
 
 def _strengths(text: str) -> tuple[float, ...]:
-    """Return the strengths in order, 1 among them: the row itself is on its curve."""
+    """Return the strengths in ascending order, with 1, because the row itself is on its curve."""
     try:
         found = {round(float(word), 6) for word in text.split(",") if word.strip()}
     except ValueError:
-        raise UsageError(f"--rewind has {text!r}; give numbers from 0 to 1 with commas between them.") from None
+        raise UsageError(f"--rewind has {text!r}; give numbers from 0 to 1, separated by commas.") from None
     if not found or not all(0 <= strength <= 1 for strength in found):
-        raise UsageError(f"--rewind is {text!r}; give numbers from 0 to 1 with commas between them.")
+        raise UsageError(f"--rewind is {text!r}; give numbers from 0 to 1, separated by commas.")
     return tuple(sorted(found | {1.0}))
 
 
 def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
-    """Return what a search chose: the named one, that of the run folder, or the suite's own table."""
+    """Return what a search chose, from the named file, else the run folder, else the suite's table."""
     own, shipped = output / tuned.FILE, request.suite.tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
     methods = [request.registry.method(name) for name in request.methods]
@@ -165,7 +170,7 @@ def _methods(text: str, registry: Registry) -> tuple[str, ...]:
     chosen = _words("--methods", text, BUILT_IN_METHODS)
     for name in chosen:
         registry.method(name)
-    return tuple(name for name in chosen if name != ZERO_SHOT)  # it is on every leaderboard anyway
+    return tuple(name for name in chosen if name != ZERO_SHOT)  # zero-shot is on every leaderboard anyway
 
 
 def _tasks(
@@ -181,7 +186,7 @@ def _words(option: str, text: str, everything: Sequence[str]) -> tuple[str, ...]
     words = [word.strip() for word in text.split(",") if word.strip()]
     chosen = [name for word in words for name in (everything if word == "all" else (word,))]
     if not chosen:
-        raise UsageError(f"{option} is empty; give names with commas between them, or all.")
+        raise UsageError(f"{option} is empty; give names separated by commas, or all.")
     return tuple(dict.fromkeys(chosen))
 
 
@@ -195,15 +200,15 @@ def _limit(text: str) -> int:
 def _numbers(option: str, text: str, *, least: int) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise UsageError(f"{option} is empty; give whole numbers with commas between them.")
+        raise UsageError(f"{option} is empty; give whole numbers separated by commas.")
     numbers = []
     for word in words:
         try:
             number = int(word)
         except ValueError:
-            raise UsageError(f"{option} has {word!r}; give whole numbers with commas between them.") from None
+            raise UsageError(f"{option} has {word!r}; give whole numbers separated by commas.") from None
         if number < least:
-            raise UsageError(f"{option} has {number}; the least is {least}.")
+            raise UsageError(f"{option} has {number}; the smallest allowed value is {least}.")
         numbers.append(number)
     return tuple(dict.fromkeys(numbers))
 
@@ -214,7 +219,7 @@ def _settings(items: Sequence[str]) -> dict[str, dict[str, str]]:
         name, mark, value = item.partition("=")
         method, dot, field = name.strip().partition(".")
         if not (mark and dot and field):
-            raise UsageError(f"--set {item!r} is not of the form METHOD.FIELD=VALUE.")
+            raise UsageError(f"--set {item!r} is wrong; write METHOD.FIELD=VALUE.")
         settings.setdefault(method, {})[field] = value.strip()
     return settings
 
@@ -227,6 +232,9 @@ def _method_settings(
     for name, fields in settings.items():
         method = registry.method(name)
         if name not in used:
-            raise UsageError(f"--set {name}.… has no effect: {name} is not among --methods {','.join(methods)}.")
+            raise UsageError(
+                f"--set {name}.… has no effect because {name} is not among --methods {','.join(methods)}. "
+                f"Drop it, or add {name} to --methods."
+            )
         read[name] = {field_name(method, field): parse(method, field, text) for field, text in fields.items()}
     return read

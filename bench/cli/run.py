@@ -1,4 +1,4 @@
-"""``bench run``: train, evaluate and rank."""
+"""``bench run``: train, evaluate and rank methods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RunOptions(Mix, Starts, Output, Cells, Command):
 
 
 def run(options: RunOptions) -> int:
-    """Train, evaluate and rank; what the store has is not done again."""
+    """Train, evaluate and rank methods, and skip what the store already has."""
     launch = options.launch(options.lanes)
     check_output(options.output, options.lanes)
     asked = (read_request if options.dry_run else start_request)(options, options.output)
@@ -64,7 +64,7 @@ class _Curves:
 
 
 def _curves(made: Plan, store: Store, *, mixed: bool) -> _Curves:
-    """Draw the trade-off curves that were asked for."""
+    """Draw the trade-off curves if ``--rewind`` asks for them."""
     if not made.request.strengths:
         return _Curves()
     from bench.leaderboard import tradeoff

@@ -1,4 +1,4 @@
-"""``bench search``: every method is tuned with the same budget, on validation."""
+"""``bench search``: tune every method with the same budget on validation."""
 
 from __future__ import annotations
 
@@ -23,37 +23,41 @@ from bench.store.run_folder import Store
 class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
     """The options of ``bench search``."""
 
-    lanes: int | None = arg(None, "warm workers (default: one per GPU or CPU core)", "N", type=int)
+    lanes: int | None = arg(None, "number of lanes (default: one per GPU or CPU core)", "N", type=int)
     trials: int = arg(20, "configurations per method, rank and target (default: 20)", "N")
-    fields: str | None = arg(None, "search these hyperparameters alone (default: all that may be)", "A,B")
-    objective: Objective = arg("avg", "what the chosen one is best at (default: avg)", choices=get_args(Objective))
+    fields: str | None = arg(None, "search only these hyperparameters (default: all that have a search range)", "A,B")
+    objective: Objective = arg(
+        "avg", "score by which the best configuration is chosen (default: avg)", choices=get_args(Objective)
+    )
     margin: str = arg(
         "5",
-        "stop a training that a finished one beats by this much in Source and Target at the same step (default: 5;"
-        " none: stop nothing)",
+        "stop a training that a finished one beats by this many points in Source and Target at the same step"
+        " (default: 5; none: never stop)",
         "POINTS",
     )
-    sampler: Sampler = arg("tpe", "random: the control (default: tpe)", choices=get_args(Sampler))
+    sampler: Sampler = arg(
+        "tpe", "how configurations are drawn; random is the control (default: tpe)", choices=get_args(Sampler)
+    )
     storage: str | None = arg(
         None,
-        "Optuna storage shared by several drivers, each with an --output of its own (default: a file in --output)",
+        "Optuna storage that several drivers share, each with its own --output (default: a file in --output)",
         "URL",
     )
-    search_seed: int = arg(0, "seed of the search itself (default: 0)", "N")
+    search_seed: int = arg(0, "random seed of the search (default: 0)", "N")
 
     def setting(self) -> SearchSettings:
-        """Return how the search goes.
+        """Return the settings of the search.
 
         Raises:
-            UsageError: a value is out of range, or does not go with another.
+            UsageError: a value is out of range, or two options exclude each other.
         """
         if is_remote(self.output) and self.storage is None:
             raise UsageError(
-                f"A search keeps its studies in a database, which cannot lie in {self.output}. Name one with "
-                "--storage, for instance postgresql://HOST/NAME."
+                f"A search keeps its studies in a database, which cannot be in {self.output}. Name one with "
+                "--storage, such as postgresql://HOST/NAME."
             )
         if self.tuned is not None:
-            raise UsageError("--tuned is for bench run: it takes what bench search has found.")
+            raise UsageError("--tuned is an option of bench run, which uses what bench search has found. Drop --tuned.")
         if self.lanes == 0:
             raise UsageError("--lanes is 0; a search runs on Ray Tune and needs at least one lane.")
         if self.trials < 1:
@@ -61,7 +65,9 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
         if self.search_seed < 0:
             raise UsageError(f"--search-seed is {self.search_seed}; give 0 or more.")
         if self.baselines or self.rewind is not None:
-            raise UsageError("--baselines and --rewind are for bench run: they are rows of a leaderboard.")
+            raise UsageError(
+                "--baselines and --rewind are options of bench run, because they add rows to a leaderboard. Drop them."
+            )
         return SearchSettings(
             seed=self.search_seed,
             sampler=self.sampler,
@@ -74,7 +80,7 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
 
 
 def search(options: SearchOptions) -> int:
-    """Tune every method with the same budget, on validation."""
+    """Tune every method with the same budget on validation."""
     launch = options.launch(options.lanes)
     check_output(options.output, options.lanes)
     setting = options.setting()
@@ -86,7 +92,7 @@ def search(options: SearchOptions) -> int:
 
 
 def _points(text: str) -> float | None:
-    """Return a margin in points, or None where nothing is to be stopped."""
+    """Return a margin in points, or None if no training is stopped."""
     try:
         margin = None if text == "none" else float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``bench show``: one trial, its scores and cost, the command that runs it again, and what it forgot."""
+"""``bench show``: print a trial's scores and cost, the command that repeats it, or what it forgot."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from bench.trial import parity
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown(OneTrial):
-    examples: bool = flag("list what went right -> wrong against zero-shot")
-    command: bool = flag("print the command that runs this trial again")
+    examples: bool = flag("list the examples that zero-shot got right and the trial got wrong")
+    command: bool = flag("print the command that repeats this trial")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def show(options: ShowOptions) -> int:
 
 
 def reading(cells: Cells, registry: Registry) -> list[str]:
-    """Return the options that say how tasks are read: the folder, what may be skipped, and the tasks' own."""
+    """Return the options that say how tasks are read: --data, --skip-bad, and --set for tasks."""
     tasks = registry.names("task")
     own = replace(cells, set=tuple(item for item in cells.set if item.partition(".")[0].strip() in tasks))
     return words_of(own, (name for name in ("data", "skip_bad", "set") if getattr(own, name)))
@@ -87,10 +87,10 @@ def overview(record: Record, store: Store) -> str:
 
 
 def command_line(record: Record, output: Path, registry: Registry, reading: Sequence[str] = ()) -> str:
-    """Return the command that runs this trial again; ``reading`` are its options on how tasks are read.
+    """Return the command that repeats a trial; ``reading`` are the options that say how tasks are read.
 
     Raises:
-        UsageError: no suite of this version has the trial's base model.
+        UsageError: no suite in this version has the trial's base model.
     """
     trial = record.trial
     suite = by_revision(trial.model, noted_models(output))
@@ -112,10 +112,10 @@ def command_line(record: Record, output: Path, registry: Registry, reading: Sequ
 
 
 def examples(record: Record, store: Store) -> str:
-    """Return every source example that went from right to wrong against zero-shot, with both answers.
+    """Return a list of the source examples that zero-shot got right and the trial got wrong.
 
     Raises:
-        UsageError: the trial has no test scores, or the run folder no zero-shot record of the same examples.
+        UsageError: the trial has no test scores, or the run folder has no zero-shot scores of the same examples.
     """
     sources = {
         key: score
@@ -123,7 +123,7 @@ def examples(record: Record, store: Store) -> str:
         if score.asked.task != record.trial.target and score.asked.split == "test"
     }
     if not sources:
-        raise UsageError(f"{record.trial.label} has no test scores of a source: bench run measures them.")
+        raise UsageError(f"{record.trial.label} has no test scores of a source. Measure them with bench run.")
     zero_shot = next(
         (
             other
@@ -135,7 +135,7 @@ def examples(record: Record, store: Store) -> str:
     if zero_shot is None:
         raise UsageError(
             f"{store.root} has no zero-shot scores of the same examples with the same {', '.join(EVALUATED)}. "
-            "Run bench run once more."
+            "Run bench run again."
         )
     blocks = []
     for key, score in sources.items():
@@ -160,12 +160,12 @@ def _examples(record: Record, store: Store, score: Score) -> list[ScoredExample]
 
 
 def _scored_with(score: Score) -> str:
-    """Return what of a score's environment matters, "" where it is of before this was noted."""
+    """Return the facts of a score's environment that matter, or "" if an old version noted no environment."""
     return ", ".join(f"{name} {score.environment[name]}" for name in SCORED_WITH if name in score.environment)
 
 
 def _settings(name: str, now: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:
-    """Return the --set options for the values that are not the default."""
+    """Return the --set options for the values that differ from the defaults."""
     changed = {field: value for field, value in now.items() if value != default.get(field)}
     return [word for field, value in changed.items() for word in ("--set", f"{name}.{field}={value}")]
 

@@ -1,4 +1,4 @@
-"""``bench study``: an experiment of the paper as one command; trials are shared with every other through the store."""
+"""``bench study``: run an experiment of the paper, reusing the trials that the store already has."""
 
 from __future__ import annotations
 
@@ -43,20 +43,24 @@ from bench.track import Mirror
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen(Suited):
-    name: str = word("the study, or ls to list them", "NAME")
+    name: str = word("name of a study, or ls to list all studies", "NAME")
     suite: str = arg("micro", "the suite (default: micro)", "NAME")
     ranks: str | None = arg(None, "LoRA ranks (default: the study's)", "N,M")
-    targets: str | None = arg(None, "tasks to learn (default: the study's: all of the suite, or its first)", "A,B")
+    targets: str | None = arg(
+        None, "tasks to learn (default: all of the suite or its first one, as the study says)", "A,B"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Set:
-    set: tuple[str, ...] = several("a field of the recipe, or of a task", "NAME.FIELD=VALUE", str)
+    set: tuple[str, ...] = several(
+        "set a field of the recipe, or an option of a task (repeatable)", "NAME.FIELD=VALUE", str
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """The options of cells that a study decides itself: typed ones are refused."""
+    """The options of cells that a study decides itself and a command may not give."""
 
     methods: str | None = arg(None, HIDDEN, nargs="?", const="")
     connector: str | None = arg(None, HIDDEN, nargs="?", const="")
@@ -67,13 +71,13 @@ class Decided:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(Mix, Starts, Output, Plugins, Decided, Material, _Set, Scored, _Chosen, Command):
-    """The options of ``bench study``: the study, and what leaves it the experiment that it is."""
+    """The options of ``bench study``; they leave the experiment itself unchanged."""
 
     def cells(self, study: Study) -> Cells:
         """Return the cells of a study.
 
         Raises:
-            UsageError: an option is the study's to decide, or the suite lacks what the study needs.
+            UsageError: the study decides an option that was given, or the suite lacks what the study needs.
         """
         self._refuse(study)
         suite = named_suite(self.suite)
@@ -88,14 +92,14 @@ class StudyOptions(Mix, Starts, Output, Plugins, Decided, Material, _Set, Scored
     def _refuse(self, study: Study) -> None:
         for option in fields(Decided):
             if getattr(self, option.name) is not None:
-                raise UsageError(f"Study {study.name} decides --{option.name} itself; leave it out, or use bench run.")
+                raise UsageError(f"Study {study.name} decides --{option.name} itself. Drop it, or use bench run.")
         for item in self.set:
             field = item.partition("=")[0].strip()
             free = {"recipe", *Registry(self.plugin).names("task")}
             if field.partition(".")[0] not in free or field == "recipe.connector":
                 raise UsageError(
-                    f"--set {item}: study {study.name} decides hyperparameters and connector itself; "
-                    "set fields of the recipe and of tasks, or use bench run."
+                    f"--set {item} is not possible because study {study.name} decides hyperparameters and connector "
+                    "itself. Set fields of the recipe or options of tasks, or use bench run."
                 )
 
 
@@ -137,7 +141,7 @@ def named_study(name: str) -> Study:
     """Return a study by name.
 
     Raises:
-        UsageError: there is no such study.
+        UsageError: no study has this name.
     """
     if name not in STUDIES:
         raise suggest("study", name, STUDIES)
@@ -148,35 +152,38 @@ def study_request(chosen: Study, options: StudyOptions) -> Request:
     """Return the request of a study.
 
     Raises:
-        UsageError: an option is the study's to decide or out of range, or the suite lacks what the study needs.
+        UsageError: the study decides an option that was given, an option is out of range, or the suite lacks what the
+            study needs.
     """
     read = read_request if options.dry_run else start_request
     asked = read(options.cells(chosen), options.output)
     if chosen.one_rank and len(asked.ranks) > 1:
-        raise UsageError(f"Study {chosen.name} draws one rank; --ranks is {options.ranks}.")
+        raise UsageError(f"Study {chosen.name} draws only one rank, but --ranks is {options.ranks}. Give one rank.")
     return asked
 
 
 def _check(study: Study, suite: Suite) -> None:
     for kind, tasks in (("target", suite.targets), ("source", suite.sources)):
         if not tasks:
-            raise UsageError(f"Study {study.name} needs a {kind} task; suite {suite.name} has none.")
+            raise UsageError(
+                f"Study {study.name} needs a {kind} task, but suite {suite.name} has no {kind}. Choose another suite."
+            )
 
 
 def _show(chosen: Study, found: StudyResult, folder: Path) -> Sequence[Path]:
-    """Print what was found, and write it into a folder."""
+    """Print the result of a study, and write it into a folder."""
     if chosen.draw is None:
         return _table(chosen, found, folder)
     with plots.style():
         drawing = chosen.draw(found)
     if drawing is None:
-        say(f"There is nothing to draw for {chosen.name}: no trial has what it shows.")
+        say(f"Nothing was drawn for {chosen.name} because no trial has what it shows.")
         return []
     return _figure(chosen, drawing, folder)
 
 
 def _table(chosen: Study, found: StudyResult, folder: Path) -> Sequence[Path]:
-    """Print the leaderboard, with the published numbers beside it; write both."""
+    """Print and write the leaderboard, and compare its numbers with the published ones."""
     paths = write_reports(found.board, folder)
     pairs = published.beside(chosen.tables, found)
     paths += comparison_text.write_pairs(pairs, folder) if pairs else []
@@ -190,7 +197,7 @@ def _table(chosen: Study, found: StudyResult, folder: Path) -> Sequence[Path]:
 
 
 def _figure(chosen: Study, drawing: Drawing, folder: Path) -> Sequence[Path]:
-    """Write a figure and its numbers; print these, or what sums them up."""
+    """Write a figure and its numbers, and print the numbers or a summary of them."""
     paths = [*plots.save(drawing.figure, folder, chosen.name), plots.save_data(drawing.frame, folder, chosen.name)]
     body = [f"![{chosen.title}]({chosen.name}.png)", "", "```", *drawing.lines, "```"]
     paths.append(_page(chosen, folder, drawing.caption, body))
@@ -199,7 +206,7 @@ def _figure(chosen: Study, drawing: Drawing, folder: Path) -> Sequence[Path]:
 
 
 def _page(chosen: Study, folder: Path, caption: str, body: Sequence[str]) -> Path:
-    """Write what has to be read with a result into a page of its own."""
+    """Write a page with a study's title, its caption and its result, and return the file."""
     path = folder / f"{chosen.name}.md"
     path.write_text("\n".join([f"# {chosen.title}", "", caption, "", *body]) + "\n", encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""``bench theory``: draw masks, and say whether LoRASculpt's theorems hold for them."""
+"""``bench theory``: draw random masks, and test whether LoRASculpt's theorems hold for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 FILE = "theory.csv"
 
 _MASKS: tuple[Mask, ...] = ("bernoulli", "top-k")
-_MOST_ENTRIES = 1 << 26  # of both factors: half a gigabyte a draw
+_MOST_ENTRIES = 1 << 26  # of both factors; a draw then takes half a gigabyte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +30,14 @@ class TheoryOptions(Command):
 
     shapes: str = arg("64x64,128x512", "shapes of BA, rows x columns (default: 64x64,128x512)", "PxQ,…")
     ranks: str = arg("4,16,64", "ranks (default: 4,16,64)", "R,…")
-    densities: str = arg("0.05,0.1,0.3", "shares that A and B keep (default: 0.05,0.1,0.3)", "S,…")
-    draws: int = arg(200, "pairs of masks a line (default: 200)", "N")
-    seed: int = arg(0, "seed of the draws (default: 0)", "N")
-    output: Path | None = arg(None, "write theory.csv there (default: nowhere)", "DIR|URL", type=place)
+    densities: str = arg("0.05,0.1,0.3", "share of entries that A and B keep (default: 0.05,0.1,0.3)", "S,…")
+    draws: int = arg(200, "pairs of masks per line (default: 200)", "N")
+    seed: int = arg(0, "random seed of the draws (default: 0)", "N")
+    output: Path | None = arg(None, "folder to write theory.csv to (default: not written)", "DIR|URL", type=place)
 
 
 def theory(options: TheoryOptions) -> int:
-    """Draw masks, print what the theorems say beside what came out, and say whether they hold."""
+    """Draw masks, print predicted and measured densities, and say whether the theorems hold."""
     cases, store = _cases(options), Store(options.output.resolve()) if options.output else None
     if store:
         store.check()
@@ -55,7 +55,7 @@ def _cases(options: TheoryOptions) -> list[Case]:
     """Return every combination that the options name.
 
     Raises:
-        UsageError: a list is empty or malformed, or a number out of range.
+        UsageError: a list is empty or malformed, or a number is out of range.
     """
     shapes = _each("--shapes", options.shapes, _shape, "ROWSxCOLUMNS, whole numbers from 1, as in 64x64,128x512")
     ranks = _each("--ranks", options.ranks, _whole, "whole numbers from 1")
@@ -76,7 +76,7 @@ def _cases(options: TheoryOptions) -> list[Case]:
 def _each(option: str, text: str, read: Callable[[str], T], wanted: str) -> tuple[T, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise UsageError(f"{option} is empty; give {wanted}, with commas between them.")
+        raise UsageError(f"{option} is empty; give {wanted}, separated by commas.")
     found = []
     for word in words:
         try:

@@ -1,4 +1,4 @@
-"""Do what a plan lacks: lanes work, MLflow is told, progress is drawn; then the leaderboard of what the store has."""
+"""Run the pending jobs of a plan in lanes, and show progress on the screen and in MLflow."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 
 def check_output(output: Path, lanes: int | None) -> None:
-    """Refuse a run folder that cannot hold what the command would put there.
+    """Refuse a run folder that cannot hold the results of a command.
 
     Raises:
-        UsageError: MLflow's database would lie at a URL, or the lanes could not reach it.
+        UsageError: MLflow's database would be at a URL, or lanes cannot reach the run folder.
     """
     tracking_uri(output)
     if lanes != 0 and str(output).startswith("memory:"):
-        raise UsageError(f"--output {output} is this process's own memory, which no lane sees. Add --lanes 0.")
+        raise UsageError(
+            f"--output {output} is memory of this process, which other processes cannot read. Add --lanes 0."
+        )
 
 
 def existing(output: Path) -> Store:
-    """Return the store of a run folder that is there."""
+    """Return the store of a run folder that exists."""
     store = Store(output.resolve())
     store.check()
     if not store.root.is_dir():
@@ -42,7 +44,7 @@ def existing(output: Path) -> Store:
 
 
 def perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
-    """Do what is pending, drawing progress and mirroring every record to MLflow; say at the end how fast it was."""
+    """Run pending jobs, draw progress, mirror every record to MLflow, and print the speed at the end."""
     setup = lane_setup(made.request, store, launch)
     evaluated: list[Score] = []
     note_model(made.request.suite, store)

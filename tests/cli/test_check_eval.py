@@ -32,7 +32,7 @@ ADAPTER = Change({"layer.weight": LowRank(torch.ones(3, 1), torch.ones(1, 2), 1.
 
 
 class Scripted:
-    """A lane whose answers are written down, by dtype, batch size and whether the change is merged."""
+    """A lane with scripted answers, by dtype, batch size and whether the change is merged."""
 
     def __init__(self, script: Callable[[str, int, bool], list[tuple[str, float]]]) -> None:
         self.execution = Execution()
@@ -68,7 +68,7 @@ MERGED = {
 }
 
 
-def test_every_way_to_generate_is_held_against_the_usual_one() -> None:
+def test_every_way_to_generate_is_compared_with_the_usual_one() -> None:
     found = scripted(ADAPTER)
 
     assert {item.comparison: (item.differ, item.count, item.move) for item in found.differences} == {
@@ -85,12 +85,12 @@ def test_every_way_to_generate_is_held_against_the_usual_one() -> None:
     assert found.notes == ()
 
 
-def test_a_change_that_peft_cannot_hold_is_compared_merged_alone_and_says_so() -> None:
+def test_a_change_that_peft_cannot_load_is_compared_only_merged_and_says_so() -> None:
     mask = torch.zeros(1, dtype=torch.uint8)
     found = scripted(Change({"layer.weight": Sparse(mask, torch.zeros(0))}))
 
     assert {item.comparison for item in found.differences} == MERGED
-    assert "merged alone" in found.notes[0]
+    assert "Only the merged form is compared." in found.notes[0]
 
 
 def test_the_base_model_has_nothing_to_merge() -> None:
@@ -150,7 +150,7 @@ def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
     ("words", "reason"),
     [
         (["--batch", "1"], "--batch is 1"),
-        (["--trial", "lora"], "Name one with --output"),
+        (["--trial", "lora"], "Name it with --output"),
         (["--limit", "0"], "--limit has 0"),
         (["--output", "nowhere"], "no run folder nowhere"),
     ],
@@ -161,7 +161,7 @@ def test_what_cannot_be_compared_is_refused(words: list[str], reason: str, capsy
     assert reason in capsys.readouterr().err
 
 
-def test_options_of_the_comparison_are_refused_where_plugins_are_checked() -> None:
+def test_options_of_the_comparison_are_refused_if_plugins_are_checked() -> None:
     refuse_options(EvalOptions())
 
     with pytest.raises(UsageError, match="--batch is an option of bench check eval"):
@@ -176,4 +176,4 @@ def test_a_trial_of_another_base_model_is_refused(
     Store(tmp_path).write(Record(TRIAL, "done"))
 
     assert main.main(["check", "eval", "--suite", "tiny", "--output", str(tmp_path), "--trial", TRIAL.id]) == 2
-    assert "stands on another base model" in capsys.readouterr().err
+    assert "was run with another base model" in capsys.readouterr().err

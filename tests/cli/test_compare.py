@@ -41,8 +41,8 @@ def test_a_leaderboard_of_micro_is_refused_with_the_reason(tmp_path: Path, capsy
     [
         ("--paper lorasculpt", "has no run yet. Start one: bench run --output"),
         ("--paper lorasclpt", "No paper named 'lorasclpt'. Did you mean 'lorasculpt'? Known: lorasculpt."),
-        ("--paper lorasculpt --tolerance -1", "--tolerance is -1; give points of the x100 scale, 0 or more."),
-        ("--paper lorasculpt --tolerance nan", "--tolerance is nan; give points"),
+        ("--paper lorasculpt --tolerance -1", "--tolerance is -1; give 0 or more points on the scale from 0 to 100."),
+        ("--paper lorasculpt --tolerance nan", "--tolerance is nan; give 0 or more points"),
     ],
 )
 def test_a_comparison_that_cannot_be_is_one_line(

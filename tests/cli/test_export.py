@@ -86,7 +86,7 @@ def test_a_change_that_peft_cannot_express_says_what_to_do(
     assert "Use --merged DIR" in capsys.readouterr().err
 
 
-def test_an_export_to_where_nothing_can_be_written_is_one_line(
+def test_an_export_to_a_folder_that_cannot_be_written_is_one_line(
     ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()

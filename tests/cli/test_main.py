@@ -55,24 +55,27 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--targets icon_chioce", "No task named 'icon_chioce'. Did you mean 'icon_choice'?"),
         ("--sources gqaa", "No task named 'gqaa'."),
         ("--suite mikro", "No suite named 'mikro'. Did you mean 'micro'?"),
-        ("--ranks 0", "--ranks has 0; the least is 1."),
-        ("--ranks -4", "--ranks has -4; the least is 1."),
+        ("--ranks 0", "--ranks has 0; the smallest allowed value is 1."),
+        ("--ranks -4", "--ranks has -4; the smallest allowed value is 1."),
         ("--ranks 100000", "Rank 100000 is too large for the model of suite micro: its smallest adapted layer has 128"),
         ("--ranks many", "--ranks has 'many'; give whole numbers"),
         ("--ranks ,", "--ranks is empty"),
         ("--seeds x", "--seeds has 'x'"),
         ("--limit 0", "--limit has 0"),
         ("--lanes -1", "--lanes is -1"),
-        ("--lanes 0 --gpus-per-trial 2", "--gpus-per-trial 2 starts workers, and --lanes 0 none."),
-        ("--micro-batch 0", "--micro-batch is 0; the least is 1."),
-        ("--eval-batch 0", "--eval-batch is 0; the least is 1."),
+        (
+            "--lanes 0 --gpus-per-trial 2",
+            "--lanes 0 runs in this process and cannot start workers. Drop it or --gpus-per-trial.",
+        ),
+        ("--micro-batch 0", "--micro-batch is 0; give at least 1."),
+        ("--eval-batch 0", "--eval-batch is 0; give at least 1."),
         ("--feature-cache -1", "--feature-cache is -1; give 0 or more GiB."),
         ("--lanes 0 --address auto", "nothing would run on the cluster"),
         ("--set lora.lorra=1", "lora.lorra is not a hyperparameter. Known: lr."),
         ("--set lora.lr=2", "lora.lr is 2.0; give at most 1"),
         ("--set lora.lr=fast", "lora.lr is 'fast'; give a number."),
         ("--set lora.lr=nan", "lora.lr is 'nan'; give a finite number."),
-        ("--set lora", "--set 'lora' is not of the form METHOD.FIELD=VALUE."),
+        ("--set lora", "--set 'lora' is wrong; write METHOD.FIELD=VALUE."),
         ("--set recipe.lrr=1", "The recipe has no field 'lrr'."),
         ("--set recipe.updates=0", "recipe.updates is 0; give a number from 1"),
         ("--set recipe.lr=nan", "recipe.lr is nan"),
@@ -83,8 +86,11 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--limit 1,2", "--limit is 1,2; give one number."),
         ("--targets easy_vqa --sources easy_vqa", "easy_vqa is both a target and a source"),
         ("--targets iconqa --sources iconqa@lmms", "iconqa@lmms is both a target and a source"),
-        ("--set iconqa@lmms.source=hub", "options are those of all variants; write --set iconqa.…"),
-        ("--methods lora --set dare.drop_rate=0.5", "has no effect: dare is not among --methods lora"),
+        ("--set iconqa@lmms.source=hub", "names a variant, but all variants share their options. Write --set iconqa.…"),
+        (
+            "--methods lora --set dare.drop_rate=0.5",
+            "has no effect because dare is not among --methods lora. Drop it, or add dare to --methods.",
+        ),
         ("--plugin none.py", "--plugin none.py does not exist."),
         ("--rewind much", "--rewind has 'much'; give numbers from 0 to 1"),
         ("--rewind 0.5,2", "--rewind is '0.5,2'; give numbers from 0 to 1"),
@@ -111,7 +117,7 @@ def test_a_model_from_the_hub_is_not_built(
 
     assert main(["pretrain", "lorasculpt"]) == 2
 
-    assert "is not built here: it is llava-hf/llava-1.5-7b-hf" in capsys.readouterr().err
+    assert "is llava-hf/llava-1.5-7b-hf, which bench pretrain cannot build." in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -128,8 +134,8 @@ def test_an_abbreviated_option_is_refused_not_overlooked(capsys: pytest.CaptureF
         ("--methods dare --trials 0", "--trials is 0; give at least 1."),
         ("--methods dare --lanes 0", "a search runs on Ray Tune and needs at least one lane"),
         ("--methods dare --set dare.drop_rate=0.5", "dare has nothing to search: drop_rate set by --set."),
-        ("--methods dare --tuned", "--tuned is for bench run"),
-        ("--methods dare --baselines", "--baselines and --rewind are for bench run"),
+        ("--methods dare --tuned", "--tuned is an option of bench run"),
+        ("--methods dare --baselines", "--baselines and --rewind are options of bench run"),
         ("--methods dare --search-seed -1", "--search-seed is -1; give 0 or more."),
         ("--methods dare --margin 500", "--margin is 500; give 0 to 100 points, or none."),
         ("--methods dare --fields rescale", "--fields: dare.rescale has no search range. Set it with --set."),
@@ -182,7 +188,7 @@ def diverge(*_: object, **__: object) -> None:
     raise TrialError("The loss is nan at update 3.")
 
 
-def test_children_that_fail_by_name_are_recorded_though_other_works_follow(
+def test_children_that_fail_with_their_parent_are_recorded_though_other_jobs_follow(
     tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "runs"
@@ -202,7 +208,7 @@ def test_a_leaderboard_of_nothing_says_how_to_start(tmp_path: Path, capsys: pyte
 
 @pytest.fixture(autouse=True)
 def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Creating MLflow's database takes seconds; what it holds is test_track's business."""
+    """One MLflow database for all tests, because creating one takes seconds."""
     folder = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
 
@@ -358,7 +364,7 @@ def test_clean_keeps_what_a_search_tried(ran: Path, words: list[str], capsys: py
     assert dare.id in {record.trial.id for record in Store(ran).records()}
 
 
-def test_baselines_bring_what_they_are_held_against_and_a_plan_tells_its_rows_apart(
+def test_baselines_add_the_row_they_are_compared_with_and_a_plan_tells_its_rows_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--methods", "dare", "--targets", "icon_choice", "--baselines", "--output", str(tmp_path)]

@@ -30,8 +30,8 @@ def test_a_cache_of_no_size_is_refused(gib: float) -> None:
         HowTrialsRun(feature_cache=gib).launch()
 
 
-def test_several_workers_are_refused_where_there_are_no_lanes() -> None:
-    with pytest.raises(UsageError, match="--gpus-per-trial 2 starts workers, and --lanes 0 none"):
+def test_several_workers_are_refused_if_there_are_no_lanes() -> None:
+    with pytest.raises(UsageError, match="--lanes 0 runs in this process and cannot start workers"):
         HowTrialsRun(gpus_per_trial=2).launch(0)
 
 

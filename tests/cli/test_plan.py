@@ -1,4 +1,4 @@
-"""bench plan as a stranger sees it."""
+"""What bench plan prints for a new user."""
 
 from pathlib import Path
 
@@ -100,7 +100,10 @@ def test_a_cluster_that_is_not_asked_for_its_gpus_is_said(
     asked = capsys.readouterr().err
     assert main([*words, "--address", "ray://10.0.0.1:10001"]) == 2
 
-    assert asked == "--address 10.0.0.1:6379 is not asked for its GPUs. Name them: --gpu NAME:N, N of them in all.\n"
+    assert asked == (
+        "bench plan does not ask the cluster at --address 10.0.0.1:6379 for its GPUs. "
+        "Name all of them with --gpu NAME:N.\n"
+    )
     assert "is Ray Client's" in capsys.readouterr().err
 
 
@@ -113,7 +116,7 @@ def test_a_budget_leaves_out_what_no_gpu_holds(tmp_path: Path, capsys: pytest.Ca
 
     text = capsys.readouterr().out
     assert "model_tailor will not fit RTX 4090; the others fit RTX 4090 with --micro-batch 1 --eval-batch 22" in text
-    assert "Left out, too large for a GPU: model_tailor." in text
+    assert "Left out because a GPU cannot hold them: model_tailor." in text
     proposed = [line for line in text.splitlines() if line.strip().startswith("bench run")]
     assert proposed
     assert all("--methods lora,dare --ranks 32" in line for line in proposed)
@@ -156,4 +159,4 @@ def test_more_gpus_a_trial_than_there_are_is_refused(
     ]
 
     assert main([*words, "--gpu", "H100:2"]) == 2
-    assert "--gpus-per-trial is 4, of 2 x H100" in capsys.readouterr().err
+    assert "--gpus-per-trial is 4, but there are only 2 x H100" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_what_scores_were_made_with_is_said_once_for_all_that_share_it(store: St
 def test_a_trial_of_a_search_says_what_it_lacks(store: Store) -> None:
     record = recorded(store, TRIAL, "validation", right=False)
 
-    with pytest.raises(UsageError, match="no test scores of a source: bench run measures them"):
+    with pytest.raises(UsageError, match=r"no test scores of a source\. Measure them with bench run"):
         examples(record, store)
 
 

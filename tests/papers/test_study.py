@@ -23,12 +23,12 @@ Planned = Callable[..., Plan]
     [
         ("tabel1", "No study named 'tabel1'. Did you mean 'table1'? Known: "),
         ("table1 --suite mikro", "No suite named 'mikro'. Did you mean 'micro'?"),
-        ("table1 --methods lora", "Study table1 decides --methods itself; leave it out, or use bench run."),
+        ("table1 --methods lora", "Study table1 decides --methods itself. Drop it, or use bench run."),
         ("table2 --connector full", "Study table2 decides --connector itself"),
         ("table3 --tuned", "Study table3 decides --tuned itself"),
         (
             "tableI --set lorasculpt.beta=1",
-            "--set lorasculpt.beta=1: study tableI decides hyperparameters and connector",
+            "--set lorasculpt.beta=1 is not possible because study tableI decides hyperparameters and connector",
         ),
         ("table2 --set recipe.connector=lora", "study table2 decides hyperparameters and connector itself"),
         ("table1 --set recipe.updates=0", "recipe.updates is 0; give a number from 1"),
@@ -81,7 +81,7 @@ def test_a_suite_without_the_tasks_that_a_study_needs_is_one_line(
     code = main(["study", "table2", "--suite", "bare", "--output", str(tmp_path / "runs")])
 
     assert code == 2
-    assert f"Study table2 needs a {kind} task; suite bare has none." in capsys.readouterr().err
+    assert f"Study table2 needs a {kind} task, but suite bare has no {kind}." in capsys.readouterr().err
 
 
 def test_the_studies_are_listed_with_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:

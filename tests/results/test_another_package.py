@@ -80,5 +80,5 @@ def test_two_reports_never_write_one_file(install: Install, leaderboard: Leaderb
 def test_one_that_is_no_text_is_not_printed(install: Install, leaderboard: Leaderboard) -> None:
     install("png", start=b"\x89PNG")
 
-    with pytest.raises(UsageError, match=r"png is no text.*leaderboard\.png"):
+    with pytest.raises(UsageError, match=r"png is not text.*leaderboard\.png"):
         print_board(leaderboard, "png")

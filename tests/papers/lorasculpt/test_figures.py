@@ -186,7 +186,7 @@ def test_figures_of_one_rank_refuse_two(planned: Planned) -> None:
     from bench.errors import UsageError
 
     for name in ("fig1", "fig3", "fig4"):
-        with pytest.raises(UsageError, match=rf"Study {name} draws one rank; --ranks is 16,32\."):
+        with pytest.raises(UsageError, match=rf"Study {name} draws only one rank, but --ranks is 16,32\."):
             planned(f"{name} --ranks 16,32")
 
 

@@ -198,7 +198,7 @@ def test_tiny_shapes_and_few_draws_contradict_nothing(words: str) -> None:
         ("--shapes 2x3x4", "--shapes has '2x3x4'; give"),
         ("--ranks 0", "--ranks has '0'; give whole numbers from 1."),
         ("--ranks 1.5", "--ranks has '1.5'; give"),
-        ("--ranks ,", "--ranks is empty; give whole numbers from 1, with commas between them."),
+        ("--ranks ,", "--ranks is empty; give whole numbers from 1, separated by commas."),
         ("--densities 0", "--densities has '0'; give numbers above 0 and at most 1."),
         ("--densities 0.1,1.5", "--densities has '1.5'; give"),
         ("--densities nan", "--densities has 'nan'; give"),

@@ -287,7 +287,7 @@ def test_five_findings_of_a_kind_are_printed_and_all_reported(
 
 def test_a_mistake_in_the_words_is_one_line(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("check", "learnt", "--skip-bad", "-1") == 2
-    assert capsys.readouterr().err == "bench: --skip-bad is -1; the least is 0.\n"
+    assert capsys.readouterr().err == "bench: --skip-bad is -1; give 0 or more.\n"
 
 
 def test_a_card_says_what_it_is_how_large_and_how_it_is_asked(

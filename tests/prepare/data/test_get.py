@@ -109,7 +109,7 @@ def test_pictures_shared_by_tasks_come_once_and_what_is_left_for_hands_is_named(
     printed = capsys.readouterr()
     assert "  by hand  new/index.json: put it there from https://example.org/drive\n" in printed.out
     assert "new: 0 pictures downloaded, 2 no longer exist, 0 failed." in printed.err
-    assert "Not all is there; the same command goes on." in printed.err
+    assert "Some files are missing. Run the same command again to resume." in printed.err
 
 
 def test_what_is_missing_broken_or_half_unpacked_is_fetched_again_and_nothing_else(
@@ -228,9 +228,9 @@ def test_nothing_is_fetched_without_a_yes(get: Any, site: Site, monkeypatch: pyt
     ("words", "message"),
     [
         (["olt"], "No task named 'olt'. Did you mean 'old'?"),
-        ([","], "TASK,… is empty; give names with commas between them, or all."),
-        (["bare"], "bare needs nothing fetched: its data come with the package that brings it."),
-        (["old", "--set", "old.source=hub"], "--set old.…: the task old has no options."),
+        ([","], "TASK,… is empty; give names separated by commas, or all."),
+        (["bare"], "bare needs no download. Its data come with its package."),
+        (["old", "--set", "old.source=hub"], "The task old has no options. Drop --set old.…"),
         (["old", "--set", "nothing.source=hub"], "No task named 'nothing'."),
     ],
 )

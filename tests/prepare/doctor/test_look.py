@@ -208,7 +208,7 @@ def test_data_are_read_with_the_options_of_their_tasks(
 
 
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("FAIL", 1)])
-def test_the_exit_code_is_1_where_something_has_to_be_mended(
+def test_the_exit_code_is_1_if_something_failed(
     level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = Diagnosis(level, "disk", "full", "empty it")  # type: ignore[arg-type]
@@ -218,7 +218,7 @@ def test_the_exit_code_is_1_where_something_has_to_be_mended(
 
     out, err = capsys.readouterr()
     assert out == f"{level:<4}  disk         full. Fix: empty it\n"
-    assert f"{code} to mend" in err
+    assert f"{code} failure" in err
 
 
 @pytest.mark.parametrize(
