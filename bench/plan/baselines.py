@@ -1,7 +1,7 @@
-"""Every row that a run asks for: methods, their tuned rows, and the trivial baselines that keep them honest.
+"""Plan every row that a run asks for: methods, their tuned rows, and controls.
 
-Some controls are chosen on validation, so they come in two passes: until what they are chosen by is measured, ``make``
-plans the measuring; after it, the rows.
+Controls are trivial baselines that every method should beat. Some of them are chosen on validation, which takes two
+passes: ``make`` first plans the jobs that measure these scores, and plans the rows once the store has the scores.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from bench.plugins.registry import BASELINE
 from bench.spec import Job, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
-_STOPS = 6  # the training may be stopped after each sixth
+_STOPS = 6  # a training may be stopped after each sixth of its updates
 _STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 
 
 def make(request: Request, store: Store) -> Plan:
-    """Return the plan of a request against what the store has, with the controls and curves that it asks for."""
+    """Return the plan of a request, with the controls and trade-off curves that the request asks for."""
     own = cells(request)
     found = _Controls()
     if request.controls:
@@ -35,31 +35,31 @@ def make(request: Request, store: Store) -> Plan:
 
 
 def finish(plan: Plan, store: Store, perform: Callable[[Plan], None]) -> Plan:
-    """Perform a plan, and those that follow from what it gave; return the last of them."""
+    """Perform a plan and the plans that follow from its results, and return the last plan."""
     while plan.pending:
         before = plan
         perform(plan)
         plan = make(plan.request, store)
-        if not before.unsettled or plan.works == before.works:  # nothing has followed from it
+        if not before.unsettled or plan.works == before.works:  # no job followed from its results
             break
     return plan
 
 
 def curve(request: Request, cell: Cell) -> dict[float, Job]:
-    """Return the points of a row's trade-off curve: its change at every strength, scored as the row is."""
+    """Return the jobs of a row's trade-off curve, which score the row's change at every strength."""
     scores = asked(request, (str(cell.trial.target),))
     return {
         strength: Job(
             cell.trial if strength == 1 else edited(request.registry, cell.trial, "rewind", strength=strength), scores
         )
         for strength in request.strengths
-        if strength > 0  # the untouched model is measured anyway
+        if strength > 0  # strength 0 is the untouched base model, which is measured anyway
     }
 
 
 @dataclass(slots=True)
 class _Controls:
-    """Control rows, the works by which some are chosen, and whether some could not be chosen yet."""
+    """Control rows, the jobs whose scores choose some of them, and whether such a score is missing."""
 
     cells: list[Cell] = field(default_factory=list)
     probes: list[Job] = field(default_factory=list)
@@ -78,7 +78,7 @@ class _Corner:
     own: Sequence[Cell]
 
     def add(self, found: _Controls) -> None:
-        """Add the controls, or what they wait for."""
+        """Add the controls, or the jobs whose scores they wait for."""
         found.cells += self._fixed()
         self._stopped(found)
         for cell in self.own:
@@ -98,7 +98,10 @@ class _Corner:
             yield self._control(self._baseline(frozen), "frozen connector")
 
     def _stopped(self, found: _Controls) -> None:
-        """Add plain LoRA stopped at the step with the best Avg on validation; the schedule is the whole training's."""
+        """Add plain LoRA stopped at the step with the best Avg on validation.
+
+        Its learning-rate schedule is that of the whole training.
+        """
         whole = self._baseline(self.request)
         updates = self.request.recipe.updates
         steps = sorted({round(updates * sixth / _STOPS) for sixth in range(1, _STOPS)} - {0, updates})
@@ -112,7 +115,10 @@ class _Corner:
             found.cells.append(self._control(trials[best], "stopped early", note))
 
     def _rewound(self, cell: Cell, found: _Controls) -> None:
-        """Add LoRA, tuned for a tuned row, scaled back to its Target on validation; whole where it is below that."""
+        """Add LoRA at the smallest strength whose Target on validation reaches the cell's.
+
+        LoRA is tuned if the cell is. If no strength reaches that Target, LoRA keeps its whole change.
+        """
         same = (item.trial for item in self.own if item.key.method == BASELINE and self._is_beside(item, cell))
         whole = next(same, self._baseline(self.request))
         score = self._validation()[-1:]
@@ -131,13 +137,16 @@ class _Corner:
 
     @staticmethod
     def _is_beside(item: Cell, cell: Cell) -> bool:
-        """Whether two cells are the same place and as much tuned."""
+        """Return whether two cells have the same variant, rank, target and seed."""
         mine, other = item.trial, cell.trial
         places = (mine.rank, mine.target, mine.seed), (other.rank, other.target, other.seed)
         return item.key.variant == cell.key.variant and places[0] == places[1]
 
     def _measured(self, trial: Trial, found: _Controls, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
-        """Return Source (0 where none is asked for) and Target on validation; plan to measure what is not known."""
+        """Plan the job that measures a trial on validation, and return Source and Target once they are known.
+
+        Source is 0 if the request has no source.
+        """
         found.probes.append(Job(trial, scores))
         record = self.store.read(trial)
         if record is None or record.lacks(scores):
@@ -148,7 +157,7 @@ class _Corner:
         return (sum(known.values()) / len(known) if known else 0.0, target)
 
     def _validation(self) -> tuple[ScoreSpec, ...]:
-        """Return the scores to choose by, the target's last."""
+        """Return the score specs to choose by; the target's is the last."""
         return asked(replace(self.request, split="validation"), (self.target,))
 
     def _baseline(self, request: Request) -> Trial:

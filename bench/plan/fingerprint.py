@@ -1,4 +1,4 @@
-"""The digest of examples: the part of an id that changes when a task's data do."""
+"""Compute the digest of examples, which is the part of an id that changes with a task's data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.spec import digest
 if TYPE_CHECKING:
     from bench.plugins.task import Example, Split, Task
 
-_AT_ONCE = 2_000  # examples whose files are looked up together
+_AT_ONCE = 2_000  # examples whose files are digested together
 
 
 Arguments = ParamSpec("Arguments")
@@ -26,7 +26,7 @@ Known = TypeVar("Known")
 def once_a_task(
     function: Callable[Concatenate[Task, Arguments], Known],
 ) -> Callable[Concatenate[Task, Arguments], Known]:
-    """Remember what a function returns for a task and its other arguments, for as long as that instance lives."""
+    """Cache a function's results per task and other arguments, for as long as the task object lives."""
     known: WeakKeyDictionary[Task, dict[tuple[object, ...], Known]] = WeakKeyDictionary()
 
     def remembered(task: Task, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Known:
@@ -49,7 +49,7 @@ def of_examples(examples: Sequence[Example], prompts: Sequence[str]) -> str:
     """Return the digest of examples: ids, prompts, answers and the pixels of every image."""
     total = hashlib.sha256()
     pairs = zip(examples, prompts, strict=True)
-    pixels: dict[int, tuple[object, bytes]] = {}  # the image too: an id is unique only while it lives
+    pixels: dict[int, tuple[object, bytes]] = {}  # keeps each image alive, because an id may be reused after that
     while some := list(islice(pairs, _AT_ONCE)):
         files = of_files(example.image for example, _ in some if isinstance(example.image, Path))
         for example, prompt in some:
@@ -65,7 +65,7 @@ def of_examples(examples: Sequence[Example], prompts: Sequence[str]) -> str:
 
 
 def of_image(example: Example) -> bytes:
-    """Return the digest of an example's image: of its file as it lies there, or of its pixels."""
+    """Return the digest of an example's image: of the bytes of its file, or else of its pixels."""
     if isinstance(example.image, Path):
         return hashlib.sha256(example.image.read_bytes()).digest()
     content = f"{example.image.mode}{example.image.size}".encode() + example.image.tobytes()

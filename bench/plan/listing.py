@@ -1,4 +1,4 @@
-"""A plan as lines of text: its summary, and every trial with what is to be done of it."""
+"""Format a plan as lines of text: its summary, and every trial with its state."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from bench.plan.plan import Plan
 
 
 def summary(made: Plan) -> str:
-    """Return a plan in one line."""
+    """Return a summary of a plan in one line."""
     trainings = made.trainings
     cached = sum(made.done(work) for work in trainings)
     ready = sum(made.done(work) for work in made.works)
     return (
         f"{len(made.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(made.works)} trials, "
         f"{cached} of {len(trainings)} trainings"
-        f"{'; more rows follow from what these give' if made.unsettled else ''}"
+        f"{'; more rows follow from their results' if made.unsettled else ''}"
     )
 
 
 def listing(made: Plan) -> Iterator[str]:
-    """Yield a plan's lines: its summary, then every trial with what is to be done of it."""
+    """Yield the lines of a plan: its summary, then every trial with its state."""
     yield summary(made)
     names = {
         cell.trial.id: f" ({cell.key.name})" for cell in reversed(made.cells) if cell.key.name != cell.trial.method

@@ -1,4 +1,4 @@
-"""Request -> Plan: the cross product, the parents it implies, and what the store has already."""
+"""Turn a request into a plan: its cells, their parents, and what the store already has of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.store.run_folder import Store
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A place in the leaderboard: the row it is in, and the trial that fills it."""
+    """A place in the leaderboard: the key of its row, and the trial that fills it."""
 
     trial: Trial
     key: RowKey
@@ -30,7 +30,7 @@ class Cell:
     def of(
         cls, registry: Registry, trial: Trial, variant: str = "", tries: int = 1, *, method: str | None = None
     ) -> Cell:
-        """Return the cell of a trial among the rows of its own method, or of the ``method`` whose change it edits."""
+        """Return the cell of a trial, in a row of its own method or of the ``method`` whose change it edits."""
         name = method or trial.method
         ranked = registry.method(name).ranked
         return cls(trial, RowKey(name, variant, trial.rank, trial.recipe.connector, ranked=ranked, tries=tries))
@@ -38,9 +38,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a request comes to. ``works`` holds parents before children; ``records`` is by trial id.
+    """All jobs of a request, parents first, and what the store has of them.
 
-    ``asked`` holds the scores that cells show, by the target of their trials; None is the untouched base model's.
+    ``works`` are the jobs, and ``records`` are the store's records by trial id. ``asked`` holds the specs of the scores
+    that cells show, by target; its key None is for the untouched base model.
     """
 
     request: Request
@@ -49,17 +50,17 @@ class Plan:
     works: tuple[Job, ...]
     records: Mapping[str, Record]
     asked: Mapping[str | None, tuple[ScoreSpec, ...]] = field(default_factory=dict)
-    kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has, by trial id
-    unsettled: bool = False  # more rows follow from what these works give
+    kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has: trial id and step
+    unsettled: bool = False  # more rows follow from the results of these jobs
 
     @property
     def pending(self) -> tuple[Job, ...]:
-        """The works that are not done: never run, failed, or lacking a score."""
+        """The jobs that are not done: they never ran, failed, or lack a score or a snapshot."""
         return tuple(work for work in self.works if not self.done(work))
 
     @property
     def trainings(self) -> tuple[Job, ...]:
-        """The works that train: each is done once, however many cells use it."""
+        """The jobs that train. Each runs once, however many cells use its trial."""
         registry = self.request.registry
         return tuple(work for work in self.works if issubclass(registry.method(work.trial.method), TrainMethod))
 
@@ -68,26 +69,26 @@ class Plan:
         return self.request.registry.method(trial.method)(**trial.hyper)
 
     def done(self, work: Job) -> bool:
-        """Whether the store has everything a work is to give."""
+        """Return whether the store has everything that a job produces."""
         record = self.records.get(work.trial.id)
         if record is None or record.lacks(work.asked):
             return False
         if any((work.trial.id, step) not in self.kept for step in work.snapshots):
             return False
-        return record.status == "done" or bool(work.asked)  # a failed attempt at more scores leaves these
+        return record.status == "done" or bool(work.asked)  # the scores count even if an attempt at more failed
 
 
 def make(request: Request, store: Store) -> Plan:
-    """Return the plan of a request against what the store has.
+    """Return the plan of a request, and what the store already has of it.
 
     Raises:
-        UsageError: an edit's parent does not train.
+        UsageError: the parent of an edit does not train.
     """
     return assemble(request, cells(request), store)
 
 
 def cells(request: Request) -> tuple[Cell, ...]:
-    """Return the cross product of a request: for every cell its default row, and its tuned one where there is one."""
+    """Return the cells of a request: each in its default row, and in a tuned row if a search chose one."""
     found = []
     for seed, target, rank, method in product(request.seeds, request.targets, request.ranks, request.methods):
         found.append(Cell.of(request.registry, cell_trial(request, method, rank, target, seed)))
@@ -99,9 +100,10 @@ def cells(request: Request) -> tuple[Cell, ...]:
 
 
 def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequence[Job] = ()) -> Plan:
-    """Return the plan of any cells: with their parents, the untouched base model, and what the store has of them.
+    """Return the plan of any cells, with their parents and the untouched base model.
 
-    What is asked of every cell's trial (sources, split, limit) is the request's. ``others`` are works that fill none.
+    The request decides what every cell's trial is scored on (sources, split, limit). ``others`` are jobs that fill no
+    cell.
     """
     zero_shot = Trial(
         method=ZERO_SHOT,
@@ -131,7 +133,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
 
 
 def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:
-    """Return the trial of an edit of any other's change, or of a snapshot of it."""
+    """Return the trial that edits the change of another trial, or a snapshot of that change."""
     method = registry.method(name)
     return replace(
         trial, method=name, hyper=values(method(**settings)), code=of_plugin(method), parent=trial, snapshot=snapshot
@@ -139,7 +141,7 @@ def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = N
 
 
 def _add(works: dict[str, Job], trial: Trial, scores: tuple[ScoreSpec, ...], snapshots: tuple[int, ...] = ()) -> None:
-    """Add a trial after its parents; a parent that is no cell itself owes no scores."""
+    """Add the job of a trial after its parents; a parent that fills no cell needs no scores."""
     if trial.parent is not None:
         _add(works, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
     work = Job(trial, scores, snapshots)
@@ -150,13 +152,13 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     """Return the trial of a method's cell under the request's settings.
 
     Raises:
-        UsageError: it edits what does not train.
+        UsageError: the method edits one that does not train.
     """
     method = request.registry.method(name)
     parent = None
     if issubclass(method, EditMethod):
         if not issubclass(request.registry.method(method.parent), TrainMethod):
-            raise UsageError(f"{name} edits {method.parent!r}, which does not train.")
+            raise UsageError(f"{name} edits {method.parent!r}, which does not train. Give {name} a parent that trains.")
         parent = cell_trial(request, method.parent, rank, target, seed)
     return Trial(
         method=name,
@@ -173,7 +175,7 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
 
 
 def asked(request: Request, targets: tuple[str, ...]) -> tuple[ScoreSpec, ...]:
-    """Return the scores that a request asks for: every source, and some targets."""
+    """Return the score specs that a request asks for: every source, and some targets."""
     names = dict.fromkeys((*request.sources, *targets))
     ask = _assume if request.assumed else _ask
     return tuple(ask(request.tasks.load(name), name, request.split, request.limit) for name in names)

@@ -1,4 +1,4 @@
-"""The recipe of a request: the suite's, with what ``--set recipe.F=VALUE``, ``--connector`` and ``--base`` change."""
+"""Make the recipe of a request: the suite's recipe, changed by ``--set``, ``--connector`` and ``--base``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BASES: dict[str, Quantization] = {"full": "none", "4bit": "4bit"}
 
 
 def read(suite: Suite, fields: Mapping[str, str], connector: str | None, base: str | None = None) -> Recipe:
-    """Return the suite's recipe with some of its fields set, as texts.
+    """Return the suite's recipe with some ``fields``, given as text, set to other values.
 
     Raises:
-        UsageError: the recipe has no such field, or the field may not be this.
+        UsageError: the recipe has no such field, or a value is not allowed.
     """
     known = typing.get_type_hints(Recipe)
     changed: dict[str, object] = {name: _field(name, text, known) for name, text in fields.items()}
@@ -54,15 +54,14 @@ def _check_recipe(recipe: Recipe) -> None:
             raise UsageError(f"recipe.{name} is {value}; give a number from {least:g} to {most:g}.")
     for mark in ("<image>", "{prompt}"):
         if (count := recipe.template.count(mark)) != 1:
-            said = f"has {count} times" if count else "lacks"
-            raise UsageError(f"recipe.template {said} {mark}, and needs it once; it is {recipe.template!r}.")
+            raise UsageError(f"recipe.template must contain {mark} exactly once; it has {count}.")
     if recipe.quantization == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
         raise UsageError("--base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'")
 
 
 def _field(name: str, text: str, known: dict[str, object]) -> object:
     if name not in known:
-        raise UsageError(f"The recipe has no field {name!r}. Known: {', '.join(known)}.")
+        raise UsageError(f"The recipe has no field {name!r}. Choose one of {', '.join(known)}.")
     hint = known[name]
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if type(None) in kinds and text.lower() == "none":
@@ -75,4 +74,4 @@ def _field(name: str, text: str, known: dict[str, object]) -> object:
     try:
         return kind(text)  # type: ignore[operator]
     except ValueError:
-        raise UsageError(f"recipe.{name} is {text!r}; give {kind.__name__}.") from None  # type: ignore[attr-defined]
+        raise UsageError(f"recipe.{name} is {text!r}; give a value of type {kind.__name__}.") from None  # type: ignore[attr-defined]

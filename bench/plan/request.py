@@ -1,4 +1,4 @@
-"""What a command asks for, the checks that its values have to pass, and what is prepared before it starts."""
+"""Define what a command asks for, check its values, and download the base model before work starts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from bench.spec import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a command asks for, every name and range checked. ``limit`` bounds the examples of each score.
+    """What a command asks for, after every name and range was checked.
 
-    ``tuned`` holds what a search chose, by method, rank and target: such a cell gets a second row beside its default.
-    The parents that chosen edits edit keep ``settings``. ``controls`` adds trivial baselines, and ``strengths`` are the
-    points of every row's trade-off curve, from 0 to 1 (bench.plan.baselines). ``tasks`` has every plugin, and how tasks
-    are read. ``assumed`` plans without base model and data: the tasks' declared sizes count, and nothing can be cached.
+    ``limit`` is the largest number of examples per score. ``tuned`` holds what a search chose, by method, rank and
+    target. Each choice adds a tuned row next to the default row, and the parent of a tuned edit keeps its ``settings``.
+    ``controls`` adds trivial baselines, and ``strengths`` are the points of every row's trade-off curve, from 0 to 1
+    (bench.plan.baselines). ``tasks`` has every plugin, and says how tasks are read. ``assumed`` plans without base
+    model and data: tasks count with their declared sizes, and nothing counts as cached.
     """
 
     suite: Suite
@@ -48,33 +49,33 @@ class Request:
         return self.tasks.registry
 
     def revision(self) -> str:
-        """Return the base model's revision, or nothing where it is only assumed."""
+        """Return the base model's revision, or "" if the model is only assumed."""
         return "" if self.assumed else self.suite.revision()
 
 
 def prepare(request: Request) -> None:
-    """Fetch the base model of a request if it is not here, for a command that starts work.
+    """Download the base model of a request if it is missing, for a command that starts work.
 
     Raises:
-        UsageError: it cannot be fetched, or is not supported.
+        UsageError: the base model cannot be downloaded, or is not supported.
     """
     checkpoints.fetch(request.suite.model)
     check_checkpoint(request.suite.folder)
 
 
 def check_tasks(targets: Sequence[str], sources: Sequence[str]) -> None:
-    """Refuse a task, in whichever variant, that is learnt and forgotten at once."""
+    """Refuse a task that is a target and, in any variant, a source."""
     learnt = {name.partition("@")[0] for name in targets}
     if both := [name for name in sources if name.partition("@")[0] in learnt]:
-        raise UsageError(f"{both[0]} is both a target and a source; it cannot be learnt and forgotten at once.")
+        raise UsageError(f"{both[0]} is both a target and a source. Drop it from --targets or --sources.")
 
 
 def check_ranks(ranks: Sequence[int], suite: Suite) -> None:
-    """Refuse ranks that the adapted layers of a suite's base model cannot have."""
+    """Refuse ranks that are larger than an adapted layer of a suite's base model."""
     largest = suite.largest_rank()
     for rank in ranks:
         if rank > largest:
             raise UsageError(
                 f"Rank {rank} is too large for the model of suite {suite.name}: "
-                f"its smallest adapted layer has {largest} rows or columns."
+                f"its smallest adapted layer has {largest} rows or columns. Give a rank of at most {largest}."
             )

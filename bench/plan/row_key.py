@@ -1,4 +1,7 @@
-"""What names a row of a leaderboard, from the plan to every report. Loads nothing."""
+"""Define the key that names a leaderboard row, from the plan to every report.
+
+This module imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
-    """A row of a leaderboard: ``method`` at ``rank``, and ``variant`` if it is not the method's own row.
+    """The key of a leaderboard row: a ``method`` at a ``rank``, and a ``variant`` (empty for the default row).
 
-    Rows of one rank and ``connector`` are compared with each other; the untouched base model has no rank. Keys with
-    equal first four fields are the same row: its seeds and targets may differ in the other fields. Only a ``ranked``
-    row can be the highest. A ``control`` is a trivial baseline: every row should beat it, or the one that ``against``
-    names. ``tries`` counts the configurations tried to choose the row, and ``note`` says what was chosen.
+    Rows of one rank and ``connector`` are compared with each other; the untouched base model has no rank. Keys whose
+    first four fields are equal name the same row, even if the other fields differ between its seeds and targets. Only a
+    ``ranked`` row can be the highest. A ``control`` is a trivial baseline that every row should beat, or only the row
+    that ``against`` names. ``tries`` counts the configurations tried to choose the row, and ``note`` says what was
+    chosen.
     """
 
     method: str
@@ -27,17 +31,17 @@ class RowKey:
 
     @property
     def name(self) -> str:
-        """The method, and what sets the row apart from the method's own."""
+        """The method, and the variant if there is one."""
         return f"{self.method} {self.variant}".rstrip()
 
     @property
     def label(self) -> str:
-        """The row's name in running text."""
+        """The name and the rank, for use in a sentence."""
         return self.name if self.rank is None else f"{self.name} r{self.rank}"
 
     @property
     def block(self) -> tuple[int, str]:
-        """What the row is compared within: its rank (0 for none) and its connector."""
+        """The rank (0 without a rank) and the connector; rows of one block are compared with each other."""
         return (self.rank or 0, self.connector)
 
     def sibling(self, method: str, variant: str = "") -> RowKey:

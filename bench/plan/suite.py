@@ -1,4 +1,4 @@
-"""The named suites: a base model, the tasks it may forget, the tasks it learns, and one recipe for all."""
+"""Define the named suites: each is a base model, source tasks, target tasks and one recipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ASSETS = Path(str(files("bench"))) / "assets"
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A base model (a folder, or a hub id) with its source tasks, target tasks and recipe.
+    """A base model (a folder or a hub id) with its source tasks, target tasks and recipe.
 
-    ``tuned`` is the table of what an equal search chose for every method (bench.plan.tuned); ``parameters`` is the size
-    of a base model that is not shipped.
+    ``tuned`` is the file with what a search of equal budgets chose for every method (bench.plan.tuned).
+    ``parameters`` is the size of a base model that does not come with the package.
     """
 
     name: str
@@ -32,27 +32,27 @@ class Suite:
     parameters: int | None = None
 
     def revision(self) -> str:
-        """Return the digest of every file of the base model that decides what it computes."""
+        """Return the digest of all files that decide what the base model computes."""
         return checkpoints.revision(self.folder)
 
     @property
     def folder(self) -> Path:
-        """Where the base model lies on this machine.
+        """The folder of the base model on this machine.
 
         Raises:
-            UsageError: it does not.
+            UsageError: the base model is not on this machine.
         """
         return checkpoints.resolve(self.model)
 
     def here(self) -> bool:
-        """Whether the base model lies on this machine."""
+        """Return whether the base model is on this machine."""
         try:
             return (self.folder / "config.json").is_file()
         except UsageError:
             return False
 
     def largest_rank(self) -> int:
-        """Return the largest rank that still is low: the smallest side of an adapted layer."""
+        """Return the largest useful rank: the smallest dimension of any adapted layer."""
         return families.largest_rank(self.folder)
 
 
@@ -61,7 +61,7 @@ MICRO = Suite(
     model=str(_ASSETS / "micro"),
     sources=("easy_vqa", "cover_digits", "sign_words", "thing_facts"),
     targets=("icon_choice", "scene_caption"),
-    # No dropout: drawing its masks is 28 % of an update's time on a CPU.
+    # No dropout, because drawing its masks takes 28 % of an update's time on a CPU.
     recipe=Recipe(updates=150, batch_size=32, lr=1e-3, connector_lr=1e-4, dropout=0.0),
     tuned=_ASSETS / "tuned" / "micro.json",
 )
@@ -76,8 +76,8 @@ LORASCULPT = Suite(
     model="llava-hf/llava-1.5-7b-hf",
     sources=("okvqa", "ocrvqa", "gqa", "textvqa"),
     targets=("iconqa", "coco_caption"),
-    # 3 epochs of 10,000 examples in batches of 16. The authors group by length, which decides only which GPU gets
-    # which of the 16: all examples have an image.
+    # 3 epochs of 10,000 examples in batches of 16. The authors group by length. Because all examples have an image,
+    # this decides only which GPU gets which of the 16.
     recipe=Recipe(
         updates=1875,
         batch_size=16,
@@ -99,7 +99,7 @@ def named_suite(name: str) -> Suite:
     """Return a suite by name.
 
     Raises:
-        UsageError: there is no such suite.
+        UsageError: no suite has this name.
     """
     if name not in SUITES:
         raise suggest("suite", name, SUITES)
@@ -107,12 +107,12 @@ def named_suite(name: str) -> Suite:
 
 
 def by_revision(revision: str, noted: Mapping[str, tuple[str, str]] = {}) -> Suite:
-    """Return the suite whose base model is of this revision.
+    """Return the suite whose base model has this revision.
 
-    ``noted`` are the names of suite and model by the revisions that a run folder's trials were run with.
+    ``noted`` holds the names of suite and model that a run folder noted, by revision.
 
     Raises:
-        UsageError: none is, since the trial in question was run with another version of the suite.
+        UsageError: no suite has it, because the trial in question was run with another version of the suite.
     """
     for suite in SUITES.values():
         if suite.here() and suite.revision() == revision:
@@ -120,4 +120,6 @@ def by_revision(revision: str, noted: Mapping[str, tuple[str, str]] = {}) -> Sui
     name, model = noted.get(revision, ("", ""))
     if name in SUITES:
         return replace(SUITES[name], model=model, tuned=None)
-    raise UsageError(f"No suite here has the base model {revision}: the trial was run with another version.")
+    raise UsageError(
+        f"No suite here has the base model {revision}. Use the version of retain-bench that ran the trial."
+    )

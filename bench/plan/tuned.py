@@ -1,4 +1,4 @@
-"""What a finished search chose, as settings for the cells of a run."""
+"""Read what a finished search chose, as settings for the cells of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Settings = Mapping[str, Mapping[str, Scalar]]
 
 @dataclass(frozen=True, slots=True)
 class TunedChoice:
-    """What a search chose for a place, and among how many configurations."""
+    """The configuration that a search chose for a place, and how many configurations it tried."""
 
     hyper: Mapping[str, Scalar]
     tries: int
@@ -39,17 +39,18 @@ def read(
     places: Iterable[tuple[type[Method], int, str]],
     sources: Sequence[str] | None = None,
 ) -> Tuned:
-    """Return the configuration that the search in ``path`` (its file, or its run folder) chose for every place.
+    """Return the configuration that a search chose for every place.
 
-    ``places`` has methods by their class. A method without anything to search keeps its defaults.
+    ``path`` is the file or the run folder of the search. ``places`` holds methods as classes. A method that has nothing
+    to search keeps its defaults.
 
     Raises:
-        UsageError: there is no such search, it lacks a place, or was made with another base model, recipe, parent or
-            other sources.
+        UsageError: the search does not exist, lacks a place, or used another base model, recipe, parent or other
+            sources.
     """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise UsageError(f"--tuned: there is no finished search at {file}. Make one with bench search.")
+        raise UsageError(f"--tuned finds no finished search at {file}. Run bench search first.")
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(file)}
     same: dict[str, object] = {"model": suite.revision(), "recipe": recipe.to_json()}
     same["sources"] = sorted(suite.sources if sources is None else sources)
@@ -59,11 +60,13 @@ def read(
         if not any(span.searched for span in ranges(method).values()):
             continue
         if place[0] in settings:
-            raise UsageError(f"--set {place[0]}.… and --tuned both say what {place[0]} is; leave one out.")
+            raise UsageError(
+                f"--set {place[0]}.… and --tuned both set hyperparameters of {place[0]}. Drop one of them."
+            )
         row = rows.get(place)
         if row is None or row["chosen"] is None:
             raise UsageError(
-                f"--tuned: {file} has no configuration of {place[0]} at rank {place[1]} on {place[2]}. "
+                f"--tuned finds no configuration of {place[0]} at rank {place[1]} on {place[2]} in {file}. "
                 f"Run bench search --methods {place[0]} --ranks {place[1]} --targets {place[2]} first."
             )
         _check_alike(row, {**same, "parent": dict(settings.get(getattr(method, "parent", ""), {}))}, file)
@@ -75,26 +78,31 @@ def _check_alike(row: Mapping[str, Any], same: Mapping[str, object], file: Path)
     known = {**row, "sources": sorted(row["sources"])}
     for name, value in same.items():
         if known[name] != value:
-            raise UsageError(f"--tuned: {row['method']} in {file} was searched with another {name}; search again.")
+            raise UsageError(
+                f"--tuned cannot use {row['method']} in {file} because its {name!r} differs from this run's. "
+                "Search again."
+            )
 
 
 def _valid(method: type[Method], hyper: Mapping[str, Scalar], file: Path) -> Mapping[str, Scalar]:
-    """Return the hyperparameters, if the method still has them and takes their values."""
+    """Return the hyperparameters if the method still has them and accepts their values."""
     spans = ranges(method)
     for name, value in hyper.items():
         if name not in spans:
-            raise UsageError(f"--tuned: {file} sets {method.name}.{name}, which there is no more; search again.")
+            raise UsageError(
+                f"--tuned cannot use {file}. It sets {method.name}.{name}, which no longer exists. Search again."
+            )
         check(f"{method.name}.{name}", value, spans[name])
     return hyper
 
 
 def known(file: Path) -> list[dict[str, Any]]:
-    """Return every row of a search's file; none where there is no file.
+    """Return every row of a search's file, or an empty list if the file does not exist.
 
     Raises:
-        UsageError: it is not what bench search writes.
+        UsageError: the file is not one that bench search writes.
     """
-    damaged = "{path} is not what bench search writes ({error!r}). Delete it and search again."
+    damaged = "{path} is not a file that bench search writes ({error!r}). Delete it and search again."
     return read_note(file, _rows, damaged, UsageError) or []
 
 

@@ -82,7 +82,7 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--set recipe.clip=-1", "recipe.clip is -1.0"),
         ("--set recipe.warmup=5", "recipe.warmup is 5.0"),
         ("--set recipe.train_dtype=foo", "recipe.train_dtype is 'foo'; choose one of"),
-        ("--set recipe.template=x", "recipe.template lacks <image>"),
+        ("--set recipe.template=x", "recipe.template must contain <image> exactly once; it has 0."),
         ("--limit 1,2", "--limit is 1,2; give one number."),
         ("--targets easy_vqa --sources easy_vqa", "easy_vqa is both a target and a source"),
         ("--targets iconqa --sources iconqa@lmms", "iconqa@lmms is both a target and a source"),
@@ -373,7 +373,7 @@ def test_baselines_add_the_row_they_are_compared_with_and_a_plan_tells_its_rows_
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("4 cells, 3 trainings")
-    assert lines[0].endswith("more rows follow from what these give")
+    assert lines[0].endswith("more rows follow from their results")
     for row in ("(lora lr/3)", "(lora frozen connector)"):
         assert sum(row in line for line in lines) == 1
 

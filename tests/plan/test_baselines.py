@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def request_(tmp_path: Path) -> Request:
-    """LoRA and DARE at one rank on one target, with controls; the base model is only a configuration."""
+    """A request for LoRA and DARE with controls; the base model is only a configuration file."""
     folder = tmp_path / "model"
     folder.mkdir()
     text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
@@ -33,7 +33,7 @@ def request_(tmp_path: Path) -> Request:
 
 
 def score(store: Store, work: Job, dare: float = 0.4) -> None:
-    """Finish a work: Target grows with the strength, Source falls; the training is best on validation at step 100."""
+    """Finish a job. Target grows with strength, Source falls, and validation is best at step 100."""
     trial = work.trial
     strength = float(trial.hyper.get("strength", 1.0) or 0)
     source = {25: 0.9, 50: 0.9, 75: 0.9, 100: 0.95, 125: 0.7}.get(trial.snapshot or 0, 1 - 0.5 * strength)
@@ -83,7 +83,7 @@ def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(re
         name: {asked.split for work in plan.works if work.trial == cell.trial for asked in work.asked}
         for name, cell in rows.items()
     }
-    both = {"test", "validation"}  # what a choice looks at is measured on validation too
+    both = {"test", "validation"}  # scores that a choice needs are measured on validation too
     chosen = {name: both for name in ("lora", "dare", "lora stopped early", "lora rewound to dare")}
     assert splits == {**chosen, "lora lr/3": {"test"}, "lora frozen connector": {"test"}}
     pending = {work.trial.id for work in plan.pending}
@@ -121,7 +121,7 @@ def test_a_curve_has_the_row_itself_and_its_change_at_every_strength(request_: R
     assert [work.trial.parent.method for work in plan.works[3:] if work.trial.parent] == ["lora", "dare"]
 
 
-def test_where_lora_does_not_reach_a_row_all_of_lora_stands_against_it(request_: Request, store: Store) -> None:
+def test_a_row_that_lora_does_not_reach_is_compared_with_the_whole_of_lora(request_: Request, store: Store) -> None:
     rows = {cell.key.name: cell for cell in finished(request_, store, dare=0.95).cells}
 
     assert rows["lora rewound to dare"].trial == rows["lora"].trial

@@ -15,7 +15,7 @@ from bench.plugins.source import of_plugin
 
 
 class Lazy(Sequence[Example]):
-    """Draws each image when it is asked for, and keeps none."""
+    """Examples that draw each image on demand and keep no image."""
 
     @override
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Mine:
 """
 
 
-def test_where_a_tasks_data_are_had_is_no_part_of_what_it_does(tmp_path: Path) -> None:
+def test_the_origin_of_a_tasks_data_does_not_change_its_digest(tmp_path: Path) -> None:
     digests = []
     for number, words in enumerate((("", "here", "a"), ("", "there", "a"), ("", "here", "b"), ("dis", "here", "a"))):
         path = tmp_path / f"plugin_{number}.py"

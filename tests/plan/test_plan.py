@@ -16,7 +16,7 @@ from tests.making.records import done
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    """The suite micro with a base model that is only a configuration: planning reads no more."""
+    """The suite micro with only the configuration of a base model, because planning reads no more."""
     folder = tmp_path / "model"
     folder.mkdir()
     text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}

@@ -1,4 +1,4 @@
-"""The suite lorasculpt's own recipe, on a checkpoint as it lies on the hub."""
+"""The recipe of the suite lorasculpt, with a checkpoint in the hub's layout."""
 
 from __future__ import annotations
 

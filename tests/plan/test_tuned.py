@@ -39,7 +39,7 @@ def test_a_run_folder_and_its_file_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_missing_search_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no finished search at .* Make one with bench search"):
+    with pytest.raises(UsageError, match=r"no finished search at .* Run bench search first"):
         read(tmp_path)
 
 
@@ -63,12 +63,12 @@ def test_a_cell_whose_tries_all_failed_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_search_over_something_else_is_refused(tmp_path: Path, name: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"was searched with another {name}"):
+    with pytest.raises(UsageError, match=f"because its '{name}' differs from this run's"):
         read(write(tmp_path, **{name: value}))
 
 
-def test_a_hyperparameter_that_is_no_more_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"dare\.rate, which there is no more"):
+def test_a_hyperparameter_that_no_longer_exists_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"dare\.rate, which no longer exists"):
         read(write(tmp_path, chosen={"hyper": {"rate": 0.3}}))
 
 
@@ -78,13 +78,13 @@ def test_a_value_that_is_no_longer_valid_is_refused(tmp_path: Path) -> None:
 
 
 def test_setting_what_is_tuned_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="leave one out"):
+    with pytest.raises(UsageError, match="Drop one of them"):
         read(write(tmp_path), settings={"dare": {"drop_rate": 0.5}})
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"chosen": [{}]}'])
-def test_a_file_that_is_no_search_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_search_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / tuned.FILE).write_text(text)
 
-    with pytest.raises(UsageError, match="is not what bench search writes"):
+    with pytest.raises(UsageError, match="is not a file that bench search writes"):
         read(tmp_path)
