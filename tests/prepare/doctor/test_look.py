@@ -85,7 +85,7 @@ def test_a_model_is_asked_for_where_it_is_used(tmp_path: Path, capsys: pytest.Ca
     empty, gone, micro = map(json.loads, capsys.readouterr().out.splitlines())
     assert empty["folder"] == str(tmp_path)
     assert "no config.json" in empty["refused"]
-    assert "no folder" in gone["trouble"]
+    assert "is not a folder" in gone["trouble"]
     assert micro == {"folder": str(SUITES["micro"].folder)}
 
 
