@@ -72,7 +72,7 @@ def test_a_record_survives_json() -> None:
 def test_a_record_that_does_not_fit_its_id_is_refused() -> None:
     data = Record(TRIAL, "done").to_json()
 
-    with pytest.raises(StoreError, match="says id"):
+    with pytest.raises(StoreError, match="states id"):
         Record.from_json({**data, "id": "0" * 12})
 
 
