@@ -13,6 +13,7 @@ from bench.errors import UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
 from bench.plan.recipes import BASES
+from bench.sizes import GIB
 from bench.spec import CONNECTORS, Execution
 from bench.store.places import place
 
@@ -24,7 +25,6 @@ HIDDEN = SUPPRESS  # the help text of an option that is parsed but not shown
 _EITHER = "either"
 _HOW = "how trials run"
 _RUNS = Execution()
-_GIB = 2**30
 
 
 def arg(default: T, text: str, metavar: str | None = None, **settings: object) -> T:
@@ -276,8 +276,8 @@ class HowTrialsRun:
         group=_HOW,
     )
     feature_cache: float = arg(
-        _RUNS.feature_cache_bytes / _GIB,
-        f"memory for the vision features that a lane keeps (default: {_RUNS.feature_cache_bytes / _GIB:g})",
+        _RUNS.feature_cache_bytes / GIB,
+        f"memory for the vision features that a lane keeps (default: {_RUNS.feature_cache_bytes / GIB:g})",
         "GIB",
         group=_HOW,
     )
@@ -304,7 +304,7 @@ class HowTrialsRun:
             micro_batch_size=self.micro_batch,
             gradient_checkpointing=self.gradient_checkpointing,
             eval_batch_size=self.eval_batch,
-            feature_cache_bytes=int(self.feature_cache * _GIB),
+            feature_cache_bytes=int(self.feature_cache * GIB),
         )
         return Launch(lanes, self.address, execution)
 

@@ -6,13 +6,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from bench.console import say
 from bench.errors import TrialError, UsageError
 from bench.prepare.price.draft import Draft
 from bench.prepare.price.rates import Measured
-from bench.spec import Execution, Job, Record, ScoreSpec, Trial
+from bench.spec import Execution, Job, ScoreSpec, Trial
 from bench.store.run_folder import Store
+
+if TYPE_CHECKING:
+    from bench.trial.runner import TrialRunner
 
 UPDATES, ANSWERS = 20, 64
 _WARM_UPDATES, _WARM_ANSWERS = 4, 8  # not counted, because libraries start and kernels are chosen
@@ -28,26 +32,26 @@ def probe(found: Draft, execution: Execution, store: Store) -> Path:
     if found.missing or found.folder is None:
         raise UsageError(f"--probe cannot run, because this machine lacks {'; '.join(found.missing)}.")
     with store.locked(), TemporaryDirectory() as scratch:
-        measured = _measured(found, execution, Path(scratch))
+        measured = _measured(found, found.folder, execution, Path(scratch))
         return measured.save(store.root)
 
 
-def _measured(found: Draft, execution: Execution, scratch: Path) -> Measured:
+def _measured(found: Draft, folder: Path, execution: Execution, scratch: Path) -> Measured:
     import torch
 
     from bench.trial.runner import TrialRunner
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tasks = found.plan.request.tasks
-    bench = TrialRunner(Store(scratch), found.folder, tasks, device, execution)  # type: ignore[arg-type]
+    runner = TrialRunner(Store(scratch), folder, tasks, device, execution)
     train: dict[str, float] = {}
     for trial in _trials(found):
-        if (rate := _updates(bench, trial)) is not None:
+        if (rate := _updates(runner, trial)) is not None:
             train[trial.method] = rate
             say(f"{trial.method}: {rate:.2f} examples/s in training")
     if not train:
         raise TrialError("No method could be probed; the lines above say why. Try --micro-batch 1.")
-    answer, answers = _answers(bench, found)
+    answer, answers = _answers(runner, found)
     say(f"{answer:.2f} answers/s")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     recipe = found.plan.request.recipe
@@ -64,7 +68,7 @@ def _trials(found: Draft) -> list[Trial]:
     return [replace(trial, recipe=replace(trial.recipe, updates=updates)) for trial in chosen.values()]
 
 
-def _updates(bench: object, trial: Trial) -> float | None:
+def _updates(runner: TrialRunner, trial: Trial) -> float | None:
     """Return the examples per second of a short training, or None if it fails."""
     times: list[float] = []
 
@@ -72,7 +76,7 @@ def _updates(bench: object, trial: Trial) -> float | None:
         if stage == "train":
             times.append(time.monotonic())
 
-    record = _run(bench, Job(trial, ()), tick)
+    record = runner.run(Job(trial, ()), tick)
     if record.status != "done":
         say(f"{trial.method}: not probed: {record.error}")
         return None
@@ -80,7 +84,7 @@ def _updates(bench: object, trial: Trial) -> float | None:
     return (len(times) - _WARM_UPDATES) * trial.recipe.batch_size / seconds
 
 
-def _answers(bench: object, found: Draft) -> tuple[float, int]:
+def _answers(runner: TrialRunner, found: Draft) -> tuple[float, int]:
     """Return the untouched model's answers per second on the first source, and how many were counted."""
     zero_shot = found.plan.zero_shot
     whole = next(work for work in found.plan.works if work.trial == zero_shot).asked[0]
@@ -89,13 +93,8 @@ def _answers(bench: object, found: Draft) -> tuple[float, int]:
     asked: tuple[ScoreSpec, ...] = ()
     for name, count in zip(("warm", "counted"), counts, strict=True):
         asked = (*asked, replace(whole, count=count, examples=name))
-        record = _run(bench, Job(zero_shot, asked), lambda *_: None)
+        record = runner.run(Job(zero_shot, asked))
         if record.status != "done":
             raise TrialError(f"The base model could not be probed: {record.error}.")
         seconds.append(record.cost.evaluate_seconds)
     return counts[1] / (seconds[2] - seconds[1]), counts[1]
-
-
-def _run(bench: object, work: Job, progress: object) -> Record:
-    record: Record = bench.run(work, progress)  # type: ignore[attr-defined]
-    return record

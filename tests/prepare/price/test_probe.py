@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,13 +33,17 @@ class Clockwork:
 
 
 def test_the_first_updates_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert probe._updates(Clockwork(monkeypatch), TRIAL) == pytest.approx(8 / 2)
+    runner: Any = Clockwork(monkeypatch)
+
+    assert probe._updates(runner, TRIAL) == pytest.approx(8 / 2)
 
 
 def test_a_method_that_fails_is_named_and_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert probe._updates(Clockwork(monkeypatch, "failed"), TRIAL) is None
+    runner: Any = Clockwork(monkeypatch, "failed")
+
+    assert probe._updates(runner, TRIAL) is None
     assert "lora: not probed: no memory" in capsys.readouterr().err
 
 
