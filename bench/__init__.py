@@ -25,71 +25,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Adapter": "bench.model.adapters",
-    "Layer": "bench.model.adapters",
-    "insert_lora": "bench.model.adapters",
-    "lora_adapters": "bench.model.adapters",
-    "lora_change": "bench.model.adapters",
-    "Change": "bench.model.change",
-    "Decomposed": "bench.model.change",
-    "Delta": "bench.model.change",
-    "Dense": "bench.model.change",
-    "LowRank": "bench.model.change",
-    "Replaced": "bench.model.change",
-    "Sparse": "bench.model.change",
-    "Leaderboard": "bench.leaderboard.tables",
-    "Row": "bench.leaderboard.tables",
-    "Table": "bench.leaderboard.tables",
-    "Estimate": "bench.leaderboard.stats",
+    "bench.leaderboard.stats": ("Estimate",),
+    "bench.leaderboard.tables": ("Leaderboard", "Row", "Table"),
+    "bench.model.adapters": ("Adapter", "Layer", "insert_lora", "lora_adapters", "lora_change"),
+    "bench.model.change": ("Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Sparse"),
 }
 
-__all__ = [
-    "Adapter",
-    "BenchError",
-    "Card",
-    "Change",
-    "DataError",
-    "Decomposed",
-    "Delta",
-    "Dense",
-    "Dimensions",
-    "Download",
-    "EditContext",
-    "EditMethod",
-    "Estimate",
-    "Example",
-    "Fault",
-    "Layer",
-    "LayerShape",
-    "Leaderboard",
-    "LowRank",
-    "Method",
-    "Paper",
-    "PluginError",
-    "PublishedRow",
-    "Reading",
-    "Recipe",
-    "Replaced",
-    "Row",
-    "Sparse",
-    "Split",
-    "Step",
-    "StoreError",
-    "Table",
-    "Task",
-    "TrainMethod",
-    "TrialError",
-    "UsageError",
-    "hyper",
-    "insert_lora",
-    "lora_adapters",
-    "lora_change",
-    "option",
-    "published_rows",
-]
+__all__ = ["Dimensions", "EditContext", "EditMethod", "LayerShape", "Method", "Step", "TrainMethod"]
+__all__ += ["Card", "Download", "Example", "Fault", "Reading", "Recipe", "Split", "Task"]
+__all__ += ["Paper", "PublishedRow", "hyper", "option", "published_rows"]
+__all__ += ["BenchError", "DataError", "PluginError", "StoreError", "TrialError", "UsageError"]
+__all__ += ["Adapter", "Layer", "insert_lora", "lora_adapters", "lora_change"]
+__all__ += ["Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Sparse"]
+__all__ += ["Estimate", "Leaderboard", "Row", "Table"]
 
 
 def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    for module, names in _LAZY.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -67,8 +67,8 @@ def quoted(path: Path) -> set[str]:
     return {word for part in code for word in re.findall(r"\w+", part)}
 
 
-def test_the_public_names_are_those_that_the_package_imports_each_once_and_in_order() -> None:
-    assert bench.__all__ == sorted(imported(Path(bench.__file__)))
+def test_the_public_names_are_those_that_the_package_imports_each_once() -> None:
+    assert sorted(bench.__all__) == sorted(imported(Path(bench.__file__)))
 
 
 def test_what_is_loaded_when_first_used_is_what_a_type_checker_sees() -> None:
@@ -76,7 +76,7 @@ def test_what_is_loaded_when_first_used_is_what_a_type_checker_sees() -> None:
     (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
     lines = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
 
-    assert {alias.name: node.module for node in lines for alias in node.names} == bench._LAZY
+    assert {str(node.module): tuple(alias.name for alias in node.names) for node in lines} == bench._LAZY
 
 
 def test_every_public_name_is_used_by_a_built_in_plugin_or_told_of_in_a_readme() -> None:
