@@ -100,10 +100,8 @@ def _device(device: torch.device) -> dict[str, str]:
 def _processor() -> str:
     """Return the CPU's model name as Linux reports it, or "unknown"."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
+        if found := re.search(r"^model name\s*:\s*(.*?)\s*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1]
     return platform.processor() or UNKNOWN
 
 

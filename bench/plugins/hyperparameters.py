@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +77,9 @@ def values(method: object) -> dict[str, Scalar]:
     return {name: getattr(method, name) for name in ranges(type(method))}
 
 
-def state_names(method: object) -> Iterator[str]:
-    """Yield the names of a method's run state, which are the fields that are not hyperparameters."""
-    for field in dataclasses.fields(method):  # type: ignore[arg-type]
-        if not field.init:
-            yield field.name
+def state_names(method: object) -> tuple[str, ...]:
+    """Return the names of a method's run state, which are the fields that are not hyperparameters."""
+    return tuple(field.name for field in dataclasses.fields(method) if not field.init)  # type: ignore[arg-type]
 
 
 def field_name(method: type, name: str) -> str:

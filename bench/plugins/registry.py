@@ -45,19 +45,15 @@ class Report:
 class Registry:
     """All known plugins: those of installed packages, and those that were added to this object.
 
-    Only this object knows the plugins that were added to it. Creating a Registry without files reads nothing.
+    Only this object knows the plugins that were added to it. Creating a Registry without files reads nothing. ``files``
+    are the absolute paths of the plugin files that were added, so that another process can add them.
     """
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
         self._added: dict[str, dict[str, type]] = {kind: {} for kind in _KINDS}
-        self._files: list[Path] = []
+        self.files: tuple[Path, ...] = ()
         for path in files:
             self.add_file(path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The absolute paths of the plugin files that were added, so that another process can add them."""
-        return tuple(self._files)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Return the names of every plugin of a kind: method, task, report or paper."""
@@ -129,7 +125,7 @@ class Registry:
                     f"{path} defines the {kind} {name!r}, which is already installed. Give yours another name."
                 )
             self.add(plugin)
-        self._files.append(path.resolve())
+        self.files += (path.resolve(),)
         return tuple(plugin.name for plugin in found)
 
     def add(self, plugin: type[Method] | type[Task]) -> None:
