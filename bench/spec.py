@@ -65,11 +65,6 @@ class Recipe:
                 del data[name]
         return data
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read a recipe back from JSON."""
-        return cls(**data)
-
 
 def reference_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe of the untouched base model: only the fields that evaluation reads are set."""
@@ -133,11 +128,6 @@ class Trial:
             yield from self.parent.ancestors()
 
     @property
-    def generation(self) -> int:
-        """How many ancestors the trial has."""
-        return sum(1 for _ in self.ancestors())
-
-    @property
     def label(self) -> str:
         """A readable name, unique within one command at default hyperparameters."""
         if self.rank is None:
@@ -163,7 +153,7 @@ class Trial:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a trial back from JSON."""
         parent = cls.from_json(data["parent"]) if data["parent"] else None
-        recipe = Recipe.from_json(data["recipe"])
+        recipe = Recipe(**data["recipe"])
         return cls(**{**data, "recipe": recipe, "parent": parent})
 
 
@@ -316,14 +306,7 @@ class Record:
             scores = {
                 key: Score(**{**item, "asked": ScoreSpec(**item["asked"])}) for key, item in data["scores"].items()
             }
-            record = cls(
-                trial,
-                data["status"],
-                scores,
-                Cost(**data["cost"]),
-                data["environment"],
-                data["error"],
-            )
+            record = cls(trial, data["status"], scores, Cost(**data["cost"]), data["environment"], data["error"])
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"The record lacks or misspells a field: {error}.") from error
         if trial.id != data["id"]:

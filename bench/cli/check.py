@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli.options import Command, Data, arg, several
+from bench.cli.arguments import Command, arg
+from bench.cli.options import TaskData
 from bench.cli.request import read_data
 from bench.errors import UsageError
 from bench.store.places import place
@@ -17,12 +18,12 @@ _EVAL = "bench check eval: compare answers at batch 1 and N, merged and unmerged
 class EvalOptions:
     """The options that only ``bench check eval`` takes."""
 
-    suite: str | None = arg(None, "the suite whose tasks are evaluated (default: micro)", "NAME", group=_EVAL)
+    suite: str = arg("micro", "the suite whose tasks are evaluated (default: micro)", "NAME", group=_EVAL)
     model: str | None = arg(
         None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID", group=_EVAL
     )
-    limit: str | None = arg(None, "test examples per task (default: 100)", "N", group=_EVAL)
-    batch: int | None = arg(None, "batch size to compare with batch size 1 (default: 64)", "N", type=int, group=_EVAL)
+    limit: str = arg("100", "test examples per task (default: 100)", "N", group=_EVAL)
+    batch: int = arg(64, "batch size to compare with batch size 1 (default: 64)", "N", group=_EVAL)
     output: Path | None = arg(
         None, "run folder to store the result in (default: not stored)", "DIR|URL", type=place, group=_EVAL
     )
@@ -32,12 +33,7 @@ class EvalOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Checked(Data):
-    set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckOptions(EvalOptions, _Checked, Command):
+class CheckOptions(EvalOptions, TaskData, Command):
     """The options of ``bench check``."""
 
     names: tuple[str, ...] = arg(
@@ -55,24 +51,14 @@ def check(options: CheckOptions) -> int:
         from bench.cli.check_eval import check_eval  # imports torch
 
         return check_eval(options)
-    refuse_options(options)
+    for name in options.chosen(EvalOptions):
+        raise UsageError(f"--{name} is an option of bench check eval. Drop it to check plugins.")
     from bench.checks import run_checks
 
-    tasks = read_data(options.data, options.set)
+    tasks = read_data(options)
     failed = 0
     for name in options.names:
         for result in run_checks(name, tasks):
             failed += not result.passed
             print(result)
     return 1 if failed else 0
-
-
-def refuse_options(options: EvalOptions) -> None:
-    """Refuse the options of ``bench check eval`` in a check of plugins.
-
-    Raises:
-        UsageError: one of these options is set.
-    """
-    for option in fields(EvalOptions):
-        if getattr(options, option.name) != option.default:
-            raise UsageError(f"--{option.name} is an option of bench check eval. Drop it to check plugins.")

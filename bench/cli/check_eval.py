@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.cli.check import CheckOptions
-from bench.cli.options import Cells
+from bench.cli.options import Cells, Output
 from bench.cli.request import start_request
-from bench.cli.work import existing
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.model.change import Change
 from bench.plan import plan
 from bench.plan.request import Request
 from bench.plugins.tasks import Tasks
-from bench.spec import Dtype, Execution, Recipe, ScoreSpec, Trial
+from bench.spec import Dtype, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 from bench.trial.parity import Difference, Parity
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     Answers = list[Answer]
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
-LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +46,19 @@ class Subject:
     change: Change
     tasks: tuple[ScoreSpec, ...]
 
-    @property
-    def recipe(self) -> Recipe:
-        """The trial's recipe. Answers in other dtypes are compared with those in its ``eval_dtype``."""
-        return self.trial.recipe
-
 
 def check_eval(options: CheckOptions) -> int:
     """Compare the ways to generate answers, print the differences, and store them if ``--output`` is set."""
-    batch = Execution().eval_batch_size if options.batch is None else options.batch
-    if batch < 2:
-        raise UsageError(f"--batch is {batch}; give at least 2, because it is compared with batch size 1.")
+    if options.batch < 2:
+        raise UsageError(f"--batch is {options.batch}; give at least 2, because it is compared with batch size 1.")
     if options.trial is not None and options.output is None:
         raise UsageError("--trial needs the run folder of the trial. Name it with --output.")
     with TemporaryDirectory() as nowhere:
         asked = start_request(_cells(options), Path(nowhere))
-        store = Store(Path(nowhere)) if options.output is None else existing(options.output)
+        store = Store(Path(nowhere)) if options.output is None else Output(output=options.output).existing()
         subject = _subject(asked, store, options.trial)
-        found = compare(subject, _bench(store, asked), batch)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        found = compare(subject, TrialRunner(store, asked.suite.folder, asked.tasks, device), options.batch)
     tell(parity.lines(found))
     if options.output is not None:
         say(f"wrote {parity.write(store, parity.subject(subject.trial), found)}")
@@ -79,14 +72,14 @@ def compare(subject: Subject, bench: TrialRunner, batch: int) -> Parity:
     loads = subject.change.peft_loads
     for dtype in DTYPES:
         say(f"{dtype}: {sum(asked.count for asked in subject.tasks)} answers at batch {batch} and at batch 1")
-        trial = replace(subject.trial, recipe=replace(subject.recipe, eval_dtype=dtype))
+        trial = replace(subject.trial, recipe=replace(subject.trial.recipe, eval_dtype=dtype))
         many, one = (_answers(bench, subject, trial, size) for size in (batch, 1))
         found += _differences(bench.tasks, f"batch 1 against {batch}, {dtype}", subject, one, many)
         if loads:
             live = _answers(bench, subject, trial, batch, unmerged)
             found += _differences(bench.tasks, f"adapter against merged, {dtype}", subject, live, many)
         usual[dtype] = many
-    reference = subject.recipe.eval_dtype
+    reference = subject.trial.recipe.eval_dtype
     for dtype in DTYPES:
         if dtype != reference:
             found += _differences(bench.tasks, f"{dtype} against {reference}", subject, usual[dtype], usual[reference])
@@ -116,10 +109,10 @@ def _differences(
 def _cells(options: CheckOptions) -> Cells:
     """Return the cells of a run that evaluates the same tasks with the same model."""
     return Cells(
-        suite=Cells.suite if options.suite is None else options.suite,
+        suite=options.suite,
         model=options.model,
         data=options.data,
-        limit=options.limit or str(LIMIT),
+        limit=options.limit,
         set=options.set,
         ranks="1",  # every model allows rank 1, and nothing is trained
     )
@@ -141,12 +134,6 @@ def _subject(asked: Request, store: Store, name: str | None) -> Subject:
     if store.change_of(trial).facts() is None:
         raise UsageError(f"{trial.label} has learnt nothing yet. Repeat the command that started it.")
     return Subject(trial, store.change_of(trial).read(), plan.asked(asked, (str(trial.target),)))
-
-
-def _bench(store: Store, asked: Request) -> TrialRunner:
-    """Return a trial runner that works in this process."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return TrialRunner(store, asked.suite.folder, asked.tasks, device)
 
 
 @contextmanager

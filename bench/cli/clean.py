@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli.options import Cells, Command, Output, Sure
+from bench.cli.arguments import Command, flag
+from bench.cli.options import Cells, Output
 from bench.cli.request import read_request
-from bench.cli.work import existing
 from bench.console import agreed, say
 from bench.errors import UsageError
 from bench.papers.study_record import studied
@@ -21,13 +21,15 @@ from bench.store.search_results import findings
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanOptions(Output, Sure, Command):
+class CleanOptions(Output, Command):
     """The options of ``bench clean``."""
+
+    yes: bool = flag("do not ask for confirmation")
 
 
 def clean(options: CleanOptions) -> int:
     """Delete what no leaderboard, search or study needs, after asking."""
-    store = existing(options.output)
+    store = options.existing()
     if is_remote(store.root):
         raise UsageError(f"bench clean works only on a disk. Delete what you do not need in {options.output} yourself.")
     with store.locked():

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli.options import Cells, Command, Mix, Output, arg
+from bench.cli.arguments import Command, arg
+from bench.cli.options import Cells, Mix, Output
 from bench.cli.reports import board
 from bench.cli.request import read_request
 from bench.console import say, tell
@@ -17,7 +18,6 @@ from bench.plan.request import Request
 from bench.plugins.paper import Paper
 from bench.plugins.registry import Registry
 from bench.store import last_run
-from bench.store.run_folder import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,7 @@ def compare(options: CompareOptions) -> int:
 
     paper: Paper = Registry().paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
-    store = Store(options.output.resolve())
-    store.check()
+    store = options.store()
     last = last_run.needed(store, options.output)
     asked = read_request(Cells.selected(last.selection), options.output)
     _refuse(paper, asked, options.output)
@@ -72,8 +71,6 @@ def _tolerance(asked: float | None, paper: Paper) -> float:
 
 def _refuse(paper: Paper, asked: Request, output: Path) -> None:
     found = reasons(paper, asked)
-    if len(found) == 1:
-        raise UsageError(f"{output} cannot be compared with the paper {paper.name}: {found[0]}.")
     if found:
-        lines = "".join(f"\n  {reason}." for reason in found)
-        raise UsageError(f"{output} cannot be compared with the paper {paper.name}:{lines}")
+        text = f" {found[0]}." if len(found) == 1 else "".join(f"\n  {reason}." for reason in found)
+        raise UsageError(f"{output} cannot be compared with the paper {paper.name}:{text}")

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.cli.options import Command, Data, Plugins, arg, flag, several, word
-from bench.cli.request import read_tasks
+from bench.cli.arguments import Command, arg, flag, word
+from bench.cli.options import Plugins, TaskData
+from bench.cli.request import read_data, task_names
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
+from bench.plan.suite import LORASCULPT
 from bench.plugins.task import Task
 from bench.plugins.tasks import Tasks
 from bench.prepare.data import check as looking
@@ -23,15 +25,18 @@ _EVERY = 1 << 62  # skip any number of broken records, so that a check can repor
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TaskSettings(Data):
-    set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InfoOptions(Plugins, _TaskSettings, Command):
+class InfoOptions(Plugins, TaskData, Command):
     """The options of ``bench data info``."""
 
     tasks: str = word("names of tasks, or all", "TASK,…")
+
+    def read(self, skip_bad: int = 0) -> tuple[Tasks, tuple[str, ...]]:
+        """Return the tasks and their options, and the names that the command lists."""
+        found = read_data(self, skip_bad, self.plugin)
+        names = task_names(self.tasks, (*LORASCULPT.targets, *LORASCULPT.sources), found.registry, "TASK,…")
+        for name in names:
+            found.load(name)  # a task refuses options that exclude each other
+        return found, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ class GetOptions(InfoOptions):
 class DataCheckOptions(InfoOptions):
     """The options of ``bench data check``."""
 
-    skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N")
+    skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N", least=0)
     report: Path | None = arg(
         None, "write the whole report to this file (default: check.json in --data)", "FILE.json", type=Path
     )
@@ -59,7 +64,7 @@ class DataCheckOptions(InfoOptions):
 
 def get(options: GetOptions) -> int:
     """Download the files that are missing."""
-    read, names = read_tasks(options.tasks, options.plugin, options.data, options.set)
+    read, names = options.read()
     tasks = [read.load(name) for name in names]
     for task in tasks:
         if task.card is None:
@@ -76,13 +81,13 @@ def _from_hub(options: GetOptions, tasks: Sequence[Task]) -> list[Task]:
     for task in tasks:
         hub.address(task)
     sources = [f"{task.name}.source=hub" for task in tasks]
-    read, names = read_tasks(options.tasks, options.plugin, options.data, (*options.set, *sources))
+    read, names = replace(options, set=(*options.set, *sources)).read()
     return [read.load(name) for name in names]
 
 
 def check(options: DataCheckOptions) -> int:
     """Check all records and pictures, and print what is wrong."""
-    read, names = read_tasks(options.tasks, options.plugin, options.data, options.set, options.skip_bad)
+    read, names = options.read(options.skip_bad)
     every = Tasks(read.registry, replace(read.reading, skip_bad=_EVERY), read.settings)
     tasks = list({task.name: task for task in map(every.load, names)}.values())
     report = looking.check(tasks, options.skip_bad)
@@ -105,7 +110,7 @@ def _write(report: DataReport, path: Path) -> None:
 
 def info(options: InfoOptions) -> int:
     """Print the card of each task."""
-    read, names = read_tasks(options.tasks, options.plugin, options.data, options.set)
+    read, names = options.read()
     for place, name in enumerate(names):
         tell([*([""] if place else []), *card.lines(read, name)])
     return 0

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from bench.cli.options import Command, Data, Modelled, Suited, arg, several
+from bench.cli.arguments import Command, arg
+from bench.cli.options import Modelled, Suited, TaskData
 from bench.cli.request import read_data
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -25,12 +26,11 @@ _RAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions(Data, Modelled, Suited, Command):
+class DoctorOptions(TaskData, Modelled, Suited, Command):
     """The options of ``bench doctor``; they describe the run to check for."""
 
     suite: str = arg("micro", "the suite to check (default: micro)", "NAME")
-    set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
-    skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N")
+    skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N", least=0)
     output: str = arg("runs", "run folder (default: runs)", "DIR|URL")
     storage: str | None = arg(None, "Optuna storage of searches (default: a file in --output)", "URL")
     address: str | None = arg(None, "a running Ray cluster (default: Ray on this machine)", "auto|HOST:PORT")
@@ -50,7 +50,7 @@ def doctor(options: DoctorOptions) -> int:
         raise UsageError(f"--ray is {options.ray:g}; give more than 0 seconds.")
     cluster.check_address(options.address, None)
     suite = named_suite(options.suite)
-    tasks = read_data(options.data, options.set, options.skip_bad)
+    tasks = read_data(options, options.skip_bad)
     if options.model is not None:
         suite = replace(suite, model=options.model)
     counts = {"ok": 0, "warn": 0, "FAIL": 0}

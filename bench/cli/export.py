@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import Command, OneTrial, Output, either
-from bench.cli.work import existing
+from bench.cli.arguments import Command, either
+from bench.cli.options import OneTrial, Output
 from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import Suite, by_revision
@@ -29,7 +29,7 @@ class ExportOptions(Output, _Exported, Command):
 
 def export(options: ExportOptions) -> int:
     """Write a trial as an adapter or as a merged model."""
-    store = existing(options.output)
+    store = options.existing()
     record = store.find(options.trial)
     if options.adapter is not None:
         write_adapter(record, store, options.adapter)
@@ -84,11 +84,6 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
         raise UsageError(
             f"{record.trial.label} is the base model itself and has no change to export. Name another trial."
         )
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} is not empty. Choose a new folder.")
-    except OSError as error:
-        raise UsageError(f"Cannot read {folder}: {error.strerror}. Choose a new folder.") from error
     suite = by_revision(record.trial.model, noted_models(store.root))
     if suite.revision() != record.trial.model:
         raise UsageError(
@@ -96,6 +91,8 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty. Choose a new folder.")
     except OSError as error:
         raise UsageError(f"Cannot write to {folder}: {error.strerror}. Choose another folder.") from error
     return suite

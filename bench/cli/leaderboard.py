@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from bench.cli.options import Cells, Command, Mix, Output, arg
+from bench.cli.arguments import Command, arg
+from bench.cli.options import Cells, Mix, Output
 from bench.cli.reports import board, print_board
 from bench.cli.request import read_request
 from bench.plan.baselines import make
@@ -26,8 +27,7 @@ class LeaderboardOptions(Mix, _Format, Output, Cells, Command):
 
 def leaderboard(options: LeaderboardOptions) -> int:
     """Print the leaderboard of a run folder to stdout, and nothing else."""
-    store = Store(options.output.resolve())
-    store.check()
+    store = options.store()
     cells, command = _meant(options, store)
     made = make(read_request(cells, options.output), store)
     print_board(board(made, store, command, mixed=options.mix), options.format)
@@ -36,7 +36,7 @@ def leaderboard(options: LeaderboardOptions) -> int:
 
 def _meant(options: LeaderboardOptions, store: Store) -> tuple[Cells, str]:
     """Return the cells to show and the command to name: the last run's, unless options choose others."""
-    if not options.chooses(Cells):
+    if not options.chosen(Cells):
         last = last_run.needed(store, options.output)
         return Cells.selected(last.selection), last.command
     before = last_run.read(store)

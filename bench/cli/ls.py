@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from bench.cli.options import Command, Output, arg
-from bench.cli.work import existing
+from bench.cli.arguments import Command, arg
+from bench.cli.options import Output
 from bench.plan.suite import SUITES
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
@@ -31,7 +31,7 @@ def ls(options: LsOptions) -> int:
         "methods": lambda: Registry().names("method"),
         "tasks": lambda: Registry().names("task"),
         "suites": lambda: sorted(SUITES),
-        "trials": lambda: _trial_lines(existing(options.output)),
+        "trials": lambda: _trial_lines(options.existing()),
     }
     for line in lists[options.what]():
         print(line)

@@ -8,10 +8,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
 from typing import Any, get_type_hints
 
-from bench.cli.options import Command, add_options, read_options
+from bench.cli.arguments import Command, add_options, read_options
 from bench.errors import BenchError, PluginError, UsageError
 
 _EPILOG = "Exit codes: 0 success, 1 a trial or a check failed, 2 the command has a mistake, 130 interrupted."
@@ -35,17 +34,14 @@ class Verb:
     @property
     def options(self) -> type[Command]:
         """The type of the argument of the verb's function, whose module is imported only if the verb is used."""
-        found: type[Command] = get_type_hints(getattr(self._module, self.name))["options"]
+        found: type[Command] = get_type_hints(self.function)["options"]
         return found
 
-    def run(self, options: Command) -> int:
-        """Run the verb's function and return the exit code."""
-        function: Callable[[Command], int] = getattr(self._module, self.name)
-        return function(options)
-
     @property
-    def _module(self) -> ModuleType:
-        return import_module(f"bench.cli.{self.file or self.name}")
+    def function(self) -> Callable[[Command], int]:
+        """The verb's function, which returns the exit code."""
+        function: Callable[[Command], int] = getattr(import_module(f"bench.cli.{self.file or self.name}"), self.name)
+        return function
 
 
 _VERBS = (
@@ -88,35 +84,26 @@ _VERBS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    try:
-        parsed = parse(sys.argv[1:] if arguments is None else arguments)
-    except UsageError as error:
-        return _complain(error, 2)
-    if parsed is None:
-        parser().print_help()
-        return 0
     logging.basicConfig(level=logging.WARNING, format="bench: %(message)s", stream=sys.stderr)
     logging.getLogger("huggingface_hub").propagate = False  # the hub's client prints its warnings itself
     # bitsandbytes warns about a missing kernel as soon as peft imports it; we do not use that kernel.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    verb, options = parsed
     try:
-        return verb.run(options)
-    except (UsageError, PluginError) as error:
-        return _complain(error, 2)
+        parsed = parse(sys.argv[1:] if arguments is None else arguments)
+        if parsed is None:
+            parser().print_help()
+            return 0
+        verb, options = parsed
+        return verb.function(options)
     except BenchError as error:
-        return _complain(error, 1)
+        print(f"bench: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError | PluginError) else 1
     except KeyboardInterrupt:
         print("bench: interrupted. Run the same command again to resume.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-
-
-def _complain(error: BenchError, code: int) -> int:
-    print(f"bench: {error}", file=sys.stderr)
-    return code
 
 
 def parse(words: Sequence[str]) -> tuple[Verb, Command] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench import track
-from bench.cli.options import Command, Output, arg
-from bench.cli.work import existing
+from bench.cli.arguments import Command, arg
+from bench.cli.options import Output
 from bench.console import say
 from bench.plugins.registry import Registry
 
@@ -30,7 +30,7 @@ def ui(options: UiOptions) -> int:
 
 def sync(options: SyncOptions) -> int:
     """Update MLflow from the run folder."""
-    store = existing(options.output)
+    store = options.existing()
     with store.locked():
         count = track.sync(store, Registry())
     say(f"MLflow is up to date: {count} trials and searches written.")

@@ -1,128 +1,25 @@
-"""Options as frozen dataclasses: each field holds the name, type, default and help of one option."""
+"""The options that several commands share, in groups."""
 
 from __future__ import annotations
 
 import math
-from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from bench.errors import UsageError
+from bench.cli.arguments import arg, flag, several, word
+from bench.errors import StoreError, UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
 from bench.plan.recipes import BASES
 from bench.sizes import GIB
 from bench.spec import CONNECTORS, Execution
 from bench.store.places import place
+from bench.store.run_folder import Store
 
-T = TypeVar("T")
-Options = TypeVar("Options", bound="Command")
-
-_ARGUMENT = "argument"
-HIDDEN = SUPPRESS  # the help text of an option that is parsed but not shown
-_EITHER = "either"
 _HOW = "how trials run"
 _RUNS = Execution()
-
-
-def arg(default: T, text: str, metavar: str | None = None, **settings: object) -> T:
-    """Return a field for an option, with ``settings`` for ``add_argument``.
-
-    The option's value is a number if ``default`` is one. Three settings are not argparse's: ``name`` (if it differs
-    from the field's), ``group`` (the title of the option's section in the help) and ``choices`` as a function.
-    """
-    known = {"type": type(default)} if isinstance(default, int | float) else {}
-    found: T = field(default=default, metadata={_ARGUMENT: {"help": text, "metavar": metavar, **known, **settings}})
-    return found
-
-
-def flag(text: str, **settings: object) -> bool:
-    """Return a field for an option without a value."""
-    found: bool = field(default=False, metadata={_ARGUMENT: {"help": text, "action": "store_true", **settings}})
-    return found
-
-
-def several(text: str, metavar: str, type: Callable[[str], T]) -> tuple[T, ...]:
-    """Return a field for an option that may be given several times."""
-    return arg((), text, metavar, action="append", type=type)
-
-
-def word(text: str, metavar: str) -> str:
-    """Return a field for a required positional argument."""
-    found: str = field(metadata={_ARGUMENT: {"help": text, "metavar": metavar, "positional": True}})
-    return found
-
-
-def either(text: str, metavar: str) -> Path | None:
-    """Return a field for one of several options, of which a command must give exactly one."""
-    return arg(None, text, metavar, type=Path, group=_EITHER)
-
-
-def add_options(parser: ArgumentParser, options: type[Command]) -> None:
-    """Add the options of a class to a parser. An option that is not typed keeps its field's default.
-
-    The fields of the last base come first, so list the bases of a class in reverse order.
-    """
-    groups: dict[str | None, _ActionsContainer] = {None: parser}
-    for item in fields(options):
-        if _ARGUMENT not in item.metadata:
-            continue
-        settings = dict(item.metadata[_ARGUMENT])
-        title = settings.pop("group", None)
-        if title not in groups:
-            either = title == _EITHER
-            groups[title] = (
-                parser.add_mutually_exclusive_group(required=True) if either else parser.add_argument_group(title)
-            )
-        if callable(settings.get("choices")):
-            settings["choices"] = settings["choices"]()
-        if settings.pop("positional", False):
-            groups[title].add_argument(item.name, default=item.default, **settings)
-        else:
-            settings.pop("name", None)
-            groups[title].add_argument(_name(item), dest=item.name, default=SUPPRESS, **settings)
-
-
-def _name(item: Field[Any]) -> str:
-    """Return an option's name on the command line."""
-    return str(item.metadata[_ARGUMENT].get("name", f"--{item.name.replace('_', '-')}"))
-
-
-def words_of(options: Cells, names: Iterable[str]) -> list[str]:
-    """Return the words that set the named options to their current values."""
-    known, words = {item.name: item for item in fields(options)}, []
-    for name in names:
-        value = getattr(options, name)
-        for each in value if isinstance(value, tuple) else (value,):
-            words += [_name(known[name])] if each is True else [_name(known[name]), str(each)]
-    return words
-
-
-def read_options(options: type[Options], parsed: Namespace, words: Sequence[str]) -> Options:
-    """Return the parsed options as an instance of their class."""
-    names = {item.name for item in fields(options)}
-    typed = {name: value for name, value in vars(parsed).items() if name in names}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
-    return options(**values, words=tuple(words), typed=tuple(typed))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """A command as it was typed: its words, and the names of the options that were given."""
-
-    words: tuple[str, ...] = ()
-    typed: tuple[str, ...] = ()
-
-    @property
-    def line(self) -> str:
-        """The command as one line."""
-        return " ".join(["bench", *self.words])
-
-    def chooses(self, options: type[Cells]) -> bool:
-        """Return whether an option of a class was typed."""
-        return any(item.name in self.typed for item in fields(options))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,15 +27,6 @@ class Suited:
     """The option that chooses the suite."""
 
     suite: str = arg("micro", "the suite: base model, tasks and recipe (default: micro)", "NAME")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """Options that choose the source tasks, the seeds and the number of scored examples."""
-
-    sources: str = arg("all", "source tasks, which may be forgotten (default: all of the suite)", "A,B")
-    seeds: str = arg("0", "training seeds (default: 0)", "N,M")
-    limit: str | None = arg(None, "score only the first N examples of each task", "N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +53,17 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskData(Data):
+    """Options of a command that reads tasks and plans nothing."""
+
+    set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Material(Data, Based, Modelled):
     """Options for the base model and the data."""
 
-    skip_bad: int = arg(0, "skip up to N broken records per split (default: 0)", "N")
+    skip_bad: int = arg(0, "skip up to N broken records per split (default: 0)", "N", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,22 +84,36 @@ class Output:
         type=place,
     )
 
+    def store(self) -> Store:
+        """Return the store of the run folder, which may not exist yet."""
+        store = Store(self.output.resolve())
+        store.check()
+        return store
+
+    def existing(self) -> Store:
+        """Return the store of a run folder that exists.
+
+        Raises:
+            UsageError: it does not exist.
+        """
+        store = self.store()
+        if not store.root.is_dir():
+            raise UsageError(f"There is no run folder {self.output}. Name one with --output.")
+        return store
+
 
 @dataclass(frozen=True, kw_only=True)
-class Trained(Suited):
-    """Options that choose the suite, the methods, the ranks and the targets."""
+class Rows(Suited):
+    """Options that choose the suite, the rows of a leaderboard, and what they are scored on."""
 
     methods: str = arg(
         "all", "methods, or all (the seven built-in ones), or installed (every plugin); default: all", "A,B"
     )
     ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")
     targets: str = arg("all", "tasks to learn (default: all of the suite)", "A,B")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Options that change the recipe, or add rows to the leaderboard."""
-
+    sources: str = arg("all", "source tasks, which may be forgotten (default: all of the suite)", "A,B")
+    seeds: str = arg("0", "training seeds (default: 0)", "N,M")
+    limit: str | None = arg(None, "score only the first N examples of each task", "N")
     connector: str | None = arg(None, "how the connector is trained (default: the suite's)", choices=CONNECTORS)
     set: tuple[str, ...] = several(
         "set a hyperparameter, a recipe field (recipe.FIELD=VALUE) or a task option (repeatable)",
@@ -225,7 +134,7 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells(Plugins, Material, Rows, Scored, Trained):
+class Cells(Plugins, Material, Rows):
     """Options that choose the cells of a leaderboard. A run folder stores those of its last run."""
 
     def selection(self) -> dict[str, object]:
@@ -240,12 +149,29 @@ class Cells(Plugins, Material, Rows, Scored, Trained):
 
     @classmethod
     def selected(cls, selection: Mapping[str, Any]) -> Cells:
-        """Return the options that were stored; an option that an old version did not have gets its default."""
-        known = {item.name: selection[item.name] for item in fields(Cells) if item.name in selection}
-        known["set"] = tuple(selection.get("set", ()))
-        known["plugin"] = tuple(Path(path) for path in selection.get("plugin", ()))
-        known["data"] = None if known.get("data") is None else Path(known["data"])
-        return Cells(**known)
+        """Return the options that were stored; an option that an old version did not have gets its default.
+
+        Raises:
+            StoreError: a value is not what an option has.
+        """
+        stored = [item for item in fields(Cells) if item.name in selection]
+        return Cells(**{item.name: _restored(item, selection[item.name]) for item in stored})
+
+
+def _restored(item: Field[Any], value: Any) -> Any:
+    """Return the value of an option from its JSON."""
+    kind = item.metadata.get("type", bool if item.default is False else str)
+    try:
+        if isinstance(item.default, tuple):
+            return tuple(kind(each) for each in value)
+        found = None if value is None and item.default is None else kind(value)
+        if found is not None and found not in item.metadata.get("choices", (found,)):
+            raise ValueError("not one of its choices")
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"The last run's {item.name} is {value!r}, which is not possible ({error}). Run bench run again."
+        ) from error
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +179,7 @@ class HowTrialsRun:
     """Options that choose how trials run. They change results only by rounding."""
 
     gpus_per_trial: int = arg(
-        _RUNS.workers, "GPUs per trial, or CPU cores if there is no GPU (default: 1)", "N", group=_HOW
+        _RUNS.workers, "GPUs per trial, or CPU cores if there is no GPU (default: 1)", "N", group=_HOW, least=1
     )
     address: str | None = arg(
         None,
@@ -267,6 +193,7 @@ class HowTrialsRun:
         "N",
         type=int,
         group=_HOW,
+        least=1,
     )
     gradient_checkpointing: bool = flag("use less memory for training, and more time", group=_HOW)
     eval_batch: int = arg(
@@ -274,6 +201,7 @@ class HowTrialsRun:
         f"number of answers generated at once (default: {_RUNS.eval_batch_size})",
         "N",
         group=_HOW,
+        least=1,
     )
     feature_cache: float = arg(
         _RUNS.feature_cache_bytes / GIB,
@@ -281,21 +209,18 @@ class HowTrialsRun:
         "GIB",
         group=_HOW,
     )
+    lanes: int | None = arg(
+        None, "number of lanes (default: one per GPU or CPU core; 0: run in this process)", "N", type=int, least=0
+    )
 
-    def launch(self, lanes: int | None = None) -> Launch:
-        """Return the launch settings for a number of lanes; None uses every free device.
+    def launch(self) -> Launch:
+        """Return the launch settings.
 
         Raises:
             UsageError: a value is out of range, or two options exclude each other.
         """
-        if lanes is not None and lanes < 0:
-            raise UsageError(f"--lanes is {lanes}; give 0 or more.")
-        check_address(self.address, lanes)
-        counts = {"gpus-per-trial": self.gpus_per_trial, "eval-batch": self.eval_batch, "micro-batch": self.micro_batch}
-        for name, count in counts.items():
-            if count is not None and count < 1:
-                raise UsageError(f"--{name} is {count}; give at least 1.")
-        if self.gpus_per_trial > 1 and lanes == 0:
+        check_address(self.address, self.lanes)
+        if self.gpus_per_trial > 1 and self.lanes == 0:
             raise UsageError("--lanes 0 runs in this process and cannot start workers. Drop it or --gpus-per-trial.")
         if not 0 <= self.feature_cache < math.inf:
             raise UsageError(f"--feature-cache is {self.feature_cache:g}; give 0 or more GiB.")
@@ -306,20 +231,11 @@ class HowTrialsRun:
             eval_batch_size=self.eval_batch,
             feature_cache_bytes=int(self.feature_cache * GIB),
         )
-        return Launch(lanes, self.address, execution)
+        return Launch(self.lanes, self.address, execution)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lanes:
-    """The option that chooses the number of lanes."""
-
-    lanes: int | None = arg(
-        None, "number of lanes (default: one per GPU or CPU core; 0: run in this process)", "N", type=int
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Starts(HowTrialsRun, Lanes):
+class Starts(HowTrialsRun):
     """Options of a command that runs a plan, or only prints it."""
 
     dry_run: bool = flag("print the plan and stop")
@@ -337,10 +253,3 @@ class OneTrial:
     """The argument that names a trial."""
 
     trial: str = word("label or id of a trial, or the start of either", "TRIAL")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sure:
-    """The option that skips the question."""
-
-    yes: bool = flag("do not ask for confirmation")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Cells, Command, HowTrialsRun, Output, arg, flag, words_of
+from bench.cli.arguments import Command, arg, flag, words_of
+from bench.cli.options import Cells, HowTrialsRun, Output
 from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.plan.listing import listing
 from bench.prepare.price.draft import Draft, draft
 from bench.prepare.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
 from bench.store.run_folder import Store
@@ -29,7 +29,9 @@ _LARGE = 1e9  # parameters; a smaller model runs well on a CPU
 class PlanOptions(HowTrialsRun, Output, Cells, Command):
     """The options of ``bench plan``."""
 
-    lanes: int | None = arg(None, "number of lanes of the run (default: as in bench run)", "N", type=int, group=_COST)
+    lanes: int | None = arg(
+        None, "number of lanes of the run (default: as in bench run)", "N", type=int, group=_COST, least=0
+    )
     gpu: str | None = arg(
         None,
         "price the run for N GPUs of type NAME (default: this machine's, else one A100 40GB)",
@@ -51,10 +53,9 @@ class PlanOptions(HowTrialsRun, Output, Cells, Command):
 
 def plan(options: PlanOptions) -> int:
     """Print what a run would do, and what the run costs."""
-    store = Store(options.output.resolve())
-    store.check()
+    store = options.store()
     fleet = read_fleet(options.gpu) if options.gpu else None
-    how = options.launch(options.lanes).execution
+    how = options.launch().execution
     hours = None if options.budget is None else _hours(options.budget)
     found = draft(read_request(options, options.output), store)
     tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
@@ -120,19 +121,15 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
         yield "The plan uses declared sizes and published shapes, and counts nothing as cached."
         yield ""
     elif whole:
-        yield from listing(found.plan)
+        yield from found.plan.lines()
         yield ""
 
 
 def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int) -> Rates | None:
     """Return a probe's rates if there is one for this model, else published rates."""
-    model = found.model
-    probe = Measured.read(store.root)
-    if probe is not None and fleet is None:
-        return measured(probe, model, None)
-    if fleet is None:
-        return None
-    return (measured(probe, model, fleet.gpu) if probe else None) or published(parameters, fleet.gpu)
+    probe, gpu = Measured.read(store.root), None if fleet is None else fleet.gpu
+    own = None if probe is None else measured(probe, found.model, gpu)
+    return own or (None if gpu is None else published(parameters, gpu))
 
 
 def _hours(text: str) -> float:

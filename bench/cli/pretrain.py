@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cli.options import Command, arg, word
+from bench.cli.arguments import Command, arg, word
 from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import named_suite

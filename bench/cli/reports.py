@@ -78,12 +78,11 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
 
 def list_failures(made: Plan, store: Store) -> int:
     """Print which trials failed and why, and return the exit code."""
-    failures = []
+    code = 0
     for work in made.works:
         record = store.read(work.trial)
         if record is None or record.status == "failed":
-            failures.append((work.trial, record))
-    for trial, record in failures:
-        reason = record.error if record else "did not run"
-        say(f"failed: {trial.label}: {reason} ({store.folder(trial)}/error.txt)")
-    return 1 if failures else 0
+            reason = record.error if record else "did not run"
+            say(f"failed: {work.trial.label}: {reason} ({store.folder(work.trial)}/error.txt)")
+            code = 1
+    return code

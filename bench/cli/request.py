@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from bench.cli.options import Cells
+from bench.cli.arguments import split_list
+from bench.cli.options import Cells, TaskData
 from bench.errors import UsageError
-from bench.model.families import check_checkpoint
+from bench.model import checkpoints
+from bench.model.families import check_checkpoint, largest_rank
 from bench.plan import recipes, tuned
-from bench.plan.request import Request, check_ranks, check_tasks, prepare
-from bench.plan.suite import LORASCULPT, named_suite
+from bench.plan.request import Request
+from bench.plan.suite import named_suite
 from bench.plugins.hyperparameters import field_name, parse
 from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
@@ -25,30 +26,34 @@ from bench.store.places import place
 _RECIPE = "recipe"
 
 
-def start_request(cells: Cells, output: Path) -> Request:
+def start_request(cells: Cells, output: Path, registry: Registry | None = None) -> Request:
     """Return the request for cells after downloading its base model, for a command that starts work.
+
+    The registry has the plugin files of the cells; without one, they are run.
 
     Raises:
         UsageError: a name is unknown, a value is out of range, or the base model is not supported.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    registry = Registry(cells.plugin)  # one registry for both requests, because a plugin file runs only once
-    prepare(_request(replace(cells, tuned=None), output, registry))
-    # Read again, because what a search chose is checked against the base model, which is here only now.
-    return _request(cells, output, registry)
+    request = _untuned(cells, registry)
+    checkpoints.fetch(request.suite.model)
+    check_checkpoint(request.suite.folder)
+    return _checked(request, cells, output)
 
 
-def read_request(cells: Cells, output: Path) -> Request:
+def read_request(cells: Cells, output: Path, registry: Registry | None = None) -> Request:
     """Return the request for cells. Nothing is downloaded, and nothing outside the request changes.
 
     Raises:
         UsageError: a name is unknown, or a value is out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    return _request(cells, output, Registry(cells.plugin))
+    return _checked(_untuned(cells, registry), cells, output)
 
 
-def _request(cells: Cells, output: Path, registry: Registry) -> Request:
+def _untuned(cells: Cells, registry: Registry | None) -> Request:
+    """Return the request for cells without what a search chose, which depends on the base model."""
+    registry = registry or Registry(cells.plugin)
     suite = named_suite(cells.suite)
     if cells.model is not None:
         suite = replace(suite, model=cells.model, tuned=None)
@@ -62,8 +67,8 @@ def _request(cells: Cells, output: Path, registry: Registry) -> Request:
         methods=methods,
         recipe=recipes.read(suite, settings.pop(_RECIPE, {}), cells.connector, cells.base),
         ranks=_numbers("--ranks", cells.ranks, least=1),
-        targets=_tasks(cells.targets, suite.targets, registry),
-        sources=_tasks(cells.sources, suite.sources, registry),
+        targets=task_names(cells.targets, suite.targets, registry),
+        sources=task_names(cells.sources, suite.sources, registry),
         seeds=_numbers("--seeds", cells.seeds, least=0),
         limit=None if cells.limit is None else _limit(cells.limit),
         settings=_method_settings(settings, methods, registry),
@@ -71,74 +76,57 @@ def _request(cells: Cells, output: Path, registry: Registry) -> Request:
         strengths=() if cells.rewind is None else _strengths(cells.rewind),
         tasks=Tasks(registry, _reading(cells.data, cells.skip_bad), options),
     )
-    _check_request(request, named=cells.model is not None)
+    learnt = {name.partition("@")[0] for name in request.targets}
+    if both := [name for name in request.sources if name.partition("@")[0] in learnt]:
+        raise UsageError(f"{both[0]} is both a target and a source. Drop it from --targets or --sources.")
+    for name in (*request.targets, *request.sources):
+        request.tasks.load(name)  # a task refuses options that exclude each other
+    return request
+
+
+def _checked(request: Request, cells: Cells, output: Path) -> Request:
+    """Return the request with what a search chose, after checking it against the base model if that is here."""
+    if request.suite.here():
+        if cells.model is not None:
+            check_checkpoint(request.suite.folder)
+        largest = largest_rank(request.suite.folder)
+        if (rank := max(request.ranks)) > largest:
+            raise UsageError(
+                f"Rank {rank} is too large for the model of suite {request.suite.name}: "
+                f"its smallest adapted layer has {largest} rows or columns. Give a rank of at most {largest}."
+            )
     return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
 
 
-def _check_request(request: Request, *, named: bool) -> None:
-    """Refuse values that exclude each other; ``named`` says whether the command names the base model."""
-    check_tasks(request.targets, request.sources)
-    if request.suite.here():
-        if named:
-            check_checkpoint(request.suite.folder)
-        check_ranks(request.ranks, request.suite)
-    _load(request.tasks, (*request.targets, *request.sources))
-
-
-def read_tasks(
-    tasks: str, plugins: Sequence[Path], data: Path | None, settings: Sequence[str], skip_bad: int = 0
-) -> tuple[Tasks, tuple[str, ...]]:
-    """Return the tasks and their options, and the names that ``tasks`` lists.
-
-    Raises:
-        UsageError: a name is unknown, or a value is out of range.
-        PluginError: a plugin cannot be imported, or breaks the contract.
-    """
-    found = read_data(data, settings, skip_bad, Registry(plugins))
-    names = _tasks(tasks, (*LORASCULPT.targets, *LORASCULPT.sources), found.registry, "TASK,…")
-    _load(found, names)
-    return found, names
-
-
-def read_data(data: Path | None, settings: Sequence[str], skip_bad: int = 0, registry: Registry | None = None) -> Tasks:
+def read_data(options: TaskData, skip_bad: int = 0, plugins: Sequence[Path] = ()) -> Tasks:
     """Return the tasks and their options, for a command that names no cells.
-
-    Without a registry, only installed tasks are known.
 
     Raises:
         UsageError: a setting belongs to no task, or is out of range.
+        PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    registry, read = registry or Registry(), _settings(settings)
-    options = _task_settings(read, registry)
-    for name in read:
+    registry, settings = Registry(plugins), _settings(options.set)
+    own = _task_settings(settings, registry)
+    for name in settings:
         raise suggest("task", name, registry.names("task"))
-    return Tasks(registry, _reading(data, skip_bad), options)
-
-
-def _load(tasks: Tasks, names: Sequence[str]) -> None:
-    """Make every task once, because a task refuses options that exclude each other."""
-    for name in names:
-        tasks.load(name)
+    return Tasks(registry, _reading(options.data, skip_bad), own)
 
 
 def _reading(data: Path | None, skip_bad: int) -> Reading:
-    if skip_bad < 0:
-        raise UsageError(f"--skip-bad is {skip_bad}; give 0 or more.")
     return Reading((data or Path(os.environ.get("BENCH_DATA", "data"))).resolve(), skip_bad)
 
 
 def _task_settings(settings: dict[str, dict[str, str]], registry: Registry) -> TaskSettings:
     """Remove the options of tasks from the settings of ``--set``, and return these options."""
     read: dict[str, dict[str, Scalar]] = {}
-    for name in settings:
+    for name in [name for name in settings if name.partition("@")[0] in registry.names("task")]:
         plain, variant, _ = name.partition("@")
-        if variant and plain in registry.names("task"):
+        if variant:
             raise UsageError(
                 f"--set {name}.… names a variant, but all variants share their options. Write --set {plain}.…"
             )
-    for name in [name for name in settings if name in registry.names("task")]:
         task = registry.task_class(name)
-        if not dataclasses.is_dataclass(task):
+        if not is_dataclass(task):
             raise UsageError(f"The task {name} has no options. Drop --set {name}.…")
         read[name] = {field: parse(task, field, text) for field, text in settings.pop(name).items()}
     return read
@@ -146,13 +134,11 @@ def _task_settings(settings: dict[str, dict[str, str]], registry: Registry) -> T
 
 def _strengths(text: str) -> tuple[float, ...]:
     """Return the strengths in ascending order, with 1, because the row itself is on its curve."""
-    try:
-        found = {round(float(word), 6) for word in text.split(",") if word.strip()}
-    except ValueError:
-        raise UsageError(f"--rewind has {text!r}; give numbers from 0 to 1, separated by commas.") from None
-    if not found or not all(0 <= strength <= 1 for strength in found):
-        raise UsageError(f"--rewind is {text!r}; give numbers from 0 to 1, separated by commas.")
-    return tuple(sorted(found | {1.0}))
+    wanted = "numbers from 0 to 1, separated by commas"
+    found = split_list("--rewind", text, float, wanted)
+    if not all(0 <= strength <= 1 for strength in found):
+        raise UsageError(f"--rewind is {text!r}; give {wanted}.")
+    return tuple(sorted({1.0, *(round(strength, 6) for strength in found)}))
 
 
 def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
@@ -173,9 +159,10 @@ def _methods(text: str, registry: Registry) -> tuple[str, ...]:
     return tuple(name for name in chosen if name != ZERO_SHOT)  # zero-shot is on every leaderboard anyway
 
 
-def _tasks(
+def task_names(
     text: str, default: Sequence[str], registry: Registry, option: str = "--targets or --sources"
 ) -> tuple[str, ...]:
+    """Return the names of tasks that an option lists; ``all`` means the default."""
     chosen = _words(option, text, default)
     for name in chosen:
         registry.task_class(name)
@@ -183,10 +170,11 @@ def _tasks(
 
 
 def _words(option: str, text: str, everything: Sequence[str]) -> tuple[str, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    wanted = "names separated by commas, or all"
+    words = split_list(option, text, str, wanted)
     chosen = [name for word in words for name in (everything if word == "all" else (word,))]
     if not chosen:
-        raise UsageError(f"{option} is empty; give names separated by commas, or all.")
+        raise UsageError(f"{option} is empty; give {wanted}.")
     return tuple(dict.fromkeys(chosen))
 
 
@@ -198,19 +186,10 @@ def _limit(text: str) -> int:
 
 
 def _numbers(option: str, text: str, *, least: int) -> tuple[int, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError(f"{option} is empty; give whole numbers separated by commas.")
-    numbers = []
-    for word in words:
-        try:
-            number = int(word)
-        except ValueError:
-            raise UsageError(f"{option} has {word!r}; give whole numbers separated by commas.") from None
-        if number < least:
-            raise UsageError(f"{option} has {number}; the smallest allowed value is {least}.")
-        numbers.append(number)
-    return tuple(dict.fromkeys(numbers))
+    numbers = split_list(option, text, int, "whole numbers separated by commas")
+    if (lowest := min(numbers)) < least:
+        raise UsageError(f"{option} has {lowest}; the smallest allowed value is {least}.")
+    return numbers
 
 
 def _settings(items: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -2,74 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.cli.options import Cells, Command, Mix, Output, Starts
-from bench.cli.reports import board as board_of
-from bench.cli.reports import list_failures, print_board, write_reports
+from bench.cli.arguments import Command
+from bench.cli.options import Cells, Mix, Output, Starts
+from bench.cli.reports import board, list_failures, print_board, write_reports
 from bench.cli.request import read_request, start_request
 from bench.cli.work import check_output, perform
 from bench.console import say, tell
 from bench.lanes.setup import note_data
 from bench.plan.baselines import finish, make
-from bench.plan.listing import listing, summary
 from bench.plan.plan import Plan
+from bench.plan.request import Request
+from bench.plugins.registry import Registry
 from bench.store import last_run
 from bench.store.last_run import Last
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.track import Mirror
 
+if TYPE_CHECKING:
+    from bench.leaderboard.tables import Leaderboard
+
+Written = tuple[Sequence[Path], Iterable[str]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Mix, Starts, Output, Cells, Command):
-    """The options of ``bench run``."""
+    """The options of ``bench run``, and of every command that runs a plan and ranks its cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What distinguishes a command that runs a plan: how it plans, and what it saves and writes.
+
+    ``write`` returns the files that it wrote, and the lines to print; the leaderboard is printed if ``prints_board``.
+    """
+
+    plan: Callable[[Request, Store], Plan]
+    save: Callable[[Plan, Store], None]
+    write: Callable[[Plan, Store, Leaderboard], Written]
+    prints_board: bool = True
 
 
 def run(options: RunOptions) -> int:
     """Train, evaluate and rank methods, and skip what the store already has."""
-    launch = options.launch(options.lanes)
+    course = Course(make, partial(_save, options), partial(_write, options))
+    return carry_out(course, options, options, Registry(options.plugin))
+
+
+def carry_out(course: Course, options: RunOptions, cells: Cells, registry: Registry) -> int:
+    """Run what the store lacks of the plan for some cells, show the results, and return the exit code."""
+    launch = options.launch()
     check_output(options.output, options.lanes)
-    asked = (read_request if options.dry_run else start_request)(options, options.output)
-    store = Store(options.output.resolve())
-    store.check()
+    asked = (read_request if options.dry_run else start_request)(cells, options.output, registry)
+    store = options.store()
+    plan = partial(course.plan, asked, store)
     if options.dry_run:
-        tell(listing(make(asked, store)))
+        tell(plan().lines())
         return 0
     with store.locked():
-        made = make(asked, store)
-        say(summary(made))
-        last_run.save(store, Last(options.line, options.selection()))
+        made = plan()
+        say(made.summary())
+        course.save(made, store)
         note_data(asked, store)
         with Mirror(store, made, options.line) as mirror:
-            made = finish(made, store, partial(perform, store=store, launch=launch, mirror=mirror))
-            board = board_of(made, store, options.line, mixed=options.mix)
-            tradeoff = _curves(made, store, mixed=options.mix)
-            paths = [*write_reports(board, store.root), *tradeoff.paths]
-            mirror.finish(board, paths)
-    print_board(board)
-    tell(tradeoff.lines)
+            made = finish(made, plan, partial(perform, store=store, launch=launch, mirror=mirror))
+            ranked = board(made, store, options.line, mixed=options.mix)
+            paths, lines = course.write(made, store, ranked)
+            mirror.finish(ranked, paths)
+    if course.prints_board:
+        print_board(ranked)
+    tell(lines)
     for path in paths:
         say(f"wrote {path}")
     return list_failures(made, store)
 
 
-@dataclass(frozen=True, slots=True)
-class _Curves:
-    paths: Sequence[Path] = ()
-    lines: Sequence[str] = ()
+def _save(options: RunOptions, made: Plan, store: Store) -> None:
+    last_run.save(store, Last(options.line, options.selection()))
 
 
-def _curves(made: Plan, store: Store, *, mixed: bool) -> _Curves:
-    """Draw the trade-off curves if ``--rewind`` asks for them."""
+def _write(options: RunOptions, made: Plan, store: Store, ranked: Leaderboard) -> Written:
+    """Write the leaderboard, and the trade-off curves if ``--rewind`` asks for them."""
+    paths = write_reports(ranked, store.root)
     if not made.request.strengths:
-        return _Curves()
+        return paths, ()
     from bench.leaderboard import tradeoff
 
     found, folder = tradeoff.read(made, store), store.root / tradeoff.FOLDER
     with staged(folder) as here:
         names = [path.name for path in tradeoff.write(found, here)]
-    return _Curves([folder / name for name in names], list(tradeoff.lines(found, mixed=mixed)))
+    return [*paths, *(folder / name for name in names)], tradeoff.lines(found, mixed=options.mix)

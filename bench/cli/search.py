@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from bench.cli.options import Cells, Command, HowTrialsRun, Lanes, Output, arg
+from bench.cli.arguments import Command, arg, split_list
+from bench.cli.options import Cells, HowTrialsRun, Output
 from bench.cli.request import start_request
 from bench.cli.work import check_output
 from bench.console import say, tell
@@ -16,15 +17,14 @@ from bench.search.outcome import lines
 from bench.search.pareto import Objective
 from bench.search.run import SearchSettings, run
 from bench.store.places import is_remote
-from bench.store.run_folder import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
+class SearchOptions(HowTrialsRun, Output, Cells, Command):
     """The options of ``bench search``."""
 
-    lanes: int | None = arg(None, "number of lanes (default: one per GPU or CPU core)", "N", type=int)
-    trials: int = arg(20, "configurations per method, rank and target (default: 20)", "N")
+    lanes: int | None = arg(None, "number of lanes (default: one per GPU or CPU core)", "N", type=int, least=0)
+    trials: int = arg(20, "configurations per method, rank and target (default: 20)", "N", least=1)
     fields: str | None = arg(None, "search only these hyperparameters (default: all that have a search range)", "A,B")
     objective: Objective = arg(
         "avg", "score by which the best configuration is chosen (default: avg)", choices=get_args(Objective)
@@ -43,7 +43,7 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
         "Optuna storage that several drivers share, each with its own --output (default: a file in --output)",
         "URL",
     )
-    search_seed: int = arg(0, "random seed of the search (default: 0)", "N")
+    search_seed: int = arg(0, "random seed of the search (default: 0)", "N", least=0)
 
     def setting(self) -> SearchSettings:
         """Return the settings of the search.
@@ -60,10 +60,6 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
             raise UsageError("--tuned is an option of bench run, which uses what bench search has found. Drop --tuned.")
         if self.lanes == 0:
             raise UsageError("--lanes is 0; a search runs on Ray Tune and needs at least one lane.")
-        if self.trials < 1:
-            raise UsageError(f"--trials is {self.trials}; give at least 1.")
-        if self.search_seed < 0:
-            raise UsageError(f"--search-seed is {self.search_seed}; give 0 or more.")
         if self.baselines or self.rewind is not None:
             raise UsageError(
                 "--baselines and --rewind are options of bench run, because they add rows to a leaderboard. Drop them."
@@ -75,17 +71,17 @@ class SearchOptions(HowTrialsRun, Lanes, Output, Cells, Command):
             storage=self.storage,
             trials=self.trials,
             objective=self.objective,
-            fields=None if not self.fields else tuple(word.strip() for word in self.fields.split(",") if word.strip()),
+            fields=split_list("--fields", self.fields, str, "names separated by commas") if self.fields else None,
         )
 
 
 def search(options: SearchOptions) -> int:
     """Tune every method with the same budget on validation."""
-    launch = options.launch(options.lanes)
+    launch = options.launch()
     check_output(options.output, options.lanes)
     setting = options.setting()
     asked = replace(start_request(options, options.output), split="validation")
-    outcomes = run(asked, setting, Store(options.output.resolve()), launch, options.line)
+    outcomes = run(asked, setting, options.store(), launch, options.line)
     tell(lines(outcomes))
     say(f"wrote {options.output / FILE}")
     return 1 if any(outcome.failed for outcome in outcomes) else 0

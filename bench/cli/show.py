@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cli.options import Cells, Command, OneTrial, Output, Plugins, flag, words_of
-from bench.cli.work import existing
+from bench.cli.arguments import Command, flag, words_of
+from bench.cli.options import Cells, OneTrial, Output, Plugins
 from bench.errors import UsageError
 from bench.lanes.progress import pace
 from bench.leaderboard.environments import SCORED_WITH
@@ -38,7 +38,7 @@ class ShowOptions(Output, Plugins, _Shown, Command):
 
 def show(options: ShowOptions) -> int:
     """Print one trial."""
-    store = existing(options.output)
+    store = options.existing()
     record = store.find(options.trial)
     ran = last_run.read(store)
     cells = Cells.selected(ran.selection) if ran else Cells()
@@ -98,16 +98,14 @@ def command_line(record: Record, output: Path, registry: Registry, reading: Sequ
     if suite.model != SUITES[suite.name].model:
         words += ["--model", suite.model]
     words += [word for path in registry.files for word in ("--plugin", str(path))]
+    words += ["--methods", trial.method]
     if trial.rank is not None and trial.target is not None:
-        words += ["--methods", trial.method, "--ranks", str(trial.rank), "--targets", trial.target]
-        words += ["--seeds", str(trial.seed)]
+        words += ["--ranks", str(trial.rank), "--targets", trial.target, "--seeds", str(trial.seed)]
         for part in (trial, trial.parent):
             if part is not None:
                 defaults = values(registry.method(part.method)())
                 words += _settings(part.method, part.hyper, defaults)
         words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
-    else:
-        words += ["--methods", trial.method]
     return shlex.join([*words, *reading, "--output", str(output)])
 
 
@@ -117,21 +115,12 @@ def examples(record: Record, store: Store) -> str:
     Raises:
         UsageError: the trial has no test scores, or the run folder has no zero-shot scores of the same examples.
     """
-    sources = {
-        key: score
-        for key, score in record.scores.items()
-        if score.asked.task != record.trial.target and score.asked.split == "test"
-    }
+    tested = {key: score for key, score in record.scores.items() if score.asked.split == "test"}
+    sources = {key: score for key, score in tested.items() if score.asked.task != record.trial.target}
     if not sources:
         raise UsageError(f"{record.trial.label} has no test scores of a source. Measure them with bench run.")
-    zero_shot = next(
-        (
-            other
-            for other in store.records()
-            if other.trial.is_reference_of(record.trial) and sources.keys() <= other.scores.keys()
-        ),
-        None,
-    )
+    references = (other for other in store.records() if other.trial.is_reference_of(record.trial))
+    zero_shot = next((other for other in references if sources.keys() <= other.scores.keys()), None)
     if zero_shot is None:
         raise UsageError(
             f"{store.root} has no zero-shot scores of the same examples with the same {', '.join(EVALUATED)}. "
@@ -171,7 +160,5 @@ def _settings(name: str, now: Mapping[str, Any], default: Mapping[str, Any]) -> 
 
 
 def _pairs(facts: Mapping[str, Any]) -> str:
-    return (
-        ", ".join(f"{name} {value!r}" if "\n" in str(value) else f"{name} {value}" for name, value in facts.items())
-        or "-"
-    )
+    pairs = (f"{name} {value!r}" if "\n" in str(value) else f"{name} {value}" for name, value in facts.items())
+    return ", ".join(pairs) or "-"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TypeVar
 
-from bench.cli.options import Command, arg
+from bench.cli.arguments import Command, arg, split_list
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.lorasculpt.theorems import as_csv, measure, table, verdicts
 from bench.papers.lorasculpt.theory import Case, Mask
 from bench.store.places import place, replace_file
 from bench.store.run_folder import Store
-
-T = TypeVar("T")
 
 FILE = "theory.csv"
 
@@ -31,8 +27,8 @@ class TheoryOptions(Command):
     shapes: str = arg("64x64,128x512", "shapes of BA, rows x columns (default: 64x64,128x512)", "PxQ,…")
     ranks: str = arg("4,16,64", "ranks (default: 4,16,64)", "R,…")
     densities: str = arg("0.05,0.1,0.3", "share of entries that A and B keep (default: 0.05,0.1,0.3)", "S,…")
-    draws: int = arg(200, "pairs of masks per line (default: 200)", "N")
-    seed: int = arg(0, "random seed of the draws (default: 0)", "N")
+    draws: int = arg(200, "pairs of masks per line (default: 200)", "N", least=2)
+    seed: int = arg(0, "random seed of the draws (default: 0)", "N", least=0)
     output: Path | None = arg(None, "folder to write theory.csv to (default: not written)", "DIR|URL", type=place)
 
 
@@ -57,13 +53,11 @@ def _cases(options: TheoryOptions) -> list[Case]:
     Raises:
         UsageError: a list is empty or malformed, or a number is out of range.
     """
-    shapes = _each("--shapes", options.shapes, _shape, "ROWSxCOLUMNS, whole numbers from 1, as in 64x64,128x512")
-    ranks = _each("--ranks", options.ranks, _whole, "whole numbers from 1")
-    densities = _each("--densities", options.densities, _density, "numbers above 0 and at most 1")
-    if options.draws < 2:
-        raise UsageError(f"--draws is {options.draws}; give at least 2.")
-    if options.seed < 0:
-        raise UsageError(f"--seed is {options.seed}; give 0 or more.")
+    shapes = split_list("--shapes", options.shapes, _shape, "ROWSxCOLUMNS, whole numbers from 1, as in 64x64,128x512")
+    ranks = split_list("--ranks", options.ranks, _whole, "whole numbers from 1, separated by commas")
+    densities = split_list(
+        "--densities", options.densities, _density, "numbers above 0 and at most 1, separated by commas"
+    )
     for (rows, columns), rank in product(shapes, ranks):
         if rank * (rows + columns) > _MOST_ENTRIES:
             raise UsageError(f"{rows}x{columns} of rank {rank} is too large to draw; give a smaller shape or rank.")
@@ -71,19 +65,6 @@ def _cases(options: TheoryOptions) -> list[Case]:
         Case(rows, columns, rank, density, mask)
         for (rows, columns), rank, density, mask in product(shapes, ranks, densities, _MASKS)
     ]
-
-
-def _each(option: str, text: str, read: Callable[[str], T], wanted: str) -> tuple[T, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError(f"{option} is empty; give {wanted}, separated by commas.")
-    found = []
-    for word in words:
-        try:
-            found.append(read(word))
-        except ValueError:
-            raise UsageError(f"{option} has {word!r}; give {wanted}.") from None
-    return tuple(dict.fromkeys(found))
 
 
 def _shape(word: str) -> tuple[int, int]:

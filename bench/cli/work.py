@@ -13,7 +13,7 @@ from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
 from bench.lanes.setup import Launch, lane_setup, note_model
 from bench.plan.plan import Plan
-from bench.spec import Record, Score
+from bench.spec import Score
 from bench.store.run_folder import Store
 from bench.track import Mirror, tracking_uri
 
@@ -34,15 +34,6 @@ def check_output(output: Path, lanes: int | None) -> None:
         )
 
 
-def existing(output: Path) -> Store:
-    """Return the store of a run folder that exists."""
-    store = Store(output.resolve())
-    store.check()
-    if not store.root.is_dir():
-        raise UsageError(f"There is no run folder {output}. Name one with --output.")
-    return store
-
-
 def perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
     """Run pending jobs, draw progress, mirror every record to MLflow, and print the speed at the end."""
     setup = lane_setup(made.request, store, launch)
@@ -54,11 +45,8 @@ def perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
             progress.take(event)
             if event.record is not None:
                 mirror.take(event.record)
-                evaluated += _added(event.record, made.records.get(event.trial))
+                before = made.records.get(event.trial)
+                known = before.scores.keys() if before else ()
+                evaluated += [score for key, score in event.record.scores.items() if key not in known]
     if line := closing_line(evaluated):
         say(line)
-
-
-def _added(record: Record, before: Record | None) -> list[Score]:
-    """Return the scores that a record did not have before."""
-    return [score for key, score in record.scores.items() if before is None or key not in before.scores]

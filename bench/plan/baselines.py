@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from bench.plan.plan import Cell, Plan, asked, assemble, cell_trial, cells, edited
 from bench.plan.request import Request
@@ -22,24 +23,24 @@ _STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 
 def make(request: Request, store: Store) -> Plan:
     """Return the plan of a request, with the controls and trade-off curves that the request asks for."""
-    own = cells(request)
-    found = _Controls()
+    own, corners = cells(request), list[_Corner]()
     if request.controls:
-        for seed in request.seeds:
-            for target in request.targets:
-                for rank in request.ranks:
-                    _Corner(request, store, rank, target, seed, own).add(found)
+        for seed, target, rank in product(request.seeds, request.targets, request.ranks):
+            corners.append(_Corner(request, store, rank, target, seed, own))
+            corners[-1].plan()
     points = [point for cell in own for point in curve(request, cell).values()] if request.strengths else []
-    plan = assemble(request, (*own, *found.cells), store, (*found.probes, *points))
-    return replace(plan, unsettled=found.unsettled)
+    probes = [probe for corner in corners for probe in corner.probes]
+    controls = [cell for corner in corners for cell in corner.controls]
+    plan = assemble(request, (*own, *controls), store, (*probes, *points))
+    return replace(plan, unsettled=any(corner.unsettled for corner in corners))
 
 
-def finish(plan: Plan, store: Store, perform: Callable[[Plan], None]) -> Plan:
-    """Perform a plan and the plans that follow from its results, and return the last plan."""
+def finish(plan: Plan, again: Callable[[], Plan], perform: Callable[[Plan], None]) -> Plan:
+    """Perform a plan and the plans that follow from its results, which ``again`` makes, and return the last plan."""
     while plan.pending:
         before = plan
         perform(plan)
-        plan = make(plan.request, store)
+        plan = again()
         if not before.unsettled or plan.works == before.works:  # no job followed from its results
             break
     return plan
@@ -58,17 +59,11 @@ def curve(request: Request, cell: Cell) -> dict[float, Job]:
 
 
 @dataclass(slots=True)
-class _Controls:
-    """Control rows, the jobs whose scores choose some of them, and whether such a score is missing."""
-
-    cells: list[Cell] = field(default_factory=list)
-    probes: list[Job] = field(default_factory=list)
-    unsettled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Corner:
-    """The controls of one rank, target and seed."""
+    """The controls of one rank, target and seed.
+
+    ``probes`` are the jobs whose scores choose some of the controls; the corner is ``unsettled`` if a score is missing.
+    """
 
     request: Request
     store: Store
@@ -76,16 +71,17 @@ class _Corner:
     target: str
     seed: int
     own: Sequence[Cell]
+    controls: list[Cell] = field(default_factory=list)
+    probes: list[Job] = field(default_factory=list)
+    unsettled: bool = False
 
-    def add(self, found: _Controls) -> None:
-        """Add the controls, or the jobs whose scores they wait for."""
-        found.cells += self._fixed()
-        self._stopped(found)
+    def plan(self) -> None:
+        """Plan the controls, or the jobs whose scores they wait for."""
+        self.controls += self._fixed()
+        self._stopped()
         for cell in self.own:
-            trial = cell.trial
-            place = (trial.rank, trial.target, trial.seed)
-            if place == (self.rank, self.target, self.seed) and cell.key.method != BASELINE:
-                self._rewound(cell, found)
+            if cell.place == (self.rank, self.target, self.seed) and cell.key.method != BASELINE:
+                self._rewound(cell)
 
     def _fixed(self) -> Iterator[Cell]:
         """Yield the controls that need no choice: a third of the learning rate, and a frozen connector."""
@@ -97,7 +93,7 @@ class _Corner:
             frozen = replace(request, recipe=replace(request.recipe, connector="frozen"))
             yield self._control(self._baseline(frozen), "frozen connector")
 
-    def _stopped(self, found: _Controls) -> None:
+    def _stopped(self) -> None:
         """Add plain LoRA stopped at the step with the best Avg on validation.
 
         Its learning-rate schedule is that of the whole training.
@@ -107,25 +103,26 @@ class _Corner:
         steps = sorted({round(updates * sixth / _STOPS) for sixth in range(1, _STOPS)} - {0, updates})
         registry = self.request.registry
         trials = {step: edited(registry, whole, "rewind", step, strength=1.0) for step in steps} | {updates: whole}
-        pairs = {step: self._measured(trial, found, self._validation()) for step, trial in trials.items()}
+        pairs = {step: self._measured(trial, self._validation()) for step, trial in trials.items()}
         scores = {step: sum(pair) / 2 for step, pair in pairs.items() if pair is not None}
         if len(scores) == len(pairs):
             best = max(scores, key=lambda step: scores[step])
             note = f"at step {best} of {updates}, the best of {len(scores)} on validation"
-            found.cells.append(self._control(trials[best], "stopped early", note))
+            self.controls.append(self._control(trials[best], "stopped early", note))
 
-    def _rewound(self, cell: Cell, found: _Controls) -> None:
+    def _rewound(self, cell: Cell) -> None:
         """Add LoRA at the smallest strength whose Target on validation reaches the cell's.
 
         LoRA is tuned if the cell is. If no strength reaches that Target, LoRA keeps its whole change.
         """
-        same = (item.trial for item in self.own if item.key.method == BASELINE and self._is_beside(item, cell))
+        baseline = cell.key.sibling(BASELINE, cell.key.variant)
+        same = (item.trial for item in self.own if item.key == baseline and item.place == cell.place)
         whole = next(same, self._baseline(self.request))
         score = self._validation()[-1:]
-        goal = self._measured(cell.trial, found, score)
+        goal = self._measured(cell.trial, score)
         registry = self.request.registry
         trials = {s: edited(registry, whole, "rewind", strength=s) for s in _STRENGTHS} | {1.0: whole}
-        levels = {strength: self._measured(trial, found, score) for strength, trial in trials.items()}
+        levels = {strength: self._measured(trial, score) for strength, trial in trials.items()}
         if goal is None or None in levels.values():
             return
         enough = [strength for strength, level in levels.items() if level is not None and level[1] >= goal[1]]
@@ -133,24 +130,17 @@ class _Corner:
         note = f"strength {best:g}, the least that reaches the Target of {cell.key.name} on validation"
         if not enough:
             note = f"strength 1, which does not reach the Target of {cell.key.name} on validation"
-        found.cells.append(self._control(trials[best], f"rewound to {cell.key.name}", note, cell.key.name))
+        self.controls.append(self._control(trials[best], f"rewound to {cell.key.name}", note, cell.key.name))
 
-    @staticmethod
-    def _is_beside(item: Cell, cell: Cell) -> bool:
-        """Return whether two cells have the same variant, rank, target and seed."""
-        mine, other = item.trial, cell.trial
-        places = (mine.rank, mine.target, mine.seed), (other.rank, other.target, other.seed)
-        return item.key.variant == cell.key.variant and places[0] == places[1]
-
-    def _measured(self, trial: Trial, found: _Controls, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
+    def _measured(self, trial: Trial, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
         """Plan the job that measures a trial on validation, and return Source and Target once they are known.
 
         Source is 0 if the request has no source.
         """
-        found.probes.append(Job(trial, scores))
+        self.probes.append(Job(trial, scores))
         record = self.store.read(trial)
         if record is None or record.lacks(scores):
-            found.unsettled = True
+            self.unsettled = True
             return None
         known = {item.task: record.scores[item.key].value for item in scores}
         target = known.pop(self.target)

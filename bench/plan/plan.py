@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -34,6 +34,11 @@ class Cell:
         name = method or trial.method
         ranked = registry.method(name).ranked
         return cls(trial, RowKey(name, variant, trial.rank, trial.recipe.connector, ranked=ranked, tries=tries))
+
+    @property
+    def place(self) -> tuple[int | None, str | None, int]:
+        """The rank, target and seed of the trial."""
+        return (self.trial.rank, self.trial.target, self.trial.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,28 @@ class Plan:
         if any((work.trial.id, step) not in self.kept for step in work.snapshots):
             return False
         return record.status == "done" or bool(work.asked)  # the scores count even if an attempt at more failed
+
+    def summary(self) -> str:
+        """Return a summary in one line."""
+        trainings = self.trainings
+        cached = sum(map(self.done, trainings))
+        ready = sum(map(self.done, self.works))
+        return (
+            f"{len(self.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(self.works)} trials, "
+            f"{cached} of {len(trainings)} trainings"
+            f"{'; more rows follow from their results' if self.unsettled else ''}"
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Yield the summary, then every trial with its state."""
+        yield self.summary()
+        cells = [cell for cell in reversed(self.cells) if cell.key.name != cell.trial.method]
+        names = {cell.trial.id: f" ({cell.key.name})" for cell in cells}
+        for work in self.works:
+            scores = f"{len(work.asked)} scores" if work.asked else "no scores of its own"
+            parent = f", edits {work.trial.parent.label}" if work.trial.parent else ""
+            state = "cached" if self.done(work) else "to do"
+            yield f"  {state}  {work.trial.id}  {work.trial.label}{names.get(work.trial.id, '')}: {scores}{parent}"
 
 
 def make(request: Request, store: Store) -> Plan:
@@ -124,7 +151,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
         _add(works, cell.trial, shown[cell.trial.target])
     for work in others:
         _add(works, work.trial, work.asked, work.snapshots)
-    ordered = tuple(sorted(works.values(), key=lambda work: work.trial.generation))
+    ordered = tuple(sorted(works.values(), key=lambda work: len(tuple(work.trial.ancestors()))))
     records = {work.trial.id: record for work in ordered if (record := store.read(work.trial)) is not None}
     wanted = [(work.trial, step) for work in ordered for step in work.snapshots]
     snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
@@ -177,28 +204,20 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
 def asked(request: Request, targets: tuple[str, ...]) -> tuple[ScoreSpec, ...]:
     """Return the score specs that a request asks for: every source, and some targets."""
     names = dict.fromkeys((*request.sources, *targets))
-    ask = _assume if request.assumed else _ask
-    return tuple(ask(request.tasks.load(name), name, request.split, request.limit) for name in names)
+    how = (request.split, request.limit, request.assumed)
+    return tuple(_score_spec(request.tasks.load(name), name, *how) for name in names)
 
 
 @once_a_task
-def _ask(task: Task, name: str, split: Split, limit: int | None) -> ScoreSpec:
-    total = len(task.examples(split))
+def _score_spec(task: Task, name: str, split: Split, limit: int | None, assumed: bool) -> ScoreSpec:
+    """Return the spec of a task's score; an ``assumed`` one reads the examples only if their number is not declared."""
+    total = (assumed and task.sizes.get(split)) or len(task.examples(split))
     count = total if limit is None else min(limit, total)
-    return _asked(name, task, split, count, of_split(task, split, count))
-
-
-def _assume(task: Task, name: str, split: Split, limit: int | None) -> ScoreSpec:
-    total = task.sizes.get(split) or len(task.examples(split))
-    return _asked(name, task, split, total if limit is None else min(limit, total), "")
-
-
-def _asked(name: str, task: Task, split: Split, count: int, examples: str) -> ScoreSpec:
     return ScoreSpec(
         task=name,
         split=split,
         count=count,
-        examples=examples,
+        examples="" if assumed else of_split(task, split, count),
         max_new_tokens=task.answer_tokens,
         code=of_plugin(type(task)),
     )

@@ -1,13 +1,9 @@
-"""Define what a command asks for, check its values, and download the base model before work starts."""
+"""Define what a command asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.errors import UsageError
-from bench.model import checkpoints
-from bench.model.families import check_checkpoint
 from bench.plan.suite import Suite
 from bench.plan.tuned import Settings, Tuned
 from bench.plugins.registry import Registry
@@ -51,31 +47,3 @@ class Request:
     def revision(self) -> str:
         """Return the base model's revision, or "" if the model is only assumed."""
         return "" if self.assumed else self.suite.revision()
-
-
-def prepare(request: Request) -> None:
-    """Download the base model of a request if it is missing, for a command that starts work.
-
-    Raises:
-        UsageError: the base model cannot be downloaded, or is not supported.
-    """
-    checkpoints.fetch(request.suite.model)
-    check_checkpoint(request.suite.folder)
-
-
-def check_tasks(targets: Sequence[str], sources: Sequence[str]) -> None:
-    """Refuse a task that is a target and, in any variant, a source."""
-    learnt = {name.partition("@")[0] for name in targets}
-    if both := [name for name in sources if name.partition("@")[0] in learnt]:
-        raise UsageError(f"{both[0]} is both a target and a source. Drop it from --targets or --sources.")
-
-
-def check_ranks(ranks: Sequence[int], suite: Suite) -> None:
-    """Refuse ranks that are larger than an adapted layer of a suite's base model."""
-    largest = suite.largest_rank()
-    for rank in ranks:
-        if rank > largest:
-            raise UsageError(
-                f"Rank {rank} is too large for the model of suite {suite.name}: "
-                f"its smallest adapted layer has {largest} rows or columns. Give a rank of at most {largest}."
-            )

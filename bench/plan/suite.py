@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.model import checkpoints, families
+from bench.model import checkpoints
 from bench.plugins.registry import suggest
 from bench.spec import Recipe
 
@@ -50,10 +50,6 @@ class Suite:
             return (self.folder / "config.json").is_file()
         except UsageError:
             return False
-
-    def largest_rank(self) -> int:
-        """Return the largest useful rank: the smallest dimension of any adapted layer."""
-        return families.largest_rank(self.folder)
 
 
 MICRO = Suite(

@@ -1,15 +1,18 @@
 import json
 import math
+from argparse import ArgumentParser
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from bench.cli.arguments import add_options
 from bench.cli.leaderboard import LeaderboardOptions
 from bench.cli.options import Cells, HowTrialsRun
+from bench.cli.request import read_request
 from bench.cli.run import RunOptions
 from bench.cli.study import StudyOptions
-from bench.errors import UsageError
+from bench.errors import StoreError, UsageError
 from bench.lanes.setup import Launch
 from bench.spec import Execution
 from tests.making.commands import typed
@@ -17,11 +20,11 @@ from tests.making.commands import typed
 
 def test_the_options_come_to_an_execution() -> None:
     options = HowTrialsRun(
-        gpus_per_trial=2, micro_batch=4, gradient_checkpointing=True, eval_batch=8, feature_cache=0.5
+        lanes=1, gpus_per_trial=2, micro_batch=4, gradient_checkpointing=True, eval_batch=8, feature_cache=0.5
     )
 
-    assert options.launch(1) == Launch(1, None, Execution(2, 4, True, 8, 1 << 29))
-    assert HowTrialsRun().launch(0) == Launch(0, None, Execution())
+    assert options.launch() == Launch(1, None, Execution(2, 4, True, 8, 1 << 29))
+    assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Execution())
 
 
 @pytest.mark.parametrize("gib", [-1.0, math.nan, math.inf])
@@ -32,12 +35,12 @@ def test_a_cache_of_no_size_is_refused(gib: float) -> None:
 
 def test_several_workers_are_refused_if_there_are_no_lanes() -> None:
     with pytest.raises(UsageError, match="--lanes 0 runs in this process and cannot start workers"):
-        HowTrialsRun(gpus_per_trial=2).launch(0)
+        HowTrialsRun(gpus_per_trial=2, lanes=0).launch()
 
 
 def test_an_option_counts_as_typed_even_if_it_says_the_default() -> None:
-    assert typed(LeaderboardOptions, "--suite", "micro").chooses(Cells)
-    assert not typed(LeaderboardOptions, "--output", "there", "--mix").chooses(Cells)
+    assert typed(LeaderboardOptions, "--suite", "micro").chosen(Cells)
+    assert not typed(LeaderboardOptions, "--output", "there", "--mix").chosen(Cells)
 
 
 def test_what_is_not_typed_is_at_the_default_of_its_field() -> None:
@@ -59,5 +62,33 @@ def test_an_option_that_an_older_note_lacks_is_at_its_default() -> None:
     assert Cells.selected(noted) == Cells(methods="lora")
 
 
-def test_a_study_offers_or_decides_every_option_of_cells() -> None:
-    assert {item.name for item in fields(Cells)} <= {item.name for item in fields(StudyOptions)}
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("plugin", [1]), ("plugin", None), ("set", 5), ("skip_bad", "few"), ("base", "8bit"), ("skip_bad", None)],
+)
+def test_a_stored_value_that_no_option_can_have_is_named(name: str, value: object) -> None:
+    with pytest.raises(StoreError, match=f"The last run's {name} is .*, which is not possible .*Run bench run again"):
+        Cells.selected({"suite": "micro", name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("suite", None), ("limit", [5]), ("methods", 1), ("ranks", {}), ("set", [1])]
+)
+def test_a_stored_value_of_another_type_is_refused_like_a_typed_one(name: str, value: object, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        read_request(Cells.selected({name: value}), tmp_path)
+
+
+def test_a_number_below_the_least_of_its_option_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--eval-batch is 0; give at least 1\."):
+        typed(RunOptions, "--eval-batch", "0")
+    with pytest.raises(UsageError, match=r"--skip-bad is -1; give 0 or more\."):
+        typed(RunOptions, "--skip-bad", "-1")
+
+
+def test_an_option_that_a_command_hides_is_parsed_and_not_shown() -> None:
+    parser = ArgumentParser()
+    add_options(parser, StudyOptions)
+
+    assert "--baselines" not in parser.format_help()
+    assert parser.parse_args(["table1", "--baselines"]).baselines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import TypeVar
 
-from bench.cli.options import Command, add_options, read_options
+from bench.cli.arguments import Command, add_options, read_options
 
 Options = TypeVar("Options", bound=Command)
 

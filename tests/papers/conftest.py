@@ -12,12 +12,13 @@ import pytest
 
 from bench import Paper
 from bench.checks.tiny import Squares
-from bench.cli.study import StudyOptions, named_study, study_request
+from bench.cli.request import read_request
+from bench.cli.study import StudyOptions, named_study, study_plan
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import CellScores, Heading
 from bench.papers.study import StudyResult
 from bench.plan import suite
-from bench.plan.plan import Cell, Plan, assemble
+from bench.plan.plan import Cell, Plan
 from bench.plan.suite import MICRO, Suite
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
@@ -69,10 +70,10 @@ def planned(micro: Suite, tasks: Tasks, tmp_path: Path) -> Planned:
     """Return ``planned("table1 --limit 4")``: the plan of a study's command against an empty store."""
 
     def plan(words: str) -> Plan:
-        options = typed(StudyOptions, *words.split(), "--dry-run")
+        options = typed(StudyOptions, *words.split())
         study = named_study(options.name)
-        asked = replace(study_request(study, options), tasks=tasks)
-        return assemble(asked, study.cells(asked), Store(tmp_path / "runs"))
+        asked = replace(read_request(options.cells(study, Registry()), options.output), tasks=tasks)
+        return study_plan(study, asked, Store(tmp_path / "runs"))
 
     return plan
 

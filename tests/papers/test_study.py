@@ -17,6 +17,17 @@ from tests.layouts import write_files
 
 Planned = Callable[..., Plan]
 
+PLUGIN = '''
+from pathlib import Path
+from bench.checks.tiny import Squares
+with Path(__file__).with_suffix(".log").open("a") as log:
+    log.write("run")
+
+class Mine(Squares):
+    """A task."""
+    name = "mine"
+'''
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -102,6 +113,16 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
 
     assert "8 cells, 8 trainings; cached: 0 of 9 trials" in capsys.readouterr().out
     assert not output.exists()
+
+
+def test_a_plugin_file_is_run_once(micro: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    words = ["--limit", "4", "--dry-run", "--plugin", str(path), "--output", str(tmp_path / "runs")]
+
+    assert main(["study", "table3", "--sources", "mine", *words]) == 0
+
+    assert path.with_suffix(".log").read_text() == "run"
 
 
 def test_a_note_names_command_and_cells_and_protects_parents_from_clean(planned: Planned, tmp_path: Path) -> None:
