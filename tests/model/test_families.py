@@ -207,7 +207,7 @@ def test_methods_that_edit_or_look_into_the_model_run_on_it(run: Run) -> None:
 
 
 def test_a_merged_change_answers_as_the_live_adapter_in_batches_of_any_size(run: Run) -> None:
-    from bench.cli.check_eval import unmerged
+    from bench.trial.ways import unmerged
 
     store, bench, records = run("lora")
     change = store.change_of(records["lora"].trial).read()
