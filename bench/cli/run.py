@@ -1,8 +1,9 @@
-"""``bench run``: train, evaluate and rank methods."""
+"""``bench run``: train, evaluate and rank methods; ``bench study`` runs its plan by the same course."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,20 +13,24 @@ from bench.cli.arguments import Command
 from bench.cli.options import Cells, Mix, Output, Starts
 from bench.cli.reports import board, list_failures, print_board, write_reports
 from bench.cli.request import read_request, start_request
-from bench.cli.work import check_output, perform
 from bench.console import say, tell
-from bench.lanes.setup import note_data
+from bench.errors import UsageError
+from bench.lanes import lanes
+from bench.lanes.progress import Progress, closing_line
+from bench.lanes.setup import Launch, lane_setup, note_data, note_model
 from bench.plan.baselines import finish, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.registry import Registry
+from bench.spec import Score
 from bench.store import last_run
 from bench.store.last_run import Last
 from bench.store.places import staged
 from bench.store.run_folder import Store
-from bench.track import Mirror
+from bench.track import Mirror, tracking_uri
 
 if TYPE_CHECKING:
+    from bench.lanes.broker import Event
     from bench.leaderboard.tables import Leaderboard
 
 Written = tuple[Sequence[Path], Iterable[str]]
@@ -71,7 +76,7 @@ def carry_out(course: Course, options: RunOptions, cells: Cells, registry: Regis
         course.save(made, store)
         note_data(asked, store)
         with Mirror(store, made, options.line) as mirror:
-            made = finish(made, plan, partial(perform, store=store, launch=launch, mirror=mirror))
+            made = finish(made, plan, partial(_perform, store=store, launch=launch, mirror=mirror))
             ranked = board(made, store, options.line, mixed=options.mix)
             paths, lines = course.write(made, store, ranked)
             mirror.finish(ranked, paths)
@@ -81,6 +86,37 @@ def carry_out(course: Course, options: RunOptions, cells: Cells, registry: Regis
     for path in paths:
         say(f"wrote {path}")
     return list_failures(made, store)
+
+
+def check_output(output: Path, lanes: int | None) -> None:
+    """Refuse a run folder that cannot hold the results of a command.
+
+    Raises:
+        UsageError: MLflow's database would be at a URL, or lanes cannot reach the run folder.
+    """
+    tracking_uri(output)
+    if lanes != 0 and str(output).startswith("memory:"):
+        raise UsageError(
+            f"--output {output} is memory of this process, which other processes cannot read. Add --lanes 0."
+        )
+
+
+def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
+    """Run pending jobs, draw progress, mirror every record to MLflow, and print the speed at the end."""
+    setup = lane_setup(made.request, store, launch)
+    evaluated: list[Score] = []
+    note_model(made.request.suite, store)
+    events: Generator[Event] = lanes.run(made.pending, made.records, setup, launch.lanes)
+    with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
+        for event in events:
+            progress.take(event)
+            if event.record is not None:
+                mirror.take(event.record)
+                before = made.records.get(event.trial)
+                known = before.scores.keys() if before else ()
+                evaluated += [score for key, score in event.record.scores.items() if key not in known]
+    if line := closing_line(evaluated):
+        say(line)
 
 
 def _save(options: RunOptions, made: Plan, store: Store) -> None:

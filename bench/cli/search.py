@@ -8,7 +8,7 @@ from typing import get_args
 from bench.cli.arguments import Command, arg, split_list
 from bench.cli.options import Cells, HowTrialsRun, Output
 from bench.cli.request import start_request
-from bench.cli.work import check_output
+from bench.cli.run import check_output
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.plan.tuned import FILE
