@@ -132,9 +132,9 @@ def examples(record: Record, store: Store) -> str:
         lost = right_to_wrong(before, _examples(record, store, score))
         blocks.append(f"{score.asked.task}: {len(lost)} of {score.asked.count} went from right to wrong")
         blocks += [
-            f"  {item.id}  {item.question}\n"
-            f"    accepted {' | '.join(dict.fromkeys(item.answers))}   zero-shot {item.before!r}   now {item.after!r}"
-            for item in lost
+            f"  {now.id}  {now.question}\n    accepted {' | '.join(dict.fromkeys(now.answers))}   "
+            f"zero-shot {known.prediction!r}   now {now.prediction!r}"
+            for known, now in lost
         ]
     return "\n".join(blocks)
 

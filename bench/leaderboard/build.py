@@ -24,7 +24,6 @@ def build(
     sources: Sequence[str],
     targets: Sequence[str],
     heading: Heading,
-    baseline: str = BASELINE,
 ) -> Leaderboard:
     """Return the leaderboard of the cells.
 
@@ -37,22 +36,14 @@ def build(
     """
     check([*cells, zero_shot] if zero_shot else cells)
     seeds = tuple(sorted({cell.seed for cell in cells}))
-    found = [entry for target in targets for entry in entries(cells, zero_shot, seeds, (tuple(sources), target))]
-    rows = _rows(found, tuple(sources), _ComparisonRules(baseline, heading.mixed))
+    found = [entry for target in targets for entry in entries(cells, zero_shot, seeds, sources, target)]
+    rows = _rows(found, tuple(sources), mixed=heading.mixed)
     tables = tuple(
         _table(target, [row for row, entry in zip(rows, found, strict=True) if entry.target == target])
         for target in targets
     )
     connectors = tuple(dict.fromkeys(cell.key.connector for cell in cells))
-    return Leaderboard(heading, tuple(sources), baseline, connectors, seeds, tables)
-
-
-@dataclass(frozen=True, slots=True)
-class _ComparisonRules:
-    """The baseline of all comparisons, and whether rows of different environments are compared."""
-
-    baseline: str
-    mixed: bool
+    return Leaderboard(heading, tuple(sources), BASELINE, connectors, seeds, tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,59 +52,33 @@ class _Measured:
 
     entry: RowTrials
     columns: Columns
-    foreign: str = ""
+    lenient: Columns
+    foreign: str
+
+    def competes(self, *, mixed: bool) -> bool:
+        """Whether the row may be the highest of its block."""
+        return self.entry.key.ranked and (mixed or not self.foreign)
 
 
-_NOBODY = _Measured(RowTrials("", RowKey("")), {})
+_NOBODY = _Measured(RowTrials("", RowKey("")), {}, {}, "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rivals:
-    """The rows and columns that a row is compared with."""
-
-    zero_shot: _Measured
-    baseline: _Measured
-    own: _Measured
-    highest: Columns
-    controls: Sequence[_Measured]
-
-
-def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], setting: _ComparisonRules) -> list[Row]:
-    """Measure each row, then compare it with zero-shot, its baseline and the highest of its block."""
+def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], *, mixed: bool) -> list[Row]:
+    """Measure each row, then compare it with the others."""
     primary, lenient = _resample(entries, "primary"), _resample(entries, "lenient")
-    measured = [
-        _Measured(entry, _columns(primary[i], sources, entry.target), _foreign(entry, entries, setting.baseline))
-        for i, entry in enumerate(entries)
-    ]
-    references = (_Measured(g, _columns(primary[i], sources, None)) for i, g in enumerate(entries) if g.reference)
-    zero_shot = next(references, _NOBODY)
-    own = {(one.entry.target, one.entry.key): one for one in measured}
-    highest = _highest([one for one in measured if _competes(one, setting)])
-    controls = [one for one in measured if one.entry.key.control]
-    return [
-        _row(
-            one,
+    measured: _ByRow = {
+        (entry.target, entry.key): _Measured(
+            entry,
+            _columns(primary[i], sources, entry.target),
             _columns(lenient[i], sources, None),
-            _Rivals(
-                _NOBODY if one.entry.reference else zero_shot,
-                _baseline(one.entry, own, setting.baseline),
-                _of_method(one.entry, own),
-                highest.get(one.entry.block, {}) if _competes(one, setting) else {},
-                [other for other in controls if other.entry.controls(one.entry)],
-            ),
-            sources,
-            mixed=setting.mixed,
+            _foreign(entry, entries),
         )
-        for i, one in enumerate(measured)
-    ]
+        for i, entry in enumerate(entries)
+    }
+    return [_row(one, measured, sources, mixed=mixed) for one in measured.values()]
 
 
-def _competes(one: _Measured, setting: _ComparisonRules) -> bool:
-    """Whether a row may be the highest of its block."""
-    return one.entry.key.ranked and (setting.mixed or not one.foreign)
-
-
-def _foreign(entry: RowTrials, entries: Sequence[RowTrials], baseline: str) -> str:
+def _foreign(entry: RowTrials, entries: Sequence[RowTrials]) -> str:
     """Return how a ranked row's environment differs from that of its block, or "".
 
     Each field is compared with the baseline, or with the first other row that has the field if the baseline lacks it.
@@ -121,46 +86,65 @@ def _foreign(entry: RowTrials, entries: Sequence[RowTrials], baseline: str) -> s
     if not entry.key.ranked:
         return ""
     block = [other for other in entries if other.block == entry.block and other.key.ranked]
-    block.sort(key=lambda other: other.key.name != baseline)
+    block.sort(key=lambda other: other.key.name != BASELINE)
     return described(against(entry.environments, [(other.key.label, other.environments) for other in block]))
 
 
-def _of_method(entry: RowTrials, own: _ByRow) -> _Measured:
-    """Return the method's own row for a variant, and _NOBODY for a row without a variant."""
-    return own.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
-
-
-def _baseline(entry: RowTrials, own: _ByRow, baseline: str) -> _Measured:
-    """Return the baseline that a row is compared with: that of its block, tuned if the row is tuned."""
-    plain = own.get((entry.target, entry.key.sibling(baseline)), _NOBODY)
-    if entry.key.control:
-        return plain
-    if entry.key.method == baseline:
-        return _NOBODY
-    return own.get((entry.target, entry.key.sibling(baseline, entry.key.variant)), plain)
-
-
-def _row(one: _Measured, lenient: Columns, rivals: _Rivals, sources: Sequence[str], *, mixed: bool) -> Row:
-    entry, scores, highest = one.entry, one.columns, rivals.highest
-    best = {column for column, draws in scores.items() if column in highest and draws.value == highest[column].value}
+def _row(one: _Measured, rows: _ByRow, sources: Sequence[str], *, mixed: bool) -> Row:
+    """Compare a row with zero-shot, its baseline, its method's own row, the highest of its block and the controls."""
+    entry, scores, highest = one.entry, one.columns, _highest(one, rows, mixed=mixed)
+    references = (other for other in rows.values() if other.entry.reference)
+    zero_shot = _NOBODY if entry.reference else next(references, _NOBODY)
+    baseline = _baseline(entry, rows)
+    own = rows.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
+    controls = [other for other in rows.values() if other.entry.controls(entry)]
+    best = {column for column, draws in highest.items() if draws.value == scores[column].value}
     gaps = _estimates(_differences(scores, highest))
+    foreign = {
+        "rank": one.foreign,
+        "difference": _mismatch(one, baseline),
+        "gain": _mismatch(one, own),
+        "forgetting": _mismatch(one, zero_shot, sources),
+    }
     return Row(
         key=entry.key,
         seeds=tuple(cell.seed for cell in entry.done),
         scores=_estimates(scores),
-        lenient=_estimates(lenient),
-        forgetting=_estimates(_differences(_repeated(rivals.zero_shot.columns, scores), scores)),
-        difference=_estimates(_differences(scores, rivals.baseline.columns)),
-        gain=_estimates(_differences(scores, rivals.own.columns)),
+        lenient=_estimates(one.lenient),
+        forgetting=_estimates(_forgetting(zero_shot.columns, scores, sources)),
+        difference=_estimates(_differences(scores, baseline.columns)),
+        gain=_estimates(_differences(scores, own.columns)),
         best=frozenset(best),
         tied=frozenset(column for column, gap in gaps.items() if gap.covers_zero and column not in best),
         costs={cell.seed: cell.cost for cell in entry.done},
         problems=entry.problems,
-        unbeaten=tuple(other.entry.key.variant for other in rivals.controls if not _above(one, other, mixed=mixed)),
+        unbeaten=tuple(other.entry.key.variant for other in controls if not _above(one, other, mixed=mixed)),
         notes=tuple(dict.fromkeys(cell.key.note for cell in entry.done if cell.key.note)),
-        foreign=_environments(one, rivals, sources),
+        foreign={quantity: text for quantity, text in foreign.items() if text},
         mixed=mixed,
     )
+
+
+def _highest(one: _Measured, rows: _ByRow, *, mixed: bool) -> Columns:
+    """Return the highest score of each of a row's columns in its block, if at least two rows have a score there.
+
+    A row that does not compete has none.
+    """
+    if not one.competes(mixed=mixed):
+        return {}
+    block = [row.columns for row in rows.values() if row.entry.block == one.entry.block and row.competes(mixed=mixed)]
+    found = {column: [columns[column] for columns in block if column in columns] for column in one.columns}
+    return {column: max(draws, key=lambda each: each.value) for column, draws in found.items() if len(draws) > 1}
+
+
+def _baseline(entry: RowTrials, rows: _ByRow) -> _Measured:
+    """Return the baseline that a row is compared with: that of its block, tuned if the row is tuned."""
+    plain = rows.get((entry.target, entry.key.sibling(BASELINE)), _NOBODY)
+    if entry.key.control:
+        return plain
+    if entry.key.method == BASELINE:
+        return _NOBODY
+    return rows.get((entry.target, entry.key.sibling(BASELINE, entry.key.variant)), plain)
 
 
 def _above(one: _Measured, control: _Measured, *, mixed: bool) -> bool:
@@ -168,21 +152,11 @@ def _above(one: _Measured, control: _Measured, *, mixed: bool) -> bool:
     gap = _differences(one.columns, control.columns).get("avg")
     if gap is None:
         return True
-    return estimate(gap).low > 0 and (mixed or not _beside(one, control))
+    return estimate(gap).low > 0 and (mixed or not _mismatch(one, control))
 
 
-def _environments(one: _Measured, rivals: _Rivals, sources: Sequence[str]) -> dict[str, str]:
-    """Return, for each quantity, how the row's environment differs from that of its rival."""
-    found = {
-        "rank": one.foreign,
-        "difference": _beside(one, rivals.baseline),
-        "gain": _beside(one, rivals.own),
-        "forgetting": _beside(one, rivals.zero_shot, sources),
-    }
-    return {quantity: text for quantity, text in found.items() if text}
-
-
-def _beside(one: _Measured, other: _Measured, stages: Collection[str] | None = None) -> str:
+def _mismatch(one: _Measured, other: _Measured, stages: Collection[str] | None = None) -> str:
+    """Return how a row's environment differs from that of another row, or ""."""
     mine, theirs = one.entry.environments, other.entry.environments
     if other.entry.reference and theirs:
         theirs = dict.fromkeys(mine, next(iter(theirs.values())))
@@ -199,10 +173,10 @@ def _differences(columns: Columns, others: Columns) -> Columns:
     return {column: draws for column, draws in pairs.items() if draws.seeds}
 
 
-def _repeated(reference: Columns, columns: Columns) -> Columns:
-    """Repeat the reference for the seeds of the columns that it is compared with."""
-    shared = [column for column in reference if column in columns]
-    return {column: reference[column].repeated(columns[column].seeds) for column in shared}
+def _forgetting(reference: Columns, columns: Columns, sources: Sequence[str]) -> Columns:
+    """Return how much lower the sources are than in the reference, which is repeated for each seed."""
+    shared = [column for column in (*sources, "source") if column in reference and column in columns]
+    return _differences({column: reference[column].repeated(columns[column].seeds) for column in shared}, columns)
 
 
 def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"]) -> list[dict[str, Draws]]:
@@ -230,21 +204,6 @@ def _columns(by_task: Mapping[str, Draws], sources: Sequence[str], target: str |
     if "source" in columns and "target" in columns:
         columns["avg"] = mean([columns["source"], columns["target"]])
     return columns
-
-
-def _highest(rows: Sequence[_Measured]) -> Mapping[tuple[str, int, str], Columns]:
-    """Return the highest score by block and column, if at least two rows have a score there."""
-    rivals: dict[tuple[str, int, str], dict[str, list[Draws]]] = {}
-    for one in rows:
-        block = rivals.setdefault(one.entry.block, {})
-        for column, draws in one.columns.items():
-            block.setdefault(column, []).append(draws)
-    return {
-        block: {
-            column: max(found, key=lambda draws: draws.value) for column, found in columns.items() if len(found) > 1
-        }
-        for block, columns in rivals.items()
-    }
 
 
 def _table(target: str, rows: Sequence[Row]) -> Table:

@@ -40,14 +40,16 @@ def facts(learnt: Iterable[Mapping[str, str]], scored: Mapping[str, Mapping[str,
     ``learnt`` has the environments in which the trial and its parents were trained. ``scored`` has the environment of
     each task's score.
     """
-    found: dict[tuple[str, str], frozenset[str]] = {}
-    stages = [(TRAINING, LEARNT_WITH, environment) for environment in learnt]
-    for stage, fields, environment in (*stages, *((task, SCORED_WITH, each) for task, each in scored.items())):
-        for field in fields:
-            values = {_value(field, text) for text in environment.get(field, "").split(AND)} - _UNKNOWN
-            if values:
-                found[stage, field] = found.get((stage, field), frozenset()) | values
-    return found
+    stages = (
+        *((TRAINING, LEARNT_WITH, environment) for environment in learnt),
+        *((task, SCORED_WITH, environment) for task, environment in scored.items()),
+    )
+    return merged(
+        {(stage, field): values}
+        for stage, fields, environment in stages
+        for field in fields
+        if (values := frozenset(_value(field, text) for text in environment.get(field, "").split(AND)) - _UNKNOWN)
+    )
 
 
 def merged(many: Iterable[Facts]) -> Facts:

@@ -25,9 +25,9 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
         _scored(cell, store, plan.asked[cell.trial.target])
         for cell in (Cell.of(plan.request.registry, plan.zero_shot), *plan.cells)
     )
-    gates = [_gate(cell, zero_shot, plan) for cell in cells] if plan.request.controls else []
+    gates = _gates(cells, zero_shot, plan.request.sources) if plan.request.controls else ()
     return build(
-        [*cells, *(gate for gate in gates if gate is not None)],
+        [*cells, *gates],
         zero_shot,
         sources=plan.request.sources,
         targets=plan.request.targets,
@@ -47,22 +47,21 @@ def _parts(plan: Plan) -> Iterator[str]:
             yield f"{item.task} {item.count:,} of {whole:,}"
 
 
-def _gate(cell: CellScores, zero_shot: CellScores, plan: Plan) -> CellScores | None:
-    """Return the oracle gate for a cell of plain LoRA: its target score and the zero-shot source scores.
+def _gates(cells: Sequence[CellScores], zero_shot: CellScores, names: Sequence[str]) -> Iterator[CellScores]:
+    """Yield the oracle gate for each cell of plain LoRA: its target score and the zero-shot scores of the sources.
 
-    The gate is computed and not run. Return None for other methods, and for a cell without a target score.
+    A gate is computed and not run. A cell without a target score has no gate.
     """
-    if cell.key.name != BASELINE or cell.target not in cell.primary:
-        return None
-    sources = {task: zero_shot.primary[task] for task in plan.request.sources if task in zero_shot.primary}
+    sources = {task: zero_shot.primary[task] for task in names if task in zero_shot.primary}
     lenient = {task: scores for task, scores in zero_shot.lenient.items() if task in sources}
-    target = str(cell.target)
-    where = {key: known for key, known in cell.environments.items() if key[0] not in sources}
-    where |= {key: known for key, known in zero_shot.environments.items() if key[0] in sources}
     note = "computed from the target score with the change and the source scores without it"
-    key = replace(cell.key, variant="oracle gate", control=True, ranked=False, note=note)
-    primary = {**sources, target: cell.primary[target]}
-    return replace(cell, key=key, primary=primary, lenient=lenient, environments=where)
+    for cell in cells:
+        if cell.key.name == BASELINE and cell.target is not None and cell.target in cell.primary:
+            where = {place: known for place, known in cell.environments.items() if place[0] not in sources}
+            where |= {place: known for place, known in zero_shot.environments.items() if place[0] in sources}
+            key = replace(cell.key, variant="oracle gate", control=True, ranked=False, note=note)
+            primary = {**sources, cell.target: cell.primary[cell.target]}
+            yield replace(cell, key=key, primary=primary, lenient=lenient, environments=where)
 
 
 def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScores:

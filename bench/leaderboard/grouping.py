@@ -67,13 +67,10 @@ def entries(
     cells: Sequence[CellScores],
     zero_shot: CellScores | None,
     seeds: Sequence[int],
-    tasks: tuple[tuple[str, ...], str],
+    sources: Sequence[str],
+    target: str,
 ) -> list[RowTrials]:
-    """Return the rows of one target: zero-shot first, then the rows that occur for any target, by rank.
-
-    ``tasks`` holds the sources and the target.
-    """
-    sources, target = tasks
+    """Return the rows of one target: zero-shot first, then the rows that occur for any target, by rank."""
     trials: dict[RowKey, list[CellScores]] = {}
     for cell in cells:
         trials.setdefault(cell.key, []).append(cell)
@@ -89,7 +86,7 @@ def _entry(cells: Sequence[CellScores], target: str, seeds: Sequence[int], sourc
     """Return a row's trials on a target by seed, with a problem for each seed that lacks numbers."""
     by_seed = {cell.seed: cell for cell in cells if cell.target == target}
     like = next(iter(by_seed.values()), cells[0])
-    tasks = tuple(dict.fromkeys((*sources, target)))
+    tasks = (*sources, target)
     problems = [problem for seed in seeds if (problem := _problem(seed, by_seed.get(seed), tasks)) is not None]
     done = [by_seed[seed] for seed in seeds if seed in by_seed and by_seed[seed].status == "done"]
     return RowTrials(target, like.key, tuple(done), tuple(problems))

@@ -21,23 +21,10 @@ class ScoredExample:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class LostExample:
-    """One example that went from right to wrong, with both predictions and their scores."""
-
-    id: str
-    question: str
-    answers: tuple[str, ...]
-    before: str
-    after: str
-    score_before: float
-    score_after: float
-
-
 def right_to_wrong(
-    zero_shot: Sequence[ScoredExample], trial: Sequence[ScoredExample], right: float = RIGHT
-) -> tuple[LostExample, ...]:
-    """Return the examples that score at least ``right`` zero-shot but less in the trial, in task order.
+    zero_shot: Sequence[ScoredExample], trial: Sequence[ScoredExample]
+) -> tuple[tuple[ScoredExample, ScoredExample], ...]:
+    """Return both answers to each example that is right zero-shot and wrong in the trial, in task order.
 
     Raises:
         DataError: zero-shot and the trial were not scored on the same examples.
@@ -48,16 +35,5 @@ def right_to_wrong(
             f"The trial was scored on {len(now)} examples and zero-shot on {len(zero_shot)}, and their ids differ. "
             "Score both with the same --limit."
         )
-    return tuple(_lost(before, now[before.id]) for before in zero_shot if before.score >= right > now[before.id].score)
-
-
-def _lost(before: ScoredExample, after: ScoredExample) -> LostExample:
-    return LostExample(
-        before.id,
-        before.question,
-        before.answers,
-        before.prediction,
-        after.prediction,
-        before.score,
-        after.score,
-    )
+    pairs = ((before, now[before.id]) for before in zero_shot)
+    return tuple((before, after) for before, after in pairs if before.score >= RIGHT > after.score)

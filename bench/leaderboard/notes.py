@@ -41,11 +41,6 @@ def trouble(row: Row) -> str:
     return "; ".join(f"{_seeds(of)} {reason}" for reason, of in seeds.items())
 
 
-def sign(row: Row) -> str:
-    """Return the text after a row's name: the mark of a different environment, or nothing."""
-    return f" {FOREIGN}" if row.foreign.keys() & {"rank", "difference"} else ""
-
-
 def cost_texts(cost: Cost | None) -> tuple[str, str, str]:
     """Return training seconds, peak memory in GB and trainable parameters, or "-" if unknown."""
     if cost is None:
@@ -79,13 +74,12 @@ def setting(board: Leaderboard) -> str:
 
 
 def legend(board: Leaderboard) -> Iterator[str]:
-    """Yield the notes under all tables. The second note says what the intervals cover."""
+    """Yield the notes under all tables."""
     yield (
         "Scores are x100. Source = mean of the source scores; Avg = (Source + Target) / 2; "
         "Source lost (forgetting) = zero-shot Source minus Source."
     )
-    covered = _seed_note(len(board.seeds))
-    yield f"Intervals are {LEVEL:.0%} bootstrap intervals from {RESAMPLES:,} resamples of the test examples{covered}"
+    yield board.covered
     if board.heading.parts:
         yield (
             f"Scored in part: {', '.join(board.heading.parts)}. Do not compare these scores with scores on all "
@@ -116,15 +110,17 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
 
 
-def _seed_note(count: int) -> str:
+def covered(count: int) -> str:
+    """Return what the intervals cover if there are ``count`` seeds."""
+    resampled = f"Intervals are {LEVEL:.0%} bootstrap intervals from {RESAMPLES:,} resamples of the test examples"
     if count >= SEEDS_TO_RESAMPLE:
-        return f" and of the {count} seeds. They cover test sampling and training noise."
+        return f"{resampled} and of the {count} seeds. They cover test sampling and training noise."
     if count > 1:
         return (
-            f". They hold the trainings fixed and cover test sampling only. Numbers are means over {count} seeds, and "
-            "the range over the seeds shows the training noise."
+            f"{resampled}. They hold the trainings fixed and cover test sampling only. Numbers are means over {count} "
+            "seeds, and the range over the seeds shows the training noise."
         )
     return (
-        ". With one seed, they cover test sampling only, not training noise, so they cannot show that one method is "
-        "better than another."
+        f"{resampled}. With one seed, they cover test sampling only, not training noise, so they cannot show that one "
+        "method is better than another."
     )

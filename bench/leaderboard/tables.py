@@ -18,7 +18,6 @@ from bench.plan.row_key import RowKey
 from bench.spec import Cost
 
 Status = Literal["done", "failed", "missing"]
-Mark = Literal["best", "tied", "foreign", ""]
 Quantity = Literal["difference", "gain", "forgetting"]
 
 NOT_RUN = "not run"
@@ -179,9 +178,9 @@ class Row:
     @property
     def sign(self) -> str:
         """The text after the row's name: the mark of a different environment, or nothing."""
-        return notes.sign(self)
+        return f" {notes.FOREIGN}" if self.foreign.keys() & {"rank", "difference"} else ""
 
-    def mark(self, column: str) -> Mark:
+    def mark(self, column: str) -> Literal["best", "tied", ""]:
         """Return whether the row is best or tied in a column."""
         if column in self.best:
             return "best"
@@ -191,7 +190,7 @@ class Row:
         """Whether a quantity is not judged because it compares different environments."""
         return quantity in self.foreign and not self.mixed
 
-    def verdict(self, quantity: Quantity, estimate: Estimate) -> Mark:
+    def verdict(self, quantity: Quantity, estimate: Estimate) -> Literal["foreign", "tied", ""]:
         """Return how a difference of the row is marked: foreign (not judged), tied, or neither."""
         if self.refuses(quantity):
             return "foreign"
@@ -261,6 +260,11 @@ class Leaderboard:
         """The notes under the tables. Each report adds the legend of its own marks."""
         return tuple(notes.legend(self))
 
+    @property
+    def covered(self) -> str:
+        """What the intervals cover."""
+        return notes.covered(len(self.seeds))
+
     def resolution(self, table: Table) -> str:
         """Return the sentence on the smallest difference that a table can resolve."""
         return notes.resolution(self.baseline, table.resolution)
@@ -280,10 +284,8 @@ class Leaderboard:
     def _line(self, row: Row) -> dict[str, object]:
         line: dict[str, object] = {"method": row.method, "variant": row.variant, "rank": row.rank}
         line |= {"connector": row.connector, "tries": row.tries, "control": row.control}
-        line["not_above"] = ", ".join(row.unbeaten)
-        line["seeds"] = " ".join(map(str, row.seeds))
-        for source in self.sources:
-            line[source] = row.scores[source].value if source in row.scores else None
+        line |= {"not_above": ", ".join(row.unbeaten), "seeds": " ".join(map(str, row.seeds))}
+        line |= {source: row.scores[source].value if source in row.scores else None for source in self.sources}
         for column in ("source", "target", "avg"):
             line |= bounded(column, row.scores.get(column))
         line |= bounded("forgetting", row.forgetting.get("source"))

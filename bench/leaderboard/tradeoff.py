@@ -78,10 +78,8 @@ def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
         trial = cell.trial
         if not cell.key.control and trial.rank is not None and trial.target is not None:
             points = curve(plan.request, cell)
-            rows.setdefault((cell.key, trial.target), {})[trial.seed] = {
-                0.0: Job(plan.zero_shot, next(iter(points.values())).asked),
-                **{strength: work for strength, work in points.items() if strength > 0},
-            }
+            base = Job(plan.zero_shot, next(iter(points.values())).asked)
+            rows.setdefault((cell.key, trial.target), {})[trial.seed] = {0.0: base, **points}
     found = (_curve(row, by_seed, plan.request.sources, store) for row, by_seed in rows.items())
     return tuple(item for item in found if item is not None)
 
@@ -103,14 +101,11 @@ def _curve(
     drawn = {task: resample(task, held) for task, held in scores.items()}
     source = {strength: mean([drawn[task][strength] for task in sources]) for strength in strengths}
     learnt = {strength: drawn[target][strength] for strength in strengths}
-    return Curve(key, target, source, learnt, _environments(by_seed, store))
-
-
-def _environments(by_seed: Mapping[int, Mapping[float, Job]], store: Store) -> BySeed:
-    return {
+    environments = {
         seed: merged(environments_of(work.trial, store, work.asked) for work in points.values())
         for seed, points in by_seed.items()
     }
+    return Curve(key, target, source, learnt, environments)
 
 
 def write(curves: Sequence[Curve], folder: Path) -> list[Path]:
