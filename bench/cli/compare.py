@@ -13,6 +13,7 @@ from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.comparable import reasons
+from bench.papers.comparison_text import FORMS
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plugins.paper import Paper
@@ -29,7 +30,7 @@ class _Compared:
         "POINTS",
         type=float,
     )
-    format: str = arg("table", "output format (default: table)", choices=("table", "markdown", "csv"))
+    format: str = arg("table", "output format (default: table)", choices=tuple(FORMS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def compare(options: CompareOptions) -> int:
     Raises:
         UsageError: the run is not comparable with the paper, or ``--tolerance`` is out of range.
     """
-    from bench.papers import comparison, comparison_text  # imported here because a refusal needs no pandas
+    from bench.papers import comparison  # imported here because a refusal needs no pandas
 
     paper: Paper = Registry().paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
@@ -53,7 +54,7 @@ def compare(options: CompareOptions) -> int:
     _refuse(paper, asked, options.output)
     ours = board(make(asked, store), store, last.command, mixed=options.mix)
     found = comparison.compare(paper, ours, tolerance)
-    tell(comparison_text.FORMS[options.format](found))
+    tell(FORMS[options.format](found))
     if options.format == "csv":
         for line in (found.summary, *found.remarks):
             say(line)

@@ -141,9 +141,9 @@ def _write(chosen: Study, made: Plan, store: Store, ranked: Leaderboard) -> Writ
 def _table(chosen: Study, found: StudyResult, folder: Path) -> Written:
     """Write the leaderboard, and compare its numbers with the published ones."""
     paths, lines = write_reports(found.board, folder), ["", *wrapped(chosen.caption)]
-    if pairs := published.beside(chosen.tables, found):
-        paths += comparison_text.write_pairs(pairs, folder)
-        lines += ["", *comparison_text.pair_lines(pairs)]
+    if numbers := published.beside(chosen.tables, found):
+        paths += comparison_text.write_study(numbers, folder)
+        lines += ["", *comparison_text.study_lines(numbers)]
     links = [f"* [{path.name}]({path.name})" for path in paths]
     return [*paths, _page(chosen, folder, chosen.caption, links)], lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,10 @@ from bench.errors import DataError
 from bench.model import checkpoints
 from bench.plan.suite import SUITES
 from bench.plugins.hyperparameters import values
-from bench.plugins.method import Method
 from bench.plugins.paper import Paper, compared_rows
-from bench.plugins.registry import Registry
-from bench.spec import Scalar
 
 if TYPE_CHECKING:
     from bench.plan.request import Request
-    from bench.plan.tuned import Place
 
 _BUFFERS = 10_000  # numbers that some checkpoints have and others omit, such as position ids
 # Connectors are rows of the paper. A micro-batch only saves memory: the loss is that of the whole update.
@@ -103,34 +99,18 @@ def _hyperparameters(paper: Paper, request: Request) -> Iterator[str]:
 
     A method is compared if the paper has a row for it among the requested ones.
     """
-    places = _places(paper, request)
-    methods = dict.fromkeys(method for method, _, _ in places)
-    for name in dict.fromkeys(used for method in methods for used in (method, _parent(method, request.registry))):
-        for field, value, own in _changed(request.registry.method(name), request.settings.get(name, {})):
-            yield f"{name}.{field} is {value} (--set), but the method's own value is {own}"
-
-
-def _places(paper: Paper, request: Request) -> list[Place]:
-    """Return the requested cells for which the paper has numbers."""
-    return [
-        (row.method, row.rank, row.target)
+    methods = dict.fromkeys(
+        row.method
         for row in compared_rows(paper)
         if row.rank in request.ranks
-        and row.rank is not None
         and row.method in request.methods
         and row.target in request.targets
         and row.connector == request.recipe.connector
-    ]
-
-
-def _parent(method: str, registry: Registry) -> str:
-    parent: str = getattr(registry.method(method), "parent", method)
-    return parent
-
-
-def _changed(method: type[Method], settings: Mapping[str, Scalar]) -> Iterator[tuple[str, Scalar, Scalar]]:
-    """Yield the field, value and default of each setting that differs from its default."""
-    own = values(method()) if settings else {}
-    for field, value in settings.items():
-        if value != own[field]:
-            yield field, value, own[field]
+    )
+    parents = {name: getattr(request.registry.method(name), "parent", name) for name in methods}
+    for name in dict.fromkeys(used for pair in parents.items() for used in pair):
+        settings = request.settings.get(name, {})
+        own = values(request.registry.method(name)()) if settings else {}
+        for field, value in settings.items():
+            if value != own[field]:
+                yield f"{name}.{field} is {value} (--set), but the method's own value is {own[field]}"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.papers import comparison_text, published
+from bench.papers.comparison import Compared
 from bench.papers.lorasculpt import STUDIES
 from bench.papers.lorasculpt.tables import ablation
 from bench.papers.study import StudyResult
@@ -15,18 +16,18 @@ from bench.plan.suite import Suite
 
 Planned = Callable[..., Plan]
 MadeUp = Callable[..., StudyResult]
-Pairs = tuple[published.Pair, ...]
+Numbers = tuple[Compared, ...]
 
 
 @pytest.fixture
-def beside(paper_suite: Suite, planned: Planned, made_up: MadeUp) -> Callable[[str], Pairs]:
-    """Return the pairs of a table study on the paper's suite, in which all of our scores are 0.5."""
+def beside(paper_suite: Suite, planned: Planned, made_up: MadeUp) -> Callable[[str], Numbers]:
+    """Return the numbers of a table study on the paper's suite, in which all of our scores are 0.5."""
 
-    def pairs(name: str) -> Pairs:
+    def numbers(name: str) -> Numbers:
         found = made_up(planned(f"{name} --suite lorasculpt"), lambda cell: (0.5, 0.5))
         return published.beside(STUDIES[name].tables, replace(found, published=published.rows(found.request)))
 
-    return pairs
+    return numbers
 
 
 def ids(plan: Plan) -> set[str]:
@@ -138,22 +139,22 @@ def test_table_2_is_compared_as_one_block_and_each_row_with_its_methods_own(plan
     ],
 )
 def test_the_published_number_is_next_to_ours(
-    beside: Callable[[str], Pairs], name: str, row: tuple[str, str, int, str], connector: str, theirs: float | None
+    beside: Callable[[str], Numbers], name: str, row: tuple[str, str, int, str], connector: str, theirs: float | None
 ) -> None:
-    pairs = {
-        (pair.row.method, pair.row.variant, pair.row.rank, pair.target, pair.column): pair for pair in beside(name)
+    numbers = {
+        (each.row.method, each.row.variant, each.row.rank, each.target, each.column): each for each in beside(name)
     }
 
-    pair = pairs[(*row, "source")]
-    assert pair.connector == connector
-    assert pair.ours.value == 0.5
+    number = numbers[(*row, "source")]
+    assert number.connector == connector
+    assert number.ours.value == 0.5
     if theirs is not None:
-        assert 100 * pair.published == pytest.approx(theirs)
+        assert 100 * number.published == pytest.approx(theirs)
 
 
 @pytest.mark.parametrize(("name", "rows"), [("table1", 44), ("table2", 5), ("table3", 6), ("tableI", 5)])
-def test_every_published_row_finds_its_own(beside: Callable[[str], Pairs], name: str, rows: int) -> None:
-    assert len({(pair.row.label, pair.target, pair.connector) for pair in beside(name)}) == rows
+def test_every_published_row_finds_its_own(beside: Callable[[str], Numbers], name: str, rows: int) -> None:
+    assert len({(each.row.label, each.target, each.connector) for each in beside(name)}) == rows
 
 
 def test_published_numbers_are_left_out_with_the_reason_where_they_are_not_comparable(
@@ -170,13 +171,15 @@ def test_on_another_suite_nothing_is_said_of_the_paper(planned: Planned, capsys:
     assert capsys.readouterr().err == ""
 
 
-def test_the_comparison_is_written_as_csv_and_markdown(beside: Callable[[str], Pairs], tmp_path: Path) -> None:
-    pairs = beside("table3")
+def test_the_comparison_is_written_as_csv_and_markdown(beside: Callable[[str], Numbers], tmp_path: Path) -> None:
+    numbers = beside("table3")
 
-    table, text = comparison_text.write_pairs(pairs, tmp_path)
+    table, text = comparison_text.write_study(numbers, tmp_path)
 
     frame = pd.read_csv(table, keep_default_na=False).set_index(["target", "method", "variant", "of"])
     line = frame.xs(("iconqa", "lorasculpt", "srr", "source"))
     assert [line[name] for name in ("value", "published", "difference")] == [0.5, 0.5473, -0.0473]
     assert "| iconqa | lorasculpt srr r32 | Source | 50.00 | [50.00, 50.00] | 54.73 | -4.73 |" in text.read_text()
-    assert any(line.split()[:4] == ["iconqa", "lorasculpt", "srr", "r32"] for line in comparison_text.pair_lines(pairs))
+    assert any(
+        line.split()[:4] == ["iconqa", "lorasculpt", "srr", "r32"] for line in comparison_text.study_lines(numbers)
+    )
