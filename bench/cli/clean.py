@@ -10,7 +10,7 @@ from bench.cli.options import Cells, Output
 from bench.cli.request import read_request
 from bench.console import agreed, say
 from bench.errors import UsageError
-from bench.papers.study_record import studied
+from bench.papers.study import studied
 from bench.plan.baselines import make
 from bench.sizes import in_unit
 from bench.store import last_run

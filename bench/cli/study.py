@@ -15,9 +15,9 @@ from bench.cli.run import Course, RunOptions, Written, carry_out
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.leaderboard import plots
-from bench.papers import comparison_text, published, study_record
+from bench.papers import comparison_text, published
 from bench.papers.lorasculpt import STUDIES
-from bench.papers.study import Drawing, Study, StudyResult, folder_of, wrapped
+from bench.papers.study import Drawing, Study, StudyResult, folder_of, save_record, wrapped
 from bench.plan.plan import Plan, assemble
 from bench.plan.request import Request
 from bench.plan.suite import Suite, named_suite
@@ -121,7 +121,7 @@ def _check(study: Study, suite: Suite) -> None:
 
 
 def _save(chosen: Study, command: str, made: Plan, store: Store) -> None:
-    study_record.save(folder_of(store, chosen.name), chosen.name, command, made)
+    save_record(store, chosen.name, command, made)
 
 
 def _write(chosen: Study, made: Plan, store: Store, ranked: Leaderboard) -> Written:

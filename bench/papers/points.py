@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bench.leaderboard.plots import FAINT, Mark
 from bench.leaderboard.stats import bounded
 from bench.papers.published import own
 from bench.papers.study import StudyResult
+from bench.plugins.paper import PublishedRow
 from bench.plugins.registry import ZERO_SHOT
 from bench.text import text_table
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 SCORES = ("source", "target", "avg")
 SCORE_AXIS = "score x 100"
-PAPER = "paper (Table 1)"
-ZERO = "zero-shot"
 _PERCENT = 100.0
 
 
@@ -34,10 +34,10 @@ class Spot:
 
     method: str
     variant: str
-    places: tuple[tuple[str, float | str], ...]
+    places: Mapping[str, float | str]
 
 
-def frame(found: StudyResult, spots: dict[str, Sequence[Spot]]) -> DataFrame:
+def frame(found: StudyResult, spots: Mapping[str, Sequence[Spot]]) -> DataFrame:
     """Return a line per target, rank and spot, with scores as fractions and NaN for holes.
 
     The first line of a target is the base model's. ``spots`` is by target. A line also has the paper's numbers if the
@@ -48,34 +48,27 @@ def frame(found: StudyResult, spots: dict[str, Sequence[Spot]]) -> DataFrame:
     lines = []
     for table in found.board.tables:
         rows = {(row.method, row.variant, row.rank): row for row in table.rows}
-        lines.append(_line(table.target, rows[ZERO_SHOT, "", None]))
-        for rank in found.request.ranks:
-            for spot in spots[table.target]:
-                row = rows[spot.method, spot.variant, rank]
-                theirs = None if spot.variant else own(found, (spot.method, rank, table.target))
-                published = {
-                    f"published_{name}": round(theirs.scores[name], 8) for name in SCORES if theirs is not None
-                }
-                lines.append(_line(table.target, row) | dict(spot.places) | published)
-    made = pd.DataFrame(lines)
-    absent = [name for name in (f"published_{score}" for score in SCORES) if name not in made]
-    made[absent] = float("nan")
-    order = [name for name in made if name not in _numbers()]
-    return made[[*order, *_numbers()]].astype({"rank": "Int64", **dict.fromkeys(_numbers(), float)})
+        lines.append(_line(table.target, rows[ZERO_SHOT, "", None], {}, None))
+        for rank, spot in product(found.request.ranks, spots[table.target]):
+            row = rows[spot.method, spot.variant, rank]
+            theirs = None if spot.variant else own(found, (spot.method, rank, table.target))
+            lines.append(_line(table.target, row, spot.places, theirs))
+    made = pd.DataFrame(lines, columns=list(lines[-1]))  # the base model's lines have no places
+    return made.astype({"rank": "Int64", **dict.fromkeys(made.loc[:, SCORES[0] :].columns, float)})
 
 
-def _numbers() -> list[str]:
-    return [
-        *(f"{score}{bound}" for score in SCORES for bound in ("", "_low", "_high")),
-        *(f"published_{score}" for score in SCORES),
-    ]
-
-
-def _line(target: str, row: Row) -> dict[str, object]:
-    line: dict[str, object] = {"task": target, "method": row.method, "variant": row.variant, "rank": row.rank}
-    for score in SCORES:
-        line |= bounded(score, row.scores.get(score))
-    return line
+def _line(
+    target: str, row: Row, places: Mapping[str, float | str], theirs: PublishedRow | None
+) -> dict[str, float | str | None]:
+    return {
+        "task": target,
+        "method": row.method,
+        "variant": row.variant,
+        "rank": row.rank,
+        **places,
+        **{name: value for score in SCORES for name, value in bounded(score, row.scores.get(score)).items()},
+        **{f"published_{score}": round(theirs.scores[score], 8) if theirs else None for score in SCORES},
+    }
 
 
 def empty(made: DataFrame) -> bool:
@@ -120,9 +113,9 @@ def legend(figure: Figure, looks: dict[str, Mark], made: DataFrame) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=label, **look.line) for label, look in looks.items()]
-    handles.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1, label=ZERO))
+    handles.append(Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), linewidth=1, label="zero-shot"))
     if made[[f"published_{score}" for score in SCORES]].notna().to_numpy().any():
-        handles.append(Line2D([], [], label=PAPER, **_hollow(Mark(FAINT, "o"))))
+        handles.append(Line2D([], [], label="paper (Table 1)", **_hollow(Mark(FAINT, "o"))))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
@@ -164,8 +157,3 @@ def troubles(found: StudyResult) -> list[str]:
         for row in table.rows
         if row.problems
     ]
-
-
-def intervals(found: StudyResult) -> str:
-    """Return the note on what the intervals cover."""
-    return found.board.notes[1]

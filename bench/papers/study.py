@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.environment import commit
 from bench.plan.plan import Cell, Plan, cell_trial
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow
-from bench.spec import Scalar, Trial
+from bench.spec import Connector, Scalar, Trial
+from bench.store.json_note import read_note
+from bench.store.places import make, replace_file
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _WIDTH = 120  # of printed captions and lines
+_RECORD = "study.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,34 +55,6 @@ class Drawing:
     caption: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """An experiment of the paper.
-
-    ``title`` says what the study shows. It needs all ``methods``. ``ranks`` and ``targets`` are its defaults, which
-    the command can change. A study with ``one_rank`` takes a single rank. ``draw`` makes the figure from the results
-    of the ``cells``, or None if they have no results. Without ``draw`` the result is the leaderboard, ``caption`` is
-    printed under it, and ``tables`` names the paper's tables that show the same rows.
-    """
-
-    name: str
-    title: str
-    methods: tuple[str, ...]
-    ranks: str
-    targets: Literal["all", "first"] = "all"
-    one_rank: bool = False
-    cells: Callable[[Request], tuple[Cell, ...]]
-    caption: str = ""
-    tables: tuple[str, ...] = ()
-    draw: Callable[[StudyResult], Drawing | None] | None = None
-
-    @property
-    def line(self) -> str:
-        """The line of the study in a listing."""
-        rank = f"rank{'s' * (',' in self.ranks)} {self.ranks}"
-        return f"{self.name:7} {self.title} ({rank}; {self.targets} target{'s' * (self.targets == 'all')})"
-
-
 @dataclass(frozen=True, slots=True)
 class GridPoint:
     """A rank, a target and a seed of a request; a study has the same rows for each of these."""
@@ -92,16 +69,92 @@ class GridPoint:
         request = replace(self.request, settings={method: settings}) if settings else self.request
         return cell_trial(request, method, self.rank, self.target, self.seed)
 
+    def cell(self, method: str, variant: str = "", **settings: Scalar) -> Cell:
+        """Return the cell of such a trial, in the method's own row or in that of a variant."""
+        return Cell.of(self.request.registry, self.trial(method, **settings), variant)
 
-def places(request: Request) -> Iterator[GridPoint]:
-    """Yield the grid points of a request; the rank changes fastest."""
-    for seed, target, rank in product(request.seeds, request.targets, request.ranks):
-        yield GridPoint(request, rank, target, seed)
+    def with_connector(self, connector: Connector) -> GridPoint:
+        """Return the same point of a request with another connector policy."""
+        recipe = replace(self.request.recipe, connector=connector)
+        return replace(self, request=replace(self.request, recipe=recipe))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """An experiment of the paper.
+
+    ``title`` says what the study shows. It needs all ``methods``. ``ranks`` and ``targets`` are its defaults, which
+    the command can change. A study with ``one_rank`` takes a single rank. ``cells_at`` returns its cells at a grid
+    point. ``draw`` makes the figure from the results of the cells, or None if they have no results. Without ``draw``
+    the result is the leaderboard, ``caption`` is printed under it, and ``tables`` names the paper's tables that show
+    the same rows.
+    """
+
+    name: str
+    title: str
+    methods: tuple[str, ...]
+    ranks: str
+    targets: Literal["all", "first"] = "all"
+    one_rank: bool = False
+    cells_at: Callable[[GridPoint], Iterable[Cell]]
+    caption: str = ""
+    tables: tuple[str, ...] = ()
+    draw: Callable[[StudyResult], Drawing | None] | None = None
+
+    @property
+    def line(self) -> str:
+        """The line of the study in a listing."""
+        rank = f"rank{'s' * (',' in self.ranks)} {self.ranks}"
+        return f"{self.name:7} {self.title} ({rank}; {self.targets} target{'s' * (self.targets == 'all')})"
+
+    def cells(self, request: Request) -> tuple[Cell, ...]:
+        """Return the cells at every grid point of a request; the rank changes fastest."""
+        grid = product(request.seeds, request.targets, request.ranks)
+        return tuple(
+            cell for seed, target, rank in grid for cell in self.cells_at(GridPoint(request, rank, target, seed))
+        )
 
 
 def folder_of(store: Store, name: str) -> Path:
     """Return the folder of a study's files."""
     return store.root / "studies" / name
+
+
+def save_record(store: Store, name: str, command: str, plan: Plan) -> None:
+    """Write a study's command line, commit, cells and trials for later commands.
+
+    ``trials`` includes the parents of the cells.
+    """
+    cells = [
+        {
+            "method": cell.key.method,
+            "variant": cell.key.variant,
+            "rank": cell.trial.rank,
+            "target": cell.trial.target,
+            "seed": cell.trial.seed,
+            "connector": cell.trial.recipe.connector,
+            "trial": cell.trial.id,
+        }
+        for cell in plan.cells
+    ]
+    data = {"study": name, "command": command, "commit": commit(), "suite": plan.request.suite.name, "cells": cells}
+    data["trials"] = [work.trial.id for work in plan.works]
+    folder = folder_of(store, name)
+    make(folder)
+    replace_file(folder / _RECORD, json.dumps(data, indent=1) + "\n")
+
+
+def studied(store: Store) -> set[str]:
+    """Return the ids of all trials that the studies of a run folder need.
+
+    Raises:
+        StoreError: a study.json is damaged.
+    """
+    found: set[str] = set()
+    for path in sorted(store.root.glob(f"studies/*/{_RECORD}")):
+        damaged = "{path} is damaged ({error}). Delete it and run bench study again."
+        found |= read_note(path, lambda data: set(data["trials"]), damaged) or set()
+    return found
 
 
 def wrapped(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.errors import StoreError
-from bench.papers import study_record
+from bench.papers.study import save_record, studied
 from bench.plan import suite
 from bench.plan.plan import Plan
 from bench.plan.suite import MICRO, Suite
@@ -128,12 +128,12 @@ def test_a_plugin_file_is_run_once(micro: Suite, tmp_path: Path, capsys: pytest.
 def test_a_note_names_command_and_cells_and_protects_parents_from_clean(planned: Planned, tmp_path: Path) -> None:
     plan, store = planned("table1 --limit 4 --ranks 16 --targets icon_choice"), Store(tmp_path / "runs")
 
-    study_record.save(store.root / "studies" / "table1", "table1", "bench study table1", plan)
+    save_record(store, "table1", "bench study table1", plan)
 
     data = json.loads((store.root / "studies" / "table1" / "study.json").read_text())
     assert (data["study"], data["command"], data["suite"]) == ("table1", "bench study table1", "micro")
     assert [cell["method"] for cell in data["cells"]][:2] == ["lora", "dora"]
-    assert study_record.studied(store) == {work.trial.id for work in plan.works}
+    assert studied(store) == {work.trial.id for work in plan.works}
 
 
 def test_a_damaged_note_is_named(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_damaged_note_is_named(tmp_path: Path) -> None:
     (tmp_path / "studies" / "table1" / "study.json").write_text("{")
 
     with pytest.raises(StoreError, match=r"study\.json is damaged .* run bench study again"):
-        study_record.studied(Store(tmp_path))
+        studied(Store(tmp_path))
 
 
 @pytest.mark.slow

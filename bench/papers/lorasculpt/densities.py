@@ -11,9 +11,8 @@ from bench.model.families import block_of
 from bench.model.family import ROLES, role_of
 from bench.papers import points
 from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, expected_density
-from bench.papers.study import Drawing, Study, StudyResult, places, wrapped
+from bench.papers.study import Drawing, Study, StudyResult, wrapped
 from bench.plan.plan import Cell
-from bench.plan.request import Request
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -105,11 +104,6 @@ def of_change(change: Change, kept: float) -> Iterator[LayerDensity]:
 def _share(tensor: Tensor) -> float:
     """Return the share of entries that are not zero."""
     return int(tensor.count_nonzero()) / tensor.numel()
-
-
-def cells(request: Request) -> tuple[Cell, ...]:
-    """Return the cells of LoRASculpt at its defaults."""
-    return tuple(Cell.of(request.registry, place.trial("lorasculpt")) for place in places(request))
 
 
 def frame(cells: Sequence[Cell], store: Store) -> DataFrame:
@@ -211,6 +205,6 @@ FIGURE = Study(
     methods=("lorasculpt",),
     ranks="16,32,64",
     targets="first",
-    cells=cells,
+    cells_at=lambda point: [point.cell("lorasculpt")],
     draw=draw,
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bench.leaderboard import plots
 from bench.papers import points
-from bench.papers.points import Spot
-from bench.papers.study import Drawing, GridPoint, Study, StudyResult, places
+from bench.papers.study import Drawing, GridPoint, Study, StudyResult
 from bench.plan.plan import Cell, edited
 from bench.plan.request import Request
 from bench.spec import Trial
@@ -37,32 +38,28 @@ def _steps(request: Request, target: str) -> tuple[int, ...]:
     return steps(request.recipe.updates, examples, request.recipe.batch_size)
 
 
-def cells(request: Request) -> tuple[Cell, ...]:
-    """Return each method's own row, and rows at earlier steps from snapshots of the same training."""
-    found = []
-    for place in places(request):
-        *early, _ = _steps(request, place.target)
-        for method in _METHODS:
-            found += [
-                Cell.of(request.registry, _at(place, method, step), f"update={step}", method=method) for step in early
-            ]
-            found.append(Cell.of(request.registry, place.trial(method)))
-    return tuple(found)
+def cells(point: GridPoint) -> Iterator[Cell]:
+    """Yield each method's own row, and rows at earlier steps from snapshots of the same training."""
+    *early, _ = _steps(point.request, point.target)
+    for method in _METHODS:
+        for step in early:
+            yield Cell.of(point.request.registry, _at(point, method, step), f"update={step}", method=method)
+        yield point.cell(method)
 
 
-def _at(place: GridPoint, method: str, step: int) -> Trial:
-    registry = place.request.registry
+def _at(point: GridPoint, method: str, step: int) -> Trial:
+    registry = point.request.registry
     if method == "model_tailor":
-        return edited(registry, place.trial("lora"), method, snapshot=step)
-    return edited(registry, place.trial(method), "rewind", snapshot=step, strength=1.0)  # the unscaled snapshot
+        return edited(registry, point.trial("lora"), method, snapshot=step)
+    return edited(registry, point.trial(method), "rewind", snapshot=step, strength=1.0)  # the unscaled snapshot
 
 
-def _spots(request: Request, target: str) -> list[Spot]:
+def _spots(request: Request, target: str) -> list[points.Spot]:
     ends = _steps(request, target)
     epoch = len(request.tasks.load(target).examples("train")) / request.recipe.batch_size
     return [
-        Spot(
-            method, "" if step == ends[-1] else f"update={step}", (("update", step), ("epoch", round(step / epoch, 4)))
+        points.Spot(
+            method, "" if step == ends[-1] else f"update={step}", {"update": step, "epoch": round(step / epoch, 4)}
         )
         for method in _METHODS
         for step in ends
@@ -107,7 +104,7 @@ def _caption(found: StudyResult) -> str:
         f"{request.recipe.updates} updates, so an earlier point is not what a shorter training would give. The points "
         "are the updates nearest to the end of each epoch, and the last update. If a training has fewer than "
         f"{_LEAST} epochs, the points are its thirds (updates: {listed}). model_tailor edits what lora had learnt by "
-        f"that update. Dashed: the base model. {points.intervals(found)}"
+        f"that update. Dashed: the base model. {found.board.covered}"
     )
 
 
@@ -117,6 +114,6 @@ FIGURE = Study(
     methods=(*_METHODS, "rewind"),
     ranks="32",
     one_rank=True,
-    cells=cells,
+    cells_at=cells,
     draw=draw,
 )

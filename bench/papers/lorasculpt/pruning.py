@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bench.leaderboard import plots
 from bench.papers import points
-from bench.papers.points import Spot
-from bench.papers.study import Drawing, Study, StudyResult, places
+from bench.papers.study import Drawing, GridPoint, Study, StudyResult
 from bench.plan.plan import Cell, edited
-from bench.plan.request import Request
 
 _DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 _LOOKS = {"Source": plots.MARKS[0], "Target": plots.MARKS[1]}
 
 
-def cells(request: Request) -> tuple[Cell, ...]:
-    """Return plain LoRA, and edits of the same training that prune it to every density."""
-    found = []
-    for place in places(request):
-        whole = place.trial("lora")
-        found.append(Cell.of(request.registry, whole))
-        pruned = {
-            _variant(density): edited(request.registry, whole, "magnitude", density=density)
-            for density in _DENSITIES[1:]
-        }
-        found += [Cell.of(request.registry, trial, variant, method="lora") for variant, trial in pruned.items()]
-    return tuple(found)
+def cells(point: GridPoint) -> Iterator[Cell]:
+    """Yield plain LoRA, and edits of the same training that prune it to every density."""
+    registry, whole = point.request.registry, point.cell("lora")
+    yield whole
+    for density in _DENSITIES[1:]:
+        pruned = edited(registry, whole.trial, "magnitude", density=density)
+        yield Cell.of(registry, pruned, _variant(density), method="lora")
 
 
 def _variant(density: float) -> str:
@@ -34,7 +29,7 @@ def _variant(density: float) -> str:
 def draw(found: StudyResult) -> Drawing | None:
     """Draw Source and Target over the density, with a panel per target."""
     targets = found.request.targets
-    spots = [Spot("lora", _variant(density), (("density", density),)) for density in _DENSITIES]
+    spots = [points.Spot("lora", _variant(density), {"density": density}) for density in _DENSITIES]
     frame = points.frame(found, dict.fromkeys(targets, spots))
     if points.empty(frame):
         return None
@@ -63,7 +58,7 @@ def _caption(found: StudyResult) -> str:
         f"`density` of the entries is kept, namely those largest in magnitude. Nothing is trained again. "
         "(The paper does not say whether it pruned the factors or their product.) "
         f"{connector}. "
-        f"Dashed: the base model. {points.intervals(found)}"
+        f"Dashed: the base model. {found.board.covered}"
     )
 
 
@@ -73,6 +68,6 @@ FIGURE = Study(
     methods=("lora", "magnitude"),
     ranks="32",
     one_rank=True,
-    cells=cells,
+    cells_at=cells,
     draw=draw,
 )

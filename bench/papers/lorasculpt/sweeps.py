@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bench.leaderboard import plots
 from bench.papers import points
-from bench.papers.points import Spot
-from bench.papers.study import Drawing, Study, StudyResult, places
+from bench.papers.study import Drawing, GridPoint, Study, StudyResult
 from bench.plan.plan import Cell
-from bench.plan.request import Request
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import Registry
 
@@ -27,25 +27,20 @@ def _variant(field: str, value: float, registry: Registry) -> str:
     return "" if value == _default(field, registry) else f"{field}={points.short(value)}"
 
 
-def cells(request: Request) -> tuple[Cell, ...]:
-    """Return LoRASculpt at its defaults, and with every other value of one field at a time."""
-    found, registry = [], request.registry
-    for place in places(request):
-        found.append(Cell.of(request.registry, place.trial("lorasculpt")))
-        for field, swept in _SWEEPS.items():
-            others = [(value, variant) for value in swept if (variant := _variant(field, value, registry))]
-            found += [
-                Cell.of(request.registry, place.trial("lorasculpt", **{field: value}), variant)
-                for value, variant in others
-            ]
-    return tuple(found)
+def cells(point: GridPoint) -> Iterator[Cell]:
+    """Yield LoRASculpt at its defaults, and with every other value of one field at a time."""
+    yield point.cell("lorasculpt")
+    for field, swept in _SWEEPS.items():
+        for value in swept:
+            if variant := _variant(field, value, point.request.registry):
+                yield point.cell("lorasculpt", variant, **{field: value})
 
 
 def draw(found: StudyResult) -> Drawing | None:
     """Draw Source, Target and Avg over each field, with a row of panels per target."""
     targets, registry = found.request.targets, found.request.registry
     spots = [
-        Spot("lorasculpt", _variant(field, value, registry), (("field", field), ("value", value)))
+        points.Spot("lorasculpt", _variant(field, value, registry), {"field": field, "value": value})
         for field, swept in _SWEEPS.items()
         for value in swept
     ]
@@ -76,7 +71,7 @@ def _caption(found: StudyResult) -> str:
     return (
         f"LoRASculpt of rank {rank}. Each panel varies omega (Eq. 7), alpha (Eq. 9) or density (the paper's s), and "
         f"keeps the other two at their defaults. The grey bars mark the defaults. Dashed: the base model. "
-        f"{points.intervals(found)}"
+        f"{found.board.covered}"
     )
 
 
@@ -87,6 +82,6 @@ FIGURE = Study(
     ranks="32",
     targets="first",
     one_rank=True,
-    cells=cells,
+    cells_at=cells,
     draw=draw,
 )

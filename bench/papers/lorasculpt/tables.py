@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.papers.study import Study, places
+from bench.papers.study import GridPoint, Study
 from bench.plan.plan import Cell
-from bench.plan.plan import cells as product
-from bench.plan.request import Request
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.spec import Connector
 
@@ -19,51 +18,41 @@ _CONNECTORS: tuple[tuple[str, Connector], ...] = (
     ("lorasculpt", "full"),
     ("lorasculpt", "lora"),
 )
-_BETAS = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4, "1e-5": 1e-5, "1e-6": 1e-6}
+_BETAS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 
 
-def connectors(request: Request) -> tuple[Cell, ...]:
-    """Return LoRA and LoRASculpt with the connectors of Table 2.
+def connectors(point: GridPoint) -> Iterator[Cell]:
+    """Yield LoRA and LoRASculpt with the connectors of Table 2.
 
     If the connector has LoRA, Eq. 10 applies to LoRASculpt.
     """
-    found = []
-    for place in places(request):
-        for method, connector in _CONNECTORS:
-            there = replace(place, request=replace(request, recipe=replace(request.recipe, connector=connector)))
-            variant = "" if connector == "full" else f"connector={connector}"
-            cell = Cell.of(request.registry, there.trial(method), variant)
-            found.append(replace(cell, key=replace(cell.key, connector=_UNNAMED)))
-    return tuple(found)
+    for method, connector in _CONNECTORS:
+        cell = point.with_connector(connector).cell(method, "" if connector == "full" else f"connector={connector}")
+        yield replace(cell, key=replace(cell.key, connector=_UNNAMED))
 
 
-def ablation(request: Request) -> tuple[Cell, ...]:
-    """Return LoRA, each part of LoRASculpt alone, and both parts.
+def ablation(point: GridPoint) -> Iterator[Cell]:
+    """Yield LoRA, each part of LoRASculpt alone, and both parts.
 
     SRR is the sparse factors, and RKH is the penalties.
     """
-    quiet = {"alpha": 0.0} | ({"beta": 0.0} if request.recipe.connector == "lora" else {})
-    found = []
-    for place in places(request):
-        found.append(Cell.of(request.registry, place.trial("lora")))
-        found.append(Cell.of(request.registry, place.trial("lorasculpt", **quiet), "srr"))
-        found.append(Cell.of(request.registry, place.trial("lorasculpt", density=1.0), "rkh"))
-        found.append(Cell.of(request.registry, place.trial("lorasculpt")))
-    return tuple(found)
+    quiet = {"alpha": 0.0} | ({"beta": 0.0} if point.request.recipe.connector == "lora" else {})
+    yield point.cell("lora")
+    yield point.cell("lorasculpt", "srr", **quiet)
+    yield point.cell("lorasculpt", "rkh", density=1.0)
+    yield point.cell("lorasculpt")
 
 
-def betas(request: Request) -> tuple[Cell, ...]:
-    """Return LoRASculpt with every beta of Table I and with LoRA on the connector.
+def betas(point: GridPoint) -> Iterator[Cell]:
+    """Yield LoRASculpt with every beta of Table I and with LoRA on the connector.
 
     The default beta is the method's own row.
     """
-    found = []
-    for place in places(replace(request, recipe=replace(request.recipe, connector="lora"))):
-        standard = place.trial("lorasculpt")
-        for text, beta in _BETAS.items():
-            trial = place.trial("lorasculpt", beta=beta)
-            found.append(Cell.of(request.registry, trial, "" if trial == standard else f"beta={text}"))
-    return tuple(found)
+    point = point.with_connector("lora")
+    own = point.cell("lorasculpt")
+    for text in _BETAS:
+        cell = point.cell("lorasculpt", f"beta={text}", beta=float(text))
+        yield own if cell.trial == own.trial else cell
 
 
 TABLES = (
@@ -72,7 +61,7 @@ TABLES = (
         title="Table 1: every method, rank and target",
         methods=BUILT_IN_METHODS,
         ranks="16,32,64",
-        cells=product,
+        cells_at=lambda point: map(point.cell, point.request.methods),
         tables=("1",),
         caption="Every method has its default hyperparameters and the recipe's learning rate.",
     ),
@@ -82,7 +71,7 @@ TABLES = (
         methods=("lora", "lorasculpt"),
         ranks="64",
         targets="first",
-        cells=connectors,
+        cells_at=connectors,
         tables=("2",),
         caption=(
             "A row that names no connector tunes the connector in full. lorasculpt connector=lora adds the penalty of "
@@ -94,7 +83,7 @@ TABLES = (
         title="Table 3: LoRASculpt's two parts, SRR (sparse factors) and RKH (the penalty)",
         methods=("lora", "lorasculpt"),
         ranks="32",
-        cells=ablation,
+        cells_at=ablation,
         tables=("3",),
         caption=(
             "srr has sparse factors without the penalty (alpha = 0). rkh has the penalty without sparse factors "
@@ -108,7 +97,7 @@ TABLES = (
         methods=("lorasculpt",),
         ranks="64",
         targets="first",
-        cells=betas,
+        cells_at=betas,
         tables=("I",),
         caption="lorasculpt without a variant has the default, beta = 1e-5. The connector has LoRA.",
     ),

@@ -2,7 +2,7 @@
 
 B [rows, rank] and A [rank, columns] keep a share of their entries. The density d of BA [rows, columns] is the share
 of its entries that at least one pair of kept entries contributes to. (The paper writes p, q, r for rows, columns, rank,
-and calls a kept share the sparsity s.) Theorem 3.1 is ``expected_density`` and Theorem 3.2 is ``deviation_bound``. The
+and calls a kept share the sparsity s.) Theorem 3.1 is ``expected_density`` and Theorem 3.2 is ``deviation_at``. The
 paper's text of Theorem D.1 was not available; ``exact_moments`` and ``exact_deviation_at`` are our reading of it.
 """
 
@@ -32,19 +32,12 @@ def expected_density(density_a: float, density_b: float, rank: int) -> float:
     return 1 - (1 - density_a * density_b) ** rank
 
 
-def deviation_bound(delta: float, rows: int, columns: int, rank: int) -> float:
-    """Return 2 exp(-2 delta^2 p q / (r (p + q))), which P(|d - E d| >= delta) never exceeds (Theorem 3.2).
-
-    A bound of 1 or more says nothing. The bound is McDiarmid's inequality: one entry of B moves d by at most 1 / p, and
-    one entry of A by at most 1 / q.
-    """
-    return 2 * math.exp(-2 * delta**2 * rows * columns / (rank * (rows + columns)))
-
-
 def deviation_at(probability: float, rows: int, columns: int, rank: int) -> float:
-    """Return the delta at which Theorem 3.2's bound is ``probability``, in (0, 2].
+    """Return the delta that |d - E d| reaches with at most ``probability``, in (0, 2] (Theorem 3.2).
 
-    No draw can be off by 1 or more, so the theorem says nothing for shapes with such a delta.
+    P(|d - E d| >= delta) <= 2 exp(-2 delta^2 p q / (r (p + q))), which is McDiarmid's inequality: one entry of B moves
+    d by at most 1 / p, and one entry of A by at most 1 / q. No draw can be off by 1 or more, so the theorem says
+    nothing for shapes with such a delta.
     """
     return _deviation(probability, rank / rows + rank / columns)
 

@@ -9,7 +9,6 @@ import pytest
 from bench.papers import comparison_text, published
 from bench.papers.comparison import Compared
 from bench.papers.lorasculpt import STUDIES
-from bench.papers.lorasculpt.tables import ablation
 from bench.papers.study import StudyResult
 from bench.plan.plan import Plan
 from bench.plan.suite import Suite
@@ -78,7 +77,7 @@ def test_the_parts_of_table_3_differ_from_the_whole_by_one_setting(planned: Plan
 
 def test_srr_has_no_penalty_where_the_connector_carries_lora_either(planned: Planned) -> None:
     request = planned("table3 --limit 4").request
-    cells = ablation(replace(request, recipe=replace(request.recipe, connector="lora")))
+    cells = STUDIES["table3"].cells(replace(request, recipe=replace(request.recipe, connector="lora")))
 
     assert [cell.trial.hyper["beta"] for cell in cells if cell.key.variant == "srr"] == [0.0, 0.0]
     assert [cell.trial.hyper["beta"] for cell in cells if cell.key.variant == "rkh"] == [1e-5, 1e-5]

@@ -10,14 +10,7 @@ import pytest
 from bench.cli.main import main
 from bench.papers.lorasculpt import theory
 from bench.papers.lorasculpt.theorems import at_least
-from bench.papers.lorasculpt.theory import (
-    Case,
-    deviation_at,
-    deviation_bound,
-    exact_deviation_at,
-    exact_moments,
-    expected_density,
-)
+from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, exact_moments, expected_density
 
 SMALL = ["--shapes", "8x12", "--ranks", "4", "--densities", "0.25", "--draws", "400"]
 
@@ -31,11 +24,9 @@ def test_the_two_factors_may_keep_different_shares() -> None:
     assert expected_density(0.5, 0.2, 2) == pytest.approx(0.19)  # 1 - 0.9^2
 
 
-def test_the_bound_of_theorem_3_2_and_its_inverse() -> None:
-    assert deviation_bound(0.5, 4, 4, 1) == pytest.approx(2 * math.exp(-1))  # 2 * 0.25 * 16 / 8 = 1
-    assert deviation_at(2 * math.exp(-1), 4, 4, 1) == pytest.approx(0.5)
+def test_the_delta_of_theorem_3_2_has_the_probability_in_its_bound() -> None:
+    assert deviation_at(2 * math.exp(-1), 4, 4, 1) == pytest.approx(0.5)  # 2 * 0.25 * 16 / 8 = 1
     assert deviation_at(0.05, 128, 512, 4) == pytest.approx(0.26842, abs=5e-6)  # ln 40 = 3.68888; x 2560 / 131072
-    assert deviation_bound(deviation_at(0.05, 128, 512, 4), 128, 512, 4) == pytest.approx(0.05)
 
 
 def test_the_bound_of_top_k_masks_has_s_r_in_place_of_r() -> None:
