@@ -21,6 +21,7 @@ from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, ZERO_SHOT, Regist
 from bench.plugins.task import Reading
 from bench.plugins.tasks import Tasks, TaskSettings
 from bench.spec import Scalar
+from bench.store import search_results
 from bench.store.places import place
 
 _RECIPE = "recipe"
@@ -143,7 +144,7 @@ def _strengths(text: str) -> tuple[float, ...]:
 
 def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
     """Return what a search chose, from the named file, else the run folder, else the suite's table."""
-    own, shipped = output / tuned.FILE, request.suite.tuned
+    own, shipped = output / search_results.FILE, request.suite.tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
     methods = [request.registry.method(name) for name in request.methods]
     places = product(methods, request.ranks, request.targets)

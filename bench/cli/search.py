@@ -11,12 +11,12 @@ from bench.cli.request import start_request
 from bench.cli.run import check_output
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.plan.tuned import FILE
 from bench.search.optuna_study import Sampler
-from bench.search.outcome import lines
 from bench.search.pareto import Objective
+from bench.search.report import lines
 from bench.search.run import SearchSettings, run
 from bench.store.places import is_remote
+from bench.store.search_results import FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +81,10 @@ def search(options: SearchOptions) -> int:
     check_output(options.output, options.lanes)
     setting = options.setting()
     asked = replace(start_request(options, options.output), split="validation")
-    outcomes = run(asked, setting, options.store(), launch, options.line)
-    tell(lines(outcomes))
+    quests, results = run(asked, setting, options.store(), launch, options.line)
+    tell(lines(quests, results))
     say(f"wrote {options.output / FILE}")
-    return 1 if any(outcome.failed for outcome in outcomes) else 0
+    return 1 if any(result.count("failed") for result in results) else 0
 
 
 def _points(text: str) -> float | None:

@@ -13,8 +13,7 @@ from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
 from bench.spec import Recipe, Scalar
 from bench.store.json_note import read_note
-
-FILE = "search.json"
+from bench.store.search_results import FILE
 
 Place = tuple[str, int, str]  # method, rank, target
 Settings = Mapping[str, Mapping[str, Scalar]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.leaderboard import plots
 from bench.plugins.hyperparameters import Range
 from bench.search.axes import Dial, dials
-from bench.search.pareto import Point, front, hypervolume
+from bench.search.pareto import Point, front, hypervolume, scored
 from bench.store.search_results import Configuration, SearchResult
 
 if TYPE_CHECKING:
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-Space = Mapping[str, Range]
+Ranges = Mapping[str, Range]
+Places = Mapping[int, tuple[float, float]]  # by the number of a configuration
 
-_TRIED, _FRONT, _DEFAULT, _CHOSEN = plots.MARKS[0], plots.MARKS[1], plots.MARKS[4], plots.MARKS[7]
+_TRIED, _FRONT, _CHOSEN = plots.MARKS[0], plots.MARKS[1], plots.MARKS[7]
 _ENDED = {"failed": "x", "stopped": "|"}  # markers of configurations without scores
-_BEST = "best so far"
 
 
-def write(finding: SearchResult, space: Space, folder: Path) -> None:
+def write(finding: SearchResult, ranges: Ranges, folder: Path) -> None:
     """Write every figure of a finding to ``folder`` as PNG and SVG, and its data as CSV (fractions)."""
     for name, draw in _FIGURES.items():
         with plots.style():
-            made, frame = draw(finding, space)
+            made, frame = draw(finding, ranges)
             plots.save(made, folder, name)
         plots.save_data(frame, folder, name)
 
@@ -49,17 +49,18 @@ def table(finding: SearchResult) -> DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def draw_front(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
+def draw_front(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw Source against Target; the front is a staircase above the area that it dominates."""
     made = plots.figure(5.6, 4.8)
     axes = made.subplots()
-    points, best = _points(finding), front(_points(finding))
-    _scatter(axes, [(100 * p.source, 100 * p.target) for p in points], _TRIED, f"tried ({len(points)})")
+    best = front(points := scored(finding.configurations))
+    places = {point.number: (100 * point.source, 100 * point.target) for point in points}
+    _scatter(axes, places, f"tried ({len(points)})")
     axes.margins(0.08)
     axes.autoscale_view()
     _staircase(axes, best)
-    _mark(axes, finding, {p.number: (100 * p.source, 100 * p.target) for p in points})
-    _number_apart(axes, best)
+    _mark(axes, finding, places)
+    _number_apart(axes, {point.number: places[point.number] for point in best})
     axes.set(xlabel="Source x 100, validation", ylabel="Target x 100, validation")
     _finish(made, finding, f"hypervolume {hypervolume(points):.3f}")
     frame = table(finding)
@@ -67,20 +68,17 @@ def draw_front(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
     return made, frame
 
 
-def draw_slices(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
+def draw_slices(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw every hyperparameter against Avg, Source and Target."""
-    found = dials(space)
+    found, done = dials(ranges), [item for item in finding.configurations if item.avg is not None]
     made = plots.figure(max(4.6, 1.2 + 2.1 * len(found)), 6.2)
     grid = made.subplots(3, len(found), sharex="col", sharey="row", squeeze=False)
     for row, name in enumerate(("avg", "source", "target")):
         for column, dial in enumerate(found):
             axes = grid[row][column]
             dial.set_axis(axes)
-            places = {item.number: (_place(dial, item), 100 * getattr(item, name)) for item in _measured(finding)}
-            _scatter(axes, list(places.values()), _TRIED, "tried")
-            _mark(axes, finding, places)
-            _mark_ended(axes, finding, partial(_place, dial))
-            axes.margins(y=0.12)
+            places = {item.number: (_place(dial, item), 100 * getattr(item, name)) for item in done}
+            _draw_all(axes, finding, places, partial(_place, dial))
             if column == 0:
                 axes.set_ylabel(f"{name.capitalize()} x 100")
             if row == 2:
@@ -89,13 +87,13 @@ def draw_slices(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]
     return made, table(finding)
 
 
-def draw_parallel(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
+def draw_parallel(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw a line per configuration through its hyperparameters and scores, darker for a higher Avg."""
-    done = _measured(finding)
-    found = [*dials(space), *(Dial.of_scores(n, [getattr(item, n) for item in done]) for n in ("source", "target"))]
+    points = scored(finding.configurations)
+    found = [*dials(ranges), *(Dial.of_scores(n, [getattr(item, n) for item in points]) for n in ("source", "target"))]
     made = plots.figure(max(5.6, 2.2 + 1.45 * len(found)), 4.4)
     axes = made.subplots()
-    shade = _colour_bar(axes, [100 * _avg(item) for item in done])
+    shade = _colour_bar(axes, [100 * point.avg for point in points])
     for item in sorted(finding.configurations, key=lambda item: (item.avg is not None, item.avg or 0)):
         _line(axes, finding, item, found, shade)
     for place, dial in enumerate(found):
@@ -109,19 +107,17 @@ def draw_parallel(finding: SearchResult, space: Space) -> tuple[Figure, DataFram
     return made, table(finding)
 
 
-def draw_history(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame]:
+def draw_history(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw Avg and the best Avg so far by configuration number, and below them the hypervolume so far."""
     made = plots.figure(5.6, 5.0)
     upper, lower = made.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    points = _points(finding)
+    points = scored(finding.configurations)
     numbers = [point.number for point in points]
     best = [100 * max(point.avg for point in points[: count + 1]) for count in range(len(points))]
     volumes = [hypervolume(points[: count + 1]) for count in range(len(points))]
-    _steps(upper, finding, numbers, best, _BEST)
-    _scatter(upper, [(point.number, 100 * point.avg) for point in points], _TRIED, "tried")
-    _mark(upper, finding, {point.number: (point.number, 100 * point.avg) for point in points})
-    _mark_ended(upper, finding, lambda item: item.number)
-    upper.margins(y=0.12)
+    _steps(upper, finding, numbers, best, "best so far")
+    places = {point.number: (float(point.number), 100 * point.avg) for point in points}
+    _draw_all(upper, finding, places, lambda item: item.number)
     upper.set_ylabel("Avg x 100, validation")
     _steps(lower, finding, numbers, volumes, None)
     lower.plot(numbers, volumes, ".", color=_FRONT.color)
@@ -138,7 +134,7 @@ def draw_history(finding: SearchResult, space: Space) -> tuple[Figure, DataFrame
     return made, frame
 
 
-_FIGURES: Mapping[str, Callable[[SearchResult, Space], tuple[Figure, DataFrame]]] = {
+_FIGURES: Mapping[str, Callable[[SearchResult, Ranges], tuple[Figure, DataFrame]]] = {
     "front": draw_front,
     "slices": draw_slices,
     "parallel": draw_parallel,
@@ -150,22 +146,17 @@ def _place(dial: Dial, item: Configuration) -> float:
     return dial.place(item.hyper[dial.name])
 
 
-def _measured(finding: SearchResult) -> list[Configuration]:
-    return [item for item in finding.configurations if item.avg is not None]
+def _draw_all(axes: Axes, finding: SearchResult, places: Places, across: Callable[[Configuration], float]) -> None:
+    """Draw every configuration: a point if it has scores, else a mark at the bottom."""
+    _scatter(axes, places, "tried")
+    _mark(axes, finding, places)
+    _mark_ended(axes, finding, across)
+    axes.margins(y=0.12)
 
 
-def _points(finding: SearchResult) -> list[Point]:
-    return [Point(item.number, item.source or 0.0, item.target or 0.0) for item in _measured(finding)]
-
-
-def _avg(item: Configuration) -> float:
-    assert item.avg is not None
-    return item.avg
-
-
-def _scatter(axes: Axes, places: list[tuple[float, float]], mark: plots.Mark, label: str) -> None:
+def _scatter(axes: Axes, places: Places, label: str) -> None:
     if places:
-        axes.scatter(*zip(*places, strict=True), **mark.scatter, label=label, zorder=3)
+        axes.scatter(*zip(*places.values(), strict=True), **_TRIED.scatter, label=label, zorder=3)
 
 
 def _named(finding: SearchResult) -> dict[str, tuple[int, dict[str, Any]]]:
@@ -176,7 +167,7 @@ def _named(finding: SearchResult) -> dict[str, tuple[int, dict[str, Any]]]:
     return {name: (number, look) for name, (number, look) in found.items() if number is not None}
 
 
-def _mark(axes: Axes, finding: SearchResult, places: Mapping[int, tuple[float, float]]) -> None:
+def _mark(axes: Axes, finding: SearchResult, places: Places) -> None:
     """Mark the default with a square around its point, and the chosen configuration with a star."""
     for name, (number, look) in _named(finding).items():
         axes.scatter(*places[number], **look, label=f"{name} (no. {number})", zorder=4)
@@ -212,16 +203,15 @@ def _staircase(axes: Axes, best: tuple[Point, ...]) -> None:
     axes.set(xlim=(left, axes.get_xlim()[1]), ylim=(low, axes.get_ylim()[1]))
 
 
-def _number_apart(axes: Axes, best: tuple[Point, ...]) -> None:
+def _number_apart(axes: Axes, places: Places) -> None:
     """Write each number next to its point of the front, unless it would overlap another number."""
     to_axes = (axes.transData + axes.transAxes.inverted()).transform
     written: list[tuple[float, float]] = []
-    for point in best:
-        x, y = to_axes((100 * point.source, 100 * point.target))
+    for number, place in places.items():
+        x, y = to_axes(place)
         if all(abs(x - other) > 0.06 or abs(y - height) > 0.05 for other, height in written):
             written.append((x, y))
-            place = (100 * point.source, 100 * point.target)
-            axes.annotate(str(point.number), place, (6, 5), textcoords="offset points", fontsize=8)
+            axes.annotate(str(number), place, (6, 5), textcoords="offset points", fontsize=8)
 
 
 def _colour_bar(axes: Axes, values: list[float]) -> Callable[[float], Any]:

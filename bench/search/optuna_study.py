@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 
 from bench.errors import UsageError, without_password
 from bench.plugins.hyperparameters import Range
-from bench.search.pareto import Point
 from bench.spec import Scalar, digest
+from bench.store.search_results import Configuration
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -27,9 +27,8 @@ _STARTUP = 6  # configurations drawn at random before the sampler fits its model
 
 
 Sampler = Literal["tpe", "random"]
-State = Literal["done", "failed", "stopped", "running"]
 
-_STATES: dict[TrialState, State] = {
+_STATES = {
     TrialState.COMPLETE: "done",
     TrialState.FAIL: "failed",
     TrialState.PRUNED: "stopped",
@@ -43,16 +42,6 @@ class Suggestion:
 
     number: int
     hyper: Mapping[str, Scalar]
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """A configuration that was handed out, and its result; it has a point only if it is done."""
-
-    number: int
-    hyper: Mapping[str, Scalar]
-    point: Point | None
-    state: State = "done"
 
 
 class SearchStudy:
@@ -95,11 +84,6 @@ class SearchStudy:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         if not any(self._whole(trial) or trial.state is TrialState.WAITING for trial in self._study.trials):
             self._study.enqueue_trial(self.first)
-
-    @property
-    def searched(self) -> set[str]:
-        """The names of the searched hyperparameters."""
-        return set(self._distributions)
 
     def ask(self, budget: int) -> Suggestion | None:
         """Return the next configuration, or None if ``budget`` configurations have been handed out.
@@ -148,15 +132,10 @@ class SearchStudy:
         tried = [trial for trial in self._study.trials if self._whole(trial)]
         return len(tried) >= budget and all(trial.state.is_finished() for trial in tried)
 
-    def tried(self) -> tuple[Tried, ...]:
-        """Return every configuration that was handed out, in order."""
+    def tried(self) -> tuple[Configuration, ...]:
+        """Return every configuration that was handed out, in order; it has scores only if it is done."""
         return tuple(
-            Tried(
-                trial.number,
-                trial.params,
-                Point(trial.number, *trial.values) if trial.values else None,
-                _STATES[trial.state],
-            )
+            Configuration(trial.number, trial.params, _STATES[trial.state], *(trial.values or (None, None)))
             for trial in self._study.trials
             if self._whole(trial)
         )

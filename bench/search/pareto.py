@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.store.search_results import Configuration
+
 Objective = Literal["avg", "source", "target", "pareto"]
 
 
@@ -26,6 +28,15 @@ class Point:
         """Whether this point is better by at least ``margin`` in both objectives, and by more in one."""
         source, target = self.source - other.source - margin, self.target - other.target - margin
         return source >= 0 and target >= 0 and (source > 0 or target > 0)
+
+
+def scored(configurations: Iterable[Configuration]) -> list[Point]:
+    """Return the points of the configurations that have scores."""
+    return [
+        Point(item.number, item.source, item.target)
+        for item in configurations
+        if item.source is not None and item.target is not None
+    ]
 
 
 def front(points: Iterable[Point]) -> tuple[Point, ...]:

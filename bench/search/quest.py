@@ -9,10 +9,11 @@ from statistics import fmean
 from bench.plan.plan import Plan, asked, make
 from bench.plan.request import Request
 from bench.plugins.method import TrainMethod
-from bench.search.optuna_study import SearchStudy, Tried
+from bench.search.optuna_study import SearchStudy
 from bench.search.pareto import Point
 from bench.spec import Job, Record, Scalar, ScoreSpec, split_mean
 from bench.store.run_folder import Store
+from bench.store.search_results import Configuration
 
 RUNGS = (1 / 3, 2 / 3)  # the shares of the updates after which a training is scored, and perhaps stopped
 _RUNG_EXAMPLES = 50  # how many examples of each task's validation split are scored at a rung, the same for all tasks
@@ -50,13 +51,7 @@ class Quest:
     def default(self) -> dict[str, Scalar] | None:
         """The defaults of the searched hyperparameters; None if a default is outside its search range."""
         first = self.study.first
-        return dict(first) if set(first) == self.study.searched else None
-
-    @property
-    def parent_settings(self) -> dict[str, Scalar]:
-        """The settings of the parent that an edit method edits; empty for a training method."""
-        parent = getattr(self.request.registry.method(self.request.methods[0]), "parent", "")
-        return dict(self.request.settings.get(parent, {}))
+        return dict(first) if first.keys() == self.study.space.keys() else None
 
     def hyper(self, hyper: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return every hyperparameter of one configuration, including those that are not searched."""
@@ -65,19 +60,14 @@ class Quest:
     @property
     def rungs(self) -> tuple[int, ...]:
         """The steps at which trainings are scored; empty if nothing is stopped."""
-        return () if self.margin is None else self._steps
-
-    @property
-    def trains(self) -> bool:
-        """Whether the method trains."""
-        return issubclass(self.request.registry.method(self.request.methods[0]), TrainMethod)
-
-    @property
-    def _steps(self) -> tuple[int, ...]:
-        if not self.trains:
-            return ()
-        updates = self.request.recipe.updates
+        updates = 0 if self.margin is None else self.updates // len(self.request.seeds)
         return tuple(dict.fromkeys(step for share in RUNGS if 0 < (step := round(share * updates)) < updates))
+
+    @property
+    def updates(self) -> int:
+        """How many updates a configuration has without an early stop; 0 for an edit method."""
+        trains = issubclass(self.request.registry.method(self.request.methods[0]), TrainMethod)
+        return len(self.request.seeds) * self.request.recipe.updates if trains else 0
 
     def works(self, hyper: Mapping[str, Scalar]) -> tuple[Job, ...]:
         """Return the jobs of one configuration: its cells and their parents, without the zero-shot job."""
@@ -100,7 +90,7 @@ class Quest:
     def seen(self, hyper: Mapping[str, Scalar]) -> dict[int, Point]:
         """Return the points of a configuration's training at the rungs, by step."""
         trial, scores = self.plan(hyper).cells[0].trial, self._rung_scores
-        known = {step: self.store.change_of(trial).snapshot(step).scores() for step in self._steps}
+        known = {step: self.store.change_of(trial).snapshot(step).scores() for step in self.rungs}
         return {
             step: Point(0, *split_mean(scores, values, trial.target))
             for step, values in known.items()
@@ -120,11 +110,10 @@ class Quest:
         here = Point(0, source, target)
         return any(rival is not None and rival.dominates(here, self.margin or 0.0) for rival in rivals)
 
-    def saved(self, tried: Tried) -> int:
+    def saved(self, tried: Configuration) -> int:
         """Return how many updates the early stop of a configuration saved; 0 if that is not known."""
         seen = self.seen(tried.hyper) if tried.state == "stopped" else {}
-        updates = self.request.recipe.updates
-        return len(self.request.seeds) * updates - max(seen) if seen else 0
+        return self.updates - max(seen) if seen else 0
 
 
 def measure(works: Sequence[Job], records: Mapping[str, Record]) -> tuple[float, float] | None:

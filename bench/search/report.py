@@ -1,61 +1,87 @@
-"""Publish a finished search: one folder per quest, with figures and numbers, and runs in MLflow."""
+"""Report a finished search: a table, one folder per quest with figures and numbers, and runs in MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from bench.plugins.hyperparameters import Range
 from bench.search import figures
-from bench.search.optuna_study import Tried
+from bench.search.quest import Quest
 from bench.store.places import replace_file, staged
 from bench.store.run_folder import Store
-from bench.store.search_results import FILE, FOLDER, Configuration, SearchResult
+from bench.store.search_results import FILE, FOLDER, SearchResult
+from bench.text import text_table
 from bench.track import mirror_searches
 
-if TYPE_CHECKING:
-    from bench.search.outcome import Outcome
+_HEADS = (
+    "",
+    "tried",
+    "failed",
+    "stopped",
+    "front",
+    "hypervolume",
+    "default: S / T / Avg",
+    "chosen: S / T / Avg",
+    " with",
+)
+_WIDTHS = (0, 0, 0, 0, 0, 0, 23, 23)  # wide enough for a point's three scores
 
 
-def publish(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any], command: str) -> None:
+def publish(store: Store, quests: Sequence[Quest], results: Sequence[SearchResult]) -> None:
     """Write every quest's folder, and update MLflow if any folder has changed."""
-    news = [write(outcome, find(outcome, provenance, command), store) for outcome in outcomes]
+    news = [write(store, quest, result) for quest, result in zip(quests, results, strict=True)]
     if any(news):
         mirror_searches(store.root)
 
 
-def find(outcome: Outcome, provenance: Mapping[str, Any], command: str) -> SearchResult:
-    """Return an outcome in the form that is written: facts, every configuration and its trials."""
-    quest = outcome.quest
-    return SearchResult(
-        quest.label,
-        command,
-        {name: in_words(span) for name, span in quest.study.space.items()},
-        {**outcome.to_json(), **provenance},
-        tuple(_configuration(outcome, tried) for tried in outcome.tried),
-    )
-
-
-def write(outcome: Outcome, finding: SearchResult, store: Store) -> bool:
+def write(store: Store, quest: Quest, result: SearchResult) -> bool:
     """Write a quest's folder, figures first and numbers last; return whether anything has changed."""
-    folder = store.root / FOLDER / finding.label
-    path, text = folder / FILE, finding.text()
+    folder = store.root / FOLDER / result.label
+    path, text = folder / FILE, result.text()
     if path.is_file() and path.read_text() == text:
         return False
     with staged(folder) as here:
-        figures.write(finding, outcome.quest.study.space, here)
+        figures.write(result, quest.study.space, here)
     replace_file(path, text)
     return True
 
 
-def in_words(span: Range) -> str:
-    """Return a search range as text for a reader."""
-    if span.choices:
-        return " | ".join(map(str, span.choices))
-    return f"{span.low:g} to {span.high:g}{', log' if span.log else ''}"
+def lines(quests: Sequence[Quest], results: Sequence[SearchResult]) -> Iterator[str]:
+    """Yield the lines of the results' table, with validation scores x 100."""
+    yield from text_table([_HEADS, *map(_cells, results)], left={0, len(_HEADS) - 1}, least=_WIDTHS, gap=" ")
+    if stopped := sum(result.count("stopped") for result in results):
+        trained = sum(quest.updates * len(result.configurations) for quest, result in zip(quests, results, strict=True))
+        saved = sum(result.facts["updates_saved"] for result in results)
+        yield f"Stopped early: {stopped}; {saved} of {trained} updates were not trained ({saved / trained:.0%})."
+    for result in results:
+        shares = result.facts["importance"].get("avg", {})
+        if len(shares) < 2:  # a single hyperparameter always has the whole share
+            continue
+        listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        count = sum(item.avg is not None for item in result.configurations)
+        yield f"{result.label}: what mattered for Avg: {listed}; {count} configurations give only a hint."
+    yield "Validation scores x 100; the test splits were not read. bench run --tuned runs the chosen configurations."
 
 
-def _configuration(outcome: Outcome, tried: Tried) -> Configuration:
-    source, target = (tried.point.source, tried.point.target) if tried.point else (None, None)
-    trials = tuple(work.trial.id for work in outcome.quest.works(tried.hyper) if work.asked)
-    return Configuration(tried.number, dict(tried.hyper), tried.state, source, target, trials)
+def _cells(result: SearchResult) -> Sequence[str]:
+    facts = result.facts
+    counts = (len(result.configurations), result.count("failed"), result.count("stopped"), len(facts["front"]))
+    return (
+        f"{result.label} ",
+        *map(str, counts),
+        f"{facts['hypervolume']:.3f}",
+        *(_scores(facts[name]) for name in ("default", "chosen")),
+        f" {_settings(result)}",
+    )
+
+
+def _scores(told: Mapping[str, Any] | None) -> str:
+    return "-" if told is None else " / ".join(f"{100 * told[name]:.1f}" for name in ("source", "target", "avg"))
+
+
+def _settings(result: SearchResult) -> str:
+    """Return the searched hyperparameters of the chosen configuration."""
+    chosen = next((item for item in result.configurations if item.number == result.chosen), None)
+    if chosen is None:
+        return "every configuration failed"
+    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in chosen.hyper.items())

@@ -4,59 +4,33 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
 from bench.console import say
 from bench.environment import commit
-from bench.errors import UsageError
 from bench.lanes import lanes
 from bench.lanes.progress import Progress
 from bench.lanes.setup import Launch, lane_setup, note_data, note_model
 from bench.plan.plan import make
 from bench.plan.request import Request
-from bench.plan.tuned import FILE, known
-from bench.plugins.hyperparameters import field_name, ranges, values
+from bench.plan.tuned import known
+from bench.plugins.hyperparameters import values
 from bench.search import report
 from bench.search.optuna_study import Sampler, SearchStudy, check_storage
-from bench.search.outcome import Outcome
-from bench.search.pareto import Objective
+from bench.search.pareto import Objective, front, hypervolume, pick, scored
 from bench.search.quest import Quest
-from bench.search.space import Space, space
+from bench.search.space import Space, in_words, spaces
 from bench.spec import Scalar, digest
 from bench.store.places import is_remote, replace_file
 from bench.store.run_folder import Store
+from bench.store.search_results import FILE, Configuration, SearchResult
 
 _DATABASE = "search.db"
 _COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sampler")
-
-
-def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, Space]:
-    """Return the space of each method; if ``fields`` is given, only these hyperparameters are searched.
-
-    Raises:
-        UsageError: a method has no hyperparameter to search, or no method has a field.
-    """
-    if not request.methods:
-        raise UsageError("zero_shot has nothing to tune. Name another method with --methods.")
-    methods = [request.registry.method(name) for name in request.methods]
-    for field in fields or ():
-        if not any(field_name(method, field) in ranges(method) for method in methods):
-            raise UsageError(f"--fields: {field!r} is not a hyperparameter of {', '.join(request.methods)}.")
-    found = {}
-    for method in methods:
-        part = space(method, request.recipe, request.settings.get(method.name, {}), fields)
-        if not part.searched:
-            reasons = "; ".join(f"{name} {reason}" for name, reason in part.left_out.items())
-            raise UsageError(
-                f"{method.name} has nothing to search: {reasons or 'its hyperparameters declare no range'}. "
-                "Leave it out of --methods."
-            )
-        found[method.name] = part
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +50,6 @@ class SearchSettings:
     objective: Objective = "avg"
     fields: tuple[str, ...] | None = None
 
-    @property
-    def share(self) -> float | None:
-        """The margin as a fraction."""
-        return None if self.margin is None else self.margin / 100
-
 
 def quests(request: Request, found: Mapping[str, Space], store: Store, setting: SearchSettings) -> tuple[Quest, ...]:
     """Return a quest for each method, rank and target; a quest resumes the study of an earlier command."""
@@ -91,22 +60,22 @@ def quests(request: Request, found: Mapping[str, Space], store: Store, setting: 
     )
 
 
-def _quest(request: Request, searched: Space, store: Store, setting: SearchSettings) -> Quest:
+def _quest(request: Request, space: Space, store: Store, setting: SearchSettings) -> Quest:
     (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
+    margin = None if setting.margin is None else setting.margin / 100
     # Everything that decides the scores of a configuration; if any of it changes, the study is a new one.
     same: list[object] = [work.to_json() for work in make(request, store).works]
-    same += [{name: repr(span) for name, span in searched.searched.items()}, setting.seed, setting.sampler]
-    same += [setting.share]
+    same += [{name: repr(span) for name, span in space.searched.items()}, setting.seed, setting.sampler, margin]
     study = SearchStudy(
         f"{method}-r{rank}-{target}-{digest(same)[:8]}",
         setting.storage or f"sqlite:///{store.root / _DATABASE}",
-        searched.searched,
+        space.searched,
         _defaults(request, method),
         setting.seed,
         setting.sampler,
         _owner(store) if setting.storage else "",
     )
-    return Quest(request, study, store, setting.share)
+    return Quest(request, study, store, margin)
 
 
 def _owner(store: Store) -> str:
@@ -122,23 +91,25 @@ def _defaults(request: Request, method: str) -> dict[str, Scalar]:
     return chosen
 
 
-def run(request: Request, setting: SearchSettings, store: Store, launch: Launch, command: str) -> list[Outcome]:
-    """Search and return the outcome of each quest; configurations of earlier commands are not tried again."""
+def run(
+    request: Request, setting: SearchSettings, store: Store, launch: Launch, command: str
+) -> tuple[tuple[Quest, ...], list[SearchResult]]:
+    """Search; return the quests and their results. Configurations of earlier commands are not tried again."""
     found = spaces(request, setting.fields)
     if setting.storage is not None:
         check_storage(setting.storage)
     known(store.root / FILE)  # find a damaged file now rather than after the search
     with store.locked():
         asked = quests(request, found, store, setting)
-        for part in found.values():
+        for method, part in found.items():
             for field, reason in part.left_out.items():
-                say(f"{part.method}.{field} is not searched: {reason}")
+                say(f"{method}.{field} is not searched: {reason}")
         _work(request, asked, setting.trials, store, launch)
-        outcomes = [Outcome.of(quest, setting.objective, setting.trials) for quest in asked]
-        facts = provenance(request, setting)
-        _save(store, outcomes, facts)
-        report.publish(store, outcomes, facts, command)
-    return outcomes
+        same = provenance(request, setting)
+        results = [quest_result(quest, setting, same, command) for quest in asked]
+        _save(store, results)
+        report.publish(store, asked, results)
+    return asked, results
 
 
 def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, launch: Launch) -> None:
@@ -156,6 +127,48 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
     with closing(events), Progress(None) as progress:
         for event in events:
             progress.take(event)
+
+
+def quest_result(quest: Quest, setting: SearchSettings, provenance: Mapping[str, Any], command: str) -> SearchResult:
+    """Return the result of a quest; it reads only the first configurations of the study, to keep all budgets equal."""
+    tried = quest.study.tried()[: setting.trials]
+    points = scored(tried)
+    best = pick(points, setting.objective).number if points else None
+    (method,), (rank,), (target,) = quest.request.methods, quest.request.ranks, quest.request.targets
+    parent = getattr(quest.request.registry.method(method), "parent", "")
+    states = [item.state for item in tried]
+    facts = {
+        "method": method,
+        "rank": rank,
+        "target": target,
+        "study": quest.study.name,
+        "tried": len(tried),
+        "failed": states.count("failed"),
+        "stopped": states.count("stopped"),
+        "updates_saved": sum(map(quest.saved, tried)),
+        "hypervolume": hypervolume(points),
+        "front": [asdict(point) for point in front(points)],
+        "parent": dict(quest.request.settings.get(parent, {})),
+        "default": _told(quest, (item for item in tried if item.hyper == quest.default)),
+        "chosen": _told(quest, (item for item in tried if item.number == best)),
+        "importance": quest.study.importances(setting.trials),
+        **provenance,
+    }
+    space = {name: in_words(span) for name, span in quest.study.space.items()}
+    return SearchResult(quest.label, command, space, facts, tuple(_with_trials(quest, item) for item in tried))
+
+
+def _told(quest: Quest, found: Iterator[Configuration]) -> dict[str, Any] | None:
+    """Return all hyperparameters and the scores of the first configuration; None if there is none with scores."""
+    item = next(found, None)
+    if item is None or item.avg is None:
+        return None
+    scores = {name: getattr(item, name) for name in ("number", "source", "target", "avg")}
+    return {"hyper": quest.hyper(item.hyper), **scores}
+
+
+def _with_trials(quest: Quest, item: Configuration) -> Configuration:
+    return replace(item, trials=tuple(work.trial.id for work in quest.works(item.hyper) if work.asked))
 
 
 def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
@@ -177,13 +190,14 @@ def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
     }
 
 
-def _save(store: Store, outcomes: Sequence[Outcome], provenance: Mapping[str, Any]) -> None:
+def _save(store: Store, results: Sequence[SearchResult]) -> None:
     """Write the choices, and keep those of earlier searches for other methods, ranks and targets."""
+    rows: dict[tuple[str, int, str], Mapping[str, Any]]
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
-    for outcome in outcomes:
-        row = {**outcome.to_json(), **provenance}
+    for result in results:
+        row = result.facts
         old = rows.get(place := (row["method"], row["rank"], row["target"]))
         if old is not None and any(old.get(name) != row[name] for name in _COMPARED):
-            say(f"{outcome.label}: {FILE} had a choice from other {', '.join(_COMPARED)}. It is replaced.")
+            say(f"{result.label}: {FILE} had a choice from other {', '.join(_COMPARED)}. It is replaced.")
         rows[place] = row
     replace_file(store.root / FILE, json.dumps({"chosen": list(rows.values())}, indent=1) + "\n")

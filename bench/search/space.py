@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.errors import UsageError
+from bench.plan.request import Request
 from bench.plugins.hyperparameters import Range, field_name, ranges
 from bench.plugins.method import Method
 from bench.spec import Recipe
@@ -15,9 +16,33 @@ from bench.spec import Recipe
 class Space:
     """A method's searched hyperparameters by name, and the reason why each other one is left out."""
 
-    method: str
     searched: Mapping[str, Range]
     left_out: Mapping[str, str]
+
+
+def spaces(request: Request, fields: Sequence[str] | None = None) -> dict[str, Space]:
+    """Return the space of each method; if ``fields`` is given, only these hyperparameters are searched.
+
+    Raises:
+        UsageError: a method has no hyperparameter to search, or no method has a field.
+    """
+    if not request.methods:
+        raise UsageError("zero_shot has nothing to tune. Name another method with --methods.")
+    methods = [request.registry.method(name) for name in request.methods]
+    for field in fields or ():
+        if not any(field_name(method, field) in ranges(method) for method in methods):
+            raise UsageError(f"--fields: {field!r} is not a hyperparameter of {', '.join(request.methods)}.")
+    found = {}
+    for method in methods:
+        part = space(method, request.recipe, request.settings.get(method.name, {}), fields)
+        if not part.searched:
+            reasons = "; ".join(f"{name} {reason}" for name, reason in part.left_out.items())
+            raise UsageError(
+                f"{method.name} has nothing to search: {reasons or 'its hyperparameters declare no range'}. "
+                "Leave it out of --methods."
+            )
+        found[method.name] = part
+    return found
 
 
 def space(
@@ -45,4 +70,11 @@ def space(
             left_out[name] = f"acts only with --connector {span.connector}"
         else:
             searched[name] = span
-    return Space(method.name, searched, left_out)
+    return Space(searched, left_out)
+
+
+def in_words(span: Range) -> str:
+    """Return a search range as text for a reader."""
+    if span.choices:
+        return " | ".join(map(str, span.choices))
+    return f"{span.low:g} to {span.high:g}{', log' if span.log else ''}"

@@ -7,7 +7,7 @@ import pytest
 from bench.plugins.hyperparameters import Range
 from bench.search.axes import dials
 from bench.search.figures import draw_front, draw_history, table, write
-from bench.search.report import in_words
+from bench.search.space import in_words
 from bench.spec import Scalar
 from bench.store.search_results import Configuration, SearchResult
 

@@ -75,7 +75,7 @@ def test_a_failure_counts_and_has_no_point(storage: str) -> None:
     of.fail(asked.number)
 
     assert of.ask(1) is None
-    assert [tried.point for tried in of.tried()] == [None]
+    assert [tried.avg for tried in of.tried()] == [None]
     assert of.done(1)
     assert not of.done(2)
 
@@ -89,8 +89,7 @@ def test_what_is_told_first_stays(storage: str) -> None:
     of.tell(asked.number, 0.0, 0.0)
 
     (tried,) = of.tried()
-    assert tried.point is not None
-    assert (tried.point.source, tried.point.target) == (0.25, 0.75)
+    assert (tried.source, tried.target) == (0.25, 0.75)
 
 
 def test_the_same_seed_tries_the_same_points_and_another_seed_others(storage: str, tmp_path: Path) -> None:
@@ -146,7 +145,7 @@ def test_a_stopped_configuration_counts_has_no_point_and_the_sampler_goes_on(sto
 
     states = [tried.state for tried in study(storage).tried()]
     assert states == ["done", "stopped"] * 4 + ["done"]
-    assert all((tried.point is None) == (tried.state == "stopped") for tried in one.tried())
+    assert all((tried.avg is None) == (tried.state == "stopped") for tried in one.tried())
     assert one.ask(9) is None
     assert one.done(9)
 

@@ -1,20 +1,19 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.search import figures, run
-from bench.search.outcome import Outcome, lines
+from bench.search import figures
 from bench.search.quest import Quest
-from bench.search.report import find, in_words, publish
-from bench.search.run import SearchSettings, quests, spaces
+from bench.search.report import lines, publish
+from bench.search.run import SearchSettings, provenance, quest_result, quests
+from bench.search.space import spaces
 from bench.store.run_folder import Store
-from bench.store.search_results import findings
+from bench.store.search_results import SearchResult, findings
 
 
 @pytest.fixture
@@ -26,22 +25,19 @@ def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
     return quests(request, spaces(request), store, SearchSettings())[0]
 
 
-def searched(quest: Quest, count: int = 6) -> Outcome:
+def searched(quest: Quest) -> SearchResult:
     """Give every configuration a score by its density, and let the second fail."""
-    while (asked := quest.study.ask(count)) is not None:
+    setting = SearchSettings(trials=6, margin=5.0)
+    while (asked := quest.study.ask(setting.trials)) is not None:
         if asked.number == 1:
             quest.study.fail(asked.number)
         else:
             quest.study.tell(asked.number, float(asked.hyper["density"] or 0), 0.5)
-    return Outcome.of(quest, "avg", count)
-
-
-def provenance(quest: Quest) -> dict[str, Any]:
-    return run.provenance(quest.request, SearchSettings(trials=6, margin=5.0))
+    return quest_result(quest, setting, provenance(quest.request, setting), "bench search")
 
 
 def test_a_finding_has_every_configuration_with_its_state_and_the_trials_of_its_seeds(quest: Quest) -> None:
-    finding = find(searched(quest), provenance(quest), "bench search")
+    finding = searched(quest)
 
     assert [item.state for item in finding.configurations] == ["done", "failed", *["done"] * 4]
     first = finding.configurations[0]
@@ -58,31 +54,29 @@ def test_a_search_leaves_a_folder_per_quest_and_draws_nothing_twice(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    outcome, store = searched(quest), quest.store
+    result, store = searched(quest), quest.store
     with caplog.at_level(logging.WARNING, "bench"):
-        publish(store, [outcome], provenance(quest), "bench search")
+        publish(store, [quest], [result])
 
     ((finding, folder),) = findings(store.root)
-    assert folder == store.root / "search" / outcome.label
-    assert finding == find(outcome, provenance(quest), "bench search")
+    assert folder == store.root / "search" / result.label
+    assert finding == result
     assert len(list(folder.iterdir())) == 4 * 3 + 1
     assert [record.name for record in caplog.records if record.name.startswith("bench")] == ["bench.track.searches"]
 
     monkeypatch.setattr(figures, "write", None)  # called, it would raise
-    publish(store, [outcome], provenance(quest), "bench search")
+    publish(store, [quest], [result])
 
 
 def test_the_table_says_what_mattered_and_how_little_that_means(quest: Quest) -> None:
-    outcome = searched(quest)
+    result = searched(quest)
 
-    (line,) = [line for line in lines([outcome]) if "mattered" in line]
+    (line,) = [line for line in lines([quest], [result]) if "mattered" in line]
 
     assert line.startswith("lorasculpt-r2-new_squares: what mattered for Avg: ")
     assert line.endswith("; 5 configurations give only a hint.")
-    assert json.loads(json.dumps(outcome.to_json()))["importance"] == outcome.importance
+    assert json.loads(result.text())["facts"]["importance"] == result.facts["importance"]
 
 
 def test_a_range_reads_as_words(quest: Quest) -> None:
-    space = {name: in_words(span) for name, span in quest.study.space.items()}
-
-    assert space["density"] == "0.02 to 0.5, log"
+    assert searched(quest).space["density"] == "0.02 to 0.5, log"
