@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
+_BATCH = 800  # a request may hold 1,000 metrics, params and tags; the last request carries all three
 _DATABASE = "mlflow.db"
 _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 _NO_ROWS = ("command", "search", "quest", "configuration")  # kinds of runs that the leaderboard view leaves out
@@ -73,16 +74,11 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
         if known.tags.get(_VIEW_TAG, _view()) != _view():  # an earlier version saved another view
             client.set_experiment_tag(known.experiment_id, _VIEW_TAG, _view())
         return str(known.experiment_id)
-    return str(
-        client.create_experiment(
-            suite,
-            artifact_location=_artifacts(output),
-            tags={
-                "mlflow.experimentKind": "custom_model_development",  # otherwise the UI asks for the kind
-                _VIEW_TAG: _view(),
-            },
-        )
-    )
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",  # otherwise the UI asks for the kind
+        _VIEW_TAG: _view(),
+    }
+    return str(client.create_experiment(suite, artifact_location=_artifacts(output), tags=tags))
 
 
 def _artifacts(output: Path) -> str | None:
@@ -122,11 +118,24 @@ def metric(name: str, value: float, timestamp: int, step: int) -> Any:
     return Metric(name.replace("@", ":"), value, timestamp, step)
 
 
-def pairs(params: Mapping[str, str], tags: Mapping[str, str]) -> tuple[list[Any], list[Any]]:
-    """Return parameters and tags as MLflow's own types."""
+def fill_run(client: Any, run: Any, metrics: Sequence[Any], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Write numbers, missing parameters and, in the last request, tags; then delete tags that are out of date."""
     from mlflow.entities import Param, RunTag
 
-    return [Param(*item) for item in params.items()], [RunTag(*item) for item in tags.items()]
+    key = run.info.run_id
+    while len(metrics) > _BATCH:
+        client.log_batch(key, metrics[:_BATCH])
+        metrics = metrics[_BATCH:]
+    missing = [Param(*item) for item in params.items() if item[0] not in run.data.params]
+    client.log_batch(key, metrics, missing, [RunTag(*item) for item in tags.items()])
+    for stale in run.data.tags.keys() - tags.keys():
+        if not stale.startswith("mlflow."):
+            client.delete_tag(key, stale)
+
+
+def unreachable(uri: str, error: Exception) -> str:
+    """Return the warning that MLflow cannot be reached."""
+    return f"MLflow is not reachable ({without_password(uri)}: {one_line(error)})."
 
 
 def one_line(error: Exception) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +12,37 @@ from bench.spec import digest
 from bench.store.places import is_remote
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRun:
-    """A command line as it was typed, with its run folder; ``kind`` is command or search."""
-
-    kind: str
-    line: str
-    suite: str
-    root: Path
-
-    @property
-    def output(self) -> str:
-        """The run folder, with the name of its machine if it is on a disk."""
-        return str(self.root) if is_remote(self.root) else f"{socket.gethostname()}:{self.root.resolve()}"
-
-    @property
-    def folder(self) -> str:
-        """A digest of the run folder for filters, in which a path's quotes would be a syntax error."""
-        return digest(self.output)[:12]
+def folder_digest(root: Path) -> str:
+    """Return a digest of a run folder for filters, in which a path's quotes would be a syntax error."""
+    return digest(_output(root))[:12]
 
 
-def command_run(client: Any, experiment: str, command: CommandRun) -> str:
-    """Return the id of the command's run and mark it as running.
+def command_run(client: Any, experiment: str, suite: str, root: Path, line: str, kind: str = "command") -> str:
+    """Return the id of a command's run and mark it as running; ``kind`` is command or search.
 
-    A run of the same command on the same run folder is resumed.
+    A run of the same command ``line`` on the same run folder is resumed.
     """
     found = None
-    condition = f"tags.kind = '{command.kind}' and tags.folder = '{command.folder}'"
+    folder = folder_digest(root)
+    condition = f"tags.kind = '{kind}' and tags.folder = '{folder}'"
     for run in client.search_runs([experiment], condition, max_results=100):
-        if run.data.tags.get("command") == command.line:
-            found = str(run.info.run_id)
+        if run.data.tags.get("command") == line:
+            found = run
         elif run.info.status == "RUNNING":  # one command at a time works in a run folder, so this one died
             client.set_terminated(run.info.run_id, "KILLED")
-    key = found or _create(client, experiment, command)
-    client.update_run(key, "RUNNING")
-    return key
+    if found is None:
+        tags = {
+            "kind": kind,
+            "command": line,
+            "output": _output(root),
+            "folder": folder,
+            "suite": suite,
+            "mlflow.note.content": f"`{line}`\n\nin `{_output(root)}`",
+            **origin(),
+        }
+        found = client.create_run(experiment, tags=tags, run_name=line[:250])
+    client.update_run(found.info.run_id, "RUNNING")
+    return str(found.info.run_id)
 
 
 def origin() -> dict[str, str]:
@@ -58,15 +53,6 @@ def origin() -> dict[str, str]:
     return tags
 
 
-def _create(client: Any, experiment: str, command: CommandRun) -> str:
-    tags = {
-        "kind": command.kind,
-        "command": command.line,
-        "output": command.output,
-        "folder": command.folder,
-        "suite": command.suite,
-        "mlflow.note.content": f"`{command.line}`\n\nin `{command.output}`",
-        **origin(),
-    }
-    run = client.create_run(experiment, tags=tags, run_name=command.line[:250])
-    return str(run.info.run_id)
+def _output(root: Path) -> str:
+    """Return the run folder, with the name of its machine if it is on a disk."""
+    return str(root) if is_remote(root) else f"{socket.gethostname()}:{root.resolve()}"

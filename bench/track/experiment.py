@@ -17,15 +17,14 @@ from bench.spec import Record
 from bench.store.changes import CHANGE
 from bench.store.places import fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
-from bench.track.client import connect, metric, open_experiment, pairs, tracking_uri
-from bench.track.command_run import CommandRun, command_run, origin
+from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri
+from bench.track.command_run import command_run, origin
 from bench.track.projection import Projection, project
 
 if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard
 
 _TABLE = "leaderboard.json"
-_BATCH = 800  # a request may hold 1,000 metrics, params and tags; the last request carries all three
 
 
 class Experiment:
@@ -48,13 +47,12 @@ class Experiment:
         trial, state = record.trial.id, projection.state
         if self._states.get(trial) == state:
             return False
-        runs = self._runs(f"tags.trial = '{trial}'")
-        if runs and runs[0].info.status != "RUNNING" and runs[0].data.tags.get("state") == state:
-            self._states[trial] = state
-            return False
-        self._fill(runs[0] if runs else self._create(record, projection.name), record, projection)
+        runs = self._client.search_runs([self._id], f"tags.trial = '{trial}'", max_results=1)
+        current = bool(runs) and runs[0].info.status != "RUNNING" and runs[0].data.tags.get("state") == state
+        if not current:
+            self._fill(runs[0] if runs else self._create(record, projection.name), record, projection)
         self._states[trial] = state
-        return True
+        return not current
 
     def add_board(self, board: Leaderboard, files: Sequence[Path]) -> None:
         """Add the leaderboard, as a table that MLflow shows, and the reports to the command's run."""
@@ -76,9 +74,6 @@ class Experiment:
         if self._parent is not None:
             self._client.set_terminated(self._parent, status)
 
-    def _runs(self, condition: str) -> list[Any]:
-        return list(self._client.search_runs([self._id], condition, max_results=100))
-
     def _create(self, record: Record, name: str) -> Any:
         """Create a trial's run nested in the command's; its start time is the trial's."""
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
@@ -91,21 +86,14 @@ class Experiment:
 
     def _fill(self, run: Any, record: Record, projection: Projection) -> None:
         """Write files first and the state last, so that an interrupted write is repeated."""
-        key, now = run.info.run_id, _written(self._store, record)
+        now = _written(self._store, record)
         self._add_files(run, record, projection)
         losses = [] if _has_losses(run) else self._store.change_of(record.trial).losses()
         metrics = [metric("train/loss", loss, now, step) for step, loss in enumerate(losses, 1)]
         metrics += [metric(name, value, now, 0) for name, value in projection.metrics.items()]
-        while len(metrics) > _BATCH:
-            self._client.log_batch(key, metrics[:_BATCH])
-            metrics = metrics[_BATCH:]
         tags = {**projection.tags, **self._origin(record), "state": projection.state}
-        params = {name: value for name, value in projection.params.items() if name not in run.data.params}
-        self._client.log_batch(key, metrics, *pairs(params, tags))
-        for stale in run.data.tags.keys() - tags.keys():
-            if not stale.startswith("mlflow."):
-                self._client.delete_tag(key, stale)
-        self._client.set_terminated(key, "FINISHED" if record.status == "done" else "FAILED", now)
+        fill_run(self._client, run, metrics, projection.params, tags)
+        self._client.set_terminated(run.info.run_id, "FINISHED" if record.status == "done" else "FAILED", now)
 
     def _origin(self, record: Record) -> dict[str, str]:
         commit = record.environment.get("commit", "")
@@ -132,9 +120,7 @@ class Experiment:
     def _command_run(self) -> str:
         """Return the command's run; start it if necessary."""
         if self._parent is None:
-            self._parent = command_run(
-                self._client, self._id, CommandRun("command", self._command, self._suite, self._store.root)
-            )
+            self._parent = command_run(self._client, self._id, self._suite, self._store.root, self._command)
         return self._parent
 
 

@@ -18,7 +18,7 @@ from bench.spec import Record
 from bench.store.models import noted_models
 from bench.store.run_folder import Store
 from bench.track import searches
-from bench.track.client import VARIABLE, one_line, tracking_uri
+from bench.track.client import VARIABLE, one_line, tracking_uri, unreachable
 from bench.track.experiment import Experiment
 from bench.track.projection import reference_of
 
@@ -85,11 +85,8 @@ class Mirror:
             try:
                 job()
             except Exception as error:  # noqa: BLE001  mlflow, its database and its network may raise anything
-                log.warning(
-                    "MLflow is not reachable (%s: %s). The run continues; bench sync updates MLflow later.",
-                    without_password(self._uri),
-                    one_line(error),
-                )
+                reason = unreachable(self._uri, error)
+                log.warning("%s The run continues; bench sync updates MLflow later.", reason)
                 return
 
     def _write(self, record: Record) -> None:

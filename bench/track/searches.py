@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.errors import without_password
 from bench.spec import digest
 from bench.store.places import fetched, modified
 from bench.store.search_results import FILE, Configuration, SearchResult, findings
-from bench.track.client import connect, metric, one_line, open_experiment, pairs, tracking_uri
-from bench.track.command_run import CommandRun, command_run, origin
+from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri, unreachable
+from bench.track.command_run import command_run, folder_digest, origin
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +25,8 @@ def mirror_searches(root: Path) -> None:
     try:
         write(root)
     except Exception as error:  # noqa: BLE001  mlflow, its database and its network may raise anything
-        log.warning(
-            "MLflow is not reachable (%s: %s). The search is complete; bench sync updates MLflow later.",
-            without_password(tracking_uri(root)),
-            one_line(error),
-        )
+        reason = unreachable(tracking_uri(root), error)
+        log.warning("%s The search is complete; bench sync updates MLflow later.", reason)
 
 
 def write(root: Path) -> int:
@@ -44,13 +40,13 @@ def write(root: Path) -> int:
 
 def _write(client: Any, root: Path, finding: SearchResult, folder: Path) -> bool:
     """Write one quest, its state last, so that an interrupted write is repeated."""
-    experiment = open_experiment(client, str(finding.facts["suite"]), root)
-    command = CommandRun("search", finding.command, str(finding.facts["suite"]), root)
-    key, state = digest([finding.facts["study"], command.folder])[:12], digest(asdict(finding))[:12]
+    suite = str(finding.facts["suite"])
+    experiment = open_experiment(client, suite, root)
+    key, state = digest([finding.facts["study"], folder_digest(root)])[:12], digest(asdict(finding))[:12]
     runs = client.search_runs([experiment], f"tags.kind = 'quest' and tags.quest = '{key}'", max_results=1)
     if runs and runs[0].data.tags.get("state") == state:
         return False
-    parent = command_run(client, experiment, command)
+    parent = command_run(client, experiment, suite, root, finding.command, "search")
     tags = {"kind": "quest", "quest": key, "mlflow.parentRunId": parent, **_tags(finding), **origin()}
     name = f"search/{finding.label}"
     run = runs[0] if runs else client.create_run(experiment, tags=tags, run_name=name)
@@ -59,7 +55,7 @@ def _write(client: Any, root: Path, finding: SearchResult, folder: Path) -> bool
         client.log_artifacts(run.info.run_id, str(copy))
     _write_configurations(client, experiment, finding, (run.info.run_id, key, now))
     values = [metric(name, value, now, 0) for name, value in metrics(finding).items()]
-    _log(client, run, values, _params(finding), {**tags, "state": state})
+    fill_run(client, run, values, _params(finding), {**tags, "state": state})
     client.set_terminated(run.info.run_id, "FAILED" if finding.chosen is None else "FINISHED")
     client.set_terminated(parent, "FINISHED")
     return True
@@ -83,7 +79,7 @@ def _write_configurations(client: Any, experiment: str, finding: SearchResult, q
             run = client.create_run(experiment, start_time=now, tags=tags, run_name=name)
         scores = {"source": item.source, "target": item.target, "avg": item.avg}
         values = [metric(f"validation/{name}", value, now, 0) for name, value in scores.items() if value is not None]
-        _log(client, run, values, _hyper(item.hyper), {**tags, **shown, "result": state})
+        fill_run(client, run, values, _hyper(item.hyper), {**tags, **shown, "result": state})
         client.set_terminated(run.info.run_id, _STATUS.get(item.state, "FINISHED"), now)
 
 
@@ -130,16 +126,6 @@ def _configuration_tags(finding: SearchResult, item: Configuration) -> dict[str,
 
 def _hyper(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value)[:5000] for name, value in values.items()}
-
-
-def _log(client: Any, run: Any, values: list[Any], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Write numbers, missing parameters and tags in one request; delete tags that are out of date."""
-    key = run.info.run_id
-    missing = {name: value for name, value in params.items() if name not in run.data.params}
-    client.log_batch(key, values, *pairs(missing, tags))
-    for stale in run.data.tags.keys() - tags.keys():
-        if not stale.startswith("mlflow."):
-            client.delete_tag(key, stale)
 
 
 def _all(client: Any, experiment: str, condition: str) -> Iterator[Any]:
