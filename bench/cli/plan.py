@@ -13,7 +13,7 @@ from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.prepare.price.draft import Draft, draft
-from bench.prepare.price.rates import REFERENCE, Fleet, Measured, Rates, here, measured, published, read_fleet
+from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, ProbeResult, Rates, here, published
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -108,9 +108,8 @@ def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str
     if kept and kept != asked.methods:
         yield f"Left out because a GPU cannot hold them: {', '.join(name for name in asked.methods if name in unfit)}."
         asked = replace(asked, methods=kept)
-    fitting = None if quote.fleet is None else partial(fitting_options, quote)
-    others = options.others(fitted=fitting is not None)
-    yield from proposals(Budget.of(asked, quote.rates, quote.unit), hours, others, fitting)
+    others = options.others(fitted=quote.fleet is not None)
+    yield from proposals(Budget.of(asked, quote.rates, quote.unit), hours, others, partial(fitting_options, quote))
 
 
 def _head(found: Draft, *, whole: bool) -> Iterator[str]:
@@ -127,9 +126,26 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
 
 def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int) -> Rates | None:
     """Return a probe's rates if there is one for this model, else published rates."""
-    probe, gpu = Measured.read(store.root), None if fleet is None else fleet.gpu
-    own = None if probe is None else measured(probe, found.model, gpu)
-    return own or (None if gpu is None else published(parameters, gpu))
+    gpu = fleet.gpu if fleet else None
+    probe = ProbeResult.read(store.root)
+    rates = probe.rates(found.model, gpu) if probe else None
+    return rates or (published(parameters, gpu) if gpu else None)
+
+
+def read_fleet(text: str) -> Fleet:
+    """Return the GPUs that ``--gpu NAME[:N]`` means.
+
+    Raises:
+        UsageError: the kind is not known, or the number is not a positive integer.
+    """
+    name, _, count = text.partition(":")
+    known = {item.upper(): gpu for item, gpu in GPUS.items()}
+    gpu = known.get(name.strip().upper()) or known.get(f"{name.strip().upper()} 80GB")
+    if gpu is None:
+        raise UsageError(f"--gpu {name.strip()!r} is not known. Known: {', '.join(GPUS)}.")
+    if count and not (count.strip().isdigit() and int(count) > 0):
+        raise UsageError(f"--gpu {text!r} needs a number of GPUs after the colon. Give it as in {gpu.name}:4.")
+    return Fleet(gpu, int(count or 1))
 
 
 def _hours(text: str) -> float:

@@ -6,10 +6,12 @@ import pytest
 
 from bench.cli.main import main
 from bench.cli.options import Cells
+from bench.cli.plan import read_fleet
 from bench.cli.request import read_request
+from bench.errors import UsageError
 from bench.plan.suite import Suite
 from bench.prepare.price.draft import draft
-from bench.prepare.price.rates import Measured
+from bench.prepare.price.rates import GPUS, Fleet, ProbeResult
 from bench.store.run_folder import Store
 from tests.making.records import done
 
@@ -78,7 +80,7 @@ def test_lanes_are_priced_as_they_are_asked_for(
         *["--ranks", "2", "--methods", "lora", "--output"],
         str(tmp_path),
     ]
-    Measured("cpu", str(tiny_suite.folder), 20, 4, {"lora": 10.0}, 10.0, 64).save(tmp_path)  # type: ignore[attr-defined]
+    ProbeResult("cpu", str(tiny_suite.folder), 20, 4, {"lora": 10.0}, 10.0, 64).save(tmp_path)  # type: ignore[attr-defined]
 
     assert main([*words, "--lanes", "1"]) == 0
     assert "hours on this machine's CPU, 1 lane\n" in capsys.readouterr().out
@@ -160,3 +162,13 @@ def test_more_gpus_a_trial_than_there_are_is_refused(
 
     assert main([*words, "--gpu", "H100:2"]) == 2
     assert "--gpus-per-trial is 4, but there are only 2 x H100" in capsys.readouterr().err
+
+
+def test_gpus_are_asked_for_by_name_and_number() -> None:
+    assert read_fleet("rtx 4090:4") == Fleet(GPUS["RTX 4090"], 4)
+    assert read_fleet("H100") == Fleet(GPUS["H100"], 1)
+    with pytest.raises(UsageError, match=r"--gpu 'TPU' is not known\. Known: A100 40GB"):
+        read_fleet("TPU:8")
+    for text in ("H100:0", "H100:two", "H100:-1"):
+        with pytest.raises(UsageError, match="needs a number of GPUs after the colon"):
+            read_fleet(text)

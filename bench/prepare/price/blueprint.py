@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.model.adapters import adapted_layers, lora_adapters
+from bench.model.adapters import adapted_layers
 from bench.model.families import family_with
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.spec import Recipe
@@ -25,26 +25,22 @@ _ATTENTION = "bench_saved_by_a_kernel"
 _TOWER = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 _TOWER |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
 # The shapes of published checkpoints, so that a run can be priced before 14 GB are downloaded.
-PUBLISHED: Mapping[str, Mapping[str, Any]] = {
-    "llava-hf/llava-1.5-7b-hf": {
-        "text_config": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
-        "heads": 32,
-    },
-    "llava-hf/llava-1.5-13b-hf": {
-        "text_config": {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40},
-        "heads": 40,
-    },
+PUBLISHED: Mapping[str, Mapping[str, int]] = {
+    name: {"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": blocks, "num_attention_heads": heads}
+    for name, hidden, inner, blocks, heads in (
+        ("llava-hf/llava-1.5-7b-hf", 4096, 11008, 32, 32),
+        ("llava-hf/llava-1.5-13b-hf", 5120, 13824, 40, 40),
+    )
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """A model as a method adapts it: adapted names, trained parameters, activations of a decoder block.
+    """A model as a method adapts it: its trained parameters, and the activations of a decoder block.
 
     A micro-batch of m examples keeps ``fixed_bytes`` + m * ``example_bytes`` in each block for the backward pass.
     """
 
-    names: tuple[str, ...]
     trained: int
     fixed_bytes: int
     example_bytes: int
@@ -74,16 +70,12 @@ class Blueprint:
         if folder is not None:
             data = json.loads((folder / "config.json").read_text())
             return cls(LlavaConfig.from_dict(data))
-        name = model.partition("@")[0]
         if not cls.knows(model):
-            known = ", ".join(PUBLISHED)
             raise UsageError(
                 f"The model {model!r} is not on this machine, and its shapes are not known. Download it, or choose "
-                f"among {known}."
+                f"among {', '.join(PUBLISHED)}."
             )
-        known_shape = PUBLISHED[name]
-        heads = known_shape["heads"]
-        text = LlamaConfig(**known_shape["text_config"], vocab_size=32064, num_attention_heads=heads)
+        text = LlamaConfig(**PUBLISHED[model.partition("@")[0]], vocab_size=32064)
         return cls(LlavaConfig(text_config=text, vision_config={"model_type": "clip_vision_model", **_TOWER}))
 
     @cached_property
@@ -99,11 +91,6 @@ class Blueprint:
     def parameters(self) -> int:
         """How many parameters the whole model has."""
         return sum(parameter.numel() for parameter in self.model.parameters())
-
-    @property
-    def text(self) -> Any:
-        """The decoder's configuration."""
-        return self.config.text_config
 
     @property
     def image_tokens(self) -> int:
@@ -135,9 +122,8 @@ class Blueprint:
         with torch.device("meta"):  # peft creates A and B on the default device, and moves them later
             wrapped: Any = method.adapt(model, rank, recipe).train()
         trained = sum(parameter.numel() for parameter in wrapped.parameters() if parameter.requires_grad)
-        names = tuple(adapter.name for adapter in lora_adapters(wrapped))
         one, two = (_kept_bytes(wrapped, model.model.language_model, count, tokens) for count in (1, 2))
-        return Adapted(names, trained, 2 * one - two, two - one)
+        return Adapted(trained, 2 * one - two, two - one)
 
 
 class _Saved:

@@ -118,7 +118,7 @@ class Budget:
 Fitting = Callable[[Sequence[str], int], Fit]  # methods and rank -> the options with which they fit a GPU
 
 
-def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitting | None = None) -> Iterator[str]:
+def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitting) -> Iterator[str]:
     """Yield the choices that fit into ``hours`` as lines, each with its interval widths and its command.
 
     ``others`` are the options that stay as they are. ``fitting`` returns the options with which methods fit the GPUs'
@@ -136,21 +136,19 @@ def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitt
         widths = [("Source", budget.half_width(budget.request.sources, choice))]
         widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
         yield f"    {command(budget, choice, others, fit := _fit(choice, budget, fitting))}"
-        if fit is not None and fit.unfit:
+        if fit.unfit:
             yield f"    {', '.join(fit.unfit)} will not fit into the memory of a GPU"
         yield f"    95 % intervals of at most {', '.join(f'{name} +-{width:.1f}' for name, width in widths)} points"
     yield "  Bounds: 98 / sqrt(n) points for a share of n examples; CIDEr has no bound, and it depends on --limit."
     yield "  Training noise is visible from 2 seeds on, and part of the intervals from 5 on."
 
 
-def _fit(choice: Proposal, budget: Budget, fitting: Fitting | None) -> Fit | None:
-    if fitting is None:
-        return None
+def _fit(choice: Proposal, budget: Budget, fitting: Fitting) -> Fit:
     trained = _trained(choice.methods, budget.request.registry)
     return fitting(tuple({*choice.methods, *trained}), max(choice.ranks))
 
 
-def command(budget: Budget, choice: Proposal, others: Sequence[str], fit: Fit | None = None) -> str:
+def command(budget: Budget, choice: Proposal, others: Sequence[str], fit: Fit) -> str:
     """Return the command line of a choice: the options in ``others``, its own, and those that make it fit."""
     every = choice.methods == tuple(BUILT_IN_METHODS)
     parts = ["--methods", "all" if every else ",".join(choice.methods), "--ranks", ",".join(map(str, choice.ranks))]
@@ -162,7 +160,7 @@ def command(budget: Budget, choice: Proposal, others: Sequence[str], fit: Fit | 
         parts += ["--seeds", ",".join(map(str, seeds))]
     if choice.limit is not None:
         parts += ["--limit", str(choice.limit)]
-    return shlex.join(["bench", "run", *others, *parts, *(fit.options if fit else ())])
+    return shlex.join(["bench", "run", *others, *parts, *fit.options])
 
 
 def _named(choice: Proposal) -> str:

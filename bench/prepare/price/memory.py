@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.plugins.method import Dimensions, Method, TrainMethod
@@ -34,8 +34,7 @@ class Footprint:
     def at(self, micro_batch: int) -> dict[str, int]:
         """Return the bytes by component, for a micro-batch of ``micro_batch`` examples."""
         parts = {name: size + micro_batch * self.example.get(name, 0) for name, size in self.fixed.items()}
-        own = sum(self.own.values())
-        return {**parts, "own": own}
+        return {**parts, "own": sum(self.own.values())}
 
     def total(self, micro_batch: int) -> int:
         """Return the sum of all bytes, for a micro-batch of ``micro_batch`` examples."""
@@ -43,12 +42,7 @@ class Footprint:
 
     def largest(self, memory_bytes: int, batch: int) -> int:
         """Return the largest micro-batch up to ``batch`` that fits, or 0 if none fits."""
-        return _largest(self.total, memory_bytes, batch)
-
-
-def _largest(total: Callable[[int], int], memory_bytes: int, most: int) -> int:
-    fitting = [count for count in range(1, most + 1) if total(count) <= memory_bytes]
-    return max(fitting, default=0)
+        return max((count for count in range(1, batch + 1) if self.total(count) <= memory_bytes), default=0)
 
 
 def base_bytes(blueprint: Blueprint, recipe: Recipe, dimensions: Dimensions) -> int:
@@ -73,7 +67,7 @@ def training(
 
     With gradient ``checkpointing`` every block keeps only its input, and one block at a time keeps all its activations.
     """
-    text = blueprint.text
+    text = blueprint.config.text_config
     blocks, size = text.num_hidden_layers, BYTES[recipe.train_dtype]
     tokens = dimensions.tokens
     every = 1 if checkpointing else blocks
@@ -106,7 +100,7 @@ def editing(method: Method, blueprint: Blueprint, recipe: Recipe, dimensions: Di
 
 def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: int) -> Footprint:
     """Return the memory of generation: the base in ``eval_dtype``, each answer's keys, values and prefill."""
-    text, size = blueprint.text, BYTES[recipe.eval_dtype]
+    text, size = blueprint.config.text_config, BYTES[recipe.eval_dtype]
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads
     cache = 2 * text.num_hidden_layers * (text.num_key_value_heads or heads) * head * size * (tokens + new_tokens)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.console import say
 from bench.errors import TrialError, UsageError
 from bench.prepare.price.draft import Draft
-from bench.prepare.price.rates import Measured
+from bench.prepare.price.rates import ProbeResult
 from bench.spec import Execution, Job, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
@@ -36,7 +36,7 @@ def probe(found: Draft, execution: Execution, store: Store) -> Path:
         return measured.save(store.root)
 
 
-def _measured(found: Draft, folder: Path, execution: Execution, scratch: Path) -> Measured:
+def _measured(found: Draft, folder: Path, execution: Execution, scratch: Path) -> ProbeResult:
     import torch
 
     from bench.trial.runner import TrialRunner
@@ -56,7 +56,7 @@ def _measured(found: Draft, folder: Path, execution: Execution, scratch: Path) -
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     recipe = found.plan.request.recipe
     micro_batch = execution.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
-    return Measured(name, found.model, UPDATES, micro_batch, train, answer, answers)
+    return ProbeResult(name, found.model, UPDATES, micro_batch, train, answer, answers)
 
 
 def _trials(found: Draft) -> list[Trial]:

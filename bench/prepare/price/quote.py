@@ -17,7 +17,7 @@ from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
-from bench.spec import Execution, Job, ScoreSpec, Trial
+from bench.spec import Execution, ScoreSpec, Trial
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
@@ -25,9 +25,9 @@ ANSWER_BYTES = 300  # assumed for one example's line in a score file
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """What is left to do of one job: whether it still trains, and the scores that it lacks."""
+    """What is left to do of one trial: whether it still trains, and the scores that it lacks."""
 
-    work: Job
+    trial: Trial
     trains: bool
     scores: tuple[ScoreSpec, ...]
 
@@ -38,9 +38,9 @@ class Todo:
 
     def training_seconds(self, rates: Rates) -> float:
         """Return the GPU-seconds of training."""
-        recipe = self.work.trial.recipe
+        recipe = self.trial.recipe
         examples = recipe.updates * recipe.batch_size if self.trains else 0
-        return examples / rates.of(self.work.trial.method)
+        return examples / rates.of(self.trial.method)
 
     def seconds(self, rates: Rates) -> float:
         """Return the GPU-seconds of training and generation, without the time of an edit, which is unknown."""
@@ -48,13 +48,13 @@ class Todo:
 
 
 def todo(plan: Plan) -> tuple[Todo, ...]:
-    """Return what is left to do of every job, parents before children."""
+    """Return what is left to do of every trial, parents before children."""
     trainings = {work.trial.id for work in plan.trainings}
     found = []
     for work in plan.works:
         record = plan.records.get(work.trial.id)
         scores = work.asked if record is None else record.lacks(work.asked)
-        found.append(Todo(work, work.trial.id in trainings and record is None, scores))
+        found.append(Todo(work.trial, work.trial.id in trainings and record is None, scores))
     return tuple(found)
 
 
@@ -104,12 +104,6 @@ class Quote:
     def tokens(self) -> int:
         """How many tokens an example is assumed to have, including its image."""
         return min(self.blueprint.image_tokens + TEXT_TOKENS, self.plan.request.recipe.max_length)
-
-    @property
-    def new_tokens(self) -> int:
-        """How many tokens an answer may have at most, over all tasks."""
-        asked = self.plan.request
-        return max(asked.tasks.load(name).answer_tokens for name in (*asked.targets, *asked.sources))
 
     @property
     def share(self) -> int:
@@ -188,8 +182,10 @@ class Quote:
     @property
     def evaluation(self) -> Footprint:
         """The memory of evaluation; its micro-batch is the number of answers generated at once."""
+        asked = self.plan.request
         tokens = self.blueprint.image_tokens + TEXT_TOKENS  # only training truncates prompts
-        return self._on_device(evaluation(self.blueprint, self.plan.request.recipe, tokens, self.new_tokens))
+        answer = max(asked.tasks.load(name).answer_tokens for name in (*asked.targets, *asked.sources))
+        return self._on_device(evaluation(self.blueprint, asked.recipe, tokens, answer))
 
     @cached_property
     def pictures(self) -> int:
@@ -215,7 +211,7 @@ class Quote:
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield the bytes on disk by part: base model, changes, scores, and checkpoints during training."""
-        changes = sum(self.change_bytes(item.work.trial) * (1 + len(item.work.snapshots)) for item in self.todo)
+        changes = sum(self.change_bytes(work.trial) * (1 + len(work.snapshots)) for work in self.plan.works)
         answers = sum(asked.count for work in self.plan.works for asked in work.asked)
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
@@ -247,9 +243,8 @@ def wall_hours(quote: Quote) -> float:
     if rates is None:
         return 0.0
     items = [
-        (work.trial.id, work.trial.parent.id if work.trial.parent else None, item.seconds(rates) / workers)
+        (item.trial.id, item.trial.parent.id if item.trial.parent else None, item.seconds(rates) / workers)
         for item in quote.todo
-        for work in (item.work,)
     ]
     return makespan(items, quote.lanes) / 3600
 

@@ -24,23 +24,19 @@ class GpuModel:
     flops: float | None
 
 
-def _gpu(name: str, gib: int, tera: float) -> GpuModel:
-    return GpuModel(name, gib * GIB, tera * 1e12)
-
-
-# Peak dense bf16 FLOP/s from the vendor's data sheets.
+# Memory in GiB, and peak dense bf16 FLOP/s / 1e12 from the vendor's data sheets.
 GPUS: Mapping[str, GpuModel] = {
-    gpu.name: gpu
-    for gpu in (
-        _gpu("A100 40GB", 40, 312),
-        _gpu("A100 80GB", 80, 312),
-        _gpu("H100", 80, 989),
-        _gpu("H200", 141, 989),
-        _gpu("L40S", 48, 362),
-        _gpu("L4", 24, 121),
-        _gpu("RTX A6000", 48, 155),
-        _gpu("RTX 4090", 24, 165),
-        _gpu("RTX 3090", 24, 71),
+    name: GpuModel(name, gib * GIB, tera * 1e12)
+    for name, gib, tera in (
+        ("A100 40GB", 40, 312),
+        ("A100 80GB", 80, 312),
+        ("H100", 80, 989),
+        ("H200", 141, 989),
+        ("L40S", 48, 362),
+        ("L4", 24, 121),
+        ("RTX A6000", 48, 155),
+        ("RTX 4090", 24, 165),
+        ("RTX 3090", 24, 71),
     )
 }
 REFERENCE = GPUS["A100 40GB"]
@@ -58,11 +54,10 @@ _KNOWN_SIZES = (1e9, 40e9)
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """A number of GPUs of one kind; ``here`` is True if they are in this machine."""
+    """A number of GPUs of one kind."""
 
     gpu: GpuModel
     count: int
-    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +78,7 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ProbeResult:
     """What a probe measured on a device: training examples per second by method, answers per second."""
 
     device: str
@@ -101,7 +96,7 @@ class Measured:
         return path
 
     @classmethod
-    def read(cls, folder: Path) -> Measured | None:
+    def read(cls, folder: Path) -> ProbeResult | None:
         """Return the measurement that a probe left in a run folder, or None.
 
         Raises:
@@ -111,30 +106,29 @@ class Measured:
         return read_note(folder / PROBE, cls._made, damaged, UsageError)
 
     @classmethod
-    def _made(cls, data: Mapping[str, Any]) -> Measured:
+    def _made(cls, data: Mapping[str, Any]) -> ProbeResult:
         found = cls(**data)
         if not found.train or min(*found.train.values(), found.answer) <= 0:
             raise ValueError("no rates")
         return found
 
+    def rates(self, model: str, gpu: GpuModel | None) -> Rates | None:
+        """Return the rates on a GPU, scaled by peak FLOP/s, or None if they do not apply.
 
-def measured(probe: Measured, model: str, gpu: GpuModel | None) -> Rates | None:
-    """Return a probe's rates on a GPU, scaled by peak FLOP/s, or None if they do not apply.
-
-    If ``gpu`` is None, the rates are those of the CPU.
-    """
-    if probe.model != model:
-        return None
-    factor, note = 1.0, ""
-    if probe.device != (gpu.name if gpu else "cpu"):
-        probed = kind(probe.device)
-        if gpu is None or probed is None or probed.flops is None or gpu.flops is None:
+        If ``gpu`` is None, the rates are those of the CPU.
+        """
+        if self.model != model:
             return None
-        factor = gpu.flops / probed.flops
-        note = f", scaled to {gpu.name} by peak bf16 FLOP/s"
-    train = {name: rate * factor for name, rate in probe.train.items()}
-    origin = f"measured: {probe.updates} updates a method and {probe.answers} answers on {probe.device}{note}"
-    return Rates(min(train.values()), probe.answer * factor, origin, train)
+        factor, note = 1.0, ""
+        if self.device != (gpu.name if gpu else "cpu"):
+            probed = kind(self.device)
+            if gpu is None or probed is None or probed.flops is None or gpu.flops is None:
+                return None
+            factor = gpu.flops / probed.flops
+            note = f", scaled to {gpu.name} by peak bf16 FLOP/s"
+        train = {name: rate * factor for name, rate in self.train.items()}
+        origin = f"measured: {self.updates} updates a method and {self.answers} answers on {self.device}{note}"
+        return Rates(min(train.values()), self.answer * factor, origin, train)
 
 
 def published(parameters: int, gpu: GpuModel) -> Rates | None:
@@ -154,22 +148,6 @@ def kind(text: str) -> GpuModel | None:
     return next((gpu for name, gpu in GPUS.items() if set(name.upper().split()) <= set(words)), None)
 
 
-def read_fleet(text: str) -> Fleet:
-    """Return the GPUs that ``--gpu NAME[:N]`` means.
-
-    Raises:
-        UsageError: the kind is not known, or the number is not a positive integer.
-    """
-    name, _, count = text.partition(":")
-    known = {item.upper(): gpu for item, gpu in GPUS.items()}
-    gpu = known.get(name.strip().upper()) or known.get(f"{name.strip().upper()} 80GB")
-    if gpu is None:
-        raise UsageError(f"--gpu {name.strip()!r} is not known. Known: {', '.join(GPUS)}.")
-    if count and not (count.strip().isdigit() and int(count) > 0):
-        raise UsageError(f"--gpu {text!r} needs a number of GPUs after the colon. Give it as in {gpu.name}:4.")
-    return Fleet(gpu, int(count or 1))
-
-
 def here() -> Fleet | None:
     """Return this machine's GPUs, or None if it has no GPU."""
     import torch
@@ -179,4 +157,4 @@ def here() -> Fleet | None:
     name = torch.cuda.get_device_name(0)
     found = kind(name)
     memory = int(torch.cuda.get_device_properties(0).total_memory)
-    return Fleet(GpuModel(name, memory, found.flops if found else None), torch.cuda.device_count(), here=True)
+    return Fleet(GpuModel(name, memory, found.flops if found else None), torch.cuda.device_count())

@@ -15,12 +15,9 @@ _PARTS = ("base", "trained", "gradients", "optimizer", "activations", "logits", 
 
 def lines(quote: Quote) -> Iterator[str]:
     """Yield all lines of a quote: work, parameters and disk, memory, time."""
-    yield from _work(quote)
-    yield ""
-    yield from _changes(quote)
-    yield ""
-    yield from _memory(quote)
-    yield ""
+    for block in (_work, _changes, _memory):
+        yield from block(quote)
+        yield ""
     yield from _time(quote)
 
 
@@ -30,13 +27,13 @@ def _work(quote: Quote) -> Iterator[str]:
     trains = [item for item in todo if item.trains]
     edits = sum(issubclass(type(plan.method(cell.trial)), EditMethod) for cell in plan.cells)
     shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} what another has trained" if edits else ""
-    updates = sum(item.work.trial.recipe.updates for item in trains)
+    updates = sum(item.trial.recipe.updates for item in trains)
     yield f"  {len(trains)} of {len(plan.trainings)} trainings to do{shared}"
     yield f"  {updates:,} updates of {plan.request.recipe.batch_size} examples"
     answers = sum(item.answers for item in todo)
     models = len([item for item in todo if item.scores])
     yield f"  {answers:,} answers to generate, for {sum(len(item.scores) for item in todo)} scores of {models} models"
-    if once := sum(item.answers for item in todo if item.work.trial == plan.zero_shot):
+    if once := sum(item.answers for item in todo if item.trial == plan.zero_shot):
         yield f"  {once:,} of them by the untouched model, once for all cells"
 
 
@@ -92,11 +89,11 @@ def _features(quote: Quote) -> Iterator[str]:
 
 def _methods(quote: Quote, rank: int) -> Iterator[str]:
     prints = [quote.footprint(name, rank) for name in quote.methods if (name, rank) in quote.trials]
-    unit = _unit(quote)[0]
+    unit, called = _unit(quote)
     on = "with" if quote.execution.gradient_checkpointing else "without"
     runtime = f"; with {RUNTIME / GIB:.1f} GiB for the runtime" if quote.fleet else ""
     yield (
-        f"Memory at rank {rank}, {_unit(quote)[1]}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "
+        f"Memory at rank {rank}, {called}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "
         f"({TEXT_TOKENS} of text assumed), {on} checkpointing{runtime}"
     )
     fits = ""

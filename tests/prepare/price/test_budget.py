@@ -25,6 +25,11 @@ pytestmark = pytest.mark.slow
 RATES = Rates(2.0, 6.0, "by hand", {"dora": 1.0})
 
 
+def fitting(methods: Sequence[str], rank: int) -> Fit:
+    """Fit everything without an option, as on a machine without a GPU."""
+    return Fit()
+
+
 @pytest.fixture
 def asked(tmp_path: Path) -> Callable[..., Request]:
     """Return ``asked(*words)``: the request of ``bench plan --suite lorasculpt`` with these words."""
@@ -71,7 +76,7 @@ def test_data_that_is_here_counts_as_it_is(
 
     for name, count in budget.sizes.items():
         assert count == len(found.tasks.load(name).examples("test"))
-    assert "core-hours" in next(proposals(budget, 40.0, ["--suite", "tiny"]))
+    assert "core-hours" in next(proposals(budget, 40.0, ["--suite", "tiny"], fitting))
 
 
 def test_what_is_proposed_fits_and_is_the_best_that_does(asked: Callable[..., Request]) -> None:
@@ -114,7 +119,7 @@ def test_a_proposal_is_a_command_that_asks_for_it(asked: Callable[..., Request])
     budget = Budget.of(asked("--ranks", "16,32,64"), RATES)
     choice = Proposal(("lora", "dare"), (32,), ("iconqa",), 2, 500)
 
-    line = command(budget, choice, typed(PlanOptions, *words).others(fitted=False))
+    line = command(budget, choice, typed(PlanOptions, *words).others(fitted=False), Fit())
 
     assert line == (
         "bench run --suite lorasculpt --data /data --set recipe.lr=1e-4 --set lora.lr=0.1 --output 'my runs' "
@@ -140,13 +145,13 @@ def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
     assert "bench run --suite lorasculpt --gpus-per-trial 2 --methods all --ranks 32 --seeds 0,1,2,3,4" in lines[2]
     assert lines[2].endswith("--micro-batch 3")
     assert lines[3].endswith("orth_reg will not fit into the memory of a GPU")
-    assert "--micro-batch 9 --gradient-checkpointing" in command(budget, choice, options.others(fitted=False))
+    assert "--micro-batch 9 --gradient-checkpointing" in command(budget, choice, options.others(fitted=False), Fit())
 
 
 def test_where_nothing_fits_the_least_is_named(asked: Callable[..., Request]) -> None:
     budget = Budget.of(asked(), RATES)
 
-    lines = list(proposals(budget, 0.5, ["--suite", "lorasculpt"]))
+    lines = list(proposals(budget, 0.5, ["--suite", "lorasculpt"], fitting))
 
     # 30,000 examples at 2 a second, and 2 models' 500 answers at 6
     assert lines[0].startswith(f"Nothing fits into 0.5 GPU-hours. The least takes {(15000 + 1000 / 6) / 3600:.1f}: ")

@@ -18,12 +18,10 @@ from bench.prepare.price.rates import (
     REFERENCE,
     Fleet,
     GpuModel,
-    Measured,
+    ProbeResult,
     here,
     kind,
-    measured,
     published,
-    read_fleet,
 )
 from bench.prepare.price.text import lines
 from bench.spec import Execution
@@ -220,16 +218,6 @@ def test_devices_are_known_by_the_names_they_report(device: str, name: str) -> N
     assert kind("Some Accelerator") is None
 
 
-def test_gpus_are_asked_for_by_name_and_number() -> None:
-    assert read_fleet("rtx 4090:4") == Fleet(GPUS["RTX 4090"], 4)
-    assert read_fleet("H100") == Fleet(GPUS["H100"], 1)
-    with pytest.raises(UsageError, match=r"--gpu 'TPU' is not known\. Known: A100 40GB"):
-        read_fleet("TPU:8")
-    for text in ("H100:0", "H100:two", "H100:-1"):
-        with pytest.raises(UsageError, match="needs a number of GPUs after the colon"):
-            read_fleet(text)
-
-
 def test_a_published_rate_scales_with_peak_arithmetic_and_size() -> None:
     rates = published(7_060_000_000, GPUS["RTX 4090"])
     half = published(14_120_000_000, REFERENCE)
@@ -244,25 +232,25 @@ def test_a_published_rate_scales_with_peak_arithmetic_and_size() -> None:
 
 
 def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) -> None:
-    found = Measured("NVIDIA A100-SXM4-40GB", "m", 20, 4, {"lora": 4.0, "dora": 2.0}, 12.0, 64)
+    found = ProbeResult("NVIDIA A100-SXM4-40GB", "m", 20, 4, {"lora": 4.0, "dora": 2.0}, 12.0, 64)
     found.save(tmp_path)
 
-    assert Measured.read(tmp_path) == found
-    assert Measured.read(tmp_path / "none") is None
-    scaled = measured(found, "m", GPUS["RTX 4090"])
+    assert ProbeResult.read(tmp_path) == found
+    assert ProbeResult.read(tmp_path / "none") is None
+    scaled = found.rates("m", GPUS["RTX 4090"])
     assert scaled is not None
     assert scaled.of("dora") == pytest.approx(2 * 165 / 312)
     assert scaled.of("another") == pytest.approx(2 * 165 / 312)  # the slowest stands for what was not probed
-    assert measured(found, "other", REFERENCE) is None
-    assert measured(found, "m", GpuModel("odd", 2**34, 1e12)) is not None
-    assert measured(found, "m", None) is None
+    assert found.rates("other", REFERENCE) is None
+    assert found.rates("m", GpuModel("odd", 2**34, 1e12)) is not None
+    assert found.rates("m", None) is None
 
 
 def test_a_damaged_probe_is_named(tmp_path: Path) -> None:
     (tmp_path / "probe.json").write_text('{"device": "x"}')
 
     with pytest.raises(UsageError, match=r"probe\.json is not what bench plan --probe writes"):
-        Measured.read(tmp_path)
+        ProbeResult.read(tmp_path)
 
 
 def test_this_machines_gpus_are_priced_by_what_they_report(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +263,7 @@ def test_this_machines_gpus_are_priced_by_what_they_report(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA GeForce RTX 3090")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=25_438_126_080))
 
-    assert here() == Fleet(GpuModel("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2, here=True)
+    assert here() == Fleet(GpuModel("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2)
 
 
 @dataclass
