@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from bench.cli.arguments import Command, arg
 from bench.cli.options import Modelled, Suited, TaskData
@@ -19,8 +18,6 @@ from bench.plan.suite import Suite, named_suite
 from bench.plugins.tasks import Tasks
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
 from bench.prepare.doctor.finding import Diagnosis
-
-Facts = TypeVar("Facts")
 
 _RAY_SECONDS = 60.0
 
@@ -65,17 +62,11 @@ def doctor(options: DoctorOptions) -> int:
 def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Diagnosis]:
     """Yield every diagnosis as soon as it is made."""
     data = tasks.reading.root
-    yield from judged(software.look(), software.CHECKS)
-    yield from judged(accelerator.look(suite.name, suite.recipe.train_dtype), accelerator.CHECKS)
-    yield from judged(machine.look(options.output, data, _hub_cache(), cache_folder()), machine.CHECKS)
-    yield from judged(model_and_data.look(suite, tasks.reading, tasks.settings), model_and_data.CHECKS)
-    yield from judged(services.look(options.output, options.storage, options.address, options.ray), services.CHECKS)
-
-
-def judged(facts: Facts, checks: Iterable[Callable[[Facts], Iterable[Diagnosis]]]) -> Iterator[Diagnosis]:
-    """Yield the diagnoses that the checks of a part make from its facts."""
-    for check in checks:
-        yield from check(facts)
+    yield from software.check()
+    yield from accelerator.check(suite.name, suite.recipe.train_dtype)
+    yield from machine.check(options.output, data, _hub_cache(), cache_folder())
+    yield from model_and_data.check(suite, tasks.reading, tasks.settings)
+    yield from services.check(options.output, options.storage, options.address, options.ray)
 
 
 def _hub_cache() -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 
 LATE = "no answer"
 
+_PROGRAM_SECONDS = 20.0
 _PATIENCE_SECONDS = 5.0  # how long a process may take to end after its signal
 
 
@@ -23,6 +24,11 @@ class Reply:
 
     said: tuple[Mapping[str, Any], ...]
     error: str = ""
+
+    @property
+    def first(self) -> Mapping[str, Any]:
+        """The first printed line; empty if nothing was printed."""
+        return next(iter(self.said), {})
 
 
 def ask(question: str, *words: str, seconds: float) -> Reply:
@@ -41,15 +47,21 @@ def run(command: list[str], seconds: float) -> Reply:
         errors="replace",
         start_new_session=True,  # its children can then be ended with it
     )
+    error = ""
     try:
         out, noise = process.communicate(timeout=seconds)
+        if process.returncode:
+            error = (noise.strip().splitlines() or [f"it ended with code {process.returncode}"])[-1]
     except subprocess.TimeoutExpired:
-        out = _ended(process)
-        return Reply(tuple(_lines(out)), f"{LATE} in {seconds:g} s")
-    if process.returncode:
-        last = (noise.strip().splitlines() or [f"it ended with code {process.returncode}"])[-1]
-        return Reply(tuple(_lines(out)), last)
-    return Reply(tuple(_lines(out)))
+        out, error = _ended(process), f"{LATE} in {seconds:g} s"
+    return Reply(tuple(_lines(out)), error)
+
+
+def completed(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """Run a program to its end, or return None if it is missing, fails or takes too long."""
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_SECONDS, check=True)
+    return None
 
 
 def _ended(process: subprocess.Popen[str]) -> str:

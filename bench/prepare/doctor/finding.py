@@ -7,6 +7,8 @@ from typing import Literal
 
 Level = Literal["ok", "warn", "FAIL"]
 
+_LONGEST = 300  # characters of an error's text
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
@@ -27,7 +29,7 @@ def reason(error: Exception) -> str:
     return str(getattr(inner, "strerror", None) or inner or type(error).__name__)
 
 
-def words(reason: str, limit: int = 300) -> str:
+def words(reason: str) -> str:
     """Return an error's text on one line, without its final full stop: a fix may follow."""
     text = " ".join(reason.split()).rstrip(".")
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

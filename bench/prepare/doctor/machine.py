@@ -1,79 +1,50 @@
-"""Checks of cores, memory, shared memory, open files, and the folders that a run uses."""
+"""Check cores, memory, shared memory, open files, and the folders that a run uses."""
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Literal
 
 from bench.errors import without_password
+from bench.lanes.cluster import cores as usable_cores
 from bench.prepare.doctor.child import ask
 from bench.prepare.doctor.finding import Diagnosis, reason, words
 from bench.sizes import GIB, in_unit
+from bench.store import places
 
 _LANE_BYTES = 3 * GIB // 2  # a lane on micro needs 0.9 GiB at its peak; the rest is for a search's proxy
 _SHARED_BYTES = GIB // 2  # for Ray's object store, which uses the disk if there is less
 _OPEN_FILES = 4096  # Ray keeps sockets and logs for every process it starts
 _PLACE_SECONDS = 60.0
 
-Role = Literal["output", "data", "models", "cache"]
-_LEAST = {"output": GIB, "data": GIB // 10, "models": GIB, "cache": GIB // 10}
-_OPTION = {"output": "--output", "data": "--data", "models": "HF_HOME", "cache": "BENCH_CACHE"}
+# of each folder: the free bytes that it should have, and the option that names it
+_FOLDERS = {
+    "output": (GIB, "--output"),
+    "data": (GIB // 10, "--data"),
+    "models": (GIB, "HF_HOME"),
+    "cache": (GIB // 10, "BENCH_CACHE"),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """A folder that a run uses: its disk's free bytes, and why it cannot be written, or "".
-
-    ``free`` is None if the folder is not on a disk.
-    """
-
-    role: Role
-    path: str
-    free: int | None
-    trouble: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What this machine has; None means not known. All memory is in bytes.
-
-    This process may use ``cores``, at most ``quota`` of them at a time. ``memory`` is the machine's memory,
-    ``available`` is its free part, ``limit`` is what the control group allows, and ``shared`` is what is free in
-    /dev/shm.
-    """
-
-    cores: int
-    quota: float | None = None
-    memory: int | None = None
-    available: int | None = None
-    limit: int | None = None
-    shared: int | None = None
-    open_files: int | None = None
-    folders: tuple[Folder, ...] = ()
-
-
-def look(output: str, data: Path, models: Path, cache: Path) -> Machine:
-    """Return what this machine has; ``output`` may be a URL."""
-    group = Path("/sys/fs/cgroup")
-    memory = _memory()
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return Machine(
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        quota=_quota(group),
-        memory=memory.get("MemTotal"),
-        available=memory.get("MemAvailable"),
-        limit=_limit(group),
-        shared=_free(Path("/dev/shm")) if Path("/dev/shm").is_dir() else None,
-        open_files=None if files == resource.RLIM_INFINITY else files,
-        folders=(_output(output), _folder("data", data), _folder("models", models), _folder("cache", cache)),
-    )
+def check(output: str, data: Path, models: Path, cache: Path) -> Iterator[Diagnosis]:
+    """Check this machine, and the folders that a run uses; ``output`` may be a URL."""
+    count, known, group = usable_cores(), _memory(), Path("/sys/fs/cgroup")
+    yield cores(count, _quota(group))
+    yield memory(count, known.get("MemTotal"), known.get("MemAvailable"), _limit(group))
+    yield shared_memory(_free(Path("/dev/shm")))
+    yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    if "://" in output and not output.startswith("file://"):
+        answer = ask("place", output, seconds=_PLACE_SECONDS)
+        yield room("output", without_password(output), None, answer.error or answer.first.get("error", ""))
+    else:
+        yield folder("output", places.place(output))
+    yield folder("data", data)
+    yield folder("models", models)
+    yield folder("cache", cache)
 
 
 def _memory() -> dict[str, int]:
@@ -103,103 +74,83 @@ def _limit(group: Path) -> int | None:
     return None
 
 
-def _output(text: str) -> Folder:
-    if "://" not in text or text.startswith("file://"):
-        return _folder("output", Path(text.removeprefix("file://")))
-    answer = ask("place", text, seconds=_PLACE_SECONDS)
-    said = [str(each["error"]) for each in answer.said]
-    return Folder("output", without_password(text), None, answer.error or "".join(said))
-
-
-def _folder(role: Role, path: Path) -> Folder:
-    """Check a folder, or the folder in which it would be created; nothing is left behind."""
-    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
-    try:
-        if role != "data":  # the data folder is only read
-            TemporaryFile(dir=there).close()
-    except OSError as error:
-        return Folder(role, str(path), _free(there), reason(error))
-    return Folder(role, str(path), _free(there))
-
-
 def _free(path: Path) -> int | None:
     with suppress(OSError):
         return shutil.disk_usage(path).free
     return None
 
 
-def cores(facts: Machine) -> Iterator[Diagnosis]:
-    """Judge the cores: without a GPU, one lane is started for each core."""
-    if facts.quota is not None and facts.quota < facts.cores:
-        lanes = max(1, int(facts.quota))
-        text = f"{facts.cores} visible, but the container may use {facts.quota:g} at a time"
-        yield Diagnosis("warn", "cores", text, f"give --lanes {lanes} if you run on the CPU")
-    else:
-        yield Diagnosis("ok", "cores", str(facts.cores))
+def cores(count: int, quota: float | None) -> Diagnosis:
+    """Judge the cores, of which the control group allows ``quota`` at a time; a lane without a GPU takes one."""
+    if quota is None or quota >= count:
+        return Diagnosis("ok", "cores", str(count))
+    text = f"{count} visible, but the container may use {quota:g} at a time"
+    return Diagnosis("warn", "cores", text, f"give --lanes {max(1, int(quota))} if you run on the CPU")
 
 
-def memory(facts: Machine) -> Iterator[Diagnosis]:
-    """Judge whether the memory suffices for one lane per core."""
-    known = [size for size in (facts.available, facts.limit) if size is not None]
+def memory(lanes: int, total: int | None, available: int | None, limit: int | None) -> Diagnosis:
+    """Judge whether the memory suffices for this many lanes.
+
+    All are bytes: the machine's memory, its free part, and what the control group allows; None means not known.
+    """
+    known = [size for size in (available, limit) if size is not None]
     if not known:
-        yield Diagnosis("ok", "memory", "not known on this system")
-        return
+        return Diagnosis("ok", "memory", "not known on this system")
     usable = min(known)
-    limited = f", the container's limit is {in_unit(facts.limit, 'GiB')}" if facts.limit is not None else ""
-    text = f"{in_unit(usable, 'GiB')} usable of {in_unit(facts.memory or usable, 'GiB')}{limited}"
-    lanes = usable // _LANE_BYTES
-    if not lanes:
-        yield Diagnosis(
-            "FAIL",
-            "memory",
-            text,
-            f"free some, or use a larger machine: a lane takes about {in_unit(_LANE_BYTES, 'GiB')}",
-        )
-    elif lanes < facts.cores:
-        fix = f"give --lanes {lanes} if you run on the CPU: a lane takes about {in_unit(_LANE_BYTES, 'GiB')}"
-        yield Diagnosis("warn", "memory", text, fix)
-    else:
-        yield Diagnosis("ok", "memory", text)
+    limited = "" if limit is None else f", the container's limit is {in_unit(limit, 'GiB')}"
+    text = f"{in_unit(usable, 'GiB')} usable of {in_unit(total or usable, 'GiB')}{limited}"
+    fitting, takes = usable // _LANE_BYTES, f"a lane takes about {in_unit(_LANE_BYTES, 'GiB')}"
+    if not fitting:
+        return Diagnosis("FAIL", "memory", text, f"free some, or use a larger machine: {takes}")
+    if fitting < lanes:
+        return Diagnosis("warn", "memory", text, f"give --lanes {fitting} if you run on the CPU: {takes}")
+    return Diagnosis("ok", "memory", text)
 
 
-def shared(facts: Machine) -> Iterator[Diagnosis]:
-    """Judge /dev/shm, where Ray keeps its objects."""
-    if facts.shared is None:
-        yield Diagnosis("ok", "/dev/shm", "not known on this system")
-    elif facts.shared < _SHARED_BYTES:
+def shared_memory(free: int | None) -> Diagnosis:
+    """Judge the free bytes of /dev/shm, where Ray keeps its objects; None means not known."""
+    if free is None:
+        return Diagnosis("ok", "/dev/shm", "not known on this system")
+    text = f"{in_unit(free, 'GiB')} free"
+    if free < _SHARED_BYTES:
         fix = "start the container with --shm-size=2g: Ray is slow with less, and --lanes 0 does not need it"
-        yield Diagnosis("warn", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free", fix)
-    else:
-        yield Diagnosis("ok", "/dev/shm", f"{in_unit(facts.shared, 'GiB')} free")
+        return Diagnosis("warn", "/dev/shm", text, fix)
+    return Diagnosis("ok", "/dev/shm", text)
 
 
-def open_files(facts: Machine) -> Iterator[Diagnosis]:
+def open_files(limit: int) -> Diagnosis:
     """Judge how many files a process may open."""
-    if facts.open_files is not None and facts.open_files < _OPEN_FILES:
-        yield Diagnosis("warn", "open files", f"at most {facts.open_files}", "run ulimit -n 65536 before bench")
-    else:
-        yield Diagnosis("ok", "open files", "no limit" if facts.open_files is None else f"at most {facts.open_files}")
+    if limit == resource.RLIM_INFINITY:
+        return Diagnosis("ok", "open files", "no limit")
+    if limit < _OPEN_FILES:
+        return Diagnosis("warn", "open files", f"at most {limit}", "run ulimit -n 65536 before bench")
+    return Diagnosis("ok", "open files", f"at most {limit}")
 
 
-def folders(facts: Machine) -> Iterator[Diagnosis]:
-    """Judge whether the folders can be written and have room."""
-    for folder in facts.folders:
-        option = _OPTION[folder.role]
-        if folder.trouble:
-            fix = f"choose another folder with {option}"
-            yield Diagnosis("FAIL", folder.role, f"{folder.path}: {words(folder.trouble)}", fix)
-        elif folder.free is None:
-            yield Diagnosis("ok", folder.role, f"{folder.path} can be written")
-        elif folder.free < _LEAST[folder.role]:
-            text = f"{folder.path}: {in_unit(folder.free, 'GiB')} free"
-            yield Diagnosis(
-                "warn",
-                folder.role,
-                text,
-                f"make room (bench clean shrinks a run folder), or choose another folder with {option}",
-            )
-        else:
-            yield Diagnosis("ok", folder.role, f"{folder.path}: {in_unit(folder.free, 'GiB')} free")
+def folder(role: str, path: Path) -> Diagnosis:
+    """Check a folder, or the folder in which it would be created; nothing is left behind."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    trouble = ""
+    try:
+        if role != "data":  # the data folder is only read
+            TemporaryFile(dir=there).close()
+    except OSError as error:
+        trouble = reason(error)
+    return room(role, str(path), _free(there), trouble)
 
 
-CHECKS = (cores, memory, shared, open_files, folders)
+def room(role: str, path: str, free: int | None, trouble: str = "") -> Diagnosis:
+    """Judge a folder by the free bytes of its disk, and by the reason why it cannot be written, or "".
+
+    ``free`` is None if the folder is not on a disk.
+    """
+    least, option = _FOLDERS[role]
+    if trouble:
+        return Diagnosis("FAIL", role, f"{path}: {words(trouble)}", f"choose another folder with {option}")
+    if free is None:
+        return Diagnosis("ok", role, f"{path} can be written")
+    text = f"{path}: {in_unit(free, 'GiB')} free"
+    if free < least:
+        fix = f"make room (bench clean shrinks a run folder), or choose another folder with {option}"
+        return Diagnosis("warn", role, text, fix)
+    return Diagnosis("ok", role, text)

@@ -6,8 +6,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from bench.errors import BenchError, DataError
+from bench.plugins.registry import Registry
+from bench.plugins.task import Reading
+from bench.plugins.tasks import Tasks
+from bench.store import places
 
 _HUB_SECONDS = 10.0
 
@@ -33,9 +40,6 @@ def accelerator() -> None:
 
 def plugins() -> None:
     """Print for every plugin whether it can be imported."""
-    from bench.errors import BenchError
-    from bench.plugins.registry import Registry
-
     registry = Registry()
     loaders = {
         "method": registry.method,
@@ -45,12 +49,7 @@ def plugins() -> None:
     }
     for kind, load in loaders.items():
         for name in registry.names(kind):
-            try:
-                load(name)
-            except BenchError as error:
-                say(name=f"{kind} {name}", error=str(error))
-            else:
-                say(name=f"{kind} {name}", error="")
+            say(name=f"{kind} {name}", error=_error_of(load, name))
 
 
 def tasks(how: str, *names: str) -> None:
@@ -58,22 +57,17 @@ def tasks(how: str, *names: str) -> None:
 
     ``how`` is JSON: the data folder, how many broken records to skip, and the tasks' options.
     """
-    from bench.errors import BenchError
-    from bench.plugins.registry import Registry
-    from bench.plugins.task import Reading
-    from bench.plugins.tasks import Tasks
-
     told = json.loads(how)
     read = Tasks(Registry(), Reading(Path(told["root"]), told["skip_bad"]), told["tasks"])
     for name in names:
-        try:
-            task = read.load(name)
-            task.ready()
-            count = len(task.examples("test"))
-        except (BenchError, OSError, ImportError) as error:
-            say(name=name, error=str(error) or type(error).__name__)
-        else:
-            say(name=name, error="" if count else "its test split has 0 examples", count=count)
+        say(name=name, error=_error_of(_read, read, name))
+
+
+def _read(tasks: Tasks, name: str) -> None:
+    task = tasks.load(name)
+    task.ready()
+    if not task.examples("test"):
+        raise DataError("its test split has 0 examples")
 
 
 def model(name: str) -> None:
@@ -81,7 +75,6 @@ def model(name: str) -> None:
 
     Nothing is downloaded.
     """
-    from bench.errors import BenchError
     from bench.model import checkpoints
     from bench.model.families import check_checkpoint
 
@@ -92,13 +85,8 @@ def model(name: str) -> None:
             say(trouble=str(error))
         else:
             _ask_hub(name)
-        return
-    try:
-        check_checkpoint(folder)
-    except BenchError as error:
-        say(folder=str(folder), refused=str(error))
     else:
-        say(folder=str(folder))
+        say(folder=str(folder), refused=_error_of(check_checkpoint, folder))
 
 
 def _ask_hub(model: str) -> None:
@@ -119,17 +107,22 @@ def _ask_hub(model: str) -> None:
 
 def place(url: str) -> None:
     """Print whether a run folder at a URL can be written."""
-    from bench.errors import UsageError
-    from bench.store import places
+    say(error=_error_of(_probe, url))
 
+
+def _probe(url: str) -> None:
+    folder = places.place(url)
+    places.check(folder, "--output")
+    places.probe(folder, "--output")
+
+
+def _error_of(act: Callable[..., object], *words: object) -> str:
+    """Return the reason why an act fails, or ""."""
     try:
-        folder = places.place(url)
-        places.check(folder, "--output")
-        places.probe(folder, "--output")
-    except UsageError as error:
-        say(error=str(error))
-    else:
-        say(error="")
+        act(*words)
+    except (BenchError, OSError, ImportError) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def ray(scratch: str, address: str = "") -> None:
@@ -146,9 +139,9 @@ def ray(scratch: str, address: str = "") -> None:
         token.write_text(os.urandom(32).hex())
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
         ray.init(address="local", num_cpus=1, include_dashboard=False, _temp_dir=f"{scratch}/ray", **quiet)
-    node = ray.get(ray.remote(lambda: os.uname().nodename).remote())
+    ray.get(ray.remote(lambda: os.uname().nodename).remote())
     nodes = sum(node["Alive"] for node in ray.nodes())
-    say(seconds=round(time.monotonic() - began, 1), nodes=nodes, node=node)
+    say(seconds=round(time.monotonic() - began, 1), nodes=nodes)
     ray.shutdown()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -33,43 +33,19 @@ class Package:
     found: str | None
     extra: str = ""
 
-    @property
-    def fits(self) -> bool:
-        """Whether the installed version fits."""
-        return self.found is not None and satisfies(self.found, self.needed)
 
-
-@dataclass(frozen=True, slots=True)
-class Software:
-    """The installed software.
-
-    ``hidden`` are the plugins that the metadata at ``described`` lacks. ``plugins`` maps each plugin to the error of
-    its import, or to "". ``trouble`` is the error that ended the import of all plugins, or "".
-    """
-
-    python: str
-    python_needed: str
-    packages: tuple[Package, ...] = ()
-    described: str = ""
-    hidden: tuple[str, ...] = ()
-    plugins: Mapping[str, str] = field(default_factory=dict)
-    trouble: str = ""
-
-
-def look() -> Software:
-    """Return the facts about the installed software."""
-    found = metadata.distribution(PROJECT)
-    provided = found.metadata.get_all("Provides-Extra") or ()
+def check() -> Iterator[Diagnosis]:
+    """Check the installed software."""
+    project = metadata.distribution(PROJECT)
+    provided = project.metadata.get_all("Provides-Extra") or ()
+    needed = list(_packages(map(Requirement, project.requires or ()), provided))
+    hidden = sorted(_expected() - {f"{entry.group} {entry.name}" for entry in project.entry_points})
+    yield described(str(getattr(project, "_path", PROJECT)), hidden)
+    yield python(".".join(map(str, sys.version_info[:3])), project.metadata["Requires-Python"] or "")
+    yield from packages([package for package in needed if not package.extra])
+    yield from map(extra, [package for package in needed if package.extra])
     answer = ask("plugins", seconds=_PLUGINS_SECONDS)
-    return Software(
-        python=".".join(map(str, sys.version_info[:3])),
-        python_needed=found.metadata["Requires-Python"] or "",
-        packages=tuple(_packages(map(Requirement, found.requires or ()), provided)),
-        described=str(getattr(found, "_path", PROJECT)),
-        hidden=tuple(sorted(_expected() - {f"{entry.group} {entry.name}" for entry in found.entry_points})),
-        plugins={str(each["name"]): str(each["error"]) for each in answer.said},
-        trouble=answer.error,
-    )
+    yield from plugins({str(each["name"]): str(each["error"]) for each in answer.said}, answer.error)
 
 
 def _packages(requirements: Iterable[Requirement], extras: Collection[str]) -> Iterator[Package]:
@@ -78,10 +54,11 @@ def _packages(requirements: Iterable[Requirement], extras: Collection[str]) -> I
         marker = each.marker
         asking = [extra for extra in ("", *extras) if marker is None or marker.evaluate({"extra": extra})]
         if asking and each.name != PROJECT and asking[0] != "dev":
-            yield Package(each.name, str(each.specifier), _version(each.name), asking[0])
+            yield Package(each.name, str(each.specifier), installed_version(each.name), asking[0])
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -99,79 +76,61 @@ def _expected() -> set[str]:
     return {f"{group} {name}" for group, entries in project.get("entry-points", {}).items() for name in entries}
 
 
-def satisfies(version: str, needed: str) -> bool:
-    """Return whether a version, which may be a pre-release, is within bounds such as ">=3.17,<3.19".
+def misfit(found: str | None, needed: str) -> str:
+    """Return why an installed version does not fit, or "". Bounds such as ">=3.17,<3.19" also admit pre-releases.
 
-    >>> satisfies("2.13.0+cpu", ">=2.8"), satisfies("3.19.1", ">=3.17,<3.19")
-    (True, False)
+    >>> misfit("2.13.0+cpu", ">=2.8"), misfit("3.19.1", ">=3.17,<3.19")
+    ('', '3.19.1 is installed, but >=3.17,<3.19 is needed')
     """
-    return SpecifierSet(needed).contains(version, prereleases=True)
+    if found is None:
+        return "not installed"
+    fits = SpecifierSet(needed).contains(found, prereleases=True)
+    return "" if fits else f"{found} is installed, but {needed} is needed"
 
 
-def python(facts: Software) -> Iterator[Diagnosis]:
+def described(path: str, hidden: Sequence[str]) -> Diagnosis:
+    """Judge whether the metadata at ``path`` names every plugin of the checkout, or lacks the ``hidden`` ones."""
+    if not hidden:
+        return Diagnosis("ok", "metadata", "every plugin of the project has its entry point")
+    lacks = ", ".join(name.removeprefix("bench.") for name in hidden[:_NAMED])
+    lacks += f" and {more} more" if (more := len(hidden) - _NAMED) > 0 else ""
+    fix = "run make setup; if the path is an old retain_bench.egg-info, delete it"
+    return Diagnosis("FAIL", "metadata", f"{path} is older than pyproject.toml and hides {lacks}", fix)
+
+
+def python(found: str, needed: str) -> Diagnosis:
     """Judge the Python version."""
-    if satisfies(facts.python, facts.python_needed):
-        yield Diagnosis("ok", "python", facts.python)
-    else:
-        fix = f"create an environment with Python {facts.python_needed}"
-        yield Diagnosis("FAIL", "python", f"{facts.python} is installed, but {facts.python_needed} is needed", fix)
+    if wrong := misfit(found, needed):
+        return Diagnosis("FAIL", "python", wrong, f"create an environment with Python {needed}")
+    return Diagnosis("ok", "python", found)
 
 
-def packages(facts: Software) -> Iterator[Diagnosis]:
+def packages(needed: Sequence[Package]) -> Iterator[Diagnosis]:
     """Judge the packages that every command needs."""
-    needed = [package for package in facts.packages if not package.extra]
-    for package in needed:
-        if not package.fits:
-            there = (
-                f"{package.found} is installed, but {package.needed} is needed" if package.found else "not installed"
-            )
-            fix = f"pip install '{package.name}{package.needed}'"
-            yield Diagnosis("FAIL", package.name, there, fix)
-    fitting = sum(package.fits for package in needed)
-    if fitting == len(needed):
-        yield Diagnosis("ok", "packages", f"all {fitting} are installed in versions that fit")
+    wrong = {package: reason for package in needed if (reason := misfit(package.found, package.needed))}
+    for package, reason in wrong.items():
+        yield Diagnosis("FAIL", package.name, reason, f"pip install '{package.name}{package.needed}'")
+    if not wrong:
+        yield Diagnosis("ok", "packages", f"all {len(needed)} are installed in versions that fit")
 
 
-def extras(facts: Software) -> Iterator[Diagnosis]:
-    """Judge the packages that only some commands need; a wrong version fails, a missing package does not."""
-    for package in facts.packages:
-        if not package.extra:
-            continue
-        name, fix = f"[{package.extra}]", f"pip install '{PROJECT}[{package.extra}]'"
-        if package.fits:
-            yield Diagnosis("ok", name, f"{package.name} {package.found}")
-        elif package.found:
-            text = f"{package.name} {package.found} is installed, but {package.needed} is needed"
-            yield Diagnosis("FAIL", name, text, fix)
-        else:
-            yield Diagnosis("ok", name, f"{package.name} is not installed; only this extra needs it")
+def extra(package: Package) -> Diagnosis:
+    """Judge a package that only some commands need; a wrong version fails, a missing package does not."""
+    name, wrong = f"[{package.extra}]", misfit(package.found, package.needed)
+    if package.found is None:
+        return Diagnosis("ok", name, f"{package.name} is not installed; only this extra needs it")
+    if wrong:
+        return Diagnosis("FAIL", name, f"{package.name} {wrong}", f"pip install '{PROJECT}[{package.extra}]'")
+    return Diagnosis("ok", name, f"{package.name} {package.found}")
 
 
-def described(facts: Software) -> Iterator[Diagnosis]:
-    """Judge whether the installed metadata names every plugin of the checkout."""
-    if facts.hidden:
-        lacks = ", ".join(name.removeprefix("bench.") for name in facts.hidden[:_NAMED])
-        lacks += f" and {more} more" if (more := len(facts.hidden) - _NAMED) > 0 else ""
-        fix = "run make setup; if the path is an old retain_bench.egg-info, delete it"
-        yield Diagnosis("FAIL", "metadata", f"{facts.described} is older than pyproject.toml and hides {lacks}", fix)
-    else:
-        yield Diagnosis("ok", "metadata", "every plugin of the project has its entry point")
-
-
-def plugins(facts: Software) -> Iterator[Diagnosis]:
-    """Judge whether every plugin can be imported."""
-    broken = {name: error for name, error in facts.plugins.items() if error}
+def plugins(errors: Mapping[str, str], trouble: str) -> Iterator[Diagnosis]:
+    """Judge whether every plugin can be imported, by the error of each; ``trouble`` ended the import of all."""
+    broken = {name: error for name, error in errors.items() if error}
     for name, error in broken.items():
         yield Diagnosis("FAIL", "plugin", f"{name}: {words(error)}", "repair it or uninstall its package")
-    if facts.trouble:
-        yield Diagnosis(
-            "FAIL",
-            "plugins",
-            f"the import ended after {len(facts.plugins)} of them: {words(facts.trouble)}",
-            "list them all with bench ls",
-        )
+    if trouble:
+        text = f"the import ended after {len(errors)} of them: {words(trouble)}"
+        yield Diagnosis("FAIL", "plugins", text, "list them all with bench ls")
     elif not broken:
-        yield Diagnosis("ok", "plugins", f"all {len(facts.plugins)} can be imported")
-
-
-CHECKS = (described, python, packages, extras, plugins)
+        yield Diagnosis("ok", "plugins", f"all {len(errors)} can be imported")
