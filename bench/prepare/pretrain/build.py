@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,29 +20,17 @@ from bench.prepare.pretrain.stage import SHAPE, OnStage
 from bench.prepare.pretrain.tower import to_pixels, train_tower
 
 if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+    from transformers import LlavaForConditionalGeneration
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A newly pretrained base model, its source and target tasks, and the seconds that it took."""
-
-    model: LlavaForConditionalGeneration
-    tokenizer: PreTrainedTokenizerFast
-    tasks: Mapping[str, Task]
-    seconds: float
-
-
-def pretrain(folder: Path, *, seed: int = 0, progress: OnStage) -> Built:
-    """Train the base model on the training pictures of the sources and save it in ``folder``.
+def pretrain(folder: Path, tasks: Mapping[str, Task], *, seed: int, progress: OnStage) -> LlavaForConditionalGeneration:
+    """Train the base model on the training pictures of the sources, save it in ``folder`` and return it.
 
     The same seed gives the same bytes on the same machine with the same versions. The tokenizer and the text-only
     lessons use the words of the target tasks, but no picture, no caption and no answer of them.
     """
     torch.set_num_threads(1)  # one and two threads differ in bits
     torch.manual_seed(seed)
-    start = time.perf_counter()
-    tasks = {name: load_task(name) for name in (*SOURCES, *TARGETS)}
     album = read_album(tasks)
     tokenizer = word_tokenizer(album.vocabulary)
     model = fresh(tokenizer, SHAPE).train()
@@ -55,17 +41,10 @@ def pretrain(folder: Path, *, seed: int = 0, progress: OnStage) -> Built:
     train_connector(model, tokenizer, album, images, random.Random(seed + 2), progress)
     model.eval().save_pretrained(folder)
     processor(tokenizer, SHAPE).save_pretrained(folder)
-    return Built(model, tokenizer, tasks, time.perf_counter() - start)
+    return model
 
 
-def load_task(name: str) -> Task:
-    """Return an instance of the task that an entry point installs under this name."""
-    (entry,) = entry_points(group="bench.tasks", name=name)
-    task: Task = entry.load()()
-    return task
-
-
-def read_album(tasks: dict[str, Task]) -> Album:
+def read_album(tasks: Mapping[str, Task]) -> Album:
     """Return the training pictures of the sources, and the words of sources and targets."""
     album = [p for name in SOURCES for p in pictures(tasks[name], "train") if p.labels]
     options = {
@@ -78,7 +57,7 @@ def read_album(tasks: dict[str, Task]) -> Album:
     return replace(known, vocabulary=vocabulary(tasks, known))
 
 
-def vocabulary(tasks: dict[str, Task], album: Album) -> list[str]:
+def vocabulary(tasks: Mapping[str, Task], album: Album) -> list[str]:
     """Return every word of the sources, the targets and the lessons, sorted."""
     texts = {TEMPLATE.replace("<image>", ""), "repeat:"}
     for name in (*SOURCES, *TARGETS):

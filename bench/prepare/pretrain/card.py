@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import fmean
 
 import torch
 
-from bench.plugins.task import Example, Split, Task
-from bench.prepare.pretrain.build import Built, pretrain
-from bench.prepare.pretrain.decoder import CONNECTOR, LOOKUP, TEXT, ask, read
-from bench.prepare.pretrain.lessons import MIX, SOURCES, TARGETS, TEXTS, pixels
+from bench.model.resident import Base, Form
+from bench.plugins.task import Split, Task
+from bench.plugins.tasks import Tasks
+from bench.prepare.pretrain.build import pretrain
+from bench.prepare.pretrain.decoder import CONNECTOR, LOOKUP, TEXT
+from bench.prepare.pretrain.lessons import MIX, SOURCES, TARGETS, TEMPLATE, TEXTS
 from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage
-from bench.prepare.pretrain.tower import TOWER, features, to_pixels
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
-
-_BATCH = 64
+from bench.prepare.pretrain.tower import TOWER
+from bench.spec import ScoreSpec
+from bench.trial.corpus import Corpus
+from bench.trial.evaluate import evaluate
 
 _CARD = """---
 license: apache-2.0
@@ -72,22 +72,19 @@ name; any word of the targets may be repeated. The question of `letters` and two
 
 def build(folder: Path, *, seed: int, progress: OnStage) -> None:
     """Pretrain the base model into ``folder``, measure its zero-shot scores and write its model card."""
-    built = pretrain(folder, seed=seed, progress=progress)
-    write_card(folder, built, seed)
-    progress(f"saved {folder} after {built.seconds / 60:.1f} minutes")
-
-
-def write_card(folder: Path, built: Built, seed: int) -> None:
-    """Measure the zero-shot scores and write ``README.md`` into the model's folder."""
-    model, tokenizer, tasks, seconds = built.model, built.tokenizer, built.tasks, built.seconds
+    start, installed = time.perf_counter(), Tasks()
+    tasks = {name: installed.load(name) for name in (*SOURCES, *TARGETS)}
+    model = pretrain(folder, tasks, seed=seed, progress=progress)
+    minutes = (time.perf_counter() - start) / 60
+    base = Base.load(folder, Form(), torch.device("cpu"))
     rows = []
     for name, task in tasks.items():
-        validation, test = (zero_shot(model, tokenizer, task, split) for split in ("validation", "test"))
-        rows.append(f"| {name} | {task.primary} | {100 * validation:.2f} | {100 * test:.2f} |")
+        validation, test = (100 * zero_shot(base, task, split) for split in ("validation", "test"))
+        rows.append(f"| {name} | {task.primary} | {validation:.2f} | {test:.2f} |")
     text = _CARD.format(
         parameters=model.num_parameters(),
         seed=seed,
-        minutes=seconds / 60,
+        minutes=minutes,
         torch=torch.__version__,
         sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         size=SHAPE.image_size,
@@ -95,7 +92,7 @@ def write_card(folder: Path, built: Built, seed: int) -> None:
         patches=SHAPE.image_tokens,
         width=SHAPE.decoder.width,
         layers=SHAPE.decoder.layers,
-        vocabulary=len(tokenizer),
+        vocabulary=len(base.processor.tokenizer),
         sources=", ".join(SOURCES),
         targets=", ".join(TARGETS),
         text=f"{_describe(LOOKUP)}, lookups of one word alone; then {_describe(TEXT)}",
@@ -106,50 +103,15 @@ def write_card(folder: Path, built: Built, seed: int) -> None:
         scores="\n".join(rows),
     )
     (folder / "README.md").write_text(text)
+    progress(f"saved {folder} after {minutes:.1f} minutes")
 
 
-def zero_shot(
-    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, task: Task, split: Split
-) -> float:
+def zero_shot(base: Base, task: Task, split: Split) -> float:
     """Return the mean of the task's primary metric on a split."""
-    examples = task.examples(split)
-    prompts = [task.prompt(example) for example in examples]
-    predictions = answers(model, tokenizer, examples, prompts, task.max_new_tokens)
-    return float(task.score(examples, predictions)[task.primary].mean())
-
-
-@torch.no_grad()
-def answers(
-    model: LlavaForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    examples: Sequence[Example],
-    prompts: Sequence[str],
-    max_new_tokens: int,
-) -> list[str]:
-    """Return the greedy answer to each prompt; prompts run in left-padded batches."""
-    seen = features(model, to_pixels([pixels(example) for example in examples]))
-    replies: list[str] = []
-    for start in range(0, len(prompts), _BATCH):
-        encoded = tokenizer([ask(p) for p in prompts[start : start + _BATCH]], padding=True, return_tensors="pt")
-        rows = seen[start : start + _BATCH]
-        ids = _continue(model, encoded["input_ids"], encoded["attention_mask"], rows, max_new_tokens)
-        new = ids[:, encoded["input_ids"].shape[1] :]
-        replies += [_decode(tokenizer, row) for row in new.tolist()]
-    return replies
-
-
-def _continue(model: LlavaForConditionalGeneration, ids: Tensor, mask: Tensor, seen: Tensor, count: int) -> Tensor:
-    for _ in range(count):
-        following = model.lm_head(read(model, ids, seen, mask)[:, -1]).argmax(-1, keepdim=True)
-        ids = torch.cat([ids, following], 1)
-        mask = torch.cat([mask, torch.ones_like(following)], 1)
-    return ids
-
-
-def _decode(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> str:
-    end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
-    text: str = tokenizer.decode(ids[:end])
-    return text
+    corpus = Corpus(base, task, split, TEMPLATE)
+    asked = ScoreSpec(task.name, split, len(corpus.examples), "", task.answer_tokens, "")
+    answers = evaluate(base.model, corpus, asked)
+    return fmean(answer.scores[task.primary] for answer in answers)
 
 
 def _describe(stage: Stage) -> str:

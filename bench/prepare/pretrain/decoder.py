@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.prepare.pretrain.lessons import TEMPLATE, Album, Lesson
-from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, schedule
+from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, train
 from bench.prepare.pretrain.tower import features
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def train_text(
     """Train the decoder on text alone: first to look up options, then the sources' words and facts."""
     parameters = list(model.model.language_model.parameters())  # lm_head is the embedding, tied
 
-    def loss(lessons: Sequence[Lesson]) -> Tensor:
-        return answer_loss(model, tokenizer, lessons)
+    def lookups() -> Iterator[Tensor]:
+        return answer_losses(model, tokenizer, album.lookups(rng, LOOKUP.batch_size))
 
-    def text() -> list[Lesson]:
-        return album.texts(rng, TEXT.batch_size, SHAPE.image_tokens)
+    def texts() -> Iterator[Tensor]:
+        return answer_losses(model, tokenizer, album.texts(rng, TEXT.batch_size, SHAPE.image_tokens))
 
-    train_answers("lookup", LOOKUP, parameters, lambda: album.lookups(rng, LOOKUP.batch_size), loss, progress)
-    train_answers("text", TEXT, parameters, text, loss, progress)
+    train("lookup", LOOKUP, parameters, lookups, progress)
+    train("text", TEXT, parameters, texts, progress)
 
 
 def train_connector(
@@ -57,39 +57,22 @@ def train_connector(
     parts = (model.model.multi_modal_projector, model.model.language_model)
     parameters = [parameter for part in parts for parameter in part.parameters()]
 
-    def draw() -> list[Lesson]:
-        return album.lessons(rng, CONNECTOR.batch_size)
+    def losses() -> Iterator[Tensor]:
+        return answer_losses(model, tokenizer, album.lessons(rng, CONNECTOR.batch_size), seen)
 
-    def loss(lessons: Sequence[Lesson]) -> Tensor:
-        return answer_loss(model, tokenizer, lessons, seen)
-
-    train_answers("connector", CONNECTOR, parameters, draw, loss, progress)
+    train("connector", CONNECTOR, parameters, losses, progress)
 
 
-def train_answers(
-    name: str,
-    stage: Stage,
-    parameters: Sequence[nn.Parameter],
-    draw: Callable[[], list[Lesson]],
-    loss_of: Callable[[Sequence[Lesson]], Tensor],
-    progress: OnStage,
-) -> None:
-    """Run a stage that learns the answers of lessons, grouped by length to save padding."""
-    optimizer, rates = schedule(stage, parameters)
-    total = 0.0
-    for step in range(stage.steps):
-        optimizer.zero_grad(set_to_none=True)
-        for _, group in groupby(sorted(draw(), key=length), key=length):
-            part = list(group)
-            loss = loss_of(part) * len(part) / stage.batch_size
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        rates.step()
-        if (step + 1) % 100 == 0:
-            progress(f"{name} {step + 1}/{stage.steps} loss {total / 100:.3f}")
-            total = 0.0
+def answer_losses(
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    lessons: Sequence[Lesson],
+    seen: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Yield the parts of the loss of all answers; lessons of about the same length are a part, to save padding."""
+    for _, group in groupby(sorted(lessons, key=length), key=length):
+        part = list(group)
+        yield answer_loss(model, tokenizer, part, seen) * len(part) / len(lessons)
 
 
 def length(lesson: Lesson) -> tuple[bool, bool]:
@@ -130,19 +113,11 @@ def encode(tokenizer: PreTrainedTokenizerFast, lesson: Lesson) -> tuple[list[int
     return ids, labels
 
 
-def ask(prompt: str) -> str:
-    """Return the full prompt, with one image token per patch."""
-    return TEMPLATE.format(prompt=prompt).replace("<image>", "<image>" * SHAPE.image_tokens)
-
-
-def read(model: LlavaForConditionalGeneration, ids: Tensor, seen: Tensor | None, mask: Tensor | None = None) -> Tensor:
+def read(model: LlavaForConditionalGeneration, ids: Tensor, seen: Tensor | None) -> Tensor:
     """Return the decoder's last hidden states [n, length, width]; ``seen`` None means text alone."""
     embeddings = model.get_input_embeddings()(ids)
     if seen is not None:
         places = (ids == model.config.image_token_id)[..., None]
         embeddings = embeddings.masked_scatter(places, model.model.multi_modal_projector(seen))
-    positions = None if mask is None else (mask.cumsum(1) - 1).clamp(min=0)
-    hidden: Tensor = model.model.language_model(
-        inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
-    ).last_hidden_state
+    hidden: Tensor = model.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
     return hidden

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.prepare.pretrain.lessons import SOURCES, Album
-from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, schedule
+from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, train
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
 
 TOWER = Stage(steps=3500, batch_size=96, lr=1e-3, weight_decay=0.05)
+
+_REACH = 3  # pixels
 
 
 def train_tower(
@@ -32,32 +34,22 @@ def train_tower(
     heads = nn.ModuleDict(
         {"/".join(key): nn.Linear(2 * SHAPE.tower.width, len(values)) for key, values in known.items()}
     )
-    optimizer, rates = schedule(TOWER, [*tower.parameters(), *heads.parameters()])
     tower.train()
-    total = 0.0
-    for step in range(TOWER.steps):
+
+    def losses() -> Iterator[Tensor]:
         chosen = [rng.choice(album.by_task[SOURCES[n % 4]]) for n in range(TOWER.batch_size)]
-        batch = shifted(normalise(images[chosen]), rng)
-        hidden = tower(batch).last_hidden_state[:, 1:]
-        pooled = torch.cat([hidden.mean(1), hidden.amax(1)], -1)
-        loss = tower_loss(heads, album, chosen, pooled)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
-        rates.step()
-        total += loss.item()
-        if (step + 1) % 100 == 0:
-            progress(f"tower {step + 1}/{TOWER.steps} loss {total / 100:.3f}")
-            total = 0.0
+        hidden = tower(shifted(normalise(images[chosen]), rng)).last_hidden_state[:, 1:]
+        yield tower_loss(heads, album, chosen, torch.cat([hidden.mean(1), hidden.amax(1)], -1))
+
+    train("tower", TOWER, list(tower.parameters()), losses, progress, list(heads.parameters()))
 
 
-def shifted(batch: Tensor, rng: random.Random, reach: int = 3) -> Tensor:
-    """Return each picture shifted at random by up to ``reach`` pixels; the border is repeated."""
-    padded = nn.functional.pad(batch, (reach,) * 4, mode="replicate")
+def shifted(batch: Tensor, rng: random.Random) -> Tensor:
+    """Return each picture shifted at random by up to three pixels; the border is repeated."""
+    padded = nn.functional.pad(batch, (_REACH,) * 4, mode="replicate")
     moved = []
     for picture in padded:
-        top, left = rng.randint(0, 2 * reach), rng.randint(0, 2 * reach)
+        top, left = rng.randint(0, 2 * _REACH), rng.randint(0, 2 * _REACH)
         moved.append(picture[:, top : top + SHAPE.image_size, left : left + SHAPE.image_size])
     return torch.stack(moved)
 

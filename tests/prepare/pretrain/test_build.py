@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bench.model.resident import Base, Form
-from bench.prepare.pretrain.build import load_task, read_album
+from bench.plugins.tasks import Tasks
+from bench.prepare.pretrain.build import read_album
 from bench.prepare.pretrain.lessons import SOURCES, TARGETS
 from bench.prepare.pretrain.stage import SHAPE
 
@@ -43,7 +44,8 @@ def test_pretraining_gives_the_same_bytes_in_two_processes_and_a_base_model_that
 
 def test_pretraining_sees_training_pictures_of_the_sources_and_nothing_of_the_targets_but_words() -> None:
     assert {*SOURCES, *TARGETS} <= {entry.name for entry in entry_points(group="bench.tasks")}
-    tasks = {name: load_task(name) for name in (*SOURCES, *TARGETS)}
+    installed = Tasks()
+    tasks = {name: installed.load(name) for name in (*SOURCES, *TARGETS)}
     train = {example.id for name in SOURCES for example in tasks[name].examples("train")}
 
     album = read_album(tasks)

@@ -3,11 +3,8 @@ from collections import Counter
 
 import numpy as np
 
-from bench.model.llava.tiny import word_tokenizer
 from bench.plugins.task import Example
-from bench.prepare.pretrain.decoder import encode
-from bench.prepare.pretrain.lessons import LETTERS, Album, Lesson, Picture, Turn, words
-from bench.prepare.pretrain.stage import SHAPE
+from bench.prepare.pretrain.lessons import LETTERS, Album, Picture, Turn
 
 PIXELS = np.zeros((64, 64, 3), dtype=np.uint8)
 COLORS = ("red", "blue", "green", "teal", "gray")
@@ -96,24 +93,3 @@ def test_no_accepted_answer_stands_among_the_wrong_options() -> None:
 
     assert where
     assert all("z" not in options(turn).values() for turn in where)
-
-
-def test_only_answers_and_their_end_tokens_are_learnt() -> None:
-    tokenizer = word_tokenizer([*words("USER: ASSISTANT: what is red blue ?"), "B"])
-    lesson = Lesson(("red", "blue"), (Turn("what is red?", "B"), Turn("blue", "red blue")))
-
-    ids, labels = encode(tokenizer, lesson)
-
-    text = tokenizer.convert_ids_to_tokens(ids)
-    learnt = [token for token, label in zip(text, labels, strict=True) if label != -100]
-    assert learnt == ["B", "</s>", "red", "blue", "</s>"]
-    assert text[:4] == ["USER", ":", "red", "blue"]
-    assert "<unk>" not in text
-
-
-def test_a_picture_takes_its_tokens() -> None:
-    tokenizer = word_tokenizer(words("USER: ASSISTANT: what ?"))
-
-    ids, _ = encode(tokenizer, Lesson(3, (Turn("what?", "what"),)))
-
-    assert tokenizer.convert_ids_to_tokens(ids).count("<image>") == SHAPE.image_tokens
