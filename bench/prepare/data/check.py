@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 
 from bench.errors import DataError
@@ -18,12 +18,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-@dataclass(slots=True)
-class _DistinctPictures:
-    """The distinct readable pictures of a split: the first example with each picture, and its look."""
-
-    examples: list[Example] = field(default_factory=list)
-    looks: list[Look] = field(default_factory=list)
+_Pictures = list[tuple[Example, Look]]  # the distinct readable pictures of a split, each with its first example
 
 
 def check(tasks: Sequence[Task], allowed: int) -> DataReport:
@@ -35,7 +30,7 @@ def check(tasks: Sequence[Task], allowed: int) -> DataReport:
     """
     seen: dict[str, dict[Split, Seen]] = {}
     findings: list[Finding] = []
-    pictures: dict[tuple[str, Split], _DistinctPictures] = {}
+    pictures: dict[tuple[str, Split], _Pictures] = {}
     for task in tasks:
         ids: dict[str, Split] = {}
         for split in SPLITS:
@@ -50,7 +45,7 @@ def check(tasks: Sequence[Task], allowed: int) -> DataReport:
             found, broken = _look(task, split, examples)
             findings += broken
             pictures[task.name, split] = found
-            count = len(found.examples) + len(broken)
+            count = len(found) + len(broken)
             seen.setdefault(task.name, {})[split] = Seen(len(examples), count, len(task.faults(split)))
     findings += _leaks(tasks, pictures)
     return DataReport(
@@ -73,9 +68,8 @@ def _records(task: Task, split: Split, examples: Sequence[Example], allowed: int
 def _ids(task: Task, split: Split, examples: Iterable[Example], known: dict[str, Split]) -> Iterator[Finding]:
     for example in examples:
         if example.id in known:
-            yield Finding(
-                "id", task.name, split, example.id, f"{known[example.id]} already has an example with this id"
-            )
+            reason = f"{known[example.id]} already has an example with this id"
+            yield Finding("id", task.name, split, example.id, reason)
         known.setdefault(example.id, split)
 
 
@@ -94,24 +88,23 @@ def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[
             yield Finding("answer", task.name, split, example.id, reason)
 
 
-def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_DistinctPictures, list[Finding]]:
+def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_Pictures, list[Finding]]:
     first: dict[object, Example] = {}
     for example in examples:
         first.setdefault(example.image if isinstance(example.image, Path) else id(example.image), example)
     distinct = list(first.values())
-    found, broken = _DistinctPictures(), []
+    found, broken = _Pictures(), []
     with meter(f"check the pictures of {task.name} {split}", len(distinct), counted=True) as advance:
         looks = look_at(distinct, advance)
     for example, look in zip(distinct, looks, strict=True):
         if isinstance(look, str):
             broken.append(Finding("picture", task.name, split, _place(example), look))
         else:
-            found.examples.append(example)
-            found.looks.append(look)
+            found.append((example, look))
     return found, broken
 
 
-def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _DistinctPictures]) -> Iterator[Finding]:
+def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _Pictures]) -> Iterator[Finding]:
     targets = {name for suite in SUITES.values() for name in suite.targets}
     sources = {name for suite in SUITES.values() for name in suite.sources}
     for learnt in tasks:
@@ -125,12 +118,12 @@ def _leaks(tasks: Sequence[Task], pictures: dict[tuple[str, Split], _DistinctPic
                     yield from _shared(learnt.name, ours, asked.name, theirs)
 
 
-def _shared(learnt: str, ours: _DistinctPictures, asked: str, theirs: _DistinctPictures) -> Iterator[Finding]:
-    for pair in pairs(ours.looks, theirs.looks):
+def _shared(learnt: str, ours: _Pictures, asked: str, theirs: _Pictures) -> Iterator[Finding]:
+    for pair in pairs([look for _, look in ours], [look for _, look in theirs]):
         how = "is also" if pair.identical else f"looks like (dHash differs in {pair.distance} of 64 bits)"
-        other = _place(theirs.examples[pair.second])
+        other = _place(theirs[pair.second][0])
         reason = f"{how} {other} of {asked} test"
-        yield Finding("leak", learnt, "train", _place(ours.examples[pair.first]), reason, wrong=learnt != asked)
+        yield Finding("leak", learnt, "train", _place(ours[pair.first][0]), reason, wrong=learnt != asked)
 
 
 def _place(example: Example) -> str:

@@ -51,13 +51,13 @@ def entry_of(root: Path, download: Download) -> FetchedFile | None:
     Raises:
         DataError: ``checksums.json`` cannot be read.
     """
-    found = _entries(root, download).get(download.path)
+    found = _json(file_of(root, download)).get(download.path)
     return None if found is None else FetchedFile(**found)
 
 
 def note(root: Path, download: Download, entry: FetchedFile) -> None:
     """Write the entry of a download into ``checksums.json``."""
-    entries = {**_entries(root, download), download.path: asdict(entry)}
+    entries = {**_json(file_of(root, download)), download.path: asdict(entry)}
     replace_file(file_of(root, download), json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
 
@@ -93,22 +93,13 @@ def taken(path: Path, download: Download, noted: FetchedFile | None) -> FetchedF
 
 def _is_unpacked(root: Path, download: Download, target: str) -> bool:
     members = _list(root, download)
-    if not members.is_file():  # not unpacked by bench; a person may have unpacked it and kept the zip
-        return (root / target).exists() and not _unfinished(root, download)
+    if not members.is_file():  # a zip that bench downloaded is then not completely unpacked; a person may have done it
+        return (root / target).exists() and entry_of(root, download) is None
     folder = (root / download.path).parent
     try:
         return all((folder / name).stat().st_size == size for name, size in _json(members).items())
     except OSError:
         return False
-
-
-def _unfinished(root: Path, download: Download) -> bool:
-    """Whether a zip was downloaded but not completely unpacked."""
-    return entry_of(root, download) is not None and not _list(root, download).is_file()
-
-
-def _entries(root: Path, download: Download) -> dict[str, Any]:
-    return _json(file_of(root, download))
 
 
 def _json(path: Path) -> dict[str, Any]:

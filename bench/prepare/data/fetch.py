@@ -6,10 +6,8 @@ import hashlib
 import http.client
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -27,37 +25,27 @@ _UNREACHABLE = (URLError, http.client.HTTPException, OSError)
 Advance = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The SHA-256 that a file must have, in hexadecimal, and where it comes from, for messages."""
-
-    sha256: str
-    source: str
-
-
-class Response(Protocol):
-    """The parts of a server's answer that are used here."""
-
-    status: int
-    headers: http.client.HTTPMessage
-
-    def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes; empty at the end."""
-
-
 def size_of(url: str) -> int | None:
     """Return the size of a file as the server reports it, or None if the server does not say."""
     try:
         with urlopen(request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS / 4) as answer:
-            length = answer.headers.get("Content-Length")
+            return promised_size(answer)
     except _UNREACHABLE:
         return None
-    return int(length) if length and length.isdigit() else None
 
 
-def fetch(url: str, path: Path, expected: Expected | None = None, advance: Advance = lambda size: None) -> FetchedFile:
+def promised_size(answer: http.client.HTTPResponse) -> int | None:
+    """Return the number of bytes that an answer announces, or None."""
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else None
+
+
+def fetch(
+    url: str, path: Path, expected: tuple[str, str] | None = None, advance: Advance = lambda size: None
+) -> FetchedFile:
     """Download a file to ``path`` and return its entry, resuming from ``path.part`` if it exists.
 
+    ``expected`` is the SHA-256 that the file must have, in hexadecimal, and where it comes from, for messages.
     ``advance`` receives the number of new bytes, or a negative number if earlier bytes no longer count. A transfer
     that breaks off is retried, five tries in all. A transfer is resumed only if the ETag or the date from the server
     shows that the file is still the same.
@@ -111,20 +99,15 @@ def _transfer(url: str, path: Path, advance: Advance) -> str:
         raise Interrupted(why(error)) from None
 
 
-def _receive(answer: Response, path: Path, start: int, advance: Advance) -> str:
-    goes_on = answer.status == HTTPStatus.PARTIAL_CONTENT
-    digest = hashlib.sha256()
-    part = _part(path)
-    if goes_on:
-        _add_file(digest, part)
-    elif start:
+def _receive(answer: http.client.HTTPResponse, path: Path, start: int, advance: Advance) -> str:
+    part, promised = _part(path), promised_size(answer)
+    if start and answer.status != HTTPStatus.PARTIAL_CONTENT:
         advance(-start)  # the server sends the whole file again
-    had = start if goes_on else 0
-    length = answer.headers.get("Content-Length")
-    total = had + int(length) if length and length.isdigit() else None
+        start = 0
+    digest, had = _digest_of(part) if start else hashlib.sha256(), start
     _write_tag(path, answer)
     try:
-        with part.open("ab" if goes_on else "wb") as file:
+        with part.open("ab" if start else "wb") as file:
             for chunk in _chunks(answer):
                 file.write(chunk)
                 digest.update(chunk)
@@ -132,12 +115,12 @@ def _receive(answer: Response, path: Path, start: int, advance: Advance) -> str:
                 advance(len(chunk))
     except OSError as error:  # an error of this disk: a retry would not help
         raise DataError(f"{part} cannot be written: {error.strerror}. Make room and run the command again.") from error
-    if total is not None and had != total:
-        raise Interrupted(f"the transfer stopped at {had} of {total} bytes")
+    if promised is not None and had != start + promised:
+        raise Interrupted(f"the transfer stopped at {had} of {start + promised} bytes")
     return digest.hexdigest()
 
 
-def _chunks(answer: Response) -> Iterator[bytes]:
+def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
     try:
         while chunk := answer.read(_CHUNK):
             yield chunk
@@ -149,9 +132,7 @@ def _refused(url: str, path: Path, error: HTTPError, start: int) -> str:
     """Return the digest of the part if it is already the whole file, otherwise raise the error."""
     if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
         if error.headers.get("Content-Range", "").endswith(f"/{start}"):
-            digest = hashlib.sha256()
-            _add_file(digest, _part(path))
-            return digest.hexdigest()
+            return _digest_of(_part(path)).hexdigest()
         _forget(path)
         raise Interrupted("the file on the server is shorter than the part on this disk")
     if error.code in _PASSING or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -161,10 +142,10 @@ def _refused(url: str, path: Path, error: HTTPError, start: int) -> str:
     )
 
 
-def _check(url: str, path: Path, digest: str, expected: Expected | None) -> None:
+def _check(url: str, path: Path, digest: str, expected: tuple[str, str] | None) -> None:
     part = _part(path)
-    if expected is not None and digest != expected.sha256:
-        raise DataError(f"{url} has SHA-256 {digest}, not {expected.sha256} as {expected.source}. It was deleted.")
+    if expected is not None and digest != expected[0]:
+        raise DataError(f"{url} has SHA-256 {digest}, not {' as '.join(expected)}. It was deleted.")
     with part.open("rb") as file:
         start = file.read(64).lstrip()
     wrong = (path.suffix == ".zip" and not zipfile.is_zipfile(part)) or (
@@ -174,10 +155,9 @@ def _check(url: str, path: Path, digest: str, expected: Expected | None) -> None
         raise DataError(f"{url} is not a {path.suffix[1:]} file (it starts with {start[:24]!r}). It was deleted.")
 
 
-def _add_file(digest: hashlib._Hash, path: Path) -> None:
+def _digest_of(path: Path) -> hashlib._Hash:
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        return hashlib.file_digest(file, "sha256")
 
 
 def request(url: str, *, method: str = "GET", headers: dict[str, str] | None = None) -> Request:
@@ -197,7 +177,7 @@ def _read_tag(path: Path) -> str | None:
     return _tag(path).read_text() if _tag(path).is_file() else None
 
 
-def _write_tag(path: Path, answer: Response) -> None:
+def _write_tag(path: Path, answer: http.client.HTTPResponse) -> None:
     """Save the ETag or the date of a file, to see later if the file has changed; skip a weak ETag."""
     strong = answer.headers.get("ETag") or "W/"
     tag = answer.headers.get("Last-Modified") if strong.startswith("W/") else strong

@@ -12,9 +12,9 @@ from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError
 from bench.plugins.task import Download, Task
 from bench.prepare.data import checksums, pictures
-from bench.prepare.data.fetch import Expected, fetch, part_size, size_of
+from bench.prepare.data.fetch import fetch, part_size, size_of
 from bench.prepare.data.progress import meter
-from bench.prepare.data.unpack import unpack, unpacked_size
+from bench.prepare.data.unpack import unpack
 from bench.sizes import readable_size
 
 KEEP_FREE = 1_000_000_000  # bytes that a disk should have left
@@ -107,8 +107,7 @@ def bring(root: Path, item: Item) -> None:
             entry = fetch(download.url, path, _expected(root, download, noted), advance)
         checksums.note(root, download, entry)
     if download.unpacks_to is not None:
-        with meter(f"unpack {download.path}", unpacked_size(path)) as advance:
-            members = unpack(path, advance)
+        members = unpack(path, download.path)
         if not any(Path(download.unpacks_to).name in Path(name).parts for name in members):
             raise DataError(
                 f"{path} does not contain {Path(download.unpacks_to).name}. Delete it and download it again."
@@ -169,13 +168,14 @@ def _item(root: Path, download: Download) -> Item:
     return Item(download, size, min(part_size(path), size) if size else 0)
 
 
-def _expected(root: Path, download: Download, entry: checksums.FetchedFile | None) -> Expected | None:
+def _expected(root: Path, download: Download, entry: checksums.FetchedFile | None) -> tuple[str, str] | None:
+    """Return the SHA-256 that a download must have, and where it comes from."""
     if download.sha256 is not None:
-        return Expected(download.sha256, "its owner published")
+        return download.sha256, "its owner published"
     if entry is None:
         return None
     file = checksums.file_of(root, download)
-    return Expected(entry.sha256, f"noted in {file} (delete that line to accept the new file)")
+    return entry.sha256, f"noted in {file} (delete that line to accept the new file)"
 
 
 def _check_path(download: Download) -> None:

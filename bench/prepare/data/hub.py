@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.console import agreed, say, tell
@@ -12,18 +11,6 @@ from bench.plugins.task import Card, Task
 from bench.prepare.data.check import SPLITS
 from bench.prepare.data.get import check_space
 from bench.sizes import readable_size
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """The bytes of a hub data set, to transfer and unpacked, or None if the hub does not say.
-
-    ``commit`` is the commit that the revision names at present.
-    """
-
-    transfer: int | None
-    unpacked: int | None
-    commit: str
 
 
 def get(tasks: Sequence[Task], root: Path, *, yes: bool) -> int:
@@ -36,10 +23,9 @@ def get(tasks: Sequence[Task], root: Path, *, yes: bool) -> int:
     needed = 0
     for task in tasks:
         name = address(task)
-        found = weigh(task, name)
-        tell([_line(task, name, found)])
-        # the hub's cache, its tables and the images of the task
-        needed += (found.transfer or 0) + 2 * (found.unpacked or 0)
+        transfer, unpacked, commit = weigh(task, name)
+        tell([f"  {task.name}  {name} ({commit}): {_said(transfer)} to download, {_said(unpacked)} unpacked"])
+        needed += (transfer or 0) + 2 * (unpacked or 0)  # the hub's cache, its tables and the images of the task
     check_space(root, needed)
     if not yes and not agreed("Download? [y/N] "):
         say("Nothing was downloaded. Add --yes to skip the question.")
@@ -59,8 +45,10 @@ def address(task: Task) -> str:
     return str(getattr(task, "hub", "") or card.hub)
 
 
-def weigh(task: Task, name: str) -> Weight:
-    """Return the size of a hub data set, of only the configurations that the task reads.
+def weigh(task: Task, name: str) -> tuple[int | None, int | None, str]:
+    """Return the bytes of a hub data set to transfer and unpacked, and the commit that the revision names at present.
+
+    Only the configurations that the task reads count. A size is None if the hub does not say it.
 
     Raises:
         DataError: ``datasets`` is not installed, or the hub cannot be asked.
@@ -68,7 +56,7 @@ def weigh(task: Task, name: str) -> Weight:
     repository, _, revision = name.partition("@")
     if Path(repository).is_dir():
         size = sum(path.stat().st_size for path in Path(repository).rglob("*") if path.is_file())
-        return Weight(0, size, "a folder here")
+        return 0, size, "a folder here"
     try:
         from datasets import load_dataset_builder
         from huggingface_hub import HfApi
@@ -86,7 +74,7 @@ def weigh(task: Task, name: str) -> Weight:
             f"The hub does not answer for {name}: {type(error).__name__}: {reason}. Check the network and the name, or "
             "use --from files."
         ) from error
-    return Weight(_sum(info.download_size for info in infos), _sum(info.dataset_size for info in infos), commit)
+    return _sum(info.download_size for info in infos), _sum(info.dataset_size for info in infos), commit
 
 
 def _read(task: Task) -> int:
@@ -103,11 +91,8 @@ def _read(task: Task) -> int:
     return failed
 
 
-def _line(task: Task, name: str, found: Weight) -> str:
-    transfer, unpacked = (
-        "unknown size" if size is None else readable_size(size) for size in (found.transfer, found.unpacked)
-    )
-    return f"  {task.name}  {name} ({found.commit}): {transfer} to download, {unpacked} unpacked"
+def _said(size: int | None) -> str:
+    return "unknown size" if size is None else readable_size(size)
 
 
 def _sum(sizes: Iterator[int | None]) -> int | None:

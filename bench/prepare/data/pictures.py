@@ -14,10 +14,10 @@ from urllib.request import urlopen
 
 from bench.errors import DataError
 from bench.plugins.task import Download
-from bench.prepare.data.fetch import Advance, request
+from bench.prepare.data.fetch import Advance, promised_size, request
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
 from bench.store.json_note import read_note
-from bench.store.places import replace_file
+from bench.store.places import drafted, replace_file
 
 FILE = "dead.json"
 
@@ -46,7 +46,8 @@ class Tally:
 
 def missing(root: Path, pictures: Sequence[Download]) -> list[Download]:
     """Return the pictures that are neither downloaded nor known to be dead."""
-    gone = {name for folder in _folders(pictures) for name in dead(root / folder)}
+    folders = {Path(picture.path).parts[0] for picture in pictures}
+    gone = {name for folder in folders for name in dead(root / folder)}
     return [picture for picture in pictures if picture.path not in gone and not (root / picture.path).is_file()]
 
 
@@ -63,18 +64,16 @@ def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambd
     Raises:
         DataError: so many pictures failed in a row that the network or the server must be down.
     """
-    tally, row, unsaved = Tally(), 0, 0
+    tally, row = Tally(), 0
     try:
         for picture, reason, gone in _outcomes(root, pictures):
             row = 0 if not reason or gone else row + 1
             tally.came += not reason
             if reason:
                 (tally.dead if gone else tally.failed)[picture.path] = reason
-            unsaved += gone
             advance(1)
-            if unsaved >= _SAVE_EVERY:
+            if gone and len(tally.dead) % _SAVE_EVERY == 0:
                 _save(root, tally)
-                unsaved = 0
             if row >= _GIVE_UP:
                 raise DataError(
                     f"{row} pictures in a row could not be downloaded. The last reason: {reason}. Try again later."
@@ -133,9 +132,9 @@ def _transfer(url: str, path: Path) -> tuple[str, bool]:
 def _content(url: str) -> bytes:
     with urlopen(request(url), timeout=_TIMEOUT_SECONDS) as answer:
         content: bytes = answer.read(_LARGEST)
-        length = answer.headers.get("Content-Length")
-    if length and length.isdigit() and len(content) != int(length):
-        raise IncompleteRead(content, int(length) - len(content))
+        promised = promised_size(answer)
+    if promised is not None and len(content) != promised:
+        raise IncompleteRead(content, promised - len(content))
     return content
 
 
@@ -152,9 +151,8 @@ def _keep(content: bytes, path: Path) -> tuple[str, bool]:
     if max(size) <= 1:
         return "it is a single pixel", True
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_bytes(content)
-    draft.replace(path)
+    with drafted(path) as draft:
+        draft.write_bytes(content)
     return "", False
 
 
@@ -164,7 +162,3 @@ def _save(root: Path, tally: Tally) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
         own = {name: reason for name, reason in tally.dead.items() if Path(name).parts[0] == folder}
         replace_file(root / folder / FILE, json.dumps({**dead(root / folder), **own}, indent=1, sort_keys=True) + "\n")
-
-
-def _folders(pictures: Sequence[Download]) -> set[str]:
-    return {Path(picture.path).parts[0] for picture in pictures}

@@ -6,20 +6,20 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from bench.errors import DataError
+from bench.prepare.data.progress import meter
 from bench.sizes import in_unit
 
 _KEEP_FREE = 100_000_000  # bytes
 
 
-def unpack(path: Path, advance: Callable[[int], None] = lambda size: None) -> dict[str, int]:
+def unpack(path: Path, name: str) -> dict[str, int]:
     """Unpack a zip into its own folder and return the sizes of its files by name; skip complete files.
 
-    The CRC of every file is verified. If a name leads out of the folder, a file is a link, or the files do not fit on
-    the disk, the whole zip is refused before anything is written.
+    The progress is shown with ``name``. The CRC of every file is verified. If a name leads out of the folder, a file is
+    a link, or the files do not fit on the disk, the whole zip is refused before anything is written.
 
     Raises:
         DataError: the zip is refused or damaged.
@@ -27,27 +27,15 @@ def unpack(path: Path, advance: Callable[[int], None] = lambda size: None) -> di
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-            _check_names(path, members)
-            _check_space(path, members)
-            for member in members:
-                _write(archive, member, path.parent / member.filename)
-                advance(member.file_size)
+            with meter(f"unpack {name}", sum(member.file_size for member in members)) as advance:
+                _check_names(path, members)
+                _check_space(path, members)
+                for member in members:
+                    _write(archive, member, path.parent / member.filename)
+                    advance(member.file_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{path} cannot be unpacked: {error}. Delete it and download it again.") from error
     return {member.filename: member.file_size for member in members}
-
-
-def unpacked_size(path: Path) -> int:
-    """Return the total size of the files in a zip.
-
-    Raises:
-        DataError: the file is not a zip.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return sum(member.file_size for member in archive.infolist())
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path} cannot be unpacked: {error}. Delete it and download it again.") from error
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import DataError
-from bench.prepare.data.fetch import Expected, fetch, part_size, size_of
+from bench.prepare.data.fetch import fetch, part_size, size_of
 
 CONTENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -29,7 +29,7 @@ def ranges(site: Site) -> list[str | None]:
 def test_a_file_comes_with_its_size_and_checksum_and_leaves_no_part(site: Site, path: Path) -> None:
     told: list[int] = []
 
-    entry = fetch(f"{site.url}/a.bin", path, Expected(DIGEST, "published"), told.append)
+    entry = fetch(f"{site.url}/a.bin", path, (DIGEST, "published"), told.append)
 
     assert path.read_bytes() == CONTENT
     assert (entry.size, entry.sha256) == (10240, DIGEST)
@@ -134,7 +134,7 @@ def test_a_server_that_is_not_there_is_an_error_with_the_reason(path: Path, site
 
 def test_a_wrong_checksum_throws_the_file_away(site: Site, path: Path) -> None:
     with pytest.raises(DataError, match=rf"has SHA-256 {DIGEST}, not 00 as its owner says\. It was deleted"):
-        fetch(f"{site.url}/a.bin", path, Expected("00", "its owner says"))
+        fetch(f"{site.url}/a.bin", path, ("00", "its owner says"))
 
     assert list(path.parent.iterdir()) == []
 
