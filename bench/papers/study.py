@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -15,8 +14,7 @@ from bench.plan.plan import Cell, Plan, cell_trial
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow
 from bench.spec import Connector, Scalar, Trial
-from bench.store.json_note import read_note
-from bench.store.places import make, replace_file
+from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -139,9 +137,7 @@ def save_record(store: Store, name: str, command: str, plan: Plan) -> None:
     ]
     data = {"study": name, "command": command, "commit": commit(), "suite": plan.request.suite.name, "cells": cells}
     data["trials"] = [work.trial.id for work in plan.works]
-    folder = folder_of(store, name)
-    make(folder)
-    replace_file(folder / _RECORD, json.dumps(data, indent=1) + "\n")
+    write_note(folder_of(store, name) / _RECORD, data)
 
 
 def studied(store: Store) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -25,7 +24,8 @@ from bench.search.pareto import Objective, front, hypervolume, pick, scored
 from bench.search.quest import Quest
 from bench.search.space import Space, in_words, spaces
 from bench.spec import Scalar, digest
-from bench.store.places import is_remote, replace_file
+from bench.store.json_note import write_note
+from bench.store.places import is_remote
 from bench.store.run_folder import Store
 from bench.store.search_results import FILE, Configuration, SearchResult
 
@@ -200,4 +200,4 @@ def _save(store: Store, results: Sequence[SearchResult]) -> None:
         if old is not None and any(old.get(name) != row[name] for name in _COMPARED):
             say(f"{result.label}: {FILE} had a choice from other {', '.join(_COMPARED)}. It is replaced.")
         rows[place] = row
-    replace_file(store.root / FILE, json.dumps({"chosen": list(rows.values())}, indent=1) + "\n")
+    write_note(store.root / FILE, {"chosen": list(rows.values())})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
 from bench.store import places
+from bench.store.json_note import write_note
 from bench.store.places import replace_file
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Snapshot:
 
     def write_scores(self, values: Mapping[str, float]) -> None:
         """Commit the scores of the snapshot."""
-        replace_file(self.folder / _SCORES, json.dumps(dict(values)) + "\n")
+        write_note(self.folder / _SCORES, dict(values), indent=None)
 
     def scores(self) -> dict[str, float]:
         """Return the scores that were committed; empty if there are no scores yet."""
@@ -85,7 +86,7 @@ class StoredChange:
             rows.writerow(("step", "loss"))
             rows.writerows((step, repr(loss)) for step, loss in enumerate(losses, 1))
             replace_file(self.folder / _LOSSES, file.getvalue())
-        replace_file(self.folder / _FITTED, json.dumps(dict(facts)) + "\n")
+        write_note(self.folder / _FITTED, dict(facts), indent=None)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def facts(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Read a small JSON file that an earlier command wrote, or raise an error that says what to do."""
+"""Read and write small JSON files; a file that an earlier command damaged gives an error that says what to do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.errors import BenchError, StoreError
+from bench.store.places import make, replace_file
 
 T = TypeVar("T")
 
@@ -29,3 +30,9 @@ def read_note(
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as reason:
         raise error(damaged.format(path=path, error=reason)) from reason
+
+
+def write_note(path: Path, data: object, *, indent: int | None = 1, sort_keys: bool = False) -> None:
+    """Write data to a JSON file atomically, and create its folder; ``indent`` and ``sort_keys`` are those of json."""
+    make(path.parent)
+    replace_file(path, json.dumps(data, indent=indent, sort_keys=sort_keys) + "\n")

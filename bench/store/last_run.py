@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.store.json_note import read_note
-from bench.store.places import replace_file
+from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Store
 
 _FILE = "command.json"
@@ -26,8 +24,7 @@ class Last:
 
 def save(store: Store, last: Last) -> None:
     """Save a run as the last run of its run folder."""
-    data = {"command": last.command, "selection": dict(last.selection)}
-    replace_file(store.root / _FILE, json.dumps(data, indent=1) + "\n")
+    write_note(store.root / _FILE, {"command": last.command, "selection": dict(last.selection)})
 
 
 def read(store: Store) -> Last | None:

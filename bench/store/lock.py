@@ -16,7 +16,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from bench.errors import UsageError, without_password
-from bench.store.places import is_remote, remove, replace_file
+from bench.store.json_note import write_note
+from bench.store.places import is_remote, remove
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Lease:
 
     def _write(self) -> None:
         mine = Owner(self._key, socket.gethostname(), os.getpid(), time.time())
-        replace_file(self._path, json.dumps(asdict(mine)) + "\n")
+        write_note(self._path, asdict(mine), indent=None)
 
     def _keep(self) -> None:
         """Rewrite the lease until it is given back; interrupt this command if another has taken it over."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from bench.plugins.task import Split
 from bench.plugins.tasks import Tasks
-from bench.store import places
-from bench.store.places import replace_file
+from bench.store.json_note import write_note
 from bench.store.run_folder import Store
 
 FOLDER = "data"
@@ -26,8 +24,7 @@ def write(store: Store, tasks: Tasks, targets: Sequence[str], sources: Sequence[
     for name, part in [*trained, *scored]:
         if manifest := tasks.load(name).manifest(part):
             path = store.root / FOLDER / f"{name}-{part}.json"
-            places.make(path.parent)
-            replace_file(path, json.dumps(manifest, indent=1) + "\n")
+            write_note(path, manifest)
             if count := len(tasks.load(name).faults(part)):
                 lines.append(f"{name} {part}: {count:,} broken record{'s' * (count != 1)} skipped; {path} lists them.")
     return lines

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from bench.store.json_note import read_note
-from bench.store.places import replace_file
+from bench.store.json_note import read_note, write_note
 
 _FILE = "models.json"
 
@@ -15,8 +13,7 @@ def note_model(root: Path, revision: str, suite: str, model: str) -> None:
     """Save in a run folder the suite and the model (a folder or a hub id) of a revision."""
     noted = noted_models(root)
     if noted.get(revision) != (suite, model):
-        data = {**noted, revision: (suite, model)}
-        replace_file(root / _FILE, json.dumps(data, indent=1) + "\n")
+        write_note(root / _FILE, {**noted, revision: (suite, model)})
 
 
 def noted_models(root: Path) -> dict[str, tuple[str, str]]:

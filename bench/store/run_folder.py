@@ -13,6 +13,7 @@ from bench.errors import StoreError, UsageError
 from bench.spec import Record, Trial
 from bench.store import lock, places
 from bench.store.changes import StoredChange
+from bench.store.json_note import write_note
 from bench.store.places import replace_file
 from bench.store.scores import StoredScores
 
@@ -129,7 +130,7 @@ class Store:
 
     def write(self, record: Record) -> None:
         """Commit a record; an earlier record is replaced atomically."""
-        replace_file(self.begin(record.trial) / RECORD, json.dumps(record.to_json(), indent=1) + "\n")
+        write_note(self.folder(record.trial) / RECORD, record.to_json())
 
     def scores_of(self, trial: Trial) -> StoredScores:
         """Return the stored scores of a trial."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from bench.spec import Trial
-from bench.store import places
-from bench.store.json_note import read_note
+from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Store
 from bench.text import text_table
 
@@ -75,8 +73,7 @@ def write(store: Store, key: str, parity: Parity) -> Path:
     """Add a subject's differences to those in the run folder, and return the path of their file."""
     found = {name: asdict(item) for name, item in {**read(store), key: parity}.items()}
     path = store.root / FILE
-    places.make(path.parent)
-    places.replace_file(path, json.dumps(found, indent=1) + "\n")
+    write_note(path, found)
     return path
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import DataError, StoreError
-from bench.store.json_note import read_note
+from bench.store.json_note import read_note, write_note
 
 DAMAGED = "{path} is damaged ({error!r}). Delete it."
 
@@ -27,3 +27,9 @@ def test_a_note_of_another_form_is_refused_with_its_path_the_reason_and_the_reme
 def test_the_kind_of_error_is_the_callers(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is damaged"):
         read_note(tmp_path, lambda data: data, DAMAGED, DataError)
+
+
+def test_a_note_is_written_with_its_folder_and_a_line_end(tmp_path: Path) -> None:
+    write_note(tmp_path / "new" / "note.json", {"b": 1, "a": [2]}, indent=None, sort_keys=True)
+
+    assert (tmp_path / "new" / "note.json").read_text() == '{"a": [2], "b": 1}\n'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +12,8 @@ from typing import Any
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
 from bench.plugins.task import Download
-from bench.store.json_note import read_note
+from bench.store.json_note import read_note, write_note
 from bench.store.lock import disk_lock
-from bench.store.places import replace_file
 
 FILE = "checksums.json"
 
@@ -58,12 +56,12 @@ def entry_of(root: Path, download: Download) -> FetchedFile | None:
 def note(root: Path, download: Download, entry: FetchedFile) -> None:
     """Write the entry of a download into ``checksums.json``."""
     entries = {**_json(file_of(root, download)), download.path: asdict(entry)}
-    replace_file(file_of(root, download), json.dumps(entries, indent=1, sort_keys=True) + "\n")
+    write_note(file_of(root, download), entries, sort_keys=True)
 
 
 def note_members(root: Path, download: Download, members: Mapping[str, int]) -> None:
     """Write the names and sizes of the files of a zip into a list next to the zip."""
-    replace_file(_list(root, download), json.dumps(members, indent=0, sort_keys=True) + "\n")
+    write_note(_list(root, download), members, indent=0, sort_keys=True)
 
 
 def is_there(root: Path, download: Download) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from bench.errors import DataError
 from bench.plugins.task import Download
 from bench.prepare.data.fetch import Advance, promised_size, request
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
-from bench.store.json_note import read_note
-from bench.store.places import drafted, replace_file
+from bench.store.json_note import read_note, write_note
+from bench.store.places import drafted
 
 FILE = "dead.json"
 
@@ -159,6 +158,5 @@ def _keep(content: bytes, path: Path) -> tuple[str, bool]:
 def _save(root: Path, tally: Tally) -> None:
     folders = {Path(name).parts[0] for name in tally.dead}
     for folder in folders:
-        (root / folder).mkdir(parents=True, exist_ok=True)
         own = {name: reason for name, reason in tally.dead.items() if Path(name).parts[0] == folder}
-        replace_file(root / folder / FILE, json.dumps({**dead(root / folder), **own}, indent=1, sort_keys=True) + "\n")
+        write_note(root / folder / FILE, {**dead(root / folder), **own}, sort_keys=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.sizes import GIB
-from bench.store.json_note import read_note
+from bench.store.json_note import read_note, write_note
 
 PROBE = "probe.json"
 
@@ -92,7 +91,7 @@ class ProbeResult:
     def save(self, folder: Path) -> Path:
         """Write the measurement into a run folder and return its file."""
         path = folder / PROBE
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        write_note(path, asdict(self))
         return path
 
     @classmethod
