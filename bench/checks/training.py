@@ -27,7 +27,7 @@ from bench.checks.runs import (
     unequal,
 )
 from bench.checks.tiny import RANK, RECIPE, tiny
-from bench.errors import PluginError, TrialError
+from bench.errors import PluginError, TrialError, first_line
 from bench.model.adapters import merged
 from bench.model.families import connector_of
 from bench.plugins.hyperparameters import state_names, values
@@ -156,7 +156,7 @@ def check_resumes(plugin: Plugin) -> None:
             rest = _fit_until(_UPDATES + 1, resumed, checkpoint)
         except pickle.UnpicklingError as error:
             raise PluginError(
-                f"The checkpoint cannot be read back: {str(error).splitlines()[0]} "
+                f"The checkpoint cannot be read back: {first_line(error)} "
                 "Keep only tensors, numbers, strings, lists and dicts in run state."
             ) from error
     assert unbroken.change is not None

@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any
 from uuid import uuid4
 
-from bench.errors import UsageError
+from bench.errors import UsageError, one_line
 from bench.store.places import is_remote
 
 _FOLDER = ".lanes"  # the folder inside the run folder for the files of Ray Train and Tune while a command runs
@@ -142,10 +142,9 @@ def _joined(address: str, lanes: int | None, output: Path, per_lane: int) -> Ite
 
         ray.init(address=address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"--address {address}: the Ray cluster there cannot be joined ({reason}). Start one with ray start --head, "
-            "or leave --address out."
+            f"--address {address}: the Ray cluster there cannot be joined ({one_line(error)}). "
+            "Start one with ray start --head, or leave --address out."
         ) from error
     here = is_remote(output)
     books = Path(tempfile.mkdtemp(prefix="bench-")) if here else output / _FOLDER / uuid4().hex[:8]

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, TrialError
+from bench.errors import TrialError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
@@ -255,6 +254,5 @@ def _ready(shipment: Shipment, group: Group) -> Any:
     try:
         bench = _bench(shipment.setup(), group)
     except Exception as error:  # noqa: BLE001  the first worker reports it to the broker
-        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        failure = Failure(reason, traceback.format_exc())
+        failure = Failure.of(error)
     return group.settle(failure) or bench

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, UsageError, one_line
 from bench.plugins.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def lacking(folders: Mapping[str, Path], version: str, tasks: Sequence[str] = ()
         try:
             there = folder.exists()
         except Exception as error:  # noqa: BLE001  a file system's driver may raise anything
-            reasons.append(f"it cannot reach the {what} {folder} ({' '.join(str(error).split())[:200]})")
+            reasons.append(f"it cannot reach the {what} {folder} ({one_line(error)})")
             continue
         if not there:
             reasons.append(f"it does not have the {what} {folder}: put it on every node, or on a disk that all share")

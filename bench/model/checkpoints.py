@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, UsageError, first_line
 from bench.file_digests import of_files
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -68,9 +68,9 @@ def fetch(model: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(_WANTED)))
     except Exception as error:  # the hub's client raises a dozen types, and the same remedy helps against all
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UsageError(
-            f"{model} cannot be downloaded ({reason}). Try again, or copy the model here and pass --model DIR."
+            f"{model} cannot be downloaded ({first_line(error)}). Try again, or copy the model here "
+            "and pass --model DIR."
         ) from error
 
 

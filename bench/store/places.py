@@ -17,7 +17,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from bench.errors import UsageError, without_password
+from bench.errors import UsageError, one_line, without_password
 
 _PREFIX = "bench-"
 
@@ -79,9 +79,8 @@ def probe(path: Path, option: str) -> None:
 
 
 def _unreachable(path: Path, option: str, error: Exception) -> UsageError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UsageError(
-        f"{option} {without_password(str(path))} cannot be used ({reason}). "
+        f"{option} {without_password(str(path))} cannot be used ({one_line(error)}). "
         "Check the address, its Python package and your credentials."
     )
 

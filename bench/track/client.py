@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError, without_password
+from bench.errors import UsageError, one_line, without_password
 from bench.store.places import is_remote
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -136,9 +136,3 @@ def fill_run(client: Any, run: Any, metrics: Sequence[Any], params: Mapping[str,
 def unreachable(uri: str, error: Exception) -> str:
     """Return the warning that MLflow cannot be reached."""
     return f"MLflow is not reachable ({without_password(uri)}: {one_line(error)})."
-
-
-def one_line(error: Exception) -> str:
-    """Return at most 300 characters of an error's text, without line breaks and passwords."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return without_password(text if len(text) <= 300 else f"{text[:300]} …")

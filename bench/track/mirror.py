@@ -11,14 +11,14 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from bench.errors import StoreError, UsageError, without_password
+from bench.errors import StoreError, UsageError, one_line, without_password
 from bench.plan.suite import by_revision
 from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store.models import noted_models
 from bench.store.run_folder import Store
 from bench.track import searches
-from bench.track.client import VARIABLE, one_line, tracking_uri, unreachable
+from bench.track.client import VARIABLE, tracking_uri, unreachable
 from bench.track.experiment import Experiment
 from bench.track.projection import reference_of
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +20,7 @@ from bench.environment import (
     together,
     training_environment,
 )
-from bench.errors import BenchError, StoreError, TrialError
+from bench.errors import StoreError, TrialError
 from bench.model.adapters import merged
 from bench.model.change import Change
 from bench.model.resident import Base, Form
@@ -101,8 +100,7 @@ class TrialRunner:
         except _Stopped:
             self.warm.heal()
         except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other trials must run
-            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            failure = Failure(reason, traceback.format_exc())
+            failure = Failure.of(error)
             self.warm.heal()
         if (failure := self.group.settle(failure)) is None:
             return record

@@ -7,14 +7,15 @@ whether it has failed, so that no worker waits for one that gave up, and all of 
 from __future__ import annotations
 
 import pickle
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from typing_extensions import override
 
-from bench.errors import TrialError
+from bench.errors import BenchError, TrialError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,12 @@ class Failure:
 
     reason: str
     traceback: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """Return the failure of an exception; the message of an error that was raised on purpose is the reason."""
+        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        return cls(reason, "".join(traceback.format_exception(error)))
 
 
 class Group:

@@ -92,6 +92,8 @@ def model(name: str) -> None:
 def _ask_hub(model: str) -> None:
     from huggingface_hub import HfApi, constants
 
+    from bench.errors import first_line
+
     if constants.HF_HUB_OFFLINE:
         say(trouble="it is not downloaded yet, and HF_HUB_OFFLINE is set")
         return
@@ -99,8 +101,7 @@ def _ask_hub(model: str) -> None:
     try:
         HfApi().model_info(name, revision=revision or None, timeout=_HUB_SECONDS)
     except Exception as error:  # noqa: BLE001  the hub's client raises a dozen kinds of error
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        say(trouble=f"it is not downloaded yet, and the hub does not offer it: {reason}")
+        say(trouble=f"it is not downloaded yet, and the hub does not offer it: {first_line(error)}")
     else:
         say(folder="")
 
