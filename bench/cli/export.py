@@ -12,7 +12,6 @@ from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import Suite, by_revision
 from bench.spec import Record
-from bench.store.models import noted_models
 from bench.store.run_folder import Store
 
 
@@ -84,7 +83,7 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
         raise UsageError(
             f"{record.trial.label} is the base model itself and has no change to export. Name another trial."
         )
-    suite = by_revision(record.trial.model, noted_models(store.root))
+    suite = by_revision(record.trial.model, store.models())
     if suite.revision() != record.trial.model:
         raise UsageError(
             f"{suite.model} has changed since {record.trial.label} was trained on it. Restore its old files."

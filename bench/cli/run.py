@@ -17,7 +17,7 @@ from bench.console import say, tell
 from bench.errors import UsageError
 from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
-from bench.lanes.setup import Launch, lane_setup, note_data, note_model
+from bench.lanes.setup import Launch, lane_setup, note_data
 from bench.plan.baselines import finish, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
@@ -105,7 +105,6 @@ def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
     """Run pending jobs, draw progress, mirror every record to MLflow, and print the speed at the end."""
     setup = lane_setup(made.request, store, launch)
     evaluated: list[Score] = []
-    note_model(made.request.suite, store)
     events: Generator[Event] = lanes.run(made.pending, made.records, setup, launch.lanes)
     with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
         for event in events:

@@ -20,7 +20,6 @@ from bench.plugins.registry import Registry
 from bench.sizes import in_unit
 from bench.spec import EVALUATED, Record, Score
 from bench.store import last_run
-from bench.store.models import noted_models
 from bench.store.run_folder import Store
 from bench.trial import parity
 
@@ -93,7 +92,7 @@ def command_line(record: Record, output: Path, registry: Registry, reading: Sequ
         UsageError: no suite in this version has the trial's base model.
     """
     trial = record.trial
-    suite = by_revision(trial.model, noted_models(output))
+    suite = by_revision(trial.model, Store(output).models())
     words = ["bench", "run", "--suite", suite.name]
     if suite.model != SUITES[suite.name].model:
         words += ["--model", suite.model]

@@ -9,12 +9,11 @@ from bench.console import say
 from bench.lanes import nodes
 from bench.model.checkpoints import pinned
 from bench.plan.request import Request
-from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.plugins.task import Reading
+from bench.plugins.task import Reading, Split
 from bench.plugins.tasks import Tasks, TaskSettings
 from bench.spec import Execution
-from bench.store import manifests, models
+from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
 
@@ -87,7 +86,7 @@ class Shipment:
 
 
 def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
-    """Return the setup of a command's lanes.
+    """Return the setup of a command's lanes, and note which model the revision in its trials means.
 
     Raises:
         DataError: software that scores a task is missing.
@@ -95,9 +94,11 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
     scored = tuple(dict.fromkeys((*request.targets, *request.sources)))
     for name in scored:
         request.tasks.load(name).ready()
+    suite = request.suite
+    store.note_model(suite.revision(), suite.name, pinned(suite.model))
     return LaneSetup(
         store.root,
-        request.suite.folder,
+        suite.folder,
         request.tasks,
         launch.execution,
         launch.address,
@@ -105,12 +106,18 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
     )
 
 
-def note_model(suite: Suite, store: Store) -> None:
-    """Write into the run folder which model the revision in its trials means."""
-    models.note_model(store.root, suite.revision(), suite.name, pinned(suite.model))
-
-
 def note_data(request: Request, store: Store) -> None:
-    """Write into the run folder the tasks' files and drawn examples, and print what was left out."""
-    for left_out in manifests.write(store, request.tasks, request.targets, request.sources, request.split):
-        say(left_out)
+    """Write ``data/TASK-SPLIT.json`` into the run folder for every split that a run trains on or scores.
+
+    The file lists the task's files and drawn examples; tasks that draw their examples from a seed have no such file.
+    A line is printed for each split whose broken records were skipped.
+    """
+    trained: list[tuple[str, Split]] = [(name, "train") for name in request.targets]
+    scored = [(name, request.split) for name in dict.fromkeys((*request.sources, *request.targets))]
+    for name, split in [*trained, *scored]:
+        task = request.tasks.load(name)
+        if manifest := task.manifest(split):
+            path = store.root / "data" / f"{name}-{split}.json"
+            write_note(path, manifest)
+            if count := len(task.faults(split)):
+                say(f"{name} {split}: {count:,} broken record{'s' * (count != 1)} skipped; {path} lists them.")

@@ -13,7 +13,7 @@ from bench.console import say
 from bench.environment import commit
 from bench.lanes import lanes
 from bench.lanes.progress import Progress
-from bench.lanes.setup import Launch, lane_setup, note_data, note_model
+from bench.lanes.setup import Launch, lane_setup, note_data
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.tuned import known
@@ -121,7 +121,6 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
 
         think(broker, crew, asked, trials)
 
-    note_model(request.suite, store)
     note_data(request, store)
     events = lanes.run((), {}, lane_setup(request, store, launch), launch.lanes, drive)
     with closing(events), Progress(None) as progress:

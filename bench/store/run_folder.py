@@ -13,13 +13,14 @@ from bench.errors import StoreError, UsageError
 from bench.spec import Record, Trial
 from bench.store import lock, places
 from bench.store.changes import StoredChange
-from bench.store.json_note import write_note
+from bench.store.json_note import read_note, write_note
 from bench.store.places import replace_file
 from bench.store.scores import StoredScores
 
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
+_MODELS = "models.json"
 _ERROR = "error.txt"
 
 
@@ -131,6 +132,25 @@ class Store:
     def write(self, record: Record) -> None:
         """Commit a record; an earlier record is replaced atomically."""
         write_note(self.folder(record.trial) / RECORD, record.to_json())
+
+    def models(self) -> dict[str, tuple[str, str]]:
+        """Return the suite and the model of each revision by which the trials name their base model.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        noted = read_note(
+            self.root / _MODELS,
+            lambda data: {revision: (suite, model) for revision, (suite, model) in data.items()},
+            "{path} is damaged ({error}). Delete it; the next run writes it again.",
+        )
+        return noted or {}
+
+    def note_model(self, revision: str, suite: str, model: str) -> None:
+        """Save the suite and the model (a folder or a hub id) of a revision."""
+        noted = self.models()
+        if noted.get(revision) != (suite, model):
+            write_note(self.root / _MODELS, {**noted, revision: (suite, model)})
 
     def scores_of(self, trial: Trial) -> StoredScores:
         """Return the stored scores of a trial."""

@@ -15,7 +15,6 @@ from bench.errors import StoreError, UsageError, one_line, without_password
 from bench.plan.suite import by_revision
 from bench.plugins.registry import Registry
 from bench.spec import Record
-from bench.store.models import noted_models
 from bench.store.run_folder import Store
 from bench.track import searches
 from bench.track.client import VARIABLE, tracking_uri, unreachable
@@ -145,6 +144,6 @@ def _targets(store: Store) -> set[str]:
 def _suite(record: Record, store: Store) -> str:
     """Return the name of a record's suite, or the model's revision if no suite has that model now."""
     try:
-        return by_revision(record.trial.model, noted_models(store.root)).name
+        return by_revision(record.trial.model, store.models()).name
     except UsageError:
         return record.trial.model

@@ -16,6 +16,8 @@ from bench.store.run_folder import Store
 from bench.tasks import ptb
 from tests.layouts import Sizes, edit, write_files
 
+SET = ("iconqa.expect=any", "gqa.expect=any")
+
 
 def test_a_task_that_lacks_what_it_scores_with_is_told_before_any_lane_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -27,6 +29,34 @@ def test_a_task_that_lacks_what_it_scores_with_is_told_before_any_lane_starts(
 
     with pytest.raises(DataError, match=r"retain-bench\[caption\]"):
         setup.lane_setup(read_request(cells, Path("runs")), Store(tmp_path / "runs"), setup.Launch())
+
+
+def test_a_run_folder_says_which_examples_were_trained_on_and_scored(tmp_path: Path) -> None:
+    for name in ("iconqa", "gqa"):
+        write_files(tmp_path, name, Sizes(3, 2, 2))
+    cells = Cells(targets="iconqa@lmms", sources="gqa,easy_vqa", data=tmp_path, set=SET, skip_bad=1)
+
+    setup.note_data(read_request(cells, Path("runs")), Store(tmp_path / "runs"))
+
+    files = {path.name: json.loads(path.read_text()) for path in (tmp_path / "runs" / "data").iterdir()}
+    assert set(files) == {"iconqa@lmms-train.json", "iconqa@lmms-test.json", "gqa-test.json"}
+    assert files["iconqa@lmms-train.json"]["variant"] == "lmms"
+    assert files["gqa-test.json"]["ids"] == ["52000000", "52000001", "52000010", "52000011"]
+
+
+def test_records_that_are_left_out_are_said_with_where_their_names_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("iconqa", "gqa"):
+        write_files(tmp_path, name, Sizes(3, 2, 2))
+    edit(tmp_path / "gqa/questions1.2/testdev_balanced_questions.json", lambda whole: whole["52000000"].clear())
+    cells = Cells(targets="iconqa", sources="gqa", data=tmp_path, set=SET, skip_bad=1)
+
+    setup.note_data(read_request(cells, Path("runs")), Store(tmp_path / "runs"))
+
+    path = tmp_path / "runs" / "data" / "gqa-test.json"
+    assert capsys.readouterr().err == f"gqa test: 1 broken record skipped; {path} lists them.\n"
+    assert json.loads(path.read_text())["skipped"][0].endswith("(record 52000000): imageId is missing")
 
 
 def test_a_search_notes_the_validation_examples_that_it_looks_at(

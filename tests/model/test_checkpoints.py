@@ -17,7 +17,6 @@ from bench.model import checkpoints
 from bench.model.families import check_checkpoint, largest_rank
 from bench.plan.suite import LORASCULPT, MICRO, Suite, by_revision
 from bench.spec import Recipe, Record, Trial
-from bench.store.models import note_model, noted_models
 from bench.store.run_folder import Store
 from tests.layouts.checkpoint import write
 
@@ -276,14 +275,14 @@ def test_a_run_with_another_model_can_be_shown_and_exported(
 
 def test_a_noted_model_stands_for_its_revision(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    note_model(store.root, "abc", "lorasculpt", "llava-hf/small@1")
-    note_model(store.root, "def", "micro", "elsewhere")
+    store.note_model("abc", "lorasculpt", "llava-hf/small@1")
+    store.note_model("def", "micro", "elsewhere")
 
-    found = by_revision("abc", noted_models(store.root))
+    found = by_revision("abc", store.models())
 
     assert (found.name, found.model, found.recipe) == ("lorasculpt", "llava-hf/small@1", LORASCULPT.recipe)
     with pytest.raises(UsageError, match="No suite here has the base model 123"):
-        by_revision("123", noted_models(store.root))
+        by_revision("123", store.models())
 
 
 def test_a_model_that_has_changed_is_not_exported(copy: Path, tmp_path: Path) -> None:
@@ -292,7 +291,7 @@ def test_a_model_that_has_changed_is_not_exported(copy: Path, tmp_path: Path) ->
     recipe = Recipe(updates=1, batch_size=1, lr=1.0, connector_lr=1.0)
     trial = Trial("lora", {}, 2, "t", 0, recipe, "other", "d", "c")
     store = Store(tmp_path)
-    note_model(store.root, "other", "micro", str(copy))
+    store.note_model("other", "micro", str(copy))
 
     with pytest.raises(UsageError, match="has changed since"):
         write_adapter(replace(Record(trial, "done")), store, tmp_path / "out")
