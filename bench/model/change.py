@@ -174,7 +174,7 @@ class Change(Mapping[str, Delta]):
         for name, delta in self.items():
             kinds[name] = {"kind": delta.kind, "scale": getattr(delta, "scale", None)}
             for part, tensor in delta.tensors().items():
-                tensors[_key(name, delta, part)] = tensor.detach().cpu().contiguous()
+                tensors[_key(name, part)] = tensor.detach().cpu().contiguous()
         # a single key, because safetensors writes several keys in a random order
         save_file(tensors, folder / _WEIGHTS, {"bench": json.dumps(kinds)})
         if self.peft_loads:
@@ -224,8 +224,8 @@ class Change(Mapping[str, Delta]):
         }
 
 
-def _key(name: str, delta: Delta, part: str) -> str:
-    if isinstance(delta, Replaced):
+def _key(name: str, part: str) -> str:
+    if part == "value":  # of a parameter that was tuned in full
         return _PREFIX + name
     return f"{_PREFIX}{name.removesuffix('.weight')}.{_PEFT_FIELDS.get(part, part)}"
 
@@ -233,8 +233,4 @@ def _key(name: str, delta: Delta, part: str) -> str:
 def _read(file: Any, name: str, saved: Mapping[str, object]) -> Delta:
     kind = _KINDS[str(saved["kind"])]
     names = [item.name for item in fields(kind)]
-    blank = kind.__new__(kind)
-    parts: dict[str, object] = {part: file.get_tensor(_key(name, blank, part)) for part in names if part != "scale"}
-    if "scale" in names:
-        parts["scale"] = saved["scale"]
-    return kind(**parts)
+    return kind(**{part: saved[part] if part == "scale" else file.get_tensor(_key(name, part)) for part in names})

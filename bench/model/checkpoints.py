@@ -62,11 +62,8 @@ def fetch(model: str) -> Path:
     folder = _local_snapshot(model)
     if folder is not None and not missing_files(folder):
         return folder
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = model.partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(_WANTED)))
+        return _snapshot(model, allow_patterns=list(_WANTED))
     except Exception as error:  # the hub's client raises a dozen types, and the same remedy helps against all
         raise UsageError(
             f"{model} cannot be downloaded ({first_line(error)}). Try again, or copy the model here "
@@ -163,14 +160,20 @@ def _header(path: Path) -> Mapping[str, Any]:
 
 
 def _local_snapshot(model: str) -> Path | None:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    name, _, revision = model.partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+        return _snapshot(model, local_files_only=True)
     except LocalEntryNotFoundError:
         return None
+
+
+def _snapshot(model: str, **options: object) -> Path:
+    """Return the folder of a hub id ``owner/name[@revision]`` in the hub's cache, as its client finds or fills it."""
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = model.partition("@")
+    return Path(snapshot_download(name, revision=revision or None, **options))
 
 
 def _sha256(path: Path) -> bytes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from bench.model.families import family_of
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
@@ -59,12 +59,5 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
             chosen, mask, positions = chosen[left], mask[left], positions[..., left, :]
             rows = [rows[place] for place in going]
         inputs = {"input_ids": chosen[:, None]}
-        mask = _with_one_more(mask)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
         positions = family.next_positions(positions)
-
-
-def _with_one_more(mask: Tensor) -> Tensor:
-    """Return a mask [n, length] with one more column of ones."""
-    import torch
-
-    return torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)

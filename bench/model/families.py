@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.model import checkpoints
-from bench.model.family import Family
+from bench.model.family import Config, Family
 from bench.model.llava.family import Llava
 
 FAMILIES: tuple[Family, ...] = (Llava(),)
@@ -21,7 +21,7 @@ def family_of(model: Any) -> Family:
     return family_with(model.config)
 
 
-def family_with(config: Any) -> Family:
+def family_with(config: Config) -> Family:
     """Return the family of a model's transformers configuration."""
     return next(family for family in FAMILIES if family.model_type == config.model_type)
 
@@ -32,10 +32,13 @@ def family_in(folder: Path) -> Family:
     Raises:
         UsageError: the checkpoint's family is not supported.
     """
-    config = checkpoints.read_json(folder / "config.json")
-    if (family := _by_type(config)) is None:
-        raise UsageError(f"{folder} cannot be the base model: {_unknown(config)}.")
-    return family
+    model_type = checkpoints.read_json(folder / "config.json").get("model_type")
+    for family in FAMILIES:
+        if family.model_type == model_type:
+            return family
+    known = " and ".join(f"{family.title} (model_type {family.model_type})" for family in FAMILIES)
+    verb = "is" if len(FAMILIES) == 1 else "are"
+    raise _refusal(folder, f"it is a {model_type} model, but only {known} {verb} supported")
 
 
 def block_of(name: str) -> int | None:
@@ -57,19 +60,17 @@ def check_checkpoint(folder: Path) -> None:
         DataError: one of its files is damaged.
     """
     config = checkpoints.read_json(folder / "config.json")
-    family = _by_type(config)
-    reason = _code(folder, config)
-    if reason is None and family is None:
-        reason = _unknown(config)
-    if reason is None and family is not None:
-        reason = (
-            family.refuse_config(config)
-            or _files(folder, config)
-            or family.refuse_files(folder, config)
-            or _lost_tensor(folder)
-        )
-    if reason is not None:
-        raise UsageError(f"{folder} cannot be the base model: {reason}.")
+    if reason := _code(folder, config):
+        raise _refusal(folder, reason)
+    family = family_in(folder)
+    reason = (
+        family.refuse_config(config)
+        or _files(folder, config)
+        or family.refuse_files(folder, config)
+        or _lost_tensor(folder)
+    )
+    if reason:
+        raise _refusal(folder, reason)
 
 
 def largest_rank(folder: Path) -> int:
@@ -86,15 +87,8 @@ def largest_rank(folder: Path) -> int:
     return int(min(sizes["hidden_size"], sizes["intermediate_size"], keys))
 
 
-def _by_type(config: Mapping[str, Any]) -> Family | None:
-    return next((family for family in FAMILIES if family.model_type == config.get("model_type")), None)
-
-
-def _unknown(config: Mapping[str, Any]) -> str:
-    known = " and ".join(f"{family.title} (model_type {family.model_type})" for family in FAMILIES)
-    return (
-        f"it is a {config.get('model_type')} model, but only {known} {'is' if len(FAMILIES) == 1 else 'are'} supported"
-    )
+def _refusal(folder: Path, reason: str) -> UsageError:
+    return UsageError(f"{folder} cannot be the base model: {reason}.")
 
 
 def _code(folder: Path, config: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # The linear layers of a decoder block, in the order that figures use. All families tried so far have these layers.
 ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
+# Objects of transformers, which has no types.
+Config = Any
+Processor = Any
+
 Features = Mapping[str, "Tensor"]  # one picture's features, on the CPU, under names that the family chooses
 
 
@@ -67,13 +71,8 @@ class Family(ABC):
 
     @property
     @abstractmethod
-    def config_class(self) -> Any:
-        """The class of the configuration."""
-
-    @property
-    @abstractmethod
     def model_class(self) -> Any:
-        """The class of the model."""
+        """The class of the model, which names the class of its configuration."""
 
     @abstractmethod
     def refuse_config(self, config: Mapping[str, Any]) -> str | None:
@@ -84,7 +83,7 @@ class Family(ABC):
         """Return why a checkpoint's files cannot be adapted, or None; the files are complete and undamaged."""
 
     @abstractmethod
-    def processor(self, folder: Path, image: ImageMode) -> Any:
+    def processor(self, folder: Path, image: ImageMode) -> Processor:
         """Return a checkpoint's processor, which has a ``tokenizer`` and prepares images as ``image`` says."""
 
     @abstractmethod
@@ -92,27 +91,29 @@ class Family(ABC):
         """Remove the frozen tower from a model and return it; then the model takes features, not pictures."""
 
     @abstractmethod
-    def encode(self, tower: nn.Module, config: Any, processor: Any, images: Sequence[Image]) -> Sequence[Features]:
+    def encode(
+        self, tower: nn.Module, config: Config, processor: Processor, images: Sequence[Image]
+    ) -> Sequence[Features]:
         """Return each image's features: hidden states before the connector, and what else the family needs."""
 
     @abstractmethod
-    def feature_values(self, config: Any) -> int:
+    def feature_values(self, config: Config) -> int:
         """Return the largest number of values that the features of one picture can have."""
 
     @abstractmethod
-    def image_tokens(self, config: Any) -> int:
+    def image_tokens(self, config: Config) -> int:
         """Return the largest number of decoder tokens that a picture can take."""
 
-    def tokens_of(self, config: Any, processor: Any, picture: Callable[[], Image]) -> int:
+    def tokens_of(self, config: Config, processor: Processor, picture: Callable[[], Image]) -> int:
         """Return the number of tokens of one picture; a family that must see the picture calls ``picture``."""
         return self.image_tokens(config)
 
     @abstractmethod
-    def placeholder(self, config: Any) -> int:
+    def placeholder(self, config: Config) -> int:
         """Return the token that a prompt contains once for each token of the picture."""
 
     @abstractmethod
-    def ids(self, processor: Any, config: Any, exchange: Exchange, count: int) -> tuple[list[int], list[int]]:
+    def ids(self, processor: Processor, config: Config, exchange: Exchange, count: int) -> tuple[list[int], list[int]]:
         """Return a prompt's tokens with ``count`` placeholders, and its answer's tokens with the end token.
 
         Raises:
@@ -120,10 +121,10 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def inputs(self, config: Any, ids: Tensor, features: Sequence[Features]) -> dict[str, Tensor]:
+    def inputs(self, config: Config, ids: Tensor, features: Sequence[Features]) -> dict[str, Tensor]:
         """Return a forward pass's inputs other than ids, mask and labels, on the device of ``ids``."""
 
-    def positions(self, config: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    def positions(self, config: Config, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the positions [..., n, length] of prompts that are padded on the left."""
         return (batch["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from bench.model import four_bit, weights
+from bench.model import adapters, four_bit, weights
+from bench.model.change import Change
 from bench.model.families import family_of
-from bench.model.family import Family, Features
+from bench.model.family import Family, Features, Processor
 from bench.spec import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Base:
 
     model: nn.Module
     tower: nn.Module
-    processor: Any
+    processor: Processor
     pristine: Mapping[str, Tensor]
     device: torch.device
 
@@ -80,6 +82,10 @@ class Base:
         """Return a new module tree around the same tensors; what a trial inserts vanishes with the tree."""
         shared = [*self.model.parameters(), *self.model.buffers(), *four_bit.states(self.model)]
         return copy.deepcopy(self.model, {id(value): value for value in shared})
+
+    def merged(self, change: Change) -> AbstractContextManager[nn.Module]:
+        """Return a context in which a change is merged into the model's weights."""
+        return adapters.merged(self.model, change, self.pristine)
 
     def rest(self) -> None:
         """Free the device's memory: until ``wake`` the weights are the pristine ones on the CPU."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from typing_extensions import override
 
 from bench.errors import DataError
 from bench.model.checkpoints import places
@@ -17,61 +16,15 @@ from bench.model.families import family_in
 from bench.model.family import Family
 
 
-class Stored(Mapping[str, Tensor]):
-    """A checkpoint's tensors by the names in its files, mapped into memory.
+def mapped(folder: Path) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors by the names in its files, mapped into memory.
 
     A page is read when it is first used, and all processes of a node share one copy of the pages that they only read.
     Writing to a tensor makes its pages private; the files do not change.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._files = {place.name: place.file for place in places(folder)}
-        self._open = {path: safe_open(path, "pt") for path in dict.fromkeys(self._files.values())}
-
-    @override
-    def __getitem__(self, name: str) -> Tensor:
-        file: Any = self._open[self._files[name]]
-        tensor: Tensor = file.get_tensor(name)
-        return tensor
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    @override
-    def __len__(self) -> int:
-        return len(self._files)
-
-
-class Pristine(Mapping[str, Tensor]):
-    """The values that a model's parameters were loaded with, in the checkpoint's dtype, by parameter name.
-
-    ``names`` maps parameters to tensors of ``stored``; ``copies`` holds the parameters that ``stored`` does not hold
-    unchanged.
-    """
-
-    def __init__(self, stored: Stored, names: Mapping[str, str], copies: Mapping[str, Tensor]) -> None:
-        self._stored = stored
-        self._names = names
-        self._copies = copies
-        self._order = [*names, *copies]
-
-    @override
-    def __getitem__(self, name: str) -> Tensor:
-        return self._copies[name] if name in self._copies else self._stored[self._names[name]]
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._order)
-
-    @override
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @property
-    def copied(self) -> tuple[str, ...]:
-        """The names of the parameters that are held as copies."""
-        return tuple(self._copies)
+    stored = tuple(places(folder))
+    opened: dict[Path, Any] = {path: safe_open(path, "pt") for path in dict.fromkeys(place.file for place in stored)}
+    return {place.name: opened[place.file].get_tensor(place.name) for place in stored}
 
 
 def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
@@ -87,12 +40,12 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, str]]:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the command line draws progress; the engine never does
-    family, stored = family_in(folder), dict(Stored(folder))
+    family, stored = family_in(folder), mapped(folder)
     dtype = next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
     model: Any
     model, found_out = family.model_class.from_pretrained(
         None,
-        config=family.config_class.from_pretrained(folder, local_files_only=True),
+        config=family.model_class.config_class.from_pretrained(folder, local_files_only=True),
         state_dict=dict(stored),
         dtype=dtype,
         output_loading_info=True,
@@ -118,13 +71,14 @@ def _refuse_gaps(folder: Path, family: Family, found_out: Mapping[str, Any]) -> 
         raise DataError(f"{folder} {what}{f' (and {more} more)' if more else ''}. Get the checkpoint again.")
 
 
-def pristine(model: nn.Module, folder: Path, names: Mapping[str, str]) -> Pristine:
-    """Return the pristine values of a loaded model from a second mapping, which is never written to."""
-    copies = {
-        name: value.detach().to("cpu", copy=True) for name, value in model.named_parameters() if name not in names
-    }
-    present = {name: names[name] for name, _ in model.named_parameters() if name in names}
-    return Pristine(Stored(folder), present, copies)
+def pristine(model: nn.Module, folder: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the values that a model was loaded with, in the checkpoint's dtype, by parameter name.
+
+    They lie in a second mapping, which is never written to; parameters that the files do not hold are copied.
+    """
+    stored, parameters = mapped(folder), dict(model.named_parameters())
+    copies = {name: value.detach().to("cpu", copy=True) for name, value in parameters.items() if name not in names}
+    return {name: stored[names[name]] for name in parameters if name in names} | copies
 
 
 @torch.no_grad()

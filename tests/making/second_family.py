@@ -121,11 +121,6 @@ class Second(Family):
 
     @property
     @override
-    def config_class(self) -> Any:
-        return SecondConfig
-
-    @property
-    @override
     def model_class(self) -> Any:
         return SecondModel
 

@@ -15,7 +15,7 @@ from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.errors import TrialError
 from bench.model.adapters import adapted_layers, insert_lora, lora_adapters
-from bench.model.llava.names import LANGUAGE_LINEARS
+from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.plan import make
 from bench.plan.request import Request
@@ -64,7 +64,7 @@ def test_the_decoders_linear_layers_alone_are_in_4_bits(base: Base, folder: Path
     for name, value in full.model.named_parameters():
         assert name in packed or torch.equal(value, base.model.get_parameter(name)), name
     assert all(torch.equal(*pair) for pair in zip(full.tower.parameters(), base.tower.parameters(), strict=True))
-    assert all(re.fullmatch(LANGUAGE_LINEARS, name.removesuffix(".weight")) for name in packed)
+    assert all(re.fullmatch(Llava.decoder_linears, name.removesuffix(".weight")) for name in packed)
 
 
 def test_a_methods_w0_is_the_dequantised_weight(base: Base, folder: Path) -> None:

@@ -12,7 +12,7 @@ from bench import Recipe
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.model.adapters import insert_lora, lora_adapters, tuned_connector
 from bench.model.change import Change, Replaced
-from bench.model.llava.names import CONNECTOR
+from bench.model.llava.family import Llava
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
 from bench.spec import Dtype
@@ -66,7 +66,7 @@ def test_half_precision_alone_lets_a_gpu_use_tf32(dtype: Dtype, kind: str, allow
 
 def test_without_masters_most_of_the_connector_would_stand_still() -> None:
     weights = torch.cat(
-        [value.flatten() for name, value in tiny("bfloat16").base.pristine.items() if CONNECTOR in name]
+        [value.flatten() for name, value in tiny("bfloat16").base.pristine.items() if Llava.connector in name]
     )
 
     stays = weights + PAPER.connector_lr == weights
@@ -99,7 +99,7 @@ def test_the_connectors_output_stays_in_the_bases_dtype() -> None:
     bench = tiny("bfloat16")
     wrapped = insert_lora(bench.base.tree(), RANK, RECIPE)
     seen: list[torch.dtype] = []
-    connector = wrapped.get_submodule(f"base_model.model.model.{CONNECTOR}")
+    connector = wrapped.get_submodule(f"base_model.model.model.{Llava.connector}")
     connector.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
 
     wrapped(**bench.batch(), use_cache=False)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from bench.errors import DataError
-from bench.model.family import Exchange, Family, Features
-from bench.model.llava import names, supported
+from bench.model.family import Config, Exchange, Family, Features, Processor, linears_of
+from bench.model.llava import supported
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,11 +28,12 @@ class Llava(Family):
 
     title: ClassVar[str] = "LLaVA"
     model_type: ClassVar[str] = "llava"
-    decoder_linears: ClassVar[str] = names.LANGUAGE_LINEARS
-    connector_linears: ClassVar[str] = names.CONNECTOR_LINEARS
-    connector: ClassVar[str] = names.CONNECTOR
-    blocks: ClassVar[re.Pattern[str]] = names.BLOCKS
-    stored_linears: ClassVar[re.Pattern[str]] = names.STORED_LINEARS
+    # the tower also has layers called q_proj, k_proj and v_proj
+    decoder_linears: ClassVar[str] = linears_of("language_model")
+    connector_linears: ClassVar[str] = r".*multi_modal_projector\.linear_\d+"
+    connector: ClassVar[str] = "multi_modal_projector"
+    blocks: ClassVar[re.Pattern[str]] = re.compile(r"language_model\.layers\.(\d+)\.")
+    stored_linears: ClassVar[re.Pattern[str]] = supported.STORED_LINEARS
     # these layers come after the selected one, so nothing reads them
     unread: ClassVar[re.Pattern[str]] = re.compile(r"vision_tower\.(?:vision_model\.)?(?:post_layernorm|head)\.")
     # LLaVA-1.5's config.json omits these.
@@ -41,13 +42,6 @@ class Llava(Family):
         "intermediate_size": 11008,
         "num_attention_heads": 32,
     }
-
-    @property
-    @override
-    def config_class(self) -> Any:
-        from transformers import LlavaConfig
-
-        return LlavaConfig
 
     @property
     @override
@@ -65,10 +59,27 @@ class Llava(Family):
         return supported.refuse_layers(folder, config) or supported.refuse_tokens(folder, config)
 
     @override
-    def processor(self, folder: Path, image: ImageMode) -> Any:
-        from bench.model.llava.tower import processor_of
+    def processor(self, folder: Path, image: ImageMode) -> Processor:
+        """Return a checkpoint's processor, which makes images square as ``image`` says.
 
-        return processor_of(folder, image)
+        ``pad`` is the original LLaVA's expand2square: borders of the mean colour, int(255 * mean), then a bicubic
+        resize. Pillow resizes the images. torchvision's resize would give other bits, and results must not depend on
+        whether torchvision is installed.
+        """
+        from transformers import AutoProcessor, LlavaConfig, LlavaImageProcessorPil
+
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        if image == "pad":
+            own = processor.image_processor
+            side = LlavaConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size
+            processor.image_processor = LlavaImageProcessorPil(
+                do_pad=True,
+                size={"shortest_edge": side},
+                crop_size={"height": side, "width": side},
+                image_mean=own.image_mean,
+                image_std=own.image_std,
+            )
+        return processor
 
     @override
     def take_tower(self, model: Any) -> nn.Module:
@@ -79,17 +90,21 @@ class Llava(Family):
         return tower
 
     @override
-    def encode(self, tower: nn.Module, config: Any, processor: Any, images: Sequence[Image]) -> Sequence[Features]:
-        from bench.model.llava.tower import features_of
-
-        return [{_STATES: states} for states in features_of(tower, config, processor, images).cpu()]
+    def encode(
+        self, tower: nn.Module, config: Config, processor: Processor, images: Sequence[Image]
+    ) -> Sequence[Features]:
+        """Return the selected hidden states [tokens, width] of each image, including the class token."""
+        pixels = processor.image_processor(images=list(images), return_tensors="pt").pixel_values
+        weight = next(tower.parameters())
+        states = tower(pixels.to(weight.device, weight.dtype), output_hidden_states=True).hidden_states
+        return [{_STATES: selected} for selected in states[config.vision_feature_layer].cpu()]
 
     @override
-    def feature_values(self, config: Any) -> int:
+    def feature_values(self, config: Config) -> int:
         return (self.image_tokens(config) + 1) * int(config.vision_config.hidden_size)  # + 1 for a dropped class token
 
     @override
-    def image_tokens(self, config: Any) -> int:
+    def image_tokens(self, config: Config) -> int:
         """Return the number of patches and class tokens, minus the one that the strategy ``default`` drops."""
         vision = config.vision_config
         patches = int((vision.image_size // vision.patch_size) ** 2)
@@ -97,11 +112,11 @@ class Llava(Family):
         return patches + supported.CLASS_TOKENS[vision.model_type] - int(dropped)
 
     @override
-    def placeholder(self, config: Any) -> int:
+    def placeholder(self, config: Config) -> int:
         return int(config.image_token_index)
 
     @override
-    def ids(self, processor: Any, config: Any, exchange: Exchange, count: int) -> tuple[list[int], list[int]]:
+    def ids(self, processor: Processor, config: Config, exchange: Exchange, count: int) -> tuple[list[int], list[int]]:
         """Return prompt and answer tokens; the texts before and after the image are tokenised separately.
 
         LLaVA does the same. So a tokenizer like Llama's, which begins every text with a space, also puts a space before
@@ -120,7 +135,7 @@ class Llava(Family):
         return [*left, *right], whole[len(right) :]
 
     @override
-    def inputs(self, config: Any, ids: Tensor, features: Sequence[Features]) -> dict[str, Tensor]:
+    def inputs(self, config: Config, ids: Tensor, features: Sequence[Features]) -> dict[str, Tensor]:
         import torch
 
         return {"pixel_values": torch.stack([item[_STATES] for item in features]).to(ids.device)}

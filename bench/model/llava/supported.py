@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.model import checkpoints
-from bench.model.family import ROLES
-from bench.model.llava.names import STORED_CONNECTOR, STORED_LINEARS, stored_block_of
+from bench.model.family import ROLES, linears_of
 
 # The number of tokens that the tower puts before those of the patches.
 CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 _STRATEGIES = ("default", "full")
+
+# Tensors of a checkpoint's files; older files have language_model.model.layers, not language_model.layers.
+STORED_LINEARS = re.compile(linears_of(r"language_model(?:\.model)?") + r"\.weight")
+_STORED_CONNECTOR = re.compile(r".*multi_modal_projector\.linear_[12]\.weight")
+_STORED_BLOCK = re.compile(r"(.*language_model\.(?:model\.)?layers\.\d+)\..*")
 
 
 def refuse_config(config: Mapping[str, Any]) -> str | None:
@@ -34,14 +39,14 @@ def refuse_layers(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return how a checkpoint's decoder or connector differs from LLaVA's linear layers, or None."""
     names = {place.name for place in checkpoints.places(folder)}
     found = sum(1 for name in names if STORED_LINEARS.fullmatch(name))
-    blocks = len({block for name in names if (block := stored_block_of(name))})
+    blocks = len({block[1] for name in names if (block := _STORED_BLOCK.fullmatch(name))})
     if not blocks or found != len(ROLES) * blocks:
         kind = config["text_config"].get("model_type", "llama")
         return (
             f"its decoder ({kind}) has {found} linear layers with the names that are adapted (q_proj, …, down_proj), "
             f"but its {blocks} blocks should have {len(ROLES) * blocks}"
         )
-    if sum(1 for name in names if STORED_CONNECTOR.fullmatch(name)) != 2:
+    if sum(1 for name in names if _STORED_CONNECTOR.fullmatch(name)) != 2:
         return "its connector is not multi_modal_projector.linear_1 and linear_2"
     return None
 

@@ -1,7 +1,8 @@
-"""Images as the original LLaVA prepares them, against a computation of our own."""
+"""LLaVA's names, and images as the original LLaVA prepares them, against a computation of our own."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,22 @@ import torch
 from PIL import Image
 
 from bench.errors import DataError
-from bench.model.llava.tower import processor_of
+from bench.model.families import block_of, connector_of
+from bench.model.family import role_of
+from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
 from bench.trial.corpus import opened
 from tests.layouts.checkpoint import MEAN, STD, write
 
 SIDE = 336
+Q, TOWER = "self_attn.q_proj.weight", "vision_tower.vision_model.encoder.layers.3.self_attn.q_proj.weight"
 GREY = (122, 116, 104)  # int(255 * mean)
 
 
 @pytest.fixture(scope="module")
 def processor(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return processor_of(write(tmp_path_factory.mktemp("hub"), image_size=SIDE), "pad").image_processor
+    return Llava().processor(write(tmp_path_factory.mktemp("hub"), image_size=SIDE), "pad").image_processor
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -90,7 +94,7 @@ def test_the_borders_of_a_wide_image_survive_where_the_hubs_crop_loses_them(tmp_
     image.paste((255, 0, 0), (0, 0, 100, 400))  # red at the far left alone
 
     padded, cropped = (
-        processor_of(folder, mode).image_processor(images=[image], return_tensors="pt").pixel_values[0]
+        Llava().processor(folder, mode).image_processor(images=[image], return_tensors="pt").pixel_values[0]
         for mode in ("pad", "processor")  # type: ignore[arg-type]
     )
 
@@ -101,7 +105,7 @@ def test_the_borders_of_a_wide_image_survive_where_the_hubs_crop_loses_them(tmp_
 
 @pytest.mark.parametrize("image", ["processor", "pad"])
 def test_images_go_through_pillow(image: Any) -> None:
-    assert type(processor_of(MICRO.folder, image).image_processor).__name__.endswith("Pil")
+    assert type(Llava().processor(MICRO.folder, image).image_processor).__name__.endswith("Pil")
 
 
 def test_a_recipes_way_with_images_reaches_the_features(tmp_path: Path) -> None:
@@ -123,3 +127,28 @@ def test_a_picture_that_is_cut_short_is_told_with_what_to_do(tmp_path: Path) -> 
 
     with pytest.raises(DataError, match=rf"^{path} cannot be decoded: image file is truncated.*bench data check"):
         opened(path)
+
+
+@pytest.mark.parametrize(
+    "start", ["model.language_model.layers.3", "language_model.model.layers.3", "language_model.layers.3"]
+)
+def test_a_decoder_linear_is_known_in_files_of_any_age(start: str) -> None:
+    assert Llava.stored_linears.fullmatch(f"{start}.{Q}")
+    assert not Llava.stored_linears.fullmatch(f"{start}.self_attn.q_proj.bias")
+
+
+@pytest.mark.parametrize("start", ["model.", ""])
+def test_the_vision_towers_linears_are_not_the_decoders(start: str) -> None:
+    assert not Llava.stored_linears.fullmatch(start + TOWER)
+    assert not re.fullmatch(Llava.decoder_linears, (start + TOWER).removesuffix(".weight"))
+    assert block_of(start + TOWER) is None
+
+
+def test_a_live_models_name_says_block_and_role() -> None:
+    layer, connector = f"model.language_model.layers.11.{Q}", "model.multi_modal_projector.linear_2.weight"
+
+    assert re.fullmatch(Llava.decoder_linears, layer.removesuffix(".weight"))
+    assert re.fullmatch(Llava.connector_linears, connector.removesuffix(".weight"))
+    assert (block_of(layer), role_of(layer)) == (11, "q_proj")
+    assert (block_of(connector), role_of(connector)) == (None, "linear_2")
+    assert (connector_of(layer), connector_of(connector)) == (None, Llava.connector)
