@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
 from bench.store import places
-from bench.store.json_note import write_note
+from bench.store.json_note import read_note, write_note
 from bench.store.places import replace_file
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ _SNAPSHOTS = "snapshots"
 _FITTED = "fitted.json"
 _LOSSES = "losses.csv"
 _SCORES = "scores.json"
+_DAMAGED = "{path} is damaged ({error}). Delete its folder and run again."
 _WEIGHTS = "adapter_model.safetensors"  # the last file of a change by name, and so the last one that is uploaded
 
 
@@ -51,9 +51,7 @@ class Snapshot:
 
     def scores(self) -> dict[str, float]:
         """Return the scores that were committed; empty if there are no scores yet."""
-        path = self.folder / _SCORES
-        values: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
-        return values
+        return read_note(self.folder / _SCORES, dict[str, float], _DAMAGED) or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +89,22 @@ class StoredChange:
 
     def facts(self) -> dict[str, Any] | None:
         """Return the facts that were committed with the change, or None if there is no complete change."""
-        path = self.folder / _FITTED
-        if not path.is_file() or not (self.folder / CHANGE).is_dir():
+        if not (self.folder / CHANGE).is_dir():
             return None
-        facts: dict[str, Any] = json.loads(path.read_text())
-        return facts
+        return read_note(self.folder / _FITTED, dict[str, Any], _DAMAGED)
+
+    def is_whole(self) -> bool:
+        """Whether there is a complete change; a damaged one is deleted, so that it is learnt again."""
+        if self.facts() is None:
+            return False
+        try:
+            self.read()
+        except StoreError as error:
+            (self.folder / _FITTED).unlink(missing_ok=True)
+            places.remove(self.folder / CHANGE)
+            log.warning("%s: %s It was deleted and will be learnt again.", self.folder / CHANGE, error)
+            return False
+        return True
 
     def losses(self) -> list[float]:
         """Return the loss of every update; empty if the trial did not train."""
@@ -104,12 +113,6 @@ class StoredChange:
             return []
         rows = csv.DictReader(path.read_text().splitlines())
         return [float(row["loss"]) for row in rows]
-
-    def set_aside(self, reason: str) -> None:
-        """Delete a damaged change, so that the trial is trained or edited again."""
-        (self.folder / _FITTED).unlink(missing_ok=True)
-        places.remove(self.folder / CHANGE)
-        log.warning("%s: %s It was deleted and will be learnt again.", self.folder / CHANGE, reason)
 
 
 def _put_change(folder: Path, change: Change, base: str) -> None:

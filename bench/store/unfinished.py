@@ -14,10 +14,6 @@ from bench.store.places import is_remote, replace_file
 MARK = ".part-"  # scores/<key>.part-<rank>.jsonl
 
 
-def _ignore(count: int) -> None:
-    """Ignore the number of predictions."""
-
-
 @dataclass(eq=False)
 class Partial:
     """The predictions of one score, by the example's place in its split, from all attempts.
@@ -32,7 +28,7 @@ class Partial:
     scores: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     rank: int = 0
-    watch: Callable[[int], None] = _ignore
+    watch: Callable[[int], None] = lambda count: None
     predictions: dict[int, str] = field(default_factory=dict, init=False)
     seconds: float = field(default=0.0, init=False)  # the time that earlier attempts took
     smaller: set[int] = field(default_factory=set, init=False)

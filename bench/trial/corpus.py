@@ -64,9 +64,7 @@ class Corpus:
                 )
             labels.append([*[IGNORED] * len(prompt), *answer][:max_length])
         batch = self._padded(rows, left=False)
-        width = batch["input_ids"].shape[1]
-        padded = [row + [IGNORED] * (width - len(row)) for row in labels]
-        batch["labels"] = torch.tensor(padded, device=self.base.device)
+        batch["labels"] = self._tensor(labels, IGNORED, left=False)
         return batch | self._inputs(batch["input_ids"], indices)
 
     def prompt_batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
@@ -91,19 +89,17 @@ class Corpus:
             raise DataError(f"{self.task.name} {example.id}: {error}") from error
 
     def _padded(self, rows: Sequence[list[int]], *, left: bool) -> dict[str, Tensor]:
-        width = max(len(row) for row in rows)
         tokenizer = self.base.processor.tokenizer
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        ids, mask = [], []
-        for row in rows:
-            gap = width - len(row)
-            ids.append([pad] * gap + row if left else row + [pad] * gap)
-            mask.append([0] * gap + [1] * len(row) if left else [1] * len(row) + [0] * gap)
-        device = self.base.device
-        return {
-            "input_ids": torch.tensor(ids, device=device),
-            "attention_mask": torch.tensor(mask, device=device),
-        }
+        mask = [[1] * len(row) for row in rows]
+        return {"input_ids": self._tensor(rows, pad, left=left), "attention_mask": self._tensor(mask, 0, left=left)}
+
+    def _tensor(self, rows: Sequence[list[int]], fill: int, *, left: bool) -> Tensor:
+        """Return rows as one tensor [n, longest], padded with ``fill`` on the left or on the right."""
+        width = max(len(row) for row in rows)
+        gaps = [[fill] * (width - len(row)) for row in rows]
+        padded = [gap + row if left else row + gap for gap, row in zip(gaps, rows, strict=True)]
+        return torch.tensor(padded, device=self.base.device)
 
     def _inputs(self, ids: Tensor, indices: Sequence[int]) -> dict[str, Tensor]:
         """Return the model's inputs other than ids, mask and labels: the images' features."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.model.adapters import Layer, adapted_layers, merged
+from bench.model.adapters import Layer, adapted_layers
 from bench.model.change import Change, Replaced
 from bench.plugins.method import Batch, EditContext, EditMethod
 from bench.spec import Recipe
@@ -68,19 +68,12 @@ class _Capture:
         inputs: dict[str, list[Tensor]] = {name: [] for name in names}
         later = {name for name, layer in self.layers.items() if layer.block is not None and layer.block > block}
         reached = Change({name: delta for name, delta in change.items() if name not in later})
-        with merged(base.model, reached, base.pristine) as model:
+        with base.merged(reached) as model:
             for batch in self.calibration(count):
+                read = {name: value for name, value in batch.items() if name != "labels"}
                 with _recording(model, names, batch["attention_mask"].bool(), inputs):
-                    _run(model, batch)
+                    model(**read, use_cache=False)
         return {name: torch.cat(parts) for name, parts in inputs.items()}
-
-
-def _run(model: nn.Module, batch: Batch) -> None:
-    arguments: dict[str, Any] = {name: value for name, value in batch.items() if name != "labels"}
-    try:
-        model(**arguments, use_cache=False)
-    except _Stop:
-        return
 
 
 @contextmanager
@@ -103,7 +96,8 @@ def _recording(
         model.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(recorder(name)) for name in names
     ]
     try:
-        yield
+        with suppress(_Stop):
+            yield
     finally:
         for hook in hooks:
             hook.remove()

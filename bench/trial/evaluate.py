@@ -16,11 +16,9 @@ from bench.model.decoding import end_tokens, greedy
 from bench.spec import Execution, ScoreSpec
 from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
-from bench.trial.workers import Group
+from bench.trial.workers import ALONE, Group
 
 log = logging.getLogger(__name__)
-
-BATCH = Execution().eval_batch_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,8 @@ def evaluate(
     corpus: Corpus,
     asked: ScoreSpec,
     *,
-    batch_size: int = BATCH,
-    group: Group | None = None,
+    batch_size: int = Execution().eval_batch_size,
+    group: Group = ALONE,
     partial: Partial | None = None,
 ) -> list[Answer]:
     """Return the outcomes of the first ``asked.count`` examples, in the split's order.
@@ -48,7 +46,7 @@ def evaluate(
     Batches depend only on the examples and ``batch_size``, and the workers of ``group`` divide them. Neither the number
     of workers nor the answers that ``partial`` kept from an earlier attempt changes a prediction.
     """
-    examples, group = corpus.examples[: asked.count], group or Group()
+    examples = corpus.examples[: asked.count]
     known = dict(partial.predictions) if partial else {}
     for number, places in enumerate(batches(corpus, range(len(examples)), batch_size)):
         lacking = [place for place in places if place not in known]
@@ -64,6 +62,11 @@ def evaluate(
             partial.smaller |= smaller
     # only the first worker scores: for captions, each worker would start a Java virtual machine
     return group.first(lambda: _outcomes(corpus, asked, [known[place] for place in range(len(examples))]))
+
+
+def means(answers: Sequence[Answer]) -> dict[str, float]:
+    """Return each metric's mean over the answers."""
+    return {name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores}
 
 
 def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[list[int]]:

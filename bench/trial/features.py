@@ -20,9 +20,6 @@ class FeatureCache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
-        self.hits = 0
-        self.misses = 0
-        self.evictions = 0
         self._held: OrderedDict[_Key, _Group] = OrderedDict()
 
     def take(self, owner: object, groups: Iterable[int], compute: Callable[[int], _Group]) -> dict[int, _Group]:
@@ -39,10 +36,8 @@ class FeatureCache:
 
     def _one(self, key: _Key, compute: Callable[[int], _Group], spared: Set[_Key]) -> _Group:
         if key in self._held:
-            self.hits += 1
             self._held.move_to_end(key)
             return self._held[key]
-        self.misses += 1
         features = self._held[key] = compute(key[1])
         self.bytes += _size(features)
         self._shrink(spared)
@@ -54,7 +49,6 @@ class FeatureCache:
             if key in spared:  # the spared groups were used last, so all others are gone
                 return
             self.bytes -= _size(self._held.pop(key))
-            self.evictions += 1
 
 
 def _size(group: _Group) -> int:

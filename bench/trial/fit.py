@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,9 +24,6 @@ from bench.trial.corpus import Corpus
 from bench.trial.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
 from bench.trial.updates import Room, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
 from bench.trial.workers import ALONE, Group
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _EVERY_UPDATES = 50
 
@@ -83,6 +81,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer, schedule = _optimizer(method, model, recipe)
     parts = {"optimizer": optimizer, "schedule": schedule}
+    reference = partial(_reference, model)
     saved = Checkpoint(checkpoint, parameters, parts, method, group, environment)
     start = saved.load(snapshots)
     snapshots.judge_again(saved, start)
@@ -92,7 +91,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         while not fits:  # again in smaller parts if the update did not fit in memory
             generator, total = seed_update(seed, index, group), 0.0
             loss = torch.zeros((), device=corpus.base.device)
-            step = Step(index, len(updates), model, {}, loss, optimizer, generator, _reference(model), group.sum)
+            step = Step(index, len(updates), model, {}, loss, optimizer, generator, reference, group.sum)
             try:
                 for indices in room.split(share, recipe):
                     batch = corpus.training_batch(indices, recipe.max_length)
@@ -177,15 +176,11 @@ def _optimizer(method: TrainMethod, model: nn.Module, recipe: Recipe) -> tuple[A
     return optimizer, get_cosine_schedule_with_warmup(optimizer, warmup, recipe.updates)
 
 
-def _reference(model: nn.Module) -> Callable[[], Any]:
-    """Return a context that turns the model's adapters off and uses its original connector."""
-
-    @contextmanager
-    def reference() -> Iterator[nn.Module]:
-        with model.disable_adapter():  # type: ignore[operator]
-            yield model
-
-    return reference
+@contextmanager
+def _reference(model: nn.Module) -> Iterator[nn.Module]:
+    """Turn the model's adapters off and use its original connector until the context ends."""
+    with model.disable_adapter():  # type: ignore[operator]
+        yield model
 
 
 def _check_finite(loss: float, index: int) -> None:

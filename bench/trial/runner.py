@@ -21,7 +21,6 @@ from bench.environment import (
     training_environment,
 )
 from bench.errors import StoreError, TrialError
-from bench.model.adapters import merged
 from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
@@ -32,7 +31,7 @@ from bench.store.run_folder import Store
 from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
 from bench.trial.edit import edit
-from bench.trial.evaluate import Answer, evaluate
+from bench.trial.evaluate import Answer, evaluate, means
 from bench.trial.fit import Fitted, fit
 from bench.trial.resume import Snapshots
 from bench.trial.updates import Room
@@ -42,10 +41,7 @@ from bench.trial.workers import ALONE, Failure, Group
 log = logging.getLogger(__name__)
 
 OnTrialProgress = Callable[[str, int, int, float], None]  # stage, done, total, loss
-
-
 Hold = Callable[[Base, Change], AbstractContextManager[nn.Module]]  # a context in which a base model has a change
-
 Judge = Callable[[int, float, float], bool]  # step, Source and Target at a rung -> whether to continue
 
 
@@ -55,16 +51,6 @@ class _Stopped(Exception):  # noqa: N818  stopping a training early is not an er
 
 def silent(stage: str, done: int, total: int, loss: float) -> None:
     """Ignore progress."""
-
-
-def go_on(step: int, source: float, target: float) -> bool:
-    """Let every training continue."""
-    return True
-
-
-def as_merged(base: Base, change: Change) -> AbstractContextManager[nn.Module]:
-    """Return a context that merges a change into a base model's weights, which is the usual way."""
-    return merged(base.model, change, base.pristine)
 
 
 @dataclass(eq=False)
@@ -86,7 +72,7 @@ class TrialRunner:
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # results with one and with two threads differ in bits
 
-    def run(self, work: Job, progress: OnTrialProgress = silent, judge: Judge = go_on) -> Record:
+    def run(self, job: Job, progress: OnTrialProgress = silent, judge: Judge = lambda *_: True) -> Record:
         """Run a job, commit its record and return it; an error becomes a failed record with its traceback.
 
         Every worker of a group makes the same call and returns the same record; only the first writes, reports and
@@ -94,9 +80,9 @@ class TrialRunner:
         training.
         """
         failure = None
-        record = Record(work.trial, "stopped")
+        record = Record(job.trial, "stopped")
         try:
-            record = self._run(work, progress if self.group.rank == 0 else silent, judge)
+            record = self._run(job, progress if self.group.rank == 0 else silent, judge)
         except _Stopped:
             self.warm.heal()
         except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other trials must run
@@ -104,8 +90,8 @@ class TrialRunner:
             self.warm.heal()
         if (failure := self.group.settle(failure)) is None:
             return record
-        log.warning("%s failed: %s", work.trial.label, failure.reason)
-        return self.group.first(lambda: self._failed(work.trial, failure))
+        log.warning("%s failed: %s", job.trial.label, failure.reason)
+        return self.group.first(lambda: self._failed(job.trial, failure))
 
     def _failed(self, trial: Trial, failure: Failure) -> Record:
         """Commit the traceback and a failed record, which keeps the scores that the trial already has."""
@@ -118,12 +104,12 @@ class TrialRunner:
             log.warning("The record of %s cannot be written: %s", trial.label, error)
         return record
 
-    def _run(self, work: Job, progress: OnTrialProgress, judge: Judge) -> Record:
-        trial, first = work.trial, self.group.first
+    def _run(self, job: Job, progress: OnTrialProgress, judge: Judge) -> Record:
+        trial, first = job.trial, self.group.first
         first(lambda: self.store.begin(trial))
         known = first(lambda: self.store.read(trial)) or Record(trial, "done", environment=environment(self.device))
         reset_peak_memory(self.device)
-        change = self._change(work, progress, judge)
+        change = self._change(job, progress, judge)
         facts = first(lambda: self.store.change_of(trial).facts()) or {}
         cost = replace(
             known.cost,
@@ -133,7 +119,7 @@ class TrialRunner:
         )
         with_what = facts.get("environment", known.environment)  # the change may be older than the record
         record = replace(known, status="done", error=None, cost=cost, environment=with_what)
-        record = self._evaluated(record, record.lacks(work.asked), change, progress)
+        record = self._evaluated(record, record.lacks(job.asked), change, progress)
         memory = max(record.cost.peak_memory_bytes, *self.group.gather(peak_memory_bytes(self.device)))
         record = replace(record, cost=replace(record.cost, peak_memory_bytes=memory))
         first(lambda: self._finish(record))
@@ -143,24 +129,24 @@ class TrialRunner:
         self.store.write_error(record.trial, "")
         self.store.write(record)
 
-    def _change(self, work: Job, progress: OnTrialProgress, judge: Judge) -> Change:
+    def _change(self, job: Job, progress: OnTrialProgress, judge: Judge) -> Change:
         """Return the trial's change: stored, trained now, or edited from its parent's change."""
-        trial = work.trial
+        trial = job.trial
         method = self.tasks.registry.method(trial.method)(**trial.hyper)
         if not isinstance(method, TrainMethod | EditMethod):
             return Change({})
-        if not self.group.first(lambda: self._complete(work)):
+        if not self.group.first(lambda: self._complete(job)):
             if isinstance(method, TrainMethod):
-                fitted = self._fit(method, trial, progress, self._snapshots(work, judge))
+                fitted = self._fit(method, trial, progress, self._snapshots(job, judge))
                 self.group.first(lambda: self._keep(trial, fitted))
             else:
                 self.group.first(lambda: self._keep(trial, self._edit(method, trial, progress)))
         return self.store.change_of(trial).read()
 
-    def _complete(self, work: Job) -> bool:
+    def _complete(self, job: Job) -> bool:
         """Return whether the store holds the trial's whole change and all its snapshots."""
-        stored = self.store.change_of(work.trial)
-        return all(stored.snapshot(step).is_whole() for step in work.snapshots) and self._stored(work.trial)
+        stored = self.store.change_of(job.trial)
+        return all(stored.snapshot(step).is_whole() for step in job.snapshots) and stored.is_whole()
 
     def _keep(self, trial: Trial, fitted: Fitted) -> None:
         """Commit the trial's change if the trial has left the base model unchanged."""
@@ -185,47 +171,35 @@ class TrialRunner:
         """Return the environment in which a trial's change is learnt."""
         return training_environment(self.device, trial.recipe, self.execution, self.warm.model)
 
-    def _stored(self, trial: Trial) -> bool:
-        """Return whether the store holds the trial's whole change; a damaged change is set aside."""
-        stored = self.store.change_of(trial)
-        if stored.facts() is None:
-            return False
-        try:
-            stored.read()
-        except StoreError as error:
-            stored.set_aside(str(error))
-            return False
-        return True
-
-    def _snapshots(self, work: Job, judge: Judge) -> Snapshots:
+    def _snapshots(self, job: Job, judge: Judge) -> Snapshots:
         """Return the actions at a training's snapshots: keep the change and, if the job has rungs, judge it."""
-        stored, first = self.store.change_of(work.trial), self.group.first
+        stored, first = self.store.change_of(job.trial), self.group.first
 
         def verdict(step: int) -> None:
-            if not work.rungs:
+            if not job.rungs:
                 return
-            source, target = self._rung(work, step)
+            source, target = self._rung(job, step)
             if not first(lambda: judge(step, source, target)):
                 raise _Stopped
 
         return Snapshots(
-            work.snapshots,
+            job.snapshots,
             keep=lambda step, change: first(lambda: stored.snapshot(step).write(change)),
             judge=verdict,
             has=lambda step: first(lambda: stored.snapshot(step).is_whole()),
         )
 
-    def _rung(self, work: Job, step: int) -> tuple[float, float]:
+    def _rung(self, job: Job, step: int) -> tuple[float, float]:
         """Return Source and Target of a snapshot; scores that the store lacks are computed and stored."""
-        trial, stored = work.trial, self.store.change_of(work.trial)
+        trial, stored = job.trial, self.store.change_of(job.trial)
         values = self.group.first(stored.snapshot(step).scores)
-        if missing := [asked for asked in work.rungs if asked.key not in values]:
+        if missing := [asked for asked in job.rungs if asked.key not in values]:
             change = stored.read(step)
             for asked in missing:
-                values[asked.key] = _means(self.answers(trial, asked, change))[self.tasks.load(asked.task).primary]
+                values[asked.key] = means(self.answers(trial, asked, change))[self.tasks.load(asked.task).primary]
             self.group.first(lambda: stored.snapshot(step).write_scores(values))
             self.warm.base(Form.training(trial.recipe))  # the training continues on it
-        return split_mean(work.rungs, values, trial.target)
+        return split_mean(job.rungs, values, trial.target)
 
     def _fit(self, method: TrainMethod, trial: Trial, progress: OnTrialProgress, snapshots: Snapshots) -> Fitted:
         corpus = self._target(trial, Form.training(trial.recipe))
@@ -267,7 +241,7 @@ class TrialRunner:
         total, before = sum(asked.count for asked in missing), 0
         facts = self.generated_with(record.trial)
         base = self.warm.base(Form.evaluation(record.trial.recipe))
-        with as_merged(base, change) as model:  # merge once for all scores: a 7B model takes one core a minute
+        with base.merged(change) as model:  # merge once for all scores: a 7B model takes one core a minute
             for asked in missing:
 
                 def watch(count: int, before: int = before, most: int = asked.count) -> None:
@@ -284,7 +258,7 @@ class TrialRunner:
         model = self.warm.base(Form.evaluation(trial.recipe)).model
         return evaluation_environment(model, trial.recipe.eval_dtype, self.execution.eval_batch_size, self.device)
 
-    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = as_merged) -> list[Answer]:
+    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = Base.merged) -> list[Answer]:
         """Return every example's outcome for base + change; ``hold`` puts the change into the base model."""
         with hold(self.warm.base(Form.evaluation(trial.recipe)), change) as model:
             return self._answers(trial, asked, model)
@@ -301,13 +275,12 @@ class TrialRunner:
         began = time.monotonic()
         trial = record.trial
         answers = self._answers(trial, asked, model, partial)
-        metrics = _means(answers)
 
         def commit() -> Record:
             file = self.store.scores_of(trial).write(asked.key, [asdict(answer) for answer in answers])
             seconds = partial.seconds + time.monotonic() - began
             with_what = together(partial.environment, *({"eval_batch": str(size)} for size in partial.smallest))
-            score = Score(asked, self.tasks.load(asked.task).primary, metrics, file, seconds, with_what)
+            score = Score(asked, self.tasks.load(asked.task).primary, means(answers), file, seconds, with_what)
             cost = replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds)
             scored = record.with_score(score, cost)
             self.store.write(scored)
@@ -315,8 +288,3 @@ class TrialRunner:
             return scored
 
         return self.group.first(commit)
-
-
-def _means(answers: Sequence[Answer]) -> dict[str, float]:
-    """Return each metric's mean over the answers."""
-    return {name: sum(answer.scores[name] for answer in answers) / len(answers) for name in answers[0].scores}

@@ -18,7 +18,7 @@ from bench.plugins.tasks import Tasks
 from bench.spec import Dtype, ScoreSpec, Trial
 from bench.trial.evaluate import Answer
 from bench.trial.parity import Difference, Parity
-from bench.trial.runner import Hold, TrialRunner, as_merged
+from bench.trial.runner import Hold, TrialRunner
 
 Answers = list[Answer]
 
@@ -52,7 +52,7 @@ def compare_ways(bench: TrialRunner, trial: Trial, change: Change, asked: Sequen
 
 
 def _answers(
-    bench: TrialRunner, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = as_merged
+    bench: TrialRunner, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = Base.merged
 ) -> list[Answers]:
     """Return the answers to each task, generated ``batch`` at a time."""
     bench.execution = replace(bench.execution, eval_batch_size=batch)

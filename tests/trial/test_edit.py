@@ -9,6 +9,7 @@ import torch
 
 from bench.checks.runs import learn
 from bench.checks.tiny import RECIPE, tiny
+from bench.model import adapters
 from bench.model.adapters import merged
 from bench.plugins.registry import Registry
 from bench.trial import edit as module
@@ -24,7 +25,7 @@ def test_a_blocks_inputs_take_only_the_blocks_up_to_it_merged(monkeypatch: pytes
         with merged(model, given, pristine) as whole:
             yield whole
 
-    monkeypatch.setattr(module, "merged", noted)
+    monkeypatch.setattr(adapters, "merged", noted)
 
     with torch.no_grad():
         inputs = module._Capture(bench.train, RECIPE, change)(block, change, 4)

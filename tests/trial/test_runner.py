@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL.Image import Image
 
+from bench.model import adapters
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
 from bench.model.family import Features
@@ -24,7 +25,6 @@ from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
 from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
-from bench.trial import runner as execution
 from bench.trial.runner import TrialRunner
 from tests.making.records import weights
 
@@ -122,7 +122,7 @@ def test_a_trial_is_merged_once_for_all_its_scores(
         merges.append(1)
         return merged(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(execution, "merged", counted)
+    monkeypatch.setattr(adapters, "merged", counted)
 
     record = bench.run(of(plan, "lora"))
 

@@ -158,5 +158,6 @@ def test_trials_are_found_wherever_the_run_folder_lies(root: Path) -> None:
     assert [record.trial for record in store.records()] == [TRIAL]
     assert store.find(TRIAL.label).trial == TRIAL
     assert not (store.folder(TRIAL) / CHECKPOINT).is_file()
-    store.change_of(TRIAL).set_aside("It is damaged.")
+    put(store.folder(TRIAL) / "change" / "adapter_model.safetensors", b"cut")
+    assert not store.change_of(TRIAL).is_whole()
     assert store.change_of(TRIAL).facts() is None
