@@ -18,14 +18,11 @@ from dataclasses import dataclass
 from functools import partial, update_wrapper
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench.checks.edits import EDITS, check_off_returns_deltas_unchanged
-from bench.checks.plugins import METHODS, PLUGINS
-from bench.checks.reports import REPORTS
-from bench.checks.tasks import TASKS
-from bench.checks.training import TRAINING, check_differs_from_lora, check_off_equals_plain_lora
-from bench.checks.trials import TRIALS
+from bench.checks import edits, methods, plugins, reports, training, trials
+from bench.checks import tasks as task_checks
 from bench.errors import BenchError, UsageError
 from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import Registry, suggest
@@ -35,9 +32,19 @@ from bench.plugins.tasks import Tasks
 if TYPE_CHECKING:
     import pytest
 
-Check = Callable[[Any], None]  # returns nothing, or raises a PluginError that says how to keep the rule
+Plugin = Any  # the class of a method or a task, or the function of a report
+Check = Callable[[Plugin], None]  # returns nothing, or raises a PluginError that says how to keep the rule
 
-_NEEDS_OFF: tuple[Check, ...] = (check_off_equals_plain_lora, check_off_returns_deltas_unchanged)
+# The modules of checks by the class whose subclasses they apply to, in the order in which they run.
+_OF_CLASSES: tuple[tuple[type | tuple[type, ...], ModuleType], ...] = (
+    (object, plugins),
+    (Method, methods),
+    (TrainMethod, training),
+    (EditMethod, edits),
+    ((TrainMethod, EditMethod), trials),
+    (Task, task_checks),
+)
+_NEEDS_OFF: tuple[Check, ...] = (training.check_off_equals_plain_lora, edits.check_off_returns_deltas_unchanged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +63,18 @@ class Result:
         return line if self.passed else f"{line}\n      {self.message}"
 
 
-def checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Check]:
+def checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Check]:
     """Yield the checks that apply to a method class, a task class or a report function.
 
     ``tasks`` says how tasks are read, and knows the plugin that an edit edits; by default, that is what is installed.
     """
     for check in _checks_of_kind(plugin):
         has_off = check not in _NEEDS_OFF or bool(plugin.off)
-        if has_off and not (check is check_differs_from_lora and plugin.name == "lora"):
+        if has_off and not (check is training.check_differs_from_lora and plugin.name == "lora"):
             yield check if tasks is None else _given(check, tasks)
 
 
-def run_checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Result]:
+def run_checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Result]:
     """Yield the result of each check as it ends; ``plugin`` may also be a name or a ``file.py``.
 
     ``tasks`` says how tasks are read; by default from ``data``, without options.
@@ -82,7 +89,7 @@ def run_checks(plugin: Any, tasks: Tasks | None = None) -> Iterator[Result]:
             yield _run(found, check)
 
 
-def find_plugins(name: str, registry: Registry | None = None) -> Sequence[Any]:
+def find_plugins(name: str, registry: Registry | None = None) -> Sequence[Plugin]:
     """Return the plugins with a name, or in a file: method classes, task classes and report functions.
 
     Without a registry, they are those of installed packages.
@@ -95,23 +102,20 @@ def find_plugins(name: str, registry: Registry | None = None) -> Sequence[Any]:
     if name.endswith(".py"):
         names = registry.add_file(Path(name))
         return [plugin for each in names for plugin in find_plugins(each, registry)]
-    known = {kind: registry.names(kind) for kind in ("method", "task", "report")}
-    found: list[Any] = []
-    if name in known["method"]:
-        found.append(registry.method(name))
-    if name in known["task"]:
-        found.append(registry.task_class(name))
-    if name in known["report"]:
-        found.append(registry.report(name).write)
-    if not found:
-        raise _without_entry_point(name) or suggest(
-            "plugin", name, [each for names in known.values() for each in names]
-        )
-    return found
+    read: dict[str, Callable[[str], Plugin]] = {
+        "method": registry.method,
+        "task": registry.task_class,
+        "report": lambda report: registry.report(report).write,
+    }
+    if found := [read[kind](name) for kind in read if name in registry.names(kind)]:
+        return found
+    raise _without_entry_point(name) or suggest(
+        "plugin", name, [known for kind in read for known in registry.names(kind)]
+    )
 
 
 def parametrize_with_checks(
-    plugins: Sequence[Any], expected_failures: Mapping[str, str] | None = None
+    plugins: Sequence[Plugin], expected_failures: Mapping[str, str] | None = None
 ) -> pytest.MarkDecorator:
     """Return a pytest decorator that runs a test(plugin, check) for every check of every plugin.
 
@@ -139,30 +143,28 @@ def parametrize_with_checks(
     )
 
 
-def label(plugin: Any) -> str:
+def checks_in(module: ModuleType) -> list[Check]:
+    """Return the checks that a module defines, which are its own functions called ``check_…``, in their order."""
+    own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+    return [value for value in own if getattr(value, "__name__", "").startswith("check_")]
+
+
+def label(plugin: Plugin) -> str:
     """Return a plugin's name: the module of a report, the ``name`` of a method or task."""
     if inspect.isclass(plugin):
         return str(getattr(plugin, "name", plugin.__name__))
     return str(plugin.__module__).rpartition(".")[2]
 
 
-def _checks_of_kind(plugin: Any) -> Iterator[Check]:
+def _checks_of_kind(plugin: Plugin) -> Iterator[Check]:
     if not inspect.isclass(plugin):
         if not callable(plugin):
             raise UsageError(f"{plugin!r} is not a plugin. Give a method class, a task class or a report function.")
-        yield from REPORTS
+        yield from checks_in(reports)
         return
-    yield from PLUGINS
-    if issubclass(plugin, Method):
-        yield from METHODS
-    if issubclass(plugin, TrainMethod):
-        yield from TRAINING
-    if issubclass(plugin, EditMethod):
-        yield from EDITS
-    if issubclass(plugin, TrainMethod | EditMethod):
-        yield from TRIALS
-    if issubclass(plugin, Task):
-        yield from TASKS
+    for kind, module in _OF_CLASSES:
+        if issubclass(plugin, kind):
+            yield from checks_in(module)
 
 
 def _given(check: Check, tasks: Tasks) -> Check:
@@ -172,7 +174,7 @@ def _given(check: Check, tasks: Tasks) -> Check:
     return update_wrapper(partial(check, **taken), check) if taken else check
 
 
-def _run(plugin: Any, check: Check) -> Result:
+def _run(plugin: Plugin, check: Check) -> Result:
     began = time.monotonic()
     message = ""
     try:

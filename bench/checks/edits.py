@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -86,15 +85,6 @@ def check_differs_from_its_parent(plugin: Plugin, registry: Registry | None = No
     )
     if all(torch.equal(value, before[name]) for name, value in after.items() if name in before):
         raise PluginError(f"At its defaults, {plugin.__name__} alters no weight. Choose defaults that have an effect.")
-
-
-EDITS: tuple[Callable[[Plugin], None], ...] = (
-    check_edit_keeps_names_and_shapes,
-    check_edit_leaves_inputs_alone,
-    check_edit_is_deterministic,
-    check_off_returns_deltas_unchanged,
-    check_differs_from_its_parent,
-)
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar
 
@@ -18,7 +18,6 @@ from typing_extensions import override
 
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.errors import PluginError
-from bench.model.adapters import merged
 from bench.model.change import Change, Delta
 from bench.plugins.method import EditMethod, Method, Step, TrainMethod
 from bench.plugins.registry import Registry
@@ -131,7 +130,7 @@ def plain_lora(method: TrainMethod) -> TrainMethod:
 
 def answers_with(change: Change, bench: Tiny) -> list[str]:
     """Return the answers of base + change to the test questions."""
-    with merged(bench.base.model, change, bench.base.pristine) as model:
+    with bench.base.merged(change) as model:
         answers = evaluate(model, bench.test, bench.asked)
     return [answer.prediction for answer in answers]
 
@@ -152,11 +151,6 @@ def logits(model: nn.Module, bench: Tiny) -> Tensor:
     """Return a model's float32 outputs for the first training examples."""
     scores: Tensor = model.eval()(**bench.batch(), use_cache=False).logits
     return scores.float()
-
-
-def one_update(recipe: Recipe = RECIPE) -> Recipe:
-    """Return the recipe shortened to one update."""
-    return replace(recipe, updates=1)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,15 +114,6 @@ def check_prompt_ignores_the_answers(plugin: Plugin, tasks: Tasks | None = None)
                 )
 
 
-TASKS: tuple[Callable[[Plugin], None], ...] = (
-    check_splits_are_disjoint,
-    check_examples_are_stable,
-    check_own_answer_scores_best,
-    check_primary_is_scored,
-    check_prompt_ignores_the_answers,
-)
-
-
 def fingerprint_of(plugin: Plugin, tasks: Tasks | None = None) -> str:
     """Return the fingerprint of a new instance of a task, from a sample of each split."""
     task = (tasks or Tasks()).new(plugin)
@@ -165,12 +156,8 @@ def _fingerprint_elsewhere(plugin: Plugin, tasks: Tasks) -> str:
 
 def _spread(examples: Sequence[Example], count: int) -> list[Example]:
     """Return at most ``count`` examples, evenly spread."""
-    return [examples[place] for place in _places(len(examples), count)]
-
-
-def _places(length: int, count: int) -> Iterator[int]:
-    step = max(1.0, length / count)
-    return (int(number * step) for number in range(min(length, count)))
+    step = max(1.0, len(examples) / count)
+    return [examples[int(number * step)] for number in range(min(len(examples), count))]
 
 
 def _mean(task: Task, examples: Sequence[Example], predictions: Sequence[str]) -> float:

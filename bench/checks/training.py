@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,6 @@ from bench.checks.runs import (
     global_generators,
     learn,
     logits,
-    one_update,
     plain_lora,
     trace,
     traces,
@@ -28,13 +26,13 @@ from bench.checks.runs import (
 )
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import PluginError, TrialError, first_line
-from bench.model.adapters import merged
 from bench.model.families import connector_of
 from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
 from bench.spec import CONNECTORS, Connector
 from bench.trial.fit import Fitted, fit
 
+_ONE_UPDATE = replace(RECIPE, updates=1)
 _STOP_AT, _UPDATES = 6, 8
 _STARTS_WITHIN = 1e-4  # absolute, for float32 logits of size 1
 _REPRODUCES_WITHIN = 1e-3
@@ -76,6 +74,21 @@ def check_starts_at_the_base_model(plugin: Plugin) -> None:
             )
 
 
+def check_finite_at_start(plugin: Plugin) -> None:
+    """Loss and gradients are finite at B = 0, in float32 and in bfloat16."""
+    for dtype in ("float32", "bfloat16"):
+        watched = Watched(inner=plugin())
+        try:
+            train(watched, tiny(dtype), recipe=_ONE_UPDATE)
+        except TrialError as error:
+            raise PluginError(f"In {dtype}, at B = 0: {error}") from error
+        bad = [name for name, value in watched.gradients[0].items() if not value.isfinite().all()]
+        if bad:
+            raise PluginError(
+                f"In {dtype}, the gradient of {few(bad)} is not finite at B = 0. Guard divisions by a norm of B."
+            )
+
+
 def check_is_deterministic(plugin: Plugin) -> None:
     """One seed gives bitwise equal weights, even if other code has drawn random numbers."""
     changes = []
@@ -109,7 +122,7 @@ def check_deltas_reproduce_outputs(plugin: Plugin) -> None:
         watched = Watched(inner=plugin())
         change = learn(watched, bench, recipe=replace(RECIPE, connector=connector))
         wanted = logits(watched.model, bench)
-        with merged(bench.base.model, change, bench.base.pristine) as model:
+        with bench.base.merged(change) as model:
             gap = float((logits(model, bench) - wanted).abs().max())
         if not gap <= _REPRODUCES_WITHIN:
             raise PluginError(
@@ -129,6 +142,25 @@ def check_obeys_the_connector_policy(plugin: Plugin) -> None:
                 f"With connector {connector}, the change does not alter the connector. "
                 "Pass the recipe to insert_lora, and return everything that was trained."
             )
+
+
+def check_rank_scales_parameters(plugin: Plugin) -> None:
+    """A larger rank trains more parameters."""
+    counts = [train(plugin(), recipe=_ONE_UPDATE, rank=rank).trainable_parameters for rank in (2, 4)]
+    if any(more <= fewer for fewer, more in pairwise(counts)):
+        raise PluginError(f"Rank 2 trains {counts[0]} parameters, rank 4 {counts[1]}. Pass the rank to insert_lora.")
+
+
+def check_differs_from_lora(plugin: Plugin) -> None:
+    """At the method's defaults, the weights differ from plain LoRA's after six updates."""
+    bench = tiny()
+    method = plugin()
+    ours, plain = (effects(learn(item, bench), bench) for item in (method, plain_lora(method)))
+    if ours.keys() == plain.keys() and all(torch.equal(value, plain[name]) for name, value in ours.items()):
+        raise PluginError(
+            f"At its defaults, {plugin.__name__} learns exactly what plain LoRA learns. "
+            "Choose defaults that have an effect within six updates."
+        )
 
 
 def check_off_equals_plain_lora(plugin: Plugin) -> None:
@@ -184,56 +216,6 @@ def check_accumulates(plugin: Plugin) -> None:
                     f"At update {index + 1}, the gradient of {name} depends on how the batch is split. "
                     "Add terms that depend on the weights in penalty, which is called once per update, not in backward."
                 )
-
-
-def check_differs_from_lora(plugin: Plugin) -> None:
-    """At the method's defaults, the weights differ from plain LoRA's after six updates."""
-    bench = tiny()
-    method = plugin()
-    ours, plain = (effects(learn(item, bench), bench) for item in (method, plain_lora(method)))
-    if ours.keys() == plain.keys() and all(torch.equal(value, plain[name]) for name, value in ours.items()):
-        raise PluginError(
-            f"At its defaults, {plugin.__name__} learns exactly what plain LoRA learns. "
-            "Choose defaults that have an effect within six updates."
-        )
-
-
-def check_finite_at_start(plugin: Plugin) -> None:
-    """Loss and gradients are finite at B = 0, in float32 and in bfloat16."""
-    for dtype in ("float32", "bfloat16"):
-        watched = Watched(inner=plugin())
-        try:
-            train(watched, tiny(dtype), recipe=one_update())
-        except TrialError as error:
-            raise PluginError(f"In {dtype}, at B = 0: {error}") from error
-        bad = [name for name, value in watched.gradients[0].items() if not value.isfinite().all()]
-        if bad:
-            raise PluginError(
-                f"In {dtype}, the gradient of {few(bad)} is not finite at B = 0. Guard divisions by a norm of B."
-            )
-
-
-def check_rank_scales_parameters(plugin: Plugin) -> None:
-    """A larger rank trains more parameters."""
-    counts = [train(plugin(), recipe=one_update(), rank=rank).trainable_parameters for rank in (2, 4)]
-    if any(more <= fewer for fewer, more in pairwise(counts)):
-        raise PluginError(f"Rank 2 trains {counts[0]} parameters, rank 4 {counts[1]}. Pass the rank to insert_lora.")
-
-
-TRAINING: tuple[Callable[[Plugin], None], ...] = (
-    check_trains_adapters_only,
-    check_starts_at_the_base_model,
-    check_finite_at_start,
-    check_is_deterministic,
-    check_keeps_hyperparameters,
-    check_deltas_reproduce_outputs,
-    check_obeys_the_connector_policy,
-    check_rank_scales_parameters,
-    check_differs_from_lora,
-    check_off_equals_plain_lora,
-    check_resumes,
-    check_accumulates,
-)
 
 
 class _Killed(Exception):  # noqa: N818  it simulates a kill signal, which is not an error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,9 +40,6 @@ def check_lane_keeps_no_trace(plugin: type[Method], registry: Registry | None = 
         )
     if answers != answers_with(second, bench):
         raise PluginError("A second trial in the same lane gives other answers. Keep no state between trials.")
-
-
-TRIALS: tuple[Callable[[type[Method]], None], ...] = (check_change_survives_saving, check_lane_keeps_no_trace)
 
 
 def _reread(change: Change) -> Change:

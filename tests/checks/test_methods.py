@@ -29,7 +29,7 @@ from bench import (
     lora_adapters,
     lora_change,
 )
-from bench.checks import checks, edits, plugins, training, trials
+from bench.checks import checks, edits, methods, plugins, training, trials
 
 
 @dataclass(kw_only=True)
@@ -328,9 +328,9 @@ BROKEN = [
     (plugins.check_builds_from_defaults, NotADataclass),
     (plugins.check_builds_from_defaults, NeedsAnArgument),
     (plugins.check_hooks_are_known, MisspeltHook),
-    (plugins.check_space_contains_default, DefaultOutsideItsRange),
-    (plugins.check_space_contains_default, OffNamesNoHyperparameter),
-    (plugins.check_pickles, HoldsAFunction),
+    (methods.check_space_contains_default, DefaultOutsideItsRange),
+    (methods.check_space_contains_default, OffNamesNoHyperparameter),
+    (methods.check_pickles, HoldsAFunction),
     (training.check_trains_adapters_only, ThawsTheHead),
     (training.check_trains_adapters_only, WritesToTheBase),
     (training.check_starts_at_the_base_model, StartsElsewhere),

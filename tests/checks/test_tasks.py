@@ -13,8 +13,8 @@ from PIL import Image
 from typing_extensions import override
 
 from bench import Example, PluginError, Split, Task
+from bench.checks import checks_in, tasks
 from bench.checks.tasks import (
-    TASKS,
     check_examples_are_stable,
     check_own_answer_scores_best,
     check_primary_is_scored,
@@ -131,9 +131,9 @@ def test_a_check_catches_the_task_that_breaks_its_rule(check: Any, plugin: type[
 
 
 def test_a_task_that_keeps_every_rule_passes_every_check() -> None:
-    for check in TASKS:
+    for check in checks_in(tasks):
         check(Shades)
 
 
 def test_every_check_of_tasks_has_a_task_that_breaks_it() -> None:
-    assert {check for check, _ in BROKEN} == set(TASKS)
+    assert {check for check, _ in BROKEN} == set(checks_in(tasks))
