@@ -105,7 +105,7 @@ def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
     """Run pending jobs, draw progress, mirror every record to MLflow, and print the speed at the end."""
     setup = lane_setup(made.request, store, launch)
     evaluated: list[Score] = []
-    events: Generator[Event] = lanes.run(made.pending, made.records, setup, launch.lanes)
+    events: Generator[Event] = lanes.run(made.pending, made.records, setup)
     with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
         for event in events:
             progress.take(event)

@@ -28,17 +28,17 @@ class Event:
 
 
 class Broker:
-    """The state of one command's jobs, independent of Ray; ``works`` holds parents before children.
+    """The state of one command's jobs, independent of Ray; ``jobs`` holds parents before children.
 
     ``stored`` holds the records of the store; a parent that is done there need not run. As long as ``is_open`` is True,
     more jobs may come.
     """
 
-    def __init__(self, works: Sequence[Job], stored: Mapping[str, Record], *, is_open: bool = False) -> None:
-        self._works = {work.trial.id: work for work in works}
-        self._waiting = deque(self._works)
+    def __init__(self, jobs: Sequence[Job], stored: Mapping[str, Record], *, is_open: bool = False) -> None:
+        self._jobs = {job.trial.id: job for job in jobs}
+        self._waiting = deque(self._jobs)
         self._running: dict[int, str] = {}
-        self._finished = {key for key, record in stored.items() if record.status == "done"} - set(self._works)
+        self._finished = {key for key, record in stored.items() if record.status == "done"} - set(self._jobs)
         self._failed: dict[str, str] = {}
         self._deaths: dict[str, int] = {}
         self._records: dict[str, Record] = {}
@@ -51,11 +51,11 @@ class Broker:
         """Whether the broker has no job left to hand out or to wait for."""
         return self.closed or not (self._waiting or self._running or self.is_open)
 
-    def add(self, works: Sequence[Job]) -> None:
+    def add(self, jobs: Sequence[Job]) -> None:
         """Add jobs, parents before children; of a known job, only what it does not cover is done."""
-        for work in works:
-            key, known = work.trial.id, self._works.get(work.trial.id)
-            joined = self._works[key] = known.joined(work) if known else work
+        for job in jobs:
+            key, known = job.trial.id, self._jobs.get(job.trial.id)
+            joined = self._jobs[key] = known.joined(job) if known else job
             revived = key in self._records and self._records[key].status == "stopped" and not joined.rungs
             if known is not None and joined.covers == known.covers and not revived:
                 continue
@@ -82,15 +82,15 @@ class Broker:
         if lane in self._running:
             self.lost(lane)
         for key in tuple(self._waiting):
-            work = self._works[key]
-            parent = work.trial.parent
+            job = self._jobs[key]
+            parent = job.trial.parent
             if parent is not None and parent.id in self._failed:
                 self._fail(key, lane, f"Its parent {parent.label} failed: {self._failed[parent.id]}")
             elif parent is None or parent.id in self._finished:
                 self._waiting.remove(key)
                 self._running[lane] = key
                 self._note(Event("started", key, lane))
-                return work
+                return job
         return None
 
     def progress(self, lane: int, stage: str, step: int, steps: int, loss: float) -> None:
@@ -101,7 +101,7 @@ class Broker:
     def finish(self, lane: int, record: Record) -> None:
         """Take the record of the trial that a lane has finished."""
         key = self._running.pop(lane)
-        if record.status == "stopped" and not self._works[key].rungs:  # meanwhile another job needs the whole training
+        if record.status == "stopped" and not self._jobs[key].rungs:  # meanwhile another job needs the whole training
             self._waiting.append(key)
             return
         if record.status == "stopped":
@@ -112,7 +112,7 @@ class Broker:
             self._failed[key] = record.error or "no reason given"
         else:
             self._finished.add(key)
-        if record.status == "done" and record.lacks(self._works[key].asked):  # more scores were asked for while it ran
+        if record.status == "done" and record.lacks(self._jobs[key].asked):  # more scores were asked for while it ran
             self._waiting.append(key)
         else:
             self._records[key] = record
@@ -128,20 +128,16 @@ class Broker:
             return ""
         self._deaths[key] = self._deaths.get(key, 0) + blame
         self._waiting.appendleft(key)
-        label = self._works[key].trial.label
+        label = self._jobs[key].trial.label
         if self._deaths[key] >= _DEATHS:
             self._fail(key, lane, f"Its worker died {_DEATHS} times. Check the memory and the lane's log.")
         return label
 
-    def close(self) -> None:
-        """Stop handing out jobs."""
-        self.closed = True
-
     def _fail(self, key: str, lane: int, reason: str) -> None:
         self._waiting.remove(key)
         self._failed[key] = reason
-        record = self._records[key] = Record(self._works[key].trial, "failed", error=reason)
+        record = self._records[key] = Record(self._jobs[key].trial, "failed", error=reason)
         self._note(Event("failed", key, lane, record=record))
 
     def _note(self, event: Event) -> None:
-        self.events.append(replace(event, label=self._works[event.trial].trial.label))
+        self.events.append(replace(event, label=self._jobs[event.trial].trial.label))

@@ -25,8 +25,8 @@ class Rung:
 class _BrokerActor:
     """The broker as an asynchronous actor, so that it serves other lanes while one lane waits for a job."""
 
-    def __init__(self, works: Sequence[Job], stored: Mapping[str, Record], is_open: bool) -> None:
-        self._broker = Broker(works, stored, is_open=is_open)
+    def __init__(self, jobs: Sequence[Job], stored: Mapping[str, Record], is_open: bool) -> None:
+        self._broker = Broker(jobs, stored, is_open=is_open)
         self._broken: list[str] = []
         self._heard: set[int] = set()
         self._nodes: dict[tuple[int, int], str] = {}
@@ -43,19 +43,19 @@ class _BrokerActor:
         self._heard.add(lane)
         turn = self._turns[lane] = self._turns.get(lane, 0) + 1
         while self._turns[lane] == turn:
-            if (work := self._broker.take(lane)) is not None or self._broker.over:
-                return work
+            if (job := self._broker.take(lane)) is not None or self._broker.over:
+                return job
             await asyncio.sleep(POLL_SECONDS)
         return None
 
-    async def follow(self, works: Sequence[Job], seen: int = 0) -> dict[str, Record] | Rung:
+    async def follow(self, jobs: Sequence[Job], seen: int = 0) -> dict[str, Record] | Rung:
         """Add jobs and wait until all are done, or until one is held at a rung after step ``seen``.
 
         A call with a later ``seen`` lets a training that is held at a rung continue. After the broker is closed the
         call never returns, because the jobs have no result.
         """
-        self._broker.add(works)
-        keys = [work.trial.id for work in works]
+        self._broker.add(jobs)
+        keys = [job.trial.id for job in jobs]
         for key in keys:
             if key in self._held and self._held[key].step <= seen:
                 self._verdicts[key, self._held[key].step] = True
@@ -78,11 +78,11 @@ class _BrokerActor:
             del self._held[key]
         return self._verdicts.get((key, step), False)
 
-    async def stop(self, works: Sequence[Job], step: int) -> None:
+    async def stop(self, jobs: Sequence[Job], step: int) -> None:
         """Stop the one of these jobs whose training is held at a rung."""
-        for work in works:
-            if work.trial.id in self._held:
-                self._verdicts[work.trial.id, step] = False
+        for job in jobs:
+            if job.trial.id in self._held:
+                self._verdicts[job.trial.id, step] = False
 
     async def settle(self) -> None:
         self._broker.is_open = False
@@ -131,14 +131,14 @@ class _BrokerActor:
         return self._broker.over
 
     async def close(self) -> None:
-        self._broker.close()
+        self._broker.closed = True
 
 
-def start(works: Sequence[Job], stored: Mapping[str, Record], *, is_open: bool) -> Any:
+def start(jobs: Sequence[Job], stored: Mapping[str, Record], *, is_open: bool) -> Any:
     """Start the broker on the driver's node, which outlives every lane, and return the broker's handle."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
-    return ray.remote(**options)(_BrokerActor).remote(works, stored, is_open)
+    return ray.remote(**options)(_BrokerActor).remote(jobs, stored, is_open)

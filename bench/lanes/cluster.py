@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 from uuid import uuid4
 
+from bench.environment import cores
 from bench.errors import UsageError, one_line
 from bench.store.places import is_remote
 
@@ -55,7 +56,7 @@ def check_address(address: str | None, lanes: int | None) -> None:
         raise UsageError("With --address and --lanes 0, nothing would run on the cluster. Leave one of them out.")
 
 
-def devices(lanes: int | None, address: str | None, output: Path, per_lane: int) -> Any:
+def devices(lanes: int | None, address: str | None, output: Path, per_lane: int) -> AbstractContextManager[Devices]:
     """Return a context with a command's devices: this machine's, or the free devices of a cluster."""
     return _own(lanes, per_lane) if address is None else _joined(address, lanes, output, per_lane)
 
@@ -104,11 +105,6 @@ def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lanes_on(devices: int, workers: int, kind: str) -> int:

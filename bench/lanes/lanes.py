@@ -35,38 +35,38 @@ Drive = Callable[[Any, "Crew"], None]
 
 
 def run(
-    works: Sequence[Job],
+    jobs: Sequence[Job],
     stored: Mapping[str, Record],
     setup: LaneSetup,
-    lanes: int | None,
     drive: Drive | None = None,
 ) -> Generator[Event]:
-    """Do the jobs and yield events. ``lanes`` 0 means in this process, None means all free devices.
+    """Do the jobs and yield events.
 
     ``drive(broker, crew)`` runs in a separate thread at the same time as the lanes and gives the broker more jobs; the
     lanes stay up until it returns.
     """
-    if not works and drive is None:
+    if not jobs and drive is None:
         return
-    if lanes == 0:
-        yield from _run_here(Broker(works, stored), setup)
+    launch = setup.launch
+    if launch.lanes == 0:
+        yield from _run_here(Broker(jobs, stored), setup)
         return
-    with cluster.devices(lanes, setup.address, setup.output, setup.execution.workers) as found:
-        if setup.address is not None:
+    with cluster.devices(launch.lanes, launch.address, setup.output, launch.execution.workers) as found:
+        if launch.address is not None:
             nodes.check(setup.folders(found.scratch), setup.scored, gpus=found.gpus)
-        count = found.lanes if drive else min(found.lanes, len(works))
+        count = found.lanes if drive else min(found.lanes, len(jobs))
         crew = Crew(setup, setup.shipped(), count, found.gpus, found.scratch)
-        yield from _run_lanes(works, stored, crew, drive)
+        yield from _run_lanes(jobs, stored, crew, drive)
 
 
 def _run_here(broker: Broker, setup: LaneSetup) -> Generator[Event]:
     store, bench, seen = Store(setup.output), _bench(setup), 0
     while not broker.over:
-        work = broker.take(0)
+        job = broker.take(0)
         for event in (fresh := broker.events[seen:]):
             yield _kept(store, event)
-        if work is not None:
-            broker.finish(0, bench.run(work, lambda *progress: broker.progress(0, *progress)))
+        if job is not None:
+            broker.finish(0, bench.run(job, lambda *progress: broker.progress(0, *progress)))
         seen += len(fresh)
     for event in broker.events[seen:]:
         yield _kept(store, event)
@@ -79,7 +79,7 @@ def _bench(setup: LaneSetup, group: Group = ALONE) -> Any:
 
     # Ray shows each worker the GPUs of all workers of its lane, and sets the worker's own GPU as the current device.
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return TrialRunner(Store(setup.output), setup.model, setup.tasks, device, setup.execution, group)
+    return TrialRunner(Store(setup.output), setup.model, setup.tasks, device, setup.launch.execution, group)
 
 
 def _kept(store: Store, event: Event) -> Event:
@@ -103,14 +103,14 @@ class Crew:
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
-def _run_lanes(works: Sequence[Job], stored: Mapping[str, Record], crew: Crew, drive: Drive | None) -> Generator[Event]:
+def _run_lanes(jobs: Sequence[Job], stored: Mapping[str, Record], crew: Crew, drive: Drive | None) -> Generator[Event]:
     import ray
 
-    broker = broker_actor.start(works, stored, is_open=drive is not None)
+    broker = broker_actor.start(jobs, stored, is_open=drive is not None)
     troubles = _Troubles()
     threads, driver = _started(broker, crew, drive, troubles)
     store, seen, over = Store(crew.setup.output), 0, False
-    watch = nodes.Watch(broker, joined=crew.setup.address is not None)
+    watch = nodes.Watch(broker, joined=crew.setup.launch.address is not None)
     try:
         while not over:
             watch.look()
@@ -193,7 +193,7 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
         # gloo as well as nccl: messages between workers need no GPU, and gloo fails at once if a worker is killed
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if crew.gpus else "gloo", timeout_s=_PATIENCE_SECONDS),
         scaling_config=ScalingConfig(
-            num_workers=crew.setup.execution.workers,
+            num_workers=crew.setup.launch.execution.workers,
             use_gpu=crew.gpus,
             resources_per_worker={"GPU": 1} if crew.gpus else {"CPU": 1},
         ),
@@ -243,8 +243,8 @@ def _pull(config: Mapping[str, Any]) -> None:
         except ray.exceptions.RayError as error:  # the trial is not to blame, so it must not be recorded as failed
             raise SystemExit("The broker is gone.") from error
 
-    while (work := group.first(lambda: ray.get(broker.next.remote(lane)))) is not None:
-        record = bench.run(work, report, judge)
+    while (job := group.first(lambda: ray.get(broker.next.remote(lane)))) is not None:
+        record = bench.run(job, report, judge)
         group.first(lambda: ray.get(broker.finish.remote(lane, record)))  # noqa: B023  called at once
 
 

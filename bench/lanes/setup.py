@@ -22,7 +22,7 @@ from bench.store.run_folder import Store
 class Launch:
     """How many lanes a command starts, on which cluster, and how they run trials.
 
-    ``lanes`` has the meaning that it has in ``lanes.run``.
+    ``lanes`` 0 means in this process, None means all free devices. ``address`` is that of a running cluster.
     """
 
     lanes: int | None = None
@@ -34,23 +34,20 @@ class Launch:
 class LaneSetup:
     """What a command's lanes work with: where to store, which base model, which plugins and data, and how to run.
 
-    ``address`` is that of a running cluster. ``scored`` names the tasks, which a node may lack something for.
+    ``scored`` names the tasks, which a node may lack something for.
     """
 
     output: Path
     model: Path
     tasks: Tasks
-    execution: Execution = field(default_factory=Execution)
-    address: str | None = None
+    launch: Launch = field(default_factory=Launch)
     scored: tuple[str, ...] = ()
 
     def shipped(self) -> Shipment:
         """Return what is sent to a lane; to a cluster, whose nodes may lack the plugin files, with their contents."""
         files = self.tasks.registry.files
-        sources = () if self.address is None else tuple(path.read_bytes() for path in files)
-        return Shipment(
-            self.output, self.model, self.execution, files, sources, self.tasks.reading, self.tasks.settings
-        )
+        sources = () if self.launch.address is None else tuple(path.read_bytes() for path in files)
+        return Shipment(self.output, self.model, self.launch, files, sources, self.tasks.reading, self.tasks.settings)
 
     def folders(self, scratch: Path) -> dict[str, Path]:
         """Return the folders that every node of a cluster must see, by their description."""
@@ -68,7 +65,7 @@ class Shipment:
 
     output: Path
     model: Path
-    execution: Execution
+    launch: Launch
     files: tuple[Path, ...]
     sources: tuple[bytes, ...]
     reading: Reading
@@ -82,7 +79,7 @@ class Shipment:
             PluginError: a plugin file cannot be imported.
         """
         registry = Registry(nodes.unpacked(self.files, self.sources))
-        return LaneSetup(self.output, self.model, Tasks(registry, self.reading, self.settings), self.execution)
+        return LaneSetup(self.output, self.model, Tasks(registry, self.reading, self.settings), self.launch)
 
 
 def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
@@ -96,14 +93,7 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
         request.tasks.load(name).ready()
     suite = request.suite
     store.note_model(suite.revision(), suite.name, pinned(suite.model))
-    return LaneSetup(
-        store.root,
-        suite.folder,
-        request.tasks,
-        launch.execution,
-        launch.address,
-        scored=scored,
-    )
+    return LaneSetup(store.root, suite.folder, request.tasks, launch, scored)
 
 
 def note_data(request: Request, store: Store) -> None:

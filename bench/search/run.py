@@ -122,7 +122,7 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
         think(broker, crew, asked, trials)
 
     note_data(request, store)
-    events = lanes.run((), {}, lane_setup(request, store, launch), launch.lanes, drive)
+    events = lanes.run((), {}, lane_setup(request, store, launch), drive)
     with closing(events), Progress(None) as progress:
         for event in events:
             progress.take(event)

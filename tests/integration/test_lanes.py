@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.lanes import lanes
-from bench.lanes.setup import LaneSetup
+from bench.lanes.setup import LaneSetup, Launch
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
@@ -36,8 +36,8 @@ def planned(suite: Suite, tasks: Tasks, store: Store, *methods: str) -> Plan:
 
 
 def done_by(plan: Plan, output: Path, count: int) -> dict[str, Record]:
-    setup = LaneSetup(output, plan.request.suite.folder, plan.request.tasks)
-    events = lanes.run(plan.pending, plan.records, setup, count)
+    setup = LaneSetup(output, plan.request.suite.folder, plan.request.tasks, Launch(count))
+    events = lanes.run(plan.pending, plan.records, setup)
     return {event.record.trial.label: event.record for event in events if event.record}
 
 

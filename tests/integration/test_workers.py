@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 
 from bench.lanes import lanes
-from bench.lanes.setup import LaneSetup
+from bench.lanes.setup import LaneSetup, Launch
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
@@ -26,8 +26,9 @@ pytestmark = [
 
 
 def done_by(plan: Plan, store: Store, workers: int) -> dict[str, Record]:
-    setup = LaneSetup(store.root, plan.request.suite.folder, plan.request.tasks, Execution(workers=workers))
-    events = lanes.run(plan.pending, plan.records, setup, 1 if workers > 1 else 0)
+    launch = Launch(1 if workers > 1 else 0, execution=Execution(workers=workers))
+    setup = LaneSetup(store.root, plan.request.suite.folder, plan.request.tasks, launch)
+    events = lanes.run(plan.pending, plan.records, setup)
     return {event.record.trial.method: event.record for event in events if event.record}
 
 

@@ -89,6 +89,8 @@ def test_a_lane_in_another_process_reads_tasks_as_the_driver_does(tiny_tasks: Pa
 def test_a_cluster_alone_is_sent_what_the_plugin_files_hold(tiny_tasks: Path, tmp_path: Path) -> None:
     tasks = Tasks(Registry([tiny_tasks]))
 
-    here, cluster = (LaneSetup(tmp_path, tmp_path, tasks, address=address).shipped() for address in (None, "auto"))
+    here, cluster = (
+        LaneSetup(tmp_path, tmp_path, tasks, setup.Launch(address=address)).shipped() for address in (None, "auto")
+    )
 
     assert (here.sources, cluster.sources) == ((), (tiny_tasks.read_bytes(),))

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from bench import environment
 from bench.errors import without_password
-from bench.lanes.cluster import cores as usable_cores
 from bench.prepare.doctor.child import ask
 from bench.prepare.doctor.finding import Diagnosis, reason, words
 from bench.sizes import GIB, in_unit
@@ -32,7 +32,7 @@ _FOLDERS = {
 
 def check(output: str, data: Path, models: Path, cache: Path) -> Iterator[Diagnosis]:
     """Check this machine, and the folders that a run uses; ``output`` may be a URL."""
-    count, known, group = usable_cores(), _memory(), Path("/sys/fs/cgroup")
+    count, known, group = environment.cores(), _memory(), Path("/sys/fs/cgroup")
     yield cores(count, _quota(group))
     yield memory(count, known.get("MemTotal"), known.get("MemAvailable"), _limit(group))
     yield shared_memory(_free(Path("/dev/shm")))

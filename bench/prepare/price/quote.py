@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from bench.environment import cores
 from bench.errors import UsageError
-from bench.lanes.cluster import cores
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.method import TrainMethod
