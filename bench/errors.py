@@ -40,16 +40,16 @@ class StoreError(BenchError):
 
 
 def without_password(text: str) -> str:
-    """Return a text without the user names and passwords of its addresses."""
+    """Strip user names and passwords from the URLs in a text."""
     return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def one_line(error: BaseException) -> str:
-    """Return at most 300 characters of an error's text, without line breaks and passwords; or its class's name."""
+    """Return 300 characters of an error without line breaks or passwords; an empty text gives the class name."""
     text = without_password(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]} …"
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or the name of its class if it has no text."""
+    """Return the first line of an error's text; an empty text gives the class name."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

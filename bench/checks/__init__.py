@@ -1,4 +1,4 @@
-"""The conformance suite: rules that every method, task and report must keep.
+"""The conformance suite: rules that every method, task and report must follow.
 
 The suite is also shipped to third parties. ``bench check NAME`` runs it, and so does pytest:
 

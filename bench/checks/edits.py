@@ -89,7 +89,7 @@ def check_differs_from_its_parent(plugin: Plugin, registry: Registry | None = No
 
 @dataclass(kw_only=True)
 class _Reseeded(EditMethod):
-    """An edit that runs ``inner`` with the global generator in another state than the engine's."""
+    """An edit that runs ``inner`` with the global generator in a different state from the engine's."""
 
     name: ClassVar[str] = "reseeded"
     paper: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""Checks of tasks: ids on at most 20,000 examples a split, images on 2,000, all else on 200."""
+"""Checks of tasks: ids on at most 20,000 examples per split, images on 2,000, all else on 200."""
 
 from __future__ import annotations
 

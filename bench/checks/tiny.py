@@ -42,7 +42,7 @@ _FIRST = {"train": 0, "validation": 1000, "test": 2000}
 
 
 class Squares(Task):
-    """The task to name the color of a square; it can be learnt, and it is small enough to keep in mind."""
+    """Name the colour of a square: learnable, and easy to reason about."""
 
     name: ClassVar[str] = "squares"
     paper: ClassVar[str] = "drawn here, for the conformance suite"

@@ -17,7 +17,9 @@ def check_change_survives_saving(plugin: type[Method], registry: Registry | None
     """The change that is read back from its files is bitwise equal, because evaluation and edits read it."""
     change = learn(plugin(), registry=registry)
     if names := unequal(change, _reread(change)):
-        raise PluginError(f"After saving and loading, {few(names)} have other bits. Use the deltas that bench exports.")
+        raise PluginError(
+            f"After saving and loading, {few(names)} are not bit-identical. Use the deltas that bench exports."
+        )
 
 
 def check_lane_keeps_no_trace(plugin: type[Method], registry: Registry | None = None) -> None:

@@ -38,7 +38,7 @@ class CheckOptions(EvalOptions, TaskData, Command):
 
     names: tuple[str, ...] = arg(
         (),
-        "names or files of plugins; eval: test whether answers change with batch size, merging or dtype",
+        "plugin names or files; the word eval instead compares answers (below)",
         "NAME|FILE.py",
         positional=True,
         nargs="+",

@@ -71,7 +71,7 @@ _VERBS = (
         about="Compare the last run's leaderboard with a paper's table; refuse a run that is not comparable.",
     ),
     Verb("show", "print one trial: its scores, cost, command, and what it forgot"),
-    Verb("check", "test whether methods, tasks and reports keep the rules of their kind"),
+    Verb("check", "check methods, tasks and reports against their contracts"),
     Verb("doctor", "check versions, GPUs, disks, data, model and services; say what to fix"),
     Verb("export", "write a trial as a peft adapter or a merged model"),
     Verb("clean", "delete checkpoints and trials that nothing needs, after asking"),

@@ -127,7 +127,7 @@ class Rows(Suited):
         nargs="?",
         const="",
     )
-    baselines: bool = flag("add trivial baselines, and mark methods that are not shown to beat them")
+    baselines: bool = flag("add trivial baselines, and mark methods that do not clearly beat them")
     rewind: str | None = arg(
         None, "draw every row's trade-off curve: scale its change by each of these strengths, 0 to 1", "S,T"
     )

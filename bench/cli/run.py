@@ -1,4 +1,4 @@
-"""``bench run``: train, evaluate and rank methods; ``bench study`` runs its plan by the same course."""
+"""``bench run``: train, evaluate and rank methods; ``bench study`` takes the same steps."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def check_output(output: Path, lanes: int | None) -> None:
     tracking_uri(output)
     if lanes != 0 and str(output).startswith("memory:"):
         raise UsageError(
-            f"--output {output} is memory of this process, which other processes cannot read. Add --lanes 0."
+            f"--output {output} is held in this process's memory, so other processes cannot read it. Add --lanes 0."
         )
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(RunOptions):
-    """The options of ``bench study``; they leave the experiment itself unchanged, which decides the hidden ones."""
+    """The options of ``bench study``. The study sets the hidden options itself."""
 
     hidden = ("methods", "connector", "tuned", "baselines", "rewind")
 

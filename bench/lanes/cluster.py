@@ -41,14 +41,14 @@ def check_address(address: str | None, lanes: int | None) -> None:
     """Refuse an address that a command cannot join, before anything starts.
 
     Raises:
-        UsageError: the address is Ray Client's or has no known form, or the command uses no lanes.
+        UsageError: it is a Ray Client address or has no known form, or the command uses no lanes.
     """
     if address is None:
         return
     if address.startswith("ray://"):
         raise UsageError(
-            f"--address {address} is Ray Client's, whose driver is not on a node of the cluster; the broker and Ray "
-            "Train need a driver on a node. Run this on a node with --address auto, or through ray job submit."
+            f"--address {address} is a Ray Client address. bench must run on a cluster node. "
+            "Use --address auto there, or ray job submit."
         )
     if address != "auto" and not re.fullmatch(_HOST_PORT, address):
         raise UsageError(f"--address is {address!r}. Give auto, or HOST:PORT of a cluster's head.")

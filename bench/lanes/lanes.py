@@ -120,10 +120,10 @@ def _run_lanes(jobs: Sequence[Job], stored: Mapping[str, Record], crew: Crew, dr
                 yield _kept(store, event)
             time.sleep(POLL_SECONDS)
         if troubles.drive is not None:
-            raise TrialError(f"The search broke down: {troubles.drive}") from troubles.drive
+            raise TrialError(f"The search failed: {troubles.drive}") from troubles.drive
         if not ray.get(broker.is_over.remote()):
             reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, troubles.lanes)]
-            raise TrialError(f"No lane is left. The last one broke down with: {reasons[-1]}")
+            raise TrialError(f"No lane is left. The last one failed with: {reasons[-1]}")
     except ray.exceptions.RayActorError as error:
         raise TrialError("The broker died. Run the same command again to resume.") from error
     finally:
@@ -208,7 +208,7 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
     except Exception as error:  # noqa: BLE001  whatever broke this lane, the other lanes continue
         if crew.stopping.is_set():
             return
-        log.warning("Lane %d broke down: %s", lane, error)
+        log.warning("Lane %d failed: %s", lane, error)
         troubles.lanes.append(error)
         if ray.is_initialized():
             ray.get(broker.lost.remote(lane))

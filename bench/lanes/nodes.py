@@ -92,7 +92,7 @@ class Watch:
     _next: float = 0.0
 
     def look(self) -> None:
-        """Take back the trials of lost nodes; look at most once a second."""
+        """Take back the trials of lost nodes; look at most once per second."""
         import ray
 
         if not self.joined or time.monotonic() < self._next:

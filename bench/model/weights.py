@@ -74,7 +74,7 @@ def _refuse_gaps(folder: Path, family: Family, found_out: Mapping[str, Any]) -> 
 def pristine(model: nn.Module, folder: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
     """Return the values that a model was loaded with, in the checkpoint's dtype, by parameter name.
 
-    They lie in a second mapping, which is never written to; parameters that the files do not hold are copied.
+    They are in a second mapping, which is never written to; parameters that the files do not hold are copied.
     """
     stored, parameters = mapped(folder), dict(model.named_parameters())
     copies = {name: value.detach().to("cpu", copy=True) for name, value in parameters.items() if name not in names}

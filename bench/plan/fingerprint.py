@@ -1,4 +1,4 @@
-"""Compute the digest of examples, which is the part of an id that changes with a task's data."""
+"""Compute the digest of examples, which is the part of every id that depends on the task's data."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def hyper(  # noqa: PLR0913  one line declares the whole hyperparameter
 
     ``low`` and ``high`` bound the search; a hyperparameter without a range is never searched. ``minimum`` and
     ``maximum`` bound what ``--set`` accepts, which may be wider. ``choices`` bounds both. ``search=False`` excludes
-    the choices from the search, for example if they are readings of a paper such as mean or sum.
+    the choices from the search, for example if they are interpretations of the paper such as mean or sum.
     ``connector="lora"`` says that the hyperparameter has an effect only if the recipe's connector carries LoRA.
     """
     whole = isinstance(default, int) and not isinstance(default, bool)

@@ -130,7 +130,7 @@ def sync(store: Store, registry: Registry) -> int:
         written += searches.write(store.root)
     except Exception as error:
         raise StoreError(
-            f"MLflow at {without_password(uri)} did not take the run folder: {one_line(error)} "
+            f"MLflow at {without_password(uri)} did not accept the run folder: {one_line(error)} "
             f"Start the server, or set {VARIABLE} to a server that runs."
         ) from error
     return written

@@ -241,7 +241,7 @@ class TrialRunner:
         total, before = sum(asked.count for asked in missing), 0
         facts = self.generated_with(record.trial)
         base = self.warm.base(Form.evaluation(record.trial.recipe))
-        with base.merged(change) as model:  # merge once for all scores: a 7B model takes one core a minute
+        with base.merged(change) as model:  # merge once for all scores: a 7B model takes a minute of one core
             for asked in missing:
 
                 def watch(count: int, before: int = before, most: int = asked.count) -> None:

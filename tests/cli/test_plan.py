@@ -35,7 +35,7 @@ def test_the_whole_suite_fits_a_screen(
         "Missing here: data of iconqa, coco_caption, okvqa, ocrvqa, gqa, textvqa: bench data get"
     )
     assert "42 cells = 7 methods x 3 ranks x 2 targets x 1 seed" in text
-    assert "30 of 30 trainings to do; 12 cells edit what another has trained" in text
+    assert "30 of 30 trainings to do; 12 cells edit another cell's training" in text
     row = next(row for row in lines if row.startswith("  dora ")).split()
     assert row == ["dora", "62,316,544", "102,293,504", "182,247,424", "249.3", "409.2", "729.0"]
     assert "hours on 1 x A100 40GB" in text
@@ -106,7 +106,7 @@ def test_a_cluster_that_is_not_asked_for_its_gpus_is_said(
         "bench plan does not ask the cluster at --address 10.0.0.1:6379 for its GPUs. "
         "Name all of them with --gpu NAME:N.\n"
     )
-    assert "is Ray Client's" in capsys.readouterr().err
+    assert "is a Ray Client address" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ for line in sys.stdin:
     if line.strip() == "state":
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
         alive = {each["ActorClassName"] for each in state.actors().values() if each["State"] != "DEAD"}
-        alive -= {"_AutoscalingCoordinatorActor"}  # Ray's own, one a cluster
+        alive -= {"_AutoscalingCoordinatorActor"}  # Ray's own, one per cluster
         print(json.dumps({"cpus": ray.available_resources().get("CPU", 0), "actors": sorted(alive)}), flush=True)
         ray.shutdown()
 cluster.shutdown()

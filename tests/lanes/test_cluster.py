@@ -24,7 +24,7 @@ def test_a_running_cluster_has_an_address(address: str) -> None:
 @pytest.mark.parametrize(
     ("address", "lanes", "said"),
     [
-        ("ray://head:10001", None, "whose driver is not on a node of the cluster"),
+        ("ray://head:10001", None, r"is a Ray Client address\. bench must run on a cluster node"),
         ("head", None, "Give auto, or HOST:PORT"),
         ("http://head:8265", None, "Give auto, or HOST:PORT"),
         ("auto", 0, "nothing would run on the cluster"),
@@ -40,7 +40,7 @@ def test_an_address_is_checked_before_anything_starts(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.main([*verb.split(), "--address", "ray://head:10001", "--output", str(tmp_path / "runs")]) == 2
-    assert "--address auto, or through ray job submit" in capsys.readouterr().err
+    assert "Use --address auto there, or ray job submit" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

@@ -71,7 +71,7 @@ def test_a_search_notes_the_validation_examples_that_it_looks_at(
     setup.note_data(request, Store(tmp_path / "runs"))
 
     path = tmp_path / "runs" / "data" / "gqa-validation.json"
-    assert json.loads(path.read_text())["count"] == 5  # two questions a picture
+    assert json.loads(path.read_text())["count"] == 5  # two questions per image
     assert capsys.readouterr().err == f"gqa validation: 1 broken record skipped; {path} lists them.\n"
 
 

@@ -134,7 +134,7 @@ def _ocrvqa(root: Path, folder: Path, sizes: Sizes) -> None:
 
 
 def graph_questions(task: str, split: str, sizes: Sizes) -> Iterator[tuple[str, Picture, Mapping[str, Any]]]:
-    """Yield GQA's question ids, pictures and records: two a picture."""
+    """Yield GQA's question ids, pictures and records: two per image."""
     for picture in pictures(task, split, sizes):
         for number, text in enumerate((QUESTION, f"Is the picture {picture.color} or {picture.others[0]}?")):
             record = {"question": text, "imageId": f"n{picture.number}", "answer": picture.color, "isBalanced": True}

@@ -13,7 +13,7 @@ from bench.tasks.okvqa import OKVQA
 from tests.layouts import COLORS, NAMES, edit, opened
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-SIZES = {  # of conftest.py: Sizes(train=12, validation=4, test=6), and two to five questions a picture
+SIZES = {  # of conftest.py: Sizes(train=12, validation=4, test=6), and two to five questions per image
     "iconqa": (12, 4, 6),
     "coco_caption": (60, 4, 6),
     "okvqa": (20, 4, 9),

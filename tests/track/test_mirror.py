@@ -56,7 +56,7 @@ def asked(task: str, count: int = 2) -> ScoreSpec:
 
 
 def put(store: Store, trial: Trial, values: dict[str, float], count: int = 2) -> Record:
-    """Write a done record: one score a task, its lenient score a tenth higher; a change and losses if it trains."""
+    """Write a done record: one score per task, its lenient score a tenth higher; a change and losses if it trains."""
     scores = {}
     for task, value in values.items():
         item = asked(task, count)
@@ -351,7 +351,7 @@ def test_sync_says_that_a_server_is_dead(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
-    with pytest.raises(StoreError, match="did not take the run folder"):
+    with pytest.raises(StoreError, match="did not accept the run folder"):
         sync(store, Registry())
 
 

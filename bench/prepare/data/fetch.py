@@ -47,7 +47,7 @@ def fetch(
 
     ``expected`` is the SHA-256 that the file must have, in hexadecimal, and where it comes from, for messages.
     ``advance`` receives the number of new bytes, or a negative number if earlier bytes no longer count. A transfer
-    that breaks off is retried, five tries in all. A transfer is resumed only if the ETag or the date from the server
+    that breaks off is retried, five tries in total. A transfer is resumed only if the ETag or the date from the server
     shows that the file is still the same.
 
     Raises:

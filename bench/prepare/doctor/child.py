@@ -1,4 +1,4 @@
-"""Ask a question in a separate process, which loads what is heavy and is ended if it hangs."""
+"""Run a doctor's question in a subprocess, which does the heavy imports and is killed if it hangs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 LATE = "no answer"
 
 _PROGRAM_SECONDS = 20.0
-_PATIENCE_SECONDS = 5.0  # how long a process may take to end after its signal
+_PATIENCE_SECONDS = 5.0  # how long a process may take to exit after its signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def ask(question: str, *words: str, seconds: float) -> Reply:
 
 
 def run(command: list[str], seconds: float) -> Reply:
-    """Return the lines of JSON that a command prints; after ``seconds`` it and its children are ended."""
+    """Return the lines of JSON that a command prints; after ``seconds`` it and its children are killed."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -45,7 +45,7 @@ def run(command: list[str], seconds: float) -> Reply:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # its children can then be ended with it
+        start_new_session=True,  # its children can then be killed with it
     )
     error = ""
     try:
@@ -65,7 +65,7 @@ def completed(*command: str) -> subprocess.CompletedProcess[str] | None:
 
 
 def _ended(process: subprocess.Popen[str]) -> str:
-    """End a process and its children, and return what it printed until then."""
+    """Kill a process and its children, and return what it printed until then."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -48,7 +48,8 @@ From the training pictures, questions and answers of {sources}, in three stages:
    picture's tokens. Shares: {texts}. `told` asks about a picture and shows its labels instead of the picture.
    `lookup` lists four options `A. x B. y C. z D. w` of any words, asks which of them is in the scene, and then asks for
    the letters of words by name. `repeat` asks for words to be repeated.
-2. The vision tower is trained with throw-away heads that name the labels of a picture ({tower}).
+2. The vision tower is trained with auxiliary heads, discarded afterwards, that name the labels of an image
+   ({tower}).
 3. Connector and decoder are trained on questions about pictures, with the tower frozen ({connector}).
    Forms and shares: {mix}. `letters` has four options, `describe` a few words,
    `sentence` a sentence.

@@ -225,7 +225,7 @@ def _kind(picture: Picture, example: Example) -> tuple[str, bool]:
 
 
 def choice(question: str, options: Sequence[str]) -> str:
-    """Return the question with its lettered options, one a line."""
+    """Return the question with its lettered options, one per line."""
     lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
     return "\n".join([question, *lines])
 

@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Run a stage; ``losses`` draws the parts of one update's loss.
 
-    The gradient of ``parameters`` is clipped, that of the throw-away ``heads`` is not.
+    The gradient of ``parameters`` is clipped, that of the auxiliary ``heads`` is not.
     """
     from transformers import get_cosine_schedule_with_warmup
 

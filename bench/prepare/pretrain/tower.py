@@ -1,4 +1,4 @@
-"""The vision tower's stage: throw-away heads teach it to recognise the labels of each picture."""
+"""The vision tower's stage: auxiliary heads, discarded afterwards, teach it to recognise the labels of each image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def train_tower(
     rng: random.Random,
     progress: OnStage,
 ) -> None:
-    """Train the vision tower to recognise the labels of each picture, through throw-away heads."""
+    """Train the vision tower to recognise the labels of each image through auxiliary heads, discarded afterwards."""
     tower = model.model.vision_tower
     known = album.known
     heads = nn.ModuleDict(
@@ -81,7 +81,7 @@ def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Return the pictures scaled and normalised, as the image processor does it."""
+    """Return the images scaled and normalised, as the image processor does."""
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
     mean, std = (torch.tensor(values)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))

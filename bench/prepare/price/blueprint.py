@@ -172,7 +172,7 @@ class _Kernel(torch.autograd.Function):
 
 
 class _Mask(torch.autograd.Function):
-    """Dropout that saves what a GPU saves: one byte an entry."""
+    """Dropout that saves what a GPU saves: one byte per entry."""
 
     @staticmethod
     def forward(context: Any, value: Tensor) -> Tensor:  # type: ignore[override]

@@ -126,7 +126,7 @@ class ProbeResult:
             factor = gpu.flops / probed.flops
             note = f", scaled to {gpu.name} by peak bf16 FLOP/s"
         train = {name: rate * factor for name, rate in self.train.items()}
-        origin = f"measured: {self.updates} updates a method and {self.answers} answers on {self.device}{note}"
+        origin = f"measured: {self.updates} updates per method and {self.answers} answers on {self.device}{note}"
         return Rates(min(train.values()), self.answer * factor, origin, train)
 
 

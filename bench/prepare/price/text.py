@@ -26,7 +26,7 @@ def _work(quote: Quote) -> Iterator[str]:
     yield f"Work: {len(plan.cells)} cells = {_grid(quote)}"
     trains = [item for item in todo if item.trains]
     edits = sum(issubclass(type(plan.method(cell.trial)), EditMethod) for cell in plan.cells)
-    shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} what another has trained" if edits else ""
+    shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} another cell's training" if edits else ""
     updates = sum(item.trial.recipe.updates for item in trains)
     yield f"  {len(trains)} of {len(plan.trainings)} trainings to do{shared}"
     yield f"  {updates:,} updates of {plan.request.recipe.batch_size} examples"
@@ -67,7 +67,7 @@ def _memory(quote: Quote) -> Iterator[str]:
     item, count = quote.evaluation, quote.execution.eval_batch_size
     size = _unit(quote)[0]
     parts = ", ".join(f"{name} {item.at(count)[name] / size:.2f}" for name in ("base", "cache", "prefill"))
-    yield f"  evaluation, {count} answers at once: {parts}, in all {item.total(count) / size:.2f}"
+    yield f"  evaluation, {count} answers at once: {parts}, total {item.total(count) / size:.2f}"
     if quote.fleet is not None and quote.ranks:
         found = fitting_options(quote, quote.methods, max(quote.ranks))
         others = "the others fit" if found.unfit else "everything fits"
@@ -82,7 +82,7 @@ def _features(quote: Quote) -> Iterator[str]:
     whole, kept = most * quote.feature_bytes, quote.execution.feature_cache_bytes
     if whole > kept:
         yield (
-            f"Vision features of {most:,} pictures at most: {whole / unit:,.1f} {name} of main memory a lane, "
+            f"Vision features of {most:,} pictures at most: {whole / unit:,.1f} {name} of main memory per lane, "
             f"of which --feature-cache keeps {kept / unit:,.1f}; the rest is computed again in every trial"
         )
 
@@ -94,12 +94,13 @@ def _methods(quote: Quote, rank: int) -> Iterator[str]:
     runtime = f"; with {RUNTIME / GIB:.1f} GiB for the runtime" if quote.fleet else ""
     yield (
         f"Memory at rank {rank}, {called}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "
-        f"({TEXT_TOKENS} of text assumed), {on} checkpointing{runtime}"
+        f"(assuming {TEXT_TOKENS} text tokens), {on} checkpointing{runtime}"
     )
     fits = ""
     if quote.fleet is not None:
         fits = f" largest micro-batch in {quote.fleet.gpu.memory_bytes / GIB:.0f}, and with checkpointing"
-    rows: list[Sequence[str]] = [("", *_PARTS, "in all", fits)]
+    heads = ("method's own" if name == "own" else name for name in _PARTS)
+    rows: list[Sequence[str]] = [("", *heads, "total", fits)]
     for item in prints:
         parts = item.at(quote.micro_batch)
         sizes = [f"{parts[name] / unit:.2f}" if parts.get(name) else "-" for name in _PARTS]
@@ -108,7 +109,7 @@ def _methods(quote: Quote, rank: int) -> Iterator[str]:
     for item in prints:
         if item.own:
             named = ", ".join(f"{name} {size / unit:.2f}" for name, size in item.own.items())
-            yield f"  own of {item.method}: {named}"
+            yield f"  {item.method}'s own: {named}"
 
 
 def _unit(quote: Quote) -> tuple[int, str]:
@@ -132,7 +133,7 @@ def _fit(quote: Quote, item: Footprint) -> str:
 def _time(quote: Quote) -> Iterator[str]:
     rates, fleet = quote.rates, quote.fleet
     if rates is None:
-        yield "Time: not known for this model and device. --probe measures 20 updates a method and 64 answers."
+        yield "Time: not known for this model and device. --probe measures 20 updates per method and 64 answers."
         return
     whole = gpu_hours(quote.todo, rates)
     training = sum(item.training_seconds(rates) for item in quote.todo) / 3600

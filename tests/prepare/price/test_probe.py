@@ -71,7 +71,7 @@ def test_a_probe_measures_every_training_method_and_prices_with_it(
     assert set(found["train"]) == {"lora", "l2"}
     assert min(*found["train"].values(), found["answer"]) > 0
     assert not list(tmp_path.glob("*/record.json"))
-    assert f"(measured: 20 updates a method and {found['answers']} answers on cpu)" in capsys.readouterr().out
+    assert f"(measured: 20 updates per method and {found['answers']} answers on cpu)" in capsys.readouterr().out
     assert main(words) == 0  # from the run folder, from now on
     assert "measured: 20 updates" in capsys.readouterr().out
 
