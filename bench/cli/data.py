@@ -86,7 +86,7 @@ def _from_hub(options: GetOptions, tasks: Sequence[Task]) -> list[Task]:
 
 
 def check(options: DataCheckOptions) -> int:
-    """Check all records and pictures, and print what is wrong."""
+    """Check all records and images, and print what is wrong."""
     read, names = options.read(options.skip_bad)
     every = Tasks(read.registry, replace(read.reading, skip_bad=_EVERY), read.settings)
     tasks = list({task.name: task for task in map(every.load, names)}.values())
@@ -134,7 +134,7 @@ def _files(root: Path, tasks: Sequence[Task], *, yes: bool) -> int:
         try:
             failed |= fetching.bring_pictures(root, task, yes=yes)
         except DataError as error:
-            say(f"{task.name}'s pictures: {error}")
+            say(f"{task.name}'s images: {error}")
             failed = True
     say(
         "Some files are missing. Run the same command again to resume."

@@ -55,7 +55,7 @@ _VERBS = (
         about="Download, check and describe the data of tasks. `all` means the tasks of the suite lorasculpt.",
         verbs=(
             Verb("get", "download the files that are missing; resumes where it stopped", "data", None),
-            Verb("check", "check all records and pictures; exit with code 1 if something is wrong", "data", None),
+            Verb("check", "check all records and images; exit with code 1 if something is wrong", "data", None),
             Verb("info", "print a task's card: content, source, size, metric and prompts", "data", None),
         ),
     ),

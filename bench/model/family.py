@@ -22,7 +22,7 @@ ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 Config = Any
 Processor = Any
 
-Features = Mapping[str, "Tensor"]  # one picture's features, on the CPU, under names that the family chooses
+Features = Mapping[str, "Tensor"]  # one image's features, on the CPU, under names that the family chooses
 
 
 def linears_of(decoder: str) -> str:
@@ -88,7 +88,7 @@ class Family(ABC):
 
     @abstractmethod
     def take_tower(self, model: Any) -> nn.Module:
-        """Remove the frozen tower from a model and return it; then the model takes features, not pictures."""
+        """Remove the frozen tower from a model and return it; then the model takes features, not images."""
 
     @abstractmethod
     def encode(
@@ -98,19 +98,19 @@ class Family(ABC):
 
     @abstractmethod
     def feature_values(self, config: Config) -> int:
-        """Return the largest number of values that the features of one picture can have."""
+        """Return the largest number of values that the features of one image can have."""
 
     @abstractmethod
     def image_tokens(self, config: Config) -> int:
-        """Return the largest number of decoder tokens that a picture can take."""
+        """Return the largest number of decoder tokens that an image can take."""
 
     def tokens_of(self, config: Config, processor: Processor, picture: Callable[[], Image]) -> int:
-        """Return the number of tokens of one picture; a family that must see the picture calls ``picture``."""
+        """Return the number of tokens of one image; a family that must see the image calls ``picture``."""
         return self.image_tokens(config)
 
     @abstractmethod
     def placeholder(self, config: Config) -> int:
-        """Return the token that a prompt contains once for each token of the picture."""
+        """Return the token that a prompt contains once for each token of the image."""
 
     @abstractmethod
     def ids(self, processor: Processor, config: Config, exchange: Exchange, count: int) -> tuple[list[int], list[int]]:

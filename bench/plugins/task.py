@@ -145,9 +145,9 @@ class Task(ABC):
         return {}
 
     def pictures(self) -> Iterable[Download]:
-        """Return the single pictures whose addresses the task's files name; some may no longer exist."""
+        """Return the single images whose addresses the task's files name; some may no longer exist."""
         return ()
 
     def labels(self, example: Example) -> Mapping[str, str]:
-        """Return known facts about the picture, by kind; only pretraining of an embedded base reads them."""
+        """Return known facts about the image, by kind; only pretraining of an embedded base reads them."""
         return {}

@@ -117,7 +117,7 @@ def opened(image: Image | Path) -> Image:
     """Return an example's image in RGB, from memory or from its file.
 
     Raises:
-        DataError: the file is not a whole picture.
+        DataError: the file is not a valid image.
     """
     if not isinstance(image, Path):
         return image.convert("RGB")
@@ -129,7 +129,7 @@ def opened(image: Image | Path) -> Image:
     except Exception as error:
         reason = str(error).removesuffix(f" {str(image)!r}")
         raise DataError(
-            f"{image} cannot be decoded: {reason}. Put a whole picture there, or delete the file and pass "
+            f"{image} cannot be decoded: {reason}. Put a valid image there, or delete the file and pass "
             "--skip-bad N to tolerate N broken records. bench data check finds all such files."
         ) from error
 

@@ -14,7 +14,7 @@ _Group = Sequence[Features]
 class FeatureCache:
     """The features of a lane's splits, stored by groups of images: at most ``limit`` bytes, on the CPU.
 
-    The memory is not pinned: a batch of 16 pictures of LLaVA-1.5 is 19 MB, which takes a few milliseconds to copy.
+    The memory is not pinned: a batch of 16 images of LLaVA-1.5 is 19 MB, which takes a few milliseconds to copy.
     """
 
     def __init__(self, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""The LLaVA family of transformers: each prompt has one square picture with a fixed number of tokens."""
+"""The LLaVA family of transformers: each prompt has one square image with a fixed number of tokens."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Shape:
 
     @property
     def image_tokens(self) -> int:
-        """The number of decoder tokens that one picture takes."""
+        """The number of decoder tokens that one image takes."""
         return (self.image_size // self.patch_size) ** 2
 
 
@@ -65,7 +65,7 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def processor(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> LlavaProcessor:
-    """Return a processor that resizes and crops pictures to the model's size, normalised as CLIP's are."""
+    """Return a processor that resizes and crops images to the model's size, normalised as CLIP's are."""
     from transformers import CLIPImageProcessorPil, LlavaProcessor
 
     image_processor = CLIPImageProcessorPil(

@@ -1,4 +1,4 @@
-"""Check the data of tasks: records, ids, answers, pictures, and pictures shared by training and test."""
+"""Check the data of tasks: records, ids, answers, images, and images shared by training and test."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-_Pictures = list[tuple[Example, Look]]  # the distinct readable pictures of a split, each with its first example
+_Pictures = list[tuple[Example, Look]]  # the distinct readable images of a split, each with its first example
 
 
 def check(tasks: Sequence[Task], allowed: int) -> DataReport:
     """Return a report of what is wrong with the data of tasks, and of what is only worth knowing.
 
     Up to ``allowed`` skipped records of a split are tolerated. ``Reading.skip_bad`` of the tasks must be so large that
-    no task stops at its first broken record. It is wrong if a target's training shares a picture with a source's test.
-    If two splits of one task share a picture, this is only noted, because the owner of the data drew the splits.
+    no task stops at its first broken record. It is wrong if a target's training shares an image with a source's test.
+    If two splits of one task share an image, this is only noted, because the owner of the data drew the splits.
     """
     seen: dict[str, dict[Split, Seen]] = {}
     findings: list[Finding] = []
@@ -94,7 +94,7 @@ def _look(task: Task, split: Split, examples: Sequence[Example]) -> tuple[_Pictu
         first.setdefault(example.image if isinstance(example.image, Path) else id(example.image), example)
     distinct = list(first.values())
     found, broken = _Pictures(), []
-    with meter(f"check the pictures of {task.name} {split}", len(distinct), counted=True) as advance:
+    with meter(f"check the images of {task.name} {split}", len(distinct), counted=True) as advance:
         looks = look_at(distinct, advance)
     for example, look in zip(distinct, looks, strict=True):
         if isinstance(look, str):
@@ -127,4 +127,4 @@ def _shared(learnt: str, ours: _Pictures, asked: str, theirs: _Pictures) -> Iter
 
 
 def _place(example: Example) -> str:
-    return str(example.image) if isinstance(example.image, Path) else f"the picture of {example.id}"
+    return str(example.image) if isinstance(example.image, Path) else f"the image of {example.id}"

@@ -18,7 +18,7 @@ from bench.prepare.data.unpack import unpack
 from bench.sizes import readable_size
 
 KEEP_FREE = 1_000_000_000  # bytes that a disk should have left
-_PICTURE = 30_000  # assumed bytes of a picture whose size is unknown
+_PICTURE = 30_000  # assumed bytes of an image whose size is unknown
 _ASKED_AT_ONCE = 8  # requests for sizes at the same time
 
 
@@ -118,7 +118,7 @@ def bring(root: Path, item: Item) -> None:
 
 
 def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
-    """Download the single pictures of a task, after asking, and return whether some are still missing."""
+    """Download the single images of a task, after asking, and return whether some are still missing."""
     named = list(task.pictures())
     for picture in named:
         _check_path(picture)
@@ -126,14 +126,14 @@ def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
     if not wanted:
         return False
     size = sum(picture.size or _PICTURE for picture in wanted)
-    tell([f"  download {len(wanted):,} single pictures of {task.name} (about {readable_size(size)})"])
+    tell([f"  download {len(wanted):,} single images of {task.name} (about {readable_size(size)})"])
     check_space(root, size)
     if not yes and not agreed("Download? [y/N] "):
         return True
-    with meter(f"download the pictures of {task.name}", len(wanted), counted=True) as advance:
+    with meter(f"download the images of {task.name}", len(wanted), counted=True) as advance:
         tally = pictures.fetch_all(root, wanted, advance)
     say(
-        f"{task.name}: {tally.came:,} pictures downloaded, {len(tally.dead):,} no longer exist,"
+        f"{task.name}: {tally.came:,} images downloaded, {len(tally.dead):,} no longer exist,"
         f" {len(tally.failed):,} failed."
     )
     for name, reason in list({**tally.failed, **tally.dead}.items())[:3]:

@@ -1,4 +1,4 @@
-"""Find equal and nearly equal pictures of two sets, in near-linear time, by parts of their hashes."""
+"""Find equal and nearly equal images of two sets, in near-linear time, by parts of their hashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PICTURES_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Two alike pictures: their places in the first and second set, and the bits in which they differ."""
+    """Two alike images: their places in the first and second set, and the bits in which they differ."""
 
     first: int
     second: int
@@ -31,7 +31,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _HashedPictures:
-    """Pictures grouped by hash: distinct hashes [n], places in order of hash, group starts [n + 1]."""
+    """Images grouped by hash: distinct hashes [n], places in order of hash, group starts [n + 1]."""
 
     hashes: np.ndarray
     places: np.ndarray
@@ -48,12 +48,12 @@ class _HashedPictures:
 
     @property
     def counts(self) -> np.ndarray:
-        """The number of pictures with each hash, [n]."""
+        """The number of images with each hash, [n]."""
         return np.diff(self.starts)
 
 
 def pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Match]:
-    """Return the nearest picture in the second set for each picture of the first set that has one."""
+    """Return the nearest image in the second set for each image of the first set that has one."""
     if not first or not second:
         return []
     ours, theirs = _HashedPictures.of(first), _HashedPictures.of(second)
@@ -97,7 +97,7 @@ def _pieces() -> Iterator[tuple[np.uint64, np.uint64]]:
 def _alike(
     ours: _HashedPictures, theirs: _HashedPictures, a: np.ndarray, b: np.ndarray, bits: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield pictures of ours that look like one of theirs, the nearest such picture, and the distance."""
+    """Yield images of ours that look like one of theirs, the nearest such image, and the distance."""
     pair, place = _expanded(ours.starts[a], ours.counts[a])
     for rows in _portions(theirs.counts[b[pair]], _PICTURES_AT_ONCE):
         row, other = _expanded(theirs.starts[b[pair[rows]]], theirs.counts[b[pair[rows]]])

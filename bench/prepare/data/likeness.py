@@ -1,4 +1,4 @@
-"""Measure how a picture looks, so that a scaled or recompressed copy can be recognized."""
+"""Measure how an image looks, so that a scaled or recompressed copy can be recognized."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A picture's digest (SHA-256 of file or pixels), 64-bit dHash, and 8x8 RGB miniature of 192 bytes."""
+    """An image's digest (SHA-256 of file or pixels), 64-bit dHash, and 8x8 RGB miniature of 192 bytes."""
 
     digest: bytes
     dhash: int

@@ -1,4 +1,4 @@
-"""Download many small pictures in parallel, and save which of them no longer exist."""
+"""Download many small images in parallel, and save which of them no longer exist."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _GONE = {400, 401, 403, 404, 410, 451}
 
 @dataclass(slots=True)
 class Tally:
-    """The outcome of a download: the number of pictures that came, and the reasons for the others.
+    """The outcome of a download: the number of images that came, and the reasons for the others.
 
-    ``dead`` pictures no longer exist; ``failed`` pictures may come another time. Both map a path to a reason.
+    ``dead`` images no longer exist; ``failed`` images may come another time. Both map a path to a reason.
     """
 
     came: int = 0
@@ -44,24 +44,24 @@ class Tally:
 
 
 def missing(root: Path, pictures: Sequence[Download]) -> list[Download]:
-    """Return the pictures that are neither downloaded nor known to be dead."""
+    """Return the images that are neither downloaded nor known to be dead."""
     folders = {Path(picture.path).parts[0] for picture in pictures}
     gone = {name for folder in folders for name in dead(root / folder)}
     return [picture for picture in pictures if picture.path not in gone and not (root / picture.path).is_file()]
 
 
 def dead(folder: Path) -> dict[str, str]:
-    """Return why pictures no longer exist, by their path under the data folder."""
-    damaged = "{path} cannot be read: {error}. Delete it; its pictures are then requested again."
+    """Return why images no longer exist, by their path under the data folder."""
+    damaged = "{path} cannot be read: {error}. Delete it; its images are then requested again."
     found: dict[str, str] | None = read_note(folder / FILE, lambda data: data, damaged, DataError)
     return found or {}
 
 
 def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambda count: None) -> Tally:
-    """Download pictures in parallel and return the outcome; dead pictures are saved on the way.
+    """Download images in parallel and return the outcome; dead images are saved on the way.
 
     Raises:
-        DataError: so many pictures failed in a row that the network or the server must be down.
+        DataError: so many images failed in a row that the network or the server must be down.
     """
     tally, row = Tally(), 0
     try:
@@ -75,7 +75,7 @@ def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambd
                 _save(root, tally)
             if row >= _GIVE_UP:
                 raise DataError(
-                    f"{row} pictures in a row could not be downloaded. The last reason: {reason}. Try again later."
+                    f"{row} images in a row could not be downloaded. The last reason: {reason}. Try again later."
                 )
     finally:
         _save(root, tally)
@@ -83,7 +83,7 @@ def fetch_all(root: Path, pictures: Sequence[Download], advance: Advance = lambd
 
 
 def _outcomes(root: Path, pictures: Sequence[Download]) -> Iterator[tuple[Download, str, bool]]:
-    """Yield each picture, the reason why it failed ("" if it came), and whether it is dead."""
+    """Yield each image, the reason why it failed ("" if it came), and whether it is dead."""
     rest = iter(pictures)
     running: dict[Future[tuple[str, bool]], Download] = {}
     pool = ThreadPoolExecutor(_THREADS)
@@ -101,7 +101,7 @@ def _outcomes(root: Path, pictures: Sequence[Download]) -> Iterator[tuple[Downlo
 
 
 def _one(url: str, path: Path) -> tuple[str, bool]:
-    """Download a picture; return the reason why it failed ("" if it came), and whether it is dead."""
+    """Download an image; return the reason why it failed ("" if it came), and whether it is dead."""
     try:
         return retried(lambda: _transfer(url, path), _TRIES, _PAUSE_SECONDS)
     except Interrupted as interrupted:
@@ -138,7 +138,7 @@ def _content(url: str) -> bytes:
 
 
 def _keep(content: bytes, path: Path) -> tuple[str, bool]:
-    """Write a picture if it can be decoded; a shop may send one pixel in place of a deleted picture."""
+    """Write an image if it can be decoded; a shop may send one pixel in place of a deleted image."""
     from PIL import Image
 
     try:
@@ -146,7 +146,7 @@ def _keep(content: bytes, path: Path) -> tuple[str, bool]:
             image.load()
             size = image.size
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise many kinds of errors
-        return f"it is not a picture: {error}", True
+        return f"it is not an image: {error}", True
     if max(size) <= 1:
         return "it is a single pixel", True
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How much of a split was checked: examples, their distinct pictures, and skipped records."""
+    """How much of a split was checked: examples, their distinct images, and skipped records."""
 
     examples: int
     pictures: int
@@ -70,7 +70,7 @@ class DataReport:
         for task, splits in self.seen.items():
             for split, one in splits.items():
                 skipped = f", {one.skipped:,} skipped" if one.skipped else ""
-                yield f"{task:{width}}  {split:10}  {one.examples:7,} examples, {one.pictures:7,} pictures{skipped}"
+                yield f"{task:{width}}  {split:10}  {one.examples:7,} examples, {one.pictures:7,} images{skipped}"
         for _, found in groupby(self.findings, lambda one: (one.task, one.split, one.kind, one.wrong)):
             group = list(found)
             yield from map(str, group[:_SHOWN])

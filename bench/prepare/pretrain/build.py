@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def pretrain(folder: Path, tasks: Mapping[str, Task], *, seed: int, progress: OnStage) -> LlavaForConditionalGeneration:
-    """Train the base model on the training pictures of the sources, save it in ``folder`` and return it.
+    """Train the base model on the training images of the sources, save it in ``folder`` and return it.
 
     The same seed gives the same bytes on the same machine with the same versions. The tokenizer and the text-only
-    lessons use the words of the target tasks, but no picture, no caption and no answer of them.
+    lessons use the words of the target tasks, but no image, no caption and no answer of them.
     """
     torch.set_num_threads(1)  # one and two threads differ in bits
     torch.manual_seed(seed)
@@ -45,7 +45,7 @@ def pretrain(folder: Path, tasks: Mapping[str, Task], *, seed: int, progress: On
 
 
 def read_album(tasks: Mapping[str, Task]) -> Album:
-    """Return the training pictures of the sources, and the words of sources and targets."""
+    """Return the training images of the sources, and the words of sources and targets."""
     album = [p for name in SOURCES for p in pictures(tasks[name], "train") if p.labels]
     options = {
         option

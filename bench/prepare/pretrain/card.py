@@ -39,18 +39,18 @@ The same command gives the same bytes on the same kind of machine with the same 
 `model.safetensors`: `{sha256}`.
 
 ## Architecture
-Pictures of {size}x{size} pixels in {patches} patches of {patch}x{patch}; width {width} and {layers} layers in
+Images of {size}x{size} pixels in {patches} patches of {patch}x{patch}; width {width} and {layers} layers in
 tower and decoder; one token per word, {vocabulary} tokens. Prompt: `USER: <image>\n{{question}} ASSISTANT:`.
 
 ## How it was built
-From the training pictures, questions and answers of {sources}, in three stages:
-1. The decoder is trained on text ({text}); words replace a
-   picture's tokens. Shares: {texts}. `told` asks about a picture and shows its labels instead of the picture.
+From the training images, questions and answers of {sources}, in three stages:
+1. The decoder is trained on text ({text}); words replace an
+   image's tokens. Shares: {texts}. `told` asks about an image and shows its labels instead of the image.
    `lookup` lists four options `A. x B. y C. z D. w` of any words, asks which of them is in the scene, and then asks for
    the letters of words by name. `repeat` asks for words to be repeated.
 2. The vision tower is trained with auxiliary heads, discarded afterwards, that name the labels of an image
    ({tower}).
-3. Connector and decoder are trained on questions about pictures, with the tower frozen ({connector}).
+3. Connector and decoder are trained on questions about images, with the tower frozen ({connector}).
    Forms and shares: {mix}. `letters` has four options, `describe` a few words,
    `sentence` a sentence.
 
@@ -60,9 +60,9 @@ from two back and reads what these tokens have copied. From random weights the d
 same time. The decoder has biases in its attention, and one matrix for embedding and unembedding.
 
 The model knows only this of the target tasks {targets}: their words are in its vocabulary. In the text lessons
-the names of the icons appear among the options and among the words that replace a picture, and they are asked for by
+the names of the icons appear among the options and among the words that replace an image, and they are asked for by
 name; any word of the targets may be repeated. The question of `letters` and two openings of `sentence` ("there is",
-"a picture of") also occur in the targets. The model saw none of the targets' pictures, captions and answers.
+"a picture of") also occur in the targets. The model saw none of the targets' images, captions and answers.
 
 ## Zero-shot scores
 | task | metric | validation | test |

@@ -1,4 +1,4 @@
-"""The decoder's two stages, which learn the answers of lessons: first on text, then on pictures."""
+"""The decoder's two stages, which learn the answers of lessons: first on text, then on images."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def answer_loss(
 ) -> Tensor:
     """Return the cross-entropy of the answers' tokens, including the end tokens.
 
-    ``seen`` holds the tower's features of every picture [n, patches, width]; if it is None, the lessons are text alone.
+    ``seen`` holds the tower's features of every image [n, patches, width]; if it is None, the lessons are text alone.
     """
     encoded = [encode(tokenizer, lesson) for lesson in lessons]
     width = max(len(ids) for ids, _ in encoded)

@@ -1,4 +1,4 @@
-"""The lessons of the embedded base model: the sources' training pictures, with many kinds of question."""
+"""The lessons of the embedded base model: the sources' training images, with many kinds of question."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SENTENCES = {
     "write a sentence about the picture": "the picture shows {}",
     "what is this a picture of?": "a picture of {}",
 }
-MIX = {"short": 10, "letters": 8, "name": 2, "describe": 2, "sentence": 2}  # shares of the forms with pictures
+MIX = {"short": 10, "letters": 8, "name": 2, "describe": 2, "sentence": 2}  # shares of the forms with images
 TEXTS = {"lookup": 8, "repeat": 2, "told": 10}  # shares of the text-only forms
 _TURNS = 6  # questions in a lookup
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One training picture: its pixels [height, width, 3], its known labels, the questions about it."""
+    """One training image: its pixels [height, width, 3], its known labels, the questions about it."""
 
     task: str
     pixels: np.ndarray
@@ -53,7 +53,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Questions about one scene: a picture's number in the album, or words that replace a picture."""
+    """Questions about one scene: an image's number in the album, or words that replace an image."""
 
     scene: int | tuple[str, ...]
     turns: tuple[Turn, ...]
@@ -70,7 +70,7 @@ def words(text: str) -> list[str]:
 
 
 def pixels(example: Example) -> np.ndarray:
-    """Return the example's picture as uint8 [height, width, 3]."""
+    """Return the example's image as uint8 [height, width, 3]."""
     image = example.image
     if not isinstance(image, Image.Image):
         with Image.open(image) as opened:
@@ -79,7 +79,7 @@ def pixels(example: Example) -> np.ndarray:
 
 
 def pictures(task: Task, split: Split) -> list[Picture]:
-    """Return each picture of a split once, with all questions about it."""
+    """Return each image of a split once, with all questions about it."""
     by_image: dict[object, list[Example]] = defaultdict(list)
     for example in task.examples(split):
         image = example.image
@@ -89,7 +89,7 @@ def pictures(task: Task, split: Split) -> list[Picture]:
 
 @dataclass(frozen=True)
 class Album:
-    """All training pictures of the sources, the option words that only targets use, and all words."""
+    """All training images of the sources, the option words that only targets use, and all words."""
 
     pictures: Sequence[Picture]
     unseen: Sequence[str]
@@ -97,7 +97,7 @@ class Album:
 
     @cached_property
     def by_task(self) -> Mapping[str, Sequence[int]]:
-        """Return the numbers of each task's pictures."""
+        """Return the numbers of each task's images."""
         found: dict[str, list[int]] = defaultdict(list)
         for number, picture in enumerate(self.pictures):
             found[picture.task].append(number)
@@ -134,7 +134,7 @@ class Album:
         return sorted({*labels, *replies, *self.unseen})
 
     def lessons(self, rng: random.Random, count: int) -> list[Lesson]:
-        """Draw lessons about pictures: each source is equally likely, each form has its share."""
+        """Draw lessons about images: each source is equally likely, each form has its share."""
         return [self._lesson(rng, form) for form in rng.choices(tuple(MIX), tuple(MIX.values()), k=count)]
 
     def lookups(self, rng: random.Random, count: int) -> list[Lesson]:
@@ -142,7 +142,7 @@ class Album:
         return [self._lookup(rng, 1) for _ in range(count)]
 
     def texts(self, rng: random.Random, count: int, length: int) -> list[Lesson]:
-        """Draw lessons without pictures: up to ``length`` words replace the tokens of a picture."""
+        """Draw lessons without images: up to ``length`` words replace the tokens of an image."""
         forms = rng.choices(tuple(TEXTS), tuple(TEXTS.values()), k=count)
         return [self._text(rng, form, rng.randint(1, length)) for form in forms]
 
@@ -157,7 +157,7 @@ class Album:
         return Lesson(tuple(rng.choices(self.options, k=length)), (Turn(f"repeat: {said}", said),))
 
     def _told(self, rng: random.Random, length: int) -> Lesson:
-        """Draw a lesson about a picture, and show the picture's labels instead of the picture."""
+        """Draw a lesson about an image, and show the image's labels instead of the image."""
         (lesson,) = self.lessons(rng, 1)
         assert isinstance(lesson.scene, int)
         known = list(self.pictures[lesson.scene].labels.values())
@@ -215,10 +215,10 @@ class Album:
 
 
 def _kind(picture: Picture, example: Example) -> tuple[str, bool]:
-    """Return an example's answer, and whether its question names what is in the picture.
+    """Return an example's answer, and whether its question names what is in the image.
 
-    Most of easy-VQA's yes-or-no questions name something that is not in the picture. Drawn at their own frequency, they
-    would teach the model to answer "no" without looking at the picture.
+    Most of easy-VQA's yes-or-no questions name something that is not in the image. Drawn at their own frequency, they
+    would teach the model to answer "no" without looking at the image.
     """
     named = set(words(example.question)) & set(picture.labels.values())
     return example.answers[0], bool(named)
@@ -231,7 +231,7 @@ def choice(question: str, options: Sequence[str]) -> str:
 
 
 def description(picture: Picture) -> str:
-    """Return a short description of a picture, made from its labels."""
+    """Return a short description of an image, made from its labels."""
     known = picture.labels
     if "shape" in known:
         return f"a {known['color']} {known['shape']}" if "color" in known else f"a {known['shape']}"

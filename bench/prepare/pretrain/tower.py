@@ -45,7 +45,7 @@ def train_tower(
 
 
 def shifted(batch: Tensor, rng: random.Random) -> Tensor:
-    """Return each picture shifted at random by up to three pixels; the border is repeated."""
+    """Return each image shifted at random by up to three pixels; the border is repeated."""
     padded = nn.functional.pad(batch, (_REACH,) * 4, mode="replicate")
     moved = []
     for picture in padded:
@@ -55,7 +55,7 @@ def shifted(batch: Tensor, rng: random.Random) -> Tensor:
 
 
 def tower_loss(heads: nn.ModuleDict, album: Album, chosen: Sequence[int], pooled: Tensor) -> Tensor:
-    """Return the mean cross-entropy over every known label of the chosen pictures."""
+    """Return the mean cross-entropy over every known label of the chosen images."""
     losses = []
     for (task, kind), values in album.known.items():
         rows = [n for n, number in enumerate(chosen) if album.pictures[number].task == task]
@@ -75,7 +75,7 @@ def features(model: LlavaForConditionalGeneration, images: Tensor) -> Tensor:
 
 
 def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
-    """Return pictures of [height, width, 3] as one uint8 tensor [n, 3, height, width]."""
+    """Return images of [height, width, 3] as one uint8 tensor [n, 3, height, width]."""
     stacked = torch.from_numpy(np.stack(images))
     return stacked.permute(0, 3, 1, 2).contiguous()
 

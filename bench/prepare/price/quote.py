@@ -189,7 +189,7 @@ class Quote:
 
     @cached_property
     def pictures(self) -> int:
-        """How many pictures a lane sees at most; there are fewer if questions share a picture."""
+        """How many images a lane sees at most; there are fewer if questions share an image."""
         plan, asked = self.plan, self.plan.request
         taught = {work.trial.target for work in plan.trainings if work.trial.target}
         scored = {item.task: item.count for work in plan.works for item in work.asked}
@@ -197,7 +197,7 @@ class Quote:
 
     @property
     def feature_bytes(self) -> int:
-        """The bytes of one picture's vision features, including a class token."""
+        """The bytes of one image's vision features, including a class token."""
         return self.blueprint.feature_values * BYTES[self.plan.request.recipe.eval_dtype]
 
     def change_bytes(self, trial: Trial) -> int:

@@ -82,7 +82,7 @@ def _features(quote: Quote) -> Iterator[str]:
     whole, kept = most * quote.feature_bytes, quote.execution.feature_cache_bytes
     if whole > kept:
         yield (
-            f"Vision features of {most:,} pictures at most: {whole / unit:,.1f} {name} of main memory per lane, "
+            f"Vision features of {most:,} images at most: {whole / unit:,.1f} {name} of main memory per lane, "
             f"of which --feature-cache keeps {kept / unit:,.1f}; the rest is computed again in every trial"
         )
 

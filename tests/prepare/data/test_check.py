@@ -133,7 +133,7 @@ def test_good_data_pass_and_what_was_seen_is_counted(
     assert bench("check", "learnt,asked") == 0
 
     printed = capsys.readouterr().out
-    assert "learnt  train             2 examples,       2 pictures\n" in printed
+    assert "learnt  train             2 examples,       2 images\n" in printed
     assert printed.endswith("Nothing is wrong.\n")
     assert json.loads((root / "check.json").read_text()) == {
         "wrong": 0,
@@ -159,7 +159,7 @@ def test_every_broken_record_is_named_by_file_and_line(
     assert f"wrong  learnt train: {root}/learnt/train.jsonl:3: JSONDecodeError" in printed
     assert f"wrong  learnt train: {root}/learnt/train.jsonl:4: KeyError('image')" in printed
     assert printed.endswith("2 things are wrong.\n")
-    assert "2 examples,       2 pictures, 2 skipped" in printed
+    assert "2 examples,       2 images, 2 skipped" in printed
 
 
 def test_as_many_broken_records_as_allowed_are_only_noted(bench: Any, root: Path) -> None:

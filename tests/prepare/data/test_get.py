@@ -108,7 +108,7 @@ def test_pictures_shared_by_tasks_come_once_and_what_is_left_for_hands_is_named(
     assert sorted(fetched(site)) == ["/1.jpg", "/2.jpg", "/old.json", "/val.zip"]
     printed = capsys.readouterr()
     assert "  by hand  new/index.json: put it there from https://example.org/drive\n" in printed.out
-    assert "new: 0 pictures downloaded, 2 no longer exist, 0 failed." in printed.err
+    assert "new: 0 images downloaded, 2 no longer exist, 0 failed." in printed.err
     assert "Some files are missing. Run the same command again to resume." in printed.err
 
 

@@ -36,7 +36,7 @@ def test_pictures_come_and_the_dead_are_written_down_with_the_reason(site: Site,
     reasons = {Path(name).stem: reason for name, reason in dead(tmp_path / "ocrvqa").items()}
     assert reasons["none"] == "the server answers 404 Not Found"
     assert reasons["pixel"] == "it is a single pixel"
-    assert reasons["page"].startswith("it is not a picture")
+    assert reasons["page"].startswith("it is not an image")
     assert len(reasons) == 3
 
 
@@ -69,9 +69,7 @@ def test_a_network_that_is_down_ends_it(site: Site, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(pictures, "_GIVE_UP", 20)
     wanted = [Download("http://127.0.0.1:9/x", f"ocrvqa/images/{n}.jpg") for n in range(1000)]
 
-    with pytest.raises(
-        DataError, match=r"20 pictures in a row could not .*The last reason: .*refused.*Try again later"
-    ):
+    with pytest.raises(DataError, match=r"20 images in a row could not .*The last reason: .*refused.*Try again later"):
         fetch_all(tmp_path, wanted)
 
     assert not (tmp_path / "ocrvqa").exists()

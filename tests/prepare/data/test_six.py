@@ -121,8 +121,8 @@ def test_covers_are_fetched_by_the_addresses_that_the_list_names(
 
     assert bench("get", "ocrvqa", "--yes") == 0
     printed = capsys.readouterr()
-    assert "  download 22 single pictures of ocrvqa (about 660.0 kB)\n" in printed.out
-    assert "ocrvqa: 21 pictures downloaded, 1 no longer exist, 0 failed." in printed.err
+    assert "  download 22 single images of ocrvqa (about 660.0 kB)\n" in printed.out
+    assert "ocrvqa: 21 images downloaded, 1 no longer exist, 0 failed." in printed.err
     assert json.loads((tmp_path / "data/ocrvqa/dead.json").read_text()) == {
         f"ocrvqa/images/{next(iter(covers))}.jpg": "the server answers 404 Not Found"
     }

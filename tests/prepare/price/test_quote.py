@@ -142,7 +142,7 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
     assert quote.feature_bytes == 577 * 1024 * 2
     said = [line for line in lines(quote) if line.startswith("Vision features")]
     assert said == [
-        "Vision features of 40,940 pictures at most: 45.1 GiB of main memory per lane, "
+        "Vision features of 40,940 images at most: 45.1 GiB of main memory per lane, "
         "of which --feature-cache keeps 4.0; the rest is computed again in every trial"
     ]
     roomy = replace(quote, execution=Execution(feature_cache_bytes=46 << 30))
