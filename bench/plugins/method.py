@@ -53,7 +53,7 @@ class EditContext:
     holds the parameters of a fully tuned connector, whose block is None.
     ``calibration(n)`` returns batches of the first ``n`` training examples of the target.
     ``capture(block, change, n)`` returns the inputs [tokens, in] of the adapted layers of one decoder block by layer
-    name. They are measured on ``n`` calibration examples with ``change`` merged into the model, lie on the CPU and
+    name. They are measured on ``n`` calibration examples with ``change`` merged into the model, are on the CPU and
     contain no padding.
     """
 

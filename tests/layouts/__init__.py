@@ -28,6 +28,6 @@ __all__ = ["COLORS", "NAMES", "SETTINGS", "Sizes", "edit", "opened", "write_file
 
 
 def opened(name: str, root: Path, skip_bad: int = 0, **settings: Scalar) -> Task:
-    """Return a new task, or one of its variants, that reads what lies under ``root``."""
+    """Return a new task, or one of its variants, that reads what is under ``root``."""
     plain = name.partition("@")[0]
     return Tasks(reading=Reading(root, skip_bad), settings={plain: {**SETTINGS[plain], **settings}}).load(name)

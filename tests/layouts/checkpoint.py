@@ -1,4 +1,4 @@
-"""Write a small LLaVA as ``llava-hf/llava-1.5-7b-hf`` lies on the hub: its files, its weights' names, its tokenizer."""
+"""Write a small LLaVA as ``llava-hf/llava-1.5-7b-hf`` is on the hub: its files, its weights' names, its tokenizer."""
 
 from __future__ import annotations
 

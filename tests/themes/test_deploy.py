@@ -1,4 +1,4 @@
-"""What lies in deploy/ is never applied here: it is read, and held against what the project pins and understands."""
+"""What is in deploy/ is never applied here: it is read, and compared with what the project pins and understands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no refactoring may change: the digests of the plug-ins, the ids of trials, and what an old run folder says.
+"""What no refactoring may change: the digests of the plugins, the ids of trials, and what an old run folder says.
 
 ``pinned.json`` and ``old_run_folder/`` were written by commit 9c529c3. They change only together with a raised version.
 """

@@ -63,7 +63,7 @@ class Llava(Family):
         """Return a checkpoint's processor, which makes images square as ``image`` says.
 
         ``pad`` is the original LLaVA's expand2square: borders of the mean colour, int(255 * mean), then a bicubic
-        resize. Pillow resizes the images. torchvision's resize would give other bits, and results must not depend on
+        resize. Pillow resizes the images. torchvision's resize is not bit-identical, and results must not depend on
         whether torchvision is installed.
         """
         from transformers import AutoProcessor, LlavaConfig, LlavaImageProcessorPil

@@ -1,4 +1,4 @@
-"""Measure how an image looks, so that a scaled or recompressed copy can be recognized."""
+"""Measure how an image looks, so that a scaled or recompressed copy can be recognised."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from bench.plan import suite
 from bench.plan.suite import Suite
 
 TASKS = '''
-"""Tasks whose records lie in a file of lines: id, question, answers, image, options."""
+"""Tasks whose records are in a file of lines: id, question, answers, image, options."""
 import json
 from dataclasses import dataclass
 from bench import Card, DataError, Example, Fault, Task, option

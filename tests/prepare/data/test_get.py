@@ -15,7 +15,7 @@ from bench.prepare.data import get as fetching
 Site = Any
 
 TASKS = '''
-"""Tasks whose data lie on a site."""
+"""Tasks whose data are on a site."""
 from bench import Card, Download, Task
 
 URL = "{url}"

@@ -26,7 +26,7 @@ ANY = [word for name in NAMES for word in ("--set", f"{name}.expect=any")]
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of data as it lies when all six are there."""
+    """A folder of data as it is when all six are there."""
     root = tmp_path_factory.mktemp("official")
     for name in NAMES:
         write_files(root, name, Sizes(12, 4, 6))

@@ -1,4 +1,4 @@
-"""The probe: short, real, and thrown away but for its speed."""
+"""The probe: short, real, and thrown away except its speed."""
 
 import json
 from collections.abc import Callable
