@@ -27,9 +27,10 @@ _ERROR = "error.txt"
 class Store:
     """A run folder on a local or shared disk, or at a URL (see ``places``).
 
-    A trial's folder holds ``record.json`` (written last), ``change/``, ``snapshots/<step>/``, ``losses.csv`` and
-    ``scores/*.jsonl``. While the trial runs, its folder also holds ``checkpoint.pt`` and ``scores/*.part-*.jsonl``. A
-    failed trial also has ``error.txt``.
+    A trial's folder holds ``record.json``, ``change/``, ``snapshots/<step>/``, ``losses.csv`` and ``scores/*.jsonl``.
+    The record names the scores that are complete; a score counts once the record names it. A folder without a record
+    holds no usable result. While the trial runs, its folder also holds ``checkpoint.pt`` and
+    ``scores/*.part-*.jsonl``. A failed trial also has ``error.txt``.
     """
 
     def __init__(self, root: Path) -> None:
