@@ -1,4 +1,7 @@
-"""Planning, listing, reading a leaderboard and mirroring it need no torch, and import none."""
+"""The modules that plan, list, rank and mirror load no torch when they are imported, and neither do the listings.
+
+A command that resolves a method (``bench leaderboard``, ``compare``, ``plan``, ``run --dry-run``) loads torch with it.
+"""
 
 from __future__ import annotations
 
