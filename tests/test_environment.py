@@ -65,15 +65,15 @@ def test_a_record_written_later_keeps_the_environment_of_its_training(
     (store := Store(tmp_path)).prepare()
     recipe = replace(tiny_suite.recipe, updates=1)
     request = Request(tiny_suite, ("lora",), (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
-    work = next(work for work in make(request, store).works if work.trial.rank)
-    first = TrialRunner(store, tiny_suite.folder, squares).run(replace(work, asked=()))
-    folder = store.folder(work.trial)
+    job = next(job for job in make(request, store).jobs if job.trial.rank)
+    first = TrialRunner(store, tiny_suite.folder, squares).run(replace(job, asked=()))
+    folder = store.folder(job.trial)
     (folder / "record.json").unlink()
     fitted = json.loads((folder / "fitted.json").read_text())
     fitted["environment"]["torch"] = "2.8.0"  # as if another machine had trained it and been killed
     (folder / "fitted.json").write_text(json.dumps(fitted))
 
-    second = TrialRunner(store, tiny_suite.folder, squares).run(replace(work, asked=()))
+    second = TrialRunner(store, tiny_suite.folder, squares).run(replace(job, asked=()))
 
     assert first.environment["attention"] == "sdpa"
     assert second.environment == {**first.environment, "torch": "2.8.0"}

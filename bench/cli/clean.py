@@ -60,5 +60,5 @@ def _referenced(store: Store, output: Path) -> set[str]:
         if record.trial.id in tried:
             ids |= {record.trial.id, *(trial.id for trial in record.trial.ancestors())}
     if ran is not None:
-        ids |= {work.trial.id for work in make(read_request(Cells.selected(ran.selection), output), store).works}
+        ids |= {job.trial.id for job in make(read_request(Cells.selected(ran.selection), output), store).jobs}
     return ids

@@ -79,10 +79,10 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
 def list_failures(made: Plan, store: Store) -> int:
     """Print which trials failed and why, and return the exit code."""
     code = 0
-    for work in made.works:
-        record = store.read(work.trial)
+    for job in made.jobs:
+        record = store.read(job.trial)
         if record is None or record.status == "failed":
             reason = record.error if record else "did not run"
-            say(f"failed: {work.trial.label}: {reason} ({store.folder(work.trial)}/error.txt)")
+            say(f"failed: {job.trial.label}: {reason} ({store.folder(job.trial)}/error.txt)")
             code = 1
     return code

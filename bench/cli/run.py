@@ -106,7 +106,7 @@ def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
     setup = lane_setup(made.request, store, launch)
     evaluated: list[Score] = []
     events: Generator[Event] = lanes.run(made.pending, made.records, setup)
-    with closing(events), Progress(len(made.works), len(made.works) - len(made.pending)) as progress:
+    with closing(events), Progress(len(made.jobs), len(made.jobs) - len(made.pending)) as progress:
         for event in events:
             progress.take(event)
             if event.record is not None:

@@ -91,18 +91,18 @@ def _curve(
     strengths = list(next(iter(by_seed.values())))
     scores: dict[str, dict[float, dict[int, FloatArray]]] = {}
     for seed, points in by_seed.items():
-        for strength, work in points.items():
-            record = store.read(work.trial)
-            if record is None or record.lacks(work.asked):
+        for strength, job in points.items():
+            record = store.read(job.trial)
+            if record is None or record.lacks(job.asked):
                 return None
-            primary, _ = scores_by_task(record, store, work.asked)
+            primary, _ = scores_by_task(record, store, job.asked)
             for task, values in primary.items():
                 scores.setdefault(task, {}).setdefault(strength, {})[seed] = values
     drawn = {task: resample(task, held) for task, held in scores.items()}
     source = {strength: mean([drawn[task][strength] for task in sources]) for strength in strengths}
     learnt = {strength: drawn[target][strength] for strength in strengths}
     environments = {
-        seed: merged(environments_of(work.trial, store, work.asked) for work in points.values())
+        seed: merged(environments_of(job.trial, store, job.asked) for job in points.values())
         for seed, points in by_seed.items()
     }
     return Curve(key, target, source, learnt, environments)

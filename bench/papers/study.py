@@ -136,7 +136,7 @@ def save_record(store: Store, name: str, command: str, plan: Plan) -> None:
         for cell in plan.cells
     ]
     data = {"study": name, "command": command, "commit": commit(), "suite": plan.request.suite.name, "cells": cells}
-    data["trials"] = [work.trial.id for work in plan.works]
+    data["trials"] = [job.trial.id for job in plan.jobs]
     write_note(folder_of(store, name) / _RECORD, data)
 
 

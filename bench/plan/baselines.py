@@ -41,7 +41,7 @@ def finish(plan: Plan, again: Callable[[], Plan], perform: Callable[[Plan], None
         before = plan
         perform(plan)
         plan = again()
-        if not before.unsettled or plan.works == before.works:  # no job followed from its results
+        if not before.unsettled or plan.jobs == before.jobs:  # no job followed from its results
             break
     return plan
 

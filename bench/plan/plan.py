@@ -45,14 +45,14 @@ class Cell:
 class Plan:
     """All jobs of a request, parents first, and what the store has of them.
 
-    ``works`` are the jobs, and ``records`` are the store's records by trial id. ``asked`` holds the specs of the scores
-    that cells show, by target; its key None is for the untouched base model.
+    ``records`` are the store's records by trial id. ``asked`` holds the specs of the scores that cells show, by target;
+    its key None is for the untouched base model.
     """
 
     request: Request
     zero_shot: Trial
     cells: tuple[Cell, ...]
-    works: tuple[Job, ...]
+    jobs: tuple[Job, ...]
     records: Mapping[str, Record]
     asked: Mapping[str | None, tuple[ScoreSpec, ...]] = field(default_factory=dict)
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has: trial id and step
@@ -61,34 +61,34 @@ class Plan:
     @property
     def pending(self) -> tuple[Job, ...]:
         """The jobs that are not done: they never ran, failed, or lack a score or a snapshot."""
-        return tuple(work for work in self.works if not self.done(work))
+        return tuple(job for job in self.jobs if not self.done(job))
 
     @property
     def trainings(self) -> tuple[Job, ...]:
         """The jobs that train. Each runs once, however many cells use its trial."""
         registry = self.request.registry
-        return tuple(work for work in self.works if issubclass(registry.method(work.trial.method), TrainMethod))
+        return tuple(job for job in self.jobs if issubclass(registry.method(job.trial.method), TrainMethod))
 
     def method(self, trial: Trial) -> Method:
         """Return a trial's method with its hyperparameters."""
         return self.request.registry.method(trial.method)(**trial.hyper)
 
-    def done(self, work: Job) -> bool:
+    def done(self, job: Job) -> bool:
         """Return whether the store has everything that a job produces."""
-        record = self.records.get(work.trial.id)
-        if record is None or record.lacks(work.asked):
+        record = self.records.get(job.trial.id)
+        if record is None or record.lacks(job.asked):
             return False
-        if any((work.trial.id, step) not in self.kept for step in work.snapshots):
+        if any((job.trial.id, step) not in self.kept for step in job.snapshots):
             return False
-        return record.status == "done" or bool(work.asked)  # the scores count even if an attempt at more failed
+        return record.status == "done" or bool(job.asked)  # the scores count even if an attempt at more failed
 
     def summary(self) -> str:
         """Return a summary in one line."""
         trainings = self.trainings
         cached = sum(map(self.done, trainings))
-        ready = sum(map(self.done, self.works))
+        ready = sum(map(self.done, self.jobs))
         return (
-            f"{len(self.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(self.works)} trials, "
+            f"{len(self.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(self.jobs)} trials, "
             f"{cached} of {len(trainings)} trainings"
             f"{'; more rows follow from their results' if self.unsettled else ''}"
         )
@@ -98,11 +98,11 @@ class Plan:
         yield self.summary()
         cells = [cell for cell in reversed(self.cells) if cell.key.name != cell.trial.method]
         names = {cell.trial.id: f" ({cell.key.name})" for cell in cells}
-        for work in self.works:
-            scores = f"{len(work.asked)} scores" if work.asked else "no scores of its own"
-            parent = f", edits {work.trial.parent.label}" if work.trial.parent else ""
-            state = "cached" if self.done(work) else "to do"
-            yield f"  {state}  {work.trial.id}  {work.trial.label}{names.get(work.trial.id, '')}: {scores}{parent}"
+        for job in self.jobs:
+            scores = f"{len(job.asked)} scores" if job.asked else "no scores of its own"
+            parent = f", edits {job.trial.parent.label}" if job.trial.parent else ""
+            state = "cached" if self.done(job) else "to do"
+            yield f"  {state}  {job.trial.id}  {job.trial.label}{names.get(job.trial.id, '')}: {scores}{parent}"
 
 
 def make(request: Request, store: Store) -> Plan:
@@ -146,14 +146,14 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     shown = {
         target: asked(request, request.targets if target is None else (target,)) for target in (None, *request.targets)
     }
-    works = {zero_shot.id: Job(zero_shot, shown[None])}
+    jobs = {zero_shot.id: Job(zero_shot, shown[None])}
     for cell in cells:
-        _add(works, cell.trial, shown[cell.trial.target])
-    for work in others:
-        _add(works, work.trial, work.asked, work.snapshots)
-    ordered = tuple(sorted(works.values(), key=lambda work: len(tuple(work.trial.ancestors()))))
-    records = {work.trial.id: record for work in ordered if (record := store.read(work.trial)) is not None}
-    wanted = [(work.trial, step) for work in ordered for step in work.snapshots]
+        _add(jobs, cell.trial, shown[cell.trial.target])
+    for job in others:
+        _add(jobs, job.trial, job.asked, job.snapshots)
+    ordered = tuple(sorted(jobs.values(), key=lambda job: len(tuple(job.trial.ancestors()))))
+    records = {job.trial.id: record for job in ordered if (record := store.read(job.trial)) is not None}
+    wanted = [(job.trial, step) for job in ordered for step in job.snapshots]
     snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
     kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.folder.is_dir())
     return Plan(request, zero_shot, tuple(cells), ordered, records, shown, kept)
@@ -167,12 +167,12 @@ def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = N
     )
 
 
-def _add(works: dict[str, Job], trial: Trial, scores: tuple[ScoreSpec, ...], snapshots: tuple[int, ...] = ()) -> None:
+def _add(jobs: dict[str, Job], trial: Trial, scores: tuple[ScoreSpec, ...], snapshots: tuple[int, ...] = ()) -> None:
     """Add the job of a trial after its parents; a parent that fills no cell needs no scores."""
     if trial.parent is not None:
-        _add(works, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
-    work = Job(trial, scores, snapshots)
-    works[trial.id] = works[trial.id].joined(work) if trial.id in works else work
+        _add(jobs, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
+    job = Job(trial, scores, snapshots)
+    jobs[trial.id] = jobs[trial.id].joined(job) if trial.id in jobs else job
 
 
 def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -> Trial:

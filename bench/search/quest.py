@@ -69,17 +69,17 @@ class Quest:
         trains = issubclass(self.request.registry.method(self.request.methods[0]), TrainMethod)
         return len(self.request.seeds) * self.request.recipe.updates if trains else 0
 
-    def works(self, hyper: Mapping[str, Scalar]) -> tuple[Job, ...]:
+    def jobs(self, hyper: Mapping[str, Scalar]) -> tuple[Job, ...]:
         """Return the jobs of one configuration: its cells and their parents, without the zero-shot job."""
         plan = self.plan(hyper)
-        works = (work for work in plan.works if work.trial.id != plan.zero_shot.id)
+        jobs = (job for job in plan.jobs if job.trial.id != plan.zero_shot.id)
         return tuple(
-            replace(work, snapshots=self.rungs, rungs=self._rung_scores)
+            replace(job, snapshots=self.rungs, rungs=self._rung_scores)
             if self.rungs
-            and work.trial.seed == self.request.seeds[0]
-            and self.store.change_of(work.trial).facts() is None
-            else work  # a finished training is not repeated only to score its rungs
-            for work in works
+            and job.trial.seed == self.request.seeds[0]
+            and self.store.change_of(job.trial).facts() is None
+            else job  # a finished training is not repeated only to score its rungs
+            for job in jobs
         )
 
     @property
@@ -116,14 +116,14 @@ class Quest:
         return self.updates - max(seen) if seen else 0
 
 
-def measure(works: Sequence[Job], records: Mapping[str, Record]) -> tuple[float, float] | None:
+def measure(jobs: Sequence[Job], records: Mapping[str, Record]) -> tuple[float, float] | None:
     """Return a configuration's Source and Target, means over its seeds; None if a cell has no scores."""
     pairs = []
-    for work in works:
-        if not work.asked:  # a parent that is not a cell
+    for job in jobs:
+        if not job.asked:  # a parent that is not a cell
             continue
-        record = records.get(work.trial.id)
-        pair = None if record is None else record.mean(work.asked)
+        record = records.get(job.trial.id)
+        pair = None if record is None else record.mean(job.asked)
         if pair is None:
             return None
         pairs.append(pair)

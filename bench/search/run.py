@@ -64,7 +64,7 @@ def _quest(request: Request, space: Space, store: Store, setting: SearchSettings
     (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
     margin = None if setting.margin is None else setting.margin / 100
     # Everything that decides the scores of a configuration; if any of it changes, the study is a new one.
-    same: list[object] = [work.to_json() for work in make(request, store).works]
+    same: list[object] = [job.to_json() for job in make(request, store).jobs]
     same += [{name: repr(span) for name, span in space.searched.items()}, setting.seed, setting.sampler, margin]
     study = SearchStudy(
         f"{method}-r{rank}-{target}-{digest(same)[:8]}",
@@ -167,7 +167,7 @@ def _told(quest: Quest, found: Iterator[Configuration]) -> dict[str, Any] | None
 
 
 def _with_trials(quest: Quest, item: Configuration) -> Configuration:
-    return replace(item, trials=tuple(work.trial.id for work in quest.works(item.hyper) if work.asked))
+    return replace(item, trials=tuple(job.trial.id for job in quest.jobs(item.hyper) if job.asked))
 
 
 def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:

@@ -94,9 +94,9 @@ class _Asking(Searcher):  # type: ignore[misc]
         for quest in sorted(self._quests, key=lambda quest: len(quest.study.tried())):
             asked = None if self.trouble else quest.study.ask(self._trials)
             if asked is not None:
-                works = quest.works(asked.hyper)
-                self.asked[trial_id] = (quest, asked, works)
-                return {"works": json.dumps([work.to_json() for work in works])}
+                jobs = quest.jobs(asked.hyper)
+                self.asked[trial_id] = (quest, asked, jobs)
+                return {"jobs": json.dumps([job.to_json() for job in jobs])}
         return str(Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
@@ -125,10 +125,10 @@ class _Judging(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         if "rung" not in result:
             return str(FIFOScheduler.CONTINUE)
-        quest, asked, works = self._asking.asked[trial.trial_id]
+        quest, asked, jobs = self._asking.asked[trial.trial_id]
         if not quest.stops(asked.hyper, result["rung"], result["source"], result["target"]):
             return str(FIFOScheduler.CONTINUE)
-        self._broker.stop.remote(works, result["rung"])
+        self._broker.stop.remote(jobs, result["rung"])
         return str(FIFOScheduler.STOP)
 
 
@@ -150,19 +150,19 @@ class _Proxy(tune.Trainable):  # type: ignore[misc]
         import ray
 
         records: dict[str, Record] = {}
-        for works in self._parts:
-            found = ray.get(self._broker.follow.remote(works, self._seen))
+        for jobs in self._parts:
+            found = ray.get(self._broker.follow.remote(jobs, self._seen))
             if isinstance(found, Rung):
                 self._seen = found.step
                 return {"rung": found.step, "source": found.source, "target": found.target}
             records |= found
             if any(record.status == "stopped" for record in found.values()):
                 return {"stopped": True, "done": True}
-        works = [work for part in self._parts for work in part]
-        for work in works:
-            if not work.asked and records[work.trial.id].status == "failed":
-                return {"trouble": f"{work.trial.label}, which other trials edit, failed.", "done": True}
-        measured = measure(works, records)
+        jobs = [job for part in self._parts for job in part]
+        for job in jobs:
+            if not job.asked and records[job.trial.id].status == "failed":
+                return {"trouble": f"{job.trial.label}, which other trials edit, failed.", "done": True}
+        measured = measure(jobs, records)
         if measured is None:  # reported as a result, because an exception would end a warm proxy
             return {"failed": True, "done": True}
         return {"source": measured[0], "target": measured[1], "done": True}
@@ -174,8 +174,8 @@ class _Proxy(tune.Trainable):  # type: ignore[misc]
         """Load nothing."""
 
     def reset_config(self, config: Mapping[str, Any]) -> bool:
-        works = [Job.from_json(data) for data in json.loads(config["works"])]
-        watched, others = [work for work in works if work.rungs], [work for work in works if not work.rungs]
+        jobs = [Job.from_json(data) for data in json.loads(config["jobs"])]
+        watched, others = [job for job in jobs if job.rungs], [job for job in jobs if not job.rungs]
         self._parts = [part for part in (watched, others) if part]
         self._seen = 0
         return True

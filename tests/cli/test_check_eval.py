@@ -23,9 +23,9 @@ def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
 ) -> None:
     store, suite = Store(tmp_path / "runs"), tiny_installed
     request = Request(suite, ("lora",), (2,), suite.targets, suite.sources, suite.recipe)
-    work = next(work for work in make(request, store).works if work.trial.method == "lora")
+    job = next(job for job in make(request, store).jobs if job.trial.method == "lora")
     store.prepare()
-    TrialRunner(store, suite.folder, request.tasks).run(work)
+    TrialRunner(store, suite.folder, request.tasks).run(job)
     words = ["check", "eval", "--suite", "tiny", "--limit", "7", "--batch", "3", "--output", str(store.root)]
 
     assert main.main([*words, "--trial", "lora"]) == 0
@@ -36,7 +36,7 @@ def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
     shown = capsys.readouterr().out
     found = parity.read(store)
     assert len(found) == 2
-    own = found[work.trial.id]
+    own = found[job.trial.id]
     assert {item.task for item in own.differences} == {"old_squares", "new_squares"}
     assert Difference("batch 1 against 3, float32", "new_squares", 7, 0, 0.0) in own.differences
     assert Difference("adapter against merged, float32", "old_squares", 7, 0, 0.0) in own.differences

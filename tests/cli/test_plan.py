@@ -138,8 +138,8 @@ def test_what_is_cached_is_not_priced_again(
     made = draft(
         read_request(Cells(suite="tiny", ranks="2", methods="lora", plugin=(tiny_tasks,)), tmp_path), store
     ).plan
-    for work in made.works:
-        store.write(done(work))
+    for job in made.jobs:
+        store.write(done(job))
 
     assert main(words) == 0
 

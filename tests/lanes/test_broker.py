@@ -17,9 +17,9 @@ def broker_of(*trials: Trial, stored: tuple[Trial, ...] = ()) -> Broker:
 
 
 def taken(broker: Broker, lane: int) -> Trial:
-    work = broker.take(lane)
-    assert work is not None
-    return work.trial
+    job = broker.take(lane)
+    assert job is not None
+    return job.trial
 
 
 def failures(broker: Broker) -> list[Record]:
@@ -104,7 +104,7 @@ def test_every_work_is_handed_out_exactly_once(lanes: int) -> None:
     done: list[str] = []
 
     while not broker.over:
-        held = [(lane, work.trial) for lane in range(lanes) if (work := broker.take(lane)) is not None]
+        held = [(lane, job.trial) for lane in range(lanes) if (job := broker.take(lane)) is not None]
         for lane, trial in held:
             done.append(trial.id)
             broker.finish(lane, Record(trial, "done"))

@@ -52,19 +52,19 @@ def held(verdict_of: str) -> tuple[object, bool]:
 
     async def story() -> tuple[object, bool]:
         actor = _BrokerActor((), {}, is_open=True)
-        work = Job(LORA, (), (50,))
-        following = asyncio.create_task(actor.follow([work]))
+        job = Job(LORA, (), (50,))
+        following = asyncio.create_task(actor.follow([job]))
         await asyncio.sleep(0)
-        assert await actor.next(0) == work
+        assert await actor.next(0) == job
         lane = asyncio.create_task(actor.rung(0, 50, 0.5, 0.25))
         seen = await asyncio.wait_for(following, 60)
         assert not lane.done()  # it waits for its verdict
         if verdict_of == "stop":
-            await actor.stop([work], 50)
+            await actor.stop([job], 50)
         elif verdict_of == "close":
             await actor.close()
         else:
-            asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
+            asyncio.create_task(actor.follow([job], 50))  # noqa: RUF006
         return seen, await asyncio.wait_for(lane, 60)
 
     return asyncio.run(story())
@@ -82,13 +82,13 @@ def test_a_stopped_training_and_one_of_a_closed_broker_end_at_the_rung() -> None
 def test_a_worker_that_died_after_its_verdict_is_not_held_for_another() -> None:
     async def story() -> bool:
         actor = _BrokerActor((), {}, is_open=True)
-        work = Job(LORA, (), (50, 100))
-        asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
+        job = Job(LORA, (), (50, 100))
+        asyncio.create_task(actor.follow([job], 50))  # noqa: RUF006
         await asyncio.sleep(0)
         await actor.next(0)
         first = asyncio.create_task(actor.rung(0, 50, 0.5, 0.25))
         await asyncio.sleep(0)
-        asyncio.create_task(actor.follow([work], 50))  # noqa: RUF006
+        asyncio.create_task(actor.follow([job], 50))  # noqa: RUF006
         assert await asyncio.wait_for(first, 60)
         await actor.next(0)  # restarted
         return await asyncio.wait_for(actor.rung(0, 50, 0.5, 0.25), 60)

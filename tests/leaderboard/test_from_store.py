@@ -26,9 +26,9 @@ def ran(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> tuple[Plan, Store]
     cells = (("lora", "dare", "l2"), (2,), tiny_suite.targets, tiny_suite.sources)
     request = Request(tiny_suite, *cells, recipe, controls=True, tasks=squares)
     plan = make(request, store)
-    for work in plan.works:
-        store.folder(work.trial).mkdir()
-        store.write(replace(write_scores(store, work.trial, work.asked, environment=SCORED), environment=HERE))
+    for job in plan.jobs:
+        store.folder(job.trial).mkdir()
+        store.write(replace(write_scores(store, job.trial, job.asked, environment=SCORED), environment=HERE))
     return plan, store
 
 

@@ -9,10 +9,10 @@ from bench.spec import Job, Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 
-def done(work: Job, values: Mapping[str, float] | None = None) -> Record:
-    """Return the record of a finished work: 1 on every score, or the ``values`` by task. No file holds its examples."""
-    scores = {item.key: _score(item, 1.0 if values is None else values[item.task]) for item in work.asked}
-    return Record(work.trial, "done", scores)
+def done(job: Job, values: Mapping[str, float] | None = None) -> Record:
+    """Return the record of a finished job: 1 on every score, or the ``values`` by task. No file holds its examples."""
+    scores = {item.key: _score(item, 1.0 if values is None else values[item.task]) for item in job.asked}
+    return Record(job.trial, "done", scores)
 
 
 def write_scores(

@@ -62,7 +62,7 @@ def run(second: Suite, squares: Tasks, tmp_path: Path) -> Run:
         cells = (methods, (2,), second.targets, second.sources)
         plan: Plan = make(Request(second, *cells, recipe, tasks=squares), store)
         bench = TrialRunner(store, second.folder, squares)
-        return store, bench, {work.trial.method: bench.run(work) for work in plan.works}
+        return store, bench, {job.trial.method: bench.run(job) for job in plan.jobs}
 
     return build
 

@@ -133,8 +133,8 @@ def run(tiny_suite: Suite, squares: Tasks, folder: Path, tmp_path: Path) -> Tria
     suite = replace(tiny_suite, model=str(folder))
     request = Request(suite, methods, (2,), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares)
     bench = TrialRunner(store, folder, squares)
-    for work in make(request, store).pending:
-        assert bench.run(work).error is None
+    for job in make(request, store).pending:
+        assert bench.run(job).error is None
     return bench
 
 

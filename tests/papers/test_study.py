@@ -133,7 +133,7 @@ def test_a_note_names_command_and_cells_and_protects_parents_from_clean(planned:
     data = json.loads((store.root / "studies" / "table1" / "study.json").read_text())
     assert (data["study"], data["command"], data["suite"]) == ("table1", "bench study table1", "micro")
     assert [cell["method"] for cell in data["cells"]][:2] == ["lora", "dora"]
-    assert studied(store) == {work.trial.id for work in plan.works}
+    assert studied(store) == {job.trial.id for job in plan.jobs}
 
 
 def test_a_damaged_note_is_named(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def main() -> None:
     request = Request(MICRO, BUILT_IN_METHODS, (16, 32, 64), MICRO.targets, MICRO.sources, MICRO.recipe)
     plan = make(request, Store(options.output))
     cells = {cell.trial.id for cell in plan.cells}
-    works = [work for work in plan.works if work.trial.id in cells]
-    works.sort(key=lambda work: request.methods.index(work.trial.method))
+    jobs = [job for job in plan.jobs if job.trial.id in cells]
+    jobs.sort(key=lambda job: request.methods.index(job.trial.method))
     # A stride of one more than a method has cells: not always the first of each.
-    chosen = works[:: len(works) // options.cells + 1][: options.cells]
+    chosen = jobs[:: len(jobs) // options.cells + 1][: options.cells]
 
     def run(place: int) -> float:
         began = time.monotonic()
@@ -68,12 +68,10 @@ def main() -> None:
     with ThreadPoolExecutor(options.processes) as pool:
         seconds = list(pool.map(run, range(len(chosen))))
     wall = time.monotonic() - began
-    for work, second in zip(chosen, seconds, strict=True):
-        print(f"{second:7.1f} s  {work.trial.label}")
+    for job, second in zip(chosen, seconds, strict=True):
+        print(f"{second:7.1f} s  {job.trial.label}")
     mean = sum(seconds) / len(seconds)
-    print(
-        f"{len(chosen)} cells in {wall:.0f} s; {len(works)} cells: about {mean * len(works) / options.processes:.0f} s"
-    )
+    print(f"{len(chosen)} cells in {wall:.0f} s; {len(jobs)} cells: about {mean * len(jobs) / options.processes:.0f} s")
 
 
 if __name__ == "__main__":

@@ -32,25 +32,25 @@ def request_(tmp_path: Path) -> Request:
     return Request(suite, ("lora", "dare"), (16,), targets, sources, suite.recipe, limit=20, controls=True)
 
 
-def score(store: Store, work: Job, dare: float = 0.4) -> None:
+def score(store: Store, job: Job, dare: float = 0.4) -> None:
     """Finish a job. Target grows with strength, Source falls, and validation is best at step 100."""
-    trial = work.trial
+    trial = job.trial
     strength = float(trial.hyper.get("strength", 1.0) or 0)
     source = {25: 0.9, 50: 0.9, 75: 0.9, 100: 0.95, 125: 0.7}.get(trial.snapshot or 0, 1 - 0.5 * strength)
     learnt = {"lora": 0.8, "dare": dare}.get(trial.method, 0.8 * strength)
     known = store.read(trial) or Record(trial, "done")
-    for asked in work.asked:
+    for asked in job.asked:
         value = learnt if asked.task == "icon_choice" else source
         known = replace(known, scores={**known.scores, asked.key: Score(asked, "m", {"m": value}, "f")})
-    for step in work.snapshots:
+    for step in job.snapshots:
         store.change_of(trial).snapshot(step).folder.mkdir(parents=True)
     store.write(known)
 
 
 def finished(request: Request, store: Store, dare: float = 0.4) -> Plan:
     plan = make(request, store)
-    for work in plan.pending:
-        score(store, work, dare)
+    for job in plan.pending:
+        score(store, job, dare)
     return make(request, store)
 
 
@@ -59,13 +59,13 @@ def test_what_the_choices_need_is_measured_first_on_validation_alone(request_: R
 
     assert plan.unsettled
     assert [cell.key.name for cell in plan.cells] == ["lora", "dare", "lora lr/3", "lora frozen connector"]
-    stops = [work for work in plan.works if work.trial.snapshot is not None]
-    assert [work.trial.snapshot for work in stops] == [25, 50, 75, 100, 125]
-    rewound = [work for work in plan.works if work.trial.method == "rewind" and work.trial.snapshot is None]
-    assert [work.trial.hyper["strength"] for work in rewound] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-    assert {asked.split for work in (*stops, *rewound) for asked in work.asked} == {"validation"}
-    assert {asked.task for work in rewound for asked in work.asked} == {"icon_choice"}
-    (lora,) = [work for work in plan.works if work.trial == plan.cells[0].trial]
+    stops = [job for job in plan.jobs if job.trial.snapshot is not None]
+    assert [job.trial.snapshot for job in stops] == [25, 50, 75, 100, 125]
+    rewound = [job for job in plan.jobs if job.trial.method == "rewind" and job.trial.snapshot is None]
+    assert [job.trial.hyper["strength"] for job in rewound] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert {asked.split for job in (*stops, *rewound) for asked in job.asked} == {"validation"}
+    assert {asked.task for job in rewound for asked in job.asked} == {"icon_choice"}
+    (lora,) = [job for job in plan.jobs if job.trial == plan.cells[0].trial]
     assert lora.snapshots == (25, 50, 75, 100, 125)
 
 
@@ -80,13 +80,13 @@ def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(re
     assert rows["lora rewound to dare"].key.against == "dare"
     assert all(cell.key.control == (cell.key.name not in ("lora", "dare")) for cell in plan.cells)
     splits = {
-        name: {asked.split for work in plan.works if work.trial == cell.trial for asked in work.asked}
+        name: {asked.split for job in plan.jobs if job.trial == cell.trial for asked in job.asked}
         for name, cell in rows.items()
     }
     both = {"test", "validation"}  # scores that a choice needs are measured on validation too
     chosen = {name: both for name in ("lora", "dare", "lora stopped early", "lora rewound to dare")}
     assert splits == {**chosen, "lora lr/3": {"test"}, "lora frozen connector": {"test"}}
-    pending = {work.trial.id for work in plan.pending}
+    pending = {job.trial.id for job in plan.pending}
     assert pending == {rows["lora stopped early"].trial.id, rows["lora rewound to dare"].trial.id}  # their test scores
 
 
@@ -111,14 +111,14 @@ def test_a_tuned_row_has_a_rewound_control_of_its_own(request_: Request, store: 
 def test_without_controls_and_strengths_a_run_is_its_cells(request_: Request, store: Store) -> None:
     plan = make(replace(request_, controls=False), store)
 
-    assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare"]
+    assert [job.trial.method for job in plan.jobs] == ["zero_shot", "lora", "dare"]
 
 
 def test_a_curve_has_the_row_itself_and_its_change_at_every_strength(request_: Request, store: Store) -> None:
     plan = make(replace(request_, controls=False, strengths=(0.5, 1.0)), store)
 
-    assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare", "rewind", "rewind"]
-    assert [work.trial.parent.method for work in plan.works[3:] if work.trial.parent] == ["lora", "dare"]
+    assert [job.trial.method for job in plan.jobs] == ["zero_shot", "lora", "dare", "rewind", "rewind"]
+    assert [job.trial.parent.method for job in plan.jobs[3:] if job.trial.parent] == ["lora", "dare"]
 
 
 def test_a_row_that_lora_does_not_reach_is_compared_with_the_whole_of_lora(request_: Request, store: Store) -> None:

@@ -42,8 +42,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
 
 
-def finish(store: Store, work: Job) -> None:
-    store.write(done(work))
+def finish(store: Store, job: Job) -> None:
+    store.write(done(job))
 
 
 def test_seven_methods_three_ranks_two_targets_are_42_cells_and_30_trainings(request_: Request, store: Store) -> None:
@@ -51,43 +51,43 @@ def test_seven_methods_three_ranks_two_targets_are_42_cells_and_30_trainings(req
 
     assert len(plan.cells) == 42
     assert len(plan.trainings) == 30
-    assert len(plan.works) == 43
+    assert len(plan.jobs) == 43
     assert len(plan.pending) == 43
 
 
 def test_parents_come_before_their_children(request_: Request, store: Store) -> None:
     seen: set[str] = set()
 
-    for work in make(request_, store).works:
-        assert work.trial.parent is None or work.trial.parent.id in seen
-        seen.add(work.trial.id)
+    for job in make(request_, store).jobs:
+        assert job.trial.parent is None or job.trial.parent.id in seen
+        seen.add(job.trial.id)
 
 
 def test_an_edit_alone_implies_its_parent_which_owes_no_scores(request_: Request, store: Store) -> None:
     plan = make(replace(request_, methods=("dare",), ranks=(16,), targets=("icon_choice",)), store)
 
-    parent = next(work for work in plan.works if work.trial.method == "lora")
+    parent = next(job for job in plan.jobs if job.trial.method == "lora")
     assert len(plan.cells) == 1
     assert parent.asked == ()
 
 
 def test_what_the_store_has_is_not_pending(request_: Request, store: Store) -> None:
     plan = make(request_, store)
-    for work in plan.works[:5]:
-        finish(store, work)
+    for job in plan.jobs[:5]:
+        finish(store, job)
 
     assert len(make(request_, store).pending) == 38
 
 
 def test_a_failed_record_is_pending_again(request_: Request, store: Store) -> None:
-    work = make(request_, store).works[1]
-    store.write(Record(work.trial, "failed", error="x"))
+    job = make(request_, store).jobs[1]
+    store.write(Record(job.trial, "failed", error="x"))
 
-    assert work in make(request_, store).pending
+    assert job in make(request_, store).pending
 
 
 def of_trial(plan: Plan, label: str) -> Job:
-    return next(work for work in plan.works if work.trial.label == label)
+    return next(job for job in plan.jobs if job.trial.label == label)
 
 
 def test_more_examples_ask_for_new_scores_of_the_same_trainings(request_: Request, store: Store) -> None:
@@ -100,13 +100,13 @@ def test_more_examples_ask_for_new_scores_of_the_same_trainings(request_: Reques
 
 def test_a_new_source_adds_one_score_to_every_trial_and_changes_nothing_else(request_: Request, store: Store) -> None:
     fewer = replace(request_, sources=request_.sources[:3])
-    for work in make(fewer, store).works:
-        finish(store, work)
+    for job in make(fewer, store).jobs:
+        finish(store, job)
 
     plan = make(request_, store)
 
     assert len(plan.pending) == 43
-    assert all(len(plan.records[work.trial.id].lacks(work.asked)) == 1 for work in plan.pending)
+    assert all(len(plan.records[job.trial.id].lacks(job.asked)) == 1 for job in plan.pending)
 
 
 def test_a_hyperparameter_of_the_parent_makes_another_child(request_: Request, store: Store) -> None:
@@ -149,4 +149,4 @@ def test_edits_of_edits_come_after_what_they_edit(request_: Request, store: Stor
         request_, [Cell.of(request_.registry, edited(request_.registry, dare, "rewind", strength=0.5))], store
     )
 
-    assert [work.trial.method for work in plan.works] == ["zero_shot", "lora", "dare", "rewind"]
+    assert [job.trial.method for job in plan.jobs] == ["zero_shot", "lora", "dare", "rewind"]

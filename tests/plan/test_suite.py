@@ -43,7 +43,7 @@ def test_every_method_learns_and_is_scored_on_a_checkpoint_in_the_hubs_layout(
     request = Request(suite, methods, (4,), suite.targets, suite.sources, recipe, limit=4, tasks=squares)
     bench = TrialRunner(store, suite.folder, squares)
 
-    records = [bench.run(work) for work in make(request, store).pending]
+    records = [bench.run(job) for job in make(request, store).pending]
 
     assert {record.trial.method for record in records} == {*methods, "zero_shot"}
     assert {record.error for record in records} == {None}

@@ -23,20 +23,20 @@ def quest(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
     return quests(request, spaces(request), store, SearchSettings())[1]
 
 
-def record(work: Job, source: float, target: float) -> Record:
-    return done(work, {"old_squares": source, "new_squares": target})
+def record(job: Job, source: float, target: float) -> Record:
+    return done(job, {"old_squares": source, "new_squares": target})
 
 
-def records(works: Mapping[str, Job], values: list[tuple[float, float]]) -> dict[str, Record]:
-    return {key: record(work, *value) for (key, work), value in zip(works.items(), values, strict=True)}
+def records(jobs: Mapping[str, Job], values: list[tuple[float, float]]) -> dict[str, Record]:
+    return {key: record(job, *value) for (key, job), value in zip(jobs.items(), values, strict=True)}
 
 
 def test_a_configuration_is_a_cell_per_seed_with_the_parents_they_edit(quest: Quest) -> None:
-    works = quest.works({"drop_rate": 0.5})
+    jobs = quest.jobs({"drop_rate": 0.5})
 
-    assert sorted(work.trial.method for work in works) == ["dare", "dare", "lora", "lora"]
-    assert {asked.split for work in works for asked in work.asked} == {"validation"}
-    assert {work.trial.hyper["drop_rate"] for work in works if work.asked} == {0.5}
+    assert sorted(job.trial.method for job in jobs) == ["dare", "dare", "lora", "lora"]
+    assert {asked.split for job in jobs for asked in job.asked} == {"validation"}
+    assert {job.trial.hyper["drop_rate"] for job in jobs if job.asked} == {0.5}
 
 
 def test_the_default_is_the_trial_that_bench_run_trains(quest: Quest, tiny_suite: Suite) -> None:
@@ -48,19 +48,19 @@ def test_the_default_is_the_trial_that_bench_run_trains(quest: Quest, tiny_suite
 
 
 def test_source_and_target_are_means_over_seeds(quest: Quest) -> None:
-    works = {work.trial.id: work for work in quest.works({"drop_rate": 0.5}) if work.asked}
+    jobs = {job.trial.id: job for job in quest.jobs({"drop_rate": 0.5}) if job.asked}
 
-    measured = measure(tuple(works.values()), records(works, [(0.5, 0.25), (1.0, 0.75)]))
+    measured = measure(tuple(jobs.values()), records(jobs, [(0.5, 0.25), (1.0, 0.75)]))
 
     assert measured == (0.75, 0.5)
 
 
 def test_a_configuration_with_a_failed_seed_has_no_measure(quest: Quest) -> None:
-    works = {work.trial.id: work for work in quest.works({"drop_rate": 0.5}) if work.asked}
-    found = records(works, [(0.5, 0.25), (1.0, 0.75)])
+    jobs = {job.trial.id: job for job in quest.jobs({"drop_rate": 0.5}) if job.asked}
+    found = records(jobs, [(0.5, 0.25), (1.0, 0.75)])
     last = list(found)[-1]
 
-    assert measure(tuple(works.values()), {**found, last: replace(found[last], status="failed", scores={})}) is None
+    assert measure(tuple(jobs.values()), {**found, last: replace(found[last], status="failed", scores={})}) is None
 
 
 def test_another_recipe_is_another_study(quest: Quest) -> None:
@@ -82,16 +82,14 @@ def trained(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Quest:
 
 def look(quest: Quest, lr: float, step: int, source: float, target: float) -> None:
     """Write what a configuration's training gave at a step, as a lane does."""
-    work = quest.works({"lr": lr})[0]
+    job = quest.jobs({"lr": lr})[0]
     values = {"old_squares": source, "new_squares": target}
-    quest.store.change_of(work.trial).snapshot(step).folder.mkdir(parents=True, exist_ok=True)
-    quest.store.change_of(work.trial).snapshot(step).write_scores(
-        {asked.key: values[asked.task] for asked in work.rungs}
-    )
+    quest.store.change_of(job.trial).snapshot(step).folder.mkdir(parents=True, exist_ok=True)
+    quest.store.change_of(job.trial).snapshot(step).write_scores({asked.key: values[asked.task] for asked in job.rungs})
 
 
 def test_the_first_seed_alone_is_looked_at_after_each_third(trained: Quest) -> None:
-    first, second = trained.works({"lr": 0.01})
+    first, second = trained.jobs({"lr": 0.01})
 
     assert first.snapshots == (2, 4)
     assert {asked.task for asked in first.rungs} == {"old_squares", "new_squares"}
@@ -100,8 +98,8 @@ def test_the_first_seed_alone_is_looked_at_after_each_third(trained: Quest) -> N
 
 
 def test_without_a_margin_and_without_a_training_nothing_is_looked_at(trained: Quest, quest: Quest) -> None:
-    assert replace(trained, margin=None).works({"lr": 0.01})[0].rungs == ()
-    assert {work.rungs for work in replace(quest, margin=0.1).works({"drop_rate": 0.5})} == {()}
+    assert replace(trained, margin=None).jobs({"lr": 0.01})[0].rungs == ()
+    assert {job.rungs for job in replace(quest, margin=0.1).jobs({"drop_rate": 0.5})} == {()}
 
 
 def test_hopeless_is_who_a_finished_one_beats_by_the_margin_in_both_at_the_same_step(trained: Quest) -> None:

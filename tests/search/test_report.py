@@ -41,8 +41,8 @@ def test_a_finding_has_every_configuration_with_its_state_and_the_trials_of_its_
 
     assert [item.state for item in finding.configurations] == ["done", "failed", *["done"] * 4]
     first = finding.configurations[0]
-    works = quest.works(first.hyper)
-    assert first.trials == tuple(work.trial.id for work in works)
+    jobs = quest.jobs(first.hyper)
+    assert first.trials == tuple(job.trial.id for job in jobs)
     assert len(set(first.trials)) == 2
     assert (first.source, first.target) == (first.hyper["density"], 0.5)
     assert finding.default == 0

@@ -68,12 +68,12 @@ def plan_of(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> Callable[..., 
 
 
 def run_all(plan: Plan, bench: TrialRunner) -> None:
-    for work in plan.works:
-        bench.run(work)
+    for job in plan.jobs:
+        bench.run(job)
 
 
 def of(plan: Plan, method: str) -> Job:
-    return next(work for work in plan.works if work.trial.method == method)
+    return next(job for job in plan.jobs if job.trial.method == method)
 
 
 def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
@@ -106,7 +106,7 @@ def test_a_score_says_that_memory_made_its_batches_smaller(
 
     monkeypatch.setattr(evaluation, "greedy", crowded)
 
-    record = bench.run(plan.works[0])
+    record = bench.run(plan.jobs[0])
 
     assert {score.asked.count for score in record.scores.values()} == {12}
     assert [score.environment["eval_batch"] for score in record.scores.values()] == ["64 and 6"] * 2
@@ -453,18 +453,18 @@ def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
-    work = replace(of(plan, "lora"), snapshots=(2, 4))
+    job = replace(of(plan, "lora"), snapshots=(2, 4))
 
-    bench.run(work)
+    bench.run(job)
 
     last = plan.request.recipe.updates
-    early, late = (store.change_of(work.trial).read(step) for step in (2, 4))
+    early, late = (store.change_of(job.trial).read(step) for step in (2, 4))
     name = next(iter(early))
     assert not torch.equal(early[name].merged(torch.zeros(())), late[name].merged(torch.zeros(())))
     whole, again, bench_again = plan_of("lora", folder="again")
     bench_again.run(replace(of(whole, "lora"), snapshots=(last,)))
-    assert (again.change_of(work.trial).snapshot(last).folder / "adapter_model.safetensors").read_bytes() == weights(
-        store, work
+    assert (again.change_of(job.trial).snapshot(last).folder / "adapter_model.safetensors").read_bytes() == weights(
+        store, job
     )
 
 
@@ -472,14 +472,14 @@ def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
-    work = of(plan, "lora")
-    bench.run(work)
-    before = weights(store, work)
+    job = of(plan, "lora")
+    bench.run(job)
+    before = weights(store, job)
 
-    bench.run(replace(work, snapshots=(3,)))
+    bench.run(replace(job, snapshots=(3,)))
 
-    assert store.change_of(work.trial).snapshot(3).folder.is_dir()
-    assert weights(store, work) == before
+    assert store.change_of(job.trial).snapshot(3).folder.is_dir()
+    assert weights(store, job) == before
 
 
 def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[Plan, Store, TrialRunner]]) -> None:
@@ -490,8 +490,8 @@ def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[
 
     run_all(made, bench)
 
-    (work,) = [work for work in made.works if work.trial.id == parent.id]
-    assert work.snapshots == (3,)
+    (job,) = [job for job in made.jobs if job.trial.id == parent.id]
+    assert job.snapshots == (3,)
     snapshot = (store.change_of(parent).snapshot(3).folder / "adapter_model.safetensors").read_bytes()
     assert (store.folder(early) / "change" / "adapter_model.safetensors").read_bytes() == snapshot
     assert not assemble(plan.request, [Cell.of(plan.request.registry, early)], store).pending
@@ -501,8 +501,8 @@ def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
-    work = of(plan, "lora")
-    watched = replace(work, snapshots=(2, 4), rungs=tuple(replace(asked, count=4) for asked in work.asked))
+    job = of(plan, "lora")
+    watched = replace(job, snapshots=(2, 4), rungs=tuple(replace(asked, count=4) for asked in job.asked))
     seen: list[tuple[int, float, float]] = []
 
     def judge(step: int, source: float, target: float) -> bool:
@@ -512,9 +512,9 @@ def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes
     stopped = bench.run(watched, judge=judge)
 
     assert stopped.status == "stopped"
-    assert store.read(work.trial) is None
+    assert store.read(job.trial) is None
     assert [step for step, _, _ in seen] == [2, 4]
-    assert (store.folder(work.trial) / CHECKPOINT).is_file()
+    assert (store.folder(job.trial) / CHECKPOINT).is_file()
 
     def watch(step: int, source: float, target: float) -> bool:
         seen.append((step, source, target))
@@ -526,25 +526,25 @@ def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes
     assert seen[2:] == seen[:2]  # judged again, by the same scores
     whole, other, fresh = plan_of("lora", folder="whole")
     fresh.run(of(whole, "lora"))
-    assert weights(store, work) == weights(other, of(whole, "lora"))
+    assert weights(store, job) == weights(other, of(whole, "lora"))
 
 
 def test_a_checkpoint_past_a_snapshot_that_is_wanted_now_is_no_use(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
-    work = of(plan, "lora")
-    rungs = tuple(replace(asked, count=4) for asked in work.asked)
-    bench.run(replace(work, snapshots=(4,), rungs=rungs), judge=lambda step, source, target: False)
-    assert (store.folder(work.trial) / CHECKPOINT).is_file()  # at step 4
+    job = of(plan, "lora")
+    rungs = tuple(replace(asked, count=4) for asked in job.asked)
+    bench.run(replace(job, snapshots=(4,), rungs=rungs), judge=lambda step, source, target: False)
+    assert (store.folder(job.trial) / CHECKPOINT).is_file()  # at step 4
     seen: list[int] = []
 
     def watch(step: int, source: float, target: float) -> bool:
         seen.append(step)
         return True
 
-    record = bench.run(replace(work, snapshots=(2, 4), rungs=rungs), judge=watch)
+    record = bench.run(replace(job, snapshots=(2, 4), rungs=rungs), judge=watch)
 
     assert record.status == "done"
     assert seen == [2, 4]
-    assert store.change_of(work.trial).snapshot(2).folder.is_dir()
+    assert store.change_of(job.trial).snapshot(2).folder.is_dir()

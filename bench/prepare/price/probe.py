@@ -62,8 +62,8 @@ def _measured(found: Draft, folder: Path, execution: Execution, scratch: Path) -
 def _trials(found: Draft) -> list[Trial]:
     """Return one short trial of each training method, at its largest rank in the plan."""
     chosen: dict[str, Trial] = {}
-    for work in sorted(found.plan.trainings, key=lambda work: -(work.trial.rank or 0)):
-        chosen.setdefault(work.trial.method, work.trial)
+    for job in sorted(found.plan.trainings, key=lambda job: -(job.trial.rank or 0)):
+        chosen.setdefault(job.trial.method, job.trial)
     updates = UPDATES + _WARM_UPDATES
     return [replace(trial, recipe=replace(trial.recipe, updates=updates)) for trial in chosen.values()]
 
@@ -87,7 +87,7 @@ def _updates(runner: TrialRunner, trial: Trial) -> float | None:
 def _answers(runner: TrialRunner, found: Draft) -> tuple[float, int]:
     """Return the untouched model's answers per second on the first source, and how many were counted."""
     zero_shot = found.plan.zero_shot
-    whole = next(work for work in found.plan.works if work.trial == zero_shot).asked[0]
+    whole = next(job for job in found.plan.jobs if job.trial == zero_shot).asked[0]
     seconds = [0.0]
     counts = (min(_WARM_ANSWERS, whole.count), min(ANSWERS, whole.count))
     asked: tuple[ScoreSpec, ...] = ()

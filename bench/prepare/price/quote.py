@@ -49,12 +49,12 @@ class Todo:
 
 def todo(plan: Plan) -> tuple[Todo, ...]:
     """Return what is left to do of every trial, parents before children."""
-    trainings = {work.trial.id for work in plan.trainings}
+    trainings = {job.trial.id for job in plan.trainings}
     found = []
-    for work in plan.works:
-        record = plan.records.get(work.trial.id)
-        scores = work.asked if record is None else record.lacks(work.asked)
-        found.append(Todo(work.trial, work.trial.id in trainings and record is None, scores))
+    for job in plan.jobs:
+        record = plan.records.get(job.trial.id)
+        scores = job.asked if record is None else record.lacks(job.asked)
+        found.append(Todo(job.trial, job.trial.id in trainings and record is None, scores))
     return tuple(found)
 
 
@@ -141,9 +141,9 @@ class Quote:
     def trials(self) -> Mapping[tuple[str, int], Trial]:
         """The first trial of each method and rank in the plan, parents before their edits."""
         found: dict[tuple[str, int], Trial] = {}
-        for work in self.plan.works:
-            if work.trial.method != ZERO_SHOT and work.trial.rank is not None:
-                found.setdefault((work.trial.method, work.trial.rank), work.trial)
+        for job in self.plan.jobs:
+            if job.trial.method != ZERO_SHOT and job.trial.rank is not None:
+                found.setdefault((job.trial.method, job.trial.rank), job.trial)
         return found
 
     @cached_property
@@ -191,8 +191,8 @@ class Quote:
     def pictures(self) -> int:
         """How many images a lane sees at most; there are fewer if questions share an image."""
         plan, asked = self.plan, self.plan.request
-        taught = {work.trial.target for work in plan.trainings if work.trial.target}
-        scored = {item.task: item.count for work in plan.works for item in work.asked}
+        taught = {job.trial.target for job in plan.trainings if job.trial.target}
+        scored = {item.task: item.count for job in plan.jobs for item in job.asked}
         return sum(scored.values()) + sum(size(asked, name, "train") for name in taught)
 
     @property
@@ -211,8 +211,8 @@ class Quote:
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield the bytes on disk by part: base model, changes, scores, and checkpoints during training."""
-        changes = sum(self.change_bytes(work.trial) * (1 + len(work.snapshots)) for work in self.plan.works)
-        answers = sum(asked.count for work in self.plan.works for asked in work.asked)
+        changes = sum(self.change_bytes(job.trial) * (1 + len(job.snapshots)) for job in self.plan.jobs)
+        answers = sum(asked.count for job in self.plan.jobs for asked in job.asked)
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
         yield "changes", changes

@@ -42,7 +42,7 @@ def test_figure_1_trains_plain_lora_alone_and_shares_it_with_table_1(planned: Pl
     plan = planned("fig1 --limit 4")
 
     assert len(plan.cells) == 14
-    assert [work.trial.method for work in plan.trainings] == ["lora", "lora"]
+    assert [job.trial.method for job in plan.trainings] == ["lora", "lora"]
     assert {cell.key.method for cell in plan.cells} == {"lora"}
     assert {cell.trial.hyper["density"] for cell in plan.cells if cell.key.variant} == {0.5, 0.2, 0.1, 0.05, 0.02, 0.01}
     assert len(ids(plan) & ids(planned("table1 --limit 4 --ranks 32"))) == 2
@@ -93,8 +93,8 @@ def test_points_are_the_updates_nearest_to_the_ends_of_epochs(
 def test_figure_3_trains_once_per_method_and_reads_snapshots_of_it(planned: Planned) -> None:
     plan = planned("fig3 --limit 4 --targets icon_choice")
 
-    assert sorted(work.trial.method for work in plan.trainings) == ["lora", "lorasculpt"]
-    assert {work.trial.method: work.snapshots for work in plan.trainings} == {
+    assert sorted(job.trial.method for job in plan.trainings) == ["lora", "lorasculpt"]
+    assert {job.trial.method: job.snapshots for job in plan.trainings} == {
         "lora": (50, 100),
         "lorasculpt": (50, 100),
     }

@@ -24,12 +24,12 @@ class Clockwork:
         self.status = status
         monkeypatch.setattr("bench.prepare.price.probe.time.monotonic", lambda: self.now)
 
-    def run(self, work: Job, progress: Callable[..., None]) -> Record:
-        for index in range(work.trial.recipe.updates):
+    def run(self, job: Job, progress: Callable[..., None]) -> Record:
+        for index in range(job.trial.recipe.updates):
             progress("evaluate", 0, 1, 0.0)
             self.now += 10.0 if index < 4 else 2.0
-            progress("train", index + 1, work.trial.recipe.updates, 0.0)
-        return Record(work.trial, self.status, cost=Cost(), error="no memory")  # type: ignore[arg-type]
+            progress("train", index + 1, job.trial.recipe.updates, 0.0)
+        return Record(job.trial, self.status, cost=Cost(), error="no memory")  # type: ignore[arg-type]
 
 
 def test_the_first_updates_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

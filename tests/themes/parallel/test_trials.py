@@ -37,19 +37,19 @@ def prepare(tiny_suite: Suite, squares: Tasks, tiny_tasks: Path, tmp_path: Path)
 
 
 def of(plan: Plan, method: str) -> Job:
-    return next(work for work in plan.works if work.trial.method == method)
+    return next(job for job in plan.jobs if job.trial.method == method)
 
 
 def test_two_workers_leave_one_whole_trial(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("lora")
-    work = of(plan, "lora")
+    job = of(plan, "lora")
 
-    first, second = pair("run", setup, work)
+    first, second = pair("run", setup, job)
 
-    assert first == second == store.read(work.trial)
+    assert first == second == store.read(job.trial)
     assert first.status == "done"
     assert len(first.scores) == 2
-    assert make(plan.request, store).done(work)
+    assert make(plan.request, store).done(job)
     assert first.environment["micro_batch"] == "8"
     assert not list(store.root.rglob("*.tmp"))
 
@@ -96,32 +96,32 @@ def test_one_worker_that_fails_ends_the_trial_on_all_with_the_reason(
     pair: Parallel, prepare: Prepare, stage: str, rank: int, calls: int
 ) -> None:
     plan, store, setup = prepare("lora")
-    work = replace(of(plan, "lora"), snapshots=(2,))
+    job = replace(of(plan, "lora"), snapshots=(2,))
 
-    first, second = pair("run", setup, work, (stage, rank, calls))
+    first, second = pair("run", setup, job, (stage, rank, calls))
 
     reason = f"OSError: [Errno 28] No space left for {stage}"
     for record in (first, second):
         assert record.status == "failed"
         assert record.error == reason
-    again = pair("run", setup, work)
+    again = pair("run", setup, job)
     assert [record.status for record in again] == ["done", "done"]
     if stage != "record":  # there the failure itself cannot be written
         whole = prepare("lora", folder="whole")
-        pair("run", whole[2], work)
-        assert weights(store, work) == weights(whole[1], work)
+        pair("run", whole[2], job)
+        assert weights(store, job) == weights(whole[1], job)
 
 
 def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("lora")
-    work = of(plan, "lora")
+    job = of(plan, "lora")
 
-    pair("run", setup, work, ("on_update", 1, 0))
+    pair("run", setup, job, ("on_update", 1, 0))
 
-    record = store.read(work.trial)
+    record = store.read(job.trial)
     assert record is not None
     assert record.error == "OSError: [Errno 28] No space left for on_update"
-    assert "method.on_update(step)" in (store.folder(work.trial) / "error.txt").read_text()
+    assert "method.on_update(step)" in (store.folder(job.trial) / "error.txt").read_text()
 
 
 def test_a_failing_edit_ends_on_all(pair: Parallel, prepare: Prepare) -> None:
@@ -137,32 +137,32 @@ def test_a_checkpoint_that_one_worker_cannot_read_fails_on_all_and_one_it_can_go
     pair: Parallel, prepare: Prepare
 ) -> None:
     plan, store, setup = prepare("lora")
-    work = replace(of(plan, "lora"), snapshots=(2,))
-    pair("run", setup, work, ("on_update", 1, 2))
-    assert (store.folder(work.trial) / CHECKPOINT).is_file()
+    job = replace(of(plan, "lora"), snapshots=(2,))
+    pair("run", setup, job, ("on_update", 1, 2))
+    assert (store.folder(job.trial) / CHECKPOINT).is_file()
 
-    unread = pair("run", setup, work, ("checkpoint", 1, 0))
+    unread = pair("run", setup, job, ("checkpoint", 1, 0))
 
     assert [record.error for record in unread] == ["OSError: [Errno 28] No space left for checkpoint"] * 2
-    resumed = pair("run", setup, work)
+    resumed = pair("run", setup, job)
     _, whole, whole_setup = prepare("lora", folder="whole")
-    pair("run", whole_setup, work)
+    pair("run", whole_setup, job)
     assert [record.status for record in resumed] == ["done", "done"]
-    assert weights(store, work) == weights(whole, work)
-    assert store.change_of(work.trial).losses() == whole.change_of(work.trial).losses()
+    assert weights(store, job) == weights(whole, job)
+    assert store.change_of(job.trial).losses() == whole.change_of(job.trial).losses()
 
 
 def test_a_search_asks_the_first_worker_and_stops_all(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("lora")
-    work = of(plan, "lora")
-    rungs = tuple(replace(asked, count=4) for asked in work.asked)
+    job = of(plan, "lora")
+    rungs = tuple(replace(asked, count=4) for asked in job.asked)
 
-    (first, asked), (second, nothing) = pair("judged", setup, replace(work, snapshots=(1, 2), rungs=rungs))
+    (first, asked), (second, nothing) = pair("judged", setup, replace(job, snapshots=(1, 2), rungs=rungs))
 
     assert (first.status, second.status) == ("stopped", "stopped")
     assert (asked, nothing) == ([1, 2], [])
-    assert store.read(work.trial) is None
-    finished: list[Record] = pair("run", setup, work)
+    assert store.read(job.trial) is None
+    finished: list[Record] = pair("run", setup, job)
     assert [record.status for record in finished] == ["done", "done"]
 
 

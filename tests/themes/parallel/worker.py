@@ -147,19 +147,19 @@ STAGES: dict[str, tuple[Any, str]] = {
 }
 
 
-def run(setup: Mapping[str, Any], work: Job, broken: tuple[str, int, int] | None = None) -> Record:
+def run(setup: Mapping[str, Any], job: Job, broken: tuple[str, int, int] | None = None) -> Record:
     """Do a piece of work; ``broken`` names a stage, the worker on which it raises, and the calls before that."""
     group = joined() if setup.get("together", True) else ALONE
     tasks, execution = Tasks(Registry([setup["tasks"]])), setup.get("execution", Execution())
     bench = TrialRunner(Store(setup["output"]), setup["model"], tasks, group=group, execution=execution)
     judge = setup.get("judge", lambda step, source, target: True)
     if broken is None or broken[1] != group.rank:
-        return bench.run(work, judge=judge)
+        return bench.run(job, judge=judge)
     stage, _, calls = broken
     owner, name = STAGES[stage]
     owner = sys.modules[owner] if isinstance(owner, str) else owner
     with mock.patch.object(owner, name, _breaking(getattr(owner, name), stage, calls)):
-        return bench.run(work, judge=judge)
+        return bench.run(job, judge=judge)
 
 
 def _breaking(whole: Callable[..., Any], stage: str, calls: int) -> Callable[..., Any]:
@@ -175,7 +175,7 @@ def _breaking(whole: Callable[..., Any], stage: str, calls: int) -> Callable[...
     return broken
 
 
-def judged(setup: Mapping[str, Any], work: Job) -> tuple[Record, list[int]]:
+def judged(setup: Mapping[str, Any], job: Job) -> tuple[Record, list[int]]:
     """Do a piece of work whose search stops it at step 2, and return the steps that this worker was asked about."""
     asked: list[int] = []
 
@@ -183,7 +183,7 @@ def judged(setup: Mapping[str, Any], work: Job) -> tuple[Record, list[int]]:
         asked.append(step)
         return step < 2
 
-    return run({**setup, "judge": judge}, work), asked
+    return run({**setup, "judge": judge}, job), asked
 
 
 def drawn(seed: int, index: int) -> tuple[float, float]:
