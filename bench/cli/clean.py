@@ -17,7 +17,7 @@ from bench.store import last_run
 from bench.store.clean import free, waste
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
-from bench.store.search_results import findings
+from bench.store.search_results import search_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,12 @@ def clean(options: CleanOptions) -> int:
 
 def _referenced(store: Store, output: Path) -> set[str]:
     """Return the ids of the trials that the last run, the searches and the studies need."""
-    ran, found, ids = last_run.read(store), list(findings(store.root)), studied(store)
+    ran, found, ids = last_run.read(store), list(search_results(store.root)), studied(store)
     if ran is None and not found and not ids:
         raise UsageError(
             f"{store.root} has no run, search or study, so nothing says which trials are needed. Run bench run first."
         )
-    tried = {trial for finding, _ in found for item in finding.configurations for trial in item.trials}
+    tried = {trial for result, _ in found for item in result.configurations for trial in item.trials}
     for record in store.records():
         if record.trial.id in tried:
             ids |= {record.trial.id, *(trial.id for trial in record.trial.ancestors())}

@@ -17,7 +17,7 @@ from bench.lanes import cluster
 from bench.plan.suite import Suite, named_suite
 from bench.plugins.tasks import Tasks
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
-from bench.prepare.doctor.finding import Diagnosis
+from bench.prepare.doctor.diagnosis import Diagnosis
 
 _RAY_SECONDS = 60.0
 
@@ -51,15 +51,15 @@ def doctor(options: DoctorOptions) -> int:
     if options.model is not None:
         suite = replace(suite, model=options.model)
     counts = {"ok": 0, "warn": 0, "FAIL": 0}
-    for finding in _findings(options, suite, tasks):
-        counts[finding.level] += 1
-        tell([str(finding)])
+    for diagnosis in _diagnoses(options, suite, tasks):
+        counts[diagnosis.level] += 1
+        tell([str(diagnosis)])
     warnings, failures = counts["warn"], counts["FAIL"]
     say(f"{counts['ok']} ok, {warnings} warning{'s' * (warnings != 1)}, {failures} failure{'s' * (failures != 1)}")
     return 1 if counts["FAIL"] else 0
 
 
-def _findings(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Diagnosis]:
+def _diagnoses(options: DoctorOptions, suite: Suite, tasks: Tasks) -> Iterator[Diagnosis]:
     """Yield every diagnosis as soon as it is made."""
     data = tasks.reading.root
     yield from software.check()

@@ -25,52 +25,52 @@ _TRIED, _FRONT, _CHOSEN = plots.MARKS[0], plots.MARKS[1], plots.MARKS[7]
 _ENDED = {"failed": "x", "stopped": "|"}  # markers of configurations without scores
 
 
-def write(finding: SearchResult, ranges: Ranges, folder: Path) -> None:
-    """Write every figure of a finding to ``folder`` as PNG and SVG, and its data as CSV (fractions)."""
+def write(result: SearchResult, ranges: Ranges, folder: Path) -> None:
+    """Write every figure of a search to ``folder`` as PNG and SVG, and its data as CSV (fractions)."""
     for name, draw in _FIGURES.items():
         with plots.style():
-            made, frame = draw(finding, ranges)
+            made, frame = draw(result, ranges)
             plots.save(made, folder, name)
         plots.save_data(frame, folder, name)
 
 
-def table(finding: SearchResult) -> DataFrame:
+def table(result: SearchResult) -> DataFrame:
     """Return one row per configuration: number, state, hyperparameters, and scores as fractions."""
     import pandas as pd
 
     rows = [
         [
-            *(item.number, item.state, *(item.hyper.get(name) for name in finding.space)),
-            *(item.source, item.target, item.avg, item.number == finding.chosen, item.number == finding.default),
+            *(item.number, item.state, *(item.hyper.get(name) for name in result.space)),
+            *(item.source, item.target, item.avg, item.number == result.chosen, item.number == result.default),
         ]
-        for item in finding.configurations
+        for item in result.configurations
     ]
-    names = ["number", "state", *finding.space, "source", "target", "avg", "chosen", "default"]
+    names = ["number", "state", *result.space, "source", "target", "avg", "chosen", "default"]
     return pd.DataFrame(rows, columns=names)
 
 
-def draw_front(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
+def draw_front(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw Source against Target; the front is a staircase above the area that it dominates."""
     made = plots.figure(5.6, 4.8)
     axes = made.subplots()
-    best = front(points := scored(finding.configurations))
+    best = front(points := scored(result.configurations))
     places = {point.number: (100 * point.source, 100 * point.target) for point in points}
     _scatter(axes, places, f"tried ({len(points)})")
     axes.margins(0.08)
     axes.autoscale_view()
     _staircase(axes, best)
-    _mark(axes, finding, places)
+    _mark(axes, result, places)
     _number_apart(axes, {point.number: places[point.number] for point in best})
     axes.set(xlabel="Source x 100, validation", ylabel="Target x 100, validation")
-    _finish(made, finding, f"hypervolume {hypervolume(points):.3f}")
-    frame = table(finding)
+    _finish(made, result, f"hypervolume {hypervolume(points):.3f}")
+    frame = table(result)
     frame.insert(2, "front", frame["number"].isin([point.number for point in best]))
     return made, frame
 
 
-def draw_slices(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
+def draw_slices(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw every hyperparameter against Avg, Source and Target."""
-    found, done = dials(ranges), [item for item in finding.configurations if item.avg is not None]
+    found, done = dials(ranges), [item for item in result.configurations if item.avg is not None]
     made = plots.figure(max(4.6, 1.2 + 2.1 * len(found)), 6.2)
     grid = made.subplots(3, len(found), sharex="col", sharey="row", squeeze=False)
     for row, name in enumerate(("avg", "source", "target")):
@@ -78,24 +78,24 @@ def draw_slices(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFram
             axes = grid[row][column]
             dial.set_axis(axes)
             places = {item.number: (_place(dial, item), 100 * getattr(item, name)) for item in done}
-            _draw_all(axes, finding, places, partial(_place, dial))
+            _draw_all(axes, result, places, partial(_place, dial))
             if column == 0:
                 axes.set_ylabel(f"{name.capitalize()} x 100")
             if row == 2:
                 axes.set_xlabel(dial.title)
-    _finish(made, finding, "validation")
-    return made, table(finding)
+    _finish(made, result, "validation")
+    return made, table(result)
 
 
-def draw_parallel(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
+def draw_parallel(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw a line per configuration through its hyperparameters and scores, darker for a higher Avg."""
-    points = scored(finding.configurations)
+    points = scored(result.configurations)
     found = [*dials(ranges), *(Dial.of_scores(n, [getattr(item, n) for item in points]) for n in ("source", "target"))]
     made = plots.figure(max(5.6, 2.2 + 1.45 * len(found)), 4.4)
     axes = made.subplots()
     shade = _colour_bar(axes, [100 * point.avg for point in points])
-    for item in sorted(finding.configurations, key=lambda item: (item.avg is not None, item.avg or 0)):
-        _line(axes, finding, item, found, shade)
+    for item in sorted(result.configurations, key=lambda item: (item.avg is not None, item.avg or 0)):
+        _line(axes, result, item, found, shade)
     for place, dial in enumerate(found):
         dial.draw_upright(axes, place)
     axes.set(xlim=(-0.25, len(found) - 0.45), ylim=(-0.06, 1.06), yticks=[])
@@ -103,31 +103,31 @@ def draw_parallel(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFr
     axes.tick_params(axis="x", length=0, pad=6)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    _finish(made, finding, "validation")
-    return made, table(finding)
+    _finish(made, result, "validation")
+    return made, table(result)
 
 
-def draw_history(finding: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
+def draw_history(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw Avg and the best Avg so far by configuration number, and below them the hypervolume so far."""
     made = plots.figure(5.6, 5.0)
     upper, lower = made.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    points = scored(finding.configurations)
+    points = scored(result.configurations)
     numbers = [point.number for point in points]
     best = [100 * max(point.avg for point in points[: count + 1]) for count in range(len(points))]
     volumes = [hypervolume(points[: count + 1]) for count in range(len(points))]
-    _steps(upper, finding, numbers, best, "best so far")
+    _steps(upper, result, numbers, best, "best so far")
     places = {point.number: (float(point.number), 100 * point.avg) for point in points}
-    _draw_all(upper, finding, places, lambda item: item.number)
+    _draw_all(upper, result, places, lambda item: item.number)
     upper.set_ylabel("Avg x 100, validation")
-    _steps(lower, finding, numbers, volumes, None)
+    _steps(lower, result, numbers, volumes, None)
     lower.plot(numbers, volumes, ".", color=_FRONT.color)
     lower.set(xlabel="configuration", ylabel="hypervolume so far")
     lower.margins(y=0.15)
     lower.xaxis.get_major_locator().set_params(integer=True)
-    if finding.configurations:  # the axis also spans configurations without scores
-        lower.set_xlim(finding.configurations[0].number - 0.5, finding.configurations[-1].number + 0.5)
-    _finish(made, finding, f"{len(finding.configurations)} configurations")
-    frame = table(finding)
+    if result.configurations:  # the axis also spans configurations without scores
+        lower.set_xlim(result.configurations[0].number - 0.5, result.configurations[-1].number + 0.5)
+    _finish(made, result, f"{len(result.configurations)} configurations")
+    frame = table(result)
     so_far = dict(zip(numbers, zip(best, volumes, strict=True), strict=True))
     frame["best_avg"] = [so_far[n][0] / 100 if n in so_far else None for n in frame["number"]]
     frame["hypervolume"] = [so_far[n][1] if n in so_far else None for n in frame["number"]]
@@ -146,11 +146,11 @@ def _place(dial: Dial, item: Configuration) -> float:
     return dial.place(item.hyper[dial.name])
 
 
-def _draw_all(axes: Axes, finding: SearchResult, places: Places, across: Callable[[Configuration], float]) -> None:
+def _draw_all(axes: Axes, result: SearchResult, places: Places, across: Callable[[Configuration], float]) -> None:
     """Draw every configuration: a point if it has scores, else a mark at the bottom."""
     _scatter(axes, places, "tried")
-    _mark(axes, finding, places)
-    _mark_ended(axes, finding, across)
+    _mark(axes, result, places)
+    _mark_ended(axes, result, across)
     axes.margins(y=0.12)
 
 
@@ -159,31 +159,31 @@ def _scatter(axes: Axes, places: Places, label: str) -> None:
         axes.scatter(*zip(*places.values(), strict=True), **_TRIED.scatter, label=label, zorder=3)
 
 
-def _named(finding: SearchResult) -> dict[str, tuple[int, dict[str, Any]]]:
+def _named(result: SearchResult) -> dict[str, tuple[int, dict[str, Any]]]:
     """Return the number and the marker style of each named configuration in the legend."""
     default = {"marker": "s", "s": 110, "facecolors": "none", "edgecolors": _FRONT.color, "linewidths": 1.6}
     chosen = {"marker": "*", "s": 120, "color": _CHOSEN.color, "edgecolors": "white", "linewidths": 0.7}
-    found = {"default": (finding.default, default), "chosen": (finding.chosen, chosen)}
+    found = {"default": (result.default, default), "chosen": (result.chosen, chosen)}
     return {name: (number, look) for name, (number, look) in found.items() if number is not None}
 
 
-def _mark(axes: Axes, finding: SearchResult, places: Places) -> None:
+def _mark(axes: Axes, result: SearchResult, places: Places) -> None:
     """Mark the default with a square around its point, and the chosen configuration with a star."""
-    for name, (number, look) in _named(finding).items():
+    for name, (number, look) in _named(result).items():
         axes.scatter(*places[number], **look, label=f"{name} (no. {number})", zorder=4)
 
 
-def _steps(axes: Axes, finding: SearchResult, numbers: list[int], values: list[float], label: str | None) -> None:
+def _steps(axes: Axes, result: SearchResult, numbers: list[int], values: list[float], label: str | None) -> None:
     """Draw a step line; each value holds from its number on, the last one to the last configuration."""
     if numbers:
-        across, up = [*numbers, finding.configurations[-1].number], [*values, values[-1]]
+        across, up = [*numbers, result.configurations[-1].number], [*values, values[-1]]
         axes.step(across, up, where="post", color=_FRONT.color, label=label)
 
 
-def _mark_ended(axes: Axes, finding: SearchResult, place: Callable[[Configuration], float]) -> None:
+def _mark_ended(axes: Axes, result: SearchResult, place: Callable[[Configuration], float]) -> None:
     """Mark configurations without scores at the bottom."""
     for state, marker in _ENDED.items():
-        places = [place(item) for item in finding.configurations if item.avg is None and item.state == state]
+        places = [place(item) for item in result.configurations if item.avg is None and item.state == state]
         if places:
             heights = [0.03] * len(places)
             look: dict[str, Any] = {"color": plots.FAINT, "marker": marker, "s": 32, "label": state, "clip_on": False}
@@ -228,7 +228,7 @@ def _colour_bar(axes: Axes, values: list[float]) -> Callable[[float], Any]:
 
 
 def _line(
-    axes: Axes, finding: SearchResult, item: Configuration, found: list[Dial], shade: Callable[[float], Any]
+    axes: Axes, result: SearchResult, item: Configuration, found: list[Dial], shade: Callable[[float], Any]
 ) -> None:
     """Draw one configuration; without scores, the line is dotted and ends before the score axes."""
     values = {**item.hyper, "Source": item.source, "Target": item.target}
@@ -239,14 +239,14 @@ def _line(
         axes.plot(range(len(heights)), heights, **look, label=label, linewidth=1.1, zorder=1)
         return
     axes.plot(range(len(heights)), heights, color=shade(100 * item.avg), linewidth=1.4, alpha=0.9, zorder=2)
-    for name, (number, mark) in _named(finding).items():
+    for name, (number, mark) in _named(result).items():
         if number == item.number:
             axes.scatter(range(len(heights)), heights, **mark, label=f"{name} (no. {number})", zorder=4)
 
 
-def _finish(made: Figure, finding: SearchResult, more: str) -> None:
+def _finish(made: Figure, result: SearchResult, more: str) -> None:
     """Add the title, and below the panels one legend for all of them."""
-    made.suptitle(f"{finding.label}, {more}", x=0.02, ha="left")
+    made.suptitle(f"{result.label}, {more}", x=0.02, ha="left")
     entries: dict[str, Any] = {}
     for axes in made.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

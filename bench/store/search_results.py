@@ -78,7 +78,7 @@ class SearchResult:
         return cls(**data, configurations=tuple(rows))
 
 
-def findings(root: Path) -> Iterator[tuple[SearchResult, Path]]:
+def search_results(root: Path) -> Iterator[tuple[SearchResult, Path]]:
     """Yield the result of every quest in a run folder, with the folder of the quest."""
     for path in sorted((root / FOLDER).glob(f"*/{FILE}")):
         if (found := SearchResult.read(path)) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.spec import digest
 from bench.store.places import fetched, modified
-from bench.store.search_results import FILE, Configuration, SearchResult, findings
+from bench.store.search_results import FILE, Configuration, SearchResult, search_results
 from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri, unreachable
 from bench.track.command_run import command_run, folder_digest, origin
 
@@ -31,51 +31,51 @@ def mirror_searches(root: Path) -> None:
 
 def write(root: Path) -> int:
     """Write every quest whose run in MLflow is out of date; return how many quests were written."""
-    found = list(findings(root))
+    found = list(search_results(root))
     if not found:
         return 0
     client = connect(tracking_uri(root))
-    return sum(_write(client, root, finding, folder) for finding, folder in found)
+    return sum(_write(client, root, result, folder) for result, folder in found)
 
 
-def _write(client: Any, root: Path, finding: SearchResult, folder: Path) -> bool:
+def _write(client: Any, root: Path, result: SearchResult, folder: Path) -> bool:
     """Write one quest, its state last, so that an interrupted write is repeated."""
-    suite = str(finding.facts["suite"])
+    suite = str(result.facts["suite"])
     experiment = open_experiment(client, suite, root)
-    key, state = digest([finding.facts["study"], folder_digest(root)])[:12], digest(asdict(finding))[:12]
+    key, state = digest([result.facts["study"], folder_digest(root)])[:12], digest(asdict(result))[:12]
     runs = client.search_runs([experiment], f"tags.kind = 'quest' and tags.quest = '{key}'", max_results=1)
     if runs and runs[0].data.tags.get("state") == state:
         return False
-    parent = command_run(client, experiment, suite, root, finding.command, "search")
-    tags = {"kind": "quest", "quest": key, "mlflow.parentRunId": parent, **_tags(finding), **origin()}
-    name = f"search/{finding.label}"
+    parent = command_run(client, experiment, suite, root, result.command, "search")
+    tags = {"kind": "quest", "quest": key, "mlflow.parentRunId": parent, **_tags(result), **origin()}
+    name = f"search/{result.label}"
     run = runs[0] if runs else client.create_run(experiment, tags=tags, run_name=name)
     now = round(1000 * modified(folder / FILE))
     with fetched(folder) as copy:
         client.log_artifacts(run.info.run_id, str(copy))
-    _write_configurations(client, experiment, finding, (run.info.run_id, key, now))
-    values = [metric(name, value, now, 0) for name, value in metrics(finding).items()]
-    fill_run(client, run, values, _params(finding), {**tags, "state": state})
-    client.set_terminated(run.info.run_id, "FAILED" if finding.chosen is None else "FINISHED")
+    _write_configurations(client, experiment, result, (run.info.run_id, key, now))
+    values = [metric(name, value, now, 0) for name, value in metrics(result).items()]
+    fill_run(client, run, values, _params(result), {**tags, "state": state})
+    client.set_terminated(run.info.run_id, "FAILED" if result.chosen is None else "FINISHED")
     client.set_terminated(parent, "FINISHED")
     return True
 
 
-def _write_configurations(client: Any, experiment: str, finding: SearchResult, quest: tuple[str, str, int]) -> None:
+def _write_configurations(client: Any, experiment: str, result: SearchResult, quest: tuple[str, str, int]) -> None:
     """Write one run per configuration, nested in the quest's; runs that are up to date are skipped."""
     parent, key, now = quest
     there = {
         run.data.tags["number"]: run
         for run in _all(client, experiment, f"tags.kind = 'configuration' and tags.quest = '{key}'")
     }
-    for item in finding.configurations:
-        shown = _configuration_tags(finding, item)
+    for item in result.configurations:
+        shown = _configuration_tags(result, item)
         run, state = there.get(str(item.number)), digest([asdict(item), shown])[:12]
         if run is not None and run.data.tags.get("result") == state:
             continue
         tags = {"kind": "configuration", "quest": key, "number": str(item.number), "mlflow.parentRunId": parent}
         if run is None:
-            name = f"search/{finding.label}/{item.number}"
+            name = f"search/{result.label}/{item.number}"
             run = client.create_run(experiment, start_time=now, tags=tags, run_name=name)
         scores = {"source": item.source, "target": item.target, "avg": item.avg}
         values = [metric(f"validation/{name}", value, now, 0) for name, value in scores.items() if value is not None]
@@ -83,14 +83,14 @@ def _write_configurations(client: Any, experiment: str, finding: SearchResult, q
         client.set_terminated(run.info.run_id, _STATUS.get(item.state, "FINISHED"), now)
 
 
-def metrics(finding: SearchResult) -> dict[str, float]:
+def metrics(result: SearchResult) -> dict[str, float]:
     """Return a quest's numbers: counts, hypervolume, scores of default and choice, importances."""
-    facts = finding.facts
+    facts = result.facts
     values = {
         "hypervolume": float(facts["hypervolume"]),
-        "configurations": float(len(finding.configurations)),
-        "failed": float(finding.count("failed")),
-        "stopped": float(finding.count("stopped")),
+        "configurations": float(len(result.configurations)),
+        "failed": float(result.count("failed")),
+        "stopped": float(result.count("stopped")),
         "front": float(len(facts["front"])),
     }
     for place in ("default", "chosen"):
@@ -101,24 +101,24 @@ def metrics(finding: SearchResult) -> dict[str, float]:
     return values
 
 
-def _params(finding: SearchResult) -> dict[str, str]:
-    told = {name: finding.facts[name] for name in _TOLD if finding.facts.get(name) is not None}
-    return {**_hyper(told), **{f"range.{name}": text for name, text in finding.space.items()}}
+def _params(result: SearchResult) -> dict[str, str]:
+    told = {name: result.facts[name] for name in _TOLD if result.facts.get(name) is not None}
+    return {**_hyper(told), **{f"range.{name}": text for name, text in result.space.items()}}
 
 
-def _tags(finding: SearchResult) -> dict[str, str]:
-    facts = finding.facts
+def _tags(result: SearchResult) -> dict[str, str]:
+    facts = result.facts
     tags = {name: facts[name] for name in ("method", "rank", "target", "suite", "model", "commit", "objective")}
     # tags, not parameters: a run's parameters never change, but a later command may raise the budget
-    tags |= {"label": finding.label, "command": finding.command, "budget": facts["trials"]}
+    tags |= {"label": result.label, "command": result.command, "budget": facts["trials"]}
     if facts["chosen"] is not None:
         tags |= {f"chosen.{name}": value for name, value in facts["chosen"]["hyper"].items()}
     return _hyper(tags)
 
 
-def _configuration_tags(finding: SearchResult, item: Configuration) -> dict[str, str]:
-    facts = finding.facts
-    places = [name for name in ("default", "chosen") if getattr(finding, name) == item.number]
+def _configuration_tags(result: SearchResult, item: Configuration) -> dict[str, str]:
+    facts = result.facts
+    places = [name for name in ("default", "chosen") if getattr(result, name) == item.number]
     tags = {name: str(facts[name]) for name in ("method", "rank", "target", "suite")}
     tags |= {"state": item.state, "trials": " ".join(item.trials)[:5000]}
     return {**tags, **({"is": " ".join(places)} if places else {}), **origin()}

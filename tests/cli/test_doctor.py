@@ -8,7 +8,7 @@ import pytest
 
 from bench.cli import doctor
 from bench.cli.main import main
-from bench.prepare.doctor.finding import Diagnosis
+from bench.prepare.doctor.diagnosis import Diagnosis
 
 
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("FAIL", 1)])
@@ -16,7 +16,7 @@ def test_the_exit_code_is_1_if_something_failed(
     level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = Diagnosis(level, "disk", "full", "empty it")  # type: ignore[arg-type]
-    monkeypatch.setattr(doctor, "_findings", lambda options, suite, tasks: [found])
+    monkeypatch.setattr(doctor, "_diagnoses", lambda options, suite, tasks: [found])
 
     assert main(["doctor"]) == code
 

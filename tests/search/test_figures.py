@@ -28,7 +28,7 @@ def ended(number: int, state: str = "failed") -> Configuration:
     return Configuration(number, {"lr": 1e-1, "share": 1.0, "form": True}, state, None, None)
 
 
-def finding(
+def result(
     rows: list[Configuration],
     space: Mapping[str, Range] = SPACE,
     chosen: int | None = None,
@@ -42,7 +42,7 @@ def finding(
 def some() -> SearchResult:
     """0 is the default; 1 and 3 are the front; 2 failed, 4 was stopped."""
     rows = [done(0, 0.5, 0.25), done(1, 0.75, 0.5), ended(2), done(3, 0.25, 0.75), ended(4, "stopped")]
-    return finding(rows, chosen=1, default=0)
+    return result(rows, chosen=1, default=0)
 
 
 def test_every_figure_is_written_as_picture_drawing_and_numbers(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_every_figure_is_written_as_picture_drawing_and_numbers(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
 
-def test_the_same_finding_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     write(some(), SPACE, tmp_path / "a")
     write(some(), SPACE, tmp_path / "b")
 
@@ -78,7 +78,7 @@ def test_no_finding_breaks_a_figure(
         Configuration(r.number, {**dict.fromkeys(space, 2.0), **r.hyper}, r.state, r.source, r.target) for r in rows
     ]
 
-    write(finding(filled, space, chosen, default), space, tmp_path)
+    write(result(filled, space, chosen, default), space, tmp_path)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 

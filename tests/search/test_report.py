@@ -13,7 +13,7 @@ from bench.search.report import lines, publish
 from bench.search.run import SearchSettings, provenance, quest_result, quests
 from bench.search.space import spaces
 from bench.store.run_folder import Store
-from bench.store.search_results import SearchResult, findings
+from bench.store.search_results import SearchResult, search_results
 
 
 @pytest.fixture
@@ -36,17 +36,17 @@ def searched(quest: Quest) -> SearchResult:
     return quest_result(quest, setting, provenance(quest.request, setting), "bench search")
 
 
-def test_a_finding_has_every_configuration_with_its_state_and_the_trials_of_its_seeds(quest: Quest) -> None:
-    finding = searched(quest)
+def test_a_search_result_has_every_configuration_with_its_state_and_the_trials_of_its_seeds(quest: Quest) -> None:
+    result = searched(quest)
 
-    assert [item.state for item in finding.configurations] == ["done", "failed", *["done"] * 4]
-    first = finding.configurations[0]
+    assert [item.state for item in result.configurations] == ["done", "failed", *["done"] * 4]
+    first = result.configurations[0]
     jobs = quest.jobs(first.hyper)
     assert first.trials == tuple(job.trial.id for job in jobs)
     assert len(set(first.trials)) == 2
     assert (first.source, first.target) == (first.hyper["density"], 0.5)
-    assert finding.default == 0
-    assert (finding.facts["split"], finding.facts["trials"]) == ("validation", 6)
+    assert result.default == 0
+    assert (result.facts["split"], result.facts["trials"]) == ("validation", 6)
 
 
 def test_a_search_leaves_a_folder_per_quest_and_draws_nothing_twice(
@@ -58,9 +58,9 @@ def test_a_search_leaves_a_folder_per_quest_and_draws_nothing_twice(
     with caplog.at_level(logging.WARNING, "bench"):
         publish(store, [quest], [result])
 
-    ((finding, folder),) = findings(store.root)
+    ((stored, folder),) = search_results(store.root)
     assert folder == store.root / "search" / result.label
-    assert finding == result
+    assert stored == result
     assert len(list(folder.iterdir())) == 4 * 3 + 1
     assert [record.name for record in caplog.records if record.name.startswith("bench")] == ["bench.track.searches"]
 

@@ -41,7 +41,7 @@ ROWS = (
     Configuration(2, {"drop_rate": 0.99}, "failed", None, None, ("e",)),
     Configuration(3, {"drop_rate": 0.9}, "stopped", None, None, ("f",)),
 )
-FINDING = SearchResult("dare-r4-new", "bench search --trials 4", {"drop_rate": "0.1 to 0.9"}, FACTS, ROWS)
+RESULT = SearchResult("dare-r4-new", "bench search --trials 4", {"drop_rate": "0.1 to 0.9"}, FACTS, ROWS)
 
 
 @pytest.fixture
@@ -49,16 +49,16 @@ def root(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A run folder in which a search has ended."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "o'brien's runs"
-    put(folder, FINDING)
+    put(folder, RESULT)
     shutil.copy(database, folder)
     return folder
 
 
-def put(root: Path, finding: SearchResult) -> None:
-    folder = root / "search" / finding.label
+def put(root: Path, result: SearchResult) -> None:
+    folder = root / "search" / result.label
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "front.png").write_bytes(b"png")
-    (folder / "search.json").write_text(finding.text())
+    (folder / "search.json").write_text(result.text())
 
 
 def test_a_search_is_a_run_with_a_quest_under_it_and_its_configurations_under_that(root: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_search_that_goes_on_with_a_larger_budget_goes_on_in_its_quests_run(ro
     more = (*ROWS, Configuration(4, {"drop_rate": 0.2}, "done", 1.0, 0.5, ("g",)))
     chosen = {**FACTS["chosen"], "number": 4, "hyper": {"drop_rate": 0.2}, "source": 1.0}  # type: ignore[dict-item]
     facts = {**FACTS, "trials": 5, "chosen": chosen}
-    put(root, replace(FINDING, command="bench search --trials 5", facts=facts, configurations=more))
+    put(root, replace(RESULT, command="bench search --trials 5", facts=facts, configurations=more))
 
     mirror_searches(root)
 
@@ -155,7 +155,7 @@ def test_a_search_that_goes_on_with_a_larger_budget_goes_on_in_its_quests_run(ro
 
 def test_a_quest_of_which_everything_failed_has_failed(root: Path) -> None:
     facts = {**FACTS, "default": None, "chosen": None, "importance": {}, "front": [], "hypervolume": 0.0}
-    put(root, replace(FINDING, facts=facts, configurations=ROWS[2:]))
+    put(root, replace(RESULT, facts=facts, configurations=ROWS[2:]))
 
     mirror_searches(root)
 
@@ -201,13 +201,13 @@ def test_a_damaged_finding_is_named(root: Path) -> None:
 
 
 def test_a_finding_reads_back_as_it_was_written(root: Path) -> None:
-    assert SearchResult.read(root / "search" / "dare-r4-new" / "search.json") == FINDING
+    assert SearchResult.read(root / "search" / "dare-r4-new" / "search.json") == RESULT
 
 
 def test_an_importance_is_a_metric_by_objective_and_hyperparameter() -> None:
-    finding = replace(FINDING, facts={**FACTS, "importance": {"source": {"lr": 0.25, "density": 0.75}}})
+    result = replace(RESULT, facts={**FACTS, "importance": {"source": {"lr": 0.25, "density": 0.75}}})
 
-    found = {name: value for name, value in metrics(finding).items() if name.startswith("importance/")}
+    found = {name: value for name, value in metrics(result).items() if name.startswith("importance/")}
 
     assert found == {"importance/source/lr": 0.25, "importance/source/density": 0.75}
 
@@ -215,7 +215,7 @@ def test_an_importance_is_a_metric_by_objective_and_hyperparameter() -> None:
 def test_a_configuration_costs_less_than_a_tenth_of_a_second_of_computing(root: Path) -> None:
     mirror_searches(root)
     rows = tuple(Configuration(n, {"drop_rate": 0.5, "b": 1}, "done", 0.5, 0.25, (f"{n}",)) for n in range(20))
-    put(root, replace(FINDING, configurations=rows))
+    put(root, replace(RESULT, configurations=rows))
     began = time.process_time()
 
     mirror_searches(root)

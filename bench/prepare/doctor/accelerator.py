@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.environment import driver
 from bench.prepare.doctor.child import ask, completed
-from bench.prepare.doctor.finding import Diagnosis, words
+from bench.prepare.doctor.diagnosis import Diagnosis, words
 from bench.sizes import in_unit
 
 _TORCH_SECONDS = 120.0

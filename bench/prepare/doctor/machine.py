@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from bench import environment
 from bench.errors import without_password
 from bench.prepare.doctor.child import ask
-from bench.prepare.doctor.finding import Diagnosis, reason, words
+from bench.prepare.doctor.diagnosis import Diagnosis, reason, words
 from bench.sizes import GIB, in_unit
 from bench.store import places
 

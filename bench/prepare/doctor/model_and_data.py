@@ -10,7 +10,7 @@ from bench.plan.suite import Suite
 from bench.plugins.task import Reading
 from bench.plugins.tasks import TaskSettings
 from bench.prepare.doctor.child import LATE, ask, completed
-from bench.prepare.doctor.finding import Diagnosis, words
+from bench.prepare.doctor.diagnosis import Diagnosis, words
 from bench.prepare.doctor.software import installed_version
 
 _TASKS_SECONDS = 300.0

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from bench.errors import UsageError, without_password
 from bench.prepare.doctor.child import LATE, ask
-from bench.prepare.doctor.finding import Diagnosis, reason, words
+from bench.prepare.doctor.diagnosis import Diagnosis, reason, words
 from bench.store import places
 from bench.track.client import VARIABLE, tracking_uri
 

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from bench.prepare.doctor.child import ask
-from bench.prepare.doctor.finding import Diagnosis, words
+from bench.prepare.doctor.diagnosis import Diagnosis, words
 
 PROJECT = "retain-bench"
 _PLUGINS_SECONDS = 180.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bench.prepare.doctor.finding import Diagnosis
+from bench.prepare.doctor.diagnosis import Diagnosis
 
 
 def assert_says(found: Diagnosis, level: str, said: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.prepare.doctor import machine
-from bench.prepare.doctor.finding import Diagnosis
+from bench.prepare.doctor.diagnosis import Diagnosis
 from bench.sizes import GIB
 from tests.prepare.doctor.diagnoses import assert_says
 

@@ -10,7 +10,7 @@ import pytest
 from bench.plan.suite import SUITES
 from bench.plugins.task import Reading
 from bench.prepare.doctor import model_and_data
-from bench.prepare.doctor.finding import Diagnosis
+from bench.prepare.doctor.diagnosis import Diagnosis
 from bench.prepare.doctor.model_and_data import data, java, model
 from tests.layouts import write_files
 from tests.prepare.doctor.diagnoses import assert_says

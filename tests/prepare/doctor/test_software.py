@@ -6,7 +6,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from bench.prepare.doctor import software
-from bench.prepare.doctor.finding import Diagnosis
+from bench.prepare.doctor.diagnosis import Diagnosis
 from bench.prepare.doctor.software import Package
 from tests.prepare.doctor.diagnoses import assert_says
 
