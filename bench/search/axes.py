@@ -17,7 +17,7 @@ _LONG = 14  # the most characters of a choice's label; longer labels are cut
 
 
 @dataclass(frozen=True, slots=True)
-class Dial:
+class SearchAxis:
     """One axis from ``low`` to ``high``; tick labels are values times ``times``.
 
     The choices of a hyperparameter are placed at 0, 1, 2, …
@@ -32,7 +32,7 @@ class Dial:
     times: float = 1.0
 
     @classmethod
-    def of_scores(cls, name: str, values: Sequence[float]) -> Dial:
+    def of_scores(cls, name: str, values: Sequence[float]) -> SearchAxis:
         """Return an axis of scores, from the lowest to the highest score."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         title = name.capitalize()
@@ -95,17 +95,17 @@ class Dial:
         return [(value, form.format(self.times * value)) for value in values]
 
 
-def dials(space: Mapping[str, Range]) -> list[Dial]:
+def search_axes(space: Mapping[str, Range]) -> list[SearchAxis]:
     """Return an axis per hyperparameter, in the order of the method's fields."""
-    return [_dial(name, span) for name, span in space.items()]
+    return [_axis(name, span) for name, span in space.items()]
 
 
-def _dial(name: str, span: Range) -> Dial:
+def _axis(name: str, span: Range) -> SearchAxis:
     if span.choices:
-        return Dial(name, name, 0.0, len(span.choices) - 1.0, choices=span.choices)
+        return SearchAxis(name, name, 0.0, len(span.choices) - 1.0, choices=span.choices)
     assert span.low is not None
     assert span.high is not None
-    return Dial(name, name, span.low, span.high, span.log)
+    return SearchAxis(name, name, span.low, span.high, span.log)
 
 
 def _short(choice: Scalar) -> str:

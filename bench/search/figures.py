@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.leaderboard import plots
 from bench.plugins.hyperparameters import Range
-from bench.search.axes import Dial, dials
+from bench.search.axes import SearchAxis, search_axes
 from bench.search.pareto import Point, front, hypervolume, scored
 from bench.store.search_results import Configuration, SearchResult
 
@@ -70,19 +70,19 @@ def draw_front(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]
 
 def draw_slices(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw every hyperparameter against Avg, Source and Target."""
-    found, done = dials(ranges), [item for item in result.configurations if item.avg is not None]
+    found, done = search_axes(ranges), [item for item in result.configurations if item.avg is not None]
     made = plots.figure(max(4.6, 1.2 + 2.1 * len(found)), 6.2)
     grid = made.subplots(3, len(found), sharex="col", sharey="row", squeeze=False)
     for row, name in enumerate(("avg", "source", "target")):
-        for column, dial in enumerate(found):
+        for column, axis in enumerate(found):
             axes = grid[row][column]
-            dial.set_axis(axes)
-            places = {item.number: (_place(dial, item), 100 * getattr(item, name)) for item in done}
-            _draw_all(axes, result, places, partial(_place, dial))
+            axis.set_axis(axes)
+            places = {item.number: (_place(axis, item), 100 * getattr(item, name)) for item in done}
+            _draw_all(axes, result, places, partial(_place, axis))
             if column == 0:
                 axes.set_ylabel(f"{name.capitalize()} x 100")
             if row == 2:
-                axes.set_xlabel(dial.title)
+                axes.set_xlabel(axis.title)
     _finish(made, result, "validation")
     return made, table(result)
 
@@ -90,16 +90,19 @@ def draw_slices(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame
 def draw_parallel(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]:
     """Draw a line per configuration through its hyperparameters and scores, darker for a higher Avg."""
     points = scored(result.configurations)
-    found = [*dials(ranges), *(Dial.of_scores(n, [getattr(item, n) for item in points]) for n in ("source", "target"))]
+    found = [
+        *search_axes(ranges),
+        *(SearchAxis.of_scores(n, [getattr(item, n) for item in points]) for n in ("source", "target")),
+    ]
     made = plots.figure(max(5.6, 2.2 + 1.45 * len(found)), 4.4)
     axes = made.subplots()
     shade = _colour_bar(axes, [100 * point.avg for point in points])
     for item in sorted(result.configurations, key=lambda item: (item.avg is not None, item.avg or 0)):
         _line(axes, result, item, found, shade)
-    for place, dial in enumerate(found):
-        dial.draw_upright(axes, place)
+    for place, axis in enumerate(found):
+        axis.draw_upright(axes, place)
     axes.set(xlim=(-0.25, len(found) - 0.45), ylim=(-0.06, 1.06), yticks=[])
-    axes.set_xticks(range(len(found)), [dial.title for dial in found])
+    axes.set_xticks(range(len(found)), [axis.title for axis in found])
     axes.tick_params(axis="x", length=0, pad=6)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -142,8 +145,8 @@ _FIGURES: Mapping[str, Callable[[SearchResult, Ranges], tuple[Figure, DataFrame]
 }
 
 
-def _place(dial: Dial, item: Configuration) -> float:
-    return dial.place(item.hyper[dial.name])
+def _place(axis: SearchAxis, item: Configuration) -> float:
+    return axis.place(item.hyper[axis.name])
 
 
 def _draw_all(axes: Axes, result: SearchResult, places: Places, across: Callable[[Configuration], float]) -> None:
@@ -228,11 +231,11 @@ def _colour_bar(axes: Axes, values: list[float]) -> Callable[[float], Any]:
 
 
 def _line(
-    axes: Axes, result: SearchResult, item: Configuration, found: list[Dial], shade: Callable[[float], Any]
+    axes: Axes, result: SearchResult, item: Configuration, found: list[SearchAxis], shade: Callable[[float], Any]
 ) -> None:
     """Draw one configuration; without scores, the line is dotted and ends before the score axes."""
     values = {**item.hyper, "Source": item.source, "Target": item.target}
-    heights = [dial.share(values[dial.name]) for dial in found if values[dial.name] is not None or dial.choices]
+    heights = [axis.share(values[axis.name]) for axis in found if values[axis.name] is not None or axis.choices]
     if item.avg is None:
         look: dict[str, Any] = {"color": plots.FAINT, "linestyle": "-." if item.state == "stopped" else ":"}
         label = item.state if item.state in _ENDED else None

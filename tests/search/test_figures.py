@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench.plugins.hyperparameters import Range
-from bench.search.axes import dials
+from bench.search.axes import search_axes
 from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.space import in_words
 from bench.spec import Scalar
@@ -130,7 +130,7 @@ def test_the_history_leaves_room_for_what_failed_last() -> None:
 
 
 def test_a_hyperparameter_stands_where_its_scale_puts_it() -> None:
-    lr, share, form = dials(SPACE)
+    lr, share, form = search_axes(SPACE)
 
     assert [lr.share(value) for value in (1e-5, 1e-3, 1e-1)] == pytest.approx([0, 0.5, 1])
     assert share.share(0.25) == 0.25
