@@ -80,7 +80,7 @@ class _Corner:
         self.controls += self._fixed()
         self._stopped()
         for cell in self.own:
-            if cell.place == (self.rank, self.target, self.seed) and cell.key.method != BASELINE:
+            if cell.slot == (self.rank, self.target, self.seed) and cell.key.method != BASELINE:
                 self._rewound(cell)
 
     def _fixed(self) -> Iterator[Cell]:
@@ -116,7 +116,7 @@ class _Corner:
         LoRA is tuned if the cell is. If no strength reaches that Target, LoRA keeps its whole change.
         """
         baseline = cell.key.sibling(BASELINE, cell.key.variant)
-        same = (item.trial for item in self.own if item.key == baseline and item.place == cell.place)
+        same = (item.trial for item in self.own if item.key == baseline and item.slot == cell.slot)
         whole = next(same, self._baseline(self.request))
         score = self._validation()[-1:]
         goal = self._measured(cell.trial, score)

@@ -36,7 +36,7 @@ class Cell:
         return cls(trial, RowKey(name, variant, trial.rank, trial.recipe.connector, ranked=ranked, tries=tries))
 
     @property
-    def place(self) -> tuple[int | None, str | None, int]:
+    def slot(self) -> tuple[int | None, str | None, int]:
         """The rank, target and seed of the trial."""
         return (self.trial.rank, self.trial.target, self.trial.seed)
 

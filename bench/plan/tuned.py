@@ -15,19 +15,19 @@ from bench.spec import Recipe, Scalar
 from bench.store.json_note import read_note
 from bench.store.search_results import FILE
 
-Place = tuple[str, int, str]  # method, rank, target
+QuestKey = tuple[str, int, str]  # method, rank, target
 Settings = Mapping[str, Mapping[str, Scalar]]
 
 
 @dataclass(frozen=True, slots=True)
 class TunedChoice:
-    """The configuration that a search chose for a place, and how many configurations it tried."""
+    """The configuration that a search chose for a quest, and how many configurations it tried."""
 
     hyper: Mapping[str, Scalar]
     tries: int
 
 
-Tuned = Mapping[Place, TunedChoice]
+Tuned = Mapping[QuestKey, TunedChoice]
 
 
 def read(
@@ -38,7 +38,7 @@ def read(
     places: Iterable[tuple[type[Method], int, str]],
     sources: Sequence[str] | None = None,
 ) -> Tuned:
-    """Return the configuration that a search chose for every place.
+    """Return the configuration that a search chose for every place, by the key of its quest.
 
     ``path`` is the file or the run folder of the search. ``places`` holds methods as classes. A method that has nothing
     to search keeps its defaults.
@@ -53,30 +53,41 @@ def read(
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(file)}
     same: dict[str, object] = {"model": suite.revision(), "recipe": recipe.to_json()}
     same["sources"] = sorted(suite.sources if sources is None else sources)
-    found: dict[Place, TunedChoice] = {}
+    found: dict[QuestKey, TunedChoice] = {}
     for method, rank, target in places:
-        place = (method.name, rank, target)
         if not any(span.searched for span in ranges(method).values()):
             continue
-        if place[0] in settings:
-            raise UsageError(
-                f"--set {place[0]}.… and --tuned both set hyperparameters of {place[0]}. Drop one of them."
-            )
-        row = rows.get(place)
-        if row is None or row["chosen"] is None:
-            raise UsageError(
-                f"--tuned finds no configuration of {place[0]} at rank {place[1]} on {place[2]} in {file}. "
-                f"Run bench search --methods {place[0]} --ranks {place[1]} --targets {place[2]} first."
-            )
+        key = (method.name, rank, target)
+        row = _row_of(key, rows, settings, file)
         _check_alike(row, {**same, "parent": dict(settings.get(getattr(method, "parent", ""), {}))}, file)
-        found[place] = TunedChoice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
+        found[key] = TunedChoice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
     return found
 
 
+def _row_of(
+    key: QuestKey, rows: Mapping[QuestKey, Mapping[str, Any]], settings: Settings, file: Path
+) -> Mapping[str, Any]:
+    """Return a quest's row of the file.
+
+    Raises:
+        UsageError: ``--set`` sets the method too, or the search chose nothing for the quest.
+    """
+    name, rank, target = key
+    if name in settings:
+        raise UsageError(f"--set {name}.… and --tuned both set hyperparameters of {name}. Drop one of them.")
+    row = rows.get(key)
+    if row is None or row["chosen"] is None:
+        raise UsageError(
+            f"--tuned finds no configuration of {name} at rank {rank} on {target} in {file}. "
+            f"Run bench search --methods {name} --ranks {rank} --targets {target} first."
+        )
+    return row
+
+
 def _check_alike(row: Mapping[str, Any], same: Mapping[str, object], file: Path) -> None:
-    known = {**row, "sources": sorted(row["sources"])}
+    searched = {**row, "sources": sorted(row["sources"])}
     for name, value in same.items():
-        if known[name] != value:
+        if searched[name] != value:
             raise UsageError(
                 f"--tuned cannot use {row['method']} in {file} because its {name!r} differs from this run's. "
                 "Search again."

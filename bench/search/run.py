@@ -16,7 +16,7 @@ from bench.lanes.progress import Progress
 from bench.lanes.setup import Launch, lane_setup, note_data
 from bench.plan.plan import make
 from bench.plan.request import Request
-from bench.plan.tuned import known
+from bench.plan.tuned import QuestKey, known
 from bench.plugins.hyperparameters import values
 from bench.search import report
 from bench.search.optuna_study import Sampler, SearchStudy, check_storage
@@ -191,12 +191,12 @@ def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
 
 def _save(store: Store, results: Sequence[SearchResult]) -> None:
     """Write the choices, and keep those of earlier searches for other methods, ranks and targets."""
-    rows: dict[tuple[str, int, str], Mapping[str, Any]]
+    rows: dict[QuestKey, Mapping[str, Any]]
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
     for result in results:
         row = result.facts
-        old = rows.get(place := (row["method"], row["rank"], row["target"]))
+        old = rows.get(key := (row["method"], row["rank"], row["target"]))
         if old is not None and any(old.get(name) != row[name] for name in _COMPARED):
             say(f"{result.label}: {FILE} had a choice from other {', '.join(_COMPARED)}. It is replaced.")
-        rows[place] = row
+        rows[key] = row
     write_note(store.root / FILE, {"chosen": list(rows.values())})

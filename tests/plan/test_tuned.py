@@ -27,7 +27,7 @@ def write(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def read(folder: Path, place: tuned.Place = PLACE, settings: tuned.Settings | None = None) -> tuned.Tuned:
+def read(folder: Path, place: tuned.QuestKey = PLACE, settings: tuned.Settings | None = None) -> tuned.Tuned:
     return tuned.read(folder, MICRO, MICRO.recipe, settings or {}, [(Registry().method(place[0]), *place[1:])])
 
 
