@@ -42,7 +42,7 @@ class RunOptions(Mix, Starts, Output, Cells, Command):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RunSteps:
     """What distinguishes a command that runs a plan: how it plans, and what it saves and writes.
 
     ``write`` returns the files that it wrote, and the lines to print; the leaderboard is printed if ``prints_board``.
@@ -56,31 +56,31 @@ class Course:
 
 def run(options: RunOptions) -> int:
     """Train, evaluate and rank methods, and skip what the store already has."""
-    course = Course(make, partial(_save, options), partial(_write, options))
-    return carry_out(course, options, options, Registry(options.plugin))
+    steps = RunSteps(make, partial(_save, options), partial(_write, options))
+    return carry_out(steps, options, options, Registry(options.plugin))
 
 
-def carry_out(course: Course, options: RunOptions, cells: Cells, registry: Registry) -> int:
+def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Registry) -> int:
     """Run what the store lacks of the plan for some cells, show the results, and return the exit code."""
     launch = options.launch()
     check_output(options.output, options.lanes)
     asked = (read_request if options.dry_run else start_request)(cells, options.output, registry)
     store = options.store()
-    plan = partial(course.plan, asked, store)
+    plan = partial(steps.plan, asked, store)
     if options.dry_run:
         tell(plan().lines())
         return 0
     with store.locked():
         made = plan()
         say(made.summary())
-        course.save(made, store)
+        steps.save(made, store)
         note_data(asked, store)
         with Mirror(store, made, options.line) as mirror:
             made = finish(made, plan, partial(_perform, store=store, launch=launch, mirror=mirror))
             ranked = board(made, store, options.line, mixed=options.mix)
-            paths, lines = course.write(made, store, ranked)
+            paths, lines = steps.write(made, store, ranked)
             mirror.finish(ranked, paths)
-    if course.prints_board:
+    if steps.prints_board:
         print_board(ranked)
     tell(lines)
     for path in paths:

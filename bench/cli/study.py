@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.cli.arguments import arg, several, word
 from bench.cli.options import Cells
 from bench.cli.reports import write_reports
-from bench.cli.run import Course, RunOptions, Written, carry_out
+from bench.cli.run import RunOptions, RunSteps, Written, carry_out
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.leaderboard import plots
@@ -80,13 +80,13 @@ def study(options: StudyOptions) -> int:
         tell(each.line for each in STUDIES.values())
         return 0
     chosen, registry = named_study(options.name), Registry(options.plugin)
-    course = Course(
+    steps = RunSteps(
         partial(study_plan, chosen),
         partial(_save, chosen, options.line),
         partial(_write, chosen),
         prints_board=chosen.draw is None,
     )
-    return carry_out(course, options, options.cells(chosen, registry), registry)
+    return carry_out(steps, options, options.cells(chosen, registry), registry)
 
 
 def named_study(name: str) -> Study:

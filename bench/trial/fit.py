@@ -22,7 +22,7 @@ from bench.plugins.method import Step, TrainMethod
 from bench.spec import Recipe
 from bench.trial.corpus import Corpus
 from bench.trial.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
-from bench.trial.updates import Room, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
+from bench.trial.updates import MicroBatchSize, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
 from bench.trial.workers import ALONE, Group
 
 _EVERY_UPDATES = 50
@@ -58,7 +58,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     snapshots: Snapshots = NO_SNAPSHOTS,
     progress: OnUpdate = lambda index, total, loss: None,
     group: Group = ALONE,
-    room: Room | None = None,
+    micro_batch: MicroBatchSize | None = None,
     gradient_checkpointing: bool = False,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Fitted:
@@ -71,7 +71,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     Raises:
         TrialError: the loss is no longer a finite number, or not even one example fits in memory.
     """
-    room = room or Room()
+    micro_batch = micro_batch or MicroBatchSize()
     updates = schedule_updates(corpus, recipe, seed)
     torch.manual_seed(seed)
     tree = corpus.base.tree()
@@ -93,7 +93,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
             loss = torch.zeros((), device=corpus.base.device)
             step = Step(index, len(updates), model, {}, loss, optimizer, generator, reference, group.sum)
             try:
-                for indices in room.split(share, recipe):
+                for indices in micro_batch.split(share, recipe):
                     batch = corpus.training_batch(indices, recipe.max_length)
                     with tensor_cores(recipe, loss.device):
                         loss = model(**batch, num_items_in_batch=updates[index].target_tokens, use_cache=False).loss
@@ -106,7 +106,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
             if not fits:  # outside the `except` block: the exception's traceback keeps the tensors alive
                 del loss, step  # these hold the autograd graph if `backward` ran out of memory
                 undo()
-                room.halve(len(share), recipe)
+                micro_batch.halve(len(share), recipe)
         total = _sum_gradients(parameters, total, group)
         draw_alike(generator, group)
         if (penalty := method.penalty(step)) is not None:
@@ -125,7 +125,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         due = (index + 1) % every == 0 or index + 1 == len(updates)
         snapshots.save(saved, index + 1, lambda: method.change(model), due=due)
 
-    size = min(group.gather(room.size(recipe.batch_size, recipe)))
+    size = min(group.gather(micro_batch.size(recipe.batch_size, recipe)))
     count = sum(parameter.numel() for parameter in parameters)
     return Fitted(method.change(model), saved.losses, saved.seconds(), count, size, saved.environment)
 

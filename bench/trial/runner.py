@@ -34,7 +34,7 @@ from bench.trial.edit import edit
 from bench.trial.evaluate import Answer, evaluate, means
 from bench.trial.fit import Fitted, fit
 from bench.trial.resume import Snapshots
-from bench.trial.updates import Room
+from bench.trial.updates import MicroBatchSize
 from bench.trial.warm import Warm
 from bench.trial.workers import ALONE, Failure, Group
 
@@ -64,11 +64,11 @@ class TrialRunner:
     execution: Execution = field(default_factory=Execution)
     group: Group = ALONE
     warm: Warm = field(init=False)
-    _room: Room = field(init=False)
+    _micro_batch: MicroBatchSize = field(init=False)
 
     def __post_init__(self) -> None:
         self.warm = Warm(self.model, self.tasks, self.device, self.execution.feature_cache_bytes)
-        self._room = Room(self.execution.micro_batch_size)
+        self._micro_batch = MicroBatchSize(self.execution.micro_batch_size)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # results with one and with two threads differ in bits
 
@@ -214,7 +214,7 @@ class TrialRunner:
             snapshots=snapshots,
             progress=lambda index, total, loss: progress("train", index, total, loss),
             group=self.group,
-            room=self._room,
+            micro_batch=self._micro_batch,
             gradient_checkpointing=self.execution.gradient_checkpointing,
             environment=together(*self.group.gather(self._environment(trial))),
         )

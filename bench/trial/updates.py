@@ -83,7 +83,7 @@ def _number(*values: int) -> int:
 
 
 @dataclass(slots=True)
-class Room:
+class MicroBatchSize:
     """The size of a micro-batch: ``most``, or the recipe's number, or fewer if memory is too small.
 
     If a micro-batch does not fit, its size is halved for the rest of this training and for all later trainings of the

@@ -17,7 +17,7 @@ from bench.plugins.method import Step
 from bench.plugins.registry import Registry
 from bench.spec import Recipe
 from bench.trial.fit import fit
-from bench.trial.updates import Room
+from bench.trial.updates import MicroBatchSize
 
 LoRA = Registry().method("lora")
 
@@ -39,11 +39,11 @@ class Crowded(LoRA):  # type: ignore[valid-type, misc]
 
 
 def test_the_size_that_fits_stays_for_the_trainings_to_come() -> None:
-    room, recipe = Room(), replace(RECIPE, updates=2)
+    micro_batch, recipe = MicroBatchSize(), replace(RECIPE, updates=2)
     first, second = Crowded(most=3), Crowded(most=3)
 
-    fitted = fit(first, RANK, 0, recipe, tiny().train, room=room)
-    again = fit(second, RANK, 0, recipe, tiny().train, room=room)
+    fitted = fit(first, RANK, 0, recipe, tiny().train, micro_batch=micro_batch)
+    again = fit(second, RANK, 0, recipe, tiny().train, micro_batch=micro_batch)
 
     assert first.tried == [8, 4, *[2] * 8]
     assert second.tried == [2] * 8
@@ -52,7 +52,7 @@ def test_the_size_that_fits_stays_for_the_trainings_to_come() -> None:
 
 
 @dataclass
-class Watching(Room):
+class Watching(MicroBatchSize):
     """Notes, whenever it has to halve, whether the loss is still there, and its graph with it."""
 
     method: Crowded = field(default_factory=lambda: Crowded(most=0))
@@ -65,11 +65,11 @@ class Watching(Room):
 
 def test_what_did_not_fit_is_freed_before_the_next_attempt() -> None:
     method = Crowded(most=3)
-    room = Watching(method=method)
+    micro_batch = Watching(method=method)
 
-    fit(method, RANK, 0, replace(RECIPE, updates=1), tiny().train, room=room)
+    fit(method, RANK, 0, replace(RECIPE, updates=1), tiny().train, micro_batch=micro_batch)
 
-    assert room.alive == [False, False]
+    assert micro_batch.alive == [False, False]
 
 
 def test_one_example_that_does_not_fit_ends_the_training_with_what_to_do() -> None:
@@ -84,7 +84,7 @@ def test_one_example_that_does_not_fit_ends_the_training_with_what_to_do() -> No
 def test_the_command_decides_on_the_micro_batch_then_the_recipe_and_memory_always(
     most: int | None, micro: int | None, found: int | None, size: int
 ) -> None:
-    assert Room(most, found).size(8, replace(RECIPE, micro_batch_size=micro)) == size
+    assert MicroBatchSize(most, found).size(8, replace(RECIPE, micro_batch_size=micro)) == size
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
 from bench.trial.fit import fit
 from bench.trial.runner import TrialRunner
-from bench.trial.updates import Room, seed_update
+from bench.trial.updates import MicroBatchSize, seed_update
 from bench.trial.workers import ALONE, Failure, Group, joined
 
 LoRA = Registry().method("lora")
@@ -117,14 +117,14 @@ def learn(name: str, hyper: Mapping[str, Any], recipe: Recipe, together: bool) -
     """Train on the checks' squares, in one group or each worker for itself, and return all there is to compare."""
     ours: dict[str, type] = {"projected": Projected, "crowded": Crowded, "careless": Careless}
     method = type("Recorded", (Recording, ours.get(name) or Registry().method(name)), {})(**hyper)
-    room = Room()
-    fitted = fit(method, RANK, 0, recipe, tiny().train, group=joined() if together else ALONE, room=room)
+    micro_batch = MicroBatchSize()
+    fitted = fit(method, RANK, 0, recipe, tiny().train, group=joined() if together else ALONE, micro_batch=micro_batch)
     assert fitted.change is not None
     return {
         "weights": torch.stack(method.weights),
         "losses": fitted.losses,
         "micro_batch_size": fitted.micro_batch_size,
-        "found": room.found,
+        "found": micro_batch.found,
         "masks": {name: mask.clone() for name, mask in getattr(method, "masks_", {}).items()},
     }
 
