@@ -107,7 +107,7 @@ def run(
         _work(request, asked, setting.trials, store, launch)
         same = provenance(request, setting)
         results = [quest_result(quest, setting, same, command) for quest in asked]
-        _save(store, results)
+        save_choices(store, results)
         report.publish(store, asked, results)
     return asked, results
 
@@ -189,14 +189,14 @@ def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
     }
 
 
-def _save(store: Store, results: Sequence[SearchResult]) -> None:
+def save_choices(store: Store, results: Sequence[SearchResult]) -> None:
     """Write the choices, and keep those of earlier searches for other methods, ranks and targets."""
     rows: dict[QuestKey, Mapping[str, Any]]
     rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
     for result in results:
         row = result.facts
-        old = rows.get(key := (row["method"], row["rank"], row["target"]))
-        if old is not None and any(old.get(name) != row[name] for name in _COMPARED):
-            say(f"{result.label}: {FILE} had a choice from other {', '.join(_COMPARED)}. It is replaced.")
+        old = rows.get(key := (row["method"], row["rank"], row["target"]), row)
+        if differ := [name for name in _COMPARED if old.get(name) != row[name]]:
+            say(f"{result.label}: {FILE} had a choice from other {', '.join(differ)}. It is replaced.")
         rows[key] = row
     write_note(store.root / FILE, {"chosen": list(rows.values())})
