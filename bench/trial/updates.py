@@ -115,7 +115,11 @@ class MicroBatchSize:
                 "a smaller rank, or a smaller recipe.max_length."
             )
         self.found = size // 2
-        log.info("%d examples at once do not fit in memory. From now on, %d are processed at once.", size, self.found)
+        log.warning(
+            "%d examples at once do not fit in memory; from now on, %d are processed at once. See --micro-batch.",
+            size,
+            self.found,
+        )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # otherwise the smaller blocks would be cut from the old larger ones
 

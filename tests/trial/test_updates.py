@@ -38,7 +38,7 @@ class Crowded(LoRA):  # type: ignore[valid-type, misc]
             raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def test_the_size_that_fits_stays_for_the_trainings_to_come() -> None:
+def test_the_size_that_fits_stays_for_the_trainings_to_come(caplog: pytest.LogCaptureFixture) -> None:
     micro_batch, recipe = MicroBatchSize(), replace(RECIPE, updates=2)
     first, second = Crowded(most=3), Crowded(most=3)
 
@@ -49,6 +49,10 @@ def test_the_size_that_fits_stays_for_the_trainings_to_come() -> None:
     assert second.tried == [2] * 8
     assert (fitted.micro_batch_size, again.micro_batch_size) == (2, 2)
     assert fitted.losses == again.losses  # seeded anew at every attempt
+    assert caplog.messages == [
+        f"{size} examples at once do not fit in memory; from now on, {half} are processed at once. See --micro-batch."
+        for size, half in ((8, 4), (4, 2))
+    ]
 
 
 @dataclass
