@@ -82,7 +82,7 @@ def list_failures(made: Plan, store: Store) -> int:
     for job in made.jobs:
         record = store.read(job.trial)
         if record is None or record.status == "failed":
-            reason = record.error if record else "did not run"
-            say(f"failed: {job.trial.label}: {reason} ({store.folder(job.trial)}/error.txt)")
+            reason = f"{record.error} ({store.folder(job.trial)}/error.txt)" if record else "did not run"
+            say(f"failed: {job.trial.label}: {reason}")
             code = 1
     return code
