@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError
 from bench.model.adapters import adapted_layers
+from bench.model.checkpoints import read_json
 from bench.model.families import family_with
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.spec import Recipe
@@ -64,12 +64,12 @@ class Blueprint:
 
         Raises:
             UsageError: the checkpoint is not on this machine and its shapes are not known.
+            DataError: the checkpoint's configuration is damaged.
         """
         from transformers import LlamaConfig, LlavaConfig
 
         if folder is not None:
-            data = json.loads((folder / "config.json").read_text())
-            return cls(LlavaConfig.from_dict(data))
+            return cls(LlavaConfig.from_dict(read_json(folder / "config.json")))
         if not cls.knows(model):
             raise UsageError(
                 f"The model {model!r} is not on this machine, and its shapes are not known. Download it, or choose "

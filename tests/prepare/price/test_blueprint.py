@@ -3,12 +3,14 @@
 import copy
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from bench.errors import DataError
 from bench.model.adapters import lora_adapters
 from bench.plan.suite import LORASCULPT, MICRO
 from bench.plugins.method import EditMethod, TrainMethod
@@ -53,6 +55,13 @@ def test_transformers_own_default_is_the_same_model_but_for_64_words() -> None:
     from transformers import LlavaConfig
 
     assert blueprint().parameters - Blueprint(LlavaConfig()).parameters == 64 * 2 * HIDDEN
+
+
+def test_a_damaged_configuration_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+
+    with pytest.raises(DataError, match=r"config\.json is damaged .* Get the checkpoint again"):
+        Blueprint.of(str(tmp_path), tmp_path)
 
 
 @pytest.mark.slow
