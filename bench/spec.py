@@ -16,6 +16,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 ImageMode = Literal["processor", "pad"]
 Quantization = Literal["none", "4bit"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
+TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"  # the prompt of LLaVA-1.5; the embedded base model learnt it too
 EVALUATED = ("eval_dtype", "template", "image")  # the fields of a recipe that evaluation reads
 
 FIT_VERSION = 1  # raise it if training or editing gives other numbers
@@ -53,7 +54,7 @@ class Recipe:
     train_dtype: Dtype = "float32"
     eval_dtype: Dtype = "float32"
     max_length: int = 2048
-    template: str = "USER: <image>\n{prompt} ASSISTANT:"
+    template: str = TEMPLATE
     image: ImageMode = "processor"
     quantization: Quantization = "none"
 

@@ -26,6 +26,7 @@ from bench.checks import tasks as task_checks
 from bench.errors import BenchError, UsageError
 from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import Registry, suggest
+from bench.plugins.source import PLUGIN_FOLDERS
 from bench.plugins.task import Task
 from bench.plugins.tasks import Tasks
 
@@ -188,7 +189,7 @@ def _run(plugin: Plugin, check: Check) -> Result:
 
 def _without_entry_point(name: str) -> UsageError | None:
     """Return the error for a plugin file of this project that has no installed entry point."""
-    for kind in ("methods", "tasks", "results"):
+    for kind in PLUGIN_FOLDERS:
         found = find_spec(f"bench.{kind}")
         for folder in (found.submodule_search_locations if found else None) or ():
             if (Path(folder) / f"{name}.py").is_file():

@@ -13,6 +13,7 @@ from bench.errors import StoreError, UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
 from bench.plan.recipes import BASES
+from bench.plugins.registry import BUILT_IN_METHODS
 from bench.sizes import GIB
 from bench.spec import CONNECTORS, Execution
 from bench.store.places import place
@@ -107,7 +108,9 @@ class Rows(Suited):
     """Options that choose the suite, the rows of a leaderboard, and what they are scored on."""
 
     methods: str = arg(
-        "all", "methods, or all (the seven built-in ones), or installed (every plugin); default: all", "A,B"
+        "all",
+        f"methods, or all (the {len(BUILT_IN_METHODS)} built-in ones), or installed (every plugin); default: all",
+        "A,B",
     )
     ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")
     targets: str = arg("all", "tasks to learn (default: all of the suite)", "A,B")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.errors import TrialError
 
+NEEDED = "--base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'"
 # Entries that share a scale. On a CPU, bitsandbytes 0.50 dequantises as if no block continued in the next row.
 _BLOCK = 64
 
@@ -25,7 +26,7 @@ def quantise(model: nn.Module, pattern: str, dtype: torch.dtype, device: torch.d
     try:
         from bitsandbytes.nn import Linear4bit, Params4bit
     except ImportError as error:
-        raise TrialError("--base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'") from error
+        raise TrialError(NEEDED) from error
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     for name in names:
         if re.fullmatch(pattern, name) is None:

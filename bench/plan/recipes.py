@@ -56,7 +56,9 @@ def _check_recipe(recipe: Recipe) -> None:
         if (count := recipe.template.count(mark)) != 1:
             raise UsageError(f"recipe.template must contain {mark} exactly once; it has {count}.")
     if recipe.quantization == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
-        raise UsageError("--base 4bit needs bitsandbytes. Install it: pip install 'retain-bench[4bit]'")
+        from bench.model.four_bit import NEEDED  # imported here because it loads torch
+
+        raise UsageError(NEEDED)
 
 
 def _field(name: str, text: str, known: dict[str, object]) -> object:

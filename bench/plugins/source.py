@@ -12,7 +12,7 @@ from bench.spec import digest
 
 LENGTH = 16  # hex digits of a digest
 _PYTHON = {"builtins", "abc"}
-_PLUGIN_FOLDERS = {"methods", "tasks", "results"}
+PLUGIN_FOLDERS = ("methods", "tasks", "results")
 _HOOKS = {"memory", "change_bytes"}  # these estimate the price of a run; no result depends on them
 
 
@@ -42,7 +42,7 @@ def is_engine(module: str) -> bool:
     (True, False, False)
     """
     package, _, rest = module.partition(".")
-    return package in _PYTHON or (package == "bench" and rest.partition(".")[0] not in _PLUGIN_FOLDERS)
+    return package in _PYTHON or (package == "bench" and rest.partition(".")[0] not in PLUGIN_FOLDERS)
 
 
 def _add_with_siblings(path: Path, files: dict[Path, None]) -> None:

@@ -14,10 +14,11 @@ import torch
 from bench.model.llava.tiny import fresh, processor, word_tokenizer
 from bench.plugins.task import Task
 from bench.prepare.pretrain.decoder import train_connector, train_text
-from bench.prepare.pretrain.lessons import SOURCES, TARGETS, TEMPLATE, Album, pictures, words
+from bench.prepare.pretrain.lessons import SOURCES, TARGETS, Album, pictures, words
 from bench.prepare.pretrain.prime import prime
 from bench.prepare.pretrain.stage import SHAPE, OnStage
 from bench.prepare.pretrain.tower import to_pixels, train_tower
+from bench.spec import TEMPLATE
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration

@@ -15,10 +15,10 @@ from bench.plugins.task import Split, Task
 from bench.plugins.tasks import Tasks
 from bench.prepare.pretrain.build import pretrain
 from bench.prepare.pretrain.decoder import CONNECTOR, LOOKUP, TEXT
-from bench.prepare.pretrain.lessons import MIX, SOURCES, TARGETS, TEMPLATE, TEXTS
+from bench.prepare.pretrain.lessons import MIX, SOURCES, TARGETS, TEXTS
 from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage
 from bench.prepare.pretrain.tower import TOWER
-from bench.spec import ScoreSpec
+from bench.spec import TEMPLATE, ScoreSpec
 from bench.trial.corpus import Corpus
 from bench.trial.evaluate import evaluate
 

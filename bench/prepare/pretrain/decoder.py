@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from bench.prepare.pretrain.lessons import TEMPLATE, Album, Lesson
+from bench.prepare.pretrain.lessons import Album, Lesson
 from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, train
 from bench.prepare.pretrain.tower import features
+from bench.spec import TEMPLATE
+from bench.trial.corpus import IGNORED
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
-
-IGNORED = -100  # the label of a token without a loss
 
 LOOKUP = Stage(steps=200, batch_size=64, lr=1e-3, weight_decay=0.05)
 TEXT = Stage(steps=1000, batch_size=64, lr=1e-3, weight_decay=0.05)

@@ -18,7 +18,6 @@ SOURCES = ("easy_vqa", "cover_digits", "sign_words", "thing_facts")
 TARGETS = ("icon_choice", "scene_caption")
 
 LETTERS = ("A", "B", "C", "D")
-TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
 
 _NAME_QUESTION = "what is this?"
 _CHOICE_QUESTION = "which of these is in the picture?"
