@@ -12,15 +12,15 @@ from bench.cli.arguments import arg, flag, several, word
 from bench.errors import StoreError, UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
-from bench.plan.recipes import BASES
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.sizes import GIB
-from bench.spec import CONNECTORS, Execution
+from bench.spec import CONNECTORS, Execution, Quantization
 from bench.store.places import place
 from bench.store.run_folder import Store
 
 _HOW = "how trials run"
 _RUNS = Execution()
+BASES: dict[str, Quantization] = {"full": "none", "4bit": "4bit"}
 
 
 @dataclass(frozen=True, kw_only=True)

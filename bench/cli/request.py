@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from bench.cli.arguments import split_list
-from bench.cli.options import Cells, TaskData
+from bench.cli.options import BASES, Cells, TaskData
 from bench.errors import UsageError
 from bench.model import checkpoints
 from bench.model.families import check_checkpoint, largest_rank
-from bench.plan import recipes, tuned
+from bench.plan import tuned
+from bench.plan.recipes import changed_recipe
 from bench.plan.request import Request
 from bench.plan.suite import named_suite
 from bench.plugins.hyperparameters import field_name, parse
 from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
 from bench.plugins.tasks import Tasks, TaskSettings
-from bench.spec import Scalar
+from bench.spec import Recipe, Scalar
 from bench.store import search_results
 from bench.store.places import place
 
@@ -66,7 +69,7 @@ def _untuned(cells: Cells, registry: Registry | None) -> Request:
     request = Request(
         suite=suite,
         methods=methods,
-        recipe=recipes.read(suite, settings.pop(_RECIPE, {}), cells.connector, cells.base),
+        recipe=changed_recipe(suite.recipe, _recipe_fields(settings.pop(_RECIPE, {}), cells)),
         ranks=_numbers("--ranks", cells.ranks, least=1),
         targets=task_names(cells.targets, suite.targets, registry),
         sources=task_names(cells.sources, suite.sources, registry),
@@ -131,6 +134,35 @@ def _task_settings(settings: dict[str, dict[str, str]], registry: Registry) -> T
             raise UsageError(f"The task {name} has no options. Drop --set {name}.…")
         read[name] = {field: parse(task, field, text) for field, text in settings.pop(name).items()}
     return read
+
+
+def _recipe_fields(texts: Mapping[str, str], cells: Cells) -> dict[str, object]:
+    """Return the fields of the recipe that ``--set``, ``--connector`` and ``--base`` set, with their values."""
+    known = typing.get_type_hints(Recipe)
+    fields = {name: _recipe_value(name, text, known) for name, text in texts.items()}
+    if cells.connector is not None:
+        fields["connector"] = cells.connector
+    if cells.base is not None:
+        fields["quantization"] = BASES[cells.base]
+    return fields
+
+
+def _recipe_value(name: str, text: str, known: dict[str, object]) -> object:
+    if name not in known:
+        raise UsageError(f"The recipe has no field {name!r}. Choose one of {', '.join(known)}.")
+    hint = known[name]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if typing.get_origin(hint) is typing.Literal:
+        if text not in typing.get_args(hint):
+            raise UsageError(f"recipe.{name} is {text!r}; choose one of {', '.join(typing.get_args(hint))}.")
+        return text
+    kind = next(kind for kind in kinds if kind is not type(None))
+    try:
+        return kind(text)  # type: ignore[operator]
+    except ValueError:
+        raise UsageError(f"recipe.{name} is {text!r}; give a value of type {kind.__name__}.") from None  # type: ignore[attr-defined]
 
 
 def _strengths(text: str) -> tuple[float, ...]:
