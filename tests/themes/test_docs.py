@@ -15,9 +15,12 @@ from bench.cli import main
 from bench.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / name / "README.md" for name in ("methods", "tasks"))]) + sorted(
-    (ROOT / "docs").rglob("*.md")
-)
+FOLDERS = ("methods", "tasks", "results", "deploy")
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *(ROOT / folder / "README.md" for folder in FOLDERS),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 SHELL = re.compile(r"^```(?:console|bash|sh|shell)\b[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -82,6 +85,13 @@ def test_the_readme_has_at_most_150_lines_that_fit_a_screen() -> None:
 
     assert len(lines) <= 150
     assert [line for line in lines if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_every_line_of_a_page_fits_a_screen_except_tables_and_commands(path: Path) -> None:
+    lines = FENCED.sub("", path.read_text()).splitlines()
+
+    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "    bench "))] == []
 
 
 def test_the_picture_of_the_architecture_is_drawn_from_the_code_as_it_is() -> None:
