@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from bench.spec import Execution, Recipe
+    from bench.spec import Recipe, Resources
 
 UNKNOWN = "unknown"
 AND = " and "  # joins the values of a field if a training was resumed in another environment
@@ -40,16 +40,16 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def training_environment(
-    device: torch.device, recipe: Recipe, execution: Execution, model: nn.Module
+    device: torch.device, recipe: Recipe, resources: Resources, model: nn.Module
 ) -> dict[str, str]:
     """Return what a change is learnt with: the environment, and the settings that affect rounding.
 
     ``micro_batch`` is the most examples a worker may take at once. If memory forces a smaller micro-batch, the code
     that trains overwrites the field.
     """
-    micro_batch = execution.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
+    micro_batch = resources.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
     facts = environment(device) | {"attention": attention(model), "dtype": recipe.train_dtype}
-    facts |= {"quantization": recipe.quantization, "workers": str(execution.workers), "micro_batch": str(micro_batch)}
+    facts |= {"quantization": recipe.quantization, "workers": str(resources.workers), "micro_batch": str(micro_batch)}
     if recipe.quantization != "none":
         facts["bitsandbytes"] = version("bitsandbytes")
     return facts

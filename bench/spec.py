@@ -74,7 +74,7 @@ def reference_recipe(recipe: Recipe) -> Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class Resources:
     """How trials run on this machine. No field may change what a trial gives, except by rounding.
 
     ``workers`` share a trial (each has a GPU or a CPU core); ``micro_batch_size`` is the most examples a worker takes

@@ -12,7 +12,7 @@ from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Execution, Recipe
+from bench.spec import Recipe, Resources
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
 
@@ -39,7 +39,7 @@ def test_scores_say_what_they_were_generated_with() -> None:
 
 
 def test_a_change_says_what_it_was_learnt_with(recipe: Recipe) -> None:
-    facts = training_environment(CPU, replace(recipe, train_dtype="bfloat16"), Execution(workers=2), model())
+    facts = training_environment(CPU, replace(recipe, train_dtype="bfloat16"), Resources(workers=2), model())
 
     assert (facts["dtype"], facts["quantization"], facts["attention"]) == ("bfloat16", "none", "sdpa")
     assert (facts["workers"], facts["micro_batch"]) == ("2", str(recipe.batch_size))
@@ -49,7 +49,7 @@ def test_a_change_says_what_it_was_learnt_with(recipe: Recipe) -> None:
 
 def test_a_quantized_base_names_the_package_that_quantized_it(recipe: Recipe) -> None:
     quantized = replace(recipe, quantization="4bit", micro_batch_size=4)
-    facts = training_environment(CPU, quantized, Execution(micro_batch_size=1), model())
+    facts = training_environment(CPU, quantized, Resources(micro_batch_size=1), model())
 
     assert facts["bitsandbytes"].count(".") >= 1
     assert facts["micro_batch"] == "1"  # the command's comes before the recipe's

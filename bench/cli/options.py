@@ -14,12 +14,12 @@ from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.sizes import GIB
-from bench.spec import CONNECTORS, Execution, Quantization
+from bench.spec import CONNECTORS, Quantization, Resources
 from bench.store.places import place
 from bench.store.run_folder import Store
 
 _HOW = "how trials run"
-_RUNS = Execution()
+_RUNS = Resources()
 BASES: dict[str, Quantization] = {"full": "none", "4bit": "4bit"}
 
 
@@ -227,14 +227,14 @@ class HowTrialsRun:
             raise UsageError("--lanes 0 runs in this process and cannot start workers. Drop it or --gpus-per-trial.")
         if not 0 <= self.feature_cache < math.inf:
             raise UsageError(f"--feature-cache is {self.feature_cache:g}; give 0 or more GiB.")
-        execution = Execution(
+        resources = Resources(
             workers=self.gpus_per_trial,
             micro_batch_size=self.micro_batch,
             gradient_checkpointing=self.gradient_checkpointing,
             eval_batch_size=self.eval_batch,
             feature_cache_bytes=int(self.feature_cache * GIB),
         )
-        return Launch(self.lanes, self.address, execution)
+        return Launch(self.lanes, self.address, resources)
 
 
 @dataclass(frozen=True, kw_only=True)

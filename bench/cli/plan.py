@@ -55,7 +55,7 @@ def plan(options: PlanOptions) -> int:
     """Print what a run would do, and what the run costs."""
     store = options.store()
     fleet = read_fleet(options.gpu) if options.gpu else None
-    how = options.launch().execution
+    how = options.launch().resources
     hours = None if options.budget is None else _hours(options.budget)
     found = draft(read_request(options, options.output), store)
     tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))

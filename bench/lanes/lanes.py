@@ -51,7 +51,7 @@ def run(
     if launch.lanes == 0:
         yield from _run_here(Broker(jobs, stored), setup)
         return
-    with cluster.devices(launch.lanes, launch.address, setup.output, launch.execution.workers) as found:
+    with cluster.devices(launch.lanes, launch.address, setup.output, launch.resources.workers) as found:
         if launch.address is not None:
             nodes.check(setup.folders(found.scratch), setup.scored, gpus=found.gpus)
         count = found.lanes if drive else min(found.lanes, len(jobs))
@@ -79,7 +79,7 @@ def _bench(setup: LaneSetup, group: Group = ALONE) -> Any:
 
     # Ray shows each worker the GPUs of all workers of its lane, and sets the worker's own GPU as the current device.
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    return TrialRunner(Store(setup.output), setup.model, setup.tasks, device, setup.launch.execution, group)
+    return TrialRunner(Store(setup.output), setup.model, setup.tasks, device, setup.launch.resources, group)
 
 
 def _kept(store: Store, event: Event) -> Event:
@@ -193,7 +193,7 @@ def _lane(lane: int, broker: Any, crew: Crew, troubles: _Troubles) -> None:
         # gloo as well as nccl: messages between workers need no GPU, and gloo fails at once if a worker is killed
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if crew.gpus else "gloo", timeout_s=_PATIENCE_SECONDS),
         scaling_config=ScalingConfig(
-            num_workers=crew.setup.launch.execution.workers,
+            num_workers=crew.setup.launch.resources.workers,
             use_gpu=crew.gpus,
             resources_per_worker={"GPU": 1} if crew.gpus else {"CPU": 1},
         ),

@@ -12,7 +12,7 @@ from bench.plan.request import Request
 from bench.plugins.registry import Registry
 from bench.plugins.task import Reading, Split
 from bench.plugins.tasks import Tasks, TaskSettings
-from bench.spec import Execution
+from bench.spec import Resources
 from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
@@ -27,7 +27,7 @@ class Launch:
 
     lanes: int | None = None
     address: str | None = None
-    execution: Execution = field(default_factory=Execution)
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from bench.errors import DataError
 from bench.model.family import Exchange, Features
 from bench.model.resident import Base
 from bench.plugins.task import Example, Split, Task
-from bench.spec import Execution
+from bench.spec import Resources
 from bench.trial.features import FeatureCache
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Corpus:
         self._template = template
         self._tokens: dict[int, tuple[list[int], list[int]]] = {}
         self._places, self._images = _distinct_images(self.examples)
-        self._cache = cache or FeatureCache(Execution().feature_cache_bytes)
+        self._cache = cache or FeatureCache(Resources().feature_cache_bytes)
         # If the features of a split exceed the cache, a group is evicted before its next image is needed; groups of 32
         # would then cost 32 times the work.
         fits = len(self._images) * base.feature_bytes <= self._cache.limit

@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.errors import PluginError, TrialError
 from bench.model.decoding import end_tokens, greedy
-from bench.spec import Execution, ScoreSpec
+from bench.spec import Resources, ScoreSpec
 from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
 from bench.trial.workers import ALONE, Group
@@ -37,7 +37,7 @@ def evaluate(
     corpus: Corpus,
     asked: ScoreSpec,
     *,
-    batch_size: int = Execution().eval_batch_size,
+    batch_size: int = Resources().eval_batch_size,
     group: Group = ALONE,
     partial: Partial | None = None,
 ) -> list[Answer]:

@@ -25,7 +25,7 @@ from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.tasks import Tasks
-from bench.spec import Execution, Job, Record, Score, ScoreSpec, Trial, split_mean
+from bench.spec import Job, Record, Resources, Score, ScoreSpec, Trial, split_mean
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
 from bench.store.unfinished import Partial
@@ -61,14 +61,14 @@ class TrialRunner:
     model: Path
     tasks: Tasks
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    execution: Execution = field(default_factory=Execution)
+    resources: Resources = field(default_factory=Resources)
     group: Group = ALONE
     warm: Warm = field(init=False)
     _micro_batch: MicroBatchSize = field(init=False)
 
     def __post_init__(self) -> None:
-        self.warm = Warm(self.model, self.tasks, self.device, self.execution.feature_cache_bytes)
-        self._micro_batch = MicroBatchSize(self.execution.micro_batch_size)
+        self.warm = Warm(self.model, self.tasks, self.device, self.resources.feature_cache_bytes)
+        self._micro_batch = MicroBatchSize(self.resources.micro_batch_size)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # results with one and with two threads differ in bits
 
@@ -169,7 +169,7 @@ class TrialRunner:
 
     def _environment(self, trial: Trial) -> dict[str, str]:
         """Return the environment in which a trial's change is learnt."""
-        return training_environment(self.device, trial.recipe, self.execution, self.warm.model)
+        return training_environment(self.device, trial.recipe, self.resources, self.warm.model)
 
     def _snapshots(self, job: Job, judge: Judge) -> Snapshots:
         """Return the actions at a training's snapshots: keep the change and, if the job has rungs, judge it."""
@@ -215,7 +215,7 @@ class TrialRunner:
             progress=lambda index, total, loss: progress("train", index, total, loss),
             group=self.group,
             micro_batch=self._micro_batch,
-            gradient_checkpointing=self.execution.gradient_checkpointing,
+            gradient_checkpointing=self.resources.gradient_checkpointing,
             environment=together(*self.group.gather(self._environment(trial))),
         )
 
@@ -256,7 +256,7 @@ class TrialRunner:
     def generated_with(self, trial: Trial) -> dict[str, str]:
         """Return the environment in which a trial's answers are generated."""
         model = self.warm.base(Form.evaluation(trial.recipe)).model
-        return evaluation_environment(model, trial.recipe.eval_dtype, self.execution.eval_batch_size, self.device)
+        return evaluation_environment(model, trial.recipe.eval_dtype, self.resources.eval_batch_size, self.device)
 
     def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = Base.merged) -> list[Answer]:
         """Return every example's outcome for base + change; ``hold`` puts the change into the base model."""
@@ -267,7 +267,7 @@ class TrialRunner:
         self, trial: Trial, asked: ScoreSpec, model: nn.Module, partial: Partial | None = None
     ) -> list[Answer]:
         corpus = self.warm.corpus(Form.evaluation(trial.recipe), asked.task, asked.split, trial.recipe.template)
-        batch_size = self.execution.eval_batch_size
+        batch_size = self.resources.eval_batch_size
         return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
 
     def _scored(self, record: Record, asked: ScoreSpec, model: nn.Module, partial: Partial) -> Record:

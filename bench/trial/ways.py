@@ -55,7 +55,7 @@ def _answers(
     bench: TrialRunner, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = Base.merged
 ) -> list[Answers]:
     """Return the answers to each task, generated ``batch`` at a time."""
-    bench.execution = replace(bench.execution, eval_batch_size=batch)
+    bench.resources = replace(bench.resources, eval_batch_size=batch)
     return [bench.answers(trial, item, change, hold) for item in asked]
 
 

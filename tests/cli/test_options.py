@@ -14,17 +14,17 @@ from bench.cli.run import RunOptions
 from bench.cli.study import StudyOptions
 from bench.errors import StoreError, UsageError
 from bench.lanes.setup import Launch
-from bench.spec import Execution
+from bench.spec import Resources
 from tests.making.commands import typed
 
 
-def test_the_options_come_to_an_execution() -> None:
+def test_the_options_come_to_resources() -> None:
     options = HowTrialsRun(
         lanes=1, gpus_per_trial=2, micro_batch=4, gradient_checkpointing=True, eval_batch=8, feature_cache=0.5
     )
 
-    assert options.launch() == Launch(1, None, Execution(2, 4, True, 8, 1 << 29))
-    assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Execution())
+    assert options.launch() == Launch(1, None, Resources(2, 4, True, 8, 1 << 29))
+    assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Resources())
 
 
 @pytest.mark.parametrize("gib", [-1.0, math.nan, math.inf])

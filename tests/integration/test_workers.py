@@ -14,7 +14,7 @@ from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Execution, Record
+from bench.spec import Record, Resources
 from bench.store.run_folder import Store
 from tests.making.plugins import KILLED_ONCE, add_methods
 from tests.making.records import weights
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def done_by(plan: Plan, store: Store, workers: int) -> dict[str, Record]:
-    launch = Launch(1 if workers > 1 else 0, execution=Execution(workers=workers))
+    launch = Launch(1 if workers > 1 else 0, resources=Resources(workers=workers))
     setup = LaneSetup(store.root, plan.request.suite.folder, plan.request.tasks, launch)
     events = lanes.run(plan.pending, plan.records, setup)
     return {event.record.trial.method: event.record for event in events if event.record}

@@ -339,7 +339,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store, bench = plan_of("lora")
-    bench.execution = replace(bench.execution, eval_batch_size=5)
+    bench.resources = replace(bench.resources, eval_batch_size=5)
     asked: list[int] = []
     answer = evaluation.answer
 
@@ -374,7 +374,7 @@ def test_a_score_says_what_it_took_and_what_it_was_generated_with(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
-    bench.execution = replace(bench.execution, eval_batch_size=3)
+    bench.resources = replace(bench.resources, eval_batch_size=3)
 
     bench.run(of(plan, "lora"))
 

@@ -10,7 +10,7 @@ from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.model.change import Change, LowRank, Sparse
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Execution, ScoreSpec, Trial
+from bench.spec import Resources, ScoreSpec, Trial
 from bench.trial import parity
 from bench.trial.evaluate import Answer
 from bench.trial.ways import compare_ways, unmerged
@@ -24,11 +24,11 @@ class Scripted:
     """A lane with scripted answers, by dtype, batch size and whether the change is merged."""
 
     def __init__(self, script: Callable[[str, int, bool], list[tuple[str, float]]]) -> None:
-        self.execution = Execution()
+        self.resources = Resources()
         self.script, self.tasks = script, Tasks()
 
     def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: object = None) -> list[Answer]:
-        said = self.script(trial.recipe.eval_dtype, self.execution.eval_batch_size, hold is not unmerged)
+        said = self.script(trial.recipe.eval_dtype, self.resources.eval_batch_size, hold is not unmerged)
         return [Answer("", "", (), text, {"exact": value}) for text, value in said]
 
     def generated_with(self, trial: Trial) -> dict[str, str]:

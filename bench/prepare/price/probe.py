@@ -12,7 +12,7 @@ from bench.console import say
 from bench.errors import TrialError, UsageError
 from bench.prepare.price.draft import Draft
 from bench.prepare.price.rates import ProbeResult
-from bench.spec import Execution, Job, ScoreSpec, Trial
+from bench.spec import Job, Resources, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ UPDATES, ANSWERS = 20, 64
 _WARM_UPDATES, _WARM_ANSWERS = 4, 8  # not counted, because libraries start and kernels are chosen
 
 
-def probe(found: Draft, execution: Execution, store: Store) -> Path:
+def probe(found: Draft, resources: Resources, store: Store) -> Path:
     """Measure each training method, and answers to the first source; write probe.json to the run folder.
 
     Raises:
@@ -32,18 +32,18 @@ def probe(found: Draft, execution: Execution, store: Store) -> Path:
     if found.missing or found.folder is None:
         raise UsageError(f"--probe cannot run, because this machine lacks {'; '.join(found.missing)}.")
     with store.locked(), TemporaryDirectory() as scratch:
-        measured = _measured(found, found.folder, execution, Path(scratch))
+        measured = _measured(found, found.folder, resources, Path(scratch))
         return measured.save(store.root)
 
 
-def _measured(found: Draft, folder: Path, execution: Execution, scratch: Path) -> ProbeResult:
+def _measured(found: Draft, folder: Path, resources: Resources, scratch: Path) -> ProbeResult:
     import torch
 
     from bench.trial.runner import TrialRunner
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tasks = found.plan.request.tasks
-    runner = TrialRunner(Store(scratch), folder, tasks, device, execution)
+    runner = TrialRunner(Store(scratch), folder, tasks, device, resources)
     train: dict[str, float] = {}
     for trial in _trials(found):
         if (rate := _updates(runner, trial)) is not None:
@@ -55,7 +55,7 @@ def _measured(found: Draft, folder: Path, execution: Execution, scratch: Path) -
     say(f"{answer:.2f} answers/s")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     recipe = found.plan.request.recipe
-    micro_batch = execution.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
+    micro_batch = resources.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
     return ProbeResult(name, found.model, UPDATES, micro_batch, train, answer, answers)
 
 

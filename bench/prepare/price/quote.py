@@ -17,7 +17,7 @@ from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
-from bench.spec import Execution, ScoreSpec, Trial
+from bench.spec import Resources, ScoreSpec, Trial
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
@@ -89,7 +89,7 @@ class Quote:
 
     plan: Plan
     blueprint: Blueprint
-    execution: Execution
+    resources: Resources
     fleet: Fleet | None
     rates: Rates | None
     priced_elsewhere: bool = False
@@ -108,12 +108,12 @@ class Quote:
     @property
     def share(self) -> int:
         """How many examples of one update each GPU takes."""
-        return -(-self.plan.request.recipe.batch_size // self.execution.workers)
+        return -(-self.plan.request.recipe.batch_size // self.resources.workers)
 
     @property
     def micro_batch(self) -> int:
         """How many examples a GPU trains on at once."""
-        most = self.execution.micro_batch_size or self.plan.request.recipe.micro_batch_size
+        most = self.resources.micro_batch_size or self.plan.request.recipe.micro_batch_size
         return min(most or self.share, self.share)
 
     @property
@@ -124,7 +124,7 @@ class Quote:
     @property
     def lanes(self) -> int:
         """How many trials run at once, each on its own devices; 1 if ``most_lanes`` is 0 (one process)."""
-        most = max(1, (self.fleet.count if self.fleet else cores()) // self.execution.workers)
+        most = max(1, (self.fleet.count if self.fleet else cores()) // self.resources.workers)
         return most if self.most_lanes is None else max(1, min(self.most_lanes, most))
 
     @property
@@ -171,7 +171,7 @@ class Quote:
         method, dimensions = self.plan.method(trial), self.blueprint.dimensions(rank, recipe, self.tokens)
         if not isinstance(method, TrainMethod):
             return self._on_device(editing(method, self.blueprint, recipe, dimensions))
-        chosen = self.execution.gradient_checkpointing if checkpointing is None else checkpointing
+        chosen = self.resources.gradient_checkpointing if checkpointing is None else checkpointing
         adapted = self.adapted[name, rank]
         return self._on_device(training(method, self.blueprint, recipe, dimensions, adapted, checkpointing=chosen))
 
@@ -239,7 +239,7 @@ def size(request: Request, name: str, split: Split) -> int:
 
 def wall_hours(quote: Quote) -> float:
     """Return the hours until all that is left is done on the fleet's lanes; 0 if no rates are known."""
-    rates, workers = quote.rates, quote.execution.workers
+    rates, workers = quote.rates, quote.resources.workers
     if rates is None:
         return 0.0
     items = [
@@ -275,10 +275,10 @@ def fitting_options(quote: Quote, methods: Iterable[str], rank: int) -> Fit:
             unfit.append(name)
     options: list[str] = []
     if sizes:
-        checkpointing = quote.execution.gradient_checkpointing or min(plain for plain, _ in sizes) == 0
+        checkpointing = quote.resources.gradient_checkpointing or min(plain for plain, _ in sizes) == 0
         options += ["--gradient-checkpointing"] if checkpointing else []
         micro_batch = min(pair[checkpointing] for pair in sizes)
         options += ["--micro-batch", str(micro_batch)] if micro_batch < quote.share else []
-    most = quote.evaluation.largest(memory, count := quote.execution.eval_batch_size)
+    most = quote.evaluation.largest(memory, count := quote.resources.eval_batch_size)
     options += ["--eval-batch", str(most)] if 0 < most < count else []
     return Fit(tuple(options), tuple(unfit) if most else ("evaluation", *unfit))

@@ -64,7 +64,7 @@ def _changes(quote: Quote) -> Iterator[str]:
 def _memory(quote: Quote) -> Iterator[str]:
     if quote.ranks:
         yield from _methods(quote, max(quote.ranks))
-    item, count = quote.evaluation, quote.execution.eval_batch_size
+    item, count = quote.evaluation, quote.resources.eval_batch_size
     size = _unit(quote)[0]
     parts = ", ".join(f"{name} {item.at(count)[name] / size:.2f}" for name in ("base", "cache", "prefill"))
     yield f"  evaluation, {count} answers at once: {parts}, total {item.total(count) / size:.2f}"
@@ -79,7 +79,7 @@ def _memory(quote: Quote) -> Iterator[str]:
 def _features(quote: Quote) -> Iterator[str]:
     """Yield the memory that all vision features would take, if a lane keeps only a part of them."""
     (unit, name), most = _unit(quote), quote.pictures
-    whole, kept = most * quote.feature_bytes, quote.execution.feature_cache_bytes
+    whole, kept = most * quote.feature_bytes, quote.resources.feature_cache_bytes
     if whole > kept:
         yield (
             f"Vision features of {most:,} images at most: {whole / unit:,.1f} {name} of main memory per lane, "
@@ -90,7 +90,7 @@ def _features(quote: Quote) -> Iterator[str]:
 def _methods(quote: Quote, rank: int) -> Iterator[str]:
     prints = [quote.footprint(name, rank) for name in quote.methods if (name, rank) in quote.trials]
     unit, called = _unit(quote)
-    on = "with" if quote.execution.gradient_checkpointing else "without"
+    on = "with" if quote.resources.gradient_checkpointing else "without"
     runtime = f"; with {RUNTIME / GIB:.1f} GiB for the runtime" if quote.fleet else ""
     yield (
         f"Memory at rank {rank}, {called}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "

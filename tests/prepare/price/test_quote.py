@@ -24,7 +24,7 @@ from bench.prepare.price.rates import (
     published,
 )
 from bench.prepare.price.text import lines
-from bench.spec import Execution
+from bench.spec import Resources
 from bench.store.run_folder import Store
 from tests.making.commands import typed
 
@@ -51,7 +51,7 @@ def drafted(tmp_path: Path) -> Callable[..., Draft]:
 def quoted(found: Draft, fleet: Fleet = ONE, workers: int = 1) -> Quote:
     blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
     rates = published(blueprint.parameters, fleet.gpu)
-    return Quote(found.plan, blueprint, Execution(workers=workers), fleet, rates)
+    return Quote(found.plan, blueprint, Resources(workers=workers), fleet, rates)
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
         "Vision features of 40,940 images at most: 45.1 GiB of main memory per lane, "
         "of which --feature-cache keeps 4.0; the rest is computed again in every trial"
     ]
-    roomy = replace(quote, execution=Execution(feature_cache_bytes=46 << 30))
+    roomy = replace(quote, resources=Resources(feature_cache_bytes=46 << 30))
     assert not [line for line in lines(roomy) if line.startswith("Vision features")]
 
 
@@ -271,7 +271,7 @@ class Quoted:
     """What fitting_options reads of a quote."""
 
     memory: int = 30
-    execution: Execution = field(default_factory=lambda: Execution(eval_batch_size=4))
+    resources: Resources = field(default_factory=lambda: Resources(eval_batch_size=4))
     share: int = 16
     micro_batch: int = 16
     footprints: Mapping[str, tuple[Footprint, Footprint]] = field(
@@ -299,7 +299,7 @@ class Quoted:
         (Quoted(memory=15), ["large"], Fit((), ("evaluation", "large"))),
         (Quoted(memory=300, micro_batch=2), ["small", "edit"], Fit(("--micro-batch", "2"))),
         (
-            Quoted(memory=300, execution=Execution(eval_batch_size=4, gradient_checkpointing=True)),
+            Quoted(memory=300, resources=Resources(eval_batch_size=4, gradient_checkpointing=True)),
             ["small"],
             Fit(("--gradient-checkpointing",)),
         ),

@@ -20,7 +20,7 @@ from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.plugins.method import Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Execution, Job, Recipe, Record
+from bench.spec import Job, Recipe, Record, Resources
 from bench.store.changes import Snapshot, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
@@ -150,8 +150,8 @@ STAGES: dict[str, tuple[Any, str]] = {
 def run(setup: Mapping[str, Any], job: Job, broken: tuple[str, int, int] | None = None) -> Record:
     """Do a piece of work; ``broken`` names a stage, the worker on which it raises, and the calls before that."""
     group = joined() if setup.get("together", True) else ALONE
-    tasks, execution = Tasks(Registry([setup["tasks"]])), setup.get("execution", Execution())
-    bench = TrialRunner(Store(setup["output"]), setup["model"], tasks, group=group, execution=execution)
+    tasks, resources = Tasks(Registry([setup["tasks"]])), setup.get("resources", Resources())
+    bench = TrialRunner(Store(setup["output"]), setup["model"], tasks, group=group, resources=resources)
     judge = setup.get("judge", lambda step, source, target: True)
     if broken is None or broken[1] != group.rank:
         return bench.run(job, judge=judge)
