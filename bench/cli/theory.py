@@ -10,13 +10,12 @@ from bench.cli.arguments import Command, arg, split_list
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.lorasculpt.theorems import as_csv, measure, table, verdicts
-from bench.papers.lorasculpt.theory import Case, Mask
+from bench.papers.lorasculpt.theory import MASKS, Case
 from bench.store.places import place, replace_file
 from bench.store.run_folder import Store
 
 FILE = "theory.csv"
 
-_MASKS: tuple[Mask, ...] = ("bernoulli", "top-k")
 _MOST_ENTRIES = 1 << 26  # of both factors; a draw then takes half a gigabyte
 
 
@@ -63,7 +62,7 @@ def _cases(options: TheoryOptions) -> list[Case]:
             raise UsageError(f"{rows}x{columns} of rank {rank} is too large to draw; give a smaller shape or rank.")
     return [
         Case(rows, columns, rank, density, mask)
-        for (rows, columns), rank, density, mask in product(shapes, ranks, densities, _MASKS)
+        for (rows, columns), rank, density, mask in product(shapes, ranks, densities, MASKS)
     ]
 
 

@@ -65,7 +65,7 @@ class LayerDensity:
 
     @property
     def deviation_exact(self) -> float:
-        """The same distance for masks of exactly k entries (bench.papers.lorasculpt.theory)."""
+        """The same distance for masks of exactly k entries, by our bound (bench.papers.lorasculpt.theory)."""
         return exact_deviation_at(_PROBABILITY, Case(self.rows, self.columns, self.rank, self.kept, "top-k"))
 
     @property
@@ -191,8 +191,8 @@ def _caption(layers: DataFrame) -> str:
     return (
         "Points: the share of nonzero entries of B A in every adapted decoder layer of a trained LoRASculpt. Line: "
         "1 - (1 - s_A s_B)^r with the shares s_A, s_B that A and B keep (Theorem 3.1). Bands: the density leaves a "
-        f"band with a probability of at most {_PROBABILITY:g}, by Theorem 3.2 and by the same inequality for masks of "
-        "exactly k entries (our reading of Theorem D.1). The theorems assume that entries are kept at random. "
+        f"band with a probability of at most {_PROBABILITY:g}, by Theorem 3.2 and by our bound for masks of exactly k "
+        "entries, which is not the paper's. The theorems assume that entries are kept at random. "
         "LoRASculpt keeps the largest trained entries, so a layer outside a band does not contradict the theorems. Of "
         f"{len(layers)} layers, {layers['outside'].sum()} are outside the band of Theorem 3.2 and "
         f"{layers['outside_exact'].sum()} are outside the band for exactly k entries."

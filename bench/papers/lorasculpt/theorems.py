@@ -17,18 +17,19 @@ from bench.text import text_table
 _COLUMNS = (
     *("rows", "columns", "rank", "density", "mask", "density_b", "density_a", "draws"),
     *("predicted", "exact", "mean", "standard_error", "largest_deviation"),
-    *("delta", "beyond", "allowed", "exact_k_delta", "exact_k_beyond"),
+    *("delta", "beyond", "allowed", "exact_k_delta", "exact_k_beyond", "eq_34", "bound"),
 )
 _HEADS = (
     *("p", "q", "r", "s", " mask", "predicted", "exact", "mean", "s.e.", "|d-E d|"),
-    *("3.2: delta", "beyond", "allowed", "D.1: delta", "beyond"),
+    *("3.2: delta", "beyond", "exact k: delta", "beyond"),
 )
-_WIDTHS = (5, 5, 4, 6, 10, 10, 7, 8, 7, 9, 12, 6, 7, 11, 6)
+_WIDTHS = (5, 5, 4, 6, 10, 9, 7, 7, 7, 7, 11, 6, 15, 6)
 ALLOWED = 0.05  # the share of draws that may lie beyond a bound's delta
 
 _ERRORS = 4  # standard errors that a mean may be off
 # The chance that a normal mean is off by more. The binomial test has the same level, because there are many lines.
 _CHANCE = 6.3e-5
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class Bound:
 class TheoremCheck:
     """The theorems' predictions for a case, and the densities of its draws.
 
-    ``predicted`` is E d by Theorem 3.1, from the shares that the masks keep. ``exact`` has the moments for the kind of
-    mask. The two means differ only for top-k masks. ``largest`` is the largest |d - E d|. ``tight`` is the bound of
-    Theorem D.1, for top-k masks only.
+    ``predicted`` is 1 - (1 - s_A s_B)^r from the shares that the masks keep: E d by Theorem 3.1 (bernoulli), and the
+    bound on E d by Theorem D.1 (uneven). ``exact`` has the moments for the kind of mask; the mean is Eq. 34 for uneven
+    masks. ``largest`` is the largest |d - E d|. ``tight`` is our bound for masks of exactly k entries (top-k).
     """
 
     case: Case
@@ -67,18 +68,30 @@ class TheoremCheck:
     @property
     def errors_off(self) -> float:
         """The distance of the mean from its expectation, in exact standard errors."""
+        if self._off <= _ROUNDING:
+            return 0.0
         error = math.sqrt(self.exact.variance / self.draws)
-        return self._off / error if error else 0.0
+        return self._off / error if error else math.inf
 
     @property
     def mean_holds(self) -> bool:
-        """Whether the mean is off by at most 4 standard errors, widened for few draws or rare entries.
+        """Whether the mean is off by at most 4 standard errors, widened for few draws or rare entries."""
+        return self._off <= self._noise
 
-        The widening is that of Bernstein's inequality, with the largest change of d that one entry of a factor causes.
+    @property
+    def below_bound(self) -> bool:
+        """Whether neither E d nor the mean, beyond its noise, is above ``predicted``, as Theorem D.1 says."""
+        return self.exact.mean <= self.predicted + _ROUNDING and self.mean <= self.predicted + self._noise
+
+    @property
+    def _noise(self) -> float:
+        """Four standard errors of the mean, widened as in Bernstein's inequality.
+
+        The widening takes the largest change of d that one entry of a factor causes.
         """
         step = _ERRORS**2 / 2 * max(1 / self.case.rows, 1 / self.case.columns) / (3 * self.draws)
         spread = _ERRORS**2 * self.exact.variance / self.draws
-        return self._off <= step + math.sqrt(step**2 + spread) + 1e-12  # for rounding, if all draws are the same
+        return step + math.sqrt(step**2 + spread) + _ROUNDING  # rounding counts if all draws are the same
 
     @property
     def empty(self) -> bool:
@@ -88,7 +101,13 @@ class TheoremCheck:
     @property
     def holds(self) -> bool:
         """Whether the draws contradict no theorem."""
-        return self.mean_holds and self.bound.holds and (self.tight is None or self.tight.holds)
+        return self.statement_holds and self.bound.holds
+
+    @property
+    def statement_holds(self) -> bool:
+        """Whether the draws agree with what is stated for their kind of mask: Theorem 3.1 or D.1, or our statement."""
+        bounded = self.below_bound if self.case.mask == "uneven" else self.tight is None or self.tight.holds
+        return self.mean_holds and bounded
 
     @property
     def _off(self) -> float:
@@ -128,13 +147,16 @@ def at_least(count: int, draws: int, share: float) -> float:
 def table(findings: Sequence[TheoremCheck]) -> Iterator[str]:
     """Yield the findings as lines of one width, and a legend."""
     yield from text_table([_HEADS, *map(_cells, findings)], left={4}, least=_WIDTHS, gap=" ")
-    yield (
-        "d: density of BA. s: share that each factor keeps (top-k keeps floor(s n) of n; predicted uses that share)."
-    )
-    yield (
-        f"|d-E d|: the largest of all draws. delta: at most {ALLOWED:.0%} of the draws may reach it. "
-        f"beyond: the share of the {findings[0].draws:,} draws that did."
-    )
+    yield ""
+    yield "B is p x r, and A is r x q. s: the share of its entries that each of them keeps. d: the density of BA."
+    yield "bernoulli: each entry is kept independently, with probability s."
+    yield "top-k: exactly floor(s n) of n entries are kept, as in LoRASculpt. s_A and s_B are these shares."
+    yield "uneven: as bernoulli, but B's rows and A's columns have different probabilities, with mean s."
+    yield "predicted: 1 - (1 - s_A s_B)^r. It is E d for bernoulli masks, and an upper bound on E d for uneven masks."
+    yield "exact: E d for the kind of mask. For uneven masks it is Eq. 34 of the paper."
+    yield f"mean, s.e.: the mean of d over {findings[0].draws:,} draws, and its standard error."
+    yield "|d-E d|: the largest of all draws."
+    yield f"delta: at most {ALLOWED:.0%} of the draws may reach it. beyond: the share of the draws that did."
 
 
 def _cells(found: TheoremCheck) -> Sequence[str]:
@@ -143,7 +165,7 @@ def _cells(found: TheoremCheck) -> Sequence[str]:
     return (
         *(f"{case.rows}", f"{case.columns}", f"{case.rank}", f"{case.density:.4g}", f" {case.mask}"),
         *(f"{number:.5f}" for number in numbers),
-        *(*_bound_cells(found.bound), f"{ALLOWED:.1%}"),
+        *_bound_cells(found.bound),
         *(_bound_cells(found.tight) if found.tight else ("-", "-")),
     )
 
@@ -153,33 +175,42 @@ def _bound_cells(bound: Bound) -> tuple[str, str]:
 
 
 def verdicts(findings: Sequence[TheoremCheck]) -> Iterator[str]:
-    """Yield one line per theorem: in how many cases it holds, and how close the draws come to it."""
-    independent = [found for found in findings if found.case.mask == "bernoulli"]
-    exactly = [found for found in findings if found.case.mask == "top-k"]
+    """Yield a verdict per theorem: in how many lines it holds, and how close the draws come to it."""
+    by_mask = {mask: [found for found in findings if found.case.mask == mask] for mask in formulas.MASKS}
+    independent, exactly, uneven = by_mask["bernoulli"], by_mask["top-k"], by_mask["uneven"]
     gap = max(abs(found.predicted - found.exact.mean) for found in exactly)
-    yield (
-        f"Theorem 3.1, E d = 1 - (1 - s_A s_B)^r: {_held([found.mean_holds for found in independent])} of bernoulli "
-        f"masks (the mean is off by at most {_furthest(independent)}). For top-k masks, the formula is off by at most "
-        f"{gap:.5f}."
-    )
     closest = max(found.largest / found.bound.delta for found in findings)
+    below = [found.predicted - found.exact.mean for found in uneven]
+    yield ""
+    yield f"Theorem 3.1 {_held([found.statement_holds for found in independent])} of bernoulli masks."
+    yield f"  E d = 1 - (1 - s_A s_B)^r. The mean is off by at most {_furthest(independent)}."
+    yield f"  For top-k masks, the formula is off by at most {gap:.5f}."
+    yield f"Theorem 3.2 {_held([found.bound.holds for found in findings])} of all masks."
     yield (
-        f"Theorem 3.2, P(|d - E d| >= delta) <= 2 exp(-2 delta^2 p q / (r (p + q))): "
-        f"{_held([found.bound.holds for found in findings])} of both masks ({_beyond([f.bound for f in findings])}). "
-        f"The furthest draw is at {closest:.0%} of its delta, and {sum(found.empty for found in findings)} deltas are "
-        "larger than any possible |d - E d|."
+        "  P(|d - E d| >= delta) <= 2 exp(-2 delta^2 p q / (r (p + q))). "
+        f"{_beyond([found.bound for found in findings])}."
     )
-    tight = [found.tight for found in exactly if found.tight]
-    held = [found.mean_holds and found.tight is not None and found.tight.holds for found in exactly]
     yield (
-        f"Theorem D.1 (our reading; the paper's text of D.1 was not available), exact E d and bound for masks of "
-        f"exactly k entries: {_held(held)} of top-k masks (the mean is off by at most {_furthest(exactly)}; "
-        f"{_beyond(tight)})."
+        f"  The furthest draw is at {closest:.0%} of its delta. {sum(found.empty for found in findings)} deltas are so "
+        "large that no draw can reach them."
+    )
+    yield f"Theorem D.1 {_held([found.statement_holds for found in uneven])} of uneven masks."
+    yield "  E d = (1 / (p q)) sum_ij [1 - (1 - s_Bi s_Aj)^r] (Eq. 34) <= 1 - (1 - s_A s_B)^r."
+    yield f"  The mean is off Eq. 34 by at most {_furthest(uneven)}."
+    yield f"  Eq. 34 is {min(below):z.5f} to {max(below):z.5f} below the bound."
+    yield (
+        "Our statement for exactly k entries (not the paper's) "
+        f"{_held([found.statement_holds for found in exactly])} of top-k masks."
+    )
+    yield "  E d is computed exactly, and |d - E d| is bounded as in Theorem 3.2 with s r in place of r."
+    yield (
+        f"  The mean is off by at most {_furthest(exactly)}. "
+        f"{_beyond([found.tight for found in exactly if found.tight])}."
     )
 
 
 def _held(held: Sequence[bool]) -> str:
-    verdict = "holds" if all(held) else "CONTRADICTED. It holds only"
+    verdict = "holds" if all(held) else "is CONTRADICTED, because it holds only"
     return f"{verdict} in {sum(held)} of {len(held)} lines"
 
 
@@ -188,7 +219,9 @@ def _furthest(findings: Sequence[TheoremCheck]) -> str:
 
 
 def _beyond(bounds: Sequence[Bound]) -> str:
-    return f"{sum(bound.beyond for bound in bounds):,} of {sum(bound.draws for bound in bounds):,} draws beyond delta"
+    return (
+        f"{sum(bound.beyond for bound in bounds):,} of {sum(bound.draws for bound in bounds):,} draws are beyond delta"
+    )
 
 
 def as_csv(findings: Sequence[TheoremCheck]) -> str:
@@ -197,11 +230,12 @@ def as_csv(findings: Sequence[TheoremCheck]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
     for found in findings:
-        case, tight = found.case, found.tight
+        case, tight, uneven = found.case, found.tight, found.case.mask == "uneven"
         rows.writerow(
             [case.rows, case.columns, case.rank, case.density, case.mask, case.density_b, case.density_a, found.draws]
             + [found.predicted, found.exact.mean, found.mean, found.standard_error, found.largest]
             + [found.bound.delta, found.bound.beyond, ALLOWED]
             + ([tight.delta, tight.beyond] if tight else ["", ""])
+            + ([found.exact.mean, found.predicted] if uneven else ["", ""])
         )
     return text.getvalue()

@@ -1,18 +1,24 @@
-import csv
 import itertools
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from bench.cli.main import main
 from bench.papers.lorasculpt import theory
-from bench.papers.lorasculpt.theorems import at_least
-from bench.papers.lorasculpt.theory import Case, deviation_at, exact_deviation_at, exact_moments, expected_density
-
-SMALL = ["--shapes", "8x12", "--ranks", "4", "--densities", "0.25", "--draws", "400"]
+from bench.papers.lorasculpt.theory import (
+    Case,
+    FloatArray,
+    deviation_at,
+    exact_deviation_at,
+    exact_moments,
+    expected_density,
+    independent_masks,
+    product_density,
+    uneven_density,
+    uneven_moments,
+)
 
 
 @pytest.mark.parametrize(("rank", "density"), [(16, 0.1485), (32, 0.2750), (64, 0.4744)])
@@ -43,7 +49,7 @@ def test_one_kept_entry_of_two_in_each_factor_meets_the_other_half_of_the_time()
     assert expected_density(case.density_a, case.density_b, 2) == pytest.approx(0.4375)  # 1 - 0.75^2
 
 
-@pytest.mark.parametrize("mask", ["bernoulli", "top-k"])
+@pytest.mark.parametrize("mask", theory.MASKS)
 @pytest.mark.parametrize("density", [0.3, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("shape", [(2, 3, 2), (1, 3, 2), (3, 1, 2), (2, 2, 1), (1, 1, 3)])
 def test_mean_and_variance_are_those_over_all_masks(
@@ -60,7 +66,9 @@ def test_mean_and_variance_are_those_over_all_masks(
 
 def every_pair(case: Case) -> Iterator[tuple[float, float]]:
     """Yield the chance of each pair of masks, and its density by the definition."""
-    for b, a in itertools.product(every(case, case.rows, case.kept_b), every(case, case.columns, case.kept_a)):
+    masks_b = every(case, np.repeat(case.shares_b, case.rank), case.kept_b)
+    masks_a = every(case, np.tile(case.shares_a, case.rank), case.kept_a)
+    for b, a in itertools.product(masks_b, masks_a):
         reached = [
             any(b[1][i * case.rank + k] and a[1][k * case.columns + j] for k in range(case.rank))
             for i, j in itertools.product(range(case.rows), range(case.columns))
@@ -68,19 +76,18 @@ def every_pair(case: Case) -> Iterator[tuple[float, float]]:
         yield b[0] * a[0], sum(reached) / len(reached)
 
 
-def every(case: Case, side: int, kept: int) -> list[tuple[float, tuple[int, ...]]]:
-    total = side * case.rank
-    masks = list(itertools.product((0, 1), repeat=total))
+def every(case: Case, shares: FloatArray, kept: int) -> list[tuple[float, tuple[int, ...]]]:
+    masks = list(itertools.product((0, 1), repeat=len(shares)))
     if case.mask == "top-k":
         return [(1.0, mask) for mask in masks if sum(mask) == kept]
-    return [(case.density ** sum(mask) * (1 - case.density) ** (total - sum(mask)), mask) for mask in masks]
+    return [(float(np.prod(np.where(mask, shares, 1 - shares))), mask) for mask in masks]
 
 
 def test_the_density_of_a_product_counts_what_any_kept_pair_reaches() -> None:
     b = np.array([[1, 0], [1, 1], [0, 0]], dtype=np.float32)
     a = np.array([[1, 1, 0, 0], [0, 1, 0, 1]], dtype=np.float32)
 
-    assert theory.product_density(b, a) == 5 / 12  # rows reach 2, 3 and 0 of 4
+    assert product_density(b, a) == 5 / 12  # rows reach 2, 3 and 0 of 4
 
 
 def test_top_k_masks_keep_the_same_count_in_every_draw_and_bernoulli_masks_do_not() -> None:
@@ -97,135 +104,130 @@ def test_a_share_that_rounds_to_nothing_keeps_one_entry() -> None:
     assert (case.density_b, case.density_a) == (1 / 4, 1 / 6)
 
 
-def test_the_binomial_tail() -> None:
-    assert at_least(3, 3, 0.5) == pytest.approx(0.125)
-    assert at_least(2, 4, 0.25) == pytest.approx(0.26171875)  # 1 - 0.75^4 - 4 * 0.25 * 0.75^3
-    assert at_least(0, 4, 0.25) == 1
+def test_uneven_shares_grow_evenly_from_0_to_twice_their_mean_or_from_twice_their_mean_less_1_to_1() -> None:
+    assert Case(4, 2, 1, 0.4, "uneven").shares_b == pytest.approx([0.1, 0.3, 0.5, 0.7])
+    assert Case(4, 2, 1, 0.4, "uneven").shares_a == pytest.approx([0.2, 0.6])
+    assert Case(4, 2, 1, 0.8, "uneven").shares_b == pytest.approx([0.65, 0.75, 0.85, 0.95])
 
 
-def test_the_theorems_hold_and_every_line_is_printed_with_its_prediction(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["theory", "--ranks", "4,16", "--shapes", "64x64", "--densities", "0.1", "--draws", "40"])
+@dataclass(frozen=True)
+class Printed:
+    """A line of the table of issue 11: a case, its Eq. 34, bound and sd of d, and a simulation's mean, error and sd."""
 
-    lines = capsys.readouterr().out.splitlines()
-    assert code == 0
-    assert [line.split()[:6] for line in lines[1:5]] == [
-        ["64", "64", "4", "0.1", "bernoulli", "0.03940"],
-        ["64", "64", "4", "0.1", "top-k", "0.03760"],  # 25 of 256: 0.0977 each
-        ["64", "64", "16", "0.1", "bernoulli", "0.14854"],
-        ["64", "64", "16", "0.1", "top-k", "0.14747"],  # 102 of 1024
-    ]
-    assert len({len(line) for line in lines[:5]}) == 1
-    assert [line.split(",")[0] for line in lines[-3:]] == [
-        "Theorem 3.1",
-        "Theorem 3.2",
-        "Theorem D.1 (our reading; the paper's text of D.1 was not available)",
-    ]
-    assert "0 of 160 draws beyond delta" in lines[-2]
+    shares_b: FloatArray
+    shares_a: FloatArray
+    rank: int
+    mean: float
+    bound: float
+    deviation: float
+    simulated: tuple[float, float, float]
+    draws: int  # of that simulation, and of ours
 
 
-def test_the_same_seed_draws_the_same_whatever_else_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["theory", *SMALL])
-    alone = capsys.readouterr().out.splitlines()[1]
-    main(["theory", *SMALL, "--ranks", "2,4"])
-    beside_others = capsys.readouterr().out
-    main(["theory", *SMALL, "--seed", "1"])
+LINEAR, TENTH = np.linspace(0, 0.2, 64), np.full(64, 0.1)
+HAND_B, HAND_A = np.array([0.2, 0.8]), np.array([0.1, 0.5])
+TABLE = {
+    "by hand": Printed(HAND_B, HAND_A, 2, 0.255800, 0.277500, 0.215121, (0.256556, 0.001070, 0.213996), draws=40_000),
+    "linear": Printed(LINEAR, LINEAR, 16, 0.140456, 0.148542, 0.016880, (0.140163, 0.000269, 0.017004), draws=4_000),
+    "halves": Printed(
+        np.repeat([0.02, 0.18], 64),
+        np.repeat([0.02, 0.18], 256),
+        *(64, 0.329005, 0.474404, 0.007818, (0.328862, 0.000245, 0.007755)),
+        draws=1_000,
+    ),
+    "uniform": Printed(TENTH, TENTH, 16, 0.148542, 0.148542, 0.018995, (0.148729, 0.000303, 0.019182), draws=4_000),
+}
 
-    assert alone in beside_others
-    assert alone not in capsys.readouterr().out
+
+@pytest.mark.parametrize("line", TABLE.values(), ids=TABLE)
+def test_mean_bound_and_deviation_of_uneven_masks_are_the_expected_ones(line: Printed) -> None:
+    moments = uneven_moments(line.shares_b, line.shares_a, line.rank)
+    bound = expected_density(line.shares_a.mean(), line.shares_b.mean(), line.rank)
+
+    assert uneven_density(line.shares_b, line.shares_a, line.rank) == moments.mean
+    assert moments.mean == pytest.approx(line.mean, abs=5e-7)
+    assert bound == pytest.approx(line.bound, abs=5e-7)
+    assert math.sqrt(moments.variance) == pytest.approx(line.deviation, abs=5e-7)
+
+
+@pytest.mark.parametrize("line", TABLE.values(), ids=TABLE)
+def test_drawn_uneven_masks_agree_with_eq_34_and_with_the_expected_simulation(line: Printed) -> None:
+    moments = uneven_moments(line.shares_b, line.shares_a, line.rank)
+    expected, expected_error, expected_deviation = line.simulated
+
+    found = densities_of(line.shares_b, line.shares_a, line.rank, line.draws)
+
+    error = math.sqrt(moments.variance / line.draws)
+    assert abs(found.mean() - moments.mean) < 4 * error
+    assert abs(found.mean() - expected) < 4 * math.hypot(error, expected_error)
+    squares = (found - found.mean()) ** 2
+    spread_error = squares.std() / (2 * found.std()) / math.sqrt(line.draws)  # the error of a standard deviation
+    assert abs(found.std() - line.deviation) < 4 * spread_error
+    assert abs(found.std() - expected_deviation) < 4 * math.sqrt(2) * spread_error
+
+
+def densities_of(shares_b: FloatArray, shares_a: FloatArray, rank: int, draws: int) -> FloatArray:
+    generator = np.random.default_rng(0)
+    return np.array([product_density(*independent_masks(generator, shares_b, shares_a, rank)) for _ in range(draws)])
+
+
+def test_equal_shares_have_the_moments_of_bernoulli_masks() -> None:
+    bernoulli, uneven = exact_moments(Case(64, 64, 16, 0.1, "bernoulli")), uneven_moments(TENTH, TENTH, 16)
+
+    assert uneven.mean == pytest.approx(bernoulli.mean, rel=1e-12)
+    assert uneven.variance == pytest.approx(bernoulli.variance, rel=1e-9)
+
+
+def test_at_rank_1_only_the_mean_shares_count() -> None:
+    shares_b, shares_a = np.linspace(0, 1, 64), np.linspace(0, 0.6, 64)  # 0.5 and 0.3 on average
+
+    found = densities_of(shares_b, shares_a, 1, 1_000)
+
+    assert uneven_density(shares_b, shares_a, 1) == pytest.approx(0.150000, abs=1e-12)
+    assert uneven_density(HAND_B, HAND_A, 1) == pytest.approx(expected_density(0.3, 0.5, 1), abs=1e-12)
+    assert abs(found.mean() - 0.150250) < 4 * math.hypot(0.000688, found.std() / math.sqrt(1_000))
+
+
+def test_full_and_empty_rows_and_columns_leave_nothing_to_chance() -> None:
+    shares = np.repeat([1.0, 0.0], [10, 90])
+
+    moments = uneven_moments(shares, shares, 16)
+
+    assert moments.mean == pytest.approx(0.010000, abs=1e-12)
+    assert expected_density(0.1, 0.1, 16) == pytest.approx(0.148542, abs=5e-7)
+    assert moments.variance == pytest.approx(0, abs=1e-24)
+    assert set(densities_of(shares, shares, 16, 20)) == {0.01}
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda a, b, r: r * a * b, lambda a, b, r: 1 - (1 - a) ** r, lambda a, b, r: 1 - (1 - a * b) ** (r - 1)]
-)
-def test_a_wrong_expectation_is_contradicted(
-    wrong: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("bench.papers.lorasculpt.theory.expected_density", wrong)
-
-    assert main(["theory", *SMALL]) == 1
-
-    first, second, third = capsys.readouterr().out.splitlines()[-3:]
-    assert "CONTRADICTED. It holds only in 0 of 1 lines" in first
-    assert "CONTRADICTED" not in second + third
-
-
-def test_a_bound_that_too_many_draws_pass_is_contradicted(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("bench.papers.lorasculpt.theory.deviation_at", lambda probability, *_: 0.06)
-
-    assert main(["theory", *SMALL]) == 1
-
-    first, second, third = capsys.readouterr().out.splitlines()[-3:]
-    assert "CONTRADICTED" in second
-    assert "CONTRADICTED" not in first + third
-
-
-def test_top_k_masks_with_the_moments_of_independent_ones_are_contradicted(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("bench.papers.lorasculpt.theory._both_zero", theory._both_zero_independent)
-
-    assert main(["theory", *SMALL, "--densities", "0.5", "--draws", "2000"]) == 1
-
-    first, second, third = capsys.readouterr().out.splitlines()[-3:]
-    assert "CONTRADICTED" in third
-    assert "CONTRADICTED" not in first + second
-
-
-@pytest.mark.parametrize(
-    "words", ["--shapes 2x2,1x1 --densities 0.01,0.9,1 --draws 50", "--shapes 3x1 --densities 0.3 --draws 2"]
-)
-def test_tiny_shapes_and_few_draws_contradict_nothing(words: str) -> None:
-    assert all(main(["theory", "--ranks", "1,3", "--seed", seed, *words.split()]) == 0 for seed in "0123456789")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
+    ("shape", "density", "mean", "bound", "deviation"),
     [
-        ("--shapes 64", "--shapes has '64'; give ROWSxCOLUMNS, whole numbers from 1"),
-        ("--shapes 64x", "--shapes has '64x'; give"),
-        ("--shapes 64x0", "--shapes has '64x0'; give"),
-        ("--shapes 2x3x4", "--shapes has '2x3x4'; give"),
-        ("--ranks 0", "--ranks has '0'; give whole numbers from 1, separated by commas."),
-        ("--ranks 1.5", "--ranks has '1.5'; give"),
-        ("--ranks ,", "--ranks is empty; give whole numbers from 1, separated by commas."),
-        ("--densities 0", "--densities has '0'; give numbers above 0 and at most 1, separated by commas."),
-        ("--densities 0.1,1.5", "--densities has '1.5'; give"),
-        ("--densities nan", "--densities has 'nan'; give"),
-        ("--draws 0", "--draws is 0; give at least 2."),
-        ("--seed -1", "--seed is -1; give 0 or more."),
-        ("--ranks 10000000", "64x64 of rank 10000000 is too large to draw; give a smaller shape or rank."),
+        ((64, 64, 16), 0.1, 0.140734, 0.148542, 0.016952),
+        ((128, 512, 64), 0.1, 0.399910, 0.474404, 0.009955),
+        ((64, 64, 64), 0.3, 0.840506, 0.997609, None),
     ],
 )
-def test_bad_input_is_one_line_and_starts_nothing(
-    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_uneven_masks_of_the_command_have_the_expected_moments(
+    shape: tuple[int, int, int], density: float, mean: float, bound: float, deviation: float | None
 ) -> None:
-    assert main(["theory", *words.split(), "--output", str(tmp_path / "out")]) == 2
+    case = Case(*shape, density, "uneven")
 
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
-    assert not (tmp_path / "out").exists()
+    assert exact_moments(case).mean == pytest.approx(mean, abs=5e-7)
+    assert expected_density(case.density_a, case.density_b, case.rank) == pytest.approx(bound, abs=5e-7)
+    if deviation is not None:
+        assert math.sqrt(exact_moments(case).variance) == pytest.approx(deviation, abs=5e-7)
 
 
-def test_an_output_that_is_a_file_is_refused_before_anything_is_drawn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("kept_b", "kept_a", "rank", "mean", "bound"),
+    [((1, 3), (1, 2), 4, 0.625, 0.564194), ((0, 1, 2, 3), (0, 1, 2, 3), 16, 0.132403, 0.131725)],
+)
+def test_rows_and_columns_of_exactly_k_entries_pass_the_bound_of_theorem_d_1(
+    kept_b: tuple[int, ...], kept_a: tuple[int, ...], rank: int, mean: float, bound: float
 ) -> None:
-    (tmp_path / "file").touch()
+    reached = [1 - math.comb(rank - b, a) / math.comb(rank, a) for b, a in itertools.product(kept_b, kept_a)]
 
-    assert main(["theory", "--output", str(tmp_path / "file")]) == 2
-    assert capsys.readouterr().out == ""
-
-
-def test_the_csv_has_a_row_a_line_at_full_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["theory", *SMALL, "--output", str(tmp_path / "out")]) == 0
-
-    with (tmp_path / "out" / "theory.csv").open() as file:
-        bernoulli, top_k = csv.DictReader(file)
-    assert "wrote" in capsys.readouterr().err
-    assert float(bernoulli["predicted"]) == 1 - (1 - 0.25**2) ** 4
-    assert (bernoulli["mask"], bernoulli["exact_k_delta"], top_k["mask"]) == ("bernoulli", "", "top-k")
-    assert float(top_k["exact_k_delta"]) == pytest.approx(float(top_k["delta"]) / 2)  # the square root of 0.25
-    assert float(top_k["mean"]) == theory.simulate(Case(8, 12, 4, 0.25, "top-k"), 400, 0).mean()
+    assert np.mean(reached) == pytest.approx(mean, abs=5e-7)
+    shares = [float(np.mean(kept)) / rank for kept in (kept_a, kept_b)]
+    assert expected_density(shares[0], shares[1], rank) == pytest.approx(bound, abs=5e-7)
+    assert mean > bound
