@@ -40,9 +40,8 @@ def render(leaderboard: Leaderboard) -> str:
         lines += ["", *remarks] if remarks else []
     lines += [
         "",
-        "**Bold**: the highest number of its rank. =: cannot be told apart from the highest (in "
-        f"Avg - {leaderboard.baseline}: from {leaderboard.baseline}), because the paired interval covers 0. "
-        "Brackets: the interval.",
+        f"**Bold**: the highest number of its rank. =: {leaderboard.tie}; in Avg - {leaderboard.baseline}: the "
+        "paired interval covers 0. Brackets: the interval.",
         "",
         *leaderboard.notes,
     ]

@@ -67,9 +67,8 @@ def render(leaderboard: Leaderboard, width: int = 100) -> Text:
 def _legend(leaderboard: Leaderboard, detail: _Detail) -> Iterator[str]:
     yield "*  the highest number of its rank"
     baseline = leaderboard.baseline
-    highest = f"the highest (in Avg - {baseline}: from {baseline})"
-    yield f"=  cannot be told apart from {highest}, because the interval covers 0"
-    yield "±  half the width of an interval; both bounds, lenient scores and every seed are in the CSV"
+    yield f"=  {leaderboard.tie}; in Avg - {baseline}: the interval covers 0"
+    yield "±  the longer side of an interval; both bounds, lenient scores and every seed are in the CSV"
     left_out = [
         name
         for name, shown in (
@@ -142,7 +141,7 @@ def _number(estimate: Estimate | None, mark: str, style: str, *, signed: bool = 
     if estimate is None:
         return [_Cell(f"{_HOLE} "), _Cell("")]
     text = estimate.signed_percent if signed else estimate.percent
-    return [_Cell(text + mark, style), _Cell(f"±{100 * estimate.half_width:.1f}", left=True)]
+    return [_Cell(text + mark, style), _Cell(f"±{100 * estimate.half_width:.2f}", left=True)]
 
 
 def _failure(row: Row) -> Text:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from bench.leaderboard.environments import against, described
 from bench.leaderboard.grouping import RowTrials, check, entries
+from bench.leaderboard.marks import Marks, mark
 from bench.leaderboard.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row, Table
 from bench.plan.row_key import RowKey
@@ -15,6 +16,7 @@ from bench.plugins.registry import BASELINE
 
 Columns = Mapping[str, Draws]
 _ByRow = Mapping[tuple[str, RowKey], "_Measured"]  # by target and row
+_ByColumn = Mapping[tuple[tuple[str, int, str], str], Marks[RowKey]]  # by block and column
 
 
 def build(
@@ -37,9 +39,14 @@ def build(
     check([*cells, zero_shot] if zero_shot else cells)
     seeds = tuple(sorted({cell.seed for cell in cells}))
     found = [entry for target in targets for entry in entries(cells, zero_shot, seeds, sources, target)]
-    rows = _rows(found, tuple(sources), mixed=heading.mixed)
+    measured = _measured(found, tuple(sources))
+    marks = _marks(measured, mixed=heading.mixed)
     tables = tuple(
-        _table(target, [row for row, entry in zip(rows, found, strict=True) if entry.target == target])
+        _table(
+            target,
+            [_row(one, measured, marks, sources, mixed=heading.mixed) for one in measured.values() if one.on(target)],
+            [found.too_high for (block, column), found in marks.items() if block[0] == target and column == "avg"],
+        )
         for target in targets
     )
     connectors = tuple(dict.fromkeys(cell.key.connector for cell in cells))
@@ -55,6 +62,10 @@ class _Measured:
     lenient: Columns
     foreign: str
 
+    def on(self, target: str) -> bool:
+        """Whether the row is in the table of a target."""
+        return self.entry.target == target
+
     def competes(self, *, mixed: bool) -> bool:
         """Whether the row may be the highest of its block."""
         return self.entry.key.ranked and (mixed or not self.foreign)
@@ -63,10 +74,10 @@ class _Measured:
 _NOBODY = _Measured(RowTrials("", RowKey("")), {}, {}, "")
 
 
-def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], *, mixed: bool) -> list[Row]:
-    """Measure each row, then compare it with the others."""
+def _measured(entries: Sequence[RowTrials], sources: tuple[str, ...]) -> _ByRow:
+    """Return every row's columns."""
     primary, lenient = _resample(entries, "primary"), _resample(entries, "lenient")
-    measured: _ByRow = {
+    return {
         (entry.target, entry.key): _Measured(
             entry,
             _columns(primary[i], sources, entry.target),
@@ -75,7 +86,6 @@ def _rows(entries: Sequence[RowTrials], sources: tuple[str, ...], *, mixed: bool
         )
         for i, entry in enumerate(entries)
     }
-    return [_row(one, measured, sources, mixed=mixed) for one in measured.values()]
 
 
 def _foreign(entry: RowTrials, entries: Sequence[RowTrials]) -> str:
@@ -90,16 +100,15 @@ def _foreign(entry: RowTrials, entries: Sequence[RowTrials]) -> str:
     return described(against(entry.environments, [(other.key.label, other.environments) for other in block]))
 
 
-def _row(one: _Measured, rows: _ByRow, sources: Sequence[str], *, mixed: bool) -> Row:
+def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str], *, mixed: bool) -> Row:
     """Compare a row with zero-shot, its baseline, its method's own row, the highest of its block and the controls."""
-    entry, scores, highest = one.entry, one.columns, _highest(one, rows, mixed=mixed)
+    entry, scores = one.entry, one.columns
     references = (other for other in rows.values() if other.entry.reference)
     zero_shot = _NOBODY if entry.reference else next(references, _NOBODY)
     baseline = _baseline(entry, rows)
     own = rows.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
     controls = [other for other in rows.values() if other.entry.controls(entry)]
-    best = {column for column, draws in highest.items() if draws.value == scores[column].value}
-    gaps = _estimates(_differences(scores, highest))
+    here = {column: marks.get((entry.block, column), Marks()) for column in scores}
     foreign = {
         "rank": one.foreign,
         "difference": _mismatch(one, baseline),
@@ -114,8 +123,9 @@ def _row(one: _Measured, rows: _ByRow, sources: Sequence[str], *, mixed: bool) -
         forgetting=_estimates(_forgetting(zero_shot.columns, scores, sources)),
         difference=_estimates(_differences(scores, baseline.columns)),
         gain=_estimates(_differences(scores, own.columns)),
-        best=frozenset(best),
-        tied=frozenset(column for column, gap in gaps.items() if gap.covers_zero and column not in best),
+        best=frozenset(column for column, found in here.items() if entry.key in found.best),
+        tied=frozenset(column for column, found in here.items() if entry.key in found.tied),
+        same_as=baseline.entry.key.label if _answers_alike(entry, baseline.entry) else "",
         costs={cell.seed: cell.cost for cell in entry.done},
         problems=entry.problems,
         unbeaten=tuple(other.entry.key.variant for other in controls if not _above(one, other, mixed=mixed)),
@@ -125,16 +135,20 @@ def _row(one: _Measured, rows: _ByRow, sources: Sequence[str], *, mixed: bool) -
     )
 
 
-def _highest(one: _Measured, rows: _ByRow, *, mixed: bool) -> Columns:
-    """Return the highest score of each of a row's columns in its block, if at least two rows have a score there.
+def _marks(rows: _ByRow, *, mixed: bool) -> _ByColumn:
+    """Mark the rows of each block and column, if at least two rows compete there."""
+    rivals: dict[tuple[tuple[str, int, str], str], dict[RowKey, Draws]] = {}
+    for one in rows.values():
+        if one.competes(mixed=mixed):
+            for column, draws in one.columns.items():
+                rivals.setdefault((one.entry.block, column), {})[one.entry.key] = draws
+    return {place: mark(found) for place, found in rivals.items() if len(found) > 1}
 
-    A row that does not compete has none.
-    """
-    if not one.competes(mixed=mixed):
-        return {}
-    block = [row.columns for row in rows.values() if row.entry.block == one.entry.block and row.competes(mixed=mixed)]
-    found = {column: [columns[column] for columns in block if column in columns] for column in one.columns}
-    return {column: max(draws, key=lambda each: each.value) for column, draws in found.items() if len(draws) > 1}
+
+def _answers_alike(entry: RowTrials, baseline: RowTrials) -> bool:
+    """Whether a ranked row gave the baseline's answer to every example, with every seed."""
+    mine, theirs = ({cell.seed: cell.answers for cell in row.done} for row in (entry, baseline))
+    return entry.key.ranked and bool(mine) and all(mine.values()) and mine == theirs
 
 
 def _baseline(entry: RowTrials, rows: _ByRow) -> _Measured:
@@ -206,7 +220,7 @@ def _columns(by_task: Mapping[str, Draws], sources: Sequence[str], target: str |
     return columns
 
 
-def _table(target: str, rows: Sequence[Row]) -> Table:
+def _table(target: str, rows: Sequence[Row], too_high: Sequence[float]) -> Table:
     judged = (row for row in rows if row.ranked and (row.mixed or "difference" not in row.foreign))
     differences = [row.difference["avg"] for row in judged if "avg" in row.difference]
-    return Table(target, tuple(rows), smallest_resolvable(differences))
+    return Table(target, tuple(rows), smallest_resolvable(differences), max(too_high, default=None))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 
@@ -67,7 +69,7 @@ def _gates(cells: Sequence[CellScores], zero_shot: CellScores, names: Sequence[s
 def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScores:
     trial = cell.trial
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
-    primary, lenient = scores_by_task(record, store, scores)
+    primary, lenient, answers = scores_by_task(record, store, scores)
     return CellScores(
         key=cell.key,
         target=trial.target,
@@ -76,6 +78,7 @@ def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScor
         error=record.error,
         primary=primary,
         lenient=lenient,
+        answers=answers,
         cost=record.cost,
         environments=environments_of(trial, store, scores),
     )
@@ -83,17 +86,19 @@ def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScor
 
 def scores_by_task(
     record: Record, store: Store, items: Sequence[ScoreSpec]
-) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Return the primary and the lenient scores of a record by task, one number per example."""
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray], dict[str, str]]:
+    """Return a record's primary and lenient scores, one number per example, and a digest of its answers, by task."""
     primary: dict[str, FloatArray] = {}
     lenient: dict[str, FloatArray] = {}
+    answers: dict[str, str] = {}
     for item in items:
         if (score := record.scores.get(item.key)) is not None:
             rows = store.scores_of(record.trial).read(score)
             for found, metric in ((primary, score.primary), (lenient, LENIENT)):
                 if metric in score.metrics:
                     found[item.task] = np.array([row["scores"][metric] for row in rows])
-    return primary, lenient
+            answers[item.task] = sha256(json.dumps([row["prediction"] for row in rows]).encode()).hexdigest()
+    return primary, lenient, answers
 
 
 def environments_of(trial: Trial, store: Store, scores: Sequence[ScoreSpec]) -> Facts:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import sqrt
 from typing import TYPE_CHECKING
 
-from bench.leaderboard.stats import LEVEL, RESAMPLES, SEEDS_TO_RESAMPLE
+from scipy.special import stdtrit
+
+from bench.leaderboard.stats import LEVEL, RESAMPLES, SEEDS_ADVISED
 from bench.sizes import GB
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ def remarks(table: Table) -> Iterator[str]:
             yield f"{row.label}: not above {', '.join(row.unbeaten)}"
         if row.scores and row.problems:
             yield f"{row.label}: {trouble(row)}"
+        if row.same_as:
+            yield f"{row.label}: answered exactly as {row.same_as} on every example, so the row measures nothing"
         for text in dict.fromkeys(row.foreign.values()):
             labels.setdefault(text, []).append(row.label)
     for text, of in labels.items():
@@ -93,16 +98,18 @@ def legend(board: Leaderboard) -> Iterator[str]:
         yield _MIXED if board.heading.mixed else _FOREIGN
 
 
-def resolution(baseline: str, smallest: float | None) -> str:
-    """Return the sentence on the smallest difference that a table can resolve, given as a fraction."""
-    if smallest is None:
-        return (
-            f"The smallest Avg difference from {baseline} that this table can resolve is unknown, because no row of "
-            f"the same rank differs measurably from {baseline}."
-        )
+def resolution(baseline: str, table: Table) -> str:
+    """Return what a table can resolve, and how much its highest Avg is too high."""
+    smallest = f"The smallest Avg difference from {baseline} that this table can resolve is"
+    if table.resolution is None:
+        text = f"{smallest} unknown, because no row of the same rank differs measurably from {baseline}."
+    else:
+        text = f"{smallest} about {100 * table.resolution:.2f} points (the median half-width of the paired intervals)."
+    if not table.too_high:
+        return text
     return (
-        f"The smallest Avg difference from {baseline} that this table can resolve is about "
-        f"{100 * smallest:.2f} points (the median half-width of the paired intervals)."
+        f"{text} The highest Avg of a rank is up to {100 * table.too_high:.2f} points too high on average, because it "
+        "is the highest of several."
     )
 
 
@@ -110,17 +117,32 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
 
 
+def tie(count: int) -> str:
+    """Return what a tie means if there are ``count`` seeds, for the legend of a mark."""
+    noise = "by test sampling only" if count == 1 else "by test sampling and training noise"
+    return (
+        f"cannot be told apart from the highest {noise}. Each row is tested at 5 %, so about one table in five has a "
+        "row that is wrongly told apart if seven rows are all equal"
+    )
+
+
 def covered(count: int) -> str:
     """Return what the intervals cover if there are ``count`` seeds."""
-    resampled = f"Intervals are {LEVEL:.0%} bootstrap intervals from {RESAMPLES:,} resamples of the test examples"
-    if count >= SEEDS_TO_RESAMPLE:
-        return f"{resampled} and of the {count} seeds. They cover test sampling and training noise."
-    if count > 1:
+    over = (
+        f"Intervals ({LEVEL:.0%}) are over the test examples: Clopper and Pearson's for a share of right answers, else "
+        f"a bootstrap of {RESAMPLES:,} resamples."
+    )
+    if count == 1:
         return (
-            f"{resampled}. They hold the trainings fixed and cover test sampling only. Numbers are means over {count} "
-            "seeds, and the range over the seeds shows the training noise."
+            f"{over} With one seed, they and the marks cover test sampling only, not training noise, so they cannot "
+            f"show that one method is better than another. Give {SEEDS_ADVISED} seeds for that."
         )
+    wider = f"{over} They also cover the noise between the {count} trainings, by Student's t"
+    if count >= SEEDS_ADVISED:
+        return f"{wider}."
+    factor = float(stdtrit(count - 1, (1 + LEVEL) / 2) / stdtrit(SEEDS_ADVISED - 1, (1 + LEVEL) / 2))
+    factor *= sqrt(SEEDS_ADVISED / count)
     return (
-        f"{resampled}. With one seed, they cover test sampling only, not training noise, so they cannot show that one "
-        "method is better than another."
+        f"{wider}, which makes this part about {factor:.1f} times as wide as with {SEEDS_ADVISED} seeds. Give "
+        f"{SEEDS_ADVISED} seeds."
     )

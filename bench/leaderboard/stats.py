@@ -1,4 +1,4 @@
-"""Compute bootstrap intervals over test examples, and over seeds too if there are enough.
+"""Compute intervals over test examples, and over trainings too if a row has several seeds.
 
 Every quantity of a leaderboard is computed from means over a task's examples: Source is a mean of such means, and
 forgetting is a difference. Therefore a task's examples are resampled once, with the same indices for all trials. The
@@ -13,19 +13,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import hypot, sqrt
 from statistics import median
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import betaincinv, stdtrit
 
 FloatArray = npt.NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 
 RESAMPLES = 2_000
 LEVEL = 0.95
-SEEDS_TO_RESAMPLE = 5  # fewer seeds cannot estimate their own spread
+SEEDS_ADVISED = 5  # with fewer seeds, an interval is as wide as Student's factor makes it: 12.7 for two, 4.3 for three
 
+_TAIL = (1 - LEVEL) / 2
+_FEW = 100  # examples; a task with fewer can score the same on all of them by chance
 _DRAWS_AT_ONCE = 1_000_000  # limits the memory for a task with many examples
 _GRAIN = 2.0**-30  # sums of its multiples are exact, so intervals do not depend on BLAS, threads or order
 _DECIMALS = 8  # of a bound; coarser than the grain, so that a bound that is truly 0 becomes 0 and covers 0
@@ -35,17 +39,37 @@ _DECIMALS = 8  # of a bound; coarser than the grain, so that a bound that is tru
 class Draws:
     """A quantity as measured (``points`` [seeds]) and on every resample of the examples (``resampled``).
 
-    ``resampled`` is [seeds, RESAMPLES]; its columns are the same resamples for every quantity.
+    ``resampled`` is [seeds, RESAMPLES]; its columns are the same resamples for every quantity. ``least`` is the
+    half-width of an interval whose resamples are all equal; it is 0 from 100 examples on. ``count`` is the number of
+    examples if every score of them is 0 or 1, so that the quantity is a proportion, and else None.
     """
 
     seeds: tuple[int, ...]
     points: FloatArray
     resampled: FloatArray
+    least: float = 0.0
+    count: int | None = None
 
     @property
     def value(self) -> float:
         """The measured quantity as the mean over seeds, rounded to remove floating-point noise."""
         return round(float(self.points.mean()), 12)
+
+    @property
+    def centred(self) -> FloatArray:
+        """How far the mean over seeds is from the measured one on every resample, [RESAMPLES]."""
+        away: FloatArray = self.resampled.mean(axis=0) - self.points.mean()
+        return away
+
+    @property
+    def squares(self) -> float:
+        """The sum of squares of the seeds around their mean; divided by seeds - 1, it is their variance."""
+        return float(((self.points - self.points.mean()) ** 2).sum())
+
+    @property
+    def squares_of_answers(self) -> float:
+        """The part of ``squares`` that is expected if the trainings are equally good and only their answers differ."""
+        return float((self.resampled - self.resampled.mean(axis=0)).var(axis=1).sum())
 
     def minus(self, other: Draws) -> Draws:
         """Return the paired difference on the seeds that both have; there may be no such seed."""
@@ -56,17 +80,21 @@ class Draws:
             seeds,
             self.points[mine] - other.points[theirs],
             self.resampled[mine] - other.resampled[theirs],
+            max(self.least, other.least),
         )
 
     def repeated(self, seeds: tuple[int, ...]) -> Draws:
         """Repeat the single measurement of a reference row for each of ``seeds``."""
         rows = [0] * len(seeds)
-        return Draws(seeds, self.points[rows], self.resampled[rows])
+        return Draws(seeds, self.points[rows], self.resampled[rows], self.least)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A quantity with its 95 % percentile interval, as fractions; ``value`` is the mean over ``by_seed``."""
+    """A quantity with its 95 % interval, as fractions; ``value`` is the mean over ``by_seed``.
+
+    The interval of a proportion is the only one whose sides may differ.
+    """
 
     value: float
     low: float
@@ -80,8 +108,8 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the interval, which tables show after ±."""
-        return (self.high - self.low) / 2
+        """The longer side of the interval, which tables show after ±."""
+        return max(self.high - self.value, self.value - self.low)
 
     @property
     def percent(self) -> str:
@@ -114,14 +142,16 @@ def resample(task: str, trials: Mapping[Key, Mapping[int, FloatArray]]) -> dict[
     if not trials:
         return {}
     rows = np.array([scores for by_seed in trials.values() for scores in by_seed.values()], dtype=np.float64)
-    grains = np.round(rows / _GRAIN)
+    grains, count = np.round(rows / _GRAIN), rows.shape[1]
     # in this order, because OpenBLAS's threads make the other product 20 times slower if the cores are busy
-    sums = np.concatenate([drawn @ grains.T for drawn in _counts(task, rows.shape[1])])
-    points, resampled = rows.mean(axis=1), np.ascontiguousarray(sums.T) * (_GRAIN / rows.shape[1])
+    sums = np.concatenate([drawn @ grains.T for drawn in _counts(task, count)])
+    points, resampled = rows.mean(axis=1), np.ascontiguousarray(sums.T) * (_GRAIN / count)
+    least = 1 - _TAIL ** (1 / count) if count < _FEW else 0.0
     result, start = {}, 0
     for key, by_seed in trials.items():
         stop = start + len(by_seed)
-        result[key] = Draws(tuple(by_seed), points[start:stop], resampled[start:stop])
+        binary = count if bool(np.isin(rows[start:stop], (0, 1)).all()) else None
+        result[key] = Draws(tuple(by_seed), points[start:stop], resampled[start:stop], least, binary)
         start = stop
     return result
 
@@ -132,52 +162,75 @@ def mean(parts: Sequence[Draws]) -> Draws:
         parts[0].seeds,
         np.mean([part.points for part in parts], axis=0),
         np.mean([part.resampled for part in parts], axis=0),
+        sum(part.least for part in parts) / len(parts),
     )
 
 
 def estimate(draws: Draws) -> Estimate:
-    """Return the mean over seeds with its interval.
+    """Return the mean over seeds with its 95 % interval.
 
-    With fewer than SEEDS_TO_RESAMPLE seeds, the interval covers test sampling only and holds the trainings fixed.
-    With at least that many, each resample also draws trainings with replacement, the same for every quantity.
+    With one seed, the interval holds the training fixed and covers test sampling only: Clopper and Pearson's for a
+    proportion, else the longer side of the bootstrap's percentile interval to both sides.
+
+    With k seeds, it also covers training noise. Let s be the standard deviation of the seeds and t Student's factor
+    with k - 1 degrees of freedom. A side is the longer of t s / sqrt(k) and sqrt(e^2 + t^2 u^2 / k). Here e is the
+    side over the examples, and u^2 is s^2 minus the variance that the trainings' different answers explain, which e
+    covers already.
     """
-    if len(draws.seeds) >= SEEDS_TO_RESAMPLE:
-        resampled = (_seed_weights(len(draws.seeds)) * draws.resampled).sum(axis=0)
-    else:
-        resampled = draws.resampled.mean(axis=0)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail]).round(_DECIMALS).tolist()
+    below, above = (_with_seeds(side, draws) for side in _over_examples(draws))
+    low, high = draws.value - below, draws.value + above
+    if draws.count is not None:
+        low, high = max(0.0, low), min(1.0, high)
     by_seed = dict(zip(draws.seeds, draws.points.tolist(), strict=True))
-    return Estimate(draws.value, low, high, by_seed)
+    return Estimate(draws.value, round(low, _DECIMALS), round(high, _DECIMALS), by_seed)
 
 
 def smallest_resolvable(differences: Iterable[Estimate]) -> float | None:
     """Return the smallest difference that a table can resolve: the median paired half-width.
 
-    A difference larger than its own half-width has an interval that excludes 0 (up to the interval's skew). So a
-    typical pair of methods is a tie if its difference is smaller than this, even if one method is truly better. Pairs
-    that score the same on every example have no width, so they are left out. If no pair is left, return None.
+    A difference is a tie exactly if it is smaller than its own half-width. So a typical pair of methods is a tie if
+    its difference is smaller than this, even if one method is truly better. Pairs that score the same on every
+    example have no width, so they are left out. If no pair is left, return None.
     """
     widths = [difference.half_width for difference in differences if difference.half_width]
     return median(widths) if widths else None
 
 
+def generator(text: str) -> np.random.Generator:
+    """Return a generator of random numbers that depends on the text alone."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+
+
+def _over_examples(draws: Draws) -> tuple[float, float]:
+    """Return how far the interval over the examples reaches below and above the value."""
+    value = draws.value
+    if draws.count is not None:
+        right, wrong = value * draws.count, (1 - value) * draws.count
+        low = betaincinv(right, wrong + 1, _TAIL) if right else 0.0
+        high = betaincinv(right + 1, wrong, 1 - _TAIL) if wrong else 1.0
+        return value - float(low), float(high) - value
+    low, high = np.quantile(draws.resampled.mean(axis=0), [_TAIL, 1 - _TAIL]).tolist()
+    side = round(max(value - low, high - value, 0.0), _DECIMALS) or draws.least
+    return side, side
+
+
+def _with_seeds(side: float, draws: Draws) -> float:
+    """Return one side of an interval over examples after adding the noise between the trainings."""
+    count = len(draws.seeds)
+    if count == 1:
+        return side
+    student = float(stdtrit(count - 1, 1 - _TAIL))
+    factor = student / sqrt(count * (count - 1))
+    unexplained = max(0.0, draws.squares - draws.squares_of_answers)
+    return max(factor * sqrt(draws.squares), hypot(side, factor * sqrt(unexplained)))
+
+
 def _counts(task: str, count: int) -> Iterator[FloatArray]:
     """Yield how often each resample draws each example, in blocks of [resamples, n]."""
-    generator = _generator(f"examples of {task}: {count}")
+    random = generator(f"examples of {task}: {count}")
     rows = max(1, _DRAWS_AT_ONCE // count)
     for start in range(0, RESAMPLES, rows):
         size = min(rows, RESAMPLES - start)
-        drawn = generator.integers(count, size=(size, count))
+        drawn = random.integers(count, size=(size, count))
         drawn += count * np.arange(size)[:, None]
         yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
-
-
-def _seed_weights(count: int) -> FloatArray:
-    """Return each seed's share in each resample of the seeds, [seeds, RESAMPLES]."""
-    drawn = _generator(f"seeds: {count}").integers(count, size=(RESAMPLES, count))
-    return np.stack([(drawn == seed).mean(axis=1) for seed in range(count)])
-
-
-def _generator(text: str) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))

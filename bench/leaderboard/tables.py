@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.leaderboard import notes
 from bench.leaderboard.environments import Facts
-from bench.leaderboard.stats import SEEDS_TO_RESAMPLE, Estimate, FloatArray, bounded
+from bench.leaderboard.stats import SEEDS_ADVISED, Estimate, FloatArray, bounded
 from bench.plan.row_key import RowKey
 from bench.spec import Cost
 
@@ -27,8 +27,9 @@ NOT_RUN = "not run"
 class CellScores:
     """The scores of a cell's trial, one number per example and task, or the reason why it has no scores.
 
-    ``primary`` and ``lenient`` are [n] by task. ``target`` is None for the untouched base model. A trial that is
-    ``done`` may lack a task's scores; tables show this as a hole. ``environments`` has the environment fields that
+    ``primary`` and ``lenient`` are [n] by task, and ``answers`` is a digest of the answers by task, if they are known.
+    ``target`` is None for the untouched base model. A trial that is ``done`` may lack a task's scores; tables show this
+    as a hole. ``environments`` has the environment fields that
     matter for comparisons (bench.leaderboard.environments).
     """
 
@@ -39,6 +40,7 @@ class CellScores:
     error: str | None = None
     primary: Mapping[str, FloatArray] = field(default_factory=dict)
     lenient: Mapping[str, FloatArray] = field(default_factory=dict)
+    answers: Mapping[str, str] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     environments: Facts = field(default_factory=dict)
 
@@ -78,7 +80,8 @@ class Row:
     by example and seed.
 
     ``best`` names the columns in which the row has the highest number of its rank. ``tied`` names the columns in
-    which the row cannot be told apart from the highest. ``unbeaten`` names the controls that the row's Avg is not
+    which the row cannot be told apart from the highest. ``same_as`` is the label of the baseline if the row gave the
+    baseline's answer to every example, or else empty. ``unbeaten`` names the controls that the row's Avg is not
     shown to exceed.
 
     ``foreign`` describes each mismatch of environments by what it affects: "rank" (compared with the other rows of
@@ -94,6 +97,7 @@ class Row:
     gain: Mapping[str, Estimate]
     best: frozenset[str]
     tied: frozenset[str]
+    same_as: str
     costs: Mapping[int, Cost]
     problems: tuple[Problem, ...]
     unbeaten: tuple[str, ...]
@@ -201,12 +205,14 @@ class Row:
 class Table:
     """The rows of one target: reference rows first, then methods by rank.
 
-    ``resolution`` is the smallest Avg difference from the baseline that the table can resolve.
+    ``resolution`` is the smallest Avg difference from the baseline that the table can resolve. ``too_high`` is how
+    much the highest Avg of equal rows exceeds the truth on average, in the rank where that is most.
     """
 
     target: str
     rows: tuple[Row, ...]
     resolution: float | None
+    too_high: float | None = None
 
     def blocks(self) -> Iterator[tuple[Row, ...]]:
         """Yield each block of rows that are compared with each other."""
@@ -265,14 +271,19 @@ class Leaderboard:
         """What the intervals cover."""
         return notes.covered(len(self.seeds))
 
+    @property
+    def tie(self) -> str:
+        """What the mark of a tie with the highest means."""
+        return notes.tie(len(self.seeds))
+
     def resolution(self, table: Table) -> str:
-        """Return the sentence on the smallest difference that a table can resolve."""
-        return notes.resolution(self.baseline, table.resolution)
+        """Return what a table can resolve, and how much its highest Avg is too high."""
+        return notes.resolution(self.baseline, table)
 
     @property
     def spread_shown(self) -> bool:
-        """Whether every seed is printed, because there are several but too few for the intervals."""
-        return 1 < len(self.seeds) < SEEDS_TO_RESAMPLE
+        """Whether every seed is printed, because there are several but too few for narrow intervals."""
+        return 1 < len(self.seeds) < SEEDS_ADVISED
 
     def frame(self, target: str) -> pd.DataFrame:
         """Return a target's table as a data frame, with scores as fractions and NaN for holes."""

@@ -95,7 +95,7 @@ def _curve(
             record = store.read(job.trial)
             if record is None or record.lacks(job.asked):
                 return None
-            primary, _ = scores_by_task(record, store, job.asked)
+            primary, _, _ = scores_by_task(record, store, job.asked)
             for task, values in primary.items():
                 scores.setdefault(task, {}).setdefault(strength, {})[seed] = values
     drawn = {task: resample(task, held) for task, held in scores.items()}

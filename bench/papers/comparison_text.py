@@ -135,7 +135,7 @@ def _lines(comparison: Comparison, numbers: Iterator[Compared]) -> Iterator[Sequ
             name = "" if number.row.method == previous else f" {number.row.method}"
             previous = number.row.method
             score, ours, _, *theirs = _score(number)
-            yield (name, score, ours, f"±{100 * number.ours.half_width:.1f}", *theirs, comparison.verdict(number))
+            yield (name, score, ours, f"±{100 * number.ours.half_width:.2f}", *theirs, comparison.verdict(number))
 
 
 def _row_cells(number: Compared) -> tuple[str, str, str]:

@@ -128,7 +128,7 @@ def lines(made: DataFrame, places: Sequence[str]) -> Iterator[str]:
         for score in SCORES:
             half = (line[f"{score}_high"] - line[f"{score}_low"]) / 2
             cells += (
-                ["-", ""] if math.isnan(line[score]) else [f"{_PERCENT * line[score]:.2f}", f"±{_PERCENT * half:.1f}"]
+                ["-", ""] if math.isnan(line[score]) else [f"{_PERCENT * line[score]:.2f}", f"±{_PERCENT * half:.2f}"]
             )
         grid.append(cells)
     return text_table(grid, left={0, 1, *range(len(grid[0]) - 5, len(grid[0]), 2)})

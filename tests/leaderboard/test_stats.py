@@ -1,4 +1,3 @@
-import itertools
 import time
 
 import numpy as np
@@ -15,21 +14,41 @@ def seeds(scores: dict[int, np.ndarray], task: str = "gqa") -> Draws:
     return resample(task, {"only": scores})["only"]
 
 
-def test_one_example_has_an_interval_without_width() -> None:
-    result = estimate(one([0.3]))
-
-    assert (result.value, result.by_seed) == (0.3, {0: 0.3})
-    assert (result.low, result.high) == pytest.approx((0.3, 0.3), abs=1e-9)
-
-
 def test_two_examples_resample_to_none_half_or_all_right() -> None:
-    draws = one([0.0, 1.0])
-
-    values, counts = np.unique(draws.resampled, return_counts=True)
+    values, counts = np.unique(one([0.0, 1.0]).resampled, return_counts=True)
 
     assert values.tolist() == [0.0, 0.5, 1.0]
     assert counts / RESAMPLES == pytest.approx([0.25, 0.5, 0.25], abs=0.04)
-    assert (estimate(draws).low, estimate(draws).high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"), [(0, 10, 0.0, 0.30850), (9, 10, 0.55498, 0.99747), (50, 50, 0.92887, 1.0)]
+)
+def test_a_share_of_right_answers_has_clopper_and_pearsons_interval(
+    right: int, count: int, low: float, high: float
+) -> None:
+    result = estimate(one(np.arange(count) < right))
+
+    assert (result.low, result.high) == pytest.approx((low, high), abs=1e-5)
+    assert result.half_width == max(result.value - result.low, result.high - result.value)
+
+
+@pytest.mark.parametrize(("count", "side"), [(10, 0.30850), (99, 0.03658), (100, 0.0)])
+def test_below_100_examples_no_interval_is_without_width(count: int, side: float) -> None:
+    trials = resample("gqa", {"a": {0: np.full(count, 0.3)}, "b": {0: np.full(count, 0.3)}})
+    difference = estimate(trials["a"].minus(trials["b"]))
+
+    assert (difference.value, difference.low, difference.high) == pytest.approx((0.0, -side, side), abs=1e-5)
+    assert estimate(trials["a"]).half_width == pytest.approx(side, abs=1e-5)
+
+
+def test_a_few_changed_answers_that_are_no_tie_have_a_half_width_below_the_difference() -> None:
+    before = np.zeros(400)
+    for changed in range(1, 12):
+        trials = resample("gqa", {"a": {0: (np.arange(400) < changed).astype(float)}, "b": {0: before}})
+        difference = estimate(trials["a"].minus(trials["b"]))
+
+        assert difference.covers_zero == (difference.value <= difference.half_width)
 
 
 def test_the_interval_is_as_wide_as_theory_says() -> None:
@@ -96,30 +115,37 @@ def test_pairing_narrows_the_difference_of_two_methods_that_fail_alike() -> None
 
 
 def test_source_is_the_mean_of_task_means_whatever_their_sizes() -> None:
-    source = mean([one([1.0] * 3, "a"), one([0.0] * 100, "b")])
+    source = mean([one([1.0] * 300, "a"), one([0.0] * 100, "b")])
 
     assert estimate(source) == Estimate(0.5, 0.5, 0.5, {0: 0.5})
 
 
-def test_few_seeds_are_averaged_and_their_spread_stays_out_of_the_interval() -> None:
-    draws = seeds({0: np.full(20, 0.2), 1: np.full(20, 0.8)})
+def test_two_seeds_give_students_interval() -> None:
+    result = estimate(seeds({0: np.full(200, 0.2), 1: np.full(200, 0.8)}))
 
-    result = estimate(draws)
-
+    half = 12.7062047 * 0.3  # t with one degree of freedom; 0.3 is 0.6 / sqrt(2) / sqrt(2)
     assert result.by_seed == pytest.approx({0: 0.2, 1: 0.8})
-    assert (result.value, result.low, result.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert (result.value, result.low, result.high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
     assert result.range_percent == "20.00 to 80.00"
 
 
-def test_five_seeds_put_their_spread_into_the_interval() -> None:
-    levels = [0.1, 0.3, 0.5, 0.7, 0.9]
+def test_the_spread_of_seeds_is_added_to_that_of_examples_except_what_their_answers_explain() -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.standard_normal(1000)
+    draws = seeds({seed: noise + level for seed, level in enumerate((0.10, 0.12, 0.17, 0.13, 0.08))})
 
-    result = estimate(seeds({seed: np.full(20, level) for seed, level in enumerate(levels)}))
+    over_examples = estimate(one(noise)).half_width
+    student = 2.7764451 * np.std([0.10, 0.12, 0.17, 0.13, 0.08], ddof=1) / np.sqrt(5)
+    assert estimate(draws).half_width == pytest.approx(np.hypot(over_examples, student), rel=1e-4)
 
-    means = sorted(sum(drawn) / 5 for drawn in itertools.product(levels, repeat=5))
-    low, high = np.quantile(means, [0.025, 0.975])
-    assert result.value == pytest.approx(0.5)
-    assert (result.low, result.high) == pytest.approx((low, high), abs=0.021)
+
+def test_seeds_whose_answers_alone_differ_have_no_wider_interval_than_students() -> None:
+    generator = np.random.default_rng(0)
+    draws = seeds({seed: generator.random(400) for seed in range(5)})
+
+    spread = np.std(draws.points, ddof=1)
+    both = np.hypot(1.96 * np.sqrt(1 / 12 / 2000), 2.7764451 * spread / np.sqrt(5))
+    assert estimate(draws).half_width < both
 
 
 def test_differences_are_paired_by_seed_on_the_seeds_that_both_have() -> None:
@@ -137,8 +163,8 @@ def test_the_resolution_is_the_median_half_width_without_identical_pairs() -> No
 
 
 def test_a_bound_that_is_zero_but_for_rounding_noise_is_zero_and_a_tie() -> None:
-    first = resample("gqa", {"a": {0: np.full(7, 0.3)}, "b": {0: np.full(7, 0.2)}})
-    second = resample("okvqa", {"a": {0: np.full(3, 0.6)}, "b": {0: np.full(3, 0.7)}})
+    first = resample("gqa", {"a": {0: np.full(700, 0.3)}, "b": {0: np.full(700, 0.2)}})
+    second = resample("okvqa", {"a": {0: np.full(300, 0.6)}, "b": {0: np.full(300, 0.7)}})
 
     source = {method: mean([first[method], second[method]]) for method in "ab"}
     difference = estimate(source["a"].minus(source["b"]))

@@ -23,7 +23,7 @@ def published(paper: Paper, method: str, rank: int | None, target: str, connecto
 def scores(row: PublishedRow, shift: float) -> dict[str, FloatArray]:
     """Per-example scores that are all the published number plus ``shift`` points: their interval has no width."""
     return {
-        task: np.full(8, row.scores[column] + shift / 100)
+        task: np.full(100, row.scores[column] + shift / 100)
         for task, column in (*((name, name) for name in SOURCES), (row.target, "target"))
     }
 

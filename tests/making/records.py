@@ -26,7 +26,10 @@ def write_scores(
     known = store.read(trial) or Record(trial, "done")
     for item in asked:
         hits = round(right * item.count)
-        rows = [{"id": str(place), "scores": {"exact": float(place < hits)}} for place in range(item.count)]
+        rows = [
+            {"id": str(place), "prediction": str(place < hits), "scores": {"exact": float(place < hits)}}
+            for place in range(item.count)
+        ]
         score = _score(item, hits / item.count, store.scores_of(trial).write(item.key, rows))
         known = replace(known, scores={**known.scores, item.key: replace(score, environment=environment or {})})
     store.write(known)

@@ -111,6 +111,6 @@ def _scored(plan: Plan, cell: Cell, values: tuple[float, float]) -> CellScores:
     source, target = values
     request = plan.request
     targets = [cell.trial.target] if cell.trial.target else request.targets
-    primary = {name: np.full(4, source) for name in request.sources}
-    primary |= {str(name): np.full(4, target) for name in targets}
+    primary = {name: np.full(100, source) for name in request.sources}
+    primary |= {str(name): np.full(100, target) for name in targets}
     return CellScores(cell.key, cell.trial.target, cell.trial.seed, primary=primary)

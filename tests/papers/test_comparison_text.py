@@ -17,10 +17,10 @@ def test_the_table_shows_three_columns_in_80_and_says_what_the_interval_covers(p
     text = "\n".join(comparison_text.table(found))
 
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "lora Source 46.29 ±0.0 44.79 +1.50 reproduced" in lines
-    assert "Target 84.02 ±0.0 82.52 +1.50 reproduced" in lines
+    assert "lora Source 46.29 ±0.00 44.79 +1.50 reproduced" in lines
+    assert "Target 84.02 ±0.00 82.52 +1.50 reproduced" in lines
     assert "okvqa" not in text
-    assert "With one seed, they cover test sampling only" in " ".join(lines)
+    assert "With one seed, they and the marks cover test sampling only" in " ".join(lines)
     assert "Of 14 compared numbers: 14 reproduced" in text
     assert max(len(line) for line in text.splitlines() if "±0" in line) <= 80
 

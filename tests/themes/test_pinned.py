@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import tarfile
@@ -74,10 +75,20 @@ def test_an_old_run_folder_is_read_to_the_byte(file: str, old_runs: Path, capsys
     assert capsys.readouterr().out == expected
 
 
-def test_an_old_leaderboard_is_written_to_the_byte(old_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_leaderboard_has_the_same_numbers(old_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "--format", "csv"]) == 0
 
-    assert capsys.readouterr().out == (old_runs / "leaderboard.csv").read_text()
+    now, before = (
+        _without_intervals(text) for text in (capsys.readouterr().out, (old_runs / "leaderboard.csv").read_text())
+    )
+    assert now == before
+    assert len(now) > 100
+
+
+def _without_intervals(text: str) -> list[dict[str, str]]:
+    """Return the lines of a CSV report without intervals and marks, whose rules have changed since."""
+    lines = list(csv.DictReader(text.splitlines()))
+    return [{name: value for name, value in line.items() if name not in {"low", "high", "mark"}} for line in lines]
 
 
 def test_every_record_of_an_old_run_folder_is_written_back_to_the_byte(old_runs: Path) -> None:
