@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check fast picture setup clean
+.PHONY: run test check fast matrix picture setup clean
 
 run: $(VENV)/installed  ## install, then train, measure and rank every method on the suite micro
 	$(BIN)/bench run --methods all --ranks 16,32,64
@@ -19,6 +19,9 @@ check: $(VENV)/installed-dev  ## format, lint, types, import rules
 
 fast: check  ## the inner loop: checks and the tests that need no Ray and no training
 	$(BIN)/python -m pytest -m "not ray and not slow"
+
+matrix: $(VENV)/installed-dev  ## every combination of choices on the pretend accelerator; make test runs a selection
+	$(BIN)/python -m pytest tests/matrix -m matrix
 
 picture: $(VENV)/installed-dev  ## draw the rooms of the engine again, after a room or an import between rooms changed
 	$(BIN)/python docs/architecture_picture.py

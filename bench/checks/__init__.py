@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench.checks import edits, methods, plugins, reports, training, trials
+from bench.checks import devices, edits, methods, plugins, reports, training, trials
 from bench.checks import tasks as task_checks
 from bench.errors import BenchError, UsageError
 from bench.plugins.method import EditMethod, Method, TrainMethod
@@ -43,6 +43,7 @@ _OF_CLASSES: tuple[tuple[type | tuple[type, ...], ModuleType], ...] = (
     (TrainMethod, training),
     (EditMethod, edits),
     ((TrainMethod, EditMethod), trials),
+    ((TrainMethod, EditMethod), devices),
     (Task, task_checks),
 )
 _NEEDS_OFF: tuple[Check, ...] = (training.check_off_equals_plain_lora, edits.check_off_returns_deltas_unchanged)

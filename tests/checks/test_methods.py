@@ -29,7 +29,7 @@ from bench import (
     lora_adapters,
     lora_change,
 )
-from bench.checks import checks, edits, methods, plugins, training, trials
+from bench.checks import checks, devices, edits, methods, plugins, training, trials
 
 
 @dataclass(kw_only=True)
@@ -264,6 +264,13 @@ class CountsItsTrials(Decay):
             adapter.b.mul_(1 / len(self.trials))
 
 
+class MasksOnTheCPU(Decay):
+    @override
+    def on_update(self, step: Step) -> None:
+        for adapter in lora_adapters(step.model):
+            adapter.b.mul_(torch.ones(adapter.b.shape))
+
+
 class DropsTheConnector(Halve):
     @override
     def edit(self, change: Change, context: EditContext) -> Change:
@@ -350,6 +357,7 @@ BROKEN = [
     (trials.check_lane_keeps_no_trace, LeavesAGradient),
     (trials.check_lane_keeps_no_trace, CountsItsTrials),
     (trials.check_lane_keeps_no_trace, WritesToALayer),
+    (devices.check_runs_on_an_accelerator, MasksOnTheCPU),
     (edits.check_edit_keeps_names_and_shapes, DropsTheConnector),
     (edits.check_edit_keeps_names_and_shapes, ChangesAShape),
     (edits.check_edit_leaves_inputs_alone, WritesToItsParent),

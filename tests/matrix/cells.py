@@ -1,0 +1,95 @@
+"""The cells of the matrix: every method with every choice, connector and dtype, and a selection with every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import cast
+
+import pytest
+
+from bench.plugins.hyperparameters import ranges, values
+from bench.plugins.method import EditMethod, Method
+from bench.plugins.registry import Registry
+from bench.spec import CONNECTORS, Connector, Dtype, Scalar
+
+DTYPES = ("float32", "bfloat16")
+PARENTS = ("lora", "dora")
+TRAINED = ("lora", "dora", "l2", "orth_reg", "lorasculpt")
+EDITS = ("dare", "model_tailor", "rewind", "magnitude")
+_CONNECTOR, _DTYPE, _PARENT = "recipe.connector", "recipe.train_dtype", "parent"  # the method may have a connector, too
+_SMALL: Mapping[str, Mapping[str, Scalar]] = {"model_tailor": {"blocksize": 16, "n_samples": 8}}  # blocks and batches
+
+Choices = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a method is run with. ``parent`` is what an edit edits."""
+
+    method: str
+    connector: Connector
+    dtype: Dtype
+    settings: Choices
+    parent: str | None = None
+
+    def __str__(self) -> str:
+        """Return the cell's name in a list of tests."""
+        of = f"of-{self.parent}" if self.parent else "alone"
+        chosen = [f"{name}={value}" for name, value in self.settings.items()]
+        return "-".join([self.method, of, self.connector, self.dtype, *chosen])
+
+
+def factors_of(name: str) -> dict[str, Sequence[Scalar]]:
+    """Return everything that a method can be combined with, by name: its own choices last."""
+    plugin = Registry().method(name)
+    found: dict[str, Sequence[Scalar]] = {_CONNECTOR: CONNECTORS, _DTYPE: DTYPES}
+    if issubclass(plugin, EditMethod):
+        found[_PARENT] = PARENTS
+    return {**found, **_choices(plugin)}
+
+
+def pairwise(factors: Mapping[str, Sequence[Scalar]]) -> list[Choices]:
+    """Return combinations in which every pair of two factors' values occurs."""
+    rows = list(everything(factors))
+    left = {pair for row in rows for pair in _pairs(row)}
+    chosen: list[Choices] = []
+    while left:
+        chosen.append(max(rows, key=lambda row: len(left & _pairs(row))))
+        left -= _pairs(chosen[-1])
+    return chosen
+
+
+def everything(factors: Mapping[str, Sequence[Scalar]]) -> Iterator[Choices]:
+    """Yield every combination of the factors' values."""
+    for row in product(*factors.values()):
+        yield dict(zip(factors, row, strict=True))
+
+
+def marked(factors: Mapping[str, Sequence[Scalar]]) -> Iterator[tuple[Choices, Sequence[pytest.MarkDecorator]]]:
+    """Yield every combination with its marks: ``pairwise`` if it belongs to the short selection."""
+    short = pairwise(factors)
+    for row in everything(factors):
+        yield row, [pytest.mark.pairwise] if row in short else []
+
+
+def cell(method: str, row: Choices) -> Cell:
+    """Return the cell of a method with one combination of ``factors_of``."""
+    own = {name: value for name, value in row.items() if name not in {_CONNECTOR, _DTYPE, _PARENT}}
+    parent = str(row[_PARENT]) if _PARENT in row else None
+    connector, dtype = cast(Connector, row[_CONNECTOR]), cast(Dtype, row[_DTYPE])
+    return Cell(method, connector, dtype, {**_SMALL.get(method, {}), **own}, parent)
+
+
+def _choices(plugin: type[Method]) -> dict[str, Sequence[Scalar]]:
+    defaults = values(plugin())
+    known = {
+        name: (True, False) if isinstance(defaults[name], bool) else span.choices
+        for name, span in ranges(plugin).items()
+    }
+    return {name: choices for name, choices in known.items() if choices}
+
+
+def _pairs(row: Choices) -> set[frozenset[tuple[str, Scalar]]]:
+    return {frozenset(pair) for pair in combinations(row.items(), 2)}

@@ -1,0 +1,231 @@
+"""The ways through a trial other than the straight one give the CPU's numbers on the pretend device, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+from bench.cli.export import write_adapter, write_merged
+from bench.model.resident import Form
+from bench.plan.plan import cell_trial, edited
+from bench.plan.suite import SUITES
+from bench.plugins.method import Step
+from bench.plugins.registry import Registry
+from bench.spec import Execution, Job, Record, ScoreSpec
+from bench.store.changes import CHECKPOINT
+from bench.trial import evaluate as evaluation
+from bench.trial.runner import TrialRunner
+from tests.matrix.cells import TRAINED, Cell, Choices, cell, marked
+from tests.matrix.conftest import LanesOf
+from tests.matrix.lanes import Lanes, suite_of
+from tests.matrix.test_trials import jobs_of
+
+pytestmark = pytest.mark.matrix
+
+LoRA = Registry().method("lora")
+
+INTERRUPTIONS = ("none", "kill", "rung")
+FACTORS = {
+    "method": TRAINED,
+    "recipe.connector": ("full", "frozen", "lora"),
+    "recipe.train_dtype": ("float32", "bfloat16"),
+    "checkpointing": (False, True),
+    "interruption": INTERRUPTIONS,
+}
+PATHS = [pytest.param(row, marks=marks, id="-".join(map(str, row.values()))) for row, marks in marked(FACTORS)]
+
+
+@dataclass(kw_only=True)
+class Vandal(LoRA):  # type: ignore[valid-type, misc]
+    """LoRA that also moves a frozen weight."""
+
+    name: ClassVar[str] = "vandal"
+
+    def on_update(self, step: Step) -> None:
+        step.model.get_parameter("base_model.model.lm_head.weight").add_(0.01)
+
+
+@pytest.fixture
+def fresh_lanes(device: torch.device, tiny_folder: Path, tmp_path: Path) -> LanesOf:
+    """Return a function that makes lanes with empty run folders."""
+    return lambda connector, dtype: Lanes.of(suite_of(tiny_folder, connector, dtype), tmp_path, device)
+
+
+def own_job(cell: Cell, lanes: Lanes) -> Job:
+    return jobs_of(cell, lanes)[-1]
+
+
+def lora_job(lanes: Lanes) -> Job:
+    recipe = lanes.request.recipe
+    return own_job(Cell("lora", recipe.connector, recipe.train_dtype, {}), lanes)
+
+
+@pytest.mark.parametrize("row", PATHS)
+def test_a_training_that_spares_memory_or_is_broken_off_gives_the_cpus_numbers(
+    row: Choices, fresh_lanes: LanesOf
+) -> None:
+    own = cell(str(row["method"]), {name: row[name] for name in ("recipe.connector", "recipe.train_dtype")})
+    lanes = fresh_lanes(own.connector, own.dtype)
+    lanes = lanes.again(Execution(eval_batch_size=1, gradient_checkpointing=bool(row["checkpointing"])))
+    job = replace(own_job(own, lanes), snapshots=(1,))
+    if row["interruption"] == "kill":
+        killed(lanes.pretend, job)
+        lanes = lanes.again()
+    if row["interruption"] == "rung":
+        job = replace(job, rungs=job.asked)
+        assert stopped(lanes.pretend, job) == stopped(lanes.cpu, job)
+
+    lanes.run_both([job])
+
+
+def killed(lane: TrialRunner, job: Job) -> None:
+    """Run a job, and kill it in its last update; the checkpoint of the one before stays."""
+
+    def kill(stage: str, done: int, total: int, loss: float) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lane.run(job, kill)
+    assert (lane.store.folder(job.trial) / CHECKPOINT).is_file()
+
+
+def stopped(lane: TrialRunner, job: Job) -> list[tuple[int, float, float]]:
+    """Run a job that a search stops at its rung, and return what the search was told."""
+    told = []
+
+    def stop(step: int, source: float, target: float) -> bool:
+        told.append((step, source, target))
+        return False
+
+    assert lane.run(job, judge=stop).status == "stopped"
+    return told
+
+
+@pytest.mark.pairwise
+def test_a_checkpoint_holds_the_devices_tensors_and_goes_back_to_the_device(fresh_lanes: LanesOf) -> None:
+    lanes = fresh_lanes("full", "float32")
+    job = replace(own_job(Cell("lorasculpt", "full", "float32", {"warmup": 0.0}), lanes), snapshots=(1,))
+    killed(lanes.pretend, job)
+
+    saved = torch.load(lanes.pretend.store.folder(job.trial) / CHECKPOINT, weights_only=True)
+
+    assert {value.device.type for value in saved["parameters"]} == {"pretend"}
+    assert {value.device.type for value in saved["method"]["masks_"].values()} == {"pretend"}
+
+
+@pytest.mark.pairwise
+def test_an_edit_of_a_snapshot_gives_the_cpus_numbers(fresh_lanes: LanesOf) -> None:
+    lanes = fresh_lanes("full", "float32")
+    parent = lora_job(lanes)
+    early = edited(lanes.request.registry, parent.trial, "rewind", 1, strength=0.5)
+
+    lanes.run_both([replace(parent, snapshots=(1,)), Job(early, parent.asked)])
+
+
+@pytest.mark.pairwise
+def test_an_evaluation_that_was_killed_goes_on_to_the_cpus_answers(
+    fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = fresh_lanes("full", "float32")
+    job, answer = lora_job(lanes), evaluation.answer
+    batches: list[Sequence[int]] = []
+
+    def dying(model: object, corpus: object, indices: Sequence[int], *rest: object) -> list[str]:
+        if batches:
+            raise KeyboardInterrupt
+        batches.append(indices)
+        return answer(model, corpus, indices, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "answer", dying)
+        with pytest.raises(KeyboardInterrupt):
+            lanes.pretend.run(job)
+
+    lanes.again().run_both([job])
+
+
+@pytest.mark.pairwise
+def test_only_the_form_in_use_is_on_the_device_and_a_lane_changes_between_two(fresh_lanes: LanesOf) -> None:
+    lanes = fresh_lanes("full", "bfloat16")
+    job, warm = lora_job(lanes), lanes.pretend.warm
+
+    lanes.run_both([job])
+
+    learnt, scored = warm.base(Form("bfloat16")), warm.base(Form("float32"))
+    assert {value.device.type for value in scored.model.parameters()} == {"pretend"}
+    assert {value.device.type for value in learnt.model.parameters()} == {"cpu"}
+    warm.base(Form("bfloat16"))
+    assert {(value.device.type, value.dtype) for value in learnt.model.parameters()} == {("pretend", torch.bfloat16)}
+    assert {value.device.type for value in scored.model.parameters()} == {"cpu"}
+    lanes.run_both([own_job(Cell("dora", "full", "bfloat16", {}), lanes)])
+
+
+@pytest.mark.pairwise
+def test_the_pristine_weights_are_back_on_the_device_after_all_trials(fresh_lanes: LanesOf) -> None:
+    lanes = fresh_lanes("full", "float32")
+    lanes.run_both(jobs_of(Cell("model_tailor", "full", "float32", {"blocksize": 16, "n_samples": 8}, "lora"), lanes))
+
+    base = lanes.pretend.warm.base(Form())
+
+    for name, value in base.model.named_parameters():
+        assert torch.equal(value.detach().cpu(), base.pristine[name]), name
+
+
+@pytest.mark.pairwise
+def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_has_the_cpus_numbers(
+    fresh_lanes: LanesOf,
+) -> None:
+    lanes = fresh_lanes("full", "float32")
+    lanes.request.registry.add(Vandal)
+    trial = cell_trial(replace(lanes.request, methods=("vandal",)), "vandal", 2, lanes.request.targets[0], 0)
+
+    record = lanes.pretend.run(Job(trial, ()))
+
+    assert "changes the base model's own" in str(record.error)
+    lanes.run_both([lora_job(lanes)])
+
+
+@pytest.mark.pairwise
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_what_is_exported_has_the_cpus_bytes(
+    method: str, fresh_lanes: LanesOf, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = fresh_lanes("full", "float32")
+    monkeypatch.setitem(SUITES, "tiny", lanes.request.suite)
+    job = own_job(Cell(method, "full", "float32", {}), lanes)
+    lanes.run_both([job])
+
+    files = [exported(lane, lane.store.read(job.trial), tmp_path) for lane in (lanes.cpu, lanes.pretend)]
+
+    assert files[0] == files[1]
+    assert {"adapter/adapter_model.safetensors", "merged/model.safetensors"} <= files[0].keys()
+
+
+def exported(lane: TrialRunner, record: Record | None, folder: Path) -> dict[str, bytes]:
+    """Export a trial both ways, and return the files' contents by path."""
+    assert record is not None
+    folder = folder / f"out-{lane.device.type}"
+    write_adapter(record, lane.store, folder / "adapter")
+    write_merged(record, lane.store, folder / "merged")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.pairwise
+def test_answers_on_the_device_are_the_same_at_batch_size_one_and_many(fresh_lanes: LanesOf) -> None:
+    lanes = fresh_lanes("lora", "float32")
+    job = lora_job(lanes)
+    lanes.run_both([job])
+    change = lanes.pretend.store.change_of(job.trial).read()
+    asked: ScoreSpec = job.asked[0]
+
+    by_size = [
+        lanes.again(Execution(eval_batch_size=size)).pretend.answers(job.trial, asked, change) for size in (1, 2)
+    ]
+
+    assert by_size[0] == by_size[1]
