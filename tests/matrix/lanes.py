@@ -44,12 +44,17 @@ class Lanes:
         registry.add(New)
         tasks = Tasks(registry)
         request = Request(suite, (), (2,), suite.targets, suite.sources, suite.recipe, limit=2, tasks=tasks)
-        lanes = []
-        for place in (torch.device("cpu"), device):
-            store = Store(folder / place.type)
-            store.prepare()
-            lanes.append(TrialRunner(store, suite.folder, tasks, place, Execution(eval_batch_size=1)))
-        return cls(request, *lanes)
+        places, execution = (torch.device("cpu"), device), Execution(eval_batch_size=2)
+        return cls(
+            request,
+            *(TrialRunner(_store(folder, place), suite.folder, tasks, place, execution) for place in places),
+        )
+
+    def elsewhere(self, folder: Path) -> Lanes:
+        """Return lanes with new run folders and the same base models."""
+        new = self.of(self.request.suite, folder, self.pretend.device)
+        new.cpu.warm, new.pretend.warm = self.cpu.warm, self.pretend.warm
+        return new
 
     def again(self, execution: Execution | None = None) -> Lanes:
         """Return new lanes with the same run folders, as after a kill."""
@@ -77,6 +82,12 @@ class Lanes:
         for step in job.snapshots:
             paths = [store.change_of(job.trial).snapshot(step).folder for store in (one, other)]
             assert len({(path / "adapter_model.safetensors").read_bytes() for path in paths}) == 1
+
+
+def _store(folder: Path, device: torch.device) -> Store:
+    store = Store(folder / device.type)
+    store.prepare()
+    return store
 
 
 def suite_of(folder: Path, connector: Connector, dtype: Dtype) -> Suite:

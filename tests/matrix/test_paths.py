@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from bench.cli.check_eval import unmerged
 from bench.cli.export import write_adapter, write_merged
 from bench.model.resident import Form
 from bench.plan.plan import cell_trial, edited
@@ -51,9 +53,9 @@ class Vandal(LoRA):  # type: ignore[valid-type, misc]
 
 
 @pytest.fixture
-def fresh_lanes(device: torch.device, tiny_folder: Path, tmp_path: Path) -> LanesOf:
-    """Return a function that makes lanes with empty run folders."""
-    return lambda connector, dtype: Lanes.of(suite_of(tiny_folder, connector, dtype), tmp_path, device)
+def fresh_lanes(lanes_of: LanesOf, tmp_path: Path) -> LanesOf:
+    """Return a function that makes lanes with empty run folders and base models that other trials have used."""
+    return lambda connector, dtype: lanes_of(connector, dtype).elsewhere(tmp_path)
 
 
 def own_job(cell: Cell, lanes: Lanes) -> Job:
@@ -71,7 +73,7 @@ def test_a_training_that_spares_memory_or_is_broken_off_gives_the_cpus_numbers(
 ) -> None:
     own = cell(str(row["method"]), {name: row[name] for name in ("recipe.connector", "recipe.train_dtype")})
     lanes = fresh_lanes(own.connector, own.dtype)
-    lanes = lanes.again(Execution(eval_batch_size=1, gradient_checkpointing=bool(row["checkpointing"])))
+    lanes = lanes.again(Execution(eval_batch_size=2, gradient_checkpointing=bool(row["checkpointing"])))
     job = replace(own_job(own, lanes), snapshots=(1,))
     if row["interruption"] == "kill":
         killed(lanes.pretend, job)
@@ -132,7 +134,7 @@ def test_an_edit_of_a_snapshot_gives_the_cpus_numbers(fresh_lanes: LanesOf) -> N
 def test_an_evaluation_that_was_killed_goes_on_to_the_cpus_answers(
     fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lanes = fresh_lanes("full", "float32")
+    lanes = fresh_lanes("full", "float32").again(Execution(eval_batch_size=1))
     job, answer = lora_job(lanes), evaluation.answer
     batches: list[Sequence[int]] = []
 
@@ -229,3 +231,32 @@ def test_answers_on_the_device_are_the_same_at_batch_size_one_and_many(fresh_lan
     ]
 
     assert by_size[0] == by_size[1]
+
+
+@pytest.mark.pairwise
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_live_adapters_answer_as_on_the_cpu(method: str, fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(file: str, device: str) -> dict[str, torch.Tensor]:
+        return {name: value.to(device) for name, value in load_file(file).items()}
+
+    monkeypatch.setattr("peft.utils.save_and_load.safe_load_file", load)  # safetensors knows only real devices
+    lanes = fresh_lanes("full", "float32")
+    job = own_job(Cell(method, "full", "float32", {}), lanes)
+    lanes.run_both([job])
+
+    answers = [
+        lane.answers(job.trial, job.asked[0], lane.store.change_of(job.trial).read(), unmerged)
+        for lane in (lanes.cpu, lanes.pretend)
+    ]
+
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.pairwise
+def test_training_in_bfloat16_and_answering_in_float16_gives_the_cpus_numbers(
+    device: torch.device, tiny_folder: Path, tmp_path: Path
+) -> None:
+    suite = suite_of(tiny_folder, "full", "bfloat16")
+    lanes = Lanes.of(replace(suite, recipe=replace(suite.recipe, eval_dtype="float16")), tmp_path, device)
+
+    lanes.run_both(jobs_of(Cell("dare", "full", "bfloat16", {}, "lora"), lanes))
