@@ -21,6 +21,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if {"matrix", "pairwise"} & {*asked} else True
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse other tests in the same process: torch starts no thread for a device after its first backward pass."""
+    own = [item for item in items if item.get_closest_marker("matrix")]
+    if 0 < len(own) < len(items):
+        raise pytest.UsageError("The matrix needs a process of its own. Run it alone: pytest tests/matrix -m matrix.")
+
+
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """The pretend device, known to this process from now on."""
