@@ -10,14 +10,15 @@ from typing import cast
 import pytest
 
 from bench.plugins.hyperparameters import ranges, values
-from bench.plugins.method import EditMethod, Method
+from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import Registry
 from bench.spec import CONNECTORS, Connector, Dtype, Scalar
 
-DTYPES = ("float32", "bfloat16")
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 PARENTS = ("lora", "dora")
-TRAINED = ("lora", "dora", "l2", "orth_reg", "lorasculpt")
-EDITS = ("dare", "model_tailor", "rewind", "magnitude")
+_METHODS = {name: Registry().method(name) for name in Registry().names("method")}
+TRAINED = tuple(name for name, plugin in _METHODS.items() if issubclass(plugin, TrainMethod))
+EDITS = tuple(name for name, plugin in _METHODS.items() if issubclass(plugin, EditMethod))
 _CONNECTOR, _DTYPE, _PARENT = "recipe.connector", "recipe.train_dtype", "parent"  # the method may have a connector, too
 _SMALL: Mapping[str, Mapping[str, Scalar]] = {"model_tailor": {"blocksize": 16, "n_samples": 8}}  # blocks and batches
 
@@ -43,7 +44,7 @@ class Cell:
 
 def factors_of(name: str) -> dict[str, Sequence[Scalar]]:
     """Return everything that a method can be combined with, by name: its own choices last."""
-    plugin = Registry().method(name)
+    plugin = _METHODS[name]
     found: dict[str, Sequence[Scalar]] = {_CONNECTOR: CONNECTORS, _DTYPE: DTYPES}
     if issubclass(plugin, EditMethod):
         found[_PARENT] = PARENTS
@@ -80,6 +81,16 @@ def cell(method: str, row: Choices) -> Cell:
     parent = str(row[_PARENT]) if _PARENT in row else None
     connector, dtype = cast(Connector, row[_CONNECTOR]), cast(Dtype, row[_DTYPE])
     return Cell(method, connector, dtype, {**_SMALL.get(method, {}), **own}, parent)
+
+
+def off_cells() -> Iterator[Cell]:
+    """Yield the cells of every method that is switched off."""
+    for name, plugin in _METHODS.items():
+        if plugin.off:
+            parents = PARENTS if name in EDITS else (None,)
+            yield from (
+                Cell(name, *row, plugin.off, parent) for parent in parents for row in product(CONNECTORS, DTYPES)
+            )
 
 
 def _choices(plugin: type[Method]) -> dict[str, Sequence[Scalar]]:

@@ -110,7 +110,7 @@ def stopped(lane: TrialRunner, job: Job) -> list[tuple[int, float, float]]:
 
 
 @pytest.mark.pairwise
-def test_a_checkpoint_holds_the_devices_tensors_and_goes_back_to_the_device(fresh_lanes: LanesOf) -> None:
+def test_a_checkpoint_holds_tensors_of_the_device(fresh_lanes: LanesOf) -> None:
     lanes = fresh_lanes("full", "float32")
     job = replace(own_job(Cell("lorasculpt", "full", "float32", {"warmup": 0.0}), lanes), snapshots=(1,))
     killed(lanes.pretend, job)
@@ -131,9 +131,7 @@ def test_an_edit_of_a_snapshot_gives_the_cpus_numbers(fresh_lanes: LanesOf) -> N
 
 
 @pytest.mark.pairwise
-def test_an_evaluation_that_was_killed_goes_on_to_the_cpus_answers(
-    fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_evaluation_resumes_to_the_cpus_answers(fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch) -> None:
     lanes = fresh_lanes("full", "float32").again(Execution(eval_batch_size=1))
     job, answer = lora_job(lanes), evaluation.answer
     batches: list[Sequence[int]] = []

@@ -10,7 +10,7 @@ import pytest
 from bench.plan.plan import Cell as PlannedCell
 from bench.plan.plan import assemble, cell_trial, edited
 from bench.spec import Job
-from tests.matrix.cells import EDITS, TRAINED, Cell, cell, factors_of, marked
+from tests.matrix.cells import EDITS, TRAINED, Cell, cell, factors_of, marked, off_cells
 from tests.matrix.lanes import Lanes
 
 pytestmark = pytest.mark.matrix
@@ -35,6 +35,13 @@ def jobs_of(cell: Cell, lanes: Lanes) -> tuple[Job, ...]:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_trial_on_the_device_gives_the_cpus_numbers(cell: Cell, lanes_of: Callable[[str, str], Lanes]) -> None:
+    lanes = lanes_of(cell.connector, cell.dtype)
+
+    lanes.run_both(jobs_of(cell, lanes))
+
+
+@pytest.mark.parametrize("cell", [*off_cells()], ids=str)
+def test_a_method_that_is_off_gives_the_cpus_numbers(cell: Cell, lanes_of: Callable[[str, str], Lanes]) -> None:
     lanes = lanes_of(cell.connector, cell.dtype)
 
     lanes.run_both(jobs_of(cell, lanes))
