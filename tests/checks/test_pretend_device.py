@@ -35,7 +35,6 @@ from bench.checks.devices import check_runs_on_an_accelerator
 from bench.plugins.registry import Registry
 
 PLUGIN = """
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
