@@ -14,7 +14,7 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Connector, Dtype, Execution, Job, Record
+from bench.spec import Connector, Dtype, Job, Record, Resources
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
 from tests.making.records import weights
@@ -44,10 +44,10 @@ class Lanes:
         registry.add(New)
         tasks = Tasks(registry)
         request = Request(suite, (), (2,), suite.targets, suite.sources, suite.recipe, limit=2, tasks=tasks)
-        places, execution = (torch.device("cpu"), device), Execution(eval_batch_size=2)
+        places, resources = (torch.device("cpu"), device), Resources(eval_batch_size=2)
         return cls(
             request,
-            *(TrialRunner(_store(folder, place), suite.folder, tasks, place, execution) for place in places),
+            *(TrialRunner(_store(folder, place), suite.folder, tasks, place, resources) for place in places),
         )
 
     def elsewhere(self, folder: Path) -> Lanes:
@@ -56,10 +56,10 @@ class Lanes:
         new.cpu.warm, new.pretend.warm = self.cpu.warm, self.pretend.warm
         return new
 
-    def again(self, execution: Execution | None = None) -> Lanes:
+    def again(self, resources: Resources | None = None) -> Lanes:
         """Return new lanes with the same run folders, as after a kill."""
         new = [
-            TrialRunner(lane.store, lane.model, lane.tasks, lane.device, execution or lane.execution)
+            TrialRunner(lane.store, lane.model, lane.tasks, lane.device, resources or lane.resources)
             for lane in (self.cpu, self.pretend)
         ]
         return Lanes(self.request, *new)

@@ -11,17 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.cli.check_eval import unmerged
 from bench.cli.export import write_adapter, write_merged
 from bench.model.resident import Form
 from bench.plan.plan import cell_trial, edited
 from bench.plan.suite import SUITES
 from bench.plugins.method import Step
 from bench.plugins.registry import Registry
-from bench.spec import Execution, Job, Record, ScoreSpec
+from bench.spec import Job, Record, Resources, ScoreSpec
 from bench.store.changes import CHECKPOINT
 from bench.trial import evaluate as evaluation
 from bench.trial.runner import TrialRunner
+from bench.trial.ways import unmerged
 from tests.matrix.cells import TRAINED, Cell, Choices, cell, marked
 from tests.matrix.conftest import LanesOf
 from tests.matrix.lanes import Lanes, suite_of
@@ -73,7 +73,7 @@ def test_a_training_that_spares_memory_or_is_broken_off_gives_the_cpus_numbers(
 ) -> None:
     own = cell(str(row["method"]), {name: row[name] for name in ("recipe.connector", "recipe.train_dtype")})
     lanes = fresh_lanes(own.connector, own.dtype)
-    lanes = lanes.again(Execution(eval_batch_size=2, gradient_checkpointing=bool(row["checkpointing"])))
+    lanes = lanes.again(Resources(eval_batch_size=2, gradient_checkpointing=bool(row["checkpointing"])))
     job = replace(own_job(own, lanes), snapshots=(1,))
     if row["interruption"] == "kill":
         killed(lanes.pretend, job)
@@ -132,7 +132,7 @@ def test_an_edit_of_a_snapshot_gives_the_cpus_numbers(fresh_lanes: LanesOf) -> N
 
 @pytest.mark.pairwise
 def test_a_killed_evaluation_resumes_to_the_cpus_answers(fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    lanes = fresh_lanes("full", "float32").again(Execution(eval_batch_size=1))
+    lanes = fresh_lanes("full", "float32").again(Resources(eval_batch_size=1))
     job, answer = lora_job(lanes), evaluation.answer
     batches: list[Sequence[int]] = []
 
@@ -225,7 +225,7 @@ def test_answers_on_the_device_are_the_same_at_batch_size_one_and_many(fresh_lan
     asked: ScoreSpec = job.asked[0]
 
     by_size = [
-        lanes.again(Execution(eval_batch_size=size)).pretend.answers(job.trial, asked, change) for size in (1, 2)
+        lanes.again(Resources(eval_batch_size=size)).pretend.answers(job.trial, asked, change) for size in (1, 2)
     ]
 
     assert by_size[0] == by_size[1]

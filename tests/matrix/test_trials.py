@@ -30,7 +30,7 @@ def jobs_of(cell: Cell, lanes: Lanes) -> tuple[Job, ...]:
         trial = cell_trial(request, cell.method, 2, target, 0)
     else:
         trial = edited(registry, cell_trial(request, cell.parent, 2, target, 0), cell.method, None, **cell.settings)
-    return assemble(request, [PlannedCell.of(registry, trial)], lanes.cpu.store).works
+    return assemble(request, [PlannedCell.of(registry, trial)], lanes.cpu.store).jobs
 
 
 @pytest.mark.parametrize("cell", CELLS)
