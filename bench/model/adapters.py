@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.errors import TrialError
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
 from bench.model.families import block_of, connector_of, family_of
 from bench.model.family import Family, role_of
+from bench.model.finite import is_finite
 from bench.model.four_bit import dequantised
 from bench.spec import Recipe
 
@@ -175,11 +177,17 @@ def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> 
 
 @torch.no_grad()
 def write(model: nn.Module, change: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
-    """Overwrite the changed parameters of a plain model with merged values, computed on their device."""
+    """Overwrite the changed parameters of a plain model with merged values, computed on their device.
+
+    Raises:
+        TrialError: a merged value is not finite in the precision of the model.
+    """
     for name, delta in change.items():
         parameter = model.get_parameter(name)
         # a GPU needs seconds for 7B; a lane's one core would need most of a minute, for every score
         parameter.copy_(delta.merged(pristine[name].to(parameter.device).float()))
+        if not is_finite(parameter):
+            raise TrialError(f"{name} with the change is not finite in {str(parameter.dtype).removeprefix('torch.')}.")
 
 
 @torch.no_grad()

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.errors import TrialError
 from bench.model.families import family_of
+
+_BROKEN = -1  # in place of a token if a logit is not finite; it needs no other transfer from the device
 
 
 def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
@@ -27,6 +30,9 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
 
     ``batch`` holds prompts padded on the left. A row that ends is removed from the batch, and its keys and values from
     the cache. The tokens equal those of transformers' ``generate`` without sampling, beams and penalties.
+
+    Raises:
+        TrialError: a logit is infinite or NaN.
     """
     family, mask = family_of(model), batch["attention_mask"]
     is_padded = not bool(mask.all())
@@ -44,9 +50,12 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
             use_cache=True,
             logits_to_keep=1,
         )
-        cache, chosen = outputs.past_key_values, outputs.logits[:, -1].float().argmax(-1)
+        logits = outputs.logits[:, -1].float()
+        cache, chosen = outputs.past_key_values, logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), _BROKEN)
         going = []
         for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            if token == _BROKEN:
+                raise TrialError("The model's logits are not finite, so it has no answer. Train with a lower lr.")
             if token not in ends:
                 said[row].append(token)
                 if len(said[row]) < max_new_tokens:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from bench.errors import DataError
 from bench.model import adapters, four_bit, weights
 from bench.model.change import Change
 from bench.model.families import family_of
 from bench.model.family import Family, Features, Processor
+from bench.model.finite import first_not_finite
 from bench.spec import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -64,6 +66,9 @@ class Base:
         """Load a checkpoint in evaluation mode, without trainable parameters.
 
         On the CPU and in the checkpoint's own dtype, the weights are pages of its files that all processes share.
+
+        Raises:
+            DataError: a weight is infinite or NaN.
         """
         model: Any
         model, names = weights.load(folder)
@@ -74,6 +79,11 @@ class Base:
             four_bit.quantise(model, family.decoder_linears, dtype, device)
             names = {name: own for name, own in names.items() if model.get_parameter(name).is_floating_point()}
         weights.cast(model, dtype, device)
+        if name := first_not_finite(model.named_parameters()):
+            raise DataError(
+                f"{folder} has a weight that is not finite in {form.dtype}: {name}. Get the checkpoint again, or "
+                "choose another precision (--set recipe.eval_dtype=float32)."
+            )
         tower = family.take_tower(model)
         pristine = weights.pristine(model, folder, names)
         return cls(model, tower, family.processor(folder, form.image), pristine, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     the same result.
 
     Raises:
-        TrialError: the loss is no longer a finite number, or not even one example fits in memory.
+        TrialError: the loss or the penalty is no longer a finite number, or not even one example fits in memory.
     """
     micro_batch = micro_batch or MicroBatchSize()
     updates = schedule_updates(corpus, recipe, seed)
@@ -111,6 +112,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         draw_alike(generator, group)
         if (penalty := method.penalty(step)) is not None:
             penalty.backward()  # type: ignore[no-untyped-call]
+            _check_finite(float(penalty.detach()), index, f"penalty of {method.name}")
         method.on_gradients(step)
         if recipe.clip is not None:
             clip_grad_norm_(parameters, recipe.clip)
@@ -119,7 +121,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             method.on_update(step)
-        _check_finite(total, index)
+        _check_finite(total, index, "loss")
         saved.losses.append(total)
         progress(index + 1, len(updates), total)
         due = (index + 1) % every == 0 or index + 1 == len(updates)
@@ -183,6 +185,6 @@ def _reference(model: nn.Module) -> Iterator[nn.Module]:
         yield model
 
 
-def _check_finite(loss: float, index: int) -> None:
-    if not torch.isfinite(torch.tensor(loss)):
-        raise TrialError(f"The loss is {loss} at update {index + 1}. Lower the learning rate (--set METHOD.lr=…).")
+def _check_finite(value: float, index: int, what: str) -> None:
+    if not math.isfinite(value):
+        raise TrialError(f"The {what} is {value} at update {index + 1}. Lower the learning rate (--set METHOD.lr=…).")

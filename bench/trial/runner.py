@@ -22,6 +22,7 @@ from bench.environment import (
 )
 from bench.errors import StoreError, TrialError
 from bench.model.change import Change
+from bench.model.finite import broken_delta
 from bench.model.resident import Base, Form
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.tasks import Tasks
@@ -165,7 +166,7 @@ class TrialRunner:
             "trainable_parameters": fitted.trainable_parameters,
             "environment": with_what,
         }
-        self.store.change_of(trial).write(fitted.change, fitted.losses, facts)
+        self.store.change_of(trial).write(_finite(fitted.change, trial), fitted.losses, facts)
 
     def _environment(self, trial: Trial) -> dict[str, str]:
         """Return the environment in which a trial's change is learnt."""
@@ -184,7 +185,7 @@ class TrialRunner:
 
         return Snapshots(
             job.snapshots,
-            keep=lambda step, change: first(lambda: stored.snapshot(step).write(change)),
+            keep=lambda step, change: first(lambda: stored.snapshot(step).write(_finite(change, job.trial))),
             judge=verdict,
             has=lambda step: first(lambda: stored.snapshot(step).is_whole()),
         )
@@ -288,3 +289,12 @@ class TrialRunner:
             return scored
 
         return self.group.first(commit)
+
+
+def _finite(change: Change, trial: Trial) -> Change:
+    """Return a change, or raise TrialError if an entry of it is infinite or NaN."""
+    if name := broken_delta(change):
+        raise TrialError(
+            f"{trial.label}: the change of {name} is not finite. Lower the learning rate (--set METHOD.lr=…)."
+        )
+    return change

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.checks.tiny import Tiny, tiny
+from bench.errors import TrialError
 from bench.model.decoding import end_tokens, greedy
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
@@ -134,3 +135,12 @@ def test_answers_of_micro_are_as_in_transformers() -> None:
 
         assert said == theirs(corpus, range(24), task.max_new_tokens, ends)
         assert len({len(row) for row in said}) > (name == MICRO.targets[-1])
+
+
+def test_logits_that_are_not_finite_give_no_answer() -> None:
+    bench = tiny()
+    with torch.no_grad():
+        bench.base.model.get_parameter("lm_head.weight")[5, 0] = float("nan")
+
+    with pytest.raises(TrialError, match=r"logits are not finite"):
+        ours(bench.test, [0, 1], 3, NEVER)

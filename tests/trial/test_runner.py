@@ -1,4 +1,6 @@
 import platform
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +9,9 @@ from typing import ClassVar
 import pytest
 import torch
 from PIL.Image import Image
+from safetensors.torch import load_file, save_file
 
+from bench.errors import DataError
 from bench.model import adapters
 from bench.model.adapters import merged
 from bench.model.decoding import greedy
@@ -548,3 +552,66 @@ def test_a_checkpoint_past_a_snapshot_that_is_wanted_now_is_no_use(
     assert record.status == "done"
     assert seen == [2, 4]
     assert store.change_of(job.trial).snapshot(2).folder.is_dir()
+
+
+@dataclass(kw_only=True)
+class Overflow(LoRA):  # type: ignore[valid-type, misc]
+    """LoRA that breaks in one of several places."""
+
+    name: ClassVar[str] = "overflow"
+    where: ClassVar[str] = "weights"
+
+    def on_update(self, step: Step) -> None:
+        if self.where == "weights" and step.index + 1 == step.total:
+            next(value for value in step.model.parameters() if value.requires_grad).fill_(float("nan"))
+        if self.where == "logits" and step.index + 1 == step.total:
+            for value in step.model.parameters():
+                if value.requires_grad:
+                    value.fill_(1e18)
+
+    def penalty(self, step: Step) -> torch.Tensor | None:
+        trained = next(value for value in step.model.parameters() if value.requires_grad)
+        return trained.sum() * float("inf") if self.where == "penalty" else None
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("weights", r"the change of .*weight is not finite"),
+        ("penalty", r"The penalty of overflow is -?(nan|inf) at update 1\. Lower the learning rate"),
+        ("logits", r"not finite"),
+    ],
+)
+def test_what_is_not_finite_fails_the_trial_and_leaves_no_score(
+    where: str,
+    reason: str,
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
+    squares: Tasks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    squares.registry.add(Overflow)
+    monkeypatch.setattr(Overflow, "where", where)
+    plan, store, bench = plan_of("overflow")
+
+    record = bench.run(of(plan, "overflow"))
+
+    assert record.status == "failed"
+    assert re.search(reason, record.error or "")
+    assert record.scores == {}
+    if where != "logits":
+        assert store.change_of(record.trial).facts() is None
+
+
+def test_a_base_with_a_weight_that_is_not_finite_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("layers.1.mlp.up_proj.weight"))
+    tensors[name][0, 0] = float("inf")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+    with pytest.raises(DataError, match=r"has a weight that is not finite in float32: .*up_proj\.weight"):
+        Base.load(folder, Form(), torch.device("cpu"))
+    tensors[name][0, 0] = 1e6  # finite, but not in float16
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=r"not finite in float16"):
+        Base.load(folder, Form("float16"), torch.device("cpu"))
