@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.model.adapters import Adapter, Layer, insert_lora, lora_adapters, lora_change
     from bench.model.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Sparse
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "bench.leaderboard.stats": ("Estimate",),

@@ -19,8 +19,8 @@ CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"  # the prompt of LLaVA-1.5; the embedded base model learnt it too
 EVALUATED = ("eval_dtype", "template", "image")  # the fields of a recipe that evaluation reads
 
-FIT_VERSION = 1  # raise it if training or editing gives other numbers
-EVAL_VERSION = 1  # raise it if generation or scoring gives other numbers
+FIT_VERSION = 2  # raise it if training or editing gives other numbers
+EVAL_VERSION = 2  # raise it if generation or scoring gives other numbers
 
 
 def digest(value: object) -> str:
@@ -115,6 +115,11 @@ class Trial:
     def id(self) -> str:
         """The training id: 12 hex digits over every field."""
         return digest(self.to_json())[:12]
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an older version of retain-bench ran the trial; this version would give other numbers."""
+        return self.version < FIT_VERSION
 
     def is_reference_of(self, other: Trial) -> bool:
         """Whether this trial is the zero-shot reference of another: same base model, evaluated alike."""

@@ -27,8 +27,9 @@ class DoRA(LoRA):
     and says "column-wise".) The gradient treats |V| as a constant (section 4.3), and the bias is not scaled.
     The change is a ``bench.Decomposed``.
 
-    ``off`` is empty because no setting turns a trained magnitude into plain LoRA. No deviation is known; this is
-    peft's ``use_dora``. The LoRASculpt paper gives no settings for DoRA, so DoRA uses LoRA's settings.
+    ``off`` is empty because no setting turns a trained magnitude into plain LoRA. This is peft's ``use_dora``, but m
+    starts in float32: peft rounds it to the precision of the base, so that W is not W0 at the start. The LoRASculpt
+    paper gives no settings for DoRA, so DoRA uses LoRA's settings.
     """
 
     name: ClassVar[str] = "dora"

@@ -112,9 +112,13 @@ class ModelTailor(EditMethod):
 
     ``density``       the kept share of each weight: 10 % (LoRASculpt, App. F(f); sparsity 0.9 in the released code).
     ``compensation``  ``obs`` subtracts the error, as OBS and SparseGPT derive it. ``official`` adds the error, as
-                      the released code does. ``none`` does neither. On strongly correlated inputs, adding leaves
-                      1.04 to 1.72 times the output error of reverting everything, and subtracting leaves 0.54 to
-                      0.61 times that error. Therefore the default is ``obs``.
+                      the released code does. ``none`` does neither. Measured as the layers' output error over the error
+                      of reverting everything: on the activations of ``micro`` (LoRA at rank 32, held-out examples,
+                      median of 14 layers, targets icon_choice / scene_caption) ``obs`` leaves 0.57 / 0.50, ``none``
+                      0.65 / 0.65 and ``official`` 0.76 / 0.74, in its worst layer 0.97. On made-up inputs it depends
+                      on the family: with densely mixed inputs ``official`` leaves 1.21 to 1.44, so more than
+                      reverting; with factor models, autoregressive inputs and shifted means 0.76 to 0.93 (``none``
+                      0.69 to 0.86, ``obs`` 0.33 to 0.76). The order is the same in all, so the default is ``obs``.
     ``fuse``          the weight of salience against sensitivity: 0.8 in the released file that runs, 0.5 in its copy.
     ``layers``        ``all`` tailors every block. ``last_12`` tailors the last 12 blocks, as released; the other
                       blocks keep their change.

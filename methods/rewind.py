@@ -42,7 +42,7 @@ class Rewind(EditMethod):
         if isinstance(delta, Dense):
             return replace(delta, delta=self.strength * delta.delta)
         if name not in context.layers:
-            raise PluginError(f"{self.name} needs the original {name}, which is no adapted layer.")
+            raise PluginError(f"{self.name} needs the original {name}, which is not an adapted layer.")
         base = context.layers[name].weight.detach().float()
         difference = self.strength * (delta.merged(base) - base)
         return Replaced(base + difference) if isinstance(delta, Replaced) else Dense(difference)

@@ -54,7 +54,9 @@ def render(leaderboard: Leaderboard, width: int = 100) -> Text:
             break
     text = Text()
     for table, grid in zip(leaderboard.tables, grids, strict=True):
-        text.append(f"target {table.target}", style="bold").append(f"   {leaderboard.setting}\n\n")
+        target = f"target {table.target}"
+        heading = _wrapped([f"{target}   {leaderboard.setting}"], width)
+        text.append(target, style="bold").append(f"{heading.removeprefix(target)}\n")
         text.append_text(grid).append("\n")
         if leaderboard.spread_shown:
             text.append_text(_aligned(list(_seed_lines(leaderboard, table)), width)).append("\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from typing_extensions import override
 
-from bench import Example, Split, Task
+from bench import Example, Split
 
 from .drawing import COLORS, SIZE, Rgb, generator, package_file, pale, shade, stamp
-from .exact_match import score_exact
+from .drawn_task import DrawnTask
 
 DECORATIONS = ("stripes", "dots", "border", "band")
 _QUESTIONS = {
@@ -25,29 +25,29 @@ _QUESTIONS = {
 }
 _KINDS = tuple(_QUESTIONS)
 _WEIGHTS = (6, 2, 2)
-# Pictures by split. _DIGITS divides the 1,797 digits first, so that no handwriting is in two splits.
-_PICTURES = {"train": 6000, "validation": 250, "test": 400}
+# Digits by split: no handwriting is in two splits.
 _DIGITS = {"train": (0, 1147), "validation": (1147, 1397), "test": (1397, 1797)}
-
 
 Box = tuple[int, int, int, int]
 
 
-class CoverDigits(Task):
+class CoverDigits(DrawnTask):
     """Represents OCR-VQA: read a book cover. Six questions in ten ask for the handwritten digit."""
 
     name: ClassVar[str] = "cover_digits"
     paper: ClassVar[str] = "https://archive.ics.uci.edu/dataset/80 through scikit-learn; for OCR-VQA"
-    primary: ClassVar[str] = "exact"
-    max_new_tokens: ClassVar[int] = 4
+    training_pictures: ClassVar[int] = 6000
 
     @override
-    def examples(self, split: Split) -> Sequence[Example]:
-        return _examples(split)
-
-    @override
-    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
-        return score_exact(examples, predictions)
+    def _drawn(self, split: Split) -> Iterator[Example]:
+        for number in self._numbers(split):
+            rng = generator("cover_digits", "question", split, number)
+            cover = _cover(split, number)
+            image = _draw(cover, generator("cover_digits", "picture", split, number))
+            kinds = _KINDS if split == "train" else rng.choices(_KINDS, _WEIGHTS)
+            for kind in kinds:
+                question = rng.choice(_QUESTIONS[kind])
+                yield Example(f"{split}-{number}-{kind}", question, (cover.words[kind],), image)
 
     @override
     def labels(self, example: Example) -> Mapping[str, str]:
@@ -85,21 +85,6 @@ def _cover(split: str, number: int) -> _Cover:
         "decoration": rng.choice(DECORATIONS),
     }
     return _Cover(index, words)
-
-
-@cache
-def _examples(split: Split) -> tuple[Example, ...]:
-    examples = []
-    for number in range(_PICTURES[split]):
-        rng = generator("cover_digits", "question", split, number)
-        cover = _cover(split, number)
-        image = _draw(cover, generator("cover_digits", "picture", split, number))
-        kinds = _KINDS if split == "train" else rng.choices(_KINDS, _WEIGHTS)
-        for kind in kinds:
-            question = rng.choice(_QUESTIONS[kind])
-            name = f"{split}-{number}-{kind}"
-            examples.append(Example(name, question, (cover.words[kind],), image))
-    return tuple(examples)
 
 
 def _draw(cover: _Cover, rng: random.Random) -> Image.Image:

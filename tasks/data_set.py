@@ -84,6 +84,14 @@ class DataSet(Task):
         """Return the prompt in the wording of the variant."""
         return example.question
 
+    def _taught(self, answers: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the answers of a LLaVA training file as the task teaches them, or raise DataError."""
+        return answers
+
+    def _scored(self, answers: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the answers of a LLaVA question file as the task scores them, or raise DataError."""
+        return answers
+
     def _limit(self, split: Split) -> int | None:
         """Return how many records a split draws; None takes the whole split in the order of its files."""
         return {"train": self.samples, "validation": self.validation}.get(split)
@@ -127,7 +135,11 @@ class DataSet(Task):
             records = self._records(split, intake)
             examples = self._drawn(split, records, intake)
             if not examples:
-                raise DataError(f"{self.name}: nothing of its {split} split can be used. See bench data check.")
+                reasons = "".join(f" {fault};" for fault in intake.faults[:3])
+                raise DataError(
+                    f"{self.name}: none of the {len(records)} examples of its {split} split can be used, and "
+                    f"{len(intake.faults)} records are broken:{reasons} see bench data check {self.name}."
+                )
             self._taken[split] = _Taken(examples, tuple(intake.faults), tuple(intake.files))
         return self._taken[split]
 
@@ -181,12 +193,14 @@ class DataSet(Task):
         try:
             with Image.open(image):
                 return ""
+        except Image.DecompressionBombError:
+            return "has too many pixels; put a smaller one there"
         except Exception:  # noqa: BLE001  Pillow raises what its many decoders raise
-            return f"is no picture (of {image.stat().st_size} bytes); put a whole one there"
+            return f"is not a picture ({image.stat().st_size} bytes); put a whole one there"
 
     def _of_llava(self, split: Split, intake: Intake) -> Sequence[Record]:
         path = self.reading.root / self._named(split)
-        files = LlavaFiles(intake, self._found_image)
+        files = LlavaFiles(intake, self._found_image, self._taught if split == "train" else self._scored)
         if split == "train":
             return files.conversations(path)
         return files.questions(path, lambda: self._official("test", intake), by_image=self.asked_by_image)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 from typing_extensions import override
 
-from bench import Example, Split, Task
+from bench import Example, Split
 
 from .drawing import generator, package_file
-from .exact_match import score_exact
+from .drawn_task import DrawnTask
 
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
@@ -26,7 +25,7 @@ _VALIDATION = range(250)
 _TEST = range(250, 650)
 
 
-class EasyVQA(Task):
+class EasyVQA(DrawnTask):
     """Represents GQA: compositional questions on real but simple data. Exact match; 13 answers.
 
     Validation and test ask one question per image, so their examples are independent.
@@ -34,16 +33,20 @@ class EasyVQA(Task):
 
     name: ClassVar[str] = "easy_vqa"
     paper: ClassVar[str] = "https://pypi.org/project/easy-vqa (V. Zhou, MIT); stands for GQA"
-    primary: ClassVar[str] = "exact"
-    max_new_tokens: ClassVar[int] = 4
 
     @override
-    def examples(self, split: Split) -> Sequence[Example]:
-        return _examples(split)
-
-    @override
-    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
-        return score_exact(examples, predictions)
+    def _drawn(self, split: Split) -> Iterator[Example]:
+        part = "train" if split == "train" else "test"
+        chosen = {"validation": _VALIDATION, "test": _TEST}.get(split)
+        for image, asked in sorted(_questions(part).items()):
+            if chosen is None:
+                picked = list(enumerate(asked))
+            elif image in chosen:
+                picked = [generator("easy_vqa", image).choice(list(enumerate(asked)))]
+            else:
+                continue
+            path = _folder() / part / "images" / f"{image}.png"
+            yield from (Example(f"{part}-{image}-{n}", q, (a,), path) for n, (q, a) in picked)
 
     @override
     def labels(self, example: Example) -> Mapping[str, str]:
@@ -56,9 +59,9 @@ def question_only_baseline() -> float:
     On all 9,673 questions of the package's test part, the same rule scores 67.0 %.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for example in _examples("train"):
+    for example in EasyVQA().examples("train"):
         counts[example.question][example.answers[0]] += 1
-    test = _examples("test")
+    test = EasyVQA().examples("test")
     hits = sum(counts[e.question].most_common(1)[0][0] == e.answers[0] for e in test)
     return hits / len(test)
 
@@ -77,27 +80,10 @@ def _questions(part: str) -> dict[int, list[tuple[str, str]]]:
 
 
 @cache
-def _examples(split: Split) -> tuple[Example, ...]:
-    part = "train" if split == "train" else "test"
-    chosen = {"validation": _VALIDATION, "test": _TEST}.get(split)
-    examples = []
-    for image, asked in sorted(_questions(part).items()):
-        if chosen is None:
-            picked = list(enumerate(asked))
-        elif image in chosen:
-            picked = [generator("easy_vqa", image).choice(list(enumerate(asked)))]
-        else:
-            continue
-        path = _folder() / part / "images" / f"{image}.png"
-        examples += [Example(f"{part}-{image}-{n}", q, (a,), path) for n, (q, a) in picked]
-    return tuple(examples)
-
-
-@cache
 def _labels() -> dict[Path, dict[str, str]]:
     """Return each image's shape and colour, read from its training questions; nearly all have both."""
     labels: dict[Path, dict[str, str]] = defaultdict(dict)
-    for example in _examples("train"):
+    for example in EasyVQA().examples("train"):
         words = set(re.findall(r"\w+", example.question))
         answer = example.answers[0]
         if answer in ("yes", "no"):

@@ -92,9 +92,14 @@ def _loaded(wanted: HubRows, task: str, cache: str) -> Iterator[Mapping[str, Any
 
 
 def _as_file(value: object, folder: Path) -> object:
-    """Write an image to a file named by its digest and return the path; return other values unchanged."""
+    """Write an image to a file named by its digest and return the path; return other values unchanged.
+
+    An image that has neither bytes nor a file stays as it is, too.
+    """
     if not (isinstance(value, dict) and set(value) == {"bytes", "path"}):
         return value
+    if value["bytes"] is None and not Path(value["path"] or "").is_file():
+        return value  # the reader of the row finds no text there, and says so with its line
     content = value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
     kind = next((end for start, end in _KINDS.items() if content.startswith(start)), ".img")
     relative = Path("images") / f"{hashlib.sha256(content).hexdigest()[:32]}{kind}"

@@ -28,6 +28,7 @@ _LMMS = (
 )
 _GROUPED_DIGITS = re.compile(r"\d,\d{3}(?!\d)")
 _JOINT = re.compile(r",\s*")
+_LETTERED = re.compile(r"\(?([A-Za-z])(?:[.:)]+(?:\s.*)?)?", re.DOTALL)  # B, B., (B), B. red
 
 
 @dataclass(eq=False, kw_only=True)
@@ -37,7 +38,8 @@ class IconQA(DataSet):
     A question has up to five options in words. Train draws from the 18,946 training questions, and validation draws
     from the 6,316 official validation questions. Test is all 6,316 test questions. The hub has no training split. The
     variant ``lorasculpt`` asks only the question and the options; the authors' own text is not published. The variant
-    ``llava_mcq`` adds LLaVA's request for a letter. The variant ``lmms`` uses the words of lmms-eval.
+    ``llava_mcq`` adds LLaVA's request for a letter. The variant ``lmms`` uses the words of lmms-eval. An
+    answer of a LLaVA file such as "B. red" is read as its letter.
     """
 
     name: ClassVar[str] = "iconqa"
@@ -71,6 +73,14 @@ class IconQA(DataSet):
     @override
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
         return score_matches(examples, predictions, {"exact": equal, "first_letter": first_letter})
+
+    @override
+    def _taught(self, answers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(letter_of, answers))
+
+    @override
+    def _scored(self, answers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(letter_of, answers))
 
     @override
     def _prompt(self, example: Example) -> str:
@@ -112,6 +122,21 @@ class IconQA(DataSet):
         return intake.records(chosen, make)
 
 
+def letter_of(answer: str) -> str:
+    """Return the letter of an option that a LLaVA file gives as an answer, alone or before the option's words.
+
+    Raises:
+        DataError: the answer does not begin with such a letter.
+
+    >>> letter_of("B"), letter_of("B. red"), letter_of("(b) red")
+    ('B', 'B', 'B')
+    """
+    found = _LETTERED.fullmatch(answer.strip())
+    if found is None:
+        raise DataError(f"answer {answer!r} is not the letter of an option, such as B or B. red")
+    return found[1].upper()
+
+
 def _absent(listed: Row) -> Row:
     """Return a row that raises DataError for a problem that is listed but missing."""
     return replace(listed, value=DataError(f"problem {listed.value} is listed, but not in problems.json"))
@@ -126,7 +151,7 @@ def _checked(choices: tuple[str, ...]) -> tuple[str, ...]:
 def _split(text: str) -> tuple[str, ...]:
     """Split the hub's comma-joined choices; raise DataError if a comma may be part of an option."""
     if _GROUPED_DIGITS.search(text) or len(set(_JOINT.findall(text))) > 1:
-        raise DataError(f"choices {text!r} may hold a comma inside an option; the official files tell, source=files")
+        raise DataError(f"choices {text!r} may hold a comma inside an option; read the official files (source=files)")
     return tuple(part.strip() for part in text.split(","))
 
 
@@ -135,5 +160,5 @@ def _letter(answer: str, choices: Sequence[str]) -> str:
     found = [letter for letter, choice in zip(LETTERS, choices, strict=False) if choice == answer.strip()]
     if len(found) != 1:
         count = len(found) or "none"
-        raise DataError(f"answer {answer!r} is {count} of {', '.join(choices)}; the official files tell, source=files")
+        raise DataError(f"answer {answer!r} is {count} of {', '.join(choices)}; read the official files (source=files)")
     return found[0]

@@ -10,6 +10,8 @@ from bench import DataError, Example, Fault
 
 from .rows import Row
 
+_SLOT = "<image>"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -41,7 +43,7 @@ class Intake:
                 return path
         raise DataError(
             f"{self.task}: {places[0]} is missing. Get it with: bench data get {self.task}; "
-            "or say with --data in which folder the data lie."
+            "or name the folder of the data with --data."
         )
 
     def refuse(self, place: str, reason: str) -> None:
@@ -75,7 +77,7 @@ class Intake:
     def records(self, rows: Iterable[Row], make: Callable[[Row], Iterable[Example]]) -> list[Record]:
         """Convert each row with ``make``; a row for which it raises DataError is recorded as a fault.
 
-        A row that repeats an id is a fault too.
+        A row that repeats an id, or holds the slot of a picture, is a fault too.
 
         Raises:
             DataError: more than ``allowed`` records are broken.
@@ -89,6 +91,9 @@ class Intake:
                 self.refuse(row.place, str(error))
                 continue
             for example in made:
+                if any(_SLOT in text for text in (example.question, *example.answers, *example.hints)):
+                    self.refuse(row.place, f"it holds {_SLOT}, which marks the place of the picture in a prompt")
+                    continue
                 if example.id in known:
                     self.refuse(row.place, f"the id {example.id} is that of {known[example.id].place} too")
                     continue

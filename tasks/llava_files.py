@@ -26,13 +26,19 @@ class Verbatim(Example):
 
 @dataclass(frozen=True, slots=True)
 class LlavaFiles:
-    """A reader of LLaVA's files; ``image`` returns the path of an image that a file names."""
+    """A reader of LLaVA's files; ``image`` returns the path of an image that a file names.
+
+    ``answers`` returns the answers of a file in the form that the task scores, or raises DataError.
+    """
 
     intake: Intake
     image: Callable[[str], Path]
+    answers: Callable[[tuple[str, ...]], tuple[str, ...]]
 
     def conversations(self, path: Path) -> list[Record]:
-        """Return the records of a training file; each has an id, an image, one question and its answer.
+        """Return the records of a training file; each has an image, one question and its answer, and maybe an id.
+
+        The id of an example is made from the number of the record and its id, or the name of the file.
 
         Raises:
             DataError: the file is missing, is not JSON of this format, or contains too many broken records.
@@ -60,7 +66,9 @@ class LlavaFiles:
             text = _without_slot(text) if _SLOT in text else text  # LLaVA does not strip the text
             image = self.image(row.text("image"))
             key = _image_key(image, asked(text)) if by_image else name
-            answers = _own_answers(row) or (gold[key].answers if key in gold else ())
+            answers = gold[key].answers if key in gold else ()
+            if own := _own_answers(row):
+                answers = self.answers(own)
             if not answers:
                 raise DataError(f"the official files have no answer to question {key}")
             yield Verbatim(f"{name}-{row.index + 1}" if by_image else name, text, answers, image)
@@ -80,8 +88,9 @@ class LlavaFiles:
             raise DataError("its conversations are not one human turn and one gpt turn")
         question, answer = (Row(row.file, row.index, turn).text("value") for turn in turns)
         image = self.image(row.text("image"))
-        name = f"train-{row.index + 1}-{row.label('id')}"  # an image's id repeats if it has several captions
-        yield Verbatim(name, _without_slot(question), (answer.strip(),), image)
+        own = row.label("id") if row.has("id") else row.file.stem
+        name = f"train-{row.index + 1}-{own}"  # an image's id repeats if it has several captions
+        yield Verbatim(name, _without_slot(question), self.answers((answer.strip(),)), image)
 
 
 def asked(text: str) -> str:

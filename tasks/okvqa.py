@@ -14,8 +14,8 @@ from bench import Card, DataError, Download, Example, Split
 from .data_set import DataSet
 from .intake import Intake, Record
 from .rows import Row, json_rows
-from .short_answer import SUFFIX, ten_answers
-from .vqa_accuracy import score_vqa
+from .short_answer import ANY_ANSWER, SUFFIX, answers_to_score
+from .vqa_accuracy import score_any_answer, score_vqa
 
 _PART = {"train": "train2014", "test": "val2014"}
 _SITE = "https://okvqa.allenai.org/static/data"
@@ -29,13 +29,16 @@ class OKVQA(DataSet):
 
     Test is all 5,046 questions of val2014. Validation is cut by image out of the 9,009 questions of train2014, so that
     nothing is tuned on the test split. LLaVA-1.5 saw train2014 in its own tuning. The hub has only val2014. The
-    variants are ``llava`` and ``lmms``; ``lmms`` is lmms-eval's prompt, which also asks for "Unanswerable".
+    variants are ``llava`` and ``lmms``; ``lmms`` is lmms-eval's prompt, which also asks for "Unanswerable". The
+    variant ``any_answer`` is for files with another number of answers than ten, which VQA accuracy cannot score: it
+    asks as the default does, and scores 1 if the prediction is any of the answers.
     """
 
     name: ClassVar[str] = "okvqa"
     paper: ClassVar[str] = "https://okvqa.allenai.org (Marino et al., 2019)"
     primary: ClassVar[str] = "vqa_accuracy"
-    variants: ClassVar[tuple[str, ...]] = ("llava", "lmms")
+    variants: ClassVar[tuple[str, ...]] = ("llava", "lmms", ANY_ANSWER)
+    variant_metrics: ClassVar[Mapping[str, str]] = {ANY_ANSWER: "any_answer"}
     sizes: ClassVar[Mapping[Split, int]] = {"train": 8_009, "validation": 1_000, "test": 5_046}
     default_hub: ClassVar[str] = "lmms-lab-encoder/OK-VQA@main"
     card: ClassVar[Card] = Card(
@@ -96,8 +99,14 @@ class OKVQA(DataSet):
 
     @override
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        if self.variant == ANY_ANSWER:
+            return score_any_answer(examples, predictions)
         other = score_vqa(examples, predictions, "m4c")["vqa_accuracy"]
         return {**score_vqa(examples, predictions, "lavis"), "vqa_accuracy_m4c": other}
+
+    @override
+    def _scored(self, answers: tuple[str, ...]) -> tuple[str, ...]:
+        return answers_to_score(answers, self.name, self.variant)
 
     @override
     def _prompt(self, example: Example) -> str:
@@ -118,7 +127,7 @@ class OKVQA(DataSet):
             if name not in gold:
                 raise DataError(f"question {name} has no annotation in {told.name}")
             path = self._image(f"{part}/COCO_{part}_{image:012d}.jpg")
-            yield Example(name, row.text("question").strip(), _answers(gold[name]), path)
+            yield Example(name, row.text("question").strip(), self._annotated(gold[name]), path)
 
         return intake.records(rows, make)
 
@@ -128,15 +137,14 @@ class OKVQA(DataSet):
         self._count("questions of val2014", len(rows), _OFFICIAL["test"])
 
         def make(row: Row) -> Iterator[Example]:
-            answers = ten_answers(row.texts("answers"))
+            answers = self._scored(row.texts("answers"))
             yield Example(row.label("question_id"), row.text("question").strip(), answers, self._hub_image(row))
 
         return intake.records(rows, make)
 
-
-def _answers(row: Row) -> tuple[str, ...]:
-    """Return an annotation's answers from ``answer``, which the evaluation scores, not ``raw_answer``."""
-    try:
-        return ten_answers(row.texts("answers", inner="answer"))
-    except DataError as error:
-        raise DataError(f"{error} ({row.place})") from None
+    def _annotated(self, row: Row) -> tuple[str, ...]:
+        """Return an annotation's answers from ``answer``, which the evaluation scores, not ``raw_answer``."""
+        try:
+            return self._scored(row.texts("answers", inner="answer"))
+        except DataError as error:
+            raise DataError(f"{error} ({row.place})") from None

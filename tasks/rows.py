@@ -1,43 +1,38 @@
-"""Read the records of JSON files with their places, so that a message can name file and line."""
+"""Read the records of JSON files with their places, so that a message can name the file and the record."""
 
 from __future__ import annotations
 
 import json
-import re
-from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bench import DataError
 
-_BLANK = re.compile(r"[\s:,]*")
+_IDS = ("question_id", "id")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One record of a file: its ``value``, its ``index`` from 0, and its ``key`` if records have keys.
 
-    ``file`` is a JSON document with the records under the key ``under`` (None if they are the whole document). If
-    ``lines`` is true, ``file`` has one record per line instead.
+    ``file`` is a JSON document, or has one record per line if ``lines`` is true.
     """
 
     file: Path
     index: int
     value: Any
     key: str = ""
-    under: str | None = None
     lines: bool = False
 
     @property
     def place(self) -> str:
-        """The file, the line and the name of the record, for a message."""
+        """The file and the record's line, key or number, for a message."""
         if self.lines:
             return f"{self.file}:{self.index + 1}"
-        name = f"record {self.key}" if self.key else f"record {self.index + 1}"
-        return f"{self.file}:{_line(self.file, self.under, self.index)} ({name})"
+        names = [f", {name} {self.value[name]}" for name in _IDS if self.has(name) and not self.key]
+        return f"{self.file} (record {self.key or self.index + 1}{_short(''.join(names[:1]), quoted=False)})"
 
     def text(self, name: str) -> str:
         """Return a field that must be a text and not blank.
@@ -48,7 +43,7 @@ class Row:
         value = self._field(name)
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{name} is {_short(value)}, not a text")
-        return value
+        return _whole(name, value)
 
     def label(self, name: str) -> str:
         """Return a field that must be an id: a text or a whole number.
@@ -59,7 +54,7 @@ class Row:
         value = self._field(name)
         if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
             raise DataError(f"{name} is {_short(value)}, not an id")
-        return str(value)
+        return _whole(name, str(value))
 
     def whole(self, name: str) -> int:
         """Return a field that must be a whole number.
@@ -85,7 +80,7 @@ class Row:
         for item in found:
             if not isinstance(item, str):
                 raise DataError(f"{name} holds {_short(item)}, not a text")
-        return tuple(found)
+        return tuple(_whole(name, item) for item in found)
 
     def has(self, name: str) -> bool:
         """Return whether the record has a field of this name."""
@@ -111,23 +106,28 @@ def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
     records = whole if under is None else whole.get(under) if isinstance(whole, dict) else None
     if isinstance(records, Mapping):
         for index, (key, value) in enumerate(records.items()):
-            yield Row(path, index, value, str(key), under)
+            yield Row(path, index, value, str(key))
     elif isinstance(records, list):
         for index, value in enumerate(records):
-            yield Row(path, index, value, "", under)
+            yield Row(path, index, value)
     else:
         what = f"under {under!r} " if under is not None else ""
         raise DataError(f"{path} holds {_short(records)} {what}where its records should be. Get the file again.")
 
 
 def line_rows(path: Path) -> Iterator[Row]:
-    """Yield the records of a file with one JSON record per line; a broken line carries its DataError."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    """Yield the records of a file with one JSON record per line; a broken line carries its DataError.
+
+    The file is UTF-8, and may begin with a byte-order mark (BOM).
+    """
+    with path.open("rb") as file:
         for index, line in enumerate(file):
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
+                value = json.loads(line.decode("utf-8" if index else "utf-8-sig"))
+            except UnicodeDecodeError as error:
+                value = DataError(f"it is not UTF-8 text ({error.reason})")
             except ValueError as error:
                 value = DataError(f"it is not JSON ({error})")
             yield Row(path, index, value, lines=True)
@@ -147,42 +147,15 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not UTF-8 text: {error.reason}. Get the file again.") from None
 
 
-def _line(path: Path, under: str | None, index: int) -> int:
-    """Return the line, counted from 1, in which a record of a JSON document begins."""
-    return _starts(path, under, path.stat().st_mtime_ns)[index]
+def _whole(name: str, text: str) -> str:
+    """Return a text, or raise DataError if it holds half of a character, which no file and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{name} holds half of a character (a lone surrogate): {_short(text)}") from None
+    return text
 
 
-@lru_cache(maxsize=2)  # if a whole folder of images is missing, every record asks for its line
-def _starts(path: Path, under: str | None, changed: int) -> array[int]:
-    """Return the line in which each record begins; ``changed``, the file's time, is only a cache key."""
-    text = path.read_text(encoding="utf-8-sig")
-    start = 0 if under is None else next(at for key, at in _members(text, 0) if key == under)
-    lines, line, last = array("q"), 1, 0
-    for _, at in _members(text, start):
-        line, last = line + text.count("\n", last, at), at
-        lines.append(line)
-    return lines
-
-
-def _members(text: str, start: int) -> Iterator[tuple[object, int]]:
-    """Yield each key of a mapping, or None for each item of a list, with the offset of its value."""
-    decoder = json.JSONDecoder()
-    at = _skip(text, start)
-    keyed, at = text[at] == "{", at + 1
-    while text[at := _skip(text, at)] not in "]}":
-        key = None
-        if keyed:
-            key, at = decoder.raw_decode(text, at)
-            at = _skip(text, at)
-        yield key, at
-        _, at = decoder.raw_decode(text, at)
-
-
-def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
-
-
-def _short(value: object) -> str:
-    text = repr(value)
+def _short(value: object, *, quoted: bool = True) -> str:
+    text = repr(value) if quoted else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw
 from typing_extensions import override
 
-from bench import Example, Split, Task
+from bench import Example, Split
 
 from .cider import cider
 from .drawing import COLORS, SIZE, Rgb, generator, pale, shade
+from .drawn_task import DrawnTask
 
 OBJECTS = ("circle", "cross", "diamond", "rectangle", "ring", "triangle")
 _OPPOSITE = {
@@ -24,10 +24,10 @@ _OPPOSITE = {
     "below": "above",
 }
 RELATIONS = tuple(_OPPOSITE)
-_PICTURES = {"train": 2400, "validation": 250, "test": 400}
+_QUESTION = "describe the picture in one sentence"
 
 
-class SceneCaption(Task):
+class SceneCaption(DrawnTask):
     """Represents COCO-Caption: five references per image, CIDEr on white-space tokens.
 
     The captions are lower-case words without punctuation. On such captions, white-space tokens equal the Penn Treebank
@@ -38,10 +38,20 @@ class SceneCaption(Task):
     paper: ClassVar[str] = "drawn here; stands for COCO-Caption"
     primary: ClassVar[str] = "cider"
     max_new_tokens: ClassVar[int] = 16
+    training_pictures: ClassVar[int] = 2400
 
     @override
-    def examples(self, split: Split) -> Sequence[Example]:
-        return _examples(split)
+    def _drawn(self, split: Split) -> Iterator[Example]:
+        for number in self._numbers(split):
+            rng = generator("scene_caption", split, number)
+            colors = rng.sample(tuple(COLORS), 2)
+            objects = rng.choices(OBJECTS, k=2)
+            relation = rng.choice(RELATIONS)
+            image = _draw(colors, objects, relation, rng)
+            first, second = (f"{c} {o}" for c, o in zip(colors, objects, strict=True))
+            captions = list(references(first, relation, second))
+            rng.shuffle(captions)
+            yield Example(f"{split}-{number}", _QUESTION, tuple(captions), image)
 
     @override
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
@@ -57,23 +67,6 @@ def references(first: str, relation: str, second: str) -> tuple[str, ...]:
         f"the {first} is {relation} the {second}",
         f"a picture of a {first} and a {second}",
     )
-
-
-@cache
-def _examples(split: Split) -> tuple[Example, ...]:
-    examples = []
-    for number in range(_PICTURES[split]):
-        rng = generator("scene_caption", split, number)
-        colors = rng.sample(tuple(COLORS), 2)
-        objects = rng.choices(OBJECTS, k=2)
-        relation = rng.choice(RELATIONS)
-        image = _draw(colors, objects, relation, rng)
-        first, second = (f"{c} {o}" for c, o in zip(colors, objects, strict=True))
-        captions = list(references(first, relation, second))
-        rng.shuffle(captions)
-        question = "describe the picture in one sentence"
-        examples.append(Example(f"{split}-{number}", question, tuple(captions), image))
-    return tuple(examples)
 
 
 def _draw(colors: Sequence[str], objects: Sequence[str], relation: str, rng: random.Random) -> Image.Image:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import ClassVar
 
-import numpy as np
 from PIL import Image, ImageDraw
 from typing_extensions import override
 
-from bench import Example, Split, Task
+from bench import Example, Split
 
 from .drawing import COLORS, SIZE, font, generator, package_file, pale, shade, stamp, text_mask
-from .exact_match import score_exact
+from .drawn_task import DrawnTask
 
 WORDS = (
     *("bank", "beer", "cafe", "closed", "exit", "fish", "gym", "hotel", "ice", "law"),
@@ -27,24 +26,23 @@ _QUESTIONS = (
     "what word is on the sign?",
     "what is written on the sign?",
 )
-_PICTURES = {"train": 9600, "validation": 250, "test": 400}
 
 
-class SignWords(Task):
+class SignWords(DrawnTask):
     """Represents TextVQA: read the word on a sign. Exact match."""
 
     name: ClassVar[str] = "sign_words"
     paper: ClassVar[str] = "drawn here in matplotlib's bundled fonts; stands for TextVQA"
-    primary: ClassVar[str] = "exact"
-    max_new_tokens: ClassVar[int] = 4
+    training_pictures: ClassVar[int] = 9600
 
     @override
-    def examples(self, split: Split) -> Sequence[Example]:
-        return _examples(split)
-
-    @override
-    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
-        return score_exact(examples, predictions)
+    def _drawn(self, split: Split) -> Iterator[Example]:
+        for number in self._numbers(split):
+            rng = generator("sign_words", "picture", split, number)
+            sign = _sign(split, number)
+            question = rng.choice(_QUESTIONS)
+            image = _draw(sign["word"], sign["color"], rng)
+            yield Example(f"{split}-{number}", question, (sign["word"],), image)
 
     @override
     def labels(self, example: Example) -> Mapping[str, str]:
@@ -55,18 +53,6 @@ class SignWords(Task):
 def _sign(split: str, number: int) -> dict[str, str]:
     rng = generator("sign_words", split, number)
     return {"word": rng.choice(WORDS), "color": rng.choice(tuple(COLORS))}
-
-
-@cache
-def _examples(split: Split) -> tuple[Example, ...]:
-    examples = []
-    for number in range(_PICTURES[split]):
-        rng = generator("sign_words", "picture", split, number)
-        sign = _sign(split, number)
-        question = rng.choice(_QUESTIONS)
-        image = _draw(sign["word"], sign["color"], rng)
-        examples.append(Example(f"{split}-{number}", question, (sign["word"],), image))
-    return tuple(examples)
 
 
 @cache

@@ -15,8 +15,8 @@ from bench import Card, DataError, Download, Example, Split
 from .data_set import DataSet
 from .intake import Intake, Record
 from .rows import Row, json_rows
-from .short_answer import SUFFIX, ten_answers
-from .vqa_accuracy import score_vqa
+from .short_answer import ANY_ANSWER, SUFFIX, answers_to_score
+from .vqa_accuracy import score_any_answer, score_vqa
 
 _PART = {"train": "train", "test": "val"}
 _HUB = {"train": "train", "test": "validation"}
@@ -31,13 +31,16 @@ class TextVQA(DataSet):
     Test is the 5,000 questions of the official validation split. Validation is cut by image out of the training split,
     so that nothing is tuned on the test split. The variant ``ocr`` puts the data set's Rosetta OCR tokens into the
     prompt, as LLaVA and LoRASculpt do. The variant ``no_ocr`` leaves them out. The variant ``lmms`` is lmms-eval's
-    prompt, which has no tokens and capitalises the question.
+    prompt, which has no tokens and capitalises the question. The
+    variant ``any_answer`` is for files with another number of answers than ten, which VQA accuracy cannot score: it
+    asks as the default does, and scores 1 if the prediction is any of the answers.
     """
 
     name: ClassVar[str] = "textvqa"
     paper: ClassVar[str] = "https://textvqa.org (Singh et al., 2019)"
     primary: ClassVar[str] = "vqa_accuracy"
-    variants: ClassVar[tuple[str, ...]] = ("ocr", "no_ocr", "lmms")
+    variants: ClassVar[tuple[str, ...]] = ("ocr", "no_ocr", "lmms", ANY_ANSWER)
+    variant_metrics: ClassVar[Mapping[str, str]] = {ANY_ANSWER: "any_answer"}
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 5_000}
     default_hub: ClassVar[str] = "lmms-lab-encoder/textvqa@main"
     card: ClassVar[Card] = Card(
@@ -76,8 +79,14 @@ class TextVQA(DataSet):
 
     @override
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        if self.variant == ANY_ANSWER:
+            return score_any_answer(examples, predictions)
         other = score_vqa(examples, predictions, "lavis")["vqa_accuracy"]
         return {**score_vqa(examples, predictions, "m4c"), "vqa_accuracy_lavis": other}
+
+    @override
+    def _scored(self, answers: tuple[str, ...]) -> tuple[str, ...]:
+        return answers_to_score(answers, self.name, self.variant)
 
     @override
     def _prompt(self, example: Example) -> str:
@@ -99,7 +108,7 @@ class TextVQA(DataSet):
             if image not in tokens:
                 raise DataError(f"its image {image} has no OCR tokens in {read.name}")
             path = self._image(f"train_images/{image}.jpg")
-            yield _example(row, tokens[image].texts("ocr_tokens"), path)
+            yield self._example(row, tokens[image].texts("ocr_tokens"), path)
 
         return intake.records(rows, make)
 
@@ -107,9 +116,8 @@ class TextVQA(DataSet):
     def _of_hub(self, split: Split, intake: Intake) -> Sequence[Record]:
         rows = self._hub_rows(_HUB[split], intake)
         self._count(f"questions of {_HUB[split]}", len(rows), _OFFICIAL[split])
-        return intake.records(rows, lambda row: [_example(row, row.texts("ocr_tokens"), self._hub_image(row))])
+        return intake.records(rows, lambda row: [self._example(row, row.texts("ocr_tokens"), self._hub_image(row))])
 
-
-def _example(row: Row, tokens: tuple[str, ...], image: Path) -> Example:
-    answers = ten_answers(row.texts("answers"))
-    return Example(row.label("question_id"), row.text("question").strip(), answers, image, tokens)
+    def _example(self, row: Row, tokens: tuple[str, ...], image: Path) -> Example:
+        answers = self._scored(row.texts("answers"))
+        return Example(row.label("question_id"), row.text("question").strip(), answers, image, tokens)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
 
-from bench import Example, Split, Task
+from bench import Example, Split
 
 from .drawing import generator
+from .drawn_task import DrawnTask
 from .icons import picture
 from .vqa_accuracy import score_vqa
 
@@ -67,20 +67,27 @@ FACTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 THINGS = tuple(FACTS)
 _ANNOTATORS = 10
-_PICTURES = {"train": 12300, "validation": 250, "test": 400}
 
 
-class ThingFacts(Task):
+class ThingFacts(DrawnTask):
     """Represents OK-VQA: no picture shows its answer. VQA accuracy over ten answers (LAVIS form)."""
 
     name: ClassVar[str] = "thing_facts"
     paper: ClassVar[str] = "drawn here from qtawesome's icon fonts; stands for OK-VQA"
     primary: ClassVar[str] = "vqa_accuracy"
-    max_new_tokens: ClassVar[int] = 4
+    training_pictures: ClassVar[int] = 12300
 
     @override
-    def examples(self, split: Split) -> Sequence[Example]:
-        return _examples(split)
+    def _drawn(self, split: Split) -> Iterator[Example]:
+        for number in self._numbers(split):
+            thing = THINGS[number % len(THINGS)]
+            rng = generator("thing_facts", split, number)
+            image = picture(thing, rng)
+            kinds = list(FACTS[thing]) if split == "train" else [rng.choice(list(FACTS[thing]))]
+            for kind in kinds:
+                answers = ten_annotators(FACTS[thing][kind])
+                question = rng.choice(QUESTIONS[kind])
+                yield Example(f"{split}-{number}-{kind}", question, answers, image)
 
     @override
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
@@ -92,22 +99,7 @@ class ThingFacts(Task):
         return {"thing": THINGS[int(number) % len(THINGS)]}
 
 
-def ten_answers(said: tuple[str, ...]) -> tuple[str, ...]:
+def ten_annotators(said: tuple[str, ...]) -> tuple[str, ...]:
     """Return ten annotators' answers: three of each answer after the first; the first fills the rest."""
     others = tuple(answer for answer in said[1:] for _ in range(3))
     return (said[0],) * (_ANNOTATORS - len(others)) + others
-
-
-@cache
-def _examples(split: Split) -> tuple[Example, ...]:
-    examples = []
-    for number in range(_PICTURES[split]):
-        thing = THINGS[number % len(THINGS)]
-        rng = generator("thing_facts", split, number)
-        image = picture(thing, rng)
-        kinds = list(FACTS[thing]) if split == "train" else [rng.choice(list(FACTS[thing]))]
-        for kind in kinds:
-            answers = ten_answers(FACTS[thing][kind])
-            question = rng.choice(QUESTIONS[kind])
-            examples.append(Example(f"{split}-{number}-{kind}", question, answers, image))
-    return tuple(examples)

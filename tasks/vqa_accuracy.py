@@ -54,6 +54,27 @@ def score_vqa(examples: Sequence[Example], predictions: Sequence[str], variant: 
     }
 
 
+def any_answer(prediction: str, answers: Sequence[str]) -> float:
+    """Return 1 if the prediction is one of the answers, both normalised as the official evaluation does.
+
+    It needs no ten annotators, and is not comparable with ``vqa_accuracy``: one annotator's answer scores in full.
+
+    >>> any_answer("The dogs.", ["dogs", "cats"]), any_answer("", ["a"])
+    (1.0, 0.0)
+    """
+    said = normalise_official(prediction)
+    return float(bool(prediction.strip()) and said in {normalise_official(answer) for answer in answers})
+
+
+def score_any_answer(examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """Return ``any_answer`` and ``lenient`` for each example, [n]."""
+    pairs = [(p, e.answers) for e, p in zip(examples, predictions, strict=True)]
+    return {
+        "any_answer": np.array([any_answer(p, answers) for p, answers in pairs]),
+        "lenient": np.array([lenient_match(p, answers) for p, answers in pairs]),
+    }
+
+
 def strip_punctuation(text: str, comma: re.Pattern[str] = _COMMA) -> str:
     """Delete or space out punctuation: "t-shirt" -> "t shirt", "black- white" -> "black white"."""
     kept = text

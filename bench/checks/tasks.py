@@ -77,7 +77,7 @@ def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> 
         other = _mean(task, examples, predictions)
         if not best > other:
             raise PluginError(
-                f"The examples' own answers score {best:.3f} {task.primary}, {what} {other:.3f}. "
+                f"The examples' own answers score {best:.3f} {task.metric}, {what} {other:.3f}. "
                 "Make a higher score mean a better answer."
             )
 
@@ -87,9 +87,9 @@ def check_primary_is_scored(plugin: Plugin, tasks: Tasks | None = None) -> None:
     task = (tasks or Tasks()).new(plugin)
     examples = _spread(task.examples("test"), _SAMPLE)
     scores = task.score(examples, ["no idea at all"] * len(examples))
-    if task.primary not in scores:
+    if task.metric not in scores:
         raise PluginError(
-            f"{task.name} scores {', '.join(scores)}, but not its primary {task.primary!r}. Make them agree."
+            f"{task.name} scores {', '.join(scores)}, but not its primary {task.metric!r}. Make them agree."
         )
     for name, values in scores.items():
         if np.shape(values) != (len(examples),) or not np.isfinite(values).all():
@@ -162,4 +162,4 @@ def _spread(examples: Sequence[Example], count: int) -> list[Example]:
 
 def _mean(task: Task, examples: Sequence[Example], predictions: Sequence[str]) -> float:
     scores: Mapping[str, np.ndarray] = task.score(examples, predictions)
-    return float(np.mean(scores[task.primary]))
+    return float(np.mean(scores[task.metric]))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from bench.cli.arguments import Command, arg
 from bench.cli.options import Output
+from bench.cli.reports import older_trials
+from bench.console import say
 from bench.plan.suite import SUITES
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
@@ -39,6 +41,11 @@ def ls(options: LsOptions) -> int:
 
 
 def _trial_lines(store: Store) -> Iterator[str]:
+    older = 0
     for record in store.records():
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
-        yield f"{record.trial.id}  {record.status:6}  {seconds:7.1f} s  {record.trial.label}"
+        version = f"  (version {record.trial.version})" if record.trial.is_older else ""
+        yield f"{record.trial.id}  {record.status:6}  {seconds:7.1f} s  {record.trial.label}{version}"
+        older += record.trial.is_older
+    if older:
+        say(older_trials(older))

@@ -11,6 +11,7 @@ from bench.environment import commit
 from bench.errors import PluginError, UsageError
 from bench.plan.plan import Plan
 from bench.plugins.registry import Registry, Report
+from bench.spec import FIT_VERSION
 from bench.store.places import staged
 from bench.store.run_folder import Store
 
@@ -27,8 +28,12 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
     """
     from bench.leaderboard.from_store import leaderboard
     from bench.leaderboard.tables import Heading  # imported here because listings need no pandas
+    from bench.papers.lorasculpt.warmup import suite_settings
 
-    heading = Heading(made.request.suite.name, command=command, commit=commit(), mixed=mixed)
+    settings = suite_settings(made.request)
+    heading = Heading(
+        made.request.suite.name, command=command, commit=commit(), mixed=mixed, settings=settings, older=store.older()
+    )
     return leaderboard(made, store, heading)
 
 
@@ -74,6 +79,20 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
         for file, report in reports.items():
             report.write(board, here / file)
     return [folder / file for file in reports]
+
+
+def older_trials(count: int) -> str:
+    """Return the sentence on the trials of an older version in a run folder."""
+    return (
+        f"{count} of the trials are of an older version than {FIT_VERSION}. They can be shown and exported, but no "
+        "table uses them. bench clean deletes them."
+    )
+
+
+def tell_older(store: Store) -> None:
+    """Say how many trials of an older version a run folder has, before their settings are trained again."""
+    if count := store.older():
+        say(f"{older_trials(count)} What this command needs of them is trained again.")
 
 
 def list_failures(made: Plan, store: Store) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.cli.arguments import split_list
 from bench.cli.options import BASES, Cells, TaskData
+from bench.console import say
 from bench.errors import UsageError
 from bench.model import checkpoints
 from bench.model.families import check_checkpoint, largest_rank
@@ -178,7 +179,10 @@ def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
     """Return what a search chose, from the named file, else the run folder, else the suite's table."""
     own, shipped = output / search_results.FILE, request.suite.tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
-    methods = [request.registry.method(name) for name in request.methods]
+    without = tuned.left_out(path)
+    for name in (name for name in request.methods if name in without):
+        say(f"--tuned: {name} runs untuned, because {without[name]}.")
+    methods = [request.registry.method(name) for name in request.methods if name not in without]
     places = product(methods, request.ranks, request.targets)
     return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import Command
 from bench.cli.options import Cells, Mix, Output, Starts
-from bench.cli.reports import board, list_failures, print_board, write_reports
+from bench.cli.reports import board, list_failures, print_board, tell_older, write_reports
 from bench.cli.request import read_request, start_request
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -66,6 +66,7 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
     check_output(options.output, options.lanes)
     asked = (read_request if options.dry_run else start_request)(cells, options.output, registry)
     store = options.store()
+    tell_older(store)
     plan = partial(steps.plan, asked, store)
     if options.dry_run:
         tell(plan().lines())

@@ -7,6 +7,7 @@ from typing import get_args
 
 from bench.cli.arguments import Command, arg, split_list
 from bench.cli.options import Cells, HowTrialsRun, Output
+from bench.cli.reports import tell_older
 from bench.cli.request import start_request
 from bench.cli.run import check_output
 from bench.console import say, tell
@@ -81,7 +82,9 @@ def search(options: SearchOptions) -> int:
     check_output(options.output, options.lanes)
     setting = options.setting()
     asked = replace(start_request(options, options.output), split="validation")
-    quests, results = run(asked, setting, options.store(), launch, options.line)
+    store = options.store()
+    tell_older(store)
+    quests, results = run(asked, setting, store, launch, options.line)
     tell(lines(quests, results))
     say(f"wrote {options.output / FILE}")
     return 1 if any(result.count("failed") for result in results) else 0

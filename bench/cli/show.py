@@ -102,8 +102,10 @@ def command_line(record: Record, output: Path, registry: Registry, reading: Sequ
         words += ["--ranks", str(trial.rank), "--targets", trial.target, "--seeds", str(trial.seed)]
         for part in (trial, trial.parent):
             if part is not None:
-                defaults = values(registry.method(part.method)())
-                words += _settings(part.method, part.hyper, defaults)
+                method = registry.method(part.method)
+                defaults = values(method(**suite.settings.get(part.method, {})))
+                kept = {name: value for name, value in part.hyper.items() if name not in method.dropped}
+                words += _settings(part.method, kept, defaults)
         words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
     return shlex.join([*words, *reading, "--output", str(output)])
 

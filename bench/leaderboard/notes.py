@@ -55,7 +55,7 @@ def cost_texts(cost: Cost | None) -> tuple[str, str, str]:
 
 
 def remarks(table: Table) -> Iterator[str]:
-    """Yield the remarks under a table, one line each. Rows with the same mismatch share a line."""
+    """Yield the remarks under a table, one line each. Rows with the same mismatch or method share a line."""
     labels: dict[str, list[str]] = {}
     for row in table.rows:
         if row.notes:
@@ -70,12 +70,15 @@ def remarks(table: Table) -> Iterator[str]:
             labels.setdefault(text, []).append(row.label)
     for text, of in labels.items():
         yield f"{FOREIGN} {', '.join(of)}: {text}"
+    methods = {row.method: row.key.remark for row in table.rows if row.key.remark}
+    yield from (f"{method}: {text}" for method, text in methods.items())
 
 
 def setting(board: Leaderboard) -> str:
-    """Return suite, connector policy, seeds, and whether environments are mixed, on one line."""
+    """Return suite, connector, seeds, the suite's own settings, and whether environments are mixed, on one line."""
     mixed = ", environments mixed (--mix)" if board.foreign and board.heading.mixed else ""
-    return f"suite {board.heading.suite}, connector {'/'.join(board.connectors)}, {_seeds(board.seeds)}{mixed}"
+    parts = (f"suite {board.heading.suite}", f"connector {'/'.join(board.connectors)}", _seeds(board.seeds))
+    return ", ".join([*parts, *board.heading.settings]) + mixed
 
 
 def legend(board: Leaderboard) -> Iterator[str]:
@@ -96,6 +99,8 @@ def legend(board: Leaderboard) -> Iterator[str]:
         yield _CONTROLS
     if board.foreign:
         yield _MIXED if board.heading.mixed else _FOREIGN
+    if older := board.heading.older:
+        yield f"{older} trials in this run folder are of an older version and not in the tables. See bench ls trials."
 
 
 def resolution(baseline: str, table: Table) -> str:

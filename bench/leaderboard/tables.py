@@ -50,7 +50,8 @@ class Heading:
     """The origin of a leaderboard, as printed above it.
 
     If ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
-    for each task that was scored only in part: "gqa 50 of 12,578".
+    for each task that was scored only in part: "gqa 50 of 12,578". ``settings`` names what the suite sets differently
+    than the methods do, and ``older`` counts the trials of an older version that the run folder also has.
     """
 
     suite: str
@@ -59,6 +60,8 @@ class Heading:
     environment: str | None = None
     mixed: bool = False
     parts: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    older: int = 0
 
 
 @dataclass(frozen=True, slots=True)

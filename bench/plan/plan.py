@@ -32,8 +32,9 @@ class Cell:
     ) -> Cell:
         """Return the cell of a trial, in a row of its own method or of the ``method`` whose change it edits."""
         name = method or trial.method
-        ranked = registry.method(name).ranked
-        return cls(trial, RowKey(name, variant, trial.rank, trial.recipe.connector, ranked=ranked, tries=tries))
+        of = registry.method(name)
+        place = (name, variant, trial.rank, trial.recipe.connector)
+        return cls(trial, RowKey(*place, ranked=of.ranked, tries=tries, remark=of.remark))
 
     @property
     def slot(self) -> tuple[int | None, str | None, int]:
@@ -189,7 +190,7 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
         parent = cell_trial(request, method.parent, rank, target, seed)
     return Trial(
         method=name,
-        hyper=values(method(**request.settings.get(name, {}))),
+        hyper=values(method(**request.settings_of(name))),
         rank=rank,
         target=target,
         seed=seed,

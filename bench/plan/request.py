@@ -9,7 +9,7 @@ from bench.plan.tuned import Settings, Tuned
 from bench.plugins.registry import Registry
 from bench.plugins.task import Split
 from bench.plugins.tasks import Tasks
-from bench.spec import Recipe
+from bench.spec import Recipe, Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,10 @@ class Request:
     def registry(self) -> Registry:
         """The plugins of this request."""
         return self.tasks.registry
+
+    def settings_of(self, method: str) -> dict[str, Scalar]:
+        """Return the settings of a method: those of the suite, which those of the command override."""
+        return {**self.suite.settings.get(method, {}), **self.settings.get(method, {})}
 
     def revision(self) -> str:
         """Return the base model's revision, or "" if the model is only assumed."""

@@ -16,7 +16,7 @@ class RowKey:
     first four fields are equal name the same row, even if the other fields differ between its seeds and targets. Only a
     ``ranked`` row can be the highest. A ``control`` is a trivial baseline that every row should beat, or only the row
     that ``against`` names. ``tries`` counts the configurations tried to choose the row, and ``note`` says what was
-    chosen.
+    chosen. ``remark`` is the sentence that the method adds to every table with one of its rows.
     """
 
     method: str
@@ -28,6 +28,7 @@ class RowKey:
     against: str = field(default="", compare=False)
     tries: int = field(default=1, compare=False)
     note: str = field(default="", compare=False)
+    remark: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:

@@ -15,6 +15,8 @@ from bench.spec import Recipe, Scalar
 from bench.store.json_note import read_note
 from bench.store.search_results import FILE
 
+_DAMAGED = "{path} is not a file that bench search writes ({error!r}). Delete it and search again."
+
 QuestKey = tuple[str, int, str]  # method, rank, target
 Settings = Mapping[str, Mapping[str, Scalar]]
 
@@ -97,6 +99,7 @@ def _check_alike(row: Mapping[str, Any], same: Mapping[str, object], file: Path)
 def _valid(method: type[Method], hyper: Mapping[str, Scalar], file: Path) -> Mapping[str, Scalar]:
     """Return the hyperparameters if the method still has them and accepts their values."""
     spans = ranges(method)
+    hyper = {name: value for name, value in hyper.items() if name not in method.dropped}
     for name, value in hyper.items():
         if name not in spans:
             raise UsageError(
@@ -106,14 +109,23 @@ def _valid(method: type[Method], hyper: Mapping[str, Scalar], file: Path) -> Map
     return hyper
 
 
+def left_out(path: Path) -> Mapping[str, str]:
+    """Return the methods that a search's file has no choice for on purpose, each with the reason.
+
+    Raises:
+        UsageError: the file is not one that bench search writes.
+    """
+    file = path / FILE if path.is_dir() else path
+    return read_note(file, lambda data: dict(data.get("left_out", {})), _DAMAGED, UsageError) or {}
+
+
 def known(file: Path) -> list[dict[str, Any]]:
     """Return every row of a search's file, or an empty list if the file does not exist.
 
     Raises:
         UsageError: the file is not one that bench search writes.
     """
-    damaged = "{path} is not a file that bench search writes ({error!r}). Delete it and search again."
-    return read_note(file, _rows, damaged, UsageError) or []
+    return read_note(file, _rows, _DAMAGED, UsageError) or []
 
 
 def _rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:

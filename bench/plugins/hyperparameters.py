@@ -97,6 +97,8 @@ def parse(method: type, name: str, text: str) -> Scalar:
     name = field_name(method, name)
     known = ranges(method)
     label = f"{getattr(method, 'name', method.__name__)}.{name}"
+    if name in (dropped := getattr(method, "dropped", {})):
+        raise UsageError(f"--set {label} was dropped because {dropped[name]}; drop it.")
     if name not in known:
         raise UsageError(f"{label} is not a hyperparameter. Known: {', '.join(known)}.")
     default = next(f.default for f in dataclasses.fields(method) if f.name == name)

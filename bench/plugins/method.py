@@ -116,6 +116,8 @@ class Method(ABC):
     A field of run state is declared with ``field(init=False)`` and has a name that ends in ``_``. ``off`` holds
     settings that make the method equal to its baseline. ``aliases`` maps a paper's letters to hyperparameters, for use
     on the command line. A method that is not ``ranked`` is a reference row: it is shown, but never marked as best.
+    ``remark`` is a sentence that every table with a row of the method prints once. ``dropped`` names the
+    hyperparameters of earlier versions that never changed a result, and says why they were dropped.
     """
 
     name: ClassVar[str]
@@ -123,6 +125,8 @@ class Method(ABC):
     off: ClassVar[Mapping[str, Scalar]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     ranked: ClassVar[bool] = True
+    remark: ClassVar[str] = ""
+    dropped: ClassVar[Mapping[str, str]] = {}
 
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
         """Return the peak GPU bytes that only this method needs, by purpose.

@@ -13,14 +13,16 @@ from bench.spec import digest
 LENGTH = 16  # hex digits of a digest
 _PYTHON = {"builtins", "abc"}
 PLUGIN_FOLDERS = ("methods", "tasks", "results")
+_TEXTS = {"card", "remark", "dropped"}  # class variables that only people read: a new address is not new data
 _HOOKS = {"memory", "change_bytes"}  # these estimate the price of a run; no result depends on them
 
 
 def of_plugin(plugin: type) -> str:
     """Return the digest of a plugin's source: its file, the plugins it extends, the siblings they import.
 
-    The digest ignores comments, docstrings, layout, a task's card and the code that only estimates the price of a run.
-    It also ignores the engine's own files, because FIT_VERSION and EVAL_VERSION cover them.
+    The digest ignores comments, docstrings, layout, a task's card, a method's remark and dropped hyperparameters, and
+    the code that only estimates the price of a run. It also ignores the engine's own files, because FIT_VERSION and
+    EVAL_VERSION cover them.
     """
     files: dict[Path, None] = {}
     for part in plugin.__mro__:
@@ -67,13 +69,13 @@ def _code(path: Path) -> str:
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
         if isinstance(node, ast.ClassDef):
-            node.body = [part for part in node.body if not _is_card(part)]
+            node.body = [part for part in node.body if not _is_text(part)]
     return ast.dump(tree)
 
 
-def _is_card(part: ast.stmt) -> bool:
-    """Whether a statement sets a task's card, which does not count because a new address is not new data."""
-    return isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id == "card"
+def _is_text(part: ast.stmt) -> bool:
+    """Whether a statement sets a class variable that only people read."""
+    return isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id in _TEXTS
 
 
 def _without_price(tree: ast.Module) -> ast.Module:

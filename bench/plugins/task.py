@@ -95,9 +95,9 @@ class Task(ABC):
 
     ``variants`` names the prompts of the task, the default first: ``iconqa@lmms`` is the task ``iconqa`` with the
     ``variant`` ``lmms``. An answer has at most ``max_new_tokens`` tokens, unless ``variant_tokens`` has another limit
-    for the variant. ``sizes`` is the number of examples in a split, if it is known before the data is downloaded. A
-    task with options, such as the source of its files, is a ``@dataclass(eq=False, kw_only=True)`` with ``option``
-    fields, which ``--set TASK.FIELD=VALUE`` sets.
+    for the variant; its main metric is ``primary``, unless ``variant_metrics`` has another one. ``sizes`` is the number
+    of examples in a split, if it is known before the data is downloaded. A task with options, such as the source of its
+    files, is a ``@dataclass(eq=False, kw_only=True)`` with ``option`` fields, which ``--set TASK.FIELD=VALUE`` sets.
     """
 
     name: ClassVar[str]
@@ -106,6 +106,7 @@ class Task(ABC):
     max_new_tokens: ClassVar[int] = 8
     variants: ClassVar[tuple[str, ...]] = ()
     variant_tokens: ClassVar[Mapping[str, int]] = {}
+    variant_metrics: ClassVar[Mapping[str, str]] = {}
     sizes: ClassVar[Mapping[Split, int]] = {}
     card: ClassVar[Card | None] = None
 
@@ -117,6 +118,11 @@ class Task(ABC):
         """The number of tokens that an answer may have in the task's variant."""
         return self.variant_tokens.get(self.variant, self.max_new_tokens)
 
+    @property
+    def metric(self) -> str:
+        """The metric that stands for the task in the leaderboard, in the task's variant."""
+        return self.variant_metrics.get(self.variant, self.primary)
+
     @abstractmethod
     def examples(self, split: Split) -> Sequence[Example]:
         """Return a split's examples, in an order that never changes."""
@@ -127,7 +133,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return one number per example, [n], for each metric; one of the metrics is ``primary``."""
+        """Return one number per example, [n], for each metric; one of the metrics is ``metric``."""
 
     def ready(self) -> None:  # noqa: B027  most tasks need no check
         """Check, before anything starts, that everything that scoring needs is installed, such as Java.

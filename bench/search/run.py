@@ -85,7 +85,7 @@ def _owner(store: Store) -> str:
 
 def _defaults(request: Request, method: str) -> dict[str, Scalar]:
     """Return the defaults of a method; if its learning rate is None, take that of the recipe."""
-    chosen = values(request.registry.method(method)(**request.settings.get(method, {})))
+    chosen = values(request.registry.method(method)(**request.settings_of(method)))
     if chosen.get("lr", 0) is None:
         chosen["lr"] = request.recipe.lr
     return chosen

@@ -27,7 +27,8 @@ def waste(store: Store, referenced: Set[str]) -> list[Waste]:
     known = {store.folder(record.trial): record for record in store.records()}
     for folder, record in known.items():
         if record.trial.id not in referenced:
-            found.append(Waste(folder, _size(folder), "a trial that the last run does not use"))
+            old = f"a trial of an older version, {record.trial.version}" if record.trial.is_older else ""
+            found.append(Waste(folder, _size(folder), old or "a trial that the last run does not use"))
         elif record.status == "done":
             found += _leftovers(folder)
     for checkpoint in store.root.glob(f"*/{CHECKPOINT}"):

@@ -109,6 +109,10 @@ class Store:
             if record is not None:
                 yield record
 
+    def older(self) -> int:
+        """Return how many trials of the run folder are of an older version, which no plan uses."""
+        return sum(record.trial.is_older for record in self.records())
+
     def find(self, name: str) -> Record:
         """Return the one record whose label, id or folder starts with ``name``.
 

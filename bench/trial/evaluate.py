@@ -123,9 +123,9 @@ def _outcomes(corpus: Corpus, asked: ScoreSpec, predictions: Sequence[str]) -> l
 
 def _check(corpus: Corpus, scores: Mapping[str, np.ndarray], count: int) -> None:
     task = corpus.task
-    if task.primary not in scores:
+    if task.metric not in scores:
         raise PluginError(
-            f"Task {task.name} scores {', '.join(scores)}, but not its primary metric {task.primary!r}. Add it."
+            f"Task {task.name} scores {', '.join(scores)}, but not its primary metric {task.metric!r}. Add it."
         )
     for name, values in scores.items():
         if np.shape(values) != (count,) or not np.isfinite(values).all():

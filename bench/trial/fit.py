@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from bench.errors import TrialError
-from bench.model.adapters import tuned_connector
+from bench.model.adapters import on_pristine, tuned_connector
 from bench.model.change import Change
 from bench.plugins.method import Step, TrainMethod
 from bench.spec import Recipe
@@ -125,11 +125,18 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         saved.losses.append(total)
         progress(index + 1, len(updates), total)
         due = (index + 1) % every == 0 or index + 1 == len(updates)
-        snapshots.save(saved, index + 1, lambda: method.change(model), due=due)
+        snapshots.save(saved, index + 1, lambda: _learnt(method, model, corpus), due=due)
 
     size = min(group.gather(micro_batch.size(recipe.batch_size, recipe)))
     count = sum(parameter.numel() for parameter in parameters)
-    return Fitted(method.change(model), saved.losses, saved.seconds(), count, size, saved.environment)
+    return Fitted(_learnt(method, model, corpus), saved.losses, saved.seconds(), count, size, saved.environment)
+
+
+def _learnt(method: TrainMethod, model: nn.Module, corpus: Corpus) -> Change:
+    """Return what a method has learnt, as it applies to the pristine weights of the base model."""
+    change = method.change(model)
+    # a plugin may return something else than it declares, which the runner refuses
+    return on_pristine(change, model, corpus.base.pristine) if isinstance(change, Change) else change
 
 
 def _sum_gradients(parameters: Sequence[nn.Parameter], loss: float, group: Group) -> float:

@@ -197,7 +197,7 @@ class TrialRunner:
         if missing := [asked for asked in job.rungs if asked.key not in values]:
             change = stored.read(step)
             for asked in missing:
-                values[asked.key] = means(self.answers(trial, asked, change))[self.tasks.load(asked.task).primary]
+                values[asked.key] = means(self.answers(trial, asked, change))[self.tasks.load(asked.task).metric]
             self.group.first(lambda: stored.snapshot(step).write_scores(values))
             self.warm.base(Form.training(trial.recipe))  # the training continues on it
         return split_mean(job.rungs, values, trial.target)
@@ -281,7 +281,7 @@ class TrialRunner:
             file = self.store.scores_of(trial).write(asked.key, [asdict(answer) for answer in answers])
             seconds = partial.seconds + time.monotonic() - began
             with_what = together(partial.environment, *({"eval_batch": str(size)} for size in partial.smallest))
-            score = Score(asked, self.tasks.load(asked.task).primary, means(answers), file, seconds, with_what)
+            score = Score(asked, self.tasks.load(asked.task).metric, means(answers), file, seconds, with_what)
             cost = replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds)
             scored = record.with_score(score, cost)
             self.store.write(scored)

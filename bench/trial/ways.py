@@ -64,7 +64,7 @@ def _differences(
 ) -> Iterator[Difference]:
     """Yield the difference between two ways to generate, once per task."""
     for item, one, other in zip(asked, ones, others, strict=True):
-        metric = tasks.load(item.task).primary
+        metric = tasks.load(item.task).metric
         pairs = list(zip(one, other, strict=True))
         differ = sum(a.prediction != b.prediction for a, b in pairs)
         move = sum(a.scores[metric] - b.scores[metric] for a, b in pairs) / len(pairs)

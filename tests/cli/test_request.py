@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from bench.cli.options import Cells
 from bench.cli.request import read_request, start_request
 
@@ -34,3 +36,18 @@ def test_reading_a_request_leaves_no_trace_in_the_next(tmp_path: Path) -> None:
 
     assert "mine" not in request.registry.names("task")
     assert request.tasks.reading.root != tmp_path
+
+
+def test_methods_without_a_shipped_choice_run_untuned_and_say_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = Cells(methods="lora,orth_reg,lorasculpt", ranks="32", targets="icon_choice", tuned="")
+
+    request = read_request(cells, tmp_path / "runs")
+
+    assert set(request.tuned) == {("lora", 32, "icon_choice")}
+    assert capsys.readouterr().err.splitlines() == [
+        f"--tuned: {name} runs untuned, because its defaults and search ranges have changed since the shipped table "
+        "was made."
+        for name in ("orth_reg", "lorasculpt")
+    ]

@@ -301,3 +301,19 @@ def test_variants_of_the_same_place_do_not_collide_and_equal_ones_do() -> None:
 
     with pytest.raises(DataError, match="two trials of lora a r16"):
         ranked(first, first)
+
+
+def test_a_methods_remark_is_printed_once_under_a_table() -> None:
+    plain, *weak = (cell("lora", 5, 5, 5), cell("b", 5, 5, 5), cell("b", 5, 5, 5, rank=32))
+
+    board = ranked(plain, *(replace(one, key=replace(one.key, remark="weak")) for one in weak))
+
+    assert board.tables[0].remarks == ("b: weak",)
+
+
+def test_the_heading_names_the_suites_settings_and_the_notes_older_trials() -> None:
+    board = ranked(cell("lora", 5, 5, 5))
+    board = replace(board, heading=replace(HEADING, settings=("a.x 1 (far)",), older=3))
+
+    assert board.setting == "suite micro, connector full, seed 0, a.x 1 (far)"
+    assert board.notes[-1].startswith("3 trials in this run folder are of an older version")

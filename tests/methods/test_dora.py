@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 from bench import Decomposed, Recipe
+from bench.checks.tiny import RECIPE, tiny
 from bench.methods.dora import DoRA
+from bench.model.adapters import on_pristine
 
 W0 = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
 A = torch.tensor([[0.0, 1.0]])
@@ -59,3 +63,33 @@ def test_what_dora_learnt_reproduces_its_outputs(tiny_llava: Any, tiny_batch: An
 
     assert any(isinstance(delta, Decomposed) for delta in change.values())
     torch.testing.assert_close(merged, adapted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_an_untrained_dora_answers_exactly_as_its_base_and_changes_nothing(dtype: str) -> None:
+    bench = tiny(dtype)
+    batch = bench.batch()
+    with torch.no_grad():
+        before = bench.base.model(**batch).logits
+
+        # a connector that is tuned in full computes in float32, with any method
+        wrapped = DoRA().adapt(bench.base.tree(), 2, replace(RECIPE, connector="frozen")).eval()
+        after = wrapped(**batch).logits
+
+    assert torch.equal(after, before)
+    for name, delta in DoRA().change(wrapped).items():
+        weight = bench.base.pristine[name].float()
+        assert torch.equal(delta.merged(weight), weight), name
+
+
+def test_an_untrained_dora_changes_nothing_of_a_checkpoint_in_another_precision() -> None:
+    whole, half = tiny("float32").base.pristine, tiny("bfloat16")
+    wrapped = DoRA().adapt(half.base.tree(), 2, RECIPE).eval()
+
+    change = on_pristine(DoRA().change(wrapped), wrapped, whole)
+
+    decomposed = {name: delta for name, delta in change.items() if isinstance(delta, Decomposed)}
+    assert decomposed
+    for name, delta in decomposed.items():
+        torch.testing.assert_close(delta.merged(whole[name]), whole[name], rtol=1e-6, atol=0)
+        assert not torch.equal(DoRA().change(wrapped)[name].merged(whole[name]), whole[name])

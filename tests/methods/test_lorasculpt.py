@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import Recipe, lora_adapters
+from bench import Recipe, UsageError, lora_adapters
+from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.methods import lorasculpt
 from bench.methods.lora import LoRA
 from bench.methods.lorasculpt import LoRASculpt, importance, penalised_product, top_k, weight_norm
+from bench.plugins.hyperparameters import parse, ranges
+from bench.trial.fit import fit
 
 W = torch.tensor([[3.0, 0.0], [0.0, 4.0]], dtype=torch.float64)
 A = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
@@ -153,7 +156,7 @@ def test_the_product_of_pruned_factors_has_the_density_of_the_theorem(rank: int)
     assert (pruned != 0).float().mean().item() == pytest.approx(1 - 0.99**rank, abs=0.02)
 
 
-@pytest.mark.parametrize("settings", [{}, {"zero_moments": True}, {"mask_grads": True}, {"density": 0.4}])
+@pytest.mark.parametrize("settings", [{}, {"mask_grads": True}, {"density": 0.4}])
 def test_every_factor_is_exactly_sparse_after_every_update_from_the_pruning_on(
     settings: dict[str, Any], tiny_llava: Any, recipe: Recipe, train: Any
 ) -> None:
@@ -198,19 +201,30 @@ def test_masks_of_another_instance_are_obeyed_after_a_resume(tiny_llava: Any, re
     assert all(torch.equal(f != 0, masks[name]) for name, f in factors(model).items())
 
 
-def test_the_moments_of_pruned_entries_are_cleared_when_asked(tiny_llava: Any, recipe: Recipe, train: Any) -> None:
-    optimizers: list[Any] = []
+@pytest.mark.parametrize(("clip", "differ"), [(None, False), (0.05, True)])
+def test_masking_gradients_changes_results_only_with_clipping(clip: float | None, differ: bool) -> None:
+    recipe = replace(RECIPE, clip=clip)
 
-    class Spy(LoRASculpt):  # type: ignore[misc]
-        def on_update(self, step: Any) -> None:
-            super().on_update(step)
-            optimizers.append(step.optimizer)
+    plain, masked = (
+        fit(LoRASculpt(warmup=0.3, mask_grads=flag), RANK, 0, recipe, tiny().train).change for flag in (False, True)
+    )
 
-    method = Spy(warmup=0.0, zero_moments=True)
-    model = train(method, tiny_llava(), recipe)
+    assert plain is not None
+    assert masked is not None
+    pairs = [(plain[name].tensors(), masked[name].tensors()) for name in plain]
+    assert any(not torch.equal(one[part], other[part]) for one, other in pairs for part in one) is differ
 
-    for name, factor in factors(model).items():
-        assert not optimizers[-1].state[factor]["exp_avg"][~method.masks_[name]].any()
+
+def test_the_ranges_reach_where_the_penalty_acts_and_cover_short_runs() -> None:
+    found = {name: (span.low, span.high) for name, span in ranges(LoRASculpt).items()}
+
+    assert (found["alpha"], found["beta"], found["warmup"]) == ((1e-3, 10.0), (1e-6, 1e-2), (0.02, 0.6))
+    assert (LoRASculpt().alpha, LoRASculpt().cmr_reduction) == (1e-3, "mean")
+
+
+def test_a_dropped_option_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match=r"^--set lorasculpt\.zero_moments was dropped because .*; drop it\.$"):
+        parse(LoRASculpt, "zero_moments", "true")
 
 
 @pytest.mark.parametrize(("warmup", "total", "first"), [(0.0533, 1875, 100), (0.0533, 6, 1), (1.0, 6, 6)])

@@ -8,7 +8,8 @@ import torch
 from bench import Adapter, Recipe, lora_adapters
 from bench.methods import orth_reg
 from bench.methods.lora import LoRA
-from bench.methods.orth_reg import OrthReg, overlap_of
+from bench.methods.orth_reg import OrthReg, overlap, overlap_of
+from bench.plugins.hyperparameters import ranges
 
 W0 = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
 
@@ -81,3 +82,39 @@ def test_orth_reg_switched_off_trains_as_lora(tiny_llava: Any, recipe: Recipe, t
 
     assert all(torch.equal(plain[name], off[name]) for name in plain)
     assert any(not torch.equal(plain[name], on[name]) for name in plain)
+
+
+def test_the_default_acts_as_in_pegos_code() -> None:
+    span = ranges(OrthReg)["coefficient"]
+
+    assert (OrthReg().reduction, OrthReg().modules, OrthReg().coefficient) == ("sum", "qv", 1e-3)
+    assert (span.low, span.high) == (1e-5, 1e-2)
+
+
+@pytest.mark.parametrize(("width", "rank", "expected"), [(768, 4, 5.3e-3), (1024, 32, 1.66e-3)])
+def test_the_gradient_of_the_sum_on_an_entry_of_b_is_of_the_size_that_the_docstring_states(
+    width: int, rank: int, expected: float
+) -> None:
+    torch.manual_seed(0)
+    weight, b = 0.03 * torch.randn(width, width) * (1 if rank == 4 else 2 / 3), torch.randn(width, rank)
+    a = (2 * torch.rand(rank, width) - 1) / width**0.5
+
+    _, db, _ = overlap(weight, b, a)
+
+    assert 1e-3 * db.square().mean().sqrt().item() == pytest.approx(expected, rel=0.1)
+    larger = overlap(weight, 10 * b, a)[1]
+    torch.testing.assert_close(larger, db)  # whatever |B| is
+
+
+def test_the_mean_is_the_sum_over_the_entries_and_the_layers(tiny_llava: Any, recipe: Recipe, step_of: Any) -> None:
+    model = LoRA().adapt(tiny_llava(), 2, recipe)
+    with torch.no_grad():
+        for layer in lora_adapters(model):
+            layer.b.normal_()
+
+    total = OrthReg(coefficient=1.0, modules="qv").penalty(step_of(model))
+    mean = OrthReg(coefficient=1.0, reduction="mean", modules="qv").penalty(step_of(model))
+
+    assert total is not None
+    assert mean is not None
+    assert 1000 < (total / mean).item() < 32 * 32 * 4

@@ -89,3 +89,10 @@ def test_a_file_that_is_not_a_search_is_refused(tmp_path: Path, text: str) -> No
 
     with pytest.raises(UsageError, match="is not a file that bench search writes"):
         read(tmp_path)
+
+
+def test_a_dropped_hyperparameter_of_an_old_search_is_passed_over(tmp_path: Path) -> None:
+    hyper = {"alpha": 0.1, "zero_moments": False}
+    folder = write(tmp_path, method="lorasculpt", chosen={"hyper": hyper})
+
+    assert read(folder, ("lorasculpt", 32, "icon_choice"))["lorasculpt", 32, "icon_choice"].hyper == {"alpha": 0.1}

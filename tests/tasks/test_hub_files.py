@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from bench import DataError, Example, Task
+from bench.tasks.hub_files import _as_file
 from bench.tasks.iconqa import _letter, _split
+from bench.tasks.rows import Row
 from tests.layouts import NAMES, Sizes, edit, opened, write_files, write_hub
 
 SIZES = Sizes(6, 3, 4)
@@ -129,7 +131,7 @@ def test_iconqas_answer_on_the_hub_repeats_an_option(answer: str, choices: tuple
 
 @pytest.mark.parametrize(("answer", "choices"), [("1", ("1", "1")), ("B", ("blue", "red")), ("0", ("2", "3"))])
 def test_iconqas_answer_is_refused_where_it_repeats_none_or_several(answer: str, choices: tuple[str, ...]) -> None:
-    with pytest.raises(DataError, match=r"the official files tell, source=files"):
+    with pytest.raises(DataError, match=r"read the official files \(source=files\)"):
         _letter(answer, choices)
 
 
@@ -159,7 +161,17 @@ def test_a_picture_of_karpathys_that_the_hub_lacks_is_a_fault(root: Path, tmp_pa
     edit(path, lambda whole: whole["images"].append({**whole["images"][-1], "cocoid": 77}))
     hub = str(root / "on-hub" / "coco_caption")
 
-    with pytest.raises(DataError, match=rf"{path}:1 \(record \d+\): the hub's data set has no picture 77"):
+    with pytest.raises(DataError, match=rf"{path} \(record \d+.*\): the hub's data set has no picture 77"):
         opened("coco_caption", tmp_path, source="hub", hub=hub).examples("test")
     task = opened("coco_caption", tmp_path, skip_bad=1, source="hub", hub=hub)
     assert (len(task.examples("test")), len(task.faults("test"))) == (4, 1)
+
+
+def test_a_picture_with_a_path_and_no_bytes_is_a_broken_record(tmp_path: Path) -> None:
+    lost = {"bytes": None, "path": "elsewhere/1.jpg"}
+
+    row = Row(tmp_path / "default-test.jsonl", 4, {"image": _as_file(lost, tmp_path)}, lines=True)
+
+    assert row.place.endswith("default-test.jsonl:5")
+    with pytest.raises(DataError, match=r"image is \{'bytes': None, 'path': 'elsewhere/1.jpg'\}, not a text"):
+        row.text("image")

@@ -181,7 +181,7 @@ def test_a_conversation_that_is_not_one_question_and_its_answer_is_a_fault(
     path = tmp_path / "train.json"
     path.write_text(json.dumps(rows))
 
-    with pytest.raises(DataError, match=r"record 3\): its conversations are not one human turn and one gpt turn"):
+    with pytest.raises(DataError, match=r"record 3, id .*\): its conversations are not one human turn"):
         read("iconqa", root, files, train=str(path)).examples("train")
 
 
@@ -235,3 +235,140 @@ def test_a_path_that_no_picture_can_have_is_a_broken_record(root: Path, files: F
 
     with pytest.raises(DataError, match=r"odd.jsonl:1: its image .* is missing"):
         read("gqa", root, files, test=str(path)).examples("test")
+
+
+@pytest.mark.parametrize("name", ["okvqa", "textvqa"])
+@pytest.mark.parametrize("given", [{"answer": "red"}, {"answers": ["red"] * 5}])
+def test_fewer_than_ten_answers_are_refused_by_file_and_line(
+    root: Path, files: Files, tmp_path: Path, name: str, given: dict[str, Any]
+) -> None:
+    rows = lines(files[name][1])
+    path = write_lines(tmp_path / "test.jsonl", [rows[0], {**rows[1], **given}, *rows[2:]])
+
+    reason = rf"{path}:2: it has \d answers, but VQA accuracy needs 10; {name}@any_answer scores any number"
+    with pytest.raises(DataError, match=reason):
+        read(name, root, files, test=str(path)).examples("test")
+
+
+@pytest.mark.parametrize("name", ["okvqa", "textvqa"])
+def test_any_number_of_answers_is_scored_by_the_variant_any_answer(
+    root: Path, files: Files, tmp_path: Path, name: str
+) -> None:
+    rows = [{**row, "answers": ["The bus", "a car", "car"]} for row in lines(files[name][1])]
+    path = write_lines(tmp_path / "test.jsonl", rows)
+    task = read(name, root, files, test=str(path))
+    task.variant = "any_answer"
+
+    examples = task.examples("test")[:4]
+    scores = task.score(examples, ["bus", "Car.", "train", ""])
+
+    assert examples[0].answers == ("The bus", "a car", "car")
+    assert task.metric == "any_answer"
+    assert scores[task.metric].tolist() == [1, 1, 0, 0]
+
+
+def test_ten_answers_of_a_file_are_ordered_as_the_official_ones(root: Path, files: Files, tmp_path: Path) -> None:
+    answers = ["", "blue", *["red"] * 7, "blue"]
+    rows = [{**row, "answers": answers} for row in lines(files["okvqa"][1])]
+    path = write_lines(tmp_path / "test.jsonl", rows)
+
+    first = read("okvqa", root, files, test=str(path)).examples("test")[0]
+
+    assert first.answers == (*["red"] * 7, "blue", "blue", "")
+
+
+@pytest.mark.parametrize("answer", ["B. red", "B.", "(B) red", "B) red", "B: red", " b ", "B"])
+def test_the_letter_of_an_option_is_read_from_each_form(root: Path, files: Files, tmp_path: Path, answer: str) -> None:
+    rows = [{**row, "answer": answer} for row in lines(files["iconqa"][1])]
+    taught = json.loads(files["iconqa"][0].read_text())
+    for row in taught:
+        row["conversations"][1]["value"] = answer
+    test, train = write_lines(tmp_path / "test.jsonl", rows), tmp_path / "train.json"
+    train.write_text(json.dumps(taught))
+
+    task = read("iconqa", root, files, test=str(test), train=str(train))
+
+    for split in ("test", "train"):
+        assert {example.answers for example in task.examples(split)} == {("B",)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("answer", ["red", "B red", "2", "BC. red"])
+def test_an_answer_that_is_no_letter_is_refused_by_file_and_line(
+    root: Path, files: Files, tmp_path: Path, answer: str
+) -> None:
+    rows = lines(files["iconqa"][1])
+    path = write_lines(tmp_path / "test.jsonl", [rows[0], {**rows[1], "answer": answer}])
+
+    with pytest.raises(DataError, match=rf"{path}:2: answer '{answer}' is not the letter of an option"):
+        read("iconqa", root, files, test=str(path)).examples("test")
+
+
+def test_a_training_file_without_ids_gets_them_from_its_name_and_the_records(
+    root: Path, files: Files, tmp_path: Path
+) -> None:
+    rows = json.loads(files["gqa"][0].read_text())
+    for row in rows:
+        del row["id"]
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(rows))
+
+    examples = read("gqa", root, files, train=str(path)).examples("train")
+
+    assert len(examples) == len(rows)
+    assert {example.id for example in examples} == {f"train-{number + 1}-mine" for number in range(len(rows))}
+
+
+def test_files_with_a_byte_order_mark_are_read(root: Path, files: Files, tmp_path: Path) -> None:
+    marked = tuple(tmp_path / path.name for path in files["gqa"])
+    for path, copy in zip(files["gqa"], marked, strict=True):
+        copy.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    task, plain = read("gqa", root, {"gqa": marked}), read("gqa", root, files)  # type: ignore[dict-item]
+
+    assert task.examples("test") == plain.examples("test")
+    assert [one.answers for one in task.examples("train")] == [one.answers for one in plain.examples("train")]
+
+
+def test_a_line_in_another_encoding_is_a_fault_by_its_line(root: Path, files: Files, tmp_path: Path) -> None:
+    first, second, *rest = files["gqa"][1].read_bytes().splitlines(keepends=True)
+    path = tmp_path / "test.jsonl"
+    path.write_bytes(b"".join([first, second.replace(b"?", "é?".encode("latin-1"), 1), *rest]))
+
+    with pytest.raises(DataError, match=rf"{path}:2: it is not UTF-8 text"):
+        read("gqa", root, files, test=str(path)).examples("test")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("text", "What is it? \ud83d", r"text holds half of a character \(a lone surrogate\)"),
+        ("answer", "red \ud83d", r"answer holds half of a character"),
+        ("answer", "<image> red", r"it holds <image>, which marks the place of the picture"),
+    ],
+)
+def test_text_that_no_prompt_can_hold_is_a_fault_by_its_line(
+    root: Path, files: Files, tmp_path: Path, field: str, value: str, reason: str
+) -> None:
+    rows = [{**row, "answer": "red"} for row in lines(files["gqa"][1])]
+    path = write_lines(tmp_path / "test.jsonl", [rows[0], {**rows[1], field: value}, *rows[2:]])
+
+    with pytest.raises(DataError, match=rf"{path}:2: {reason}"):
+        read("gqa", root, files, test=str(path)).examples("test")
+
+
+def test_a_split_without_a_usable_record_gives_the_first_reasons(root: Path, files: Files, tmp_path: Path) -> None:
+    rows = [{**row, "image": "nowhere.jpg"} for row in lines(files["gqa"][1])]
+    path = write_lines(tmp_path / "test.jsonl", rows)
+
+    reason = (
+        rf"gqa: none of the {len(rows)} examples of its test split .* broken: {path}:1: .*; {path}:2: .*; {path}:3: "
+    )
+    with pytest.raises(DataError, match=reason):
+        read("gqa", root, files, test=str(path), skip_bad=99).examples("test")
+
+
+def test_a_picture_with_too_many_pixels_is_told(root: Path, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 8)
+
+    with pytest.raises(DataError, match=r"its image .* has too many pixels; put a smaller one there"):
+        read("gqa", root, files).examples("test")

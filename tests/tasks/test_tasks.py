@@ -134,8 +134,8 @@ def test_no_answer_to_a_fact_is_the_name_of_the_thing() -> None:
 
 
 def test_ten_annotators_agree_on_most_facts() -> None:
-    assert thing_facts.ten_answers(("road", "street")) == ("road",) * 7 + ("street",) * 3
-    assert thing_facts.ten_answers(("metal",)) == ("metal",) * 10
+    assert thing_facts.ten_annotators(("road", "street")) == ("road",) * 7 + ("street",) * 3
+    assert thing_facts.ten_annotators(("metal",)) == ("metal",) * 10
 
 
 def test_answering_easy_vqa_from_the_question_alone_gets_two_thirds() -> None:

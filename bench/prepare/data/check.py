@@ -74,7 +74,9 @@ def _ids(task: Task, split: Split, examples: Iterable[Example], known: dict[str,
 
 
 def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[Finding]:
-    count = task.card.answer_count if task.card and split != "train" else None  # one answer is enough to train on
+    # one answer is enough to train on, and a variant with its own metric takes any number
+    counted = split != "train" and task.metric == task.primary
+    count = task.card.answer_count if task.card and counted else None
     lettered = task.card.lettered if task.card else False
     for example in examples:
         answers, reason = example.answers, ""

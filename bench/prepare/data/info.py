@@ -29,7 +29,7 @@ def lines(tasks: Tasks, name: str) -> Iterator[str]:
     else:
         yield from _origin(task.card, task.reading.root)
     yield from _field("splits", "\n".join(_splits(task)))
-    yield from _field("scores", f"{task.primary}; up to {_tokens(task)}")
+    yield from _field("scores", f"{task.metric}; up to {_tokens(task)}")
     for variant in task.variants or ("",):
         yield from _field(
             "asks", (f"@{variant}\n" if variant else "") + _asked(tasks, f"{task.name}@{variant}".rstrip("@"))

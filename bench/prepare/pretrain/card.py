@@ -81,7 +81,7 @@ def build(folder: Path, *, seed: int, progress: OnStage) -> None:
     rows = []
     for name, task in tasks.items():
         validation, test = (100 * zero_shot(base, task, split) for split in ("validation", "test"))
-        rows.append(f"| {name} | {task.primary} | {validation:.2f} | {test:.2f} |")
+        rows.append(f"| {name} | {task.metric} | {validation:.2f} | {test:.2f} |")
     text = _CARD.format(
         parameters=model.num_parameters(),
         seed=seed,
@@ -108,11 +108,11 @@ def build(folder: Path, *, seed: int, progress: OnStage) -> None:
 
 
 def zero_shot(base: Base, task: Task, split: Split) -> float:
-    """Return the mean of the task's primary metric on a split."""
+    """Return the mean of the task's main metric on a split."""
     corpus = Corpus(base, task, split, TEMPLATE)
     asked = ScoreSpec(task.name, split, len(corpus.examples), "", task.answer_tokens, "")
     answers = evaluate(base.model, corpus, asked)
-    return fmean(answer.scores[task.primary] for answer in answers)
+    return fmean(answer.scores[task.metric] for answer in answers)
 
 
 def _describe(stage: Stage) -> str:

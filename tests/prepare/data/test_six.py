@@ -167,6 +167,6 @@ def test_a_card_names_licence_sources_and_every_prompt(
     printed = capsys.readouterr().out
     assert "  licence  CC BY 4.0; pictures are OpenImages', CC BY 2.0\n" in printed
     assert "present   textvqa/train_images  from https://dl.fbaipublicfiles.com/textvqa/images/" in printed
-    assert printed.count("Answer the question using a single word or phrase.") == 3
-    assert printed.count("Reference OCR token:") == 1
+    assert printed.count("Answer the question using a single word or phrase.") == 4
+    assert printed.count("Reference OCR token:") == 2
     assert "test        5,000 declared, 12 here, manifest " in printed

@@ -25,7 +25,7 @@ METHODS: list[tuple[str, Mapping[str, Any]]] = [
     ("l2", {"coefficient": 0.01, "form": "delta_fro2"}),
     ("orth_reg", {"coefficient": 0.1}),
     ("lorasculpt", {"alpha": 1.0, "warmup": 0.5, "density": 0.3}),
-    ("lorasculpt", {"alpha": 1.0, "warmup": 0.5, "mask_grads": True, "zero_moments": True}),
+    ("lorasculpt", {"alpha": 1.0, "warmup": 0.5, "mask_grads": True}),
     ("projected", {}),
 ]
 
