@@ -31,9 +31,9 @@ class TextVQA(DataSet):
     Test is the 5,000 questions of the official validation split. Validation is cut by image out of the training split,
     so that nothing is tuned on the test split. The variant ``ocr`` puts the data set's Rosetta OCR tokens into the
     prompt, as LLaVA and LoRASculpt do. The variant ``no_ocr`` leaves them out. The variant ``lmms`` is lmms-eval's
-    prompt, which has no tokens and capitalises the question. The
-    variant ``any_answer`` is for files with another number of answers than ten, which VQA accuracy cannot score: it
-    asks as the default does, and scores 1 if the prediction is any of the answers.
+    prompt, which has no tokens and capitalises the question. The variant ``any_answer`` is for files with another
+    number of answers than ten, which VQA accuracy cannot score: it asks as the default does, and scores 1 if the
+    prediction is any of the answers.
     """
 
     name: ClassVar[str] = "textvqa"

@@ -85,7 +85,7 @@ def older_trials(count: int) -> str:
     """Return the sentence on the trials of an older version in a run folder."""
     return (
         f"{count} of the trials are of an older version than {FIT_VERSION}. They can be shown and exported, but no "
-        "table uses them. bench clean deletes them."
+        "table uses them. bench clean offers to delete them."
     )
 
 

@@ -25,11 +25,9 @@ from bench import (
     Recipe,
     Sparse,
     Step,
-    TrainMethod,
     hyper,
     insert_lora,
     lora_adapters,
-    lora_change,
 )
 from bench.checks.devices import check_runs_on_an_accelerator
 from bench.plugins.registry import Registry
@@ -51,22 +49,15 @@ class Mine(EditMethod):
         return change
 """
 ROOT = Path(__file__).parents[2]
+LoRA = Registry().method("lora")
 
 
 @dataclass(kw_only=True)
-class Careless(TrainMethod):
+class Careless(LoRA):  # type: ignore[valid-type, misc]
     """LoRA; each class below mixes devices in one hook."""
 
     name: ClassVar[str] = "careless"
     paper: ClassVar[str] = "none: a test"
-
-    @override
-    def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
-        return insert_lora(model, rank, recipe)
-
-    @override
-    def change(self, model: nn.Module) -> Change:
-        return lora_change(model)
 
 
 class CPUMask(Careless):

@@ -1,9 +1,14 @@
-"""Plugin files of methods that are LoRA with something done after every update."""
+"""Methods that are LoRA with something done after every update, as files and as a class."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import ClassVar
 
+from bench.plugins.method import Step
 from bench.plugins.registry import Registry
+
+LoRA = Registry().method("lora")
 
 _HEAD = '''"""LoRA with something done after every update."""
 import os, signal
@@ -34,6 +39,16 @@ if last and step.index == 55 and not mark.exists():
     mark.touch()
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@dataclass(kw_only=True)
+class Vandal(LoRA):  # type: ignore[valid-type, misc]
+    """LoRA that also moves a frozen weight."""
+
+    name: ClassVar[str] = "vandal"
+
+    def on_update(self, step: Step) -> None:
+        step.model.get_parameter("base_model.model.lm_head.weight").add_(0.01)
 
 
 def add_methods(registry: Registry, path: Path, **hooks: str) -> None:

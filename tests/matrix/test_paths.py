@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -15,21 +14,18 @@ from bench.cli.export import write_adapter, write_merged
 from bench.model.resident import Form
 from bench.plan.plan import cell_trial, edited
 from bench.plan.suite import SUITES
-from bench.plugins.method import Step
-from bench.plugins.registry import Registry
 from bench.spec import Job, Record, Resources, ScoreSpec
 from bench.store.changes import CHECKPOINT
 from bench.trial import evaluate as evaluation
 from bench.trial.runner import TrialRunner
 from bench.trial.ways import unmerged
+from tests.making.plugins import Vandal
 from tests.matrix.cells import TRAINED, Cell, Choices, cell, marked
 from tests.matrix.conftest import LanesOf
 from tests.matrix.lanes import Lanes, suite_of
 from tests.matrix.test_trials import jobs_of
 
 pytestmark = pytest.mark.matrix
-
-LoRA = Registry().method("lora")
 
 INTERRUPTIONS = ("none", "kill", "rung")
 FACTORS = {
@@ -40,16 +36,6 @@ FACTORS = {
     "interruption": INTERRUPTIONS,
 }
 PATHS = [pytest.param(row, marks=marks, id="-".join(map(str, row.values()))) for row, marks in marked(FACTORS)]
-
-
-@dataclass(kw_only=True)
-class Vandal(LoRA):  # type: ignore[valid-type, misc]
-    """LoRA that also moves a frozen weight."""
-
-    name: ClassVar[str] = "vandal"
-
-    def on_update(self, step: Step) -> None:
-        step.model.get_parameter("base_model.model.lm_head.weight").add_(0.01)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from bench.store.scores import StoredScores
 from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
 from bench.trial.runner import TrialRunner
+from tests.making.plugins import Vandal
 from tests.making.records import weights
 
 LoRA = Registry().method("lora")
@@ -47,16 +48,6 @@ class Stumbler(LoRA):  # type: ignore[valid-type, misc]
         self.count_ += 1
         if step.index == 55 and not self.healthy:
             raise RuntimeError("stumbled")
-
-
-@dataclass(kw_only=True)
-class Vandal(LoRA):  # type: ignore[valid-type, misc]
-    """LoRA that also moves a frozen weight."""
-
-    name: ClassVar[str] = "vandal"
-
-    def on_update(self, step: Step) -> None:
-        step.model.get_parameter("base_model.model.lm_head.weight").add_(0.01)
 
 
 @pytest.fixture

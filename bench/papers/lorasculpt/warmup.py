@@ -21,11 +21,13 @@ _WIDTH = 4096  # of the decoder in the paper's run, LLaVA-1.5-7B
 
 def suite_settings(request: Request) -> tuple[str, ...]:
     """Return the settings that a request has from its suite, as texts for the heading of a table."""
-    found = []
-    for method, fields in request.suite.settings.items():
-        taken = {name: value for name, value in fields.items() if request.settings_of(method)[name] == value}
-        found += [f"{method}.{name} {value}{_moved(request, method, name)}" for name, value in taken.items()]
-    return tuple(text for text in found if text.partition(".")[0] in request.methods)
+    return tuple(
+        f"{method}.{name} {value}{_moved(request, method, name)}"
+        for method, fields in request.suite.settings.items()
+        if method in request.methods
+        for name, value in fields.items()
+        if request.settings_of(method)[name] == value
+    )
 
 
 def travel(recipe: Recipe, share: float, width: int, lr: float | None = None) -> float:
