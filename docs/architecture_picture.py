@@ -1,8 +1,8 @@
 """Draw the rooms of the engine and their imports: ``python docs/architecture_picture.py`` writes architecture.svg.
 
 Floors are those of the layer contract in .importlinter. Purposes are the docstrings of the rooms. Arrows are run-time
-imports.
-An arrow that a longer way down implies is left out, and so is every arrow to the ground floor, which all rooms import.
+imports. An arrow that a longer way down implies is left out, and so is every arrow to the ground floor, which all rooms
+import.
 """
 
 from __future__ import annotations
