@@ -143,7 +143,8 @@ def _number(estimate: Estimate | None, mark: str, style: str, *, signed: bool = 
     if estimate is None:
         return [_Cell(f"{_HOLE} "), _Cell("")]
     text = estimate.signed_percent if signed else estimate.percent
-    return [_Cell(text + mark, style), _Cell(f"±{100 * estimate.half_width:.2f}", left=True)]
+    digits = 2 if signed else 1  # a difference is a tie if its ± exceeds it, so both need the same digits
+    return [_Cell(text + mark, style), _Cell(f"±{100 * estimate.half_width:.{digits}f}", left=True)]
 
 
 def _failure(row: Row) -> Text:

@@ -126,7 +126,7 @@ def tie(count: int) -> str:
     """Return what a tie means if there are ``count`` seeds, for the legend of a mark."""
     noise = "by test sampling only" if count == 1 else "by test sampling and training noise"
     return (
-        f"cannot be told apart from the highest {noise}. Each row is tested at 5 %, so about one table in five has a "
+        f"cannot be told apart from the highest {noise}. Each row is tested at 5 %, so up to one table in five has a "
         "row that is wrongly told apart if seven rows are all equal"
     )
 
