@@ -50,7 +50,7 @@ class Experiment:
         runs = self._client.search_runs([self._id], f"tags.trial = '{trial}'", max_results=1)
         current = bool(runs) and runs[0].info.status != "RUNNING" and runs[0].data.tags.get("state") == state
         if not current:
-            self._fill(runs[0] if runs else self._create(record, projection.name), record, projection)
+            self._fill(self._own(runs, projection.params) or self._create(record, projection.name), record, projection)
         self._states[trial] = state
         return not current
 
@@ -73,6 +73,18 @@ class Experiment:
         """End the command's run, if anything was written under it."""
         if self._parent is not None:
             self._client.set_terminated(self._parent, status)
+
+    def _own(self, runs: Sequence[Any], params: Mapping[str, str]) -> Any | None:
+        """Return a trial's run, or None if there is none yet.
+
+        MLflow never changes a parameter of a run. A run that an older version wrote with another value is deleted.
+        """
+        if not runs:
+            return None
+        if all(params.get(name, value) == value for name, value in runs[0].data.params.items()):
+            return runs[0]
+        self._client.delete_run(runs[0].info.run_id)
+        return None
 
     def _create(self, record: Record, name: str) -> Any:
         """Create a trial's run nested in the command's; its start time is the trial's."""

@@ -70,24 +70,27 @@ def _params(trial: Trial) -> dict[str, str]:
         return {"method": trial.method, **_recipe(trial.recipe, EVALUATED)}
     parent = trial.parent
     values = {
+        **_hyper(trial),
+        **(_hyper(parent) if parent else {}),
+        **_recipe(trial.recipe, [field.name for field in fields(Recipe) if field.name not in NOT_SHOWN]),
         "method": trial.method,
         "rank": trial.rank,
         "target": trial.target,
         "seed": trial.seed,
-        **_hyper(trial),
-        **_recipe(trial.recipe, [field.name for field in fields(Recipe) if field.name not in NOT_SHOWN]),
         **({"edits": parent.label} if parent else {}),
-        **({f"{parent.method}.{name}": value for name, value in _hyper(parent).items()} if parent else {}),
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _hyper(trial: Trial) -> dict[str, Scalar]:
-    """Return a trial's hyperparameters, with the recipe's learning rate if the method sets none."""
+    """Return a trial's hyperparameters as METHOD.FIELD, with the recipe's learning rate if the method sets none.
+
+    A method's field may be called target, rank or seed; the prefix keeps it apart from the trial's own.
+    """
     hyper = dict(trial.hyper)
     if "lr" in hyper and hyper["lr"] is None:
         hyper["lr"] = trial.recipe.lr
-    return hyper
+    return {f"{trial.method}.{name}": value for name, value in hyper.items()}
 
 
 def _recipe(recipe: Recipe, names: Iterable[str]) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def _write_configurations(client: Any, experiment: str, result: SearchResult, qu
             run = client.create_run(experiment, start_time=now, tags=tags, run_name=name)
         scores = {"source": item.source, "target": item.target, "avg": item.avg}
         values = [metric(f"validation/{name}", value, now, 0) for name, value in scores.items() if value is not None]
-        fill_run(client, run, values, _hyper(item.hyper), {**tags, **shown, "result": state})
+        hyper = {f"{result.facts['method']}.{name}": value for name, value in item.hyper.items()}
+        fill_run(client, run, values, _text(hyper), {**tags, **shown, "result": state})
         client.set_terminated(run.info.run_id, _STATUS.get(item.state, "FINISHED"), now)
 
 
@@ -103,7 +104,7 @@ def metrics(result: SearchResult) -> dict[str, float]:
 
 def _params(result: SearchResult) -> dict[str, str]:
     told = {name: result.facts[name] for name in _TOLD if result.facts.get(name) is not None}
-    return {**_hyper(told), **{f"range.{name}": text for name, text in result.space.items()}}
+    return {**_text(told), **{f"range.{name}": text for name, text in result.space.items()}}
 
 
 def _tags(result: SearchResult) -> dict[str, str]:
@@ -113,7 +114,7 @@ def _tags(result: SearchResult) -> dict[str, str]:
     tags |= {"label": result.label, "command": result.command, "budget": facts["trials"]}
     if facts["chosen"] is not None:
         tags |= {f"chosen.{name}": value for name, value in facts["chosen"]["hyper"].items()}
-    return _hyper(tags)
+    return _text(tags)
 
 
 def _configuration_tags(result: SearchResult, item: Configuration) -> dict[str, str]:
@@ -124,7 +125,7 @@ def _configuration_tags(result: SearchResult, item: Configuration) -> dict[str, 
     return {**tags, **({"is": " ".join(places)} if places else {}), **origin()}
 
 
-def _hyper(values: Mapping[str, Any]) -> dict[str, str]:
+def _text(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value)[:5000] for name, value in values.items()}
 
 

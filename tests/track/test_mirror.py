@@ -182,13 +182,13 @@ def test_a_trial_is_found_by_its_tags_and_shows_what_decided_it(mirrored: Store)
     assert run.data.tags["trial"] == DARE.id
     assert run.data.tags["commit"] == "0123456789ab"
     assert "arXiv" in run.data.tags["paper"]
-    assert run.data.params["drop_rate"] == "0.5"
+    assert run.data.params["dare.drop_rate"] == "0.5"
     assert run.data.params["recipe.updates"] == "3"
     assert run.data.params["edits"] == "lora-r4-new-s0"
 
 
 def test_a_learning_rate_left_to_the_recipe_is_shown_as_the_recipes(mirrored: Store) -> None:
-    assert runs(mirrored.root)["lora-r4-new-s0"].data.params["lr"] == "0.001"
+    assert runs(mirrored.root)["lora-r4-new-s0"].data.params["lora.lr"] == "0.001"
 
 
 def test_every_field_of_the_recipe_is_shown_or_named_as_not_shown() -> None:
@@ -219,6 +219,30 @@ def test_the_zero_shot_row_shows_what_evaluation_reads_of_the_recipe() -> None:
 
 def test_an_edit_shows_the_recipes_learning_rate_where_its_parent_took_that() -> None:
     assert project(Record(DARE, "done"), None, {"new"}, Registry()).params["lora.lr"] == "0.001"
+
+
+def test_a_hyperparameter_never_stands_for_a_field_of_the_trial_that_has_its_name() -> None:
+    names = ("method", "rank", "target", "seed", "edits")
+    trial = replace(DARE, method="mine", hyper={name: f"my {name}" for name in names})
+
+    params = project(Record(trial, "done"), None, {"new"}, Registry()).params
+
+    assert [params[name] for name in names] == ["mine", "4", "new", "0", "lora-r4-new-s0"]
+    assert [params[f"mine.{name}"] for name in names] == [f"my {name}" for name in names]
+
+
+def test_sync_replaces_a_run_in_which_an_older_version_wrote_another_value(mirrored: Store) -> None:
+    stale = runs(mirrored.root)["dare-r4-new-s0"]
+    reader = client(mirrored.root)
+    for key, value in (("state", "older"), ("trial", LORA.id)):  # LORA's parameters are not those of this run
+        reader.set_tag(stale.info.run_id, key, value)
+    reader.delete_run(runs(mirrored.root)["lora-r4-new-s0"].info.run_id)
+
+    assert sync(mirrored, Registry()) == 2
+
+    found = runs(mirrored.root)
+    assert {found[name].data.params["method"] for name in ("lora-r4-new-s0", "dare-r4-new-s0")} == {"lora", "dare"}
+    assert reader.get_run(stale.info.run_id).info.lifecycle_stage == "deleted"
 
 
 def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:

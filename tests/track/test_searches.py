@@ -102,7 +102,7 @@ def test_a_configuration_has_both_objectives_its_hyperparameters_and_its_trials(
 
     run = runs(root)["search/dare-r4-new/1"]
     assert run.data.metrics == {"validation/source": 0.75, "validation/target": 0.5, "validation/avg": 0.625}
-    assert run.data.params == {"drop_rate": "0.25"}
+    assert run.data.params == {"dare.drop_rate": "0.25"}
     assert (run.data.tags["kind"], run.data.tags["trials"], run.data.tags["is"]) == ("configuration", "c d", "chosen")
 
 
