@@ -1,4 +1,4 @@
-"""Bytes as text: memory in GiB and MiB, disks and transfers in decimal units."""
+"""Bytes as text: memory in GiB and MiB, disks and transfers in decimal units; and times as text."""
 
 from __future__ import annotations
 
@@ -33,3 +33,14 @@ def readable_size(count: float) -> str:
         if abs(count) < 1000:
             return f"{count:.1f} {unit}"
     return f"{count / 1000:.1f} TB"
+
+
+def readable_time(seconds: float) -> str:
+    """Return a time as text in seconds, minutes or hours.
+
+    >>> readable_time(9.6), readable_time(600), readable_time(9000)
+    ('10 s', '10 min', '2.5 hours')
+    """
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:,.1f} hours"

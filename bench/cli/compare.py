@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli.arguments import Command, arg
-from bench.cli.options import Cells, Mix, Output
+from bench.cli.options import Mix, Output
 from bench.cli.reports import board
-from bench.cli.request import read_request
+from bench.cli.which_run import OneRun, request_of, shown_run
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.comparable import reasons
@@ -18,7 +18,6 @@ from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plugins.paper import Paper
 from bench.plugins.registry import Registry
-from bench.store import last_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +33,12 @@ class _Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Output, Mix, _Compared, Command):
+class CompareOptions(Output, Mix, OneRun, _Compared, Command):
     """The options of ``bench compare``."""
 
 
 def compare(options: CompareOptions) -> int:
-    """Print the last run's numbers next to the published ones, with a verdict on each.
+    """Print a run's numbers next to the published ones, with a verdict on each.
 
     Raises:
         UsageError: the run is not comparable with the paper, or ``--tolerance`` is out of range.
@@ -49,10 +48,10 @@ def compare(options: CompareOptions) -> int:
     paper: Paper = Registry().paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
     store = options.store()
-    last = last_run.needed(store, options.output)
-    asked = read_request(Cells.selected(last.selection), options.output)
+    run = shown_run(store, options.output, options.run)
+    asked = request_of(run, options.output)
     _refuse(paper, asked, options.output)
-    ours = board(make(asked, store), store, last.command, mixed=options.mix)
+    ours = board(make(asked, store), store, run.command, mixed=options.mix)
     found = comparison.compare(paper, ours, tolerance)
     tell(FORMS[options.format](found))
     if options.format == "csv":

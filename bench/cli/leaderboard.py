@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.cli.arguments import Command, arg
-from bench.cli.options import Cells, Mix, Output
+from bench.cli.options import Cells, Mix, Output, Selecting
 from bench.cli.reports import board, print_board
 from bench.cli.request import read_request
+from bench.cli.which_run import OneRun, cells_of, every_run, shown_run
+from bench.errors import UsageError
 from bench.plan.baselines import make
 from bench.plugins.registry import Registry
-from bench.store import last_run
 from bench.store.run_folder import Store
 
 
@@ -21,7 +22,7 @@ class _Format:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaderboardOptions(Mix, _Format, Output, Cells, Command):
+class LeaderboardOptions(Mix, _Format, OneRun, Output, Cells, Command):
     """The options of ``bench leaderboard``."""
 
 
@@ -35,11 +36,12 @@ def leaderboard(options: LeaderboardOptions) -> int:
 
 
 def _meant(options: LeaderboardOptions, store: Store) -> tuple[Cells, str]:
-    """Return the cells to show and the command to name: the last run's, unless options choose others."""
-    if not options.chosen(Cells):
-        last = last_run.needed(store, options.output)
-        return Cells.selected(last.selection), last.command
-    before = last_run.read(store)
-    if before is not None and Cells.selected(before.selection).selection() == options.selection():
-        return options, before.command
-    return options, options.line
+    """Return the cells to show and the command to name: those of a run, unless options select others."""
+    selecting = options.chosen(Selecting)
+    if not selecting:
+        run = shown_run(store, options.output, options.run)
+        return cells_of(run, options), run.command
+    if options.run:
+        raise UsageError(f"--run {options.run} says which cells are meant. Drop it or --{selecting[0]}.")
+    same = (run for run in every_run(store) if Cells.selected(run.selection).meaning() == options.meaning())
+    return options, next((run.command for run in same if run.kind == "run"), options.line)

@@ -61,8 +61,8 @@ class TaskData(Data):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material(Data, Based, Modelled):
-    """Options for the base model and the data."""
+class CellData(Data):
+    """Options that say how the data of cells is read."""
 
     skip_bad: int = arg(0, "skip up to N broken records per split (default: 0)", "N", least=0)
 
@@ -137,8 +137,13 @@ class Rows(Suited):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells(Plugins, Material, Rows):
-    """Options that choose the cells of a leaderboard. A run folder stores those of its last run."""
+class Selecting(Based, Modelled, Rows):
+    """Options that select the cells of a leaderboard: two commands with the same values mean the same cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells(Plugins, CellData, Selecting):
+    """The cells of a leaderboard, and where their plugins and data are. A run folder stores those of its runs."""
 
     def selection(self) -> dict[str, object]:
         """Return the options as a JSON object, with absolute paths."""
@@ -149,6 +154,11 @@ class Cells(Plugins, Material, Rows):
         if self.model is not None and Path(self.model).is_dir():
             chosen["model"] = str(Path(self.model).resolve())
         return chosen
+
+    def meaning(self) -> dict[str, object]:
+        """Return the part of ``selection`` that says which cells are meant."""
+        chosen = self.selection()
+        return {item.name: chosen[item.name] for item in fields(Selecting)}
 
     @classmethod
     def selected(cls, selection: Mapping[str, Any]) -> Cells:
@@ -172,7 +182,7 @@ def _restored(item: Field[Any], value: Any) -> Any:
             raise ValueError("not one of its choices")
     except (TypeError, ValueError) as error:
         raise StoreError(
-            f"The last run's {item.name} is {value!r}, which is not possible ({error}). Run bench run again."
+            f"A run's {item.name} is {value!r}, which is not possible ({error}). Run bench run again."
         ) from error
     return found
 

@@ -32,7 +32,12 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
 
     settings = suite_settings(made.request)
     heading = Heading(
-        made.request.suite.name, command=command, commit=commit(), mixed=mixed, settings=settings, older=store.older()
+        made.request.suite.name,
+        command=command,
+        commit=commit(),
+        mixed=mixed,
+        settings=settings,
+        older=store.census.older,
     )
     return leaderboard(made, store, heading)
 
@@ -85,13 +90,13 @@ def older_trials(count: int) -> str:
     """Return the sentence on the trials of an older version in a run folder."""
     return (
         f"{count} of the trials are of an older version than {FIT_VERSION}. They can be shown and exported, but no "
-        "table uses them. bench clean offers to delete them."
+        "table uses them. bench clean --trials offers to delete them."
     )
 
 
 def tell_older(store: Store) -> None:
     """Say how many trials of an older version a run folder has, before their settings are trained again."""
-    if count := store.older():
+    if count := store.census.older:
         say(f"{older_trials(count)} What this command needs of them is trained again.")
 
 

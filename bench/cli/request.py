@@ -56,6 +56,22 @@ def read_request(cells: Cells, output: Path, registry: Registry | None = None) -
     return _checked(_untuned(cells, registry), cells, output)
 
 
+def split_known(cells: Cells) -> tuple[Cells, list[str]]:
+    """Return cells that an earlier version stored, without the settings of --set that this version refuses, and why."""
+    registry, known, reasons = Registry(cells.plugin), list[str](), list[str]()
+    for item in cells.set:
+        try:
+            settings = _settings((item,))
+            _task_settings(settings, registry)
+            _recipe_fields(settings.pop(_RECIPE, {}), cells)
+            _method_settings(settings, tuple(settings), registry)
+        except UsageError as error:
+            reasons.append(f"--set {item}, because {error}")
+        else:
+            known.append(item)
+    return replace(cells, set=tuple(known)), reasons
+
+
 def _untuned(cells: Cells, registry: Registry | None) -> Request:
     """Return the request for cells without what a search chose, which depends on the base model."""
     registry = registry or Registry(cells.plugin)

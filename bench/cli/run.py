@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from bench.cli.arguments import Command
 from bench.cli.options import Cells, Mix, Output, Starts
 from bench.cli.reports import board, list_failures, print_board, tell_older, write_reports
 from bench.cli.request import read_request, start_request
+from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.lanes import lanes
@@ -23,10 +24,9 @@ from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.registry import Registry
 from bench.spec import Score
-from bench.store import last_run
-from bench.store.last_run import Last
 from bench.store.places import staged
 from bench.store.run_folder import Store
+from bench.store.runs import Run, read_runs, save_run
 from bench.track import Mirror, tracking_uri
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ class RunOptions(Mix, Starts, Output, Cells, Command):
 
 @dataclass(frozen=True, slots=True)
 class RunSteps:
-    """What distinguishes a command that runs a plan: how it plans, and what it saves and writes.
+    """What distinguishes a command that runs a plan: its note, how it plans, and what it saves and writes.
 
     ``write`` returns the files that it wrote, and the lines to print; the leaderboard is printed if ``prints_board``.
     """
 
+    run: Run
     plan: Callable[[Request, Store], Plan]
     save: Callable[[Plan, Store], None]
     write: Callable[[Plan, Store, Leaderboard], Written]
@@ -56,7 +57,8 @@ class RunSteps:
 
 def run(options: RunOptions) -> int:
     """Train, evaluate and rank methods, and skip what the store already has."""
-    steps = RunSteps(make, partial(_save, options), partial(_write, options))
+    noted = new_run("run", options.line, options)
+    steps = RunSteps(noted, make, lambda made, store: None, partial(_write, options, noted))
     return carry_out(steps, options, options, Registry(options.plugin))
 
 
@@ -74,18 +76,22 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
     with store.locked():
         made = plan()
         say(made.summary())
+        keep_run(store, with_trials(steps.run, made), options.output)
         steps.save(made, store)
         note_data(asked, store)
         with Mirror(store, made, options.line) as mirror:
-            made = finish(made, plan, partial(_perform, store=store, launch=launch, mirror=mirror))
+            again = partial(_planned_again, plan, steps.run, store)
+            made = finish(made, again, partial(_perform, store=store, launch=launch, mirror=mirror))
             ranked = board(made, store, options.line, mixed=options.mix)
             paths, lines = steps.write(made, store, ranked)
+            save_run(store, replace(with_trials(steps.run, made), finished=True))
             mirror.finish(ranked, paths)
     if steps.prints_board:
         print_board(ranked)
     tell(lines)
     for path in paths:
         say(f"wrote {path}")
+    _tell_larger(with_trials(steps.run, made), made, store)
     return list_failures(made, store)
 
 
@@ -119,18 +125,36 @@ def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
         say(line)
 
 
-def _save(options: RunOptions, made: Plan, store: Store) -> None:
-    last_run.save(store, Last(options.line, options.selection()))
+def _planned_again(plan: Callable[[], Plan], run: Run, store: Store) -> Plan:
+    """Return the plan that follows from the results so far, and note its trials as those of the run."""
+    made = plan()
+    save_run(store, with_trials(run, made))
+    return made
 
 
-def _write(options: RunOptions, made: Plan, store: Store, ranked: Leaderboard) -> Written:
+def _tell_larger(run: Run, made: Plan, store: Store) -> None:
+    """Say so if bench leaderboard shows another run than this one."""
+    before = store.census
+    done = {key: frozenset(record.scores) for key, record in made.records.items()}
+    census = replace(before, scores={**before.scores, **done})
+    shown = largest([other for other in read_runs(store) if other.kind == "run"], census) if run.kind == "run" else run
+    if shown.name != run.name:
+        say(
+            f"bench leaderboard shows the run {shown.name}, because it has more finished cells "
+            f"({shown.finished_cells(census)}) than this one ({run.finished_cells(census)}). "
+            "bench leaderboard --run latest shows this one."
+        )
+
+
+def _write(options: RunOptions, run: Run, made: Plan, store: Store, ranked: Leaderboard) -> Written:
     """Write the leaderboard, and the trade-off curves if ``--rewind`` asks for them."""
-    paths = write_reports(ranked, store.root)
+    reports = store.root / run.reports
+    paths = write_reports(ranked, reports)
     if not made.request.strengths:
         return paths, ()
     from bench.leaderboard import tradeoff
 
-    found, folder = tradeoff.read(made, store), store.root / tradeoff.FOLDER
+    found, folder = tradeoff.read(made, store), reports / tradeoff.FOLDER
     with staged(folder) as here:
         names = [path.name for path in tradeoff.write(found, here)]
     return [*paths, *(folder / name for name in names)], tradeoff.lines(found, mixed=options.mix)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import get_args
 
 from bench.cli.arguments import Command, arg, split_list
@@ -10,14 +13,18 @@ from bench.cli.options import Cells, HowTrialsRun, Output
 from bench.cli.reports import tell_older
 from bench.cli.request import start_request
 from bench.cli.run import check_output
+from bench.cli.which_run import keep_run, new_run
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.search.optuna_study import Sampler
 from bench.search.pareto import Objective
+from bench.search.quest import Quest
 from bench.search.report import lines
 from bench.search.run import SearchSettings, run
 from bench.store.places import is_remote
-from bench.store.search_results import FILE
+from bench.store.run_folder import Store
+from bench.store.runs import Run, save_run
+from bench.store.search_results import FILE, FOLDER, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +91,22 @@ def search(options: SearchOptions) -> int:
     asked = replace(start_request(options, options.output), split="validation")
     store = options.store()
     tell_older(store)
-    quests, results = run(asked, setting, store, launch, options.line)
+    varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
+    note = new_run("search", options.line, options, FOLDER, **varied)
+    quests, results = run(asked, setting, store, launch, options.line, partial(_keep, note, store, options.output))
     tell(lines(quests, results))
     say(f"wrote {options.output / FILE}")
     return 1 if any(result.count("failed") for result in results) else 0
+
+
+def _keep(note: Run, store: Store, output: Path, asked: Sequence[Quest], results: Sequence[SearchResult]) -> None:
+    """Keep the note of a search: first with the labels of its trials, and at its end with their ids."""
+    if results:
+        tried = (trial for result in results for item in result.configurations for trial in item.trials)
+        save_run(store, replace(note, finished=True, trials=tuple(dict.fromkeys(tried))))
+    else:
+        labels = dict.fromkeys(label for quest in asked for label in quest.trial_labels)
+        keep_run(store, replace(note, labels=tuple(labels)), output)
 
 
 def _points(text: str) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.cli.arguments import Command, flag, words_of
 from bench.cli.options import Cells, OneTrial, Output, Plugins
+from bench.cli.which_run import run_of
 from bench.errors import UsageError
 from bench.lanes.progress import pace
 from bench.leaderboard.environments import SCORED_WITH
@@ -19,7 +20,6 @@ from bench.plugins.hyperparameters import values
 from bench.plugins.registry import Registry
 from bench.sizes import in_unit
 from bench.spec import EVALUATED, Record, Score
-from bench.store import last_run
 from bench.store.run_folder import Store
 from bench.trial import parity
 
@@ -39,7 +39,7 @@ def show(options: ShowOptions) -> int:
     """Print one trial."""
     store = options.existing()
     record = store.find(options.trial)
-    ran = last_run.read(store)
+    ran = run_of(store, record.trial)
     cells = Cells.selected(ran.selection) if ran else Cells()
     plugins = options.plugin or cells.plugin
     registry = Registry(plugins)

@@ -12,11 +12,13 @@ from bench.cli.arguments import arg, several, word
 from bench.cli.options import Cells
 from bench.cli.reports import write_reports
 from bench.cli.run import RunOptions, RunSteps, Written, carry_out
+from bench.cli.which_run import new_run
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.leaderboard import plots
 from bench.papers import comparison_text, published
 from bench.papers.lorasculpt import STUDIES
+from bench.papers.study import FOLDER as STUDY_FOLDER
 from bench.papers.study import Drawing, Study, StudyResult, folder_of, save_record, wrapped
 from bench.plan.plan import Plan, assemble
 from bench.plan.request import Request
@@ -80,13 +82,16 @@ def study(options: StudyOptions) -> int:
         tell(each.line for each in STUDIES.values())
         return 0
     chosen, registry = named_study(options.name), Registry(options.plugin)
+    cells = options.cells(chosen, registry)
+    folder = f"{STUDY_FOLDER}/{chosen.name}"
     steps = RunSteps(
+        new_run("study", options.line, cells, folder, study=f"study {chosen.name}"),
         partial(study_plan, chosen),
         partial(_save, chosen, options.line),
         partial(_write, chosen),
         prints_board=chosen.draw is None,
     )
-    return carry_out(steps, options, options.cells(chosen, registry), registry)
+    return carry_out(steps, options, cells, registry)
 
 
 def named_study(name: str) -> Study:

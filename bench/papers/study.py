@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 120  # of printed captions and lines
 _RECORD = "study.json"
+FOLDER = "studies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Study:
 
 def folder_of(store: Store, name: str) -> Path:
     """Return the folder of a study's files."""
-    return store.root / "studies" / name
+    return store.root / FOLDER / name
 
 
 def save_record(store: Store, name: str, command: str, plan: Plan) -> None:
@@ -147,7 +148,7 @@ def studied(store: Store) -> set[str]:
         StoreError: a study.json is damaged.
     """
     found: set[str] = set()
-    for path in sorted(store.root.glob(f"studies/*/{_RECORD}")):
+    for path in sorted(store.root.glob(f"{FOLDER}/*/{_RECORD}")):
         damaged = "{path} is damaged ({error}). Delete it and run bench study again."
         found |= read_note(path, lambda data: set(data["trials"]), damaged) or set()
     return found

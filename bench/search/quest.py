@@ -58,6 +58,11 @@ class Quest:
         return dict(self.plan(hyper).cells[0].trial.hyper)
 
     @property
+    def trial_labels(self) -> tuple[str, ...]:
+        """The labels of all trials of the quest, which every configuration has, and of their parents."""
+        return tuple(job.trial.label for job in self.plan({}).jobs)
+
+    @property
     def rungs(self) -> tuple[int, ...]:
         """The steps at which trainings are scored; empty if nothing is stopped."""
         updates = 0 if self.margin is None else self.updates // len(self.request.seeds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -92,9 +92,17 @@ def _defaults(request: Request, method: str) -> dict[str, Scalar]:
 
 
 def run(
-    request: Request, setting: SearchSettings, store: Store, launch: Launch, command: str
+    request: Request,
+    setting: SearchSettings,
+    store: Store,
+    launch: Launch,
+    command: str,
+    keep: Callable[[Sequence[Quest], Sequence[SearchResult]], None],
 ) -> tuple[tuple[Quest, ...], list[SearchResult]]:
-    """Search; return the quests and their results. Configurations of earlier commands are not tried again."""
+    """Search; return the quests and their results. Configurations of earlier commands are not tried again.
+
+    ``keep`` is called before the first trial, without results, and at the end.
+    """
     found = spaces(request, setting.fields)
     if setting.storage is not None:
         check_storage(setting.storage)
@@ -104,9 +112,11 @@ def run(
         for method, part in found.items():
             for field, reason in part.left_out.items():
                 say(f"{method}.{field} is not searched: {reason}")
+        keep(asked, ())
         _work(request, asked, setting.trials, store, launch)
         same = provenance(request, setting)
         results = [quest_result(quest, setting, same, command) for quest in asked]
+        keep(asked, results)
         save_choices(store, results)
         report.publish(store, asked, results)
     return asked, results

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bench.errors import StoreError, UsageError
@@ -22,6 +24,18 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 _MODELS = "models.json"
 _ERROR = "error.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What the records of a run folder say: the ids of the finished trials, and every trial's score keys by its id.
+
+    Trials of an older version, which no plan uses, are in neither; ``older`` is their number.
+    """
+
+    done: frozenset[str]
+    scores: Mapping[str, frozenset[str]]
+    older: int
 
 
 class Store:
@@ -109,9 +123,16 @@ class Store:
             if record is not None:
                 yield record
 
-    def older(self) -> int:
-        """Return how many trials of the run folder are of an older version, which no plan uses."""
-        return sum(record.trial.is_older for record in self.records())
+    @cached_property
+    def census(self) -> Census:
+        """The records when they were first asked for; a run folder at a URL takes long to read, so it is read once."""
+        records = list(self.records())
+        new = [record for record in records if not record.trial.is_older]
+        return Census(
+            frozenset(record.trial.id for record in new if record.status == "done"),
+            {record.trial.id: frozenset(record.scores) for record in new},
+            len(records) - len(new),
+        )
 
     def find(self, name: str) -> Record:
         """Return the one record whose label, id or folder starts with ``name``.

@@ -3,6 +3,7 @@
 Only the driver writes to MLflow; ``bench sync`` rebuilds all of it from the run folder.
 """
 
+from bench.track.client import ARTIFACTS as ARTIFACTS
 from bench.track.client import tracking_uri as tracking_uri
 from bench.track.mirror import Mirror as Mirror
 from bench.track.mirror import sync as sync

@@ -9,18 +9,19 @@ import pytest
 from bench import Paper
 from bench.cli.main import main
 from bench.cli.run import RunOptions
+from bench.cli.which_run import new_run
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.store import last_run
 from bench.store.run_folder import Store
+from bench.store.runs import save_run
 from tests.making.commands import typed
 
 
 def ran(output: Path, *words: str) -> Path:
-    """A run folder whose last run had these words; nothing was trained."""
+    """A run folder with a run of these words; nothing was trained."""
     store = Store(output)
     store.prepare()
-    last_run.save(store, last_run.Last("bench run", typed(RunOptions, *words).selection()))
+    save_run(store, new_run("run", "bench run", typed(RunOptions, *words)))
     return output
 
 

@@ -9,7 +9,6 @@ from bench.cli.main import main
 from bench.errors import TrialError
 from bench.plan.suite import Suite
 from bench.store.run_folder import RECORD, Store
-from bench.store.search_results import Configuration, SearchResult
 
 LIGHT = """
 import sys
@@ -238,7 +237,7 @@ def test_a_run_prints_the_leaderboard_on_stdout_and_writes_every_report(
     assert "lora" in captured.out
     assert "dare" in captured.out
     assert "2 cells, 1 trainings" in captured.err
-    assert {path.name for path in ran.glob("leaderboard.*")} >= {
+    assert {path.name for path in ran.glob("reports/*/leaderboard.*")} >= {
         "leaderboard.md",
         "leaderboard.csv",
         "leaderboard.tex",
@@ -248,14 +247,15 @@ def test_a_run_prints_the_leaderboard_on_stdout_and_writes_every_report(
 def test_the_same_command_again_does_nothing_and_prints_the_same(
     ran: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = (ran / "leaderboard.csv").read_bytes()
+    (report,) = ran.glob("reports/*/leaderboard.csv")
+    first = report.read_bytes()
 
     code = main(["run", *words, "--lanes", "0", "--output", str(ran)])
 
     again = capsys.readouterr()
     assert code == 0
     assert "lora" in again.out
-    assert (ran / "leaderboard.csv").read_bytes() == first
+    assert report.read_bytes() == first
     assert "cached: 3 of 3 trials, 1 of 1 trainings" in again.err
 
 
@@ -334,34 +334,6 @@ def test_the_command_that_show_prints_is_cached(ran: Path, capsys: pytest.Captur
 
     assert main([*line[1:], "--dry-run"]) == 0
     assert "cached: 3 of 3 trials" in capsys.readouterr().out
-
-
-def test_clean_frees_trials_of_other_settings_and_keeps_the_run(
-    ran: Path, words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = ["run", *words, "--set", "dare.drop_rate=0.5", "--lanes", "0", "--output", str(ran)]
-    assert main(other) == 0
-
-    assert main(["clean", "--yes", "--output", str(ran)]) == 0
-
-    assert "Freed" in capsys.readouterr().err
-    left = sorted(record.trial.method for record in Store(ran).records())
-    assert left == ["dare", "lora", "zero_shot"]
-    assert Store(ran).find("dare").trial.hyper["drop_rate"] == 0.5
-
-
-def test_clean_keeps_what_a_search_tried(ran: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    dare = Store(ran).find("dare").trial
-    tried = Configuration(0, {}, "done", 0.5, 0.5, (dare.id,))
-    folder = ran / "search" / "dare-r2-new_squares"
-    folder.mkdir(parents=True)
-    (folder / "search.json").write_text(SearchResult("dare-r2-new_squares", "", {}, {}, (tried,)).text())
-    other = ["run", *words, "--set", "dare.drop_rate=0.5", "--lanes", "0", "--output", str(ran)]
-    assert main(other) == 0
-
-    assert main(["clean", "--yes", "--output", str(ran)]) == 0
-
-    assert dare.id in {record.trial.id for record in Store(ran).records()}
 
 
 def test_baselines_add_the_row_they_are_compared_with_and_a_plan_tells_its_rows_apart(

@@ -20,7 +20,7 @@ def test_chosen_controls_and_curves_come_with_one_command_and_are_cached(
     ran = subprocess.run([*tiny_command, *words], capture_output=True, text=True, timeout=600, check=False)
 
     assert ran.returncode == 0, ran.stderr
-    frame = pd.read_csv(output / "leaderboard.csv", keep_default_na=False)
+    frame = pd.read_csv(next(output.glob("reports/*/leaderboard.csv")), keep_default_na=False)
     rows = {(row.method, row.variant): row.status for row in frame.itertuples() if row.quantity == "score"}
     controls = ("lr/3", "frozen connector", "stopped early", "rewound to dare", "oracle gate")
     assert {("lora", ""), ("dare", ""), *(("lora", control) for control in controls)} <= rows.keys()

@@ -175,7 +175,7 @@ def test_figures_are_drawn_from_snapshots_and_changes_of_real_trainings(
 
 
 @pytest.mark.slow
-def test_two_studies_share_their_trials_and_leave_the_last_run_alone(
+def test_two_studies_share_their_trials_and_leave_no_table_of_a_run(
     tiny_suite: Suite,
     tiny_tasks: Path,
     tmp_path: Path,
@@ -211,7 +211,8 @@ def test_two_studies_share_their_trials_and_leave_the_last_run_alone(
     assert first[0] == again[0]
     reports = {f"leaderboard.{suffix}" for suffix in ("csv", "md", "tex", "txt")}
     assert {path.name for path in (output / "studies" / "table3").iterdir()} == {*reports, "study.json", "table3.md"}
-    assert not (output / "command.json").exists()
+    assert main(["leaderboard", "--output", str(output)]) == 2
+    assert "has no run yet" in capsys.readouterr().err
     path = next(output.glob("lorasculpt-*/record.json"))
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "environment": {**record["environment"], "torch": "1.0"}}))

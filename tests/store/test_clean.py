@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.spec import Record
-from bench.store.clean import waste
+from bench.store.clean import Used, leftovers
 from bench.store.run_folder import Store
 from tests.making.trials import TRIAL
 
@@ -14,6 +14,6 @@ def test_predictions_that_a_killed_evaluation_left_can_go_and_scores_cannot(tmp_
     store.scores_of(TRIAL).write("0123", [{"id": "1"}])
     store.scores_of(TRIAL).partial("4567", {}, 1, lambda count: None).keep({0: "red"}, 1.0)
 
-    found = waste(store, {TRIAL.id})
+    found = leftovers(store, Used(frozenset({TRIAL.id})))
 
     assert [item.path.name for item in found] == ["4567.part-1.jsonl"]

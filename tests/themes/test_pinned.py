@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from bench.environment import commit
 from bench.plugins.registry import Registry
 from bench.plugins.source import of_plugin
 from bench.spec import Record
+from tests.making.run_folders import unpacked
 
 HERE = Path(__file__).parent
 PINNED = json.loads((HERE / "pinned.json").read_text())
@@ -42,13 +42,6 @@ OLD_COMMANDS = {
     "command.txt": "show 70ae3989216d --command",
     "leaderboard.txt": "leaderboard --format table",
 }
-
-
-def unpacked(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    with tarfile.open(HERE / folder / "runs.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs"
 
 
 @pytest.fixture
@@ -160,7 +153,7 @@ def test_clean_names_the_trials_of_an_older_version(
 
     assert main(["clean"]) == 0
 
-    assert "(a trial of an older version, 1)" in capsys.readouterr().out
+    assert "bench clean --trials" in capsys.readouterr().err
     assert len(list(old_runs.glob("*/record.json"))) == 31
 
 

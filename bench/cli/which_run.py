@@ -1,0 +1,167 @@
+"""Find the run of a run folder that a command means, and its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bench.cli.arguments import Command, arg
+from bench.cli.options import Cells, Selecting
+from bench.cli.request import read_request, split_known
+from bench.console import say
+from bench.errors import BenchError, UsageError
+from bench.plan.baselines import make
+from bench.plan.plan import Plan
+from bench.plan.request import Request
+from bench.plugins.registry import suggest
+from bench.spec import Trial
+from bench.store.run_folder import Census, Store
+from bench.store.runs import (
+    FOLDER,
+    Kind,
+    Run,
+    latest_run,
+    move_old_run,
+    now,
+    read_old_run,
+    read_runs,
+    run_name,
+    save_run,
+)
+
+_LATEST = "latest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneRun:
+    """The option that names a run."""
+
+    run: str = arg(
+        "",
+        "a run of the run folder: its name, the start of its name, or latest (default: the run with the most finished "
+        "cells; bench ls runs lists them)",
+        "NAME",
+    )
+
+
+def every_run(store: Store) -> list[Run]:
+    """Return the runs, searches and studies of a run folder, the earliest first.
+
+    Raises:
+        StoreError: a note is damaged.
+    """
+    found, old = read_runs(store), read_old_run(store)
+    return found if old is None else [replace(old, name=run_name("run", _stored(old).meaning())), *found]
+
+
+def largest(runs: Sequence[Run], census: Census) -> Run:
+    """Return the run with the most finished cells; among equals, the one that started last."""
+    return max(runs, key=lambda run: (run.finished_cells(census), run.started))
+
+
+def shown_run(store: Store, output: Path, name: str = "") -> Run:
+    """Return the run that ``--run`` names, else the largest one; if there are several, say which.
+
+    Raises:
+        UsageError: there was no run, or none has this name.
+    """
+    found = [run for run in every_run(store) if run.kind == "run"]
+    if not found:
+        raise UsageError(f"{output} has no run yet. Start one: bench run --output {output}")
+    if name:
+        return _named(name, found, store)
+    if len(found) == 1:
+        return found[0]
+    chosen = largest(found, store.census)
+    say(
+        f"This is the run {chosen.name}, which has the most finished cells of {len(found)} runs. "
+        "bench ls runs lists them; --run NAME chooses another."
+    )
+    return chosen
+
+
+def _named(name: str, found: Sequence[Run], store: Store) -> Run:
+    if name == _LATEST:
+        pointed = latest_run(store)
+        return next((run for run in found if run.name == pointed), found[-1])
+    exact = [run for run in found if run.name == name]
+    matching = exact or [run for run in found if run.name.startswith(name)]
+    if len(matching) > 1:
+        names = ", ".join(run.name for run in matching)
+        raise UsageError(f"--run {name} matches {len(matching)} runs: {names}. Give the whole name.")
+    if not matching:
+        raise suggest("run", name, [_LATEST, *(run.name for run in found)])
+    return matching[0]
+
+
+def run_of(store: Store, trial: Trial) -> Run | None:
+    """Return the latest run, search or study that needs a trial, else the latest of all, else None."""
+    found = every_run(store)
+    return next((run for run in reversed(found) if trial.id in run.trials), found[-1] if found else None)
+
+
+def cells_of(run: Run, typed: Command | None = None) -> Cells:
+    """Return the cells of a run. Options that select no cells, such as --plugin, have the values that were ``typed``.
+
+    One line says what this version does not know of the run.
+    """
+    cells = _stored(run)
+    if typed is not None:
+        selecting = {item.name for item in fields(Selecting)}
+        others = [item.name for item in fields(Cells) if item.name not in selecting and item.name in typed.typed]
+        changed: dict[str, Any] = {name: getattr(typed, name) for name in others}
+        cells = replace(cells, **changed)
+    known, reasons = split_known(cells)
+    gone = [
+        name for name, value in run.selection.items() if value and name not in {item.name for item in fields(Cells)}
+    ]
+    reasons += [f"this version has no option --{name.replace('_', '-')}" for name in gone]
+    if reasons:
+        say(f"The run {run.name} sets what is left out here: {'; '.join(reasons)}")
+    return known
+
+
+def request_of(run: Run, output: Path, typed: Command | None = None) -> Request:
+    """Return the request for the cells of a run."""
+    return read_request(cells_of(run, typed), output)
+
+
+def keep_run(store: Store, run: Run, output: Path) -> None:
+    """Write the note of a run; a run of version 0.1.0, whose files are at the top, first gets a folder of its own."""
+    old = next((item for item in every_run(store) if item.is_old), None)
+    if old is not None:
+        move_old_run(store, planned(old, store, output))
+        say(f"The reports of the earlier run, at the top of {output} until now, are in {output / FOLDER / old.name}.")
+    save_run(store, run)
+
+
+def planned(run: Run, store: Store, output: Path) -> Run:
+    """Return a run of version 0.1.0 with the cells and trials that its options mean now; without if that fails."""
+    try:
+        return with_trials(run, make(request_of(run, output), store))
+    except BenchError as error:
+        say(f"The cells of the run {run.name} are not known, because its command cannot be read: {error}")
+        return run
+
+
+def with_trials(run: Run, plan: Plan) -> Run:
+    """Return a run with the cells and trials of its plan."""
+    return replace(
+        run,
+        cells=tuple((cell.trial.id, str(cell.trial.target)) for cell in plan.cells),
+        scores={str(target): tuple(item.key for item in asked) for target, asked in plan.asked.items() if target},
+        trials=tuple(job.trial.id for job in plan.jobs),
+    )
+
+
+def new_run(kind: Kind, line: str, cells: Cells, reports: str = "", **more: object) -> Run:
+    """Return a run that starts now, without its trials; ``more`` are further options that say which cells it means."""
+    name = run_name(kind, {**cells.meaning(), **more})
+    reports = reports or f"{FOLDER}/{name}"
+    return Run(name=name, command=line, selection=cells.selection(), kind=kind, started=now(), reports=reports)
+
+
+def _stored(run: Run) -> Cells:
+    return Cells.selected(run.selection)

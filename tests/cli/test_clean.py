@@ -1,0 +1,189 @@
+"""The command bench clean."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from bench.plan.suite import Suite
+from bench.spec import Cost, Record
+from bench.store.changes import CHECKPOINT
+from bench.store.run_folder import RECORD, Store
+from bench.store.search_results import Configuration, SearchResult
+from bench.track import ARTIFACTS
+from tests.making.run_folders import unpacked
+
+
+@pytest.fixture(autouse=True)
+def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One MLflow database for all tests, because creating one takes seconds."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
+
+
+@pytest.fixture
+def words(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> list[str]:
+    return ["--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--output", str(tmp_path / "runs")]
+
+
+@pytest.fixture
+def output(words: list[str], tmp_path: Path) -> Path:
+    """A run folder with a run of two methods, and after it a run of one of them."""
+    for methods in ("lora,dare", "lora"):
+        assert main(["run", "--methods", methods, *words, "--lanes", "0"]) == 0
+    return tmp_path / "runs"
+
+
+def methods(output: Path) -> list[str]:
+    return sorted(record.trial.method for record in Store(output).records())
+
+
+def forget(output: Path, name: str) -> None:
+    """Delete the reports of the runs with this name, so that no run needs their trials alone."""
+    for path in output.glob(f"reports/{name}*"):
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("options", [[], ["--trials"]])
+def test_the_trials_of_every_run_are_needed(
+    options: list[str], output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["clean", "--yes", *options, "--output", str(output)]) == 0
+
+    assert capsys.readouterr().err.endswith("Nothing to free.\n")
+    assert methods(output) == ["dare", "lora", "zero_shot"]
+
+
+def test_finished_trials_go_only_with_trials_with_their_training_and_their_bytes(
+    output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(output, "tiny-lora-dare")
+    (record,) = (record for record in Store(output).records() if record.trial.method == "dare")
+    Store(output).write(Record(record.trial, "done", record.scores, Cost(train_seconds=7200.0)))
+    folder, mirror = Store(output).folder(record.trial), output / ARTIFACTS / "1" / "adapter"
+    mirror.mkdir(parents=True)
+    for path in (folder / "change").iterdir():
+        (mirror / path.name).hardlink_to(path)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return "y"
+
+    monkeypatch.setattr("builtins.input", answer)
+    capsys.readouterr()
+
+    assert main(["clean", "--output", str(output)]) == 0
+    assert methods(output) == ["dare", "lora", "zero_shot"]
+    assert "needs 1 finished trial, 2.0 hours of training, " in capsys.readouterr().err
+    assert main(["clean", "--trials", "--output", str(output)]) == 0
+
+    assert asked == [f"Delete 1 finished trial, 2.0 hours of training, {size / 1e6:.1f} MB? [y/N] "]
+    assert methods(output) == ["lora", "zero_shot"]
+    assert not list(mirror.iterdir())
+
+
+def test_a_file_that_has_a_name_outside_the_run_folder_frees_nothing(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget(output, "tiny-lora-dare")
+    folder = next(output.glob("dare-*"))
+    (folder / "large").write_bytes(bytes(5_000_000))
+    os.link(folder / "large", tmp_path / "mine")
+    capsys.readouterr()
+
+    assert main(["clean", "--trials", "--yes", "--output", str(output)]) == 0
+
+    assert "Freed 0.0 MB." in capsys.readouterr().err
+    assert (tmp_path / "mine").stat().st_size == 5_000_000
+
+
+def test_leftovers_go_and_what_a_run_still_needs_stays(output: Path) -> None:
+    needed, other = next(output.glob("dare-*")), output / "l2-r2-new_squares-s0-0123456789ab"
+    (needed / RECORD).rename(needed / f"{RECORD}.corrupt")
+    other.mkdir()
+    for folder in (needed, other):
+        (folder / CHECKPOINT).touch()
+    shutil.copytree(next(output.glob("lora-*")) / "change", output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change")
+    (output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "fitted.json").write_text('{"seconds": 60.0}')
+    (output / "reports" / "x.md.123.tmp").touch()
+    finished = next(output.glob("lora-*"))
+    (finished / CHECKPOINT).touch()
+
+    assert main(["clean", "--yes", "--output", str(output)]) == 0
+
+    assert not other.exists()
+    assert not (output / "reports" / "x.md.123.tmp").exists()
+    assert not (finished / CHECKPOINT).exists()
+    assert (finished / RECORD).is_file()
+    assert (needed / CHECKPOINT).is_file()
+    assert not (needed / f"{RECORD}.corrupt").exists()
+    assert (output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change").is_dir()  # trained, but not scored
+
+
+def test_what_a_search_tried_is_needed_with_its_parents(output: Path) -> None:
+    dare = Store(output).find("dare").trial
+    forget(output, "tiny")
+    tried = Configuration(0, {}, "done", 0.5, 0.5, (dare.id,))
+    folder = output / "search" / "dare-r2-new_squares"
+    folder.mkdir(parents=True)
+    (folder / "search.json").write_text(SearchResult("dare-r2-new_squares", "", {}, {}, (tried,)).text())
+
+    assert main(["clean", "--trials", "--yes", "--output", str(output)]) == 0
+
+    assert methods(output) == ["dare", "lora"]
+
+
+def test_the_trials_of_an_interrupted_search_are_needed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.search.run._work", killed)
+    assert main(["search", "--methods", "dare", *words]) == 130
+    output = tmp_path / "runs"
+    kept, other = (output / f"{name}-r2-new_squares-s0-0123456789ab" for name in ("dare", "l2"))
+    for folder in (kept, other):
+        folder.mkdir()
+        (folder / CHECKPOINT).touch()
+
+    assert main(["clean", "--trials", "--yes", "--output", str(output)]) == 0
+
+    assert (kept / CHECKPOINT).is_file()
+    assert not other.exists()
+
+
+def test_trials_of_an_older_version_are_named_and_go_only_with_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = unpacked("old_run_folder", tmp_path, monkeypatch)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+
+    assert main(["clean"]) == 0
+    error = capsys.readouterr().err
+    assert main(["clean", "--trials"]) == 0
+
+    assert " finished trials (" in error
+    assert " of an older version), " in error
+    assert "(a trial of an older version, 1; no run, search or study uses it)" in capsys.readouterr().out
+    assert len(list(runs.glob("*/record.json"))) == 31
+
+
+def test_nothing_is_offered_if_a_run_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = unpacked("run_folder", tmp_path, monkeypatch)
+    note = runs / "command.json"
+    note.write_text(note.read_text().replace('"lora,dare,lorasculpt"', '"lora,dare,gone"'))
+
+    assert main(["clean", "--trials", "--yes"]) == 0
+
+    error = capsys.readouterr().err
+    assert "are not known, because its command cannot be read: No method named 'gone'." in error
+    assert "Nothing to free." in error
+    assert len(list(runs.glob("*/record.json"))) == 31

@@ -1,0 +1,219 @@
+"""Which run of a run folder a command means, and what a smaller run leaves alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli.arguments import words_of
+from bench.cli.leaderboard import LeaderboardOptions
+from bench.cli.main import main
+from bench.cli.options import Cells, Selecting
+from bench.plan.suite import Suite
+from bench.spec import Record
+from bench.store.run_folder import Store
+from bench.store.runs import latest_run, read_runs
+from tests.making.run_folders import unpacked
+
+# values of the options that select no cells
+VALUES: dict[str, Any] = {"plugin": (Path("tiny_tasks.py"),), "data": Path(), "skip_bad": 1}
+
+
+@pytest.fixture(autouse=True)
+def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One MLflow database for all tests, because creating one takes seconds."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder in the layout of version 0.1.0, as ./runs."""
+    return unpacked("run_folder", tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def words(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> list[str]:
+    """The words after --methods of a run on the suite tiny."""
+    return ["--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--output", str(tmp_path / "runs")]
+
+
+@pytest.fixture
+def both(words: list[str], tmp_path: Path) -> Path:
+    """A run folder with a run of two methods, and after it a run of one of them."""
+    for methods in ("lora,dare", "lora"):
+        assert main(["run", "--methods", methods, *words, "--lanes", "0"]) == 0
+    return tmp_path / "runs"
+
+
+def test_an_option_that_selects_no_cells_never_changes_which_cells_are_meant(
+    runs: Path, tiny_tasks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selecting = {item.name for item in fields(Selecting)}
+    others = [item.name for item in fields(Cells) if item.name not in selecting]
+    assert main(["leaderboard"]) == 0
+    plain = capsys.readouterr().out
+
+    for name in others:
+        given = words_of(LeaderboardOptions(**{name: VALUES[name]}), [name])
+        assert main(["leaderboard", *given]) == 0
+        assert capsys.readouterr().out == plain, given
+
+
+def test_a_smaller_run_replaces_neither_the_reports_nor_what_bench_leaderboard_shows(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "runs"
+    assert main(["run", "--methods", "lora,dare", *words, "--lanes", "0"]) == 0
+    before = {path: path.read_bytes() for path in output.glob("reports/*/leaderboard.*")}
+    capsys.readouterr()
+    assert main(["leaderboard", "--output", str(output)]) == 0
+    table = capsys.readouterr().out
+
+    assert main(["run", "--methods", "lora", *words, "--lanes", "0"]) == 0
+
+    assert "bench leaderboard shows the run tiny-lora-dare-r2-" in capsys.readouterr().err
+    assert len(before) == 4
+    assert {path: path.read_bytes() for path in before} == before
+    assert main(["leaderboard", "--output", str(output)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == table
+    assert "which has the most finished cells of 2 runs" in shown.err
+    assert not list(output.glob("leaderboard.*"))
+
+
+def test_another_run_is_shown_by_its_name_or_as_the_latest(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = latest_run(Store(both))
+    capsys.readouterr()
+
+    assert main(["leaderboard", "--run", "latest", "--output", str(both)]) == 0
+    latest = capsys.readouterr()
+    assert main(["leaderboard", "--run", small[:12], "--output", str(both)]) == 0
+    named = capsys.readouterr()
+
+    assert small.startswith("tiny-lora-r2-")
+    assert latest.out == named.out
+    assert "dare" not in latest.out
+    assert latest.err == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--run tiny-lora", "--run tiny-lora matches 2 runs: tiny-lora-dare-r2-"),
+        ("--run tinny", "No run named 'tinny'."),
+        ("--run latest --ranks 2", "--run latest says which cells are meant. Drop it or --ranks."),
+    ],
+)
+def test_a_run_that_cannot_be_meant_is_one_line(
+    given: str, message: str, both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+
+    assert main(["leaderboard", *given.split(), "--output", str(both)]) == 2
+
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_runs_are_listed_with_the_one_that_is_shown(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+
+    assert main(["ls", "runs", "--output", str(both)]) == 0
+
+    head, large, small = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert head[:2] == ["run", "started"]
+    assert (large[0], large[4:10], large[10]) == ("*", ["2", "of", "2", "3", "of", "3"], f"reports/{large[1]}")
+    assert (small[3:9], small[9]) == (["1", "of", "1", "2", "of", "2"], f"reports/{small[0]}")
+    assert large[11:15] == ["bench", "run", "--methods", "lora,dare"]
+
+
+def test_a_run_with_fewer_finished_cells_is_not_shown_though_it_means_more(
+    both: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.lanes.lanes.run", killed)
+    assert main(["run", "--methods", "lora,dare,l2,dora", *words, "--limit", "3", "--lanes", "0"]) == 130
+    capsys.readouterr()
+
+    assert main(["leaderboard", "--output", str(both)]) == 0
+
+    assert "This is the run tiny-lora-dare-r2-" in capsys.readouterr().err
+    assert [run.finished for run in read_runs(Store(both))] == [True, True, False]
+
+
+def test_a_command_reads_every_record_once_to_count_and_choose(
+    both: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, records = [], Store.records
+
+    def count(store: Store) -> Iterator[Record]:
+        counted.append(store)
+        return records(store)
+
+    monkeypatch.setattr(Store, "records", count)
+
+    assert main(["run", "--methods", "lora", *words, "--lanes", "0"]) == 0
+    assert len(counted) == 1
+    assert main(["leaderboard", "--output", str(both)]) == 0
+    assert len(counted) == 2
+
+
+def test_the_files_of_an_older_version_get_a_folder_of_their_own_at_the_next_run(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = {path.name: path.read_bytes() for path in runs.glob("leaderboard.*")}
+    monkeypatch.setattr("bench.cli.run._perform", lambda *_, **__: None)
+
+    main(["run", "--methods", "lora", "--ranks", "2", "--targets", "icon_choice", "--limit", "24", "--lanes", "0"])
+
+    old, new = read_runs(Store(runs))
+    assert "are in runs/reports/micro-lora-dare-lorasculpt-r2-icon_choice-" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (runs / old.reports).glob("leaderboard.*")} == reports
+    assert not [*runs.glob("leaderboard.*"), *runs.glob("command.json")]
+    assert old.finished_trials(Store(runs).census) == len(old.trials) == 24
+    assert old.finished_cells(Store(runs).census) == len(old.cells) > 10
+    assert new.name == latest_run(Store(runs))
+    capsys.readouterr()
+    assert main(["leaderboard"]) == 0
+    assert "lorasculpt" in capsys.readouterr().out
+
+
+def test_a_setting_that_is_gone_is_left_out_in_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = runs / "command.json"
+    assert main(["leaderboard"]) == 0
+    before = capsys.readouterr().out
+    note = json.loads(path.read_text())
+    note["selection"]["set"] += ["lorasculpt.zero_moments=true", "gone.field=1"]
+    note["selection"]["optimizer"] = "sgd"
+    path.write_text(json.dumps(note))
+
+    assert main(["leaderboard"]) == 0
+
+    shown = capsys.readouterr()
+    assert shown.out == before
+    assert shown.err.count("\n") == 1
+    for part in ("--set lorasculpt.zero_moments=true, because", "--set gone.field=1, because", "no option --optimizer"):
+        assert part in shown.err
+    assert main(["clean"]) == 0
+    assert "is left out here" in capsys.readouterr().err
+
+
+def test_the_runs_of_an_older_version_are_listed_with_the_number_of_its_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpacked("old_run_folder", tmp_path, monkeypatch)
+
+    assert main(["ls", "runs"]) == 0
+
+    printed = capsys.readouterr()
+    assert "micro-lora-dare-lorasculpt-r2-icon_choice-" in printed.out
+    assert "0 of " in printed.out
+    assert "31 of the trials are of an older version than 2." in printed.err
