@@ -18,14 +18,14 @@ from bench.errors import UsageError
 from bench.leaderboard import plots
 from bench.papers import comparison_text, published
 from bench.papers.lorasculpt import STUDIES
-from bench.papers.study import FOLDER as STUDY_FOLDER
-from bench.papers.study import Drawing, Study, StudyResult, folder_of, save_record, wrapped
+from bench.papers.study import Drawing, Study, StudyResult, save_record, wrapped
 from bench.plan.plan import Plan, assemble
 from bench.plan.request import Request
 from bench.plan.suite import Suite, named_suite
 from bench.plugins.registry import Registry, suggest
 from bench.store.places import staged
 from bench.store.run_folder import Store
+from bench.store.runs import Run
 
 if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard
@@ -83,12 +83,12 @@ def study(options: StudyOptions) -> int:
         return 0
     chosen, registry = named_study(options.name), Registry(options.plugin)
     cells = options.cells(chosen, registry)
-    folder = f"{STUDY_FOLDER}/{chosen.name}"
+    run = new_run("study", options.line, cells, study=chosen.name)
     steps = RunSteps(
-        new_run("study", options.line, cells, folder, study=f"study {chosen.name}"),
+        run,
         partial(study_plan, chosen),
-        partial(_save, chosen, options.line),
-        partial(_write, chosen),
+        partial(_save, chosen, run),
+        partial(_write, chosen, run),
         prints_board=chosen.draw is None,
     )
     return carry_out(steps, options, cells, registry)
@@ -125,14 +125,14 @@ def _check(study: Study, suite: Suite) -> None:
             )
 
 
-def _save(chosen: Study, command: str, made: Plan, store: Store) -> None:
-    save_record(store, chosen.name, command, made)
+def _save(chosen: Study, run: Run, made: Plan, store: Store) -> None:
+    save_record(store.root / run.reports, chosen.name, run.command, made)
 
 
-def _write(chosen: Study, made: Plan, store: Store, ranked: Leaderboard) -> Written:
+def _write(chosen: Study, run: Run, made: Plan, store: Store, ranked: Leaderboard) -> Written:
     """Write the result of a study into its folder, and return the files and what to print of it."""
     found = StudyResult(made, store, ranked, published.rows(made.request))
-    folder = folder_of(store, chosen.name)
+    folder = store.root / run.reports
     with staged(folder) as here:
         if chosen.draw is None:
             paths, lines = _table(chosen, found, here)

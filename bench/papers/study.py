@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 120  # of printed captions and lines
 _RECORD = "study.json"
-FOLDER = "studies"
+_OLD = "studies"  # version 0.1.0 kept the files of a study here, by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +114,8 @@ class Study:
         )
 
 
-def folder_of(store: Store, name: str) -> Path:
-    """Return the folder of a study's files."""
-    return store.root / FOLDER / name
-
-
-def save_record(store: Store, name: str, command: str, plan: Plan) -> None:
-    """Write a study's command line, commit, cells and trials for later commands.
-
-    ``trials`` includes the parents of the cells.
-    """
+def save_record(folder: Path, name: str, command: str, plan: Plan) -> None:
+    """Write a study's command line, commit and cells into the folder of its reports."""
     cells = [
         {
             "method": cell.key.method,
@@ -137,18 +129,17 @@ def save_record(store: Store, name: str, command: str, plan: Plan) -> None:
         for cell in plan.cells
     ]
     data = {"study": name, "command": command, "commit": commit(), "suite": plan.request.suite.name, "cells": cells}
-    data["trials"] = [job.trial.id for job in plan.jobs]
-    write_note(folder_of(store, name) / _RECORD, data)
+    write_note(folder / _RECORD, data)
 
 
 def studied(store: Store) -> set[str]:
-    """Return the ids of all trials that the studies of a run folder need.
+    """Return the ids of all trials that the studies of version 0.1.0 in a run folder need.
 
     Raises:
         StoreError: a study.json is damaged.
     """
     found: set[str] = set()
-    for path in sorted(store.root.glob(f"{FOLDER}/*/{_RECORD}")):
+    for path in sorted(store.root.glob(f"{_OLD}/*/{_RECORD}")):
         damaged = "{path} is damaged ({error}). Delete it and run bench study again."
         found |= read_note(path, lambda data: set(data["trials"]), damaged) or set()
     return found

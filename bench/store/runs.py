@@ -72,8 +72,11 @@ def now() -> str:
 
 def run_name(kind: Kind, meaning: Mapping[str, Any]) -> str:
     """Return the name of a run: readable words, and a digest of the options that say which cells it means."""
-    words = [] if kind == "run" else [str(meaning.get("study", kind))]
-    words += [str(meaning["suite"]), str(meaning["methods"]), f"r{meaning['ranks']}"]
+    words: list[str] = [] if kind == "run" else [kind]
+    words += [str(meaning["study"])] if kind == "study" else []
+    words += [str(meaning["suite"])]
+    words += [str(meaning["methods"])] if kind != "study" else []  # a study decides its methods
+    words += [f"r{meaning['ranks']}"]
     words += [str(meaning["targets"])] if meaning["targets"] != "all" else []
     readable = re.sub(r"[^A-Za-z0-9_.]+", "-", " ".join(words))[:_LONGEST].strip("-.")
     return f"{readable}-{digest(dict(meaning))[:6]}"

@@ -125,15 +125,21 @@ def test_a_plugin_file_is_run_once(micro: Suite, tmp_path: Path, capsys: pytest.
     assert path.with_suffix(".log").read_text() == "run"
 
 
-def test_a_note_names_command_and_cells_and_protects_parents_from_clean(planned: Planned, tmp_path: Path) -> None:
+def test_a_note_names_command_and_cells(planned: Planned, tmp_path: Path) -> None:
     plan, store = planned("table1 --limit 4 --ranks 16 --targets icon_choice"), Store(tmp_path / "runs")
 
-    save_record(store, "table1", "bench study table1", plan)
+    save_record(store.root, "table1", "bench study table1", plan)
 
-    data = json.loads((store.root / "studies" / "table1" / "study.json").read_text())
+    data = json.loads((store.root / "study.json").read_text())
     assert (data["study"], data["command"], data["suite"]) == ("table1", "bench study table1", "micro")
     assert [cell["method"] for cell in data["cells"]][:2] == ["lora", "dora"]
-    assert studied(store) == {job.trial.id for job in plan.jobs}
+
+
+def test_the_trials_of_a_study_of_an_older_version_are_needed(tmp_path: Path) -> None:
+    (tmp_path / "studies" / "table1").mkdir(parents=True)
+    (tmp_path / "studies" / "table1" / "study.json").write_text('{"trials": ["0123456789ab"]}')
+
+    assert studied(Store(tmp_path)) == {"0123456789ab"}
 
 
 def test_a_damaged_note_is_named(tmp_path: Path) -> None:
@@ -163,12 +169,12 @@ def test_figures_are_drawn_from_snapshots_and_changes_of_real_trainings(
     assert "9 cells, 2 trainings; cached: 0 of 10 trials" in captured.err
     assert "1 cells, 1 trainings; cached: 2 of 2 trials" in captured.err
     for name in ("fig3", "fig5"):
-        folder = output / "studies" / name
+        (folder,) = output.glob(f"reports/study-{name}-tiny-r2-*")
         assert {path.suffix for path in folder.glob(f"{name}.*")} == {".png", ".svg", ".csv", ".md"}
-    points = pd.read_csv(output / "studies" / "fig3" / "fig3.csv")
+    points = pd.read_csv(next(output.glob("reports/*/fig3.csv")))
     assert points["update"].dropna().tolist() == [2, 4, 6] * 3
     assert points["source"].notna().all()
-    layers = pd.read_csv(output / "studies" / "fig5" / "fig5.csv")
+    layers = pd.read_csv(next(output.glob("reports/*/fig5.csv")))
     assert len(layers) == 14  # seven in each of two blocks
     assert (layers["density"] > 0).all()
     assert "new_squares rank 2 seed 0: 14 layers" in captured.out
@@ -210,7 +216,8 @@ def test_two_studies_share_their_trials_and_leave_no_table_of_a_run(
     assert "The paper's table lacks the row rkh" in " ".join(first[0].split())
     assert first[0] == again[0]
     reports = {f"leaderboard.{suffix}" for suffix in ("csv", "md", "tex", "txt")}
-    assert {path.name for path in (output / "studies" / "table3").iterdir()} == {*reports, "study.json", "table3.md"}
+    (folder,) = output.glob("reports/study-table3-*")
+    assert {path.name for path in folder.iterdir()} == {*reports, "command.json", "study.json", "table3.md"}
     assert main(["leaderboard", "--output", str(output)]) == 2
     assert "has no run yet" in capsys.readouterr().err
     path = next(output.glob("lorasculpt-*/record.json"))
