@@ -39,6 +39,10 @@ class StoreError(BenchError):
     """The run folder cannot be read or written."""
 
 
+class Gone(SystemExit):
+    """Another process that this one cannot work without is gone. No trial is to blame, and this process ends."""
+
+
 def without_password(text: str) -> str:
     """Strip user names and passwords from the URLs in a text."""
     return re.sub(r"//[^/@\s]+@", "//", text)

@@ -1,7 +1,8 @@
-"""Rows of text in aligned columns."""
+"""Rows of text in aligned columns, and the known word that a mistyped one means."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import zip_longest
 
@@ -25,3 +26,19 @@ def text_table(
             for i, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
         yield (row[0] if len(row) == 1 else gap.join(cells)).rstrip()
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a mistyped one probably means, in any case; None if none is like it.
+
+    >>> nearest("LoRA", ["dora", "lora"]), nearest("chart", ["lora"])
+    ('lora', None)
+    """
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=1)
+    return lower[close[0]] if close else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'NAME'?", or an empty text if no known word is like the mistyped one."""
+    return "" if (name := nearest(word, known)) is None else f" Did you mean {name!r}?"

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.checks import devices, edits, methods, plugins, reports, training, trials
 from bench.checks import tasks as task_checks
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
+from bench.plugins.faults import explained
+from bench.plugins.guard import guarded
 from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import Registry, suggest
 from bench.plugins.source import PLUGIN_FOLDERS
@@ -46,18 +48,20 @@ _OF_CLASSES: tuple[tuple[type | tuple[type, ...], ModuleType], ...] = (
     ((TrainMethod, EditMethod), devices),
     (Task, task_checks),
 )
+_DECISIVE = {plugins.check_builds_from_defaults.__name__}  # without an instance, the other checks mean nothing
 _NEEDS_OFF: tuple[Check, ...] = (training.check_off_equals_plain_lora, edits.check_off_returns_deltas_unchanged)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of one check of one plugin; ``message`` is empty if the plugin passed."""
+    """The result of one check of one plugin; ``message`` is empty if the plugin passed, or if the check did not run."""
 
     plugin: str
     check: str
     passed: bool
     message: str
     seconds: float
+    ran: bool = True
 
     def __str__(self) -> str:
         """Return the result as one line."""
@@ -79,6 +83,8 @@ def checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Check]:
 def run_checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Result]:
     """Yield the result of each check as it ends; ``plugin`` may also be a name or a ``file.py``.
 
+    After a fault without which the other checks mean nothing, those are not run.
+
     ``tasks`` says how tasks are read; by default from ``data``, without options.
 
     Raises:
@@ -87,8 +93,11 @@ def run_checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Result]:
     """
     tasks = tasks or Tasks()
     for found in find_plugins(plugin, tasks.registry) if isinstance(plugin, str) else (plugin,):
+        runs = True
         for check in checks(found, tasks):
-            yield _run(found, check)
+            result = _run(found, check) if runs else Result(label(found), check.__name__, False, "", 0.0, runs)
+            runs = runs and (result.passed or result.check not in _DECISIVE)
+            yield result
 
 
 def find_plugins(name: str, registry: Registry | None = None) -> Sequence[Plugin]:
@@ -180,11 +189,10 @@ def _run(plugin: Plugin, check: Check) -> Result:
     began = time.monotonic()
     message = ""
     try:
-        check(plugin)
-    except BenchError as error:
-        message = str(error)
+        with guarded(plugin):
+            check(plugin)
     except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other checks must still run
-        message = f"It raises {type(error).__name__}: {error}"
+        message = explained(error, plugin)
     return Result(label(plugin), check.__name__, not message, message, time.monotonic() - began)
 
 

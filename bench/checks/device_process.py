@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from operator import attrgetter
@@ -22,15 +21,16 @@ from bench.checks.pretend_device import register
 from bench.checks.pretend_rules import DeviceError
 from bench.checks.runs import answers_with, learn
 from bench.checks.tiny import RECIPE, Tiny, tiny
+from bench.errors import BenchError
 from bench.model import weights
+from bench.plugins.faults import place
+from bench.plugins.guard import guarded
 from bench.plugins.hyperparameters import ranges, values
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry, run_file
-from bench.plugins.source import is_engine
 from bench.spec import Connector, Recipe, Scalar
 from bench.trial.corpus import Corpus
 
-_HOOKS = {"adapt", "change", "backward", "penalty", "on_gradients", "on_update", "edit"}
 _RECIPE = replace(RECIPE, updates=2, clip=1.0)
 _CONNECTORS: tuple[Connector, ...] = ("full", "lora")  # a frozen one adds no code path
 
@@ -44,7 +44,8 @@ def fault_of(plugin: type[Method], registry: Registry) -> str:
         for settings in choices(plugin):
             recipe = replace(_RECIPE, connector=connector)
             try:
-                _run(plugin, settings, recipe, registry, on_device(tiny(), device))
+                with guarded(plugin):
+                    _run(plugin, settings, recipe, registry, on_device(tiny(), device))
             except Exception as error:  # noqa: BLE001  a plugin may raise anything
                 if fault := _fault(error, plugin, settings, recipe, registry):
                     return fault
@@ -78,12 +79,16 @@ def _fault(error: Exception, plugin: type[Method], settings: Settings, recipe: R
     refused = next((item for item in _chain(error) if isinstance(item, DeviceError)), None)
     if refused is None:
         try:
-            _run(plugin, settings, recipe, registry, tiny())
+            with guarded(plugin):
+                _run(plugin, settings, recipe, registry, tiny())
         except Exception:  # noqa: BLE001  another check tells the author
             return ""
-    where = ", ".join([f"connector {recipe.connector}", *(f"{name}={value}" for name, value in settings.items())])
+    with_what = ", ".join([f"connector {recipe.connector}", *(f"{name}={value}" for name, value in settings.items())])
+    if isinstance(error, BenchError):
+        return f"On an accelerator, with {with_what}: {error}"
     remedy = refused.remedy if refused else "If it runs on a GPU, the pretend device lacks something: please report it."
-    return f"On an accelerator, with {where}, {_place(refused or error, plugin)}: {refused or repr(error)}. {remedy}"
+    where = place(refused or error, plugin) or "Outside its hooks"
+    return f"{where}: on an accelerator, with {with_what}: {refused or repr(error)}. {remedy}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -91,21 +96,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _place(error: BaseException, plugin: type[Method]) -> str:
-    """Return the hook in which an error was raised, and the last line of the plugin's own code before it."""
-    own = {part.__module__ for part in plugin.__mro__ if not is_engine(part.__module__)}
-    frames = [
-        (frame.f_code.co_name, frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__") in own
-    ]
-    hooks = [name for name, *_ in frames if name in _HOOKS]
-    if not frames:
-        return "the training fails outside its hooks"
-    _, file, line = frames[-1]
-    return f"{hooks[0] if hooks else frames[0][0]} fails at {Path(file).name}:{line}"
 
 
 def _found(question: Question) -> type[Method]:

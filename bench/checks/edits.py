@@ -25,6 +25,7 @@ from bench.plugins.hyperparameters import values
 from bench.plugins.method import EditContext, EditMethod
 from bench.plugins.registry import Registry
 from bench.trial.edit import edit
+from bench.trial.hooks import called
 
 Plugin = type[EditMethod]
 
@@ -100,11 +101,8 @@ class _Reseeded(EditMethod):
     @override
     def edit(self, change: Change, context: EditContext) -> Change:
         torch.manual_seed(self.seed)
-        return self.inner.edit(change, context)
+        return called(self.inner.edit, change, context)
 
 
 def _edited(method: EditMethod, parent: Change, bench: Tiny) -> Change:
-    change = edit(method, parent, 0, RECIPE, bench.train).change
-    if not isinstance(change, Change):
-        raise PluginError(f"{method.name}.edit returns {change!r}. Return a bench.Change.")
-    return change
+    return edit(method, parent, 0, RECIPE, bench.train).change

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
-from bench.errors import PluginError
 from bench.model.change import Change, Delta
 from bench.plugins.method import EditMethod, Method, Step, TrainMethod
 from bench.plugins.registry import Registry
@@ -25,6 +24,7 @@ from bench.spec import Recipe
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import Fitted, fit
+from bench.trial.hooks import called
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -50,7 +50,7 @@ class Watched(TrainMethod):
 
     @override
     def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
-        self.model = self.inner.adapt(model, rank, recipe)
+        self.model = called(self.inner.adapt, model, rank, recipe)
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in self.model.parameters():
@@ -60,19 +60,19 @@ class Watched(TrainMethod):
 
     @override
     def change(self, model: nn.Module) -> Change:
-        return self.inner.change(model)
+        return called(self.inner.change, model)
 
     @override
     def backward(self, step: Step) -> None:
-        self.inner.backward(step)
+        called(self.inner.backward, step)
 
     @override
     def penalty(self, step: Step) -> Tensor | None:
-        return self.inner.penalty(step)
+        return called(self.inner.penalty, step)
 
     @override
     def on_gradients(self, step: Step) -> None:
-        self.inner.on_gradients(step)
+        called(self.inner.on_gradients, step)
         self.gradients.append(
             {
                 name: parameter.grad.clone()
@@ -83,7 +83,7 @@ class Watched(TrainMethod):
 
     @override
     def on_update(self, step: Step) -> None:
-        self.inner.on_update(step)
+        called(self.inner.on_update, step)
 
 
 def train(method: TrainMethod, bench: Tiny | None = None, *, recipe: Recipe = RECIPE, rank: int = RANK) -> Fitted:
@@ -105,8 +105,6 @@ def learn(
         fitted = edit(method, parent_change(type(method), registry, recipe), 0, recipe, bench.train)
     else:
         return Change({})
-    if not isinstance(fitted.change, Change):
-        raise PluginError(f"{method.name} returns {fitted.change!r} as its change. Return a bench.Change.")
     return fitted.change
 
 

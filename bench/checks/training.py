@@ -31,6 +31,7 @@ from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
 from bench.spec import CONNECTORS, Connector
 from bench.trial.fit import Fitted, fit
+from bench.trial.hooks import called
 
 _ONE_UPDATE = replace(RECIPE, updates=1)
 _STOP_AT, _UPDATES = 6, 8
@@ -45,7 +46,7 @@ def check_trains_adapters_only(plugin: Plugin) -> None:
     """The base model's own weights stay frozen and unaltered, and at least one parameter is trained."""
     bench = tiny()
     base = {id(parameter): name for name, parameter in bench.base.model.named_parameters()}
-    model = plugin().adapt(bench.base.tree(), RANK, RECIPE)
+    model = called(plugin().adapt, bench.base.tree(), RANK, RECIPE)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise PluginError(f"{plugin.__name__}.adapt leaves 0 parameters to train. Return what insert_lora returns.")
@@ -65,7 +66,7 @@ def check_starts_at_the_base_model(plugin: Plugin) -> None:
     for connector in CONNECTORS:
         bench = tiny()
         wanted = logits(bench.base.model, bench)
-        model = plugin().adapt(bench.base.tree(), RANK, replace(RECIPE, connector=connector))
+        model = called(plugin().adapt, bench.base.tree(), RANK, replace(RECIPE, connector=connector))
         gap = float((logits(model, bench) - wanted).abs().max())
         if not gap <= _STARTS_WITHIN:
             raise PluginError(
@@ -191,9 +192,7 @@ def check_resumes(plugin: Plugin) -> None:
                 f"The checkpoint cannot be read back: {first_line(error)} "
                 "Keep only tensors, numbers, strings, lists and dicts in run state."
             ) from error
-    assert unbroken.change is not None
     assert rest is not None
-    assert rest.change is not None
     names = unequal(unbroken.change, rest.change)
     if names or unbroken.losses != rest.losses:
         fields = {*values(stopped), *state_names(stopped)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli.arguments import Command, arg
 from bench.cli.options import TaskData
 from bench.cli.request import read_data
-from bench.errors import UsageError
+from bench.errors import PluginError, UsageError
+from bench.plugins.tasks import Tasks
 from bench.store.places import place
 
 _EVAL = "bench check eval: compare answers at batch 1 and N, merged and unmerged, in three dtypes"
@@ -53,12 +55,35 @@ def check(options: CheckOptions) -> int:
         return check_eval(options)
     for name in options.chosen(EvalOptions):
         raise UsageError(f"--{name} is an option of bench check eval. Drop it to check plugins.")
-    from bench.checks import run_checks
-
-    tasks = read_data(options)
-    failed = 0
+    tasks, counts = read_data(options), Counter[str]()
     for name in options.names:
+        counts += _checked(name, tasks)
+    print(_summary(counts))
+    return 1 if counts["failed"] else 0
+
+
+def _checked(name: str, tasks: Tasks) -> Counter[str]:
+    """Run all checks of a plugin or file and print each fault once; return how many passed, failed and did not run."""
+    from bench.checks import Result, run_checks
+
+    counts, faults = Counter[str](), Counter[tuple[str, str]]()
+    try:
         for result in run_checks(name, tasks):
-            failed += not result.passed
-            print(result)
-    return 1 if failed else 0
+            counts["not run" if not result.ran else "passed" if result.passed else "failed"] += 1
+            faults[fault := (result.plugin, result.message)] += 1
+            if result.ran and (result.passed or faults[fault] == 1):
+                print(result, flush=True)
+    except PluginError as error:
+        print(Result(name, "can_be_loaded", False, f"{error} No other check of it was run.", 0.0))
+        counts["failed"] += 1
+    for (plugin, message), count in faults.items():
+        if message and count > 1:
+            print(f"FAIL  {plugin}  and {count - 1} more checks: {message.partition(': ')[0]}")
+    return counts
+
+
+def _summary(counts: Counter[str]) -> str:
+    """Return the last line: how many checks failed, or that all passed."""
+    failed, total = counts["failed"], counts.total()
+    text = f"{failed} of {total} failed" if failed else f"{total} passed"
+    return f"{text}, {counts['not run']} not run" if counts["not run"] else text

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from bench.cli.arguments import Command, add_options, read_options
 from bench.errors import BenchError, PluginError, UsageError
+from bench.plugins.guard import guarded, interrupts
 
 _EPILOG = "Exit codes: 0 success, 1 a trial or a check failed, 2 the command has a mistake, 130 interrupted."
 
@@ -89,12 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # bitsandbytes warns about a missing kernel as soon as peft imports it; we do not use that kernel.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        parsed = parse(sys.argv[1:] if arguments is None else arguments)
-        if parsed is None:
-            parser().print_help()
-            return 0
-        verb, options = parsed
-        return verb.function(options)
+        with interrupts():
+            return _run(sys.argv[1:] if arguments is None else arguments)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError | PluginError) else 1
@@ -104,6 +101,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def _run(words: Sequence[str]) -> int:
+    parsed = parse(words)
+    if parsed is None:
+        parser().print_help()
+        return 0
+    verb, options = parsed
+    with guarded():
+        return verb.function(options)
 
 
 def parse(words: Sequence[str]) -> tuple[Verb, Command] | None:

@@ -27,6 +27,7 @@ from bench.plugins.tasks import Tasks, TaskSettings
 from bench.spec import Recipe, Scalar
 from bench.store import search_results
 from bench.store.places import place
+from bench.text import did_you_mean
 
 _RECIPE = "recipe"
 
@@ -166,7 +167,9 @@ def _recipe_fields(texts: Mapping[str, str], cells: Cells) -> dict[str, object]:
 
 def _recipe_value(name: str, text: str, known: dict[str, object]) -> object:
     if name not in known:
-        raise UsageError(f"The recipe has no field {name!r}. Choose one of {', '.join(known)}.")
+        raise UsageError(
+            f"The recipe has no field {name!r}.{did_you_mean(name, known)} Choose one of {', '.join(known)}."
+        )
     hint = known[name]
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if type(None) in kinds and text.lower() == "none":

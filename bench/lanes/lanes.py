@@ -13,11 +13,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench.errors import TrialError
+from bench.errors import Gone, TrialError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
 from bench.lanes.setup import LaneSetup, Shipment
+from bench.plugins.guard import guarded
 from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from bench.trial.workers import ALONE, Failure, Group, joined
@@ -173,7 +174,8 @@ def _driven(drive: Drive, broker: Any, crew: Crew, troubles: _Troubles) -> None:
             if heard and time.monotonic() > patience:
                 break
             time.sleep(POLL_SECONDS)
-        drive(broker, crew)
+        with guarded():
+            drive(broker, crew)
     except Exception as error:  # noqa: BLE001  the thread that yields the events raises it again
         troubles.drive = error
     finally:
@@ -241,7 +243,7 @@ def _pull(config: Mapping[str, Any]) -> None:
         try:
             return bool(ray.get(broker.rung.remote(lane, step, source, target)))
         except ray.exceptions.RayError as error:  # the trial is not to blame, so it must not be recorded as failed
-            raise SystemExit("The broker is gone.") from error
+            raise Gone("The broker is gone.") from error
 
     while (job := group.first(lambda: ray.get(broker.next.remote(lane)))) is not None:
         record = bench.run(job, report, judge)
@@ -252,7 +254,8 @@ def _ready(shipment: Shipment, group: Group) -> Any:
     """Return a worker's bench, or the failure of a worker of the lane that could not build one."""
     failure = bench = None
     try:
-        bench = _bench(shipment.setup(), group)
+        with guarded():
+            bench = _bench(shipment.setup(), group)
     except Exception as error:  # noqa: BLE001  the first worker reports it to the broker
         failure = Failure.of(error)
     return group.settle(failure) or bench

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Never
 
 from bench.errors import UsageError
 from bench.spec import Scalar
+from bench.text import did_you_mean
 
 _KEY = "bench.hyperparameter"
 
@@ -49,6 +51,7 @@ def hyper(  # noqa: PLR0913  one line declares the whole hyperparameter
     maximum: float | None = None,
     search: bool = True,
     connector: str | None = None,
+    **unknown: Never,
 ) -> Any:
     """Declare a hyperparameter as a dataclass field.
 
@@ -56,7 +59,13 @@ def hyper(  # noqa: PLR0913  one line declares the whole hyperparameter
     ``maximum`` bound what ``--set`` accepts, which may be wider. ``choices`` bounds both. ``search=False`` excludes
     the choices from the search, for example if they are interpretations of the paper such as mean or sum.
     ``connector="lora"`` says that the hyperparameter has an effect only if the recipe's connector carries LoRA.
+
+    Raises:
+        TypeError: hyper has no option of this name.
     """
+    for name in unknown:
+        known = [item for item in inspect.signature(hyper).parameters if item not in {"default", "unknown"}]
+        raise TypeError(f"hyper() has no option {name!r}.{did_you_mean(name, known)} It has {', '.join(known)}.")
     whole = isinstance(default, int) and not isinstance(default, bool)
     span = Range(low, high, log, choices, minimum, maximum, search, connector, whole)
     return dataclasses.field(default=default, metadata={_KEY: span})
@@ -100,7 +109,7 @@ def parse(method: type, name: str, text: str) -> Scalar:
     if name in (dropped := getattr(method, "dropped", {})):
         raise UsageError(f"--set {label} was dropped because {dropped[name]}; drop it.")
     if name not in known:
-        raise UsageError(f"{label} is not a hyperparameter. Known: {', '.join(known)}.")
+        raise UsageError(f"{label} is not a hyperparameter.{did_you_mean(name, known)} Known: {', '.join(known)}.")
     default = next(f.default for f in dataclasses.fields(method) if f.name == name)
     value = _convert(label, text, default)
     check(label, value, known[name])

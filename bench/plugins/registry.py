@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -15,11 +16,14 @@ from types import ModuleType
 from typing import Any
 
 from bench.errors import PluginError, UsageError
+from bench.plugins.faults import FILE_MODULE, explained, is_hook, place_of
+from bench.plugins.guard import guarded
 from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.paper import Paper
 from bench.plugins.source import is_engine
 from bench.plugins.task import Task
 from bench.spec import digest
+from bench.text import did_you_mean
 
 BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
 BASELINE = "lora"  # the method that every method is compared with
@@ -119,7 +123,8 @@ class Registry:
         if not found:
             raise PluginError(f"{path} defines no method or task. Subclass bench.TrainMethod, EditMethod or Task.")
         for plugin in found:
-            kind, name = _kind_of(plugin), getattr(plugin, "name", "")
+            _check_names_itself(plugin)
+            kind, name = _kind_of(plugin), plugin.name
             if name in installed(kind):
                 raise PluginError(
                     f"{path} defines the {kind} {name!r}, which is already installed. Give yours another name."
@@ -158,9 +163,7 @@ class Registry:
 def suggest(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown name; its message suggests the closest known name."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return UsageError(f"No {kind} named {name!r}.{hint} Known: {', '.join(known)}.")
+    return UsageError(f"No {kind} named {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
 
 
 @cache
@@ -174,10 +177,19 @@ def installed(kind: str) -> dict[str, tuple[EntryPoint, ...]]:
 
 
 def _import(entry: EntryPoint) -> Any:
-    try:
+    with _importing(f"The plugin {entry.name} ({entry.value})"):
         return entry.load()
+
+
+@contextmanager
+def _importing(what: str, module: str = "") -> Iterator[None]:
+    """Turn everything that an import may raise into a PluginError that names the line."""
+    try:
+        with guarded():
+            yield
     except Exception as error:
-        raise PluginError(f"Plugin {entry.name} ({entry.value}) cannot be imported: {error!r}.") from error
+        sys.modules.pop(module, None)
+        raise PluginError(f"{explained(error).rstrip('.')}. {what} cannot be imported.") from error
 
 
 def run_file(path: Path) -> Any:
@@ -186,16 +198,14 @@ def run_file(path: Path) -> Any:
     Raises:
         PluginError: the file cannot be imported.
     """
-    name = f"bench_plugin_{path.stem}_{digest(str(path))[:8]}"
+    name = f"{FILE_MODULE}{path.stem}_{digest(str(path))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
+    with _importing(str(path), name):
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise PluginError(f"{path} cannot be imported: {error!r}.") from error
     return module
 
 
@@ -213,22 +223,58 @@ def check_class(kind: str, name: str, plugin: Any) -> None:
     if not (inspect.isclass(plugin) and issubclass(plugin, _KINDS[kind])):
         raise PluginError(f"The {kind} {name!r} is {plugin!r}, not a subclass of bench.{_KINDS[kind].__name__}.")
     if getattr(plugin, "name", None) != name:
+        _check_names_itself(plugin)
         raise PluginError(f"{plugin.__qualname__}.name is {getattr(plugin, 'name', None)!r}; call it {name!r}.")
     missing = sorted(getattr(plugin, "__abstractmethods__", ()))
     if missing:
         raise PluginError(f"The {kind} {name!r} lacks {', '.join(missing)}.")
+    _check_class_variables(plugin)
     _check_hooks(kind, plugin)
 
 
+def _check_names_itself(plugin: type) -> None:
+    """Refuse a plugin that has no name of its own."""
+    if "name" in vars(plugin) or "name" in vars(plugin).get("__annotations__", {}):
+        return
+    name = getattr(plugin, "name", None)
+    inherited = "" if name is None else f" (it inherits {name!r})"
+    raise PluginError(f'{plugin.__qualname__} sets no name{inherited}. Add name: ClassVar[str] = "…" to the class.')
+
+
+def _check_class_variables(plugin: type) -> None:
+    """Refuse a class variable of the contract that has become a field, and so a hyperparameter."""
+    fields = {field.name for field in dataclasses.fields(plugin)} if dataclasses.is_dataclass(plugin) else set()
+    for part in plugin.__mro__:
+        hints = vars(part).get("__annotations__", {}) if is_engine(part.__module__) else {}
+        for name in (name for name, hint in hints.items() if "ClassVar" in str(hint) and name in fields):
+            raise PluginError(
+                f"{plugin.__qualname__}.{name} is a field, because ClassVar is missing. "
+                f"Write {name}: ClassVar[{hints[name].partition('[')[2].removesuffix(']')}] = …"
+            )
+
+
 def _check_hooks(kind: str, plugin: type) -> None:
-    """Refuse public functions that no base class defines, because a misspelt hook is never called."""
+    """Refuse public functions that no base class defines, and hooks that cannot be called as they will be."""
     contract = next(base for base in (TrainMethod, EditMethod, Method, Task) if issubclass(plugin, base))
     for part in plugin.__mro__:
         if is_engine(part.__module__):
             continue
         for name, value in vars(part).items():
-            if name.startswith("_") or not inspect.isfunction(value) or hasattr(contract, name):
+            if name.startswith("_") or not inspect.isfunction(value):
                 continue
-            close = difflib.get_close_matches(name, dir(contract), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else " Start a helper's name with an underscore."
-            raise PluginError(f"{kind.capitalize()} {plugin.__name__} defines {name!r}, which nothing calls.{hint}")
+            if is_hook(contract, name):
+                _check_arguments(value, getattr(contract, name))
+            elif not hasattr(contract, name):
+                hint = did_you_mean(name, dir(contract)) or " Start a helper's name with an underscore."
+                raise PluginError(f"{kind.capitalize()} {plugin.__name__} defines {name!r}, which nothing calls.{hint}")
+
+
+def _check_arguments(hook: Callable[..., Any], contract: Callable[..., Any]) -> None:
+    """Refuse a hook that does not take the arguments that the contract gives it."""
+    wanted = list(inspect.signature(contract).parameters)
+    try:
+        inspect.signature(hook).bind(*wanted)
+    except TypeError:
+        raise PluginError(
+            f"{place_of(hook)}: it takes {inspect.signature(hook)}. Write def {hook.__name__}({', '.join(wanted)})."
+        ) from None

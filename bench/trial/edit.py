@@ -16,6 +16,7 @@ from bench.plugins.method import Batch, EditContext, EditMethod
 from bench.spec import Recipe
 from bench.trial.corpus import Corpus
 from bench.trial.fit import Fitted
+from bench.trial.hooks import called
 from bench.trial.updates import seed_update
 
 _BATCH = 32
@@ -32,7 +33,7 @@ def edit(method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: 
         capture=capture,
     )
     with torch.no_grad():
-        edited = method.edit(change, context)
+        edited = called(method.edit, change, context)
     return Fitted(change=edited, seconds=time.monotonic() - began)
 
 

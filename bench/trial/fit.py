@@ -22,6 +22,7 @@ from bench.model.change import Change
 from bench.plugins.method import Step, TrainMethod
 from bench.spec import Recipe
 from bench.trial.corpus import Corpus
+from bench.trial.hooks import called
 from bench.trial.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
 from bench.trial.updates import MicroBatchSize, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
 from bench.trial.workers import ALONE, Group
@@ -39,7 +40,7 @@ class Fitted:
     is what the training ran with, in all its attempts if it was resumed.
     """
 
-    change: Change | None = None
+    change: Change
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     trainable_parameters: int = 0
@@ -76,7 +77,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     updates = schedule_updates(corpus, recipe, seed)
     torch.manual_seed(seed)
     tree = corpus.base.tree()
-    model = method.adapt(tree, rank, recipe).train()
+    model = called(method.adapt, tree, rank, recipe).train()
     if gradient_checkpointing:
         _spare_memory(tree)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -99,7 +100,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
                     with tensor_cores(recipe, loss.device):
                         loss = model(**batch, num_items_in_batch=updates[index].target_tokens, use_cache=False).loss
                         step = replace(step, batch=batch, loss=loss)
-                        method.backward(step)
+                        called(method.backward, step)
                     total += loss.item()
                 fits = True
             except torch.OutOfMemoryError:
@@ -110,17 +111,17 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
                 micro_batch.halve(len(share), recipe)
         total = _sum_gradients(parameters, total, group)
         draw_alike(generator, group)
-        if (penalty := method.penalty(step)) is not None:
+        if (penalty := called(method.penalty, step)) is not None:
             penalty.backward()  # type: ignore[no-untyped-call]
             _check_finite(float(penalty.detach()), index, f"penalty of {method.name}")
-        method.on_gradients(step)
+        called(method.on_gradients, step)
         if recipe.clip is not None:
             clip_grad_norm_(parameters, recipe.clip)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
-            method.on_update(step)
+            called(method.on_update, step)
         _check_finite(total, index, "loss")
         saved.losses.append(total)
         progress(index + 1, len(updates), total)
@@ -134,9 +135,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
 
 def _learnt(method: TrainMethod, model: nn.Module, corpus: Corpus) -> Change:
     """Return what a method has learnt, as it applies to the pristine weights of the base model."""
-    change = method.change(model)
-    # a plugin may return something else than it declares, which the runner refuses
-    return on_pristine(change, model, corpus.base.pristine) if isinstance(change, Change) else change
+    return on_pristine(called(method.change, model), model, corpus.base.pristine)
 
 
 def _sum_gradients(parameters: Sequence[nn.Parameter], loss: float, group: Group) -> float:

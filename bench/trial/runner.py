@@ -24,6 +24,7 @@ from bench.errors import StoreError, TrialError
 from bench.model.change import Change
 from bench.model.finite import broken_delta
 from bench.model.resident import Base, Form
+from bench.plugins.guard import guarded
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.tasks import Tasks
 from bench.spec import Job, Record, Resources, Score, ScoreSpec, Trial, split_mean
@@ -83,7 +84,8 @@ class TrialRunner:
         failure = None
         record = Record(job.trial, "stopped")
         try:
-            record = self._run(job, progress if self.group.rank == 0 else silent, judge)
+            with guarded():
+                record = self._run(job, progress if self.group.rank == 0 else silent, judge)
         except _Stopped:
             self.warm.heal()
         except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other trials must run
@@ -91,7 +93,6 @@ class TrialRunner:
             self.warm.heal()
         if (failure := self.group.settle(failure)) is None:
             return record
-        log.warning("%s failed: %s", job.trial.label, failure.reason)
         return self.group.first(lambda: self._failed(job.trial, failure))
 
     def _failed(self, trial: Trial, failure: Failure) -> Record:
@@ -156,8 +157,6 @@ class TrialRunner:
                 f"{trial.method} changes the base model's own {touched[0]}. "
                 "Train adapters, or copies that adapt() makes."
             )
-        if fitted.change is None:
-            raise TrialError(f"{trial.label}: the method returned no change. It must return a Change.")
         with_what = dict(fitted.environment) or self._environment(trial)
         if fitted.micro_batch_size is not None:
             with_what["micro_batch"] = str(fitted.micro_batch_size)

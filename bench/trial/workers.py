@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from typing_extensions import override
 
-from bench.errors import BenchError, TrialError
+from bench.errors import Gone, TrialError
+from bench.plugins.faults import explained
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +35,8 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Self:
-        """Return the failure of an exception; the message of an error that was raised on purpose is the reason."""
-        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        return cls(reason, "".join(traceback.format_exception(error)))
+        """Return the failure of an exception; its reason names the line and the hook of a plugin that raised it."""
+        return cls(explained(error), "".join(traceback.format_exception(error)))
 
 
 class Group:
@@ -68,7 +68,7 @@ class Workers(Group):
     """Several processes, joined by torch.distributed; all call every method in the same order.
 
     After a worker has failed, every call raises that worker's reason on every worker, until ``settle``. A worker whose
-    peer is gone raises SystemExit, because the trial is not at fault.
+    peer is gone raises Gone, because the trial is not at fault.
     """
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise SystemExit(f"A worker that shares this trial is gone: {error}") from error
+        raise Gone(f"A worker that shares this trial is gone: {error}") from error
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

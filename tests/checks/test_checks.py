@@ -94,6 +94,16 @@ def test_a_plugin_that_crashes_fails_its_check_and_the_next_check_runs() -> None
     assert "ZeroDivisionError: no rows" in results[0].message
 
 
+def test_a_plugin_that_exits_fails_its_check_and_the_next_check_runs() -> None:
+    def report(leaderboard: object, path: Path) -> Path:
+        raise SystemExit
+
+    results = list(run_checks(report))
+
+    assert [result.passed for result in results] == [False] * 5
+    assert {result.message.partition(":")[0] for result in results} == {"test_checks.py"}
+
+
 def test_a_file_is_checked_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "shrink.py").write_text(PLUGIN)
 

@@ -159,6 +159,12 @@ class NeedsFloat32(Decay):
         return torch.stack([(item.weight @ item.a.T).sum() for item in lora_adapters(step.model)]).sum()
 
 
+class ReturnsANumber(Decay):
+    @override
+    def penalty(self, step: Step) -> Any:
+        return 1.0
+
+
 class DrawsFromPython(Decay):
     @override
     def on_update(self, step: Step) -> None:
@@ -322,6 +328,12 @@ class EditsWhenOff(Halve):
     off: ClassVar[dict[str, float]] = {"share": 0.9}
 
 
+class ReturnsNoChange(Halve):
+    @override
+    def edit(self, change: Change, context: EditContext) -> Any:
+        return None
+
+
 class EditsNothing(Halve):
     @override
     def edit(self, change: Change, context: EditContext) -> Change:
@@ -340,6 +352,7 @@ BROKEN = [
     (methods.check_pickles, HoldsAFunction),
     (training.check_trains_adapters_only, ThawsTheHead),
     (training.check_trains_adapters_only, WritesToTheBase),
+    (training.check_trains_adapters_only, ReturnsANumber),
     (training.check_starts_at_the_base_model, StartsElsewhere),
     (training.check_finite_at_start, NormOfZero),
     (training.check_is_deterministic, DrawsFromPython),
@@ -360,6 +373,7 @@ BROKEN = [
     (devices.check_runs_on_an_accelerator, MasksOnTheCPU),
     (edits.check_edit_keeps_names_and_shapes, DropsTheConnector),
     (edits.check_edit_keeps_names_and_shapes, ChangesAShape),
+    (edits.check_edit_keeps_names_and_shapes, ReturnsNoChange),
     (edits.check_edit_leaves_inputs_alone, WritesToItsParent),
     (edits.check_edit_leaves_inputs_alone, WritesToALayer),
     (edits.check_edit_is_deterministic, DrawsGlobally),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,11 +135,18 @@ class EditsAcrossDevices(EditMethod):
         return change.replace(edited)
 
 
-class ExitsTheProcess(Careless):
+class KillsTheProcess(Careless):
     @override
     def on_update(self, step: Step) -> None:
         if step.loss.device.type != "cpu":
-            os._exit(3)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ExitsOnTheDevice(Careless):
+    @override
+    def on_update(self, step: Step) -> None:
+        if step.loss.device.type != "cpu":
+            os._exit(0)
 
 
 class CarefulOnes(Careless):
@@ -172,12 +180,12 @@ CARELESS = [
 
 @pytest.mark.parametrize(("plugin", "hook", "reason"), CARELESS, ids=[plugin.__name__ for plugin, *_ in CARELESS])
 def test_the_author_of_a_method_is_told_hook_and_line_and_remedy(plugin: type, hook: str, reason: str) -> None:
-    with pytest.raises(PluginError, match=rf"{hook} fails at test_pretend_device\.py:\d+: .*{reason}"):
+    with pytest.raises(PluginError, match=rf"test_pretend_device\.py:\d+ in {hook}: on an accelerator.*{reason}"):
         check_runs_on_an_accelerator(plugin)
 
 
 def test_a_choice_that_is_not_the_default_is_tried_too() -> None:
-    with pytest.raises(PluginError, match="with connector full, kind=mask, on_update fails"):
+    with pytest.raises(PluginError, match="in on_update: on an accelerator, with connector full, kind=mask"):
         check_runs_on_an_accelerator(OnlyIfAsked)
 
 
@@ -190,7 +198,7 @@ def test_a_method_of_a_file_is_found_by_its_path(tmp_path: Path) -> None:
     registry = Registry()
     registry.add_file(tmp_path / "mine.py")
 
-    with pytest.raises(PluginError, match=r"edit fails at mine\.py:14"):
+    with pytest.raises(PluginError, match=r"mine\.py:14 in edit"):
         check_runs_on_an_accelerator(registry.method("mine"), registry)
 
 
@@ -203,10 +211,15 @@ def test_a_method_inside_a_function_is_told_where_to_go() -> None:
 
 
 def test_a_method_that_ends_the_process_fails_and_the_next_one_is_checked() -> None:
-    with pytest.raises(PluginError, match="ends the process with code 3"):
-        check_runs_on_an_accelerator(ExitsTheProcess)
+    with pytest.raises(PluginError, match="ends the process with code -9"):
+        check_runs_on_an_accelerator(KillsTheProcess)
 
     check_runs_on_an_accelerator(CarefulOnes)
+
+
+def test_a_method_that_exits_on_a_device_alone_is_told_its_line() -> None:
+    with pytest.raises(PluginError, match=r"On an accelerator.*test_pretend_device\.py:\d+ in on_update: it calls os"):
+        check_runs_on_an_accelerator(ExitsOnTheDevice)
 
 
 def test_this_process_never_gets_the_device() -> None:

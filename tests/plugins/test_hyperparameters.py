@@ -51,7 +51,7 @@ def test_a_value_outside_the_search_range_may_be_valid() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("densty", "1", r"sample\.densty is not a hyperparameter\. Known: density, count"),
+        ("densty", "1", r"sample\.densty is not a hyperparameter\. Did you mean 'density'\? Known: density, count"),
         ("density", "much", "give a number"),
         ("density", "nan", "give a finite number"),
         ("density", "-0.1", "give at least 0"),

@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_fails_to_import_is_an_error_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"cannot be imported: ModuleNotFoundError.*nowhere"):
+    with pytest.raises(PluginError, match=r"^mine\.py:1: ModuleNotFoundError.*nowhere.*mine\.py cannot be imported\."):
         Registry().add_file(write(tmp_path, "import nowhere"))
 
 
@@ -96,3 +96,61 @@ def test_a_missing_method_of_the_contract_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(PluginError, match="lacks change"):
         Registry().add_file(write(tmp_path, text))
+
+
+def test_a_syntax_error_is_told_with_file_and_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        PluginError, match=r"^mine\.py:2: SyntaxError: invalid syntax\. .*mine\.py cannot be imported\.$"
+    ):
+        Registry().add_file(write(tmp_path, "x = 1\ndef f(:\n"))
+
+
+def test_a_file_that_would_end_the_process_is_an_error_with_the_line(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"^mine\.py:2: it raises SystemExit"):
+        Registry().add_file(write(tmp_path, "import sys\nsys.exit(0)\n"))
+
+
+def test_a_method_without_a_name_of_its_own_is_told_to_add_one(tmp_path: Path) -> None:
+    text = METHOD.replace("(TrainMethod)", "(LoRA)").replace('    name: ClassVar[str] = "mine"\n', "")
+    text = text.replace("from bench import TrainMethod", "from bench.methods.lora import LoRA")
+
+    with pytest.raises(PluginError, match=r"Mine sets no name \(it inherits 'lora'\)\. Add name"):
+        Registry().add_file(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["name", "paper"])
+def test_a_class_variable_that_became_a_field_is_refused(name: str, tmp_path: Path) -> None:
+    text = METHOD.replace(f"{name}: ClassVar[str]", f"{name}: str")
+
+    with pytest.raises(PluginError, match=rf"Mine\.{name} is a field.* Write {name}: ClassVar\[str\] = "):
+        Registry().add_file(write(tmp_path, text))
+
+
+def test_a_hook_that_takes_other_arguments_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = METHOD + "    def penalty(self):\n        pass\n"
+
+    with pytest.raises(
+        PluginError, match=r"^mine\.py:16 in penalty: it takes \(self\)\. Write def penalty\(self, step"
+    ):
+        Registry().add_file(write(tmp_path, text))
+
+
+def test_a_hook_may_take_more_arguments_if_they_have_defaults(tmp_path: Path) -> None:
+    text = METHOD + "    def penalty(self, step, weight=1.0, *others, **named):\n        pass\n"
+
+    assert Registry().add_file(write(tmp_path, text)) == ("mine",)
+
+
+def test_a_misspelt_option_of_hyper_is_told_with_the_right_one(tmp_path: Path) -> None:
+    text = (
+        METHOD.replace("import TrainMethod", "import TrainMethod, hyper") + "    share: float = hyper(0.5, min=0.0)\n"
+    )
+
+    with pytest.raises(PluginError, match=r"^mine\.py:16 in Mine: TypeError: .*'min'\. Did you mean 'minimum'"):
+        Registry().add_file(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(("written", "meant"), [("LoRA", "lora"), ("DoRA", "dora"), ("LoRASculpt", "lorasculpt")])
+def test_the_spelling_of_a_paper_gets_the_name(written: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"Did you mean '{meant}'"):
+        Registry().method(written)

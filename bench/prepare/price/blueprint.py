@@ -20,6 +20,7 @@ from bench.model.checkpoints import read_json
 from bench.model.families import family_with
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.spec import Recipe
+from bench.trial.hooks import called
 
 _ATTENTION = "bench_saved_by_a_kernel"
 _TOWER = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
@@ -120,7 +121,7 @@ class Blueprint:
         """Let a method adapt the model, and run one decoder block to measure what the backward pass keeps."""
         model = copy.deepcopy(self.model).to(getattr(torch, recipe.train_dtype))
         with torch.device("meta"):  # peft creates A and B on the default device, and moves them later
-            wrapped: Any = method.adapt(model, rank, recipe).train()
+            wrapped: Any = called(method.adapt, model, rank, recipe).train()
         trained = sum(parameter.numel() for parameter in wrapped.parameters() if parameter.requires_grad)
         one, two = (_kept_bytes(wrapped, model.model.language_model, count, tokens) for count in (1, 2))
         return Adapted(trained, 2 * one - two, two - one)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bench.plugins.method import Dimensions, Method, TrainMethod
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.spec import Recipe
+from bench.trial.hooks import called
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # nf4 with double quantisation: 4 bits, one byte per 64 weights, one float32 per 256 of these (Dettmers et al., QLoRA)
@@ -88,14 +89,14 @@ def training(
             "activations": every * adapted.example_bytes + inputs,
             "logits": tokens * text.vocab_size * _LOGITS_BYTES[recipe.train_dtype],
         },
-        method.memory(dimensions),
+        called(method.memory, dimensions),
     )
 
 
 def editing(method: Method, blueprint: Blueprint, recipe: Recipe, dimensions: Dimensions) -> Footprint:
     """Return the GPU memory of an edit: the base model and what the method declares, without changes."""
     weights = blueprint.parameters * BYTES[recipe.train_dtype]
-    return Footprint(method.name, dimensions.rank, 0, {"base": weights}, {}, method.memory(dimensions))
+    return Footprint(method.name, dimensions.rank, 0, {"base": weights}, {}, called(method.memory, dimensions))
 
 
 def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: int) -> Footprint:
@@ -112,7 +113,7 @@ def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: in
 
 def change_bytes(method: Method, parent: int | None, dimensions: Dimensions, trained: int) -> int:
     """Return the bytes of a change on disk, in float32, including a fully tuned connector."""
-    declared = method.change_bytes(dimensions)
+    declared = called(method.change_bytes, dimensions)
     if declared is not None:
         return declared + 4 * dimensions.connector
     return 4 * trained if parent is None else parent

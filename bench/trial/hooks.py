@@ -1,0 +1,73 @@
+"""Call a method's hooks, and refuse what they must not return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from torch import Tensor, nn
+
+from bench.model.change import Change
+from bench.plugins.faults import kind_of, wrong_return
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def called(hook: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call a hook of a method and return what it returns.
+
+    Raises:
+        PluginError: the hook returned something else than its contract in ``bench.plugins.method`` says; the message
+            names the file, the line and the hook.
+    """
+    value = hook(*args, **kwargs)
+    name = _name(hook)
+    wanted, fault = _CONTRACTS[name]
+    if returned := fault(value):
+        raise wrong_return(hook, name, wanted, returned)
+    return value
+
+
+def _name(hook: Callable[..., object]) -> str:
+    """Return the name under which a method has a hook; a decorator may have given the function another name."""
+    method = getattr(hook, "__self__", None)
+    return next(name for name in _CONTRACTS if getattr(method, name, None) == hook)
+
+
+def _unless(*kinds: type) -> Callable[[Any], str]:
+    """Return a function that says in words what a value is, and nothing if it is of one of the kinds."""
+    return lambda value: "" if isinstance(value, kinds) and not isinstance(value, bool) else kind_of(value)
+
+
+def _not_scalar(value: Any) -> str:
+    """Say what is wrong with a penalty; nothing if it is None or a number that depends on trained weights."""
+    if not isinstance(value, Tensor):
+        return _unless(type(None))(value)
+    if value.numel() != 1:
+        return f"a tensor of shape {list(value.shape)}"
+    return "" if value.requires_grad else "a tensor that depends on no trained weight"
+
+
+def _not_sizes(value: Any) -> str:
+    """Say what is wrong with the bytes of a method; nothing if they are whole numbers by name."""
+    if not isinstance(value, Mapping):
+        return kind_of(value)
+    bad = next((item for item in value.items() if not isinstance(item[1], int) or item[1] < 0), None)
+    return f"{bad[1]!r} for {bad[0]!r}" if bad else ""
+
+
+# What every hook must return, and a function that says what else a value is.
+_NOTHING = ("nothing, because it acts in place", _unless(type(None)))
+_CHANGE = ("a bench.Change", _unless(Change))
+_CONTRACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "adapt": ("the model to train, a torch.nn.Module", _unless(nn.Module)),
+    "change": _CHANGE,
+    "backward": _NOTHING,
+    "penalty": ("a tensor of one number, or None", _not_scalar),
+    "on_gradients": _NOTHING,
+    "on_update": _NOTHING,
+    "edit": _CHANGE,
+    "memory": ("whole numbers of bytes by name", _not_sizes),
+    "change_bytes": ("a whole number of bytes, or None", _unless(int, type(None))),
+}

@@ -1,0 +1,98 @@
+"""Every hook of a method is refused if it returns something else than its contract says, with file, line and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from bench.checks.runs import Watched, parent_change, train
+from bench.checks.tiny import RECIPE, tiny
+from bench.errors import PluginError
+from bench.plugins.method import Dimensions, EditMethod
+from bench.plugins.registry import Registry
+from bench.trial.edit import edit
+from bench.trial.hooks import called
+
+LoRA = Registry().method("lora")
+
+
+@dataclass(kw_only=True)
+class Odd(LoRA):  # type: ignore[valid-type, misc]
+    """LoRA; a test gives it a hook that returns something odd."""
+
+    name: ClassVar[str] = "odd"
+
+
+@dataclass(kw_only=True)
+class OddEdit(EditMethod):
+    """An edit that returns None."""
+
+    name: ClassVar[str] = "odd_edit"
+    paper: ClassVar[str] = "none"
+
+    def edit(self, change: Any, context: Any) -> Any:
+        return None
+
+
+def returns(value: object) -> Callable[..., object]:
+    def hook(self: object, *arguments: object) -> object:
+        return value
+
+    return hook
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "words"),
+    [
+        ("adapt", None, "adapt must return the model to train, a torch.nn.Module, it returned None"),
+        ("change", {}, "change must return a bench.Change, it returned dict"),
+        ("backward", 1.0, "backward must return nothing, because it acts in place, it returned float"),
+        ("penalty", np.float64(1), "penalty must return a tensor of one number, or None, it returned numpy.float64"),
+        ("penalty", torch.zeros(2, 3), "or None, it returned a tensor of shape [2, 3]"),
+        ("penalty", torch.zeros(()), "it returned a tensor that depends on no trained weight"),
+        ("on_gradients", [], "on_gradients must return nothing, because it acts in place, it returned list"),
+        ("on_update", torch.zeros(1), "on_update must return nothing, because it acts in place, it returned torch.Ten"),
+    ],
+)
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_wrong_return_of_a_training_is_told_in_words(
+    hook: str, value: object, words: str, watched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Odd, hook, returns(value))
+    method = Odd()
+
+    with pytest.raises(PluginError) as caught:
+        train(Watched(inner=method) if watched else method, recipe=replace(RECIPE, updates=1))
+
+    line = returns.__code__.co_firstlineno + 1
+    assert str(caught.value).startswith(f"test_hooks.py:{line} in hook: ")
+    assert words in str(caught.value)
+
+
+def test_a_wrong_return_of_an_edit_is_told_in_words() -> None:
+    method = OddEdit()
+
+    with pytest.raises(PluginError, match=r"in edit: edit must return a bench\.Change, it returned None"):
+        edit(method, parent_change(OddEdit), 0, RECIPE, tiny().train)
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "words"),
+    [
+        ("memory", 5, "memory must return whole numbers of bytes by name, it returned int"),
+        ("memory", {"mask": 0.5}, "it returned 0.5 for 'mask'"),
+        ("change_bytes", "12", "change_bytes must return a whole number of bytes, or None, it returned str"),
+    ],
+)
+def test_a_wrong_price_is_told_in_words(hook: str, value: object, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Odd, hook, returns(value))
+
+    with pytest.raises(PluginError) as caught:
+        called(getattr(Odd(), hook), Dimensions((), 0, 2, 8))
+
+    assert words in str(caught.value)
