@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check fast matrix picture setup clean
+.PHONY: run test check fast matrix picture setup clean python
 
 run: $(VENV)/installed  ## install, then train, measure and rank every method on the suite micro
 	$(BIN)/bench run --methods all --ranks 16,32,64
@@ -29,9 +29,12 @@ picture: $(VENV)/installed-dev  ## draw the rooms of the engine again, after a r
 setup: $(VENV)/installed-dev  ## install again, for instance after adding an entry point
 	$(PIP) --no-deps --editable .
 
+python:
+	@sh .ci/python.sh $(VENV) $(PYTHON)
+
 # torch goes first and exactly: a range would bring gigabytes of CUDA where a CPU build is provided.
-$(VENV)/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/installed: pyproject.toml constraints.txt | python
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(PIP) torch==2.13.0
 	$(PIP) --editable .
 	touch $@
