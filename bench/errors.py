@@ -6,6 +6,8 @@ BenchError
     DataError       a data set is missing, broken or not what it claims to be
     TrialError      a trial could not be finished
     StoreError      the run folder cannot be read or written
+        WriteError      a disk refuses a file; the command stops
+            DiskFullError   the disk is full
 
 Every message says what is wrong, gives the value, and says what to do.
 """
@@ -13,6 +15,8 @@ Every message says what is wrong, gives the value, and says what to do.
 from __future__ import annotations
 
 import re
+
+from typing_extensions import override
 
 
 class BenchError(Exception):
@@ -41,6 +45,26 @@ class StoreError(BenchError):
 
 class Gone(SystemExit):
     """Another process that this one cannot work without is gone. No trial is to blame, and this process ends."""
+
+
+class WriteError(StoreError):
+    """A disk refuses a file. The command stops, because what it does next could not be stored either.
+
+    Its arguments are sentences: the reason, and what to do.
+    """
+
+    @property
+    def reason(self) -> str:
+        """The sentence that says what is wrong."""
+        return str(self.args[0])
+
+    @override
+    def __str__(self) -> str:
+        return " ".join(map(str, self.args))
+
+
+class DiskFullError(WriteError):
+    """The disk is full, or a quota of it is used up."""
 
 
 def without_password(text: str) -> str:

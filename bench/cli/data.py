@@ -10,7 +10,7 @@ from bench.cli.arguments import Command, arg, flag, word
 from bench.cli.options import Plugins, TaskData
 from bench.cli.request import read_data, task_names
 from bench.console import agreed, say, tell
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, UsageError, WriteError
 from bench.plan.suite import LORASCULPT
 from bench.plugins.task import Task
 from bench.plugins.tasks import Tasks
@@ -19,6 +19,7 @@ from bench.prepare.data import checksums, hub
 from bench.prepare.data import get as fetching
 from bench.prepare.data import info as card
 from bench.prepare.data.report import DataReport
+from bench.store.places import replace_file
 
 _REPORT = "check.json"
 _EVERY = 1 << 62  # skip any number of broken records, so that a check can report them all
@@ -101,11 +102,10 @@ def check(options: DataCheckOptions) -> int:
 
 def _write(report: DataReport, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(report.as_json(), encoding="utf-8")
+        replace_file(path, report.as_json())
         say(f"wrote {path}")
-    except OSError as error:
-        say(f"Cannot write the report to {path}: {error.strerror}. Name another file with --report.")
+    except WriteError as error:
+        say(f"The report was not written. {error.reason} Name another file with --report.")
 
 
 def info(options: InfoOptions) -> int:

@@ -12,6 +12,7 @@ from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import Suite, by_revision
 from bench.spec import Record
+from bench.store.places import staged, sweep_stages
 from bench.store.run_folder import Store
 
 
@@ -50,7 +51,8 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
         raise UsageError(
             f"The change of {record.trial.label} is not LoRA or DoRA, and peft cannot load it. Use --merged DIR."
         )
-    change.save(folder, base=str(suite.folder))
+    with staged(folder) as here:
+        change.save(here, base=str(suite.folder))
 
 
 def write_merged(record: Record, store: Store, folder: Path) -> None:
@@ -72,8 +74,9 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     weights.cast(model, getattr(torch, record.trial.recipe.eval_dtype), torch.device("cpu"))
     write(model, store.change_of(record.trial).read(), pristine)
     model.config.dtype = record.trial.recipe.eval_dtype
-    model.save_pretrained(folder)
-    AutoProcessor.from_pretrained(suite.folder, local_files_only=True).save_pretrained(folder)
+    with staged(folder) as here:
+        model.save_pretrained(here)
+        AutoProcessor.from_pretrained(suite.folder, local_files_only=True).save_pretrained(here)
 
 
 def _ready(record: Record, store: Store, folder: Path) -> Suite:
@@ -90,6 +93,7 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep_stages(folder)
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty. Choose a new folder.")
     except OSError as error:

@@ -8,11 +8,13 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from bench.cli.arguments import Command, add_options, read_options
-from bench.errors import BenchError, PluginError, UsageError
+from bench.errors import BenchError, DiskFullError, PluginError, UsageError
 from bench.plugins.guard import guarded, interrupts
+from bench.store.disk_errors import refusal
 
 _EPILOG = "Exit codes: 0 success, 1 a trial or a check failed, 2 the command has a mistake, 130 interrupted."
 
@@ -89,28 +91,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("huggingface_hub").propagate = False  # the hub's client prints its warnings itself
     # bitsandbytes warns about a missing kernel as soon as peft imports it; we do not use that kernel.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    options = None
     try:
-        with interrupts():
-            return _run(sys.argv[1:] if arguments is None else arguments)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError | PluginError) else 1
-    except KeyboardInterrupt:
-        print("bench: interrupted. Run the same command again to resume.", file=sys.stderr)
-        return 130
+        parsed = parse(sys.argv[1:] if arguments is None else arguments)
+        if parsed is None:
+            parser().print_help()
+            return 0
+        verb, options = parsed
+        with interrupts(), guarded():
+            return verb.function(options)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Exception as error:
+        known = _told(error, getattr(options, "output", None))
+        if known is None:
+            raise
+        print(f"bench: {known}", file=sys.stderr)
+        return 2 if isinstance(known, UsageError | PluginError) else 1
+    except KeyboardInterrupt:
+        print("bench: interrupted. Run the same command again to resume.", file=sys.stderr)
+        return 130
 
 
-def _run(words: Sequence[str]) -> int:
-    parsed = parse(words)
-    if parsed is None:
-        parser().print_help()
-        return 0
-    verb, options = parsed
-    with guarded():
-        return verb.function(options)
+def _told(error: Exception, output: Path | None) -> BenchError | None:
+    """Return the error whose message is printed: an error of this project, or that a disk takes no more files."""
+    found = refusal(error, output)
+    if isinstance(error, BenchError):
+        return found if isinstance(found, DiskFullError) else error
+    return found
 
 
 def parse(words: Sequence[str]) -> tuple[Verb, Command] | None:

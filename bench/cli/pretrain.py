@@ -9,6 +9,7 @@ from bench.cli.arguments import Command, arg, word
 from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import named_suite
+from bench.store.places import staged, sweep_stages
 from bench.store.run_folder import Store
 
 
@@ -32,6 +33,8 @@ def pretrain(options: PretrainOptions) -> int:
 
     folder = options.to or Path(suite.model)
     Store(folder).prepare()
-    build(folder, seed=options.seed, progress=say)
+    sweep_stages(folder)
+    with staged(folder) as here:
+        build(here, seed=options.seed, progress=say)
     say(f"wrote {folder}")
     return 0

@@ -28,6 +28,7 @@ class _BrokerActor:
     def __init__(self, jobs: Sequence[Job], stored: Mapping[str, Record], is_open: bool) -> None:
         self._broker = Broker(jobs, stored, is_open=is_open)
         self._broken: list[str] = []
+        self._halted = ""
         self._heard: set[int] = set()
         self._nodes: dict[tuple[int, int], str] = {}
         self._controllers: list[Any] = []
@@ -123,6 +124,14 @@ class _BrokerActor:
 
     async def broken_lanes(self) -> list[str]:
         return self._broken
+
+    async def halt(self, reason: str) -> None:
+        """Hand out no more jobs, because the whole command must stop; the first reason counts."""
+        self._halted = self._halted or reason
+        self._broker.closed = True
+
+    async def halted(self) -> str:
+        return self._halted
 
     async def events_after(self, seen: int) -> list[Event]:
         return self._broker.events[seen:]

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from bench.environment import cores
 from bench.errors import UsageError, one_line
+from bench.store.disk_errors import starved
 from bench.store.places import is_remote
 
 _FOLDER = ".lanes"  # the folder inside the run folder for the files of Ray Train and Tune while a command runs
@@ -82,6 +83,25 @@ def _settings() -> None:
 def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
     """Start a private Ray with its own token, and end it with the command."""
     scratch = Path(tempfile.mkdtemp(prefix="bench-"))
+    count = cores()
+    try:
+        ray = _started(scratch, max(count, (lanes or 1) * per_lane) + 1)
+        try:
+            gpus = int(ray.cluster_resources().get("GPU", 0))
+            most = lanes_on(gpus or count, per_lane, "GPU" if gpus else "core")
+            yield Devices(lanes or most, gpus > 0, scratch)
+        finally:
+            ray.shutdown()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _started(scratch: Path, cpus: int) -> Any:
+    """Start a private Ray whose files are in a folder, and return the module.
+
+    Raises:
+        DiskFullError: the folder's disk is full.
+    """
     token = scratch / "token"
     token.touch(mode=0o600)
     token.write_text(_token())
@@ -89,22 +109,20 @@ def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
     _settings()
     import ray
 
-    count = cores()
-    ray.init(
-        address="local",  # never join a cluster that the environment happens to name
-        num_cpus=max(count, (lanes or 1) * per_lane) + 1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        _temp_dir=str(scratch / "ray"),
-    )
     try:
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        most = lanes_on(gpus or count, per_lane, "GPU" if gpus else "core")
-        yield Devices(lanes or most, gpus > 0, scratch)
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+        ray.init(
+            address="local",  # never join a cluster that the environment happens to name
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _temp_dir=str(scratch / "ray"),
+        )
+    except Exception as error:
+        if full := starved(scratch):  # Ray says only that its processes did not start
+            raise full from error
+        raise
+    return ray
 
 
 def lanes_on(devices: int, workers: int, kind: str) -> int:

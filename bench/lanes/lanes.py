@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench.errors import Gone, TrialError
+from bench.errors import Gone, TrialError, WriteError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
@@ -120,11 +121,8 @@ def _run_lanes(jobs: Sequence[Job], stored: Mapping[str, Record], crew: Crew, dr
                 seen += 1
                 yield _kept(store, event)
             time.sleep(POLL_SECONDS)
-        if troubles.drive is not None:
-            raise TrialError(f"The search failed: {troubles.drive}") from troubles.drive
-        if not ray.get(broker.is_over.remote()):
-            reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, troubles.lanes)]
-            raise TrialError(f"No lane is left. The last one failed with: {reasons[-1]}")
+        over = not ray.get(broker.halted.remote())  # else other lanes may be in the middle of a trial
+        _check_end(broker, troubles)
     except ray.exceptions.RayActorError as error:
         raise TrialError("The broker died. Run the same command again to resume.") from error
     finally:
@@ -144,6 +142,20 @@ class _Troubles:
 
     lanes: list[BaseException] = field(default_factory=list)
     drive: BaseException | None = None
+
+
+def _check_end(broker: Any, troubles: _Troubles) -> None:
+    """Raise the error that ended the lanes or the drive before all jobs were done, if there was one."""
+    import ray
+
+    if reason := ray.get(broker.halted.remote()):
+        raise WriteError(reason)
+    if troubles.drive is not None:
+        raise TrialError(f"The search failed: {troubles.drive}") from troubles.drive
+    if not ray.get(broker.is_over.remote()):
+        reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, troubles.lanes)]
+        cause = troubles.lanes[-1] if troubles.lanes else None
+        raise TrialError(f"No lane is left. The last one failed with: {reasons[-1]}") from cause
 
 
 def _started(
@@ -228,7 +240,8 @@ def _pull(config: Mapping[str, Any]) -> None:
     group = joined()
     bench = _ready(config["shipment"], group)
     if isinstance(bench, Failure):  # not raised, because Ray would then restart this worker for ever
-        group.first(lambda: ray.get(broker.broken.remote(lane, bench.reason)))
+        told = broker.halt.remote if bench.stops else partial(broker.broken.remote, lane)
+        group.first(lambda: ray.get(told(bench.reason)))
         return
     ray.get(broker.stands.remote(lane, group.rank, ray.get_runtime_context().get_node_id()))
     last = 0.0
@@ -246,7 +259,12 @@ def _pull(config: Mapping[str, Any]) -> None:
             raise Gone("The broker is gone.") from error
 
     while (job := group.first(lambda: ray.get(broker.next.remote(lane)))) is not None:
-        record = bench.run(job, report, judge)
+        try:
+            record = bench.run(job, report, judge)
+        except WriteError as error:
+            reason = str(error)
+            group.first(lambda: ray.get(broker.halt.remote(reason)))  # noqa: B023  called at once
+            return
         group.first(lambda: ray.get(broker.finish.remote(lane, record)))  # noqa: B023  called at once
 
 
@@ -257,5 +275,5 @@ def _ready(shipment: Shipment, group: Group) -> Any:
         with guarded():
             bench = _bench(shipment.setup(), group)
     except Exception as error:  # noqa: BLE001  the first worker reports it to the broker
-        failure = Failure.of(error)
+        failure = Failure.of(error, shipment.output)
     return group.settle(failure) or bench

@@ -120,14 +120,8 @@ def _put_change(folder: Path, change: Change, base: str) -> None:
     if places.is_remote(folder):
         places.remove(folder / _WEIGHTS)
         places.remove(folder)
-        with places.staged(folder) as draft:
-            change.save(draft, base=base)
-        return
-    draft = places.draft_of(folder)
-    for path in (draft, folder):
-        places.remove(path)
-    change.save(draft, base=base)
-    draft.replace(folder)
+    with places.drafted(folder) as draft:
+        change.save(draft, base=base)
 
 
 def _read_change(folder: Path) -> Change:

@@ -7,6 +7,7 @@ stores cannot rename, so a file for a URL is written on this machine and committ
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,9 +18,12 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from bench.errors import UsageError, one_line, without_password
+from bench.errors import UsageError, WriteError, one_line, without_password
+from bench.store.disk_errors import code_of, write_error, writing
 
 _PREFIX = "bench-"
+_DRAFT = re.compile(r"\.(\d+)\.tmp$|\.jsonl\.(\d+)\.part$")  # with the number of a process; .part is that of a task
+_STAGE = re.compile(r"^\.(\d+)\.tmp$")
 
 
 def place(text: str) -> Path:
@@ -86,28 +90,49 @@ def _unreachable(path: Path, option: str, error: Exception) -> UsageError:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file atomically: a reader finds either the whole old content or the whole new content."""
-    with drafted(path) as draft, draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file atomically: a reader finds either the whole old content or the whole new content.
+
+    Raises:
+        WriteError: the disk refuses the file.
+    """
+    with drafted(path) as draft:
+        draft.write_bytes(data)
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically.
+
+    Raises:
+        WriteError: the disk refuses the file.
+    """
     put(path, text.encode())
 
 
 @contextmanager
-def drafted(path: Path) -> Iterator[Path]:
-    """Yield the path of a draft; when the context ends, rename or upload the draft to ``path``."""
+def drafted(path: Path, *, lasting: bool = True) -> Iterator[Path]:
+    """Yield the path of a draft; when the context ends, rename or upload the draft to ``path``.
+
+    The draft is a file, or a folder that replaces a whole folder. If the context raises, the draft is deleted and
+    ``path`` stays as it is. A ``lasting`` file is on the disk before it is renamed, so that not even a power cut leaves
+    a part of it; for thousands of files that can be made again, this takes too long.
+
+    Raises:
+        WriteError: the disk refuses the file.
+    """
     if not is_remote(path):
-        yield (draft := draft_of(path))
-        draft.replace(path)
+        with _draft(draft_of(path), path, every=True) as draft:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            for file in _files(draft) if lasting else ():
+                _sync(file)
+            if draft.is_dir():
+                remove(path)
+            draft.replace(path)
         return
     with TemporaryDirectory(prefix=_PREFIX) as scratch:
         yield (draft := Path(scratch) / path.name)
-        _upload(draft, path)
+        for file in _files(draft):
+            _upload(file, path / file.relative_to(draft).as_posix() if draft.is_dir() else path)
 
 
 def draft_of(path: Path) -> Path:
@@ -117,23 +142,98 @@ def draft_of(path: Path) -> Path:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """Yield a local folder to write into; when the context ends, its files are in ``folder``.
+    """Yield an empty local folder to write into; when the context ends, its files are in ``folder``.
 
-    On a disk this is ``folder`` itself. For a URL the files are uploaded in the order of their names.
+    On a disk it is inside ``folder``, and its files are renamed. For a URL they are uploaded in the order of their
+    names. If the context raises, ``folder`` stays as it is.
+
+    Raises:
+        WriteError: the disk refuses a file.
     """
     if not is_remote(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
+        with _draft(folder / f".{os.getpid()}.tmp", folder) as draft:
+            with writing(folder):
+                draft.mkdir(parents=True)
+            yield draft
+            with writing(folder):
+                _move(draft, folder)
         return
     with TemporaryDirectory(prefix=_PREFIX) as scratch:
         yield Path(scratch)
-        upload(Path(scratch), folder)
+        for file in _files(Path(scratch)):
+            _upload(file, folder / file.relative_to(scratch).as_posix())
 
 
-def upload(source: Path, folder: Path) -> None:
-    """Upload every file of a local folder, in the order of the names."""
-    for file in sorted(part for part in source.rglob("*") if part.is_file()):
-        _upload(file, folder / file.relative_to(source).as_posix())
+def sweep(root: Path) -> None:
+    """Delete every draft below a local folder of the program whose process is gone."""
+    for place, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            _sweep(Path(place) / name, _DRAFT)
+
+
+def sweep_stages(folder: Path) -> None:
+    """Delete what killed commands have staged for a local folder, which may hold files of the user."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        _sweep(path, _STAGE)
+
+
+def _sweep(path: Path, names: re.Pattern[str]) -> None:
+    found = names.search(path.name)
+    if found is not None and not _lives(int(found[found.lastindex or 1])):
+        remove(path)
+
+
+def _lives(pid: int) -> bool:
+    """Return whether another process with this number lives; this process sweeps only when it writes nothing."""
+    return pid != os.getpid() and (Path(f"/proc/{pid}").exists() or not Path("/proc/self").exists())
+
+
+@contextmanager
+def _draft(draft: Path, path: Path, *, every: bool = False) -> Iterator[Path]:
+    """Yield a path at which nothing is, and delete what is left there when the context ends.
+
+    What a disk refuses becomes a WriteError; ``every`` OSError does if the context only writes ``path``.
+    """
+    _discard(draft)
+    try:
+        yield draft
+    except WriteError:
+        raise
+    except Exception as error:
+        own = error.errno if every and isinstance(error, OSError) else None
+        code = own or code_of(error, path.parent)
+        _discard(draft)  # before the free space is counted
+        if code is None:
+            raise
+        raise write_error(code, path) from error
+    finally:
+        _discard(draft)
+
+
+def _discard(draft: Path) -> None:
+    with suppress(OSError):
+        remove(draft)
+
+
+def _move(draft: Path, folder: Path) -> None:
+    """Move the files of a draft into a folder, once all of them are on the disk."""
+    files = {file: folder / file.relative_to(draft) for file in _files(draft)}
+    for file, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sync(file)
+    for file, path in files.items():
+        file.replace(path)
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files of a local folder in the order of their names, or the file itself."""
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+
+
+def _sync(file: Path) -> None:
+    """Wait until a file is on the disk; some disks refuse a file only now."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 @contextmanager
@@ -176,9 +276,14 @@ def remove(path: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Create a folder, unless it is at a URL."""
+    """Create a folder, unless it is at a URL.
+
+    Raises:
+        WriteError: the disk refuses the folder.
+    """
     if not is_remote(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 def _upload(file: Path, path: Path) -> None:

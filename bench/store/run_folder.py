@@ -87,11 +87,15 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Hold the run folder for one command at a time, so that no trial is trained twice.
 
+        The drafts that killed commands have left in it are deleted.
+
         Raises:
             UsageError: another command holds the run folder.
         """
         self.prepare()
         with lock.locked(self.root):
+            if not places.is_remote(self.root):
+                places.sweep(self.root)
             yield
 
     def folder(self, trial: Trial) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from bench.store.disk_errors import writing
 from bench.store.places import is_remote, replace_file
 
 MARK = ".part-"  # scores/<key>.part-<rank>.jsonl
@@ -60,7 +61,7 @@ class Partial:
         else:
             if not self._is_open:
                 self._open()
-            with self._own.open("a") as file:
+            with writing(self._own), self._own.open("a") as file:
                 file.write(line)
         self.predictions |= predictions
         self.watch(len(self.predictions))
@@ -84,12 +85,11 @@ class Partial:
     def _open(self) -> None:
         """Start this worker's file, or end a line that a killed worker left incomplete."""
         self._is_open = True
-        self._own.parent.mkdir(parents=True, exist_ok=True)
         lines = _lines(self._own)
         if not lines or not self._is_of_this(lines[0]):
-            self._own.write_text(self._head)
+            replace_file(self._own, self._head)
         elif not self._own.read_bytes().endswith(b"\n"):
-            with self._own.open("a") as file:
+            with writing(self._own), self._own.open("a") as file:
                 file.write("\n")
 
     def _is_of_this(self, line: object) -> bool:

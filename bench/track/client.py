@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, one_line, without_password
-from bench.store.places import is_remote
+from bench.store.disk_errors import refusal
+from bench.store.places import drafted, is_remote
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"
@@ -51,13 +52,20 @@ def tracking_uri(output: Path) -> str:
 
 
 def connect(uri: str) -> Any:
-    """Return a client with its own settings; mlflow's global settings are not changed."""
+    """Return a client with its own settings; mlflow's global settings are not changed.
+
+    A new database in a run folder is made as a draft, because MLflow cannot use one that it has made in part.
+    """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # they log every table that they create
         logging.getLogger(name).setLevel(logging.WARNING)
+    file = Path(uri.removeprefix("sqlite:///"))
+    if VARIABLE not in os.environ and not file.exists():
+        with drafted(file) as draft:
+            MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -134,5 +142,7 @@ def fill_run(client: Any, run: Any, metrics: Sequence[Any], params: Mapping[str,
 
 
 def unreachable(uri: str, error: Exception) -> str:
-    """Return the warning that MLflow cannot be reached."""
+    """Return the warning that MLflow cannot be reached, or that the disk of its database is full."""
+    if uri.startswith("sqlite:") and (full := refusal(error, Path(uri.removeprefix("sqlite:///")).parent)):
+        return f"MLflow gets no copy. {full.reason}"
     return f"MLflow is not reachable ({without_password(uri)}: {one_line(error)})."

@@ -15,7 +15,7 @@ from urllib.request import url2pathname
 from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store.changes import CHANGE
-from bench.store.places import fetched, is_remote, modified
+from bench.store.places import drafted, fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
 from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri
 from bench.track.command_run import command_run, origin
@@ -150,10 +150,8 @@ def _link(files: Mapping[str, Path], folder: Path) -> None:
     """Link files into a folder, or copy them if links fail: a 7B model's adapters take gigabytes."""
     for name, path in files.items():
         place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        with fetched(path) as copy:
+        with fetched(path) as copy, drafted(place, lasting=False) as draft:
             try:
-                place.hardlink_to(copy)
+                draft.hardlink_to(copy)
             except OSError:
-                shutil.copyfile(copy, place)
+                shutil.copyfile(copy, draft)

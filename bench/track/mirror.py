@@ -15,6 +15,7 @@ from bench.errors import StoreError, UsageError, one_line, without_password
 from bench.plan.suite import by_revision
 from bench.plugins.registry import Registry
 from bench.spec import Record
+from bench.store.disk_errors import refusal
 from bench.store.run_folder import Store
 from bench.track import searches
 from bench.track.client import VARIABLE, tracking_uri, unreachable
@@ -84,8 +85,9 @@ class Mirror:
             try:
                 job()
             except Exception as error:  # noqa: BLE001  mlflow, its database and its network may raise anything
-                reason = unreachable(self._uri, error)
-                log.warning("%s The run continues; bench sync updates MLflow later.", reason)
+                if not self._stop:  # of a command that has stopped, its own reason is printed
+                    reason = unreachable(self._uri, error)
+                    log.warning("%s The run continues; bench sync updates MLflow later.", reason)
                 return
 
     def _write(self, record: Record) -> None:
@@ -129,6 +131,8 @@ def sync(store: Store, registry: Registry) -> int:
             experiment.end("FINISHED")
         written += searches.write(store.root)
     except Exception as error:
+        if uri.startswith("sqlite:") and (full := refusal(error, store.root)):
+            raise full from error
         raise StoreError(
             f"MLflow at {without_password(uri)} did not accept the run folder: {one_line(error)} "
             f"Start the server, or set {VARIABLE} to a server that runs."

@@ -127,8 +127,8 @@ class Checkpoint:
             "environment": self.environment,
             **{name: part.state_dict() for name, part in self._parts.items()},
         }
-        with places.drafted(self._path) as draft:
-            torch.save(state, draft)
+        with places.drafted(self._path) as draft, draft.open("wb") as file:
+            torch.save(state, file)  # to a path, torch hides the error of a full disk
         self._saved_at = time.monotonic()
 
     def _place(self, storage: Any, location: str) -> Any:

@@ -20,7 +20,7 @@ from bench.environment import (
     together,
     training_environment,
 )
-from bench.errors import StoreError, TrialError
+from bench.errors import StoreError, TrialError, WriteError
 from bench.model.change import Change
 from bench.model.finite import broken_delta
 from bench.model.resident import Base, Form
@@ -80,6 +80,9 @@ class TrialRunner:
         Every worker of a group makes the same call and returns the same record; only the first writes, reports and
         judges. If ``judge`` stops a training, only its checkpoint is committed; running the job again resumes the
         training.
+
+        Raises:
+            WriteError: a disk takes no more files; no record is written, and running the job again resumes it.
         """
         failure = None
         record = Record(job.trial, "stopped")
@@ -89,10 +92,12 @@ class TrialRunner:
         except _Stopped:
             self.warm.heal()
         except Exception as error:  # noqa: BLE001  a plugin may raise anything, and the other trials must run
-            failure = Failure.of(error)
+            failure = Failure.of(error, self.store.root)
             self.warm.heal()
         if (failure := self.group.settle(failure)) is None:
             return record
+        if failure.stops:
+            raise WriteError(failure.reason)
         return self.group.first(lambda: self._failed(job.trial, failure))
 
     def _failed(self, trial: Trial, failure: Failure) -> Record:
@@ -102,7 +107,9 @@ class TrialRunner:
         try:
             self.store.write_error(trial, failure.traceback)
             self.store.write(record)
-        except (OSError, StoreError) as error:  # the trial may have failed because the disk is full
+        except WriteError:
+            raise
+        except (OSError, StoreError) as error:  # a run folder at a URL may not answer for a while
             log.warning("The record of %s cannot be written: %s", trial.label, error)
         return record
 

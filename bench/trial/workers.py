@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from typing_extensions import override
 
 from bench.errors import Gone, TrialError
 from bench.plugins.faults import explained
+from bench.store.disk_errors import refusal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,15 +30,24 @@ _GATHER, _FIRST, _SETTLE = -1, -2, -3  # codes of announced calls; a sum announc
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The reason why a worker gave up a trial, in one line, and the traceback."""
+    """The reason why a worker gave up a trial, in one line, and the traceback.
+
+    The trial is not to blame if the failure ``stops`` the command, because a disk takes no more files.
+    """
 
     reason: str
     traceback: str
+    stops: bool = False
 
     @classmethod
-    def of(cls, error: Exception) -> Self:
-        """Return the failure of an exception; its reason names the line and the hook of a plugin that raised it."""
-        return cls(explained(error), "".join(traceback.format_exception(error)))
+    def of(cls, error: Exception, folder: Path | None = None) -> Self:
+        """Return the failure of an exception; its reason names the line and the hook of a plugin that raised it.
+
+        ``folder`` is where the command writes, for the message if a disk takes no more files.
+        """
+        stop = refusal(error, folder)
+        reason = explained(error) if stop is None else str(stop)
+        return cls(reason, "".join(traceback.format_exception(error)), stops=stop is not None)
 
 
 class Group:

@@ -131,3 +131,13 @@ def test_a_lane_that_has_moved_does_not_lose_its_trial_with_its_old_node() -> No
         return await actor.node_lost("old")
 
     assert asyncio.run(story()) == []
+
+
+def test_a_halted_broker_hands_out_nothing_and_tells_the_first_reason() -> None:
+    async def story() -> tuple[Job | None, bool, str]:
+        actor = _BrokerActor([Job(LORA, ())], {}, is_open=True)
+        await actor.halt("The disk is full.")
+        await actor.halt("It still is.")
+        return await asyncio.wait_for(actor.next(0), 60), await actor.is_over(), await actor.halted()
+
+    assert asyncio.run(story()) == (None, True, "The disk is full.")

@@ -3,6 +3,7 @@ import logging
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -15,7 +16,7 @@ from urllib.request import url2pathname
 import pytest
 import torch
 
-from bench.errors import StoreError, UsageError
+from bench.errors import DiskFullError, StoreError, UsageError
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import Heading, Leaderboard
 from bench.model import checkpoints
@@ -348,6 +349,29 @@ def test_a_dead_server_is_one_warning_and_the_run_goes_on(
     assert warning.endswith("The run continues; bench sync updates MLflow later.")
     assert "secret" not in warning
     assert "\n" not in warning
+
+
+def test_a_full_disk_is_one_warning_and_leaves_no_database_that_mlflow_cannot_use(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(tracking_uri: str, registry_uri: str) -> None:
+        Path(tracking_uri.removeprefix("sqlite:///")).write_text("the first table")
+        raise RuntimeError("DROP TABLE runs") from sqlite3.OperationalError("database or disk is full")
+
+    (store.root / "mlflow.db").unlink()
+    monkeypatch.setattr("mlflow.MlflowClient", full)
+
+    with caplog.at_level(logging.WARNING, "bench"), Mirror(store, plan(), COMMAND) as mirror:
+        for record in store.records():
+            mirror.take(record)
+        mirror.finish(board(), [])
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track.mirror"]
+    assert warning.startswith(f"MLflow gets no copy. The disk is full: {store.root} has ")
+    assert warning.endswith("MB free. The run continues; bench sync updates MLflow later.")
+    assert not list(store.root.glob("mlflow.db*"))
+    with pytest.raises(DiskFullError, match="Free some space, then run the same command again"):
+        sync(store, Registry())
 
 
 def test_a_database_elsewhere_has_its_files_in_the_run_folder_all_the_same(

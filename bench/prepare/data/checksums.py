@@ -14,6 +14,7 @@ from bench.file_digests import of_files
 from bench.plugins.task import Download
 from bench.store.json_note import read_note, write_note
 from bench.store.lock import disk_lock
+from bench.store.places import sweep
 
 FILE = "checksums.json"
 
@@ -40,7 +41,11 @@ def held(root: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"Cannot write to --data {root}: {error.strerror}. Choose another folder.") from error
     with lock:
-        yield
+        sweep(root)
+        try:
+            yield
+        finally:
+            sweep(root)  # tasks that read the hub write drafts of their own
 
 
 def entry_of(root: Path, download: Download) -> FetchedFile | None:

@@ -14,6 +14,8 @@ from urllib.request import Request, urlopen
 from bench.errors import DataError
 from bench.prepare.data.checksums import FetchedFile
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
+from bench.store.disk_errors import writing
+from bench.store.places import make, replace_file
 
 _TRIES = 5
 _PAUSE_SECONDS = 1.0  # before the second try, then doubled each time
@@ -52,8 +54,9 @@ def fetch(
 
     Raises:
         DataError: the server refuses or cannot be reached, or the file is not the expected one.
+        WriteError: the disk refuses the file; what has come is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path.parent)
     try:
         digest = retried(lambda: _transfer(url, path, advance), _TRIES, _PAUSE_SECONDS)
     except Interrupted as cut:
@@ -106,15 +109,12 @@ def _receive(answer: http.client.HTTPResponse, path: Path, start: int, advance: 
         start = 0
     digest, had = _digest_of(part) if start else hashlib.sha256(), start
     _write_tag(path, answer)
-    try:
-        with part.open("ab" if start else "wb") as file:
-            for chunk in _chunks(answer):
-                file.write(chunk)
-                digest.update(chunk)
-                had += len(chunk)
-                advance(len(chunk))
-    except OSError as error:  # an error of this disk: a retry would not help
-        raise DataError(f"{part} cannot be written: {error.strerror}. Make room and run the command again.") from error
+    with writing(part), part.open("ab" if start else "wb") as file:  # a retry would not help against this disk
+        for chunk in _chunks(answer):
+            file.write(chunk)
+            digest.update(chunk)
+            had += len(chunk)
+            advance(len(chunk))
     if promised is not None and had != start + promised:
         raise Interrupted(f"the transfer stopped at {had} of {start + promised} bytes")
     return digest.hexdigest()
@@ -182,7 +182,7 @@ def _write_tag(path: Path, answer: http.client.HTTPResponse) -> None:
     strong = answer.headers.get("ETag") or "W/"
     tag = answer.headers.get("Last-Modified") if strong.startswith("W/") else strong
     if tag:
-        _tag(path).write_text(tag)
+        replace_file(_tag(path), tag)
     else:
         _tag(path).unlink(missing_ok=True)
 

@@ -149,8 +149,7 @@ def _keep(content: bytes, path: Path) -> tuple[str, bool]:
         return f"it is not an image: {error}", True
     if max(size) <= 1:
         return "it is a single pixel", True
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with drafted(path) as draft:
+    with drafted(path, lasting=False) as draft:
         draft.write_bytes(content)
     return "", False
 

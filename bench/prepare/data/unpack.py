@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from bench.errors import DataError
 from bench.prepare.data.progress import meter
 from bench.sizes import in_unit
+from bench.store.places import drafted
 
 _KEEP_FREE = 100_000_000  # bytes
 
@@ -41,11 +42,8 @@ def unpack(path: Path, name: str) -> dict[str, int]:
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     if target.is_file() and target.stat().st_size == member.file_size:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f"{target.name}.part")
-    with archive.open(member) as source, draft.open("wb") as file:
+    with drafted(target, lasting=False) as draft, archive.open(member) as source, draft.open("wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
-    draft.replace(target)
 
 
 def _check_names(path: Path, members: list[zipfile.ZipInfo]) -> None:

@@ -104,7 +104,7 @@ def build(folder: Path, *, seed: int, progress: OnStage) -> None:
         scores="\n".join(rows),
     )
     (folder / "README.md").write_text(text)
-    progress(f"saved {folder} after {minutes:.1f} minutes")
+    progress(f"built and measured after {minutes:.1f} minutes")
 
 
 def zero_shot(base: Base, task: Task, split: Split) -> float:

@@ -100,7 +100,7 @@ def test_one_worker_that_fails_ends_the_trial_on_all_with_the_reason(
 
     first, second = pair("run", setup, job, (stage, rank, calls))
 
-    reason = f"OSError: [Errno 28] No space left for {stage}"
+    reason = f"OSError: [Errno 5] No answer from {stage}"
     for record in (first, second):
         assert record.status == "failed"
         assert record.error == reason
@@ -112,6 +112,21 @@ def test_one_worker_that_fails_ends_the_trial_on_all_with_the_reason(
         assert weights(store, job) == weights(whole[1], job)
 
 
+@pytest.mark.parametrize(("stage", "rank"), [("snapshot", 0), ("on_update", 1), ("record", 0)])
+def test_a_disk_that_is_full_for_one_worker_stops_both_and_fails_no_trial(
+    pair: Parallel, prepare: Prepare, stage: str, rank: int
+) -> None:
+    plan, store, setup = prepare("lora")
+    job = replace(of(plan, "lora"), snapshots=(2,))
+
+    lines = pair("full", setup, job, (stage, rank, 0))
+
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("The disk is full: ")
+    assert store.read(job.trial) is None
+    assert [record.status for record in pair("run", setup, job)] == ["done", "done"]
+
+
 def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Parallel, prepare: Prepare) -> None:
     plan, store, setup = prepare("lora")
     job = of(plan, "lora")
@@ -120,7 +135,7 @@ def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Par
 
     record = store.read(job.trial)
     assert record is not None
-    assert record.error == "OSError: [Errno 28] No space left for on_update"
+    assert record.error == "OSError: [Errno 5] No answer from on_update"
     assert "method.on_update(step)" in (store.folder(job.trial) / "error.txt").read_text()
 
 
@@ -130,7 +145,7 @@ def test_a_failing_edit_ends_on_all(pair: Parallel, prepare: Prepare) -> None:
 
     records = pair("run", setup, of(plan, "dare"), ("edit", 0, 0))
 
-    assert [record.error for record in records] == ["OSError: [Errno 28] No space left for edit"] * 2
+    assert [record.error for record in records] == ["OSError: [Errno 5] No answer from edit"] * 2
 
 
 def test_a_checkpoint_that_one_worker_cannot_read_fails_on_all_and_one_it_can_goes_on(
@@ -143,7 +158,7 @@ def test_a_checkpoint_that_one_worker_cannot_read_fails_on_all_and_one_it_can_go
 
     unread = pair("run", setup, job, ("checkpoint", 1, 0))
 
-    assert [record.error for record in unread] == ["OSError: [Errno 28] No space left for checkpoint"] * 2
+    assert [record.error for record in unread] == ["OSError: [Errno 5] No answer from checkpoint"] * 2
     resumed = pair("run", setup, job)
     _, whole, whole_setup = prepare("lora", folder="whole")
     pair("run", whole_setup, job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from bench.checks.tiny import RANK, RECIPE, tiny
+from bench.errors import WriteError
 from bench.plugins.method import Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
@@ -147,7 +149,9 @@ STAGES: dict[str, tuple[Any, str]] = {
 }
 
 
-def run(setup: Mapping[str, Any], job: Job, broken: tuple[str, int, int] | None = None) -> Record:
+def run(
+    setup: Mapping[str, Any], job: Job, broken: tuple[str, int, int] | None = None, code: int = errno.EIO
+) -> Record:
     """Do a piece of work; ``broken`` names a stage, the worker on which it raises, and the calls before that."""
     group = joined() if setup.get("together", True) else ALONE
     tasks, resources = Tasks(Registry([setup["tasks"]])), setup.get("resources", Resources())
@@ -158,21 +162,29 @@ def run(setup: Mapping[str, Any], job: Job, broken: tuple[str, int, int] | None 
     stage, _, calls = broken
     owner, name = STAGES[stage]
     owner = sys.modules[owner] if isinstance(owner, str) else owner
-    with mock.patch.object(owner, name, _breaking(getattr(owner, name), stage, calls)):
+    with mock.patch.object(owner, name, _breaking(getattr(owner, name), stage, calls, code)):
         return bench.run(job, judge=judge)
 
 
-def _breaking(whole: Callable[..., Any], stage: str, calls: int) -> Callable[..., Any]:
+def _breaking(whole: Callable[..., Any], stage: str, calls: int, code: int) -> Callable[..., Any]:
     left = calls
 
     def broken(*arguments: Any, **options: Any) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
-            raise OSError(28, f"No space left for {stage}")
+            raise OSError(code, f"No answer from {stage}")
         return whole(*arguments, **options)
 
     return broken
+
+
+def full(setup: Mapping[str, Any], job: Job, broken: tuple[str, int, int]) -> str:
+    """Do a piece of work while the disk is full for one worker, and return the line that stops this worker."""
+    try:
+        return run(setup, job, broken, errno.ENOSPC).status
+    except WriteError as error:
+        return str(error)
 
 
 def judged(setup: Mapping[str, Any], job: Job) -> tuple[Record, list[int]]:
