@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, DataError, PluginError, StoreError, TrialError, UsageError
 from bench.plugins.hyperparameters import hyper, option
+from bench.plugins.images import image_fault, rgb_image
 from bench.plugins.method import Dimensions, EditContext, EditMethod, LayerShape, Method, Step, TrainMethod
 from bench.plugins.paper import Paper, PublishedRow, published_rows
 from bench.plugins.task import Card, Download, Example, Fault, Reading, Split, Task
@@ -32,7 +33,7 @@ _LAZY = {
 }
 
 __all__ = ["Dimensions", "EditContext", "EditMethod", "LayerShape", "Method", "Step", "TrainMethod"]
-__all__ += ["Card", "Download", "Example", "Fault", "Reading", "Recipe", "Split", "Task"]
+__all__ += ["Card", "Download", "Example", "Fault", "Reading", "Recipe", "Split", "Task", "image_fault", "rgb_image"]
 __all__ += ["Paper", "PublishedRow", "hyper", "option", "published_rows"]
 __all__ += ["BenchError", "DataError", "PluginError", "StoreError", "TrialError", "UsageError"]
 __all__ += ["Adapter", "Layer", "insert_lora", "lora_adapters", "lora_change"]

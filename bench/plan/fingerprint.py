@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from bench.file_digests import of_files
+from bench.plugins.images import rgb_image
 from bench.plugins.source import LENGTH
 from bench.spec import digest
 
@@ -68,5 +69,8 @@ def of_image(example: Example) -> bytes:
     """Return the digest of an example's image: of the bytes of its file, or else of its pixels."""
     if isinstance(example.image, Path):
         return hashlib.sha256(example.image.read_bytes()).digest()
-    content = f"{example.image.mode}{example.image.size}".encode() + example.image.tobytes()
+    image = example.image
+    if image.mode in ("P", "PA"):  # its bytes are numbers of colours, not the colours
+        image = rgb_image(image)
+    content = f"{image.mode}{image.size}".encode() + image.tobytes()
     return hashlib.sha256(content).digest()

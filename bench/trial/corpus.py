@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.errors import DataError
 from bench.model.family import Exchange, Features
 from bench.model.resident import Base
+from bench.plugins.images import rgb_image
 from bench.plugins.task import Example, Split, Task
 from bench.spec import Resources
 from bench.trial.features import FeatureCache
@@ -81,7 +82,7 @@ class Corpus:
         """Return an example's prompt tokens, with the image's placeholders, and its answer tokens."""
         base, family = self.base, self.base.family
         config = base.model.config
-        count = family.tokens_of(config, base.processor, lambda: opened(example.image))
+        count = family.tokens_of(config, base.processor, lambda: rgb_image(example.image))
         exchange = Exchange(self.task.prompt(example), self._template, example.answers[0])
         try:
             return family.ids(base.processor, config, exchange, count)
@@ -110,28 +111,7 @@ class Corpus:
 
     def _features_of(self, group: int) -> Sequence[Features]:
         images = self._images[group * self._group : (group + 1) * self._group]
-        return self.base.features([opened(image) for image in images])
-
-
-def opened(image: Image | Path) -> Image:
-    """Return an example's image in RGB, from memory or from its file.
-
-    Raises:
-        DataError: the file is not a valid image.
-    """
-    if not isinstance(image, Path):
-        return image.convert("RGB")
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(image) as picture:
-            return picture.convert("RGB")
-    except Exception as error:
-        reason = str(error).removesuffix(f" {str(image)!r}")
-        raise DataError(
-            f"{image} cannot be decoded: {reason}. Put a valid image there, or delete the file and pass "
-            "--skip-bad N to tolerate N broken records. bench data check finds all such files."
-        ) from error
+        return self.base.features([rgb_image(image) for image in images])
 
 
 def _distinct_images(examples: Sequence[Example]) -> tuple[list[int], list[Image | Path]]:

@@ -28,13 +28,13 @@ def answers(model: nn.Module, suite: Suite) -> list[str]:
     """Generate with a plain model that was loaded from disk, through its own processor."""
     from transformers import AutoProcessor
 
-    from bench.trial.corpus import opened
+    from bench import rgb_image
 
     processor = AutoProcessor.from_pretrained(suite.folder)
     texts = []
     for example in Squares().examples("test"):
         prompt = suite.recipe.template.replace("{prompt}", example.question)
-        batch = processor(text=prompt, images=opened(example.image), return_tensors="pt")
+        batch = processor(text=prompt, images=rgb_image(example.image), return_tensors="pt")
         tokens = model.generate(**batch, do_sample=False, max_new_tokens=4)  # type: ignore[operator]
         texts.append(processor.decode(tokens[0, batch["input_ids"].shape[1] :], skip_special_tokens=True).strip())
     return texts

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench import rgb_image
 from bench.checks.tiny import Squares
 from bench.cli import export
 from bench.errors import UsageError
@@ -29,7 +30,7 @@ from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.spec import Record
 from bench.store.run_folder import Store
-from bench.trial.corpus import Corpus, opened
+from bench.trial.corpus import Corpus
 from bench.trial.runner import TrialRunner
 from tests.making.second_family import Second, SecondModel, write_second
 
@@ -230,7 +231,7 @@ def logits(model: Any, base: Base) -> Tensor:
     corpus = corpus_of(base)
     inputs = corpus.prompt_batch(range(4))
     with torch.no_grad():
-        images = [opened(example.image) for example in corpus.examples[:4]]
+        images = [rgb_image(example.image) for example in corpus.examples[:4]]
         features = base.family.encode(model.eyes, model.config, base.processor, images)
         inputs |= base.family.inputs(model.config, inputs["input_ids"], features)
         found: Tensor = model(**inputs).logits

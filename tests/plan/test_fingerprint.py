@@ -76,3 +76,13 @@ def test_what_is_remembered_of_a_task_is_of_that_instance_alone() -> None:
     one, other = Squares(), Squares()
 
     assert [count(one, "test"), count(one, "test"), count(other, "test"), count(one, "train")] == [1, 1, 2, 3]
+
+
+def test_the_colours_of_a_palette_are_part_of_the_digest() -> None:
+    images = [Image.new("P", (4, 4), 1) for _ in range(2)]
+    for image, colours in zip(images, ([0, 0, 0, 9, 9, 9], [0, 0, 0, 200, 9, 9]), strict=True):
+        image.putpalette(colours)
+
+    digests = {of_examples([Example("1", "which ?", ("a",), image)], ["which ?"]) for image in images}
+
+    assert len(digests) == 2

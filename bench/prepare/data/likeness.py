@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.file_digests import of_files
 from bench.plan import fingerprint
+from bench.plugins.images import read_image
 from bench.plugins.task import Example
 
 if TYPE_CHECKING:
@@ -48,20 +49,8 @@ def look_at(examples: Sequence[Example], advance: Callable[[int], None] = lambda
 
 
 def _look(picture: Image | Path, digest: bytes | None) -> Look | str:
-    from PIL import Image
-
-    if not isinstance(picture, Path):
-        return _measured(picture, digest)
-    if digest is None:
-        return "it is missing"
-    try:
-        with Image.open(picture) as image:
-            image.verify()
-        with Image.open(picture) as image:
-            image.load()
-            return _measured(image, digest)
-    except Exception as error:  # noqa: BLE001  Pillow's decoders raise many kinds of errors
-        return f"it cannot be decoded: {error}".replace(f" {str(picture)!r}", "")
+    found = read_image(picture, verify=True)
+    return f"it {found}" if isinstance(found, str) else _measured(found, digest)
 
 
 def dhash(image: Image) -> int:
@@ -70,7 +59,6 @@ def dhash(image: Image) -> int:
     return int.from_bytes(np.packbits(gray[:, :-1] < gray[:, 1:]).tobytes(), "big")
 
 
-def _measured(image: Image, digest: bytes | None) -> Look:
-    colour = image.convert("RGB")
+def _measured(colour: Image, digest: bytes | None) -> Look:
     tiny = np.asarray(colour.resize((_SIDE, _SIDE)), dtype=np.uint8).tobytes()
     return Look(digest or b"", dhash(colour), tiny)

@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from bench.errors import DataError
+from bench.plugins.images import read_image
 from bench.plugins.task import Download
 from bench.prepare.data.fetch import Advance, promised_size, request
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
@@ -139,15 +140,10 @@ def _content(url: str) -> bytes:
 
 def _keep(content: bytes, path: Path) -> tuple[str, bool]:
     """Write an image if it can be decoded; a shop may send one pixel in place of a deleted image."""
-    from PIL import Image
-
-    try:
-        with Image.open(BytesIO(content)) as image:
-            image.load()
-            size = image.size
-    except Exception as error:  # noqa: BLE001  Pillow's decoders raise many kinds of errors
-        return f"it is not an image: {error}", True
-    if max(size) <= 1:
+    image = read_image(BytesIO(content))
+    if isinstance(image, str):
+        return f"it {image}", True
+    if max(image.size) <= 1:
         return "it is a single pixel", True
     with drafted(path, lasting=False) as draft:
         draft.write_bytes(content)

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
+from bench.plugins.images import rgb_image
 from bench.plugins.task import Example, Split, Task
 
 SOURCES = ("easy_vqa", "cover_digits", "sign_words", "thing_facts")
@@ -70,11 +71,7 @@ def words(text: str) -> list[str]:
 
 def pixels(example: Example) -> np.ndarray:
     """Return the example's image as uint8 [height, width, 3]."""
-    image = example.image
-    if not isinstance(image, Image.Image):
-        with Image.open(image) as opened:
-            return np.asarray(opened.convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(rgb_image(example.image))
 
 
 def pictures(task: Task, split: Split) -> list[Picture]:

@@ -38,7 +38,8 @@ def test_a_picture_that_cannot_be_drawn_has_a_reason(tmp_path: Path, kind: str) 
     reason = look_at([example(path)])[0]
 
     assert isinstance(reason, str)
-    assert reason.startswith("it is missing" if kind in {"none", "folder"} else "it cannot be decoded: ")
+    expected = {"cut": "it cannot be decoded: ", "text": "it is not an image", "none": "it is missing"}
+    assert reason.startswith(expected.get(kind, "it is a folder"))
     assert str(path) not in reason
 
 
