@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from PIL import Image
 from typing_extensions import override
 
-from bench import DataError, Example, Fault, Split, Task, UsageError, option
+from bench import DataError, Example, Fault, Split, Task, UsageError, image_fault, option
 
 from .hub_files import HubRows, hub_rows
 from .intake import Intake, Record
@@ -135,11 +134,7 @@ class DataSet(Task):
             records = self._records(split, intake)
             examples = self._drawn(split, records, intake)
             if not examples:
-                reasons = "".join(f" {fault};" for fault in intake.faults[:3])
-                raise DataError(
-                    f"{self.name}: none of the {len(records)} examples of its {split} split can be used, and "
-                    f"{len(intake.faults)} records are broken:{reasons} see bench data check {self.name}."
-                )
+                raise DataError(f"{self.name}: its {split} split has no usable example. {intake.summary()}")
             self._taken[split] = _Taken(examples, tuple(intake.faults), tuple(intake.files))
         return self._taken[split]
 
@@ -181,22 +176,17 @@ class DataSet(Task):
                 if image not in trouble:
                     trouble[image] = self._trouble(image)
                 if trouble[image]:
-                    intake.refuse(record.row.place, f"its image {image} {trouble[image]}")
+                    intake.refuse(record.row.place, f"its image {_shown(image)} {trouble[image]}")
                     continue
             chosen.append(record.example)
         return tuple(chosen)
 
     def _trouble(self, image: Path) -> str:
         """Return why an image is unusable, judged by its header; ``bench data check`` reads the whole file."""
-        if not _there(image):
-            return f"is missing (bench data get {self.name})"
-        try:
-            with Image.open(image):
-                return ""
-        except Image.DecompressionBombError:
-            return "has too many pixels; put a smaller one there"
-        except Exception:  # noqa: BLE001  Pillow raises what its many decoders raise
-            return f"is not a picture ({image.stat().st_size} bytes); put a whole one there"
+        reason = image_fault(image)
+        if reason != "is missing":
+            return reason
+        return f"is missing (bench data get {self.name}, or --set {self.name}.images=FOLDER)"
 
     def _of_llava(self, split: Split, intake: Intake) -> Sequence[Record]:
         path = self.reading.root / self._named(split)
@@ -212,6 +202,9 @@ class DataSet(Task):
         return hub_rows(HubRows(address, revision or "main", config, split, self._folder / "hub"), intake)
 
     def _hub_image(self, row: Row, column: str = "image") -> Path:
+        image = row.value[column] if row.has(column) else None
+        if isinstance(image, dict):  # what hub_files leaves as it is
+            raise DataError(f"{column} has no bytes, and there is no file {image.get('path')}")
         return row.file.parent / row.text(column)
 
     def _image(self, relative: str) -> Path:
@@ -227,7 +220,7 @@ class DataSet(Task):
     def _found_image(self, relative: str) -> Path:
         """Return the path of an image that a LLaVA file names relative to one of several folders."""
         base = self.reading.root / (self.images or self.image_root)
-        parts = PurePosixPath(relative).parts or (relative,)
+        parts = PurePosixPath(relative.replace("\\", "/")).parts or (relative,)  # a file made on Windows
         tails = [base.joinpath(*parts[place:]) for place in range(len(parts))]
         inner = [base / folder / parts[-1] for folder in self.image_folders]
         places = (*tails[:-1], *inner, tails[-1], self.reading.root / relative)
@@ -240,6 +233,12 @@ class DataSet(Task):
                 f"{self.name}: there are {found} {what}, not the official {official}. Get the files again with: "
                 f"bench data get {self.name}; or take them as they are: --set {self.name}.expect=any."
             )
+
+
+def _shown(path: Path) -> str:
+    """Return a path for a message; a record may hold the bytes of an image where its path should be."""
+    text = str(path)
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _there(path: Path) -> bool:

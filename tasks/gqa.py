@@ -74,7 +74,7 @@ class GQA(DataSet):
     @override
     def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
         name = f"{_PART[split]}_balanced_questions.json"
-        rows = list(json_rows(intake.file(self._folder / "questions1.2" / name, self._folder / name)))
+        rows = list(json_rows(intake.file(self._folder / "questions1.2" / name, self._folder / name), keyed=True))
         self._count(f"questions in {name}", len(rows), _OFFICIAL[split])
 
         def make(row: Row) -> Iterator[Example]:

@@ -28,6 +28,7 @@ _LMMS = (
 )
 _GROUPED_DIGITS = re.compile(r"\d,\d{3}(?!\d)")
 _JOINT = re.compile(r",\s*")
+_EMPTY_OPTION = re.compile(r"^\(?([A-E])[.:)]+[ \t]*$", re.MULTILINE)  # a line of a prompt
 _LETTERED = re.compile(r"\(?([A-Za-z])(?:[.:)]+(?:\s.*)?)?", re.DOTALL)  # B, B., (B), B. red
 
 
@@ -83,6 +84,16 @@ class IconQA(DataSet):
         return tuple(map(letter_of, answers))
 
     @override
+    def _of_llava(self, split: Split, intake: Intake) -> Sequence[Record]:
+        kept = []
+        for record in super()._of_llava(split, intake):
+            if empty := _EMPTY_OPTION.search(record.example.question):
+                intake.refuse(record.row.place, f"its option {empty[1]} is empty")
+            else:
+                kept.append(record)
+        return kept
+
+    @override
     def _prompt(self, example: Example) -> str:
         lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, example.hints, strict=False)]
         options = "\n".join(lines)
@@ -96,7 +107,7 @@ class IconQA(DataSet):
         folder, part = self._folder / "iconqa_data", _PART[split]
         listed = list(json_rows(intake.file(folder / "pid_splits.json"), f"choose_txt_{part}"))
         self._count(f"choose_txt questions in {split}", len(listed), _OFFICIAL[split])
-        problems = {row.key: row for row in json_rows(intake.file(folder / "problems.json"))}
+        problems = {row.key: row for row in json_rows(intake.file(folder / "problems.json"), keyed=True)}
 
         def make(row: Row) -> Iterator[Example]:
             choices, answer = _checked(row.texts("choices")), row.whole("answer")
@@ -145,6 +156,9 @@ def _absent(listed: Row) -> Row:
 def _checked(choices: tuple[str, ...]) -> tuple[str, ...]:
     if not 2 <= len(choices) <= len(LETTERS):
         raise DataError(f"it has {len(choices)} choices; there are 2 to {len(LETTERS)}")
+    empty = [letter for letter, choice in zip(LETTERS, choices, strict=False) if not choice.strip()]
+    if empty:
+        raise DataError(f"its option {empty[0]} is empty")
     return choices
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,21 +25,37 @@ class Record:
 
 @dataclass(slots=True)
 class Intake:
-    """One reading of one split of a task; it records and skips up to ``allowed`` broken records."""
+    """One reading of one split of a task; it records and skips up to ``allowed`` broken records.
+
+    ``read`` counts the records of each file, broken or not.
+    """
 
     task: str
     allowed: int
     faults: list[Fault] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    read: Counter[Path] = field(default_factory=Counter)
+
+    def summary(self) -> str:
+        """Return how many records were read from which files, how many are broken, and the first three reasons."""
+        if not self.read:
+            return f"No record was found in {' or '.join(map(str, self.files))}."
+        found = ", ".join(f"{count:,} from {path}" for path, count in self.read.items())
+        if not self.faults:
+            return f"Records read: {found}. None is broken; the split needs more records."
+        reasons = "; ".join(map(str, self.faults[:3]))
+        return f"Records read: {found}. Broken: {len(self.faults):,}. The first reasons: {reasons}."
 
     def file(self, *places: Path) -> Path:
         """Return the first of the places that is a file.
 
         Raises:
-            DataError: none of the places is a file.
+            DataError: none of the places is a file, or this user may not read it.
         """
         for path in places:
             if path.is_file():
+                if not os.access(path, os.R_OK):
+                    raise DataError(f"{self.task}: {path} cannot be read: permission denied. Let this user read it.")
                 if path not in self.files:
                     self.files.append(path)
                 return path
@@ -85,6 +103,7 @@ class Intake:
         found: list[Record] = []
         known: dict[str, Row] = {}
         for row in rows:
+            self.read[row.file] += 1
             try:
                 made = list(make(row))
             except DataError as error:

@@ -95,7 +95,7 @@ class OCRVQA(DataSet):
 
     @override
     def _official(self, split: Split, intake: Intake) -> Sequence[Record]:
-        rows = list(json_rows(intake.file(self._folder / "dataset.json")))
+        rows = list(json_rows(intake.file(self._folder / "dataset.json"), keyed=True))
         self._count("covers", len(rows), _COVERS)
 
         def make(row: Row) -> Iterator[Example]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import DataError
+
+from .record_lines import record_line
 
 _IDS = ("question_id", "id")
 
@@ -17,7 +19,8 @@ _IDS = ("question_id", "id")
 class Row:
     """One record of a file: its ``value``, its ``index`` from 0, and its ``key`` if records have keys.
 
-    ``file`` is a JSON document, or has one record per line if ``lines`` is true.
+    ``file`` is a JSON document with its records at the top or under the key ``under``, or has one record per line if
+    ``lines`` is true.
     """
 
     file: Path
@@ -25,14 +28,17 @@ class Row:
     value: Any
     key: str = ""
     lines: bool = False
+    under: str | None = None
 
     @property
     def place(self) -> str:
-        """The file and the record's line, key or number, for a message."""
+        """The file and the record's line, and its key or number in a JSON document, for a message."""
         if self.lines:
             return f"{self.file}:{self.index + 1}"
+        line = record_line(self.file, self.under, self.key or self.index)
         names = [f", {name} {self.value[name]}" for name in _IDS if self.has(name) and not self.key]
-        return f"{self.file} (record {self.key or self.index + 1}{_short(''.join(names[:1]), quoted=False)})"
+        where = f"{self.file}:{line}" if line else f"{self.file}"
+        return f"{where} (record {self.key or self.index + 1}{_short(''.join(names[:1]), quoted=False)})"
 
     def text(self, name: str) -> str:
         """Return a field that must be a text and not blank.
@@ -96,29 +102,35 @@ class Row:
         return self.value[name]
 
 
-def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
-    """Yield the records in the list or mapping at the top of a JSON document, or under the key ``under``.
+def json_rows(path: Path, under: str | None = None, *, keyed: bool = False) -> Iterator[Row]:
+    """Yield the records in the list at the top of a JSON document, or under the key ``under``.
+
+    If ``keyed``, the records are in a mapping and not in a list.
 
     Raises:
-        DataError: the file is not JSON, or holds neither a list nor a mapping there.
+        DataError: the file is not JSON, or holds no list or no mapping there.
     """
     whole = read_json(path)
     records = whole if under is None else whole.get(under) if isinstance(whole, dict) else None
-    if isinstance(records, Mapping):
+    if keyed and isinstance(records, dict):
         for index, (key, value) in enumerate(records.items()):
-            yield Row(path, index, value, str(key))
-    elif isinstance(records, list):
+            yield Row(path, index, value, key, under=under)
+    elif not keyed and isinstance(records, list):
         for index, value in enumerate(records):
-            yield Row(path, index, value)
+            yield Row(path, index, value, under=under)
     else:
         what = f"under {under!r} " if under is not None else ""
-        raise DataError(f"{path} holds {_short(records)} {what}where its records should be. Get the file again.")
+        form = "a mapping of records by their ids" if keyed else "a list of records"
+        raise DataError(f"{path} holds {_short(records)} {what}where {form} should be. Get the file again.")
 
 
 def line_rows(path: Path) -> Iterator[Row]:
     """Yield the records of a file with one JSON record per line; a broken line carries its DataError.
 
     The file is UTF-8, and may begin with a byte-order mark (BOM).
+
+    Raises:
+        DataError: the file is one JSON document.
     """
     with path.open("rb") as file:
         for index, line in enumerate(file):
@@ -130,6 +142,8 @@ def line_rows(path: Path) -> Iterator[Row]:
                 value = DataError(f"it is not UTF-8 text ({error.reason})")
             except ValueError as error:
                 value = DataError(f"it is not JSON ({error})")
+            if not index and (line.strip() in (b"[", b"{") or (isinstance(value, list) and len(value) > 1)):
+                raise DataError(f"{path} is one JSON document; write each of its records on a line of its own (JSONL).")
             yield Row(path, index, value, lines=True)
 
 
@@ -142,9 +156,16 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise DataError(
+                f"{path}:{error.lineno}: more follows the first JSON value. Write one document, such as a list of all "
+                "records, and not one record on each line."
+            ) from None
         raise DataError(f"{path}:{error.lineno} is not JSON: {error.msg}. Get the file again.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error.reason}. Get the file again.") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or as many lists inside each other
+        raise DataError(f"{path} cannot be read as JSON: {error}. Get the file again.") from None
 
 
 def _whole(name: str, text: str) -> str:

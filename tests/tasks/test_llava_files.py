@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from bench import DataError, Example, Task, UsageError
 from bench.tasks.llava_files import asked
@@ -233,7 +236,7 @@ def test_a_path_that_no_picture_can_have_is_a_broken_record(root: Path, files: F
     rows = lines(files["gqa"][1])
     path = write_lines(root / "odd.jsonl", [{**rows[0], "image": image}, *rows[1:]])
 
-    with pytest.raises(DataError, match=r"odd.jsonl:1: its image .* is missing"):
+    with pytest.raises(DataError, match=r"odd.jsonl:1: its image .* is (missing|a folder)"):
         read("gqa", root, files, test=str(path)).examples("test")
 
 
@@ -361,7 +364,8 @@ def test_a_split_without_a_usable_record_gives_the_first_reasons(root: Path, fil
     path = write_lines(tmp_path / "test.jsonl", rows)
 
     reason = (
-        rf"gqa: none of the {len(rows)} examples of its test split .* broken: {path}:1: .*; {path}:2: .*; {path}:3: "
+        rf"gqa: its test split has no usable example. Records read: .*{len(rows)} from {path}. Broken: {len(rows)}. "
+        rf"The first reasons: {path}:1: its image .*/images/nowhere.jpg is missing.*; {path}:2: .*; {path}:3: [^;]*$"
     )
     with pytest.raises(DataError, match=reason):
         read("gqa", root, files, test=str(path), skip_bad=99).examples("test")
@@ -370,5 +374,105 @@ def test_a_split_without_a_usable_record_gives_the_first_reasons(root: Path, fil
 def test_a_picture_with_too_many_pixels_is_told(root: Path, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 8)
 
-    with pytest.raises(DataError, match=r"its image .* has too many pixels; put a smaller one there"):
+    with pytest.raises(DataError, match=r"its image .* has 1,920 pixels, and at most 16 are read; put a smaller one"):
         read("gqa", root, files).examples("test")
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda rows: "", "No record was found in {path}."),
+        (lambda rows: json.dumps(rows), "{path} is one JSON document; write each of its records on a line of its own"),
+        (lambda rows: json.dumps({"data": rows}, indent=1), "{path} is one JSON document"),
+    ],
+    ids=["nothing", "a list", "a mapping"],
+)
+def test_a_question_file_of_another_form_is_told(
+    root: Path, files: Files, tmp_path: Path, write: Callable[[Any], str], reason: str
+) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(write(lines(files["gqa"][1])))
+
+    with pytest.raises(DataError, match=re.escape(reason.format(path=path))):
+        read("gqa", root, files, test=str(path), skip_bad=99).examples("test")
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda rows: json.dumps({"data": rows}), "{path} holds .* where a list of records should be"),
+        (lambda rows: "".join(json.dumps(row) + "\n" for row in rows), "{path}:2: more follows the first JSON value"),
+        (lambda rows: "[" * 200_000, "{path} cannot be read as JSON: maximum recursion depth"),
+        (lambda rows: "[" + "1" * 5_000 + "]", "{path} cannot be read as JSON: Exceeds the limit"),
+    ],
+    ids=["a mapping", "lines", "deep", "digits"],
+)
+def test_a_training_file_of_another_form_is_told(
+    root: Path, files: Files, tmp_path: Path, write: Callable[[Any], str], reason: str
+) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(write(json.loads(files["gqa"][0].read_text())))
+
+    with pytest.raises(DataError, match=reason.format(path=path)):
+        read("gqa", root, files, train=str(path), skip_bad=99).examples("train")
+
+
+@pytest.mark.parametrize("image", ["/{}", "/gqa/images/{}", "gqa\\images\\{}", "C:\\gqa\\images\\{}", "../images/{}"])
+def test_a_picture_is_found_where_its_path_was_written_on_another_machine(
+    root: Path, files: Files, tmp_path: Path, image: str
+) -> None:
+    rows = lines(files["gqa"][1])
+    path = write_lines(tmp_path / "test.jsonl", [{**row, "image": image.format(row["image"])} for row in rows])
+
+    assert len(read("gqa", root, files, test=str(path)).examples("test")) == len(rows)
+
+
+def test_a_name_with_a_percent_sign_is_a_name(root: Path, files: Files, tmp_path: Path) -> None:
+    first, *rest = lines(files["gqa"][1])
+    images = Path(shutil.copytree(root / "gqa" / "images", tmp_path / "images"))
+    (images / first["image"]).rename(images / "a%20b 100%d{x}.jpg")
+    named = {"text": "Which?", "answer": "red"}
+    path = write_lines(
+        tmp_path / "test.jsonl",
+        [
+            {**first, "image": "a%20b 100%d{x}.jpg"},
+            {**first, **named, "question_id": "9", "image": "%s{y}.jpg"},
+            *rest[1:],
+        ],
+    )
+
+    task = read("gqa", root, files, test=str(path), images=str(images), skip_bad=1)
+
+    assert task.examples("test")[0].image == images / "a%20b 100%d{x}.jpg"
+    assert "/%s{y}.jpg is missing (bench data get gqa, or --set gqa.images=FOLDER)" in str(task.faults("test")[0])
+
+
+def test_the_bytes_of_an_image_in_place_of_its_path_do_not_fill_the_screen(
+    root: Path, files: Files, tmp_path: Path
+) -> None:
+    first, *rest = lines(files["gqa"][1])
+    path = write_lines(tmp_path / "test.jsonl", [{**first, "image": "data:image/png;base64," + "A" * 9_000}, *rest])
+
+    (fault,) = read("gqa", root, files, test=str(path), skip_bad=1).faults("test")
+
+    assert fault.place == f"{path}:1"
+    assert len(fault.reason) < 400
+
+
+@pytest.mark.parametrize("line", ["B. ", "B.", "(B)"])
+def test_an_empty_option_of_a_prompt_is_a_fault(root: Path, files: Files, tmp_path: Path, line: str) -> None:
+    first, *rest = lines(files["iconqa"][1])
+    text = f"Which?\nA. red\n{line}\nC. blue"
+    path = write_lines(tmp_path / "test.jsonl", [{**first, "text": text}, *rest])
+
+    with pytest.raises(DataError, match=rf"{path}:1: its option B is empty"):
+        read("iconqa", root, files, test=str(path)).examples("test")
+
+
+def test_a_picture_of_more_than_8_bits_is_a_broken_record(root: Path, files: Files, tmp_path: Path) -> None:
+    first, *rest = lines(files["gqa"][1])
+    Image.new("I;16", (9, 9), 40_000).save(tmp_path / "deep.png")
+    path = write_lines(tmp_path / "test.jsonl", [{**first, "image": str(tmp_path / "deep.png")}, *rest])
+
+    with pytest.raises(DataError, match=rf"{path}:1: its image .*deep.png has 16-bit .* save it with 8 bits"):
+        read("gqa", root, files, test=str(path)).examples("test")

@@ -84,6 +84,10 @@ def _answers(task: Task, split: Split, examples: Iterable[Example]) -> Iterator[
             reason = "it has no answer"
         elif count is not None and len(answers) != count:
             reason = f"it has {len(answers)} answers, not {count}"
+        elif lettered and (
+            empty := [letter for letter, hint in zip(_LETTERS, example.hints, strict=False) if not hint.strip()]
+        ):
+            reason = f"its option {empty[0]} is empty"
         elif lettered and answers[0] not in list(_LETTERS[: len(example.hints) or None]):
             reason = f"its answer {answers[0]!r} is not one of its {len(example.hints) or 'lettered'} options"
         if reason:

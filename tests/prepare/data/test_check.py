@@ -212,6 +212,13 @@ def test_answers_that_cannot_be_right_are_named(
     assert f"wrong  {task} test: test0: {reason}\n" in capsys.readouterr().out
 
 
+def test_an_empty_option_is_named(bench: Any, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(root, "learnt", "test", {**rows_of(root, "learnt", "test")[0], "options": ["x", " ", "y"]})
+
+    assert bench("check", "learnt") == 1
+    assert "wrong  learnt test: test0: its option B is empty\n" in capsys.readouterr().out
+
+
 def test_a_prompt_taken_verbatim_has_its_options_inside_and_one_answer_is_enough_to_teach(
     bench: Any, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
