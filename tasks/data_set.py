@@ -236,8 +236,8 @@ class DataSet(Task):
 
 
 def _shown(path: Path) -> str:
-    """Return a path for a message; a record may hold the bytes of an image where its path should be."""
-    text = str(path)
+    """Return a path on one line for a message; a record may hold the bytes of an image where its path should be."""
+    text = str(path) if str(path).isprintable() else repr(str(path))
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 

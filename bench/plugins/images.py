@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import DataError
+from bench.errors import DataError, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,4 +101,4 @@ def _why(source: Image | Path | BytesIO, error: Exception) -> str:
         return f"is not an image that Pillow can read ({size:,} bytes)" if size else "is an empty file (0 bytes)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
-    return f"cannot be decoded: {error}".replace(f" {str(source)!r}", "")
+    return f"cannot be decoded: {one_line(error)}".replace(f" {str(source)!r}", "")

@@ -447,6 +447,16 @@ def test_a_name_with_a_percent_sign_is_a_name(root: Path, files: Files, tmp_path
     assert "/%s{y}.jpg is missing (bench data get gqa, or --set gqa.images=FOLDER)" in str(task.faults("test")[0])
 
 
+def test_a_path_with_a_line_break_is_told_on_one_line(root: Path, files: Files, tmp_path: Path) -> None:
+    first, *rest = lines(files["gqa"][1])
+    path = write_lines(tmp_path / "test.jsonl", [{**first, "image": first["image"] + "\n"}, *rest])
+
+    (fault,) = read("gqa", root, files, test=str(path), skip_bad=1).faults("test")
+
+    assert r".jpg\n' is missing" in str(fault)
+    assert len(str(fault).splitlines()) == 1
+
+
 def test_the_bytes_of_an_image_in_place_of_its_path_do_not_fill_the_screen(
     root: Path, files: Files, tmp_path: Path
 ) -> None:

@@ -28,7 +28,8 @@ class Finding:
 
     def __str__(self) -> str:
         """Return the finding as one line."""
-        return f"{'wrong' if self.wrong else 'note '}  {self.task} {self.split}: {self.place}: {self.reason}"
+        text = f"{self.task} {self.split}: {self.place}: {self.reason}"
+        return f"{'wrong' if self.wrong else 'note '}  {' '.join(text.splitlines())}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,13 @@ def test_answers_that_cannot_be_right_are_named(
     assert f"wrong  {task} test: test0: {reason}\n" in capsys.readouterr().out
 
 
+def test_a_finding_is_one_line_whatever_an_id_holds(bench: Any, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(root, "asked", "test", {**rows_of(root, "asked", "test")[0], "id": "a\nb", "answers": []})
+
+    assert bench("check", "asked") == 1
+    assert "wrong  asked test: a b: it has no answer\n" in capsys.readouterr().out
+
+
 def test_an_empty_option_is_named(bench: Any, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(root, "learnt", "test", {**rows_of(root, "learnt", "test")[0], "options": ["x", " ", "y"]})
 
