@@ -57,8 +57,8 @@ def every_run(store: Store) -> list[Run]:
 
 
 def largest(runs: Sequence[Run], census: Census) -> Run:
-    """Return the run with the most finished cells; among equals, the one that started last."""
-    return max(runs, key=lambda run: (run.finished_cells(census), run.started))
+    """Return the run with the most finished cells; among equals the one that lacks the fewest, then the latest."""
+    return max(runs, key=lambda run: (run.finished_cells(census), -len(run.cells), run.started))
 
 
 def shown_run(store: Store, output: Path, name: str = "") -> Run:
@@ -119,7 +119,7 @@ def cells_of(run: Run, typed: Command | None = None) -> Cells:
     ]
     reasons += [f"this version has no option --{name.replace('_', '-')}" for name in gone]
     if reasons:
-        say(f"The run {run.name} sets what is left out here: {'; '.join(reasons)}")
+        say(f"The run {run.name} has settings that this version leaves out: {'; '.join(reasons)}")
     return known
 
 
@@ -129,10 +129,13 @@ def request_of(run: Run, output: Path, typed: Command | None = None) -> Request:
 
 
 def keep_run(store: Store, run: Run, output: Path) -> None:
-    """Write the note of a run; a run of version 0.1.0, whose files are at the top, first gets a folder of its own."""
-    old = next((item for item in every_run(store) if item.is_old), None)
-    if old is not None:
-        move_old_run(store, planned(old, store, output))
+    """Write the note of a run; a run of version 0.1.0, whose files are at the top, first gets a folder of its own.
+
+    It stays at the top if its trials are not known, because bench clean must not take them for unused.
+    """
+    old = next((planned(item, store, output) for item in every_run(store) if item.is_old), None)
+    if old is not None and old.trials:
+        move_old_run(store, old)
         say(f"The reports of the earlier run, at the top of {output} until now, are in {output / FOLDER / old.name}.")
     save_run(store, run)
 

@@ -14,10 +14,11 @@ from bench.cli.arguments import words_of
 from bench.cli.leaderboard import LeaderboardOptions
 from bench.cli.main import main
 from bench.cli.options import Cells, Selecting
+from bench.cli.which_run import largest
 from bench.plan.suite import Suite
 from bench.spec import Record
-from bench.store.run_folder import Store
-from bench.store.runs import latest_run, read_runs
+from bench.store.run_folder import Census, Store
+from bench.store.runs import Run, latest_run, read_runs
 from tests.making.run_folders import unpacked
 
 # values of the options that select no cells
@@ -149,6 +150,24 @@ def test_a_run_with_fewer_finished_cells_is_not_shown_though_it_means_more(
     assert [run.finished for run in read_runs(Store(both))] == [True, True, False]
 
 
+def test_among_runs_with_equally_many_finished_cells_the_one_that_lacks_the_fewest_is_shown() -> None:
+    census = Census(frozenset("ab"), {"a": frozenset({"key"}), "b": frozenset()}, 0)
+
+    def run(name: str, *trials: str, started: str = "2026") -> Run:
+        cells, scores = tuple((trial, "new") for trial in trials), {"new": ("key",)}
+        return Run(name=name, command="", selection={}, started=started, cells=cells, scores=scores, reports="x")
+
+    whole, large, later = (
+        run("whole", "a"),
+        run("large", "a", "b", "c", started="2027"),
+        run("later", "a", started="2028"),
+    )
+
+    assert largest([whole, large], census) is whole
+    assert largest([whole, later], census) is later
+    assert [item.finished_cells(census) for item in (whole, large)] == [1, 1]  # b has other scores
+
+
 def test_a_command_reads_every_record_once_to_count_and_choose(
     both: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +205,21 @@ def test_the_files_of_an_older_version_get_a_folder_of_their_own_at_the_next_run
     assert "lorasculpt" in capsys.readouterr().out
 
 
+def test_a_run_of_an_older_version_that_cannot_be_read_stays_at_the_top(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = runs / "command.json"
+    note.write_text(note.read_text().replace('"lora,dare,lorasculpt"', '"lora,dare,gone"'))
+    monkeypatch.setattr("bench.cli.run._perform", lambda *_, **__: None)
+
+    main(["run", "--methods", "lora", "--ranks", "2", "--targets", "icon_choice", "--limit", "24", "--lanes", "0"])
+    assert main(["clean", "--trials", "--yes"]) == 0
+
+    assert capsys.readouterr().err.endswith("Nothing to free.\n")
+    assert (note.is_file(), (runs / "leaderboard.csv").is_file()) == (True, True)
+    assert len(list(runs.glob("*/record.json"))) == 31
+
+
 def test_a_setting_that_is_gone_is_left_out_in_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = runs / "command.json"
     assert main(["leaderboard"]) == 0
@@ -203,7 +237,7 @@ def test_a_setting_that_is_gone_is_left_out_in_one_line(runs: Path, capsys: pyte
     for part in ("--set lorasculpt.zero_moments=true, because", "--set gone.field=1, because", "no option --optimizer"):
         assert part in shown.err
     assert main(["clean"]) == 0
-    assert "is left out here" in capsys.readouterr().err
+    assert "this version leaves out" in capsys.readouterr().err
 
 
 def test_the_runs_of_an_older_version_are_listed_with_the_number_of_its_trials(
