@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from importlib.metadata import entry_points
 
 from bench.errors import PluginError
 from bench.plugins.method import Method
-from bench.plugins.registry import check_class
+from bench.plugins.registry import check_class, check_fields
 from bench.plugins.task import Task
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -40,9 +39,7 @@ def check_cites_its_source(plugin: type[Method] | type[Task]) -> None:
 
 def check_builds_from_defaults(plugin: type[Method] | type[Task]) -> None:
     """``Plugin()`` works, and so do the settings of ``off``."""
-    for name, value in vars(plugin).items():
-        if isinstance(value, dataclasses.Field):
-            raise PluginError(f"{plugin.__name__}.{name} is ignored. Put @dataclass(kw_only=True) on the class.")
+    check_fields(plugin)
     try:
         plugin()
     except TypeError as error:

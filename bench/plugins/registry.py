@@ -228,7 +228,7 @@ def check_class(kind: str, name: str, plugin: Any) -> None:
     missing = sorted(getattr(plugin, "__abstractmethods__", ()))
     if missing:
         raise PluginError(f"The {kind} {name!r} lacks {', '.join(missing)}.")
-    _check_class_variables(plugin)
+    check_fields(plugin)
     _check_hooks(kind, plugin)
 
 
@@ -241,8 +241,15 @@ def _check_names_itself(plugin: type) -> None:
     raise PluginError(f'{plugin.__qualname__} sets no name{inherited}. Add name: ClassVar[str] = "…" to the class.')
 
 
-def _check_class_variables(plugin: type) -> None:
-    """Refuse a class variable of the contract that has become a field, and so a hyperparameter."""
+def check_fields(plugin: type) -> None:
+    """Refuse fields of a class without @dataclass, and class variables of the contract that have become fields.
+
+    Raises:
+        PluginError: a field is ignored, or would be a hyperparameter by mistake.
+    """
+    for name, value in vars(plugin).items():
+        if isinstance(value, dataclasses.Field):
+            raise PluginError(f"{plugin.__qualname__}.{name} is ignored. Put @dataclass(kw_only=True) on the class.")
     fields = {field.name for field in dataclasses.fields(plugin)} if dataclasses.is_dataclass(plugin) else set()
     for part in plugin.__mro__:
         hints = vars(part).get("__annotations__", {}) if is_engine(part.__module__) else {}

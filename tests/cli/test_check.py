@@ -14,15 +14,16 @@ from bench.errors import PluginError
 
 FAULT = "mine.py:13 in on_gradients: AttributeError: 'Adapter' object has no attribute 'grad'"
 
-PLAIN = """
+UNBUILT = """
+from dataclasses import dataclass
 from typing import ClassVar
-from bench import hyper
 from bench.methods.lora import LoRA
 
+@dataclass(kw_only=True)
 class Mine(LoRA):
     name: ClassVar[str] = "mine"
     paper: ClassVar[str] = "none"
-    share: float = hyper(0.5, low=0.1, high=1.0)
+    share: float
 """
 
 Told = Callable[..., list[str]]
@@ -80,10 +81,10 @@ def test_a_file_that_cannot_be_loaded_is_a_failed_check(told: Told) -> None:
 
 
 def test_a_method_that_cannot_be_built_ends_its_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.py").write_text(PLAIN)
+    (tmp_path / "mine.py").write_text(UNBUILT)
 
     assert main(["check", str(tmp_path / "mine.py")]) == 1
 
     *_, fault, last = capsys.readouterr().out.splitlines()
-    assert fault == "      Mine.share is ignored. Put @dataclass(kw_only=True) on the class."
+    assert "missing 1 required keyword-only argument: 'share'. Give every field a default." in fault
     assert last == "2 of 20 failed, 17 not run"  # it has no docstring either

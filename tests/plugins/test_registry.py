@@ -154,3 +154,10 @@ def test_a_misspelt_option_of_hyper_is_told_with_the_right_one(tmp_path: Path) -
 def test_the_spelling_of_a_paper_gets_the_name(written: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"Did you mean '{meant}'"):
         Registry().method(written)
+
+
+def test_fields_without_dataclass_are_refused(tmp_path: Path) -> None:
+    text = METHOD.replace("@dataclass(kw_only=True)\n", "").replace("import TrainMethod", "import TrainMethod, hyper")
+
+    with pytest.raises(PluginError, match=r"Mine\.share is ignored\. Put @dataclass"):
+        Registry().add_file(write(tmp_path, text + "    share: float = hyper(0.5)\n"))
