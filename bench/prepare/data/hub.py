@@ -11,6 +11,7 @@ from bench.plugins.task import Card, Task
 from bench.prepare.data.check import SPLITS
 from bench.prepare.data.get import check_space
 from bench.sizes import readable_size
+from bench.store.disk_errors import refusal
 
 
 def get(tasks: Sequence[Task], root: Path, *, yes: bool) -> int:
@@ -84,6 +85,8 @@ def _read(task: Task) -> int:
         try:
             say(f"{task.name} {split}: {len(task.examples(split)):,} examples")
         except DataError as error:
+            if full := refusal(error, task.reading.root):
+                raise full from error
             say(f"{task.name} {split}: {error}")
             failed = 1
     if not failed:
