@@ -58,11 +58,11 @@ real_open = io.open
 
 
 class Disk:
-    """A disk that is full for the first file under ``root`` that it has not refused yet, and until it is freed."""
+    """A disk that is full from the first file under ``root`` that it has not refused yet, until it is freed."""
 
     def __init__(self, root: Path) -> None:
         self.refused: set[str] = set()
-        self._root = root
+        self.root = root
         self._full = False
 
     def free(self) -> None:
@@ -70,9 +70,9 @@ class Disk:
 
     def takes(self, path: Path) -> bool:
         """Whether the disk takes a file; the number of a process in its name does not count."""
-        if not path.is_relative_to(self._root) or "mlartifacts" in path.parts:
+        if not path.is_relative_to(self.root) or "mlartifacts" in path.parts:
             return True
-        name = re.sub(r"\d+\.tmp", "tmp", str(path.relative_to(self._root)))
+        name = re.sub(r"\d+\.tmp", "tmp", str(path.relative_to(self.root)))
         if not self._full and name not in self.refused:
             self._full = True
             self.refused.add(name)
@@ -160,3 +160,24 @@ def test_every_file_is_refused_once_and_the_results_are_those_of_an_undisturbed_
         for name in disk.refused
     }
     assert kinds >= {*TRIALS, *files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["adapter", "merged"])
+def test_an_export_that_does_not_fit_leaves_an_empty_folder_for_the_same_command(
+    kind: str, tiny_installed: Suite, tmp_path: Path, database: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, disk.root = started(tmp_path / "runs", database), tmp_path / "exported"
+    words = ["run", "--suite", "tiny", "--methods", "lora", "--ranks", "2", "--lanes", "0", "--output", str(runs)]
+    assert main(words) == 0
+    (disk.root / f".{2**22 + 1}.tmp").mkdir(parents=True)  # of a killed export
+
+    while main(["export", "lora-r2-new_squares-s0", f"--{kind}", str(disk.root), "--output", str(runs)]):
+        error = capsys.readouterr().err
+        assert error.splitlines()[-1].startswith(f"bench: The disk is full: {disk.root}")
+        assert "Traceback" not in error
+        assert not list(disk.root.iterdir())
+        disk.free()
+
+    assert len(disk.refused) >= 2
+    assert len(list(disk.root.iterdir())) >= len(disk.refused)
