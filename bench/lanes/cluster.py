@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from bench.environment import cores
 from bench.errors import UsageError, one_line
+from bench.lanes.scratch import make_scratch
 from bench.store.disk_errors import starved
 from bench.store.places import is_remote
 
@@ -82,7 +83,7 @@ def _settings() -> None:
 @contextmanager
 def _own(lanes: int | None, per_lane: int) -> Iterator[Devices]:
     """Start a private Ray with its own token, and end it with the command."""
-    scratch = Path(tempfile.mkdtemp(prefix="bench-"))
+    scratch = make_scratch()
     count = cores()
     try:
         ray = _started(scratch, max(count, (lanes or 1) * per_lane) + 1)
