@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING, Literal
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import DBAPIError
 
 from bench.errors import UsageError, without_password
 from bench.plugins.hyperparameters import Range
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _ENOUGH = 4  # measured configurations below which no importance is computed
+_ATTEMPTS, _PAUSE_SECONDS = 6, 0.1  # to create a storage's tables; the pause doubles, to 6.3 s in all
 _OWNER = "owner"
 _STARTUP = 6  # configurations drawn at random before the sampler fits its model
 
@@ -73,7 +77,7 @@ class SearchStudy:
         self._owner = owner
         self._distributions = {name: _distribution(span) for name, span in space.items()}
         self._study: OptunaStudy = optuna.create_study(
-            study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
+            study_name=name, storage=_opened(storage), directions=["maximize", "maximize"], load_if_exists=True
         )
         self.first = {key: first[key] for key, span in space.items() if key in first and _contains(span, first[key])}
         mine = [trial for trial in self._study.trials if trial.user_attrs.get(_OWNER, "") == self._owner]
@@ -186,6 +190,23 @@ def _on_a_line(trial: FrozenTrial, value: float) -> FrozenTrial:
     return optuna.trial.create_trial(params=params, distributions=spans, value=value)
 
 
+def _opened(storage: str) -> optuna.storages.BaseStorage:
+    """Open a storage and create its tables.
+
+    If another process creates the tables at the same moment, a statement of one of the two fails, and is retried. An
+    error without a statement comes from the connection, and is not retried.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return optuna.storages.get_storage(storage)
+        except (DBAPIError, StorageInternalError) as error:
+            reason = error.__cause__ if isinstance(error, StorageInternalError) else error
+            if getattr(reason, "statement", None) is None:
+                raise
+            time.sleep(_PAUSE_SECONDS * 2**attempt)
+    return optuna.storages.get_storage(storage)
+
+
 def check_storage(storage: str) -> None:
     """Check that an Optuna storage can be opened.
 
@@ -193,7 +214,7 @@ def check_storage(storage: str) -> None:
         UsageError: the address is not valid, or the storage does not answer.
     """
     try:
-        optuna.storages.get_storage(storage)
+        _opened(storage)
     except Exception as error:  # a database's driver may raise anything
         reason = " ".join(str(error).split())[:200]
         raise UsageError(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy import Engine, event
 
 from bench.errors import UsageError
 from bench.plugins.hyperparameters import Range
@@ -245,3 +246,32 @@ def test_several_drivers_share_a_budget_and_take_up_only_their_own_orphans(stora
 def test_a_storage_that_cannot_be_opened_is_named_without_its_password() -> None:
     with pytest.raises(UsageError, match=r"storage nonsense://host/db cannot be opened"):
         check_storage("nonsense://me:secret@host/db")
+
+
+@pytest.mark.parametrize("table", ["studies", "trial_values", "alembic_version"])
+def test_a_storage_that_another_search_creates_at_the_same_moment_is_opened(storage: str, table: str) -> None:
+    waiting = [table]
+
+    def another_is_faster(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if waiting and f"CREATE TABLE {table} " in statement:
+            waiting.clear()
+            study(storage)
+
+    event.listen(Engine, "before_cursor_execute", another_is_faster)
+    try:
+        asked = study(storage).ask(5)
+    finally:
+        event.remove(Engine, "before_cursor_execute", another_is_faster)
+
+    assert not waiting
+    assert asked is not None
+    assert asked.number == 0
+
+
+def test_a_storage_without_a_server_is_refused_without_a_second_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it tried again"))
+
+    with pytest.raises(UsageError, match="unable to open database file"):
+        check_storage(f"sqlite:///{tmp_path}/none/search.db")
