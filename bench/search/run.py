@@ -24,6 +24,7 @@ from bench.search.pareto import Objective, front, hypervolume, pick, scored
 from bench.search.quest import Quest
 from bench.search.space import Space, in_words, spaces
 from bench.spec import Scalar, digest
+from bench.store.databases import database_url
 from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
@@ -68,7 +69,7 @@ def _quest(request: Request, space: Space, store: Store, setting: SearchSettings
     same += [{name: repr(span) for name, span in space.searched.items()}, setting.seed, setting.sampler, margin]
     study = SearchStudy(
         f"{method}-r{rank}-{target}-{digest(same)[:8]}",
-        setting.storage or f"sqlite:///{store.root / _DATABASE}",
+        setting.storage or database_url(store.root / _DATABASE),
         space.searched,
         _defaults(request, method),
         setting.seed,

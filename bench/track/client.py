@@ -6,16 +6,18 @@ import json
 import logging
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError, one_line, without_password
+from bench.errors import BenchError, StoreError, UsageError, one_line, without_password
+from bench.store.databases import database_file, database_url
 from bench.store.disk_errors import refusal
 from bench.store.places import drafted, is_remote
+from bench.track.moved import ARTIFACTS, follow, local_folder
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-ARTIFACTS = "mlartifacts"
 VIEW = "bench"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -48,25 +50,44 @@ def tracking_uri(output: Path) -> str:
             f"MLflow's database cannot be in {output}, which is not on a disk. Set {VARIABLE} to an MLflow server, "
             "or to a database such as sqlite:////home/me/mlflow.db."
         )
-    return f"sqlite:///{output.resolve()}/{_DATABASE}"
+    return database_url(output.resolve() / _DATABASE)
 
 
-def connect(uri: str) -> Any:
+def connect(output: Path) -> Any:
     """Return a client with its own settings; mlflow's global settings are not changed.
 
     A new database in a run folder is made as a draft, because MLflow cannot use one that it has made in part.
+
+    Raises:
+        StoreError: the run folder was moved, and its database cannot follow.
     """
+    uri = tracking_uri(output)
+    prepare(output)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # they log every table that they create
         logging.getLogger(name).setLevel(logging.WARNING)
-    file = Path(uri.removeprefix("sqlite:///"))
-    if VARIABLE not in os.environ and not file.exists():
+    file = database_file(uri)
+    if VARIABLE not in os.environ and file is not None and not file.exists():
         with drafted(file) as draft:
-            MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
+            MlflowClient(database_url(draft), database_url(draft)).search_experiments(max_results=1)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def prepare(output: Path) -> None:
+    """Write the place of the run folder into its own database, if the folder was moved or copied.
+
+    Raises:
+        StoreError: the database cannot be changed.
+    """
+    if is_remote(output):
+        return
+    root = output.resolve()
+    file = database_file(tracking_uri(root))
+    if file is not None and file.resolve() == root / _DATABASE:
+        follow(file, root)
 
 
 def open_experiment(client: Any, suite: str, output: Path) -> str:
@@ -74,6 +95,9 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
 
     For a database on this machine the client decides where MLflow's files go, so they go to the run folder. A server
     has its own place for them.
+
+    Raises:
+        StoreError: MLflow's files go to a run folder that was moved or deleted.
     """
     known = client.get_experiment_by_name(suite)
     if known is not None:
@@ -81,6 +105,7 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
             client.restore_experiment(known.experiment_id)
         if known.tags.get(_VIEW_TAG, _view()) != _view():  # an earlier version saved another view
             client.set_experiment_tag(known.experiment_id, _VIEW_TAG, _view())
+        _check_place(known, output)
         return str(known.experiment_id)
     tags = {
         "mlflow.experimentKind": "custom_model_development",  # otherwise the UI asks for the kind
@@ -89,15 +114,27 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
     return str(client.create_experiment(suite, artifact_location=_artifacts(output), tags=tags))
 
 
+def _check_place(experiment: Any, output: Path) -> None:
+    """Refuse to create a run folder again that was moved or deleted, and in which a database keeps MLflow's files."""
+    folder = local_folder(experiment.artifact_location)
+    if folder is None or folder.name != ARTIFACTS or folder.parent.is_dir() or _artifacts(output) is None:
+        return
+    link = shlex.join(["ln", "-s", str(output.resolve()), str(folder.parent)])
+    raise StoreError(
+        f"MLflow keeps the files of {experiment.name} in {folder.parent}, which was moved or deleted. Link it to where "
+        f"it is now, such as with {link}, then run bench sync."
+    )
+
+
 def _artifacts(output: Path) -> str | None:
     """Return the address for MLflow's files, or None if a server decides it.
 
     The files go to the run folder. If the run folder is at a URL, they go next to the database.
     """
-    uri = tracking_uri(output)
-    if not uri.startswith("sqlite:"):
+    file = database_file(tracking_uri(output))
+    if file is None:
         return None
-    folder = Path(uri.removeprefix("sqlite:///")).parent if is_remote(output) else output
+    folder = file.parent if is_remote(output) else output
     return (folder.resolve() / ARTIFACTS).as_uri()
 
 
@@ -142,7 +179,10 @@ def fill_run(client: Any, run: Any, metrics: Sequence[Any], params: Mapping[str,
 
 
 def unreachable(uri: str, error: Exception) -> str:
-    """Return the warning that MLflow cannot be reached, or that the disk of its database is full."""
-    if uri.startswith("sqlite:") and (full := refusal(error, Path(uri.removeprefix("sqlite:///")).parent)):
+    """Return the warning that MLflow cannot be used, or that the disk of its database is full."""
+    file = database_file(uri)
+    if file is not None and (full := refusal(error, file.parent)):
         return f"MLflow gets no copy. {full.reason}"
+    if isinstance(error, BenchError):
+        return str(error)
     return f"MLflow is not reachable ({without_password(uri)}: {one_line(error)})."

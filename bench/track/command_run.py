@@ -12,9 +12,19 @@ from bench.spec import digest
 from bench.store.places import is_remote
 
 
-def folder_digest(root: Path) -> str:
-    """Return a digest of a run folder for filters, in which a path's quotes would be a syntax error."""
-    return digest(_output(root))[:12]
+def output_name(root: Path) -> str:
+    """Return the run folder, with the name of its machine if it is on a disk."""
+    return str(root) if is_remote(root) else f"{socket.gethostname()}:{root.resolve()}"
+
+
+def folder_digest(name: str) -> str:
+    """Return a digest of a run folder's name for filters, in which a path's quotes would be a syntax error."""
+    return digest(name)[:12]
+
+
+def quest_key(study: str, folder: str) -> str:
+    """Return the key of a quest in MLflow; ``folder`` is the digest of its run folder."""
+    return digest([study, folder])[:12]
 
 
 def command_run(client: Any, experiment: str, suite: str, root: Path, line: str, kind: str = "command") -> str:
@@ -23,7 +33,8 @@ def command_run(client: Any, experiment: str, suite: str, root: Path, line: str,
     A run of the same command ``line`` on the same run folder is resumed.
     """
     found = None
-    folder = folder_digest(root)
+    output = output_name(root)
+    folder = folder_digest(output)
     condition = f"tags.kind = '{kind}' and tags.folder = '{folder}'"
     for run in client.search_runs([experiment], condition, max_results=100):
         if run.data.tags.get("command") == line:
@@ -34,10 +45,10 @@ def command_run(client: Any, experiment: str, suite: str, root: Path, line: str,
         tags = {
             "kind": kind,
             "command": line,
-            "output": _output(root),
+            "output": output,
             "folder": folder,
             "suite": suite,
-            "mlflow.note.content": f"`{line}`\n\nin `{_output(root)}`",
+            "mlflow.note.content": f"`{line}`\n\nin `{output}`",
             **origin(),
         }
         found = client.create_run(experiment, tags=tags, run_name=line[:250])
@@ -51,8 +62,3 @@ def origin() -> dict[str, str]:
     with suppress(OSError, KeyError):  # a container may run under a number without a name
         tags["mlflow.user"] = getpass.getuser()
     return tags
-
-
-def _output(root: Path) -> str:
-    """Return the run folder, with the name of its machine if it is on a disk."""
-    return str(root) if is_remote(root) else f"{socket.gethostname()}:{root.resolve()}"

@@ -9,16 +9,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store.changes import CHANGE
 from bench.store.places import drafted, fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
-from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri
+from bench.track.client import connect, fill_run, metric, open_experiment
 from bench.track.command_run import command_run, origin
+from bench.track.moved import local_folder
 from bench.track.projection import Projection, project
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Experiment:
         self._command = command
         self._targets = targets
         self._registry = registry
-        self._client = connect(tracking_uri(store.root))
+        self._client = connect(store.root)
         self._id = open_experiment(self._client, suite, store.root)
         self._parent: str | None = None
         self._states: dict[str, str] = {}
@@ -120,9 +119,9 @@ class Experiment:
         there = {name: path for name, path in files.items() if path.is_file()}
         if not there:
             return
-        place = urlsplit(run.info.artifact_uri)
-        if place.scheme in {"", "file"}:
-            _link(there, Path(url2pathname(place.path)))
+        place = local_folder(run.info.artifact_uri)
+        if place is not None:
+            _link(there, place)
             return
         beside = None if is_remote(self._store.root) else self._store.root  # hard links need one disk
         with TemporaryDirectory(prefix=".mlflow-", dir=beside) as draft:

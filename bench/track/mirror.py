@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from bench.errors import StoreError, UsageError, one_line, without_password
+from bench.errors import BenchError, StoreError, UsageError, one_line, without_password
 from bench.plan.suite import by_revision
 from bench.plugins.registry import Registry
 from bench.spec import Record
@@ -130,6 +130,8 @@ def sync(store: Store, registry: Registry) -> int:
             written += sum(experiment.write(record, reference_of(record, zero_shots)) for record in members)
             experiment.end("FINISHED")
         written += searches.write(store.root)
+    except BenchError:
+        raise
     except Exception as error:
         if uri.startswith("sqlite:") and (full := refusal(error, store.root)):
             raise full from error

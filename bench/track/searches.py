@@ -12,7 +12,7 @@ from bench.spec import digest
 from bench.store.places import fetched, modified
 from bench.store.search_results import FILE, Configuration, SearchResult, search_results
 from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri, unreachable
-from bench.track.command_run import command_run, folder_digest, origin
+from bench.track.command_run import command_run, folder_digest, origin, output_name, quest_key
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def write(root: Path) -> int:
     found = list(search_results(root))
     if not found:
         return 0
-    client = connect(tracking_uri(root))
+    client = connect(root)
     return sum(_write(client, root, result, folder) for result, folder in found)
 
 
@@ -42,7 +42,8 @@ def _write(client: Any, root: Path, result: SearchResult, folder: Path) -> bool:
     """Write one quest, its state last, so that an interrupted write is repeated."""
     suite = str(result.facts["suite"])
     experiment = open_experiment(client, suite, root)
-    key, state = digest([result.facts["study"], folder_digest(root)])[:12], digest(asdict(result))[:12]
+    key = quest_key(result.facts["study"], folder_digest(output_name(root)))
+    state = digest(asdict(result))[:12]
     runs = client.search_runs([experiment], f"tags.kind = 'quest' and tags.quest = '{key}'", max_results=1)
     if runs and runs[0].data.tags.get("state") == state:
         return False

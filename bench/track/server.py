@@ -19,7 +19,9 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from bench.errors import StoreError, UsageError, without_password
-from bench.track.client import ARTIFACTS, SETTINGS, VARIABLE, VIEW, tracking_uri
+from bench.store.databases import database_file
+from bench.track.client import SETTINGS, VARIABLE, VIEW, prepare, tracking_uri
+from bench.track.moved import ARTIFACTS
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +36,14 @@ def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int
     uri = tracking_uri(output)
     if urlsplit(uri).scheme in {"http", "https", "databricks"}:
         raise UsageError(f"{VARIABLE} names a server that already runs. Open {without_password(uri)}.")
-    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    file = database_file(uri)
+    if file is not None and not file.is_file():
         raise UsageError(f"{output} has nothing for MLflow to show yet. Run bench run or bench sync first.")
     _check_free(port)
+    try:
+        prepare(output)
+    except StoreError as error:  # MLflow shows all that is in the database, without its files
+        say(str(error))
     before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGHUP)}
     with TemporaryFile() as noise:
         server = subprocess.Popen(

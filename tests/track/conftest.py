@@ -33,3 +33,10 @@ def runs(root: Path) -> dict[str, Any]:
     found = reader.search_runs([reader.get_experiment_by_name("small").experiment_id])
     assert len({run.info.run_name for run in found}) == len(found)
     return {run.info.run_name: run for run in found}
+
+
+def another_process() -> None:
+    """Forget what MLflow keeps in this process of the places of files, as if the next command had its own process."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()

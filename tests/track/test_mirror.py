@@ -81,7 +81,7 @@ def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> St
     monkeypatch.setattr(checkpoints, "resolve", Path)
     monkeypatch.setitem(suite.SUITES, "micro", small())
     monkeypatch.setattr(Suite, "here", lambda self: True)
-    store = Store(tmp_path / "o'brien's 100% runs #1")
+    store = Store(tmp_path / "o'brien's a%20b?c runs #1 {ü}")
     store.prepare()
     shutil.copy(database, store.root)
     for trial, values in (

@@ -12,8 +12,8 @@ from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 from bench.store.search_results import Configuration, SearchResult
 from bench.track import mirror_searches, sync, tracking_uri
-from bench.track.searches import metrics
-from tests.track.conftest import client, runs
+from bench.track.searches import metrics, write
+from tests.track.conftest import another_process, client, runs
 
 FACTS = {
     "method": "dare",
@@ -221,3 +221,17 @@ def test_a_configuration_costs_less_than_a_tenth_of_a_second_of_computing(root: 
     mirror_searches(root)
 
     assert (time.process_time() - began) / 20 < 0.1  # 0.03; the disk adds seven commits
+
+
+def test_a_search_in_a_folder_that_was_moved_is_not_written_a_second_time(root: Path, tmp_path: Path) -> None:
+    mirror_searches(root)
+    before = {name: run.info.run_id for name, run in runs(root).items()}
+    moved = root.rename(tmp_path / "moved")
+    another_process()
+
+    assert write(moved) == 0
+    put(moved, replace(RESULT, configurations=ROWS[:2]))
+    assert write(moved) == 1
+
+    assert {name: run.info.run_id for name, run in runs(moved).items()} == before
+    assert not root.exists()

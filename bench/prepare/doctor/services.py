@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from bench.errors import UsageError, without_password
+from bench.lanes.scratch import make_scratch
 from bench.prepare.doctor.child import LATE, ask
 from bench.prepare.doctor.diagnosis import Diagnosis, reason, words
 from bench.store import places
+from bench.store.databases import database_file, database_url
 from bench.track.client import VARIABLE, tracking_uri
 
 _REACH_SECONDS = 5.0
@@ -50,7 +52,7 @@ def optuna(output: str, storage: str | None) -> Diagnosis:
         if "://" in output and not output.startswith("file://"):
             text = "none: a run folder at a URL cannot hold a database, so a search needs --storage"
             return Diagnosis("ok", "optuna", text)
-        storage = f"sqlite:///{places.place(output).absolute()}/search.db"
+        storage = database_url(places.place(output).absolute() / "search.db")
     fix = "start its server, or give another one with --storage; if the file is damaged, delete it: trials are kept"
     return service("optuna", storage, fix)
 
@@ -72,9 +74,9 @@ def reach(uri: str) -> str:
         ValueError: its server refuses access, or the address is not valid.
         sqlite3.Error: its database file is locked or damaged.
     """
+    if (file := database_file(uri)) is not None:
+        return _database(file)
     parts = urlsplit(uri)
-    if parts.scheme.startswith("sqlite"):
-        return _database(Path(uri.partition(":///")[2]))
     if parts.scheme in {"http", "https"}:
         return _version(uri)
     if not parts.hostname:
@@ -126,8 +128,14 @@ def ray(address: str | None, seconds: float | None) -> Diagnosis:
 
 
 def _started(own: str, place: str, seconds: float) -> Diagnosis:
-    with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
-        answer = ask("ray", scratch, *([place] if place else []), seconds=seconds)
+    try:
+        scratch = make_scratch()
+    except UsageError as error:
+        return Diagnosis("FAIL", "ray", words(str(error)))
+    try:
+        answer = ask("ray", str(scratch), *([place] if place else []), seconds=seconds)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     if said := answer.first:
         return Diagnosis("ok", "ray", f"{own} ran a function after {said['seconds']:g} s, {said['nodes']} nodes")
     slow = answer.error.startswith(LATE)
