@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from bench.errors import UsageError
+from bench.store.places import local_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -51,7 +52,7 @@ def word(text: str, metavar: str) -> str:
 
 def either(text: str, metavar: str) -> Path | None:
     """Return a field for one of several options, of which a command must give exactly one."""
-    return arg(None, text, metavar, type=Path, group=_EITHER)
+    return arg(None, text, metavar, type=local_path, group=_EITHER)
 
 
 def split_list(option: str, text: str, read: Callable[[str], T], wanted: str) -> tuple[T, ...]:

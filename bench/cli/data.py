@@ -19,7 +19,7 @@ from bench.prepare.data import checksums, hub
 from bench.prepare.data import get as fetching
 from bench.prepare.data import info as card
 from bench.prepare.data.report import DataReport
-from bench.store.places import replace_file
+from bench.store.places import local_path, replace_file
 
 _REPORT = "check.json"
 _EVERY = 1 << 62  # skip any number of broken records, so that a check can report them all
@@ -59,7 +59,7 @@ class DataCheckOptions(InfoOptions):
 
     skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N", least=0)
     report: Path | None = arg(
-        None, "write the whole report to this file (default: check.json in --data)", "FILE.json", type=Path
+        None, "write the whole report to this file (default: check.json in --data)", "FILE.json", type=local_path
     )
 
 

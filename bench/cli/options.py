@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.lanes.setup import Launch
 from bench.plugins.registry import BUILT_IN_METHODS
 from bench.sizes import GIB
 from bench.spec import CONNECTORS, Quantization, Resources
-from bench.store.places import place
+from bench.store.places import local_path, place
 from bench.store.run_folder import Store
 
 _HOW = "how trials run"
@@ -34,7 +35,9 @@ class Suited:
 class Modelled:
     """The option that replaces the base model."""
 
-    model: str | None = arg(None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID")
+    model: str | None = arg(
+        None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID", type=expanduser
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class Based:
 class Data:
     """The option that names the data folder."""
 
-    data: Path | None = arg(None, "folder of the tasks' data (default: $BENCH_DATA, else data)", "DIR", type=Path)
+    data: Path | None = arg(None, "folder of the tasks' data (default: $BENCH_DATA, else data)", "DIR", type=local_path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ class CellData(Data):
 class Plugins:
     """The option that loads files of plugins."""
 
-    plugin: tuple[Path, ...] = several("load the methods and tasks of a file (repeatable)", "FILE.py", Path)
+    plugin: tuple[Path, ...] = several("load the methods and tasks of a file (repeatable)", "FILE.py", local_path)
 
 
 @dataclass(frozen=True, kw_only=True)

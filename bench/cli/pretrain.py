@@ -9,7 +9,7 @@ from bench.cli.arguments import Command, arg, word
 from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import named_suite
-from bench.store.places import staged, sweep_stages
+from bench.store.places import local_path, staged, sweep_stages
 from bench.store.run_folder import Store
 
 
@@ -18,7 +18,7 @@ class PretrainOptions(Command):
     """The options of ``bench pretrain``."""
 
     suite: str = word("a suite whose model comes with the package, such as micro", "SUITE")
-    to: Path | None = arg(None, "folder to write to (default: the package's own assets)", "DIR", type=Path)
+    to: Path | None = arg(None, "folder to write to (default: the package's own assets)", "DIR", type=local_path)
     seed: int = arg(0, "random seed of the build (default: 0)", "N")
 
 

@@ -29,6 +29,7 @@ BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "l
 BASELINE = "lora"  # the method that every method is compared with
 ZERO_SHOT = "zero_shot"
 
+_NAME_BYTES = 60  # a folder's name has at most 255: a method, a target with its variant, rank, seed and id
 _KINDS: dict[str, type] = {"method": Method, "task": Task}
 
 
@@ -218,13 +219,20 @@ def check_class(kind: str, name: str, plugin: Any) -> None:
     """Refuse a plugin whose class breaks the contract of its kind; no method of the class is called.
 
     Raises:
-        PluginError: the plugin is not of its kind, has another name, is abstract, or misspells a hook.
+        PluginError: the plugin is not of its kind, has another name or one that no folder can have, is abstract, or
+            misspells a hook.
     """
     if not (inspect.isclass(plugin) and issubclass(plugin, _KINDS[kind])):
         raise PluginError(f"The {kind} {name!r} is {plugin!r}, not a subclass of bench.{_KINDS[kind].__name__}.")
     if getattr(plugin, "name", None) != name:
         _check_names_itself(plugin)
         raise PluginError(f"{plugin.__qualname__}.name is {getattr(plugin, 'name', None)!r}; call it {name!r}.")
+    for part in (name, *getattr(plugin, "variants", ())):
+        if "/" in part or len(part.encode()) > _NAME_BYTES:
+            raise PluginError(
+                f"The {kind} {name[:_NAME_BYTES]!r} has the name {part[:_NAME_BYTES]!r} of {len(part.encode())} bytes. "
+                f"Give it at most {_NAME_BYTES} and no slash, because folders are named after it."
+            )
     missing = sorted(getattr(plugin, "__abstractmethods__", ()))
     if missing:
         raise PluginError(f"The {kind} {name!r} lacks {', '.join(missing)}.")

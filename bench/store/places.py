@@ -30,12 +30,16 @@ def place(text: str) -> Path:
     """Return a folder as it is named on the command line: a path, or a URL such as s3://bucket/runs.
 
     Raises:
-        UsageError: no installed package can read the URL.
+        UsageError: the path is too long, no installed package can read the URL, or a URL of this machine names no
+            folder.
     """
     if "://" not in text:
-        return Path(text)
+        return _possible(local_path(text))
     if text.startswith("file://"):
-        return Path(url2pathname(urlsplit(text).path))
+        parts = urlsplit(text)
+        if parts.netloc or not parts.path or "?" in text or "#" in text:
+            raise UsageError(f"{text} is not the URL of a folder. Give file:///PATH, with %3F for ? and %23 for #.")
+        return _possible(Path(url2pathname(parts.path)))
     try:
         from upath import UPath
     except ImportError as error:
@@ -49,6 +53,24 @@ def place(text: str) -> Path:
         raise UsageError(
             f"fsspec cannot read {without_password(text)} ({error}). Check the protocol of the URL."
         ) from error
+
+
+def _possible(path: Path) -> Path:
+    """Return a path that may exist.
+
+    Raises:
+        UsageError: a name in the path is too long, or a folder above it may not be searched.
+    """
+    try:
+        path.exists()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be used ({error.strerror}). Choose another folder.") from error
+    return path
+
+
+def local_path(text: str) -> Path:
+    """Return a path as it is named on the command line; a shell does not expand the ~ of ``--output=~/runs``."""
+    return Path(text).expanduser() if re.match(r"~(/|$)", text) else Path(text)
 
 
 def is_remote(path: Path) -> bool:

@@ -161,3 +161,9 @@ def test_fields_without_dataclass_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(PluginError, match=r"Mine\.share is ignored\. Put @dataclass"):
         Registry().add_file(write(tmp_path, text + "    share: float = hyper(0.5)\n"))
+
+
+@pytest.mark.parametrize("name", ["m" * 61, "\u00fc" * 31, "a/b"])
+def test_a_name_after_which_no_folder_can_be_named_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="at most 60 and no slash, because folders are named after it"):
+        Registry().add_file(write(tmp_path, METHOD.replace('"mine"', f'"{name}"')))

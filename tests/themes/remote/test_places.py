@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bench.cli.main import parse
 from bench.errors import UsageError
 from bench.store.places import check, drafted, fetched, is_remote, place, probe, put, remove, replace_file, staged
 
@@ -13,6 +14,27 @@ def test_a_path_and_a_file_url_are_ordinary_paths() -> None:
     assert place("file:///lab/my%20runs") == Path("/lab/my runs")
     assert not is_remote(place("runs"))
     assert is_remote(place("memory://lab/runs"))
+
+
+def test_a_home_folder_that_the_shell_did_not_expand_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/lab/me")
+
+    assert place("~/runs") == Path("/lab/me/runs")
+    assert (place("./~"), place("~runs")) == (Path("~"), Path("~runs"))
+    parsed = parse(["data", "check", "okvqa", "--data=~/x"])
+    assert parsed is not None
+    assert vars(parsed[1])["data"] == Path("/lab/me/x")
+
+
+@pytest.mark.parametrize("url", ["file://runs", "file://lab/runs", "file:///lab/a?b", "file:///lab/a#b", "file://"])
+def test_a_url_of_this_machine_that_would_be_another_folder_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=r"is not the URL of a folder\. Give file:///PATH"):
+        place(url)
+
+
+def test_a_name_that_no_folder_can_have_is_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match=r"cannot be used \(File name too long\)"):
+        place("x" * 300)
 
 
 def test_a_url_without_its_package_or_of_no_known_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
