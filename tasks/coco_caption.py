@@ -57,6 +57,7 @@ class COCOCaption(DataSet):
     name: ClassVar[str] = "coco_caption"
     paper: ClassVar[str] = "https://cocodataset.org (Chen et al., 2015); split of Karpathy and Fei-Fei, 2015"
     primary: ClassVar[str] = "cider"
+    highest: ClassVar[Mapping[str, float]] = {"cider": 10.0}
     variants: ClassVar[tuple[str, ...]] = tuple(_PROMPTS)
     variant_tokens: ClassVar[Mapping[str, int]] = {"lmms": 64}
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 5_000}

@@ -37,6 +37,7 @@ class SceneCaption(DrawnTask):
     name: ClassVar[str] = "scene_caption"
     paper: ClassVar[str] = "drawn here; stands for COCO-Caption"
     primary: ClassVar[str] = "cider"
+    highest: ClassVar[Mapping[str, float]] = {"cider": 10.0}
     max_new_tokens: ClassVar[int] = 16
     training_pictures: ClassVar[int] = 2400
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from bench.file_digests import of_files
+from bench.plugins.examples import read_examples
 from bench.plugins.images import rgb_image
 from bench.plugins.source import LENGTH
 from bench.spec import digest
@@ -42,7 +43,7 @@ def once_a_task(
 @once_a_task
 def of_split(task: Task, split: Split, count: int | None) -> str:
     """Return the digest of the first ``count`` examples of a split."""
-    examples = task.examples(split)[:count]
+    examples = read_examples(task, split)[:count]
     return of_examples(examples, [task.prompt(example) for example in examples])
 
 

@@ -224,6 +224,11 @@ def check_class(kind: str, name: str, plugin: Any) -> None:
     """
     if not (inspect.isclass(plugin) and issubclass(plugin, _KINDS[kind])):
         raise PluginError(f"The {kind} {name!r} is {plugin!r}, not a subclass of bench.{_KINDS[kind].__name__}.")
+    if kind == "task" and not isinstance(getattr(plugin, "primary", None), str):
+        raise PluginError(
+            f'The task {name!r} names no main metric. Set it: primary: ClassVar[str] = "exact", '
+            "a metric that score returns."
+        )
     if getattr(plugin, "name", None) != name:
         _check_names_itself(plugin)
         raise PluginError(f"{plugin.__qualname__}.name is {getattr(plugin, 'name', None)!r}; call it {name!r}.")

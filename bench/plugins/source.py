@@ -13,16 +13,17 @@ from bench.spec import digest
 LENGTH = 16  # hex digits of a digest
 _PYTHON = {"builtins", "abc"}
 PLUGIN_FOLDERS = ("methods", "tasks", "results")
-_TEXTS = {"card", "remark", "dropped"}  # class variables that only people read: a new address is not new data
+# Class variables that no result depends on: texts that people read (a new address is not new data), and score ranges.
+_TEXTS = {"card", "remark", "dropped", "highest"}
 _HOOKS = {"memory", "change_bytes"}  # these estimate the price of a run; no result depends on them
 
 
 def of_plugin(plugin: type) -> str:
     """Return the digest of a plugin's source: its file, the plugins it extends, the siblings they import.
 
-    The digest ignores comments, docstrings, layout, a task's card, a method's remark and dropped hyperparameters, and
-    the code that only estimates the price of a run. It also ignores the engine's own files, because FIT_VERSION and
-    EVAL_VERSION cover them.
+    The digest ignores comments, docstrings, layout, a task's card and the highest scores of its metrics, a method's
+    remark and dropped hyperparameters, and the code that only estimates the price of a run. It also ignores the
+    engine's own files, because FIT_VERSION and EVAL_VERSION cover them.
     """
     files: dict[Path, None] = {}
     for part in plugin.__mro__:
@@ -74,7 +75,7 @@ def _code(path: Path) -> str:
 
 
 def _is_text(part: ast.stmt) -> bool:
-    """Whether a statement sets a class variable that only people read."""
+    """Whether a statement sets a class variable that no result depends on."""
     return isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id in _TEXTS
 
 

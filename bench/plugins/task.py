@@ -95,9 +95,10 @@ class Task(ABC):
 
     ``variants`` names the prompts of the task, the default first: ``iconqa@lmms`` is the task ``iconqa`` with the
     ``variant`` ``lmms``. An answer has at most ``max_new_tokens`` tokens, unless ``variant_tokens`` has another limit
-    for the variant; its main metric is ``primary``, unless ``variant_metrics`` has another one. ``sizes`` is the number
-    of examples in a split, if it is known before the data is downloaded. A task with options, such as the source of its
-    files, is a ``@dataclass(eq=False, kw_only=True)`` with ``option`` fields, which ``--set TASK.FIELD=VALUE`` sets.
+    for the variant; its main metric is ``primary``, unless ``variant_metrics`` has another one. A score is from 0 to 1;
+    ``highest`` has the largest value of a metric that may exceed 1. ``sizes`` is the number of examples in a split, if
+    it is known before the data is downloaded. A task with options, such as the source of its files, is a
+    ``@dataclass(eq=False, kw_only=True)`` with ``option`` fields, which ``--set TASK.FIELD=VALUE`` sets.
     """
 
     name: ClassVar[str]
@@ -107,6 +108,7 @@ class Task(ABC):
     variants: ClassVar[tuple[str, ...]] = ()
     variant_tokens: ClassVar[Mapping[str, int]] = {}
     variant_metrics: ClassVar[Mapping[str, str]] = {}
+    highest: ClassVar[Mapping[str, float]] = {}
     sizes: ClassVar[Mapping[Split, int]] = {}
     card: ClassVar[Card | None] = None
 
@@ -133,7 +135,10 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
-        """Return one number per example, [n], for each metric; one of the metrics is ``metric``."""
+        """Return one number per example, [n], for each metric; one of the metrics is ``metric``.
+
+        A number is from 0 to 1, or to the metric's ``highest``.
+        """
 
     def ready(self) -> None:  # noqa: B027  most tasks need no check
         """Check, before anything starts, that everything that scoring needs is installed, such as Java.

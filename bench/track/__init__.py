@@ -3,9 +3,9 @@
 Only the driver writes to MLflow; ``bench sync`` rebuilds all of it from the run folder.
 """
 
-from bench.track.client import ARTIFACTS as ARTIFACTS
 from bench.track.client import tracking_uri as tracking_uri
 from bench.track.mirror import Mirror as Mirror
 from bench.track.mirror import sync as sync
+from bench.track.moved import ARTIFACTS as ARTIFACTS
 from bench.track.searches import mirror_searches as mirror_searches
 from bench.track.server import ui as ui

@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
-from bench.errors import PluginError, TrialError
+from bench.errors import TrialError
 from bench.model.decoding import end_tokens, greedy
+from bench.plugins.examples import check_scores
 from bench.spec import Resources, ScoreSpec
 from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
@@ -108,7 +108,7 @@ def _answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_to
 def _outcomes(corpus: Corpus, asked: ScoreSpec, predictions: Sequence[str]) -> list[Answer]:
     examples = corpus.examples[: asked.count]
     scores = corpus.task.score(examples, predictions)
-    _check(corpus, scores, len(examples))
+    check_scores(corpus.task, scores, len(examples))
     return [
         Answer(
             example.id,
@@ -119,16 +119,3 @@ def _outcomes(corpus: Corpus, asked: ScoreSpec, predictions: Sequence[str]) -> l
         )
         for index, (example, prediction) in enumerate(zip(examples, predictions, strict=True))
     ]
-
-
-def _check(corpus: Corpus, scores: Mapping[str, np.ndarray], count: int) -> None:
-    task = corpus.task
-    if task.metric not in scores:
-        raise PluginError(
-            f"Task {task.name} scores {', '.join(scores)}, but not its primary metric {task.metric!r}. Add it."
-        )
-    for name, values in scores.items():
-        if np.shape(values) != (count,) or not np.isfinite(values).all():
-            raise PluginError(
-                f"Task {task.name}: the values of {name} must be {count} finite numbers, one per example."
-            )
