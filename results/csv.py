@@ -22,9 +22,11 @@ COLUMNS = (
     "connector",
     "ranked",
     # score, lenient, forgetting, difference (from the baseline), gain (over the method's own row), the name of a cost,
-    # not above, environment, or problem
+    # not above, left out, environment, or problem
     "quantity",
-    "of",  # a source task, source, target or avg; for not above, a control; for environment, what it affects
+    # a source task, source, target or avg; for not above, a control; for left out, a source that Source does not count;
+    # for environment, what it affects
+    "of",
     "seed",  # empty for all seeds together; only lines without a seed have an interval and a mark
     "value",  # a score is a fraction; CIDEr may exceed 1
     "low",
@@ -47,10 +49,15 @@ def render(leaderboard: Leaderboard) -> str:
         {"suite": leaderboard.heading.suite, "target": table.target, **_place(row), **line}
         for table in leaderboard.tables
         for row in table.rows
-        for line in (*_measured(row), *_costs(row), *_problems(row))
+        for line in (*_measured(row), *_left_out(leaderboard), *_costs(row), *_problems(row))
     ]
     frame = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"rank": "Int64", "seed": "Int64"})
     return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _left_out(leaderboard: Leaderboard) -> Iterator[dict[str, object]]:
+    for source in leaderboard.left_out:
+        yield {"quantity": "left out", "of": source}
 
 
 def _place(row: Row) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.comparable import reasons
 from bench.papers.comparison_text import FORMS
+from bench.plan.chance import counted
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plugins.paper import Paper
@@ -51,7 +53,9 @@ def compare(options: CompareOptions) -> int:
     run = shown_run(store, options.output, options.run)
     asked = request_of(run, options.output)
     _refuse(paper, asked, options.output)
-    ours = board(make(asked, store), store, run.command, mixed=options.mix)
+    made = make(asked, store)
+    _refuse(paper, asked, options.output, counted(asked, store.read(made.zero_shot), made.asked[None]).left_out)
+    ours = board(made, store, run.command, mixed=options.mix)
     found = comparison.compare(paper, ours, tolerance)
     tell(FORMS[options.format](found))
     if options.format == "csv":
@@ -69,8 +73,8 @@ def _tolerance(asked: float | None, paper: Paper) -> float:
     return asked
 
 
-def _refuse(paper: Paper, asked: Request, output: Path) -> None:
-    found = reasons(paper, asked)
+def _refuse(paper: Paper, asked: Request, output: Path, left_out: Collection[str] = ()) -> None:
+    found = reasons(paper, asked, left_out)
     if found:
         text = f" {found[0]}." if len(found) == 1 else "".join(f"\n  {reason}." for reason in found)
         raise UsageError(f"{output} cannot be compared with the paper {paper.name}:{text}")

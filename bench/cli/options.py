@@ -118,6 +118,7 @@ class Rows(Suited):
     ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")
     targets: str = arg("all", "tasks to learn (default: all of the suite)", "A,B")
     sources: str = arg("all", "source tasks, which may be forgotten (default: all of the suite)", "A,B")
+    every_source: bool = flag("count every source in Source, also one at chance, which has nothing to forget")
     seeds: str = arg("0", "training seeds (default: 0)", "N,M")
     limit: str | None = arg(None, "score only the first N examples of each task", "N")
     connector: str | None = arg(None, "how the connector is trained (default: the suite's)", choices=CONNECTORS)

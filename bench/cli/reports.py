@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.console import say
 from bench.environment import commit
 from bench.errors import PluginError, UsageError
+from bench.plan.chance import counted
 from bench.plan.plan import Plan
 from bench.plugins.registry import Registry, Report
 from bench.spec import FIT_VERSION
@@ -98,6 +100,14 @@ def tell_older(store: Store) -> None:
     """Say how many trials of an older version a run folder has, before their settings are trained again."""
     if count := store.census.older:
         say(f"{older_trials(count)} What this command needs of them is trained again.")
+
+
+def tell_sources(made: Plan, store: Store) -> Collection[str]:
+    """Say which sources have nothing to forget, if zero-shot is measured; return those that Source leaves out."""
+    counting = counted(made.request, store.read(made.zero_shot), made.asked[None])
+    for line in counting.lines():
+        say(line)
+    return counting.left_out
 
 
 def list_failures(made: Plan, store: Store) -> int:

@@ -97,6 +97,7 @@ def _untuned(cells: Cells, registry: Registry | None) -> Request:
         controls=cells.baselines,
         strengths=() if cells.rewind is None else _strengths(cells.rewind),
         tasks=Tasks(registry, _reading(cells.data, cells.skip_bad), options),
+        every_source=cells.every_source,
     )
     learnt = {name.partition("@")[0] for name in request.targets}
     if both := [name for name in request.sources if name.partition("@")[0] in learnt]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import Command
 from bench.cli.options import Cells, Mix, Output, Starts
-from bench.cli.reports import board, list_failures, print_board, tell_older, write_reports
+from bench.cli.reports import board, list_failures, print_board, tell_older, tell_sources, write_reports
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell
@@ -24,6 +24,7 @@ from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.registry import Registry
 from bench.spec import Score
+from bench.store import left_out
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.store.runs import Run, read_runs, save_run
@@ -71,7 +72,9 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
     tell_older(store)
     plan = partial(steps.plan, asked, store)
     if options.dry_run:
-        tell(plan().lines())
+        made = plan()
+        tell_sources(made, store)
+        tell(made.lines())
         return 0
     with store.locked():
         made = plan()
@@ -79,6 +82,7 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
         keep_run(store, with_trials(steps.run, made), options.output)
         steps.save(made, store)
         note_data(asked, store)
+        left_out.save(store, made.zero_shot, tell_sources(made, store))
         with Mirror(store, made, options.line) as mirror:
             again = partial(_planned_again, plan, steps.run, store)
             made = finish(made, again, partial(_perform, store=store, launch=launch, mirror=mirror))
@@ -117,6 +121,8 @@ def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
         for event in events:
             progress.take(event)
             if event.record is not None:
+                if event.record.trial == made.zero_shot:
+                    left_out.save(store, made.zero_shot, tell_sources(made, store))
                 mirror.take(event.record)
                 before = made.records.get(event.trial)
                 known = before.scores.keys() if before else ()

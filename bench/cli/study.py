@@ -23,6 +23,7 @@ from bench.plan.plan import Plan, assemble
 from bench.plan.request import Request
 from bench.plan.suite import Suite, named_suite
 from bench.plugins.registry import Registry, suggest
+from bench.store import left_out
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.store.runs import Run
@@ -131,7 +132,7 @@ def _save(chosen: Study, run: Run, made: Plan, store: Store) -> None:
 
 def _write(chosen: Study, run: Run, made: Plan, store: Store, ranked: Leaderboard) -> Written:
     """Write the result of a study into its folder, and return the files and what to print of it."""
-    found = StudyResult(made, store, ranked, published.rows(made.request))
+    found = StudyResult(made, store, ranked, published.rows(made.request, left_out.read(store, made.zero_shot)))
     folder = store.root / run.reports
     with staged(folder) as here:
         if chosen.draw is None:

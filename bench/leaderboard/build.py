@@ -26,8 +26,9 @@ def build(
     sources: Sequence[str],
     targets: Sequence[str],
     heading: Heading,
+    counted: Sequence[str] | None = None,
 ) -> Leaderboard:
-    """Return the leaderboard of the cells.
+    """Return the leaderboard of the cells. Source is the mean of the ``counted`` sources, by default of all.
 
     Every method and rank of any cell gets a row in every target's table, with the seeds of all cells. A missing cell
     is shown as not run. Methods keep the order in which they first occur. Rows of different environments are marked
@@ -39,7 +40,8 @@ def build(
     check([*cells, zero_shot] if zero_shot else cells)
     seeds = tuple(sorted({cell.seed for cell in cells}))
     found = [entry for target in targets for entry in entries(cells, zero_shot, seeds, sources, target)]
-    measured = _measured(found, tuple(sources))
+    counted = sources if counted is None else counted
+    measured = _measured(found, tuple(sources), counted)
     marks = _marks(measured, mixed=heading.mixed)
     tables = tuple(
         _table(
@@ -50,7 +52,8 @@ def build(
         for target in targets
     )
     connectors = tuple(dict.fromkeys(cell.key.connector for cell in cells))
-    return Leaderboard(heading, tuple(sources), BASELINE, connectors, seeds, tables)
+    left_out = tuple(name for name in sources if name not in counted)
+    return Leaderboard(heading, tuple(sources), BASELINE, connectors, seeds, tables, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,14 @@ class _Measured:
 _NOBODY = _Measured(RowTrials("", RowKey("")), {}, {}, "")
 
 
-def _measured(entries: Sequence[RowTrials], sources: tuple[str, ...]) -> _ByRow:
+def _measured(entries: Sequence[RowTrials], sources: tuple[str, ...], counted: Sequence[str]) -> _ByRow:
     """Return every row's columns."""
     primary, lenient = _resample(entries, "primary"), _resample(entries, "lenient")
     return {
         (entry.target, entry.key): _Measured(
             entry,
-            _columns(primary[i], sources, entry.target),
-            _columns(lenient[i], sources, None),
+            _columns(primary[i], sources, entry.target, counted),
+            _columns(lenient[i], sources, None, counted),
             _foreign(entry, entries),
         )
         for i, entry in enumerate(entries)
@@ -208,11 +211,13 @@ def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"])
     return draws
 
 
-def _columns(by_task: Mapping[str, Draws], sources: Sequence[str], target: str | None) -> Columns:
+def _columns(
+    by_task: Mapping[str, Draws], sources: Sequence[str], target: str | None, counted: Sequence[str]
+) -> Columns:
     """Return the columns of a row from its scores by task; without a target, only the sources."""
     columns = {task: by_task[task] for task in sources if task in by_task}
-    if sources and len(columns) == len(sources):
-        columns["source"] = mean(list(columns.values()))
+    if counted and all(task in columns for task in counted):
+        columns["source"] = mean([columns[task] for task in counted])
     if target is not None and target in by_task:
         columns["target"] = by_task[target]
     if "source" in columns and "target" in columns:

@@ -13,6 +13,7 @@ from bench.leaderboard.build import build
 from bench.leaderboard.environments import Facts, facts
 from bench.leaderboard.stats import FloatArray
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
+from bench.plan.chance import counted
 from bench.plan.plan import Cell, Plan
 from bench.plugins.registry import BASELINE
 from bench.spec import Record, ScoreSpec, Trial
@@ -28,12 +29,14 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
         for cell in (Cell.of(plan.request.registry, plan.zero_shot), *plan.cells)
     )
     gates = _gates(cells, zero_shot, plan.request.sources) if plan.request.controls else ()
+    counting = counted(plan.request, store.read(plan.zero_shot), plan.asked[None])
     return build(
         [*cells, *gates],
         zero_shot,
         sources=plan.request.sources,
         targets=plan.request.targets,
-        heading=replace(heading, parts=tuple(_parts(plan))),
+        heading=replace(heading, parts=tuple(_parts(plan)), at_chance=counting.lines()),
+        counted=counting.names,
     )
 
 

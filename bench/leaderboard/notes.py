@@ -87,6 +87,7 @@ def legend(board: Leaderboard) -> Iterator[str]:
         "Scores are x100. Source = mean of the source scores; Avg = (Source + Target) / 2; "
         "Source lost (forgetting) = zero-shot Source minus Source."
     )
+    yield from board.heading.at_chance
     yield board.covered
     if board.heading.parts:
         yield (

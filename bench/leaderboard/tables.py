@@ -51,7 +51,8 @@ class Heading:
 
     If ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
     for each task that was scored only in part: "gqa 50 of 12,578". ``settings`` names what the suite sets differently
-    than the methods do, and ``older`` counts the trials of an older version that the run folder also has.
+    than the methods do, and ``older`` counts the trials of an older version that the run folder also has. ``at_chance``
+    has a sentence for each source that Source leaves out.
     """
 
     suite: str
@@ -62,6 +63,7 @@ class Heading:
     parts: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     older: int = 0
+    at_chance: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,7 @@ class Leaderboard:
     connectors: tuple[str, ...]
     seeds: tuple[int, ...]
     tables: tuple[Table, ...]
+    left_out: tuple[str, ...] = ()  # sources at chance, which have a column and do not count in Source
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -307,6 +310,8 @@ class Leaderboard:
         line |= bounded("avg_gain", row.gain.get("avg"))
         for name in ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "trainable_parameters"):
             line[name] = getattr(row.cost, name) if row.cost else None
+        if self.left_out:
+            line["left_out"] = ", ".join(self.left_out)
         if self.foreign:
             line["environment"] = "; ".join(dict.fromkeys(row.foreign.values()))
         return {**line, "problems": row.trouble}

@@ -16,6 +16,7 @@ from bench.leaderboard.from_store import environments_of, scores_by_task
 from bench.leaderboard.notes import FOREIGN
 from bench.leaderboard.stats import Draws, Estimate, FloatArray, bounded, estimate, mean, resample
 from bench.plan.baselines import curve
+from bench.plan.chance import counted
 from bench.plan.plan import Plan
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
@@ -80,7 +81,8 @@ def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
             points = curve(plan.request, cell)
             base = Job(plan.zero_shot, next(iter(points.values())).asked)
             rows.setdefault((cell.key, trial.target), {})[trial.seed] = {0.0: base, **points}
-    found = (_curve(row, by_seed, plan.request.sources, store) for row, by_seed in rows.items())
+    sources = counted(plan.request, store.read(plan.zero_shot), plan.asked[None]).names
+    found = (_curve(row, by_seed, sources, store) for row, by_seed in rows.items())
     return tuple(item for item in found if item is not None)
 
 

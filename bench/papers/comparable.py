@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,11 @@ _BUFFERS = 10_000  # numbers that some checkpoints have and others omit, such as
 _FREE = ("connector", "micro_batch_size")
 
 
-def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
-    """Return why a request's numbers cannot be compared with the paper's; empty if they can be."""
+def reasons(paper: Paper, request: Request, left_out: Collection[str] = ()) -> tuple[str, ...]:
+    """Return why a request's numbers cannot be compared with the paper's; empty if they can be.
+
+    ``left_out`` has the sources that Source leaves out, because the base model is at chance.
+    """
     if request.suite.name != paper.suite:
         return (
             f"the suite is {request.suite.name}, but the paper's numbers are for {paper.suite}, which has another base "
@@ -30,7 +33,7 @@ def reasons(paper: Paper, request: Request) -> tuple[str, ...]:
         )
     return (
         *_model(request),
-        *_sources(paper, request),
+        *_sources(paper, request, left_out),
         *_examples(request),
         *_recipe(request),
         *_hyperparameters(paper, request),
@@ -51,11 +54,16 @@ def _model(request: Request) -> Iterator[str]:
         yield f"the base model {found.model} (--model) has {count:,} parameters, but {own.model} has {wanted:,}"
 
 
-def _sources(paper: Paper, request: Request) -> Iterator[str]:
+def _sources(paper: Paper, request: Request, left_out: Collection[str]) -> Iterator[str]:
     missing = [name for name in paper.sources if name not in request.sources]
     extra = [name for name in request.sources if name not in paper.sources]
     if missing:
         yield f"Source is another mean, because it lacks the paper's source tasks {', '.join(missing)}"
+    if left_out:
+        yield (
+            f"Source is another mean, because it leaves out {', '.join(sorted(left_out))}, where the base model is at "
+            "chance. Repeat the run with --every-source; nothing is trained again"
+        )
     if extra:
         yield f"Source is another mean, because the paper does not have the source tasks {', '.join(extra)}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from bench.console import say
@@ -21,15 +21,16 @@ _OWN = frozenset({"lora", "srr+rkh", "beta=1e-5"})
 _CONNECTOR = "connector="
 
 
-def rows(request: Request) -> tuple[PublishedRow, ...]:
+def rows(request: Request, left_out: Collection[str] = ()) -> tuple[PublishedRow, ...]:
     """Return the paper's rows, or nothing if they are not comparable with the request's.
 
+    ``left_out`` has the sources that the request's Source leaves out.
     The reasons are printed, except if the suite is another one.
     """
     paper = request.registry.paper(_PAPER)
     if request.suite.name != paper.suite:
         return ()
-    found = reasons(paper, request)
+    found = reasons(paper, request, left_out)
     for reason in found:
         say(f"The published numbers are left out: {reason}.")
     return () if found else published_rows(paper)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from bench.plan.plan import Cell, Plan, asked, assemble, cell_trial, cells, edited
+from bench.plan.chance import counted
+from bench.plan.plan import Cell, Plan, asked, assemble, base_trial, cell_trial, cells, edited
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
@@ -24,9 +25,10 @@ _STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 def make(request: Request, store: Store) -> Plan:
     """Return the plan of a request, with the controls and trade-off curves that the request asks for."""
     own, corners = cells(request), list[_Corner]()
+    zero_shot = base_trial(request)
     if request.controls:
         for seed, target, rank in product(request.seeds, request.targets, request.ranks):
-            corners.append(_Corner(request, store, rank, target, seed, own))
+            corners.append(_Corner(request, store, rank, target, seed, own, zero_shot))
             corners[-1].plan()
     points = [point for cell in own for point in curve(request, cell).values()] if request.strengths else []
     probes = [probe for corner in corners for probe in corner.probes]
@@ -71,6 +73,7 @@ class _Corner:
     target: str
     seed: int
     own: Sequence[Cell]
+    zero_shot: Trial
     controls: list[Cell] = field(default_factory=list)
     probes: list[Job] = field(default_factory=list)
     unsettled: bool = False
@@ -135,7 +138,7 @@ class _Corner:
     def _measured(self, trial: Trial, scores: tuple[ScoreSpec, ...]) -> tuple[float, float] | None:
         """Plan the job that measures a trial on validation, and return Source and Target once they are known.
 
-        Source is 0 if the request has no source.
+        The sources that count are those of the leaderboard. Source is 0 if the request has no source.
         """
         self.probes.append(Job(trial, scores))
         record = self.store.read(trial)
@@ -144,7 +147,10 @@ class _Corner:
             return None
         known = {item.task: record.scores[item.key].value for item in scores}
         target = known.pop(self.target)
-        return (sum(known.values()) / len(known) if known else 0.0, target)
+        base = self.store.read(self.zero_shot)
+        self.unsettled |= base is None  # its scores decide which sources count
+        sources = [known[name] for name in counted(self.request, base, asked(self.request, ())).names if name in known]
+        return (sum(sources) / len(sources) if sources else 0.0, target)
 
     def _validation(self) -> tuple[ScoreSpec, ...]:
         """Return the score specs to choose by; the target's is the last."""

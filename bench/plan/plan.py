@@ -133,17 +133,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     The request decides what every cell's trial is scored on (sources, split, limit). ``others`` are jobs that fill no
     cell.
     """
-    zero_shot = Trial(
-        method=ZERO_SHOT,
-        hyper={},
-        rank=None,
-        target=None,
-        seed=0,
-        recipe=reference_recipe(request.recipe),
-        model=request.revision(),
-        data="",
-        code="",
-    )
+    zero_shot = base_trial(request)
     shown = {
         target: asked(request, request.targets if target is None else (target,)) for target in (None, *request.targets)
     }
@@ -158,6 +148,21 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
     kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.folder.is_dir())
     return Plan(request, zero_shot, tuple(cells), ordered, records, shown, kept)
+
+
+def base_trial(request: Request) -> Trial:
+    """Return the trial of the untouched base model, with which forgetting is measured."""
+    return Trial(
+        method=ZERO_SHOT,
+        hyper={},
+        rank=None,
+        target=None,
+        seed=0,
+        recipe=reference_recipe(request.recipe),
+        model=request.revision(),
+        data="",
+        code="",
+    )
 
 
 def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:

@@ -20,7 +20,8 @@ class Request:
     target. Each choice adds a tuned row next to the default row, and the parent of a tuned edit keeps its ``settings``.
     ``controls`` adds trivial baselines, and ``strengths`` are the points of every row's trade-off curve, from 0 to 1
     (bench.plan.baselines). ``tasks`` has every plugin, and says how tasks are read. ``assumed`` plans without base
-    model and data: tasks count with their declared sizes, and nothing counts as cached.
+    model and data: tasks count with their declared sizes, and nothing counts as cached. If ``every_source``, sources at
+    chance count too (bench.plan.chance).
     """
 
     suite: Suite
@@ -38,6 +39,7 @@ class Request:
     strengths: tuple[float, ...] = ()
     tasks: Tasks = field(default_factory=Tasks)
     assumed: bool = False
+    every_source: bool = False
 
     @property
     def registry(self) -> Registry:

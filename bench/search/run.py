@@ -14,7 +14,9 @@ from bench.environment import commit
 from bench.lanes import lanes
 from bench.lanes.progress import Progress
 from bench.lanes.setup import Launch, lane_setup, note_data
-from bench.plan.plan import make
+from bench.plan.chance import Counted, counted
+from bench.plan.plan import asked as specs_of
+from bench.plan.plan import base_trial, make
 from bench.plan.request import Request
 from bench.plan.tuned import QuestKey, known
 from bench.plugins.hyperparameters import values
@@ -23,7 +25,7 @@ from bench.search.optuna_study import Sampler, SearchStudy, check_storage
 from bench.search.pareto import Objective, front, hypervolume, pick, scored
 from bench.search.quest import Quest
 from bench.search.space import Space, in_words, spaces
-from bench.spec import Scalar, digest
+from bench.spec import Job, Scalar, digest
 from bench.store.databases import database_url
 from bench.store.json_note import write_note
 from bench.store.places import is_remote
@@ -109,18 +111,34 @@ def run(
         check_storage(setting.storage)
     known(store.root / FILE)  # find a damaged file now rather than after the search
     with store.locked():
-        asked = quests(request, found, store, setting)
+        counting = _counted(request, store, launch)
+        asked = quests(replace(request, sources=counting.names), found, store, setting)
         for method, part in found.items():
             for field, reason in part.left_out.items():
                 say(f"{method}.{field} is not searched: {reason}")
         keep(asked, ())
         _work(request, asked, setting.trials, store, launch)
-        same = provenance(request, setting)
+        same = provenance(request, setting) | {"left_out": sorted(counting.left_out)}
         results = [quest_result(quest, setting, same, command) for quest in asked]
         keep(asked, results)
         save_choices(store, results)
         report.publish(store, asked, results)
     return asked, results
+
+
+def _counted(request: Request, store: Store, launch: Launch) -> Counted:
+    """Return which sources count, after the base model was scored on them, and say which do not."""
+    job = Job(base_trial(request), specs_of(request, ()))
+    known = store.read(job.trial)
+    if known is None or known.lacks(job.asked):
+        events = lanes.run((job,), {} if known is None else {job.trial.id: known}, lane_setup(request, store, launch))
+        with closing(events), Progress(1) as progress:
+            for event in events:
+                progress.take(event)
+    counting = counted(request, store.read(job.trial), job.asked)
+    for line in counting.lines():
+        say(line)
+    return counting
 
 
 def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, launch: Launch) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plugins.registry import Registry
 from bench.spec import Record
+from bench.store import left_out
 from bench.store.changes import CHANGE
 from bench.store.places import drafted, fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
@@ -42,7 +43,8 @@ class Experiment:
 
     def write(self, record: Record, zero_shot: Record | None) -> bool:
         """Bring one trial's run up to date; return whether anything was written."""
-        projection = project(record, zero_shot, self._targets, self._registry)
+        without = left_out.read(self._store, (zero_shot or record).trial)
+        projection = project(record, zero_shot, self._targets, self._registry, without)
         trial, state = record.trial.id, projection.state
         if self._states.get(trial) == state:
             return False

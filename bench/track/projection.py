@@ -30,18 +30,29 @@ class Projection:
         return digest(asdict(self))[:12]
 
 
-def project(record: Record, zero_shot: Record | None, targets: Collection[str], registry: Registry) -> Projection:
+def project(
+    record: Record,
+    zero_shot: Record | None,
+    targets: Collection[str],
+    registry: Registry,
+    left_out: Collection[str] = (),
+) -> Projection:
     """Return what is shown of a record; forgetting compares it with ``zero_shot`` on the same examples.
 
     A task is the target of a trial that learns it, and a source for every other trial. The untouched base model learns
-    no task; for its record, ``targets`` are the targets. ``registry`` knows the papers of the methods.
+    no task; for its record, ``targets`` are the targets. ``registry`` knows the papers of the methods. The means over
+    sources do not count the sources in ``left_out``.
     """
     scores = _newest(record)
     return Projection(
         name=record.trial.label,
         params=_params(record.trial),
         tags=_tags(record, scores, registry),
-        metrics={**_scores(record.trial, scores, targets), **_forgetting(record, scores, zero_shot), **_cost(record)},
+        metrics={
+            **_scores(record.trial, scores, targets, left_out),
+            **_forgetting(record, scores, zero_shot, left_out),
+            **_cost(record),
+        },
         predictions={task: score.file for task, score in scores.items()},
     )
 
@@ -130,7 +141,9 @@ def _paper(method: str, registry: Registry) -> str | None:
         return None
 
 
-def _scores(trial: Trial, scores: Mapping[str, Score], targets: Collection[str]) -> dict[str, float]:
+def _scores(
+    trial: Trial, scores: Mapping[str, Score], targets: Collection[str], left_out: Collection[str]
+) -> dict[str, float]:
     learnt = {trial.target} if trial.target else set(targets)
     metrics: dict[str, float] = {}
     for task, score in scores.items():
@@ -138,7 +151,7 @@ def _scores(trial: Trial, scores: Mapping[str, Score], targets: Collection[str])
         metrics[place] = score.value
         others = {name: value for name, value in score.metrics.items() if name != score.primary}
         metrics |= {f"{place}/{name}": value for name, value in others.items()}
-    sources = [score.value for task, score in scores.items() if task not in learnt]
+    sources = [score.value for task, score in scores.items() if task not in learnt and task not in left_out]
     if sources:
         metrics["source/avg"] = fmean(sources)
     if trial.target in scores:
@@ -148,8 +161,10 @@ def _scores(trial: Trial, scores: Mapping[str, Score], targets: Collection[str])
     return metrics
 
 
-def _forgetting(record: Record, scores: Mapping[str, Score], zero_shot: Record | None) -> dict[str, float]:
-    """Return forgetting (zero-shot minus trial) by source, and its mean if every source has a value."""
+def _forgetting(
+    record: Record, scores: Mapping[str, Score], zero_shot: Record | None, left_out: Collection[str]
+) -> dict[str, float]:
+    """Return forgetting (zero-shot minus trial) by source, and its mean if every source that counts has a value."""
     if zero_shot is None or record.trial.target is None:
         return {}
     before = {score.asked.task: zero_shot.scores.get(score.asked.key) for score in scores.values()}
@@ -157,8 +172,9 @@ def _forgetting(record: Record, scores: Mapping[str, Score], zero_shot: Record |
     lost = {
         f"forgetting/{task}": was.value - scores[task].value for task in sources if (was := before[task]) is not None
     }
-    if sources and len(lost) == len(sources):
-        lost["forgetting/avg"] = fmean(lost.values())
+    count = [f"forgetting/{task}" for task in sources if task not in left_out]
+    if count and lost.keys() >= set(count):
+        lost["forgetting/avg"] = fmean(lost[name] for name in count)
     return lost
 
 

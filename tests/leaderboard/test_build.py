@@ -317,3 +317,22 @@ def test_the_heading_names_the_suites_settings_and_the_notes_older_trials() -> N
 
     assert board.setting == "suite micro, connector full, seed 0, a.x 1 (far)"
     assert board.notes[-1].startswith("3 trials in this run folder are of an older version")
+
+
+def test_a_source_that_does_not_count_keeps_its_column_and_leaves_source_avg_and_forgetting_of_every_row() -> None:
+    cells = (cell("lora", 5, 3, 8), cell("dare", 6, 3, 7))
+
+    board = build(cells, zero_shot(), sources=("gqa", "okvqa"), targets=("iconqa",), heading=HEADING, counted=("gqa",))
+
+    assert board.columns == ("gqa", "okvqa", "source", "target", "avg")
+    assert board.left_out == ("okvqa",)
+    for name, source, target in (("zero_shot", 0.9, 0.2), ("lora", 0.5, 0.8), ("dare", 0.6, 0.7)):
+        found = row(board, name, None if name == "zero_shot" else 16)
+        assert found.scores["source"].value == pytest.approx(source)
+        assert found.scores["avg"].value == pytest.approx((source + target) / 2)
+        assert found.scores["okvqa"].value == pytest.approx(0.8 if name == "zero_shot" else 0.3)
+    lora = row(board, "lora")
+    assert lora.forgetting["source"].value == pytest.approx(0.4)
+    assert lora.lenient["source"].value == pytest.approx(0.6)
+    assert row(board, "dare").difference["source"].value == pytest.approx(0.1)
+    assert board.frame("iconqa")["left_out"].tolist() == ["okvqa"] * 3

@@ -71,3 +71,26 @@ def test_the_store_says_where_a_parent_was_trained_and_where_zero_shot_was_score
     assert rows["lora"].foreign["forgetting"].startswith("scored with device cpu (zero_shot: GPU) on ")
     assert not rows["zero_shot"].foreign  # it is not trained: its peft is nobody's concern
     assert rows["lora oracle gate"].foreign["difference"].startswith("scored with device GPU (lora r2: cpu) on ")
+
+
+def test_the_leaderboard_says_which_source_has_nothing_to_forget(ran: tuple[Plan, Store]) -> None:
+    plan, store = ran
+    sources = ("old_squares", "icon_choice")
+    both = make(replace(plan.request, sources=sources, controls=False, limit=4), store)
+    for job in both.jobs:
+        store.folder(job.trial).mkdir(exist_ok=True)
+        write_scores(store, job.trial, [item for item in job.asked if item.task != "icon_choice"], right=1.0)
+        write_scores(store, job.trial, [item for item in job.asked if item.task == "icon_choice"], right=0.0)
+
+    found = leaderboard(make(both.request, store), store, Heading("tiny"))
+    whole = leaderboard(make(replace(both.request, every_source=True), store), store, Heading("tiny"))
+
+    line = (
+        "icon_choice: zero-shot 0.00 (chance 27.00): nothing to forget, so Source leaves it out; "
+        "--every-source counts it."
+    )
+    assert line in found.notes
+    assert found.left_out == ("icon_choice",)
+    assert {row.scores["source"].value for row in found.tables[0].rows} == {1.0}
+    assert line not in whole.notes
+    assert {row.scores["source"].value for row in whole.tables[0].rows} == {0.5}

@@ -107,3 +107,10 @@ def test_everything_that_differs_is_named(paper: Paper) -> None:
     found = reasons(paper, asked(limit=3, sources=("okvqa", "ocrvqa", "gqa", "vizwiz")))
 
     assert len(found) == 3
+
+
+def test_a_source_that_is_left_out_makes_source_another_mean(paper: Paper) -> None:
+    (reason,) = reasons(paper, asked(), left_out={"textvqa"})
+
+    assert reason.startswith("Source is another mean, because it leaves out textvqa, where the base model is at chance")
+    assert reason.endswith("with --every-source; nothing is trained again")

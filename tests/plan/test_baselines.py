@@ -126,3 +126,29 @@ def test_a_row_that_lora_does_not_reach_is_compared_with_the_whole_of_lora(reque
 
     assert rows["lora rewound to dare"].trial == rows["lora"].trial
     assert "does not reach" in rows["lora rewound to dare"].key.note
+
+
+def test_a_control_is_chosen_by_the_sources_that_the_leaderboard_counts(request_: Request, store: Store) -> None:
+    def both(job: Job) -> None:
+        """Let sign_words, on which the base model is at chance, be best at step 25 by far."""
+        score(store, job)
+        known = store.read(job.trial)
+        assert known is not None
+        values = {"sign_words": 1.0 if job.trial.snapshot == 25 else 0.0}
+        values |= {"easy_vqa": 0.9} if job.trial.rank is None else {}
+        scores = {
+            key: replace(found, metrics={"m": values.get(found.asked.task, found.value)})
+            for key, found in known.scores.items()
+        }
+        store.write(replace(known, scores=scores))
+
+    for job in make(request_, store).pending:
+        both(job)
+    plan = make(request_, store)
+    counting_all = make(replace(request_, every_source=True), store)
+
+    def step(made: Plan) -> int | None:
+        return next(cell.trial.snapshot for cell in made.cells if cell.key.name == "lora stopped early")
+
+    assert step(plan) == 100
+    assert step(counting_all) == 25

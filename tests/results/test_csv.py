@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -46,3 +47,11 @@ def test_failures_and_holes_are_lines_with_their_reason(leaderboard: Leaderboard
         ["dora", "failed", "out of memory (_50%_)"],
         ["lorasculpt", "missing", "no scores on sign_words"],
     ]
+
+
+def test_a_source_that_source_leaves_out_is_a_line_of_every_row(leaderboard: Leaderboard) -> None:
+    frame = read(replace(leaderboard, left_out=("sign_words",)))
+
+    lines = frame[frame.quantity == "left out"]
+    assert set(lines.of) == {"sign_words"}
+    assert len(lines) == sum(len(table.rows) for table in leaderboard.tables)

@@ -27,6 +27,7 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.spec import EVALUATED, Cost, Recipe, Record, Score, ScoreSpec, Trial
+from bench.store import left_out
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
@@ -487,3 +488,16 @@ def test_the_server_names_the_leaderboard_view_and_ends_on_ctrl_c(store: Store) 
     assert (rest, server.returncode) == ("", 0)
     with pytest.raises(ConnectionRefusedError):
         HTTPConnection("127.0.0.1", port, timeout=60).request("GET", "/health")
+
+
+def test_the_means_leave_out_the_sources_that_the_last_command_left_out(store: Store) -> None:
+    left_out.save(store, ZERO_SHOT, ["older"])
+    record, reference = store.read(LORA), store.read(ZERO_SHOT)
+    assert record is not None
+
+    metrics = project(record, reference, {"new"}, Registry(), left_out.read(store, ZERO_SHOT)).metrics
+
+    assert metrics["source/older"] == 0.5
+    assert metrics["source/avg"] == 0.25
+    assert metrics["avg"] == (0.25 + 1.0) / 2
+    assert metrics["forgetting/avg"] == 0.5
