@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from bench.checks import devices, edits, methods, plugins, reports, training, trials
 from bench.checks import tasks as task_checks
 from bench.errors import UsageError
+from bench.plan.suite import SUITES, Suite
 from bench.plugins.faults import explained
 from bench.plugins.guard import guarded
 from bench.plugins.method import EditMethod, Method, TrainMethod
@@ -69,23 +70,25 @@ class Result:
         return line if self.passed else f"{line}\n      {self.message}"
 
 
-def checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Check]:
+def checks(plugin: Plugin, tasks: Tasks | None = None, suite: Suite | None = None) -> Iterator[Check]:
     """Yield the checks that apply to a method class, a task class or a report function.
 
     ``tasks`` says how tasks are read, and knows the plugin that an edit edits; by default, that is what is installed.
+    ``suite`` has the base model that must know a task's words; a task of a suite is for that suite's.
     """
     for check in _checks_of_kind(plugin):
         has_off = check not in _NEEDS_OFF or bool(plugin.off)
         if has_off and not (check is training.check_differs_from_lora and plugin.name == "lora"):
-            yield check if tasks is None else _given(check, tasks)
+            yield check if tasks is None else _given(check, tasks, _suite_of(plugin, suite))
 
 
-def run_checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Result]:
+def run_checks(plugin: Plugin, tasks: Tasks | None = None, suite: Suite | None = None) -> Iterator[Result]:
     """Yield the result of each check as it ends; ``plugin`` may also be a name or a ``file.py``.
 
     After a fault without which the other checks mean nothing, those are not run.
 
-    ``tasks`` says how tasks are read; by default from ``data``, without options.
+    ``tasks`` says how tasks are read; by default from ``data``, without options. ``suite`` has the base model that must
+    know a task's words.
 
     Raises:
         UsageError: no plugin has this name.
@@ -94,7 +97,7 @@ def run_checks(plugin: Plugin, tasks: Tasks | None = None) -> Iterator[Result]:
     tasks = tasks or Tasks()
     for found in find_plugins(plugin, tasks.registry) if isinstance(plugin, str) else (plugin,):
         runs = True
-        for check in checks(found, tasks):
+        for check in checks(found, tasks, suite):
             result = _run(found, check) if runs else Result(label(found), check.__name__, False, "", 0.0, runs)
             runs = runs and (result.passed or result.check not in _DECISIVE)
             yield result
@@ -178,9 +181,15 @@ def _checks_of_kind(plugin: Plugin) -> Iterator[Check]:
             yield from checks_in(module)
 
 
-def _given(check: Check, tasks: Tasks) -> Check:
+def _suite_of(plugin: Plugin, suite: Suite | None) -> Suite | None:
+    """Return the suite whose tasks have the plugin, or else the one that was asked for."""
+    own = (each for each in SUITES.values() if label(plugin) in (*each.sources, *each.targets))
+    return next(own, suite)
+
+
+def _given(check: Check, tasks: Tasks, suite: Suite | None) -> Check:
     """Return a check with what it takes next to the plugin; its name stays."""
-    known = {"tasks": tasks, "registry": tasks.registry}
+    known = {"tasks": tasks, "registry": tasks.registry, "suite": suite}
     taken = {name: known[name] for name in inspect.signature(check).parameters if name in known}
     return update_wrapper(partial(check, **taken), check) if taken else check
 

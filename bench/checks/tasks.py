@@ -14,8 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.console import say
 from bench.errors import PluginError
 from bench.plan import fingerprint
+from bench.plan.suite import Suite
+from bench.plan.words import unknown_words
+from bench.plugins.examples import check_scores, read_examples
 from bench.plugins.registry import run_file
 from bench.plugins.task import Example, Reading, Split, Task
 from bench.plugins.tasks import Tasks
@@ -30,12 +34,12 @@ Plugin = type[Task]
 
 
 def check_splits_are_disjoint(plugin: Plugin, tasks: Tasks | None = None) -> None:
-    """Each split has examples, all ids are unique, and no image is in two splits."""
+    """Each split has valid examples, all ids are unique, and no image is in two splits."""
     task = (tasks or Tasks()).new(plugin)
     ids: dict[str, Split] = {}
     images: dict[bytes, Split] = {}
     for split in SPLITS:
-        examples = task.examples(split)
+        examples = read_examples(task, split)
         if not len(examples):
             raise PluginError(f"The {split} split of {task.name} is empty. Every task needs {', '.join(SPLITS)}.")
         for example in _spread(examples, _IDS):
@@ -66,7 +70,7 @@ def check_examples_are_stable(plugin: Plugin, tasks: Tasks | None = None) -> Non
 def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """On average an example's own answer scores more than a shuffled answer and the empty string."""
     task = (tasks or Tasks()).new(plugin)
-    examples = _spread(task.examples("test"), _SAMPLE)
+    examples = _spread(read_examples(task, "test"), _SAMPLE)
     own = [example.answers[0] for example in examples]
     order = np.random.default_rng(0).permutation(len(own))
     best = _mean(task, examples, own)
@@ -83,26 +87,17 @@ def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> 
 
 
 def check_primary_is_scored(plugin: Plugin, tasks: Tasks | None = None) -> None:
-    """``score`` returns ``primary``, and one finite number per example, [n], for each metric."""
+    """``score`` returns ``primary``, and one number in its range per example, [n], for each metric."""
     task = (tasks or Tasks()).new(plugin)
-    examples = _spread(task.examples("test"), _SAMPLE)
-    scores = task.score(examples, ["no idea at all"] * len(examples))
-    if task.metric not in scores:
-        raise PluginError(
-            f"{task.name} scores {', '.join(scores)}, but not its primary {task.metric!r}. Make them agree."
-        )
-    for name, values in scores.items():
-        if np.shape(values) != (len(examples),) or not np.isfinite(values).all():
-            raise PluginError(
-                f"{task.name} returns {name} with shape {np.shape(values)}, or with values that are not finite. "
-                f"Return one finite number per example: [{len(examples)}]."
-            )
+    examples = _spread(read_examples(task, "test"), _SAMPLE)
+    for predictions in (["no idea at all"] * len(examples), [example.answers[0] for example in examples]):
+        check_scores(task, task.score(examples, predictions), len(examples))
 
 
 def check_prompt_ignores_the_answers(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """The prompt is a non-empty text that does not depend on the answers."""
     task = (tasks or Tasks()).new(plugin)
-    for example in _spread(task.examples("test"), _SAMPLE):
+    for example in _spread(read_examples(task, "test"), _SAMPLE):
         prompt = task.prompt(example)
         if not isinstance(prompt, str) or not prompt.strip():
             raise PluginError(f"The prompt of {example.id!r} is {prompt!r}. Return the text that the model is asked.")
@@ -114,12 +109,25 @@ def check_prompt_ignores_the_answers(plugin: Plugin, tasks: Tasks | None = None)
                 )
 
 
+def check_model_knows_the_words(plugin: Plugin, tasks: Tasks | None = None, suite: Suite | None = None) -> None:
+    """The suite's base model can say every answer. Words of the prompts that it cannot read are printed.
+
+    Without a suite, and if the base model is not on this machine, nothing is checked.
+    """
+    if suite is None or not suite.here():
+        return
+    if found := unknown_words(suite, (tasks or Tasks()).new(plugin), dict.fromkeys(SPLITS)):
+        if found.answers:
+            raise PluginError(f"{found.refusal} If the task is for another suite, name it with --suite.")
+        say(str(found))
+
+
 def fingerprint_of(plugin: Plugin, tasks: Tasks | None = None) -> str:
     """Return the fingerprint of a new instance of a task, from a sample of each split."""
     task = (tasks or Tasks()).new(plugin)
     digests = []
     for split in SPLITS:
-        examples = task.examples(split)
+        examples = read_examples(task, split)
         sample = _spread(examples, _SAMPLE)
         digests.append(f"{len(examples)} {fingerprint.of_examples(sample, [task.prompt(e) for e in sample])}")
     return " ".join(digests)

@@ -10,6 +10,7 @@ from bench.cli.arguments import Command, arg
 from bench.cli.options import TaskData
 from bench.cli.request import read_data
 from bench.errors import PluginError, UsageError
+from bench.plan.suite import Suite, named_suite
 from bench.plugins.tasks import Tasks
 from bench.store.places import place
 
@@ -20,7 +21,6 @@ _EVAL = "bench check eval: compare answers at batch 1 and N, merged and unmerged
 class EvalOptions:
     """The options that only ``bench check eval`` takes."""
 
-    suite: str = arg("micro", "the suite whose tasks are evaluated (default: micro)", "NAME", group=_EVAL)
     model: str | None = arg(
         None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID", group=_EVAL
     )
@@ -37,6 +37,10 @@ class EvalOptions:
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions(EvalOptions, TaskData, Command):
     """The options of ``bench check``."""
+
+    suite: str = arg(
+        "micro", "the suite whose base model must know a task's words; with eval, its tasks (default: micro)", "NAME"
+    )
 
     names: tuple[str, ...] = arg(
         (),
@@ -55,20 +59,20 @@ def check(options: CheckOptions) -> int:
         return check_eval(options)
     for name in options.chosen(EvalOptions):
         raise UsageError(f"--{name} is an option of bench check eval. Drop it to check plugins.")
-    tasks, counts = read_data(options), Counter[str]()
+    tasks, suite, counts = read_data(options), named_suite(options.suite), Counter[str]()
     for name in options.names:
-        counts += _checked(name, tasks)
+        counts += _checked(name, tasks, suite)
     print(_summary(counts))
     return 1 if counts["failed"] else 0
 
 
-def _checked(name: str, tasks: Tasks) -> Counter[str]:
+def _checked(name: str, tasks: Tasks, suite: Suite) -> Counter[str]:
     """Run all checks of a plugin or file and print each fault once; return how many passed, failed and did not run."""
     from bench.checks import Result, run_checks
 
     counts, faults = Counter[str](), Counter[tuple[str, str]]()
     try:
-        for result in run_checks(name, tasks):
+        for result in run_checks(name, tasks, suite):
             counts["not run" if not result.ran else "passed" if result.passed else "failed"] += 1
             faults[fault := (result.plugin, result.message)] += 1
             if result.ran and (result.passed or faults[fault] == 1):

@@ -12,6 +12,8 @@ from bench.environment import commit
 from bench.errors import PluginError, UsageError
 from bench.plan.chance import counted
 from bench.plan.plan import Plan
+from bench.plan.request import Request
+from bench.plan.words import check_words
 from bench.plugins.registry import Registry, Report
 from bench.spec import FIT_VERSION
 from bench.store.places import staged
@@ -100,6 +102,17 @@ def tell_older(store: Store) -> None:
     """Say how many trials of an older version a run folder has, before their settings are trained again."""
     if count := store.census.older:
         say(f"{older_trials(count)} What this command needs of them is trained again.")
+
+
+def tell_unknown_words(asked: Request) -> None:
+    """Say which words of a request's tasks its base model does not know, if the base model is on this machine.
+
+    Raises:
+        UsageError: a target's answers have such words.
+    """
+    if asked.suite.here():
+        for warning in check_words(asked):
+            say(warning)
 
 
 def tell_sources(made: Plan, store: Store) -> Collection[str]:

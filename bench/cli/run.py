@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import Command
 from bench.cli.options import Cells, Mix, Output, Starts
-from bench.cli.reports import board, list_failures, print_board, tell_older, tell_sources, write_reports
+from bench.cli.reports import (
+    board,
+    list_failures,
+    print_board,
+    tell_older,
+    tell_sources,
+    tell_unknown_words,
+    write_reports,
+)
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell
@@ -69,6 +77,7 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
     check_output(options.output, options.lanes)
     asked = (read_request if options.dry_run else start_request)(cells, options.output, registry)
     store = options.store()
+    tell_unknown_words(asked)
     tell_older(store)
     plan = partial(steps.plan, asked, store)
     if options.dry_run:
@@ -78,11 +87,7 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
         return 0
     with store.locked():
         made = plan()
-        say(made.summary())
-        keep_run(store, with_trials(steps.run, made), options.output)
-        steps.save(made, store)
-        note_data(asked, store)
-        left_out.save(store, made.zero_shot, tell_sources(made, store))
+        _begin(steps, made, store, options.output)
         with Mirror(store, made, options.line) as mirror:
             again = partial(_planned_again, plan, steps.run, store)
             made = finish(made, again, partial(_perform, store=store, launch=launch, mirror=mirror))
@@ -97,6 +102,15 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
         say(f"wrote {path}")
     _tell_larger(with_trials(steps.run, made), made, store)
     return list_failures(made, store)
+
+
+def _begin(steps: RunSteps, made: Plan, store: Store, output: Path) -> None:
+    """Say what a command does, and note its run, its data and its sources before the first trial starts."""
+    say(made.summary())
+    keep_run(store, with_trials(steps.run, made), output)
+    steps.save(made, store)
+    note_data(made.request, store)
+    left_out.save(store, made.zero_shot, tell_sources(made, store))
 
 
 def check_output(output: Path, lanes: int | None) -> None:

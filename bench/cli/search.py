@@ -10,7 +10,7 @@ from typing import get_args
 
 from bench.cli.arguments import Command, arg, split_list
 from bench.cli.options import Cells, HowTrialsRun, Output
-from bench.cli.reports import tell_older
+from bench.cli.reports import tell_older, tell_unknown_words
 from bench.cli.request import start_request
 from bench.cli.run import check_output
 from bench.cli.which_run import keep_run, new_run
@@ -91,6 +91,7 @@ def search(options: SearchOptions) -> int:
     asked = replace(start_request(options, options.output), split="validation")
     store = options.store()
     tell_older(store)
+    tell_unknown_words(asked)
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
     note = new_run("search", options.line, options, FOLDER, **varied)
     quests, results = run(asked, setting, store, launch, options.line, partial(_keep, note, store, options.output))

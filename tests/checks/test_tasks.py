@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,14 +14,17 @@ from PIL import Image
 from typing_extensions import override
 
 from bench import Example, PluginError, Split, Task
-from bench.checks import checks_in, tasks
+from bench.checks import checks, checks_in, tasks
 from bench.checks.tasks import (
     check_examples_are_stable,
+    check_model_knows_the_words,
     check_own_answer_scores_best,
     check_primary_is_scored,
     check_prompt_ignores_the_answers,
     check_splits_are_disjoint,
 )
+from bench.plan.suite import MICRO
+from bench.plugins.tasks import Tasks
 
 _FIRST = {"train": 0, "validation": 80, "test": 160}
 _WORDS = ("black", "dark", "light", "white")
@@ -110,7 +114,7 @@ class PromptTellsTheAnswer(Shades):
         return f"{example.question} it is not {example.answers[0]}"
 
 
-BROKEN = [
+BROKEN: list[tuple[Any, type[Task]]] = [
     (check_splits_are_disjoint, NoValidation),
     (check_splits_are_disjoint, OneIdTwice),
     (check_splits_are_disjoint, TestImagesInTrain),
@@ -121,6 +125,26 @@ BROKEN = [
     (check_primary_is_scored, OtherMetric),
     (check_primary_is_scored, OneNumberForAll),
     (check_prompt_ignores_the_answers, PromptTellsTheAnswer),
+]
+
+
+class AnswersAText(Shades):
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        text: Any = "dark"
+        return [replace(example, answers=text) for example in super().examples(split)]
+
+
+class ScoresInPercent(Shades):
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return {"exact": 100 * super().score(examples, predictions)["exact"]}
+
+
+BROKEN += [
+    (check_splits_are_disjoint, AnswersAText),
+    (check_primary_is_scored, ScoresInPercent),
+    (partial(check_model_knows_the_words, suite=MICRO), Shades),  # micro does not know "dark" and "white"
 ]
 
 
@@ -136,4 +160,11 @@ def test_a_task_that_keeps_every_rule_passes_every_check() -> None:
 
 
 def test_every_check_of_tasks_has_a_task_that_breaks_it() -> None:
-    assert {check for check, _ in BROKEN} == set(checks_in(tasks))
+    assert {getattr(check, "func", check) for check, _ in BROKEN} == set(checks_in(tasks))
+
+
+def test_a_check_in_a_terminal_knows_the_words_of_the_suite_that_was_named() -> None:
+    (known,) = [check for check in checks(Shades, Tasks(), MICRO) if check.__name__ == "check_model_knows_the_words"]
+
+    with pytest.raises(PluginError, match=r"2 of 4 answers and .* unknown to the base model of micro: dark, white"):
+        known(Shades)

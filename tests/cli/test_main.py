@@ -361,3 +361,33 @@ def test_the_hubs_client_writes_its_warnings_once(capsys: pytest.CaptureFixture[
 
     logging.getLogger().removeHandler(root)
     assert written == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('("zero",)', "digits: 1 of 1 answers and 1 of 3 words of the prompts are unknown to the base model of micro"),
+        ('"zero"', "The task digits: answers must be a tuple of str; example 'train' of train has 'zero'."),
+    ],
+)
+def test_a_task_that_cannot_work_is_refused_before_anything_starts(
+    answer: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path := tmp_path / "digits.py").write_text(
+        "from pathlib import Path\n"
+        "from bench import Example, Task\n"
+        "class Digits(Task):\n"
+        "    name, paper, primary = 'digits', 'none', 'exact'\n"
+        "    def examples(self, split):\n"
+        f"        return [Example(split, 'which numeral ?', {answer}, Path('x.png'))]\n"
+        "    def score(self, examples, predictions):\n"
+        "        return {'exact': [0.0 for _ in examples]}\n"
+    )
+
+    code = main(
+        ["run", "--plugin", str(path), "--targets", "digits", "--lanes", "0", "--output", str(tmp_path / "runs")]
+    )
+
+    assert code == 2
+    assert capsys.readouterr().err.removeprefix("bench: ").startswith(told)
+    assert not (tmp_path / "runs").exists()

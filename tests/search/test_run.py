@@ -78,7 +78,7 @@ def test_a_search_scores_the_base_model_first_and_leaves_out_sources_at_chance(
     monkeypatch.setattr("bench.search.run._work", lambda *_: None)
     monkeypatch.setattr("bench.search.run.report.publish", lambda *_: None)
 
-    (quest,), (found,) = run(asked, SearchSettings(), store, Launch(), "bench search")
+    (quest,), (found,) = run(asked, SearchSettings(), store, Launch(), "bench search", lambda *_: None)
 
     assert quest.request.sources == ("easy_vqa",)
     assert found.facts["sources"] == list(sources)

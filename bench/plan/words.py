@@ -1,0 +1,102 @@
+"""Check that a request's base model can say the answers of the tasks, and read their prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.errors import UsageError
+from bench.model.vocabulary import Vocabulary, vocabulary_of
+from bench.plan.request import Request
+from bench.plan.suite import Suite
+from bench.plugins.examples import read_examples
+from bench.plugins.task import Split, Task
+
+_NAMED = 8  # how many unknown words a message names
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownWords:
+    """What a base model cannot say or read of a task: ``answers`` of ``all_answers`` taught answers, and words."""
+
+    task: str
+    model: str
+    answers: int
+    all_answers: int
+    in_answers: tuple[str, ...]
+    in_prompts: tuple[str, ...]
+    all_in_prompts: int
+    vocabulary: Vocabulary
+
+    def __str__(self) -> str:
+        """Return the counts and the first of the words in one sentence."""
+        parts, words = [], []
+        if self.answers:
+            parts.append(f"{self.answers:,} of {self.all_answers:,} answers")
+            words.append(_listed(self.in_answers))
+        if self.in_prompts:
+            parts.append(f"{len(self.in_prompts):,} of {self.all_in_prompts:,} words of the prompts")
+            words.append(_listed(self.in_prompts))
+        where = "; in the prompts: ".join(words)
+        return f"{self.task}: {' and '.join(parts)} are unknown to {self.model}: {where}."
+
+    @property
+    def refusal(self) -> str:
+        """The sentence, why such answers are refused, and what to do."""
+        return (
+            f"{self} No training teaches a word that the tokenizer lacks. Use other words ({self.vocabulary.file} has "
+            f"all {self.vocabulary.size:,}), or a base model that knows them (--model)."
+        )
+
+
+def check_words(request: Request) -> Iterator[str]:
+    """Yield a warning for each task with words that are unknown to the request's base model.
+
+    Raises:
+        UsageError: a target's answers have unknown words.
+    """
+    for name in dict.fromkeys((*request.targets, *request.sources)):
+        target = name in request.targets
+        task = request.tasks.load(name)
+        counts: dict[Split, int | None] = {"train": None} if target else {}
+        if found := unknown_words(request.suite, task, counts | {request.split: request.limit}, name):
+            if target and found.answers:
+                raise UsageError(found.refusal)
+            yield f"{found} All of them are one token to it."
+
+
+def unknown_words(
+    suite: Suite, task: Task, counts: dict[Split, int | None], name: str | None = None
+) -> UnknownWords | None:
+    """Return what a suite's base model cannot say or read of the first examples of some splits, or None.
+
+    ``counts`` has the number of examples by split; None means all of them.
+    """
+    vocabulary = vocabulary_of(suite.folder)
+    if vocabulary is None:
+        return None
+    examples = [example for split, count in counts.items() for example in read_examples(task, split)[:count]]
+    answers = list(dict.fromkeys(example.answers[0] for example in examples))
+    prompts = list(dict.fromkeys(task.prompt(example) for example in examples))
+    lost, unread = vocabulary.unknown(answers), vocabulary.unknown(prompts)
+    if not lost and not unread:
+        return None
+    return UnknownWords(
+        name or task.name,
+        f"the base model of {suite.name}",
+        len(lost),
+        len(answers),
+        _words(lost.values()),
+        _words(unread.values()),
+        len({word for prompt in prompts for word in vocabulary.words(prompt)}) if unread else 0,
+        vocabulary,
+    )
+
+
+def _words(found: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for words in found for word in words))
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = len(words) - _NAMED
+    return ", ".join(words[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
