@@ -25,6 +25,7 @@ class _Taken:
     examples: Sequence[Example]
     faults: Sequence[Fault]
     files: Sequence[Path]
+    rows: Mapping[str, Row]  # of the examples, by id; a row's place takes a second to find
 
 
 @dataclass(eq=False, kw_only=True)
@@ -108,6 +109,10 @@ class DataSet(Task):
         return self._take(split).faults
 
     @override
+    def place(self, example: Example, split: Split) -> str:
+        return self._take(split).rows[example.id].place
+
+    @override
     def manifest(self, split: Split) -> Mapping[str, Any]:
         taken = self._take(split)
         ids = [example.id for example in taken.examples]
@@ -132,10 +137,12 @@ class DataSet(Task):
         if split not in self._taken:
             intake = Intake(self.name, self.reading.skip_bad)
             records = self._records(split, intake)
-            examples = self._drawn(split, records, intake)
+            drawn = self._drawn(split, records, intake)
+            examples = tuple(record.example for record in drawn)
             if not examples:
                 raise DataError(f"{self.name}: its {split} split has no usable example. {intake.summary()}")
-            self._taken[split] = _Taken(examples, tuple(intake.faults), tuple(intake.files))
+            rows = {record.example.id: record.row for record in drawn}
+            self._taken[split] = _Taken(examples, tuple(intake.faults), tuple(intake.files), rows)
         return self._taken[split]
 
     def _records(self, split: Split, intake: Intake) -> Sequence[Record]:
@@ -161,12 +168,12 @@ class DataSet(Task):
             return self._of_hub(split, intake)
         return self._official(split, intake)
 
-    def _drawn(self, split: Split, records: Sequence[Record], intake: Intake) -> tuple[Example, ...]:
-        """Draw examples with usable images; the next record in the draw replaces one with a broken image."""
+    def _drawn(self, split: Split, records: Sequence[Record], intake: Intake) -> list[Record]:
+        """Draw records with usable images; the next record in the draw replaces one with a broken image."""
         limit = None if split == "test" and self._named(split) else self._limit(split)
         if limit is not None and limit < len(records):
             records = shuffled(records, lambda record: record.example.id, self.name, split, self.sample_seed)
-        chosen: list[Example] = []
+        chosen: list[Record] = []
         trouble: dict[Path, str] = {}
         for record in records:
             if len(chosen) == limit:
@@ -178,8 +185,8 @@ class DataSet(Task):
                 if trouble[image]:
                     intake.refuse(record.row.place, f"its image {_shown(image)} {trouble[image]}")
                     continue
-            chosen.append(record.example)
-        return tuple(chosen)
+            chosen.append(record)
+        return chosen
 
     def _trouble(self, image: Path) -> str:
         """Return why an image is unusable, judged by its header; ``bench data check`` reads the whole file."""

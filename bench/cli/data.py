@@ -11,6 +11,7 @@ from bench.cli.options import Plugins, TaskData
 from bench.cli.request import read_data, task_names
 from bench.console import agreed, say, tell
 from bench.errors import DataError, UsageError, WriteError
+from bench.model.checkpoints import resolve
 from bench.plan.suite import LORASCULPT
 from bench.plugins.task import Task
 from bench.plugins.tasks import Tasks
@@ -20,6 +21,7 @@ from bench.prepare.data import get as fetching
 from bench.prepare.data import info as card
 from bench.prepare.data.report import DataReport
 from bench.store.places import local_path, replace_file
+from bench.trial.tokens import Tokens
 
 _REPORT = "check.json"
 _EVERY = 1 << 62  # skip any number of broken records, so that a check can report them all
@@ -58,6 +60,12 @@ class DataCheckOptions(InfoOptions):
     """The options of ``bench data check``."""
 
     skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N", least=0)
+    model: str | None = arg(
+        None,
+        "check the texts with the tokenizer of this LLaVA checkpoint (default: that of the suite lorasculpt, if it is "
+        "on this machine)",
+        "DIR|ID",
+    )
     report: Path | None = arg(
         None, "write the whole report to this file (default: check.json in --data)", "FILE.json", type=local_path
     )
@@ -91,13 +99,25 @@ def check(options: DataCheckOptions) -> int:
     read, names = options.read(options.skip_bad)
     every = Tasks(read.registry, replace(read.reading, skip_bad=_EVERY), read.settings)
     tasks = list({task.name: task for task in map(every.load, names)}.values())
-    report = looking.check(tasks, options.skip_bad)
+    report = looking.check(tasks, options.skip_bad, _tokens(options.model), LORASCULPT.recipe.max_length)
     tell(report.lines())
     root = tasks[0].reading.root
     if options.report is not None or root.is_dir():  # do not create --data: its name may be a typing error
         _write(report, options.report or root / _REPORT)
     tell([report.verdict()])
     return 1 if report.wrong else 0
+
+
+def _tokens(model: str | None) -> Tokens | None:
+    """Return how a model reads texts, with the template of the suite lorasculpt; None if no model is here.
+
+    Raises:
+        UsageError: the named model is not on this machine.
+    """
+    if model is None and not LORASCULPT.here():
+        say(f"No tokenizer reads the texts, because {LORASCULPT.model} is not on this machine. Name one with --model.")
+        return None
+    return Tokens.of_checkpoint(resolve(model or LORASCULPT.model), LORASCULPT.recipe)
 
 
 def _write(report: DataReport, path: Path) -> None:

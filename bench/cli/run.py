@@ -109,7 +109,8 @@ def _begin(steps: RunSteps, made: Plan, store: Store, output: Path) -> None:
     say(made.summary())
     keep_run(store, with_trials(steps.run, made), output)
     steps.save(made, store)
-    note_data(made.request, store)
+    if made.pending:
+        note_data(made.request, store)
     left_out.save(store, made.zero_shot, tell_sources(made, store))
 
 

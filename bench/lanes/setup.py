@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from bench.lanes import nodes
 from bench.model.checkpoints import pinned
 from bench.plan.request import Request
 from bench.plugins.registry import Registry
-from bench.plugins.task import Reading, Split
+from bench.plugins.task import Fault, Reading, Split
 from bench.plugins.tasks import Tasks, TaskSettings
 from bench.spec import Resources
 from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
+from bench.trial.tokens import Tokens, taught
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +101,28 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
 def note_data(request: Request, store: Store) -> None:
     """Write ``data/TASK-SPLIT.json`` into the run folder for every split that a run trains on or scores.
 
-    The file lists the task's files and drawn examples; tasks that draw their examples from a seed have no such file.
-    A line is printed for each split whose broken records were skipped.
+    The file lists the task's files, drawn examples and skipped records; tasks that draw their examples from a seed have
+    such a file only if an example was skipped. A line is printed for each split whose broken records were skipped.
+
+    Raises:
+        DataError: more examples of a split cannot be taught than may be skipped.
     """
-    trained: list[tuple[str, Split]] = [(name, "train") for name in request.targets]
-    scored = [(name, request.split) for name in dict.fromkeys((*request.sources, *request.targets))]
-    for name, split in [*trained, *scored]:
-        task = request.tasks.load(name)
-        if manifest := task.manifest(split):
-            path = store.root / "data" / f"{name}-{split}.json"
-            write_note(path, manifest)
-            if count := len(task.faults(split)):
-                say(f"{name} {split}: {count:,} broken record{'s' * (count != 1)} skipped; {path} lists them.")
+    tokens = Tokens.of_checkpoint(request.suite.folder, request.recipe)
+    for name in request.targets:
+        untaught = taught(tokens, request.tasks.load(name), request.recipe.max_length).faults
+        _note_split(request, store, name, "train", untaught)
+    for name in dict.fromkeys((*request.sources, *request.targets)):
+        _note_split(request, store, name, request.split, {})
+
+
+def _note_split(request: Request, store: Store, name: str, split: Split, untaught: Mapping[str, Fault]) -> None:
+    task = request.tasks.load(name)
+    manifest = dict(task.manifest(split))
+    if untaught:
+        manifest["skipped"] = [*manifest.get("skipped", ()), *map(str, untaught.values())]
+        manifest["untaught"] = list(untaught)
+    if manifest:
+        path = store.root / "data" / f"{name}-{split}.json"
+        write_note(path, manifest)
+        if count := len(task.faults(split)) + len(untaught):
+            say(f"{name} {split}: {count:,} broken record{'s' * (count != 1)} skipped; {path} lists them.")

@@ -38,11 +38,11 @@ def role_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A task's prompt, the recipe's template that the prompt goes into, and the answer that is taught."""
+    """A task's prompt, the recipe's template that the prompt goes into, and the answer that is taught, if one is."""
 
     prompt: str
     template: str
-    answer: str
+    answer: str | None = None
 
 
 class Family(ABC):

@@ -151,6 +151,10 @@ class Task(ABC):
         """Return the broken records of a split that were skipped, at most ``reading.skip_bad``."""
         return ()
 
+    def place(self, example: Example, split: Split) -> str:
+        """Return where a message finds the record of an example: its file and line, or else the example's id."""
+        return f"example {example.id}"
+
     def manifest(self, split: Split) -> Mapping[str, Any]:
         """Return the files and examples of a split, ready for JSON; empty if a seed draws the examples."""
         return {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
-from bench.model.family import Exchange, Features
+from bench.model.family import Features
 from bench.model.resident import Base
 from bench.plugins.images import rgb_image
-from bench.plugins.task import Example, Split, Task
+from bench.plugins.task import Example, Fault, Split, Task
 from bench.spec import Resources
 from bench.trial.features import FeatureCache
+from bench.trial.tokens import Pair, Tokens, taught
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,15 +29,29 @@ _GROUP = 32  # images pass the tower in fixed groups, so that the bits of their 
 class Corpus:
     """One split of a task for one base model.
 
-    Its tokens are computed once and kept. Its features are kept as long as ``cache`` has room.
+    Its tokens are computed once and kept. Its features are kept as long as ``cache`` has room. A corpus that is taught
+    has a ``max_length``: it is the training split without the examples that cannot be taught.
     """
 
-    def __init__(self, base: Base, task: Task, split: Split, template: str, cache: FeatureCache | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        task: Task,
+        split: Split,
+        template: str,
+        cache: FeatureCache | None = None,
+        max_length: int | None = None,
+    ) -> None:
         self.base = base
         self.task = task
         self.examples: Sequence[Example] = task.examples(split)
-        self._template = template
-        self._tokens: dict[int, tuple[list[int], list[int]]] = {}
+        self._split = split
+        self._tokens = Tokens(base.family, base.processor, base.model.config, template)
+        self._prompts: dict[int, list[int]] = {}
+        self._pairs: dict[int, Pair] = {}
+        if max_length is not None:
+            found = taught(self._tokens, task, max_length)
+            self.examples, self._pairs = found.examples, dict(enumerate(found.pairs))
         self._places, self._images = _distinct_images(self.examples)
         self._cache = cache or FeatureCache(Resources().feature_cache_bytes)
         # If the features of a split exceed the cache, a group is evicted before its next image is needed; groups of 32
@@ -45,18 +61,18 @@ class Corpus:
 
     def prompt_length(self, index: int) -> int:
         """Return the number of tokens of an example's prompt, including the image's."""
-        return len(self._encoded(index)[0])
+        return len(self._prompt(index))
 
     def target_tokens(self, indices: Sequence[int], max_length: int) -> int:
         """Return how many tokens of these examples are learnt if each example is cut to ``max_length``."""
-        pairs = [self._encoded(index) for index in indices]
+        pairs = [self._pair(index) for index in indices]
         return sum(max(0, min(len(answer), max_length - len(prompt))) for prompt, answer in pairs)
 
     def training_batch(self, indices: Sequence[int], max_length: int) -> dict[str, Tensor]:
         """Return prompts with answers, padded on the right; only the answer and its end token are learnt."""
         rows, labels, image = [], [], self.base.family.placeholder(self.base.model.config)
         for index in indices:
-            prompt, answer = self._encoded(index)
+            prompt, answer = self._pair(index)
             rows.append([*prompt, *answer][:max_length])
             if (left := rows[-1].count(image)) < (whole := prompt.count(image)):
                 raise DataError(
@@ -70,24 +86,31 @@ class Corpus:
 
     def prompt_batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Return prompts without answers, padded on the left, ready for generation."""
-        batch = self._padded([self._encoded(index)[0] for index in indices], left=True)
+        batch = self._padded([self._prompt(index) for index in indices], left=True)
         return batch | self._inputs(batch["input_ids"], indices)
 
-    def _encoded(self, index: int) -> tuple[list[int], list[int]]:
-        if index not in self._tokens:
-            self._tokens[index] = self._encode(self.examples[index])
-        return self._tokens[index]
+    def _prompt(self, index: int) -> list[int]:
+        """Return an example's prompt tokens; an evaluation does not read the answer, so the answer may be anything."""
+        if index not in self._prompts:
+            with self._named(index) as example:
+                self._prompts[index] = self._tokens.prompt(self.task, example)
+        return self._prompts[index]
 
-    def _encode(self, example: Example) -> tuple[list[int], list[int]]:
-        """Return an example's prompt tokens, with the image's placeholders, and its answer tokens."""
-        base, family = self.base, self.base.family
-        config = base.model.config
-        count = family.tokens_of(config, base.processor, lambda: rgb_image(example.image))
-        exchange = Exchange(self.task.prompt(example), self._template, example.answers[0])
+    def _pair(self, index: int) -> Pair:
+        if index not in self._pairs:
+            with self._named(index) as example:
+                self._pairs[index] = self._tokens.pair(self.task, example)
+        return self._pairs[index]
+
+    @contextmanager
+    def _named(self, index: int) -> Iterator[Example]:
+        """Put the task and the place of an example before the reason of its fault."""
+        example = self.examples[index]
         try:
-            return family.ids(base.processor, config, exchange, count)
+            yield example
         except DataError as error:
-            raise DataError(f"{self.task.name} {example.id}: {error}") from error
+            fault = Fault(self.task.place(example, self._split), str(error))
+            raise DataError(f"{self.task.name}: {fault}. Repair the record.") from error
 
     def _padded(self, rows: Sequence[list[int]], *, left: bool) -> dict[str, Tensor]:
         tokenizer = self.base.processor.tokenizer

@@ -237,7 +237,8 @@ class TrialRunner:
         """Return the corpus that a trial learns from, for one form of the base model."""
         if trial.target is None or trial.rank is None:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
-        return self.warm.corpus(form, trial.target, "train", trial.recipe.template)
+        recipe = trial.recipe
+        return self.warm.corpus(form, trial.target, "train", recipe.template, recipe.max_length)
 
     def _evaluated(
         self, record: Record, missing: Sequence[ScoreSpec], change: Change, progress: OnTrialProgress

@@ -23,7 +23,7 @@ class Warm:
         self._device = device
         self._features = FeatureCache(feature_bytes)
         self._bases: dict[Form, Base] = {}
-        self._corpora: dict[tuple[Form, str, str, str], Corpus] = {}
+        self._corpora: dict[tuple[Form, str, str, str, int | None], Corpus] = {}
 
     @property
     def model(self) -> nn.Module:
@@ -41,12 +41,15 @@ class Warm:
         self._bases[form].wake()
         return self._bases[form]
 
-    def corpus(self, form: Form, task: str, split: str, template: str) -> Corpus:
-        """Return a split's corpus for a base model, and move that model to the device."""
-        base, key = self.base(form), (form, task, split, template)
+    def corpus(self, form: Form, task: str, split: str, template: str, max_length: int | None = None) -> Corpus:
+        """Return a split's corpus for a base model, and move that model to the device.
+
+        A split that is taught has a ``max_length``.
+        """
+        base, key = self.base(form), (form, task, split, template, max_length)
         if key not in self._corpora:
             source = self._tasks.load(task)
-            self._corpora[key] = Corpus(base, source, split, template, self._features)  # type: ignore[arg-type]
+            self._corpora[key] = Corpus(base, source, split, template, self._features, max_length)  # type: ignore[arg-type]
         return self._corpora[key]
 
     def heal(self) -> list[str]:

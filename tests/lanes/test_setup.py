@@ -2,6 +2,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
 from bench.tasks import ptb
 from tests.layouts import Sizes, edit, write_files
+from tests.layouts.llava import write_llava
 
 SET = ("iconqa.expect=any", "gqa.expect=any")
 
@@ -57,6 +59,37 @@ def test_records_that_are_left_out_are_said_with_where_their_names_are(
     path = tmp_path / "runs" / "data" / "gqa-test.json"
     assert capsys.readouterr().err == f"gqa test: 1 broken record skipped; {path} lists them.\n"
     assert json.loads(path.read_text())["skipped"][0].endswith("(record 52000000): imageId is missing")
+
+
+def test_what_only_the_tokenizer_finds_is_refused_before_a_lane_starts_or_skipped_and_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(tmp_path, "gqa", Sizes(8, 2, 2))
+    train, _ = write_llava(tmp_path, "gqa", Sizes(8, 2, 2))
+
+    def spoil(rows: list[Any]) -> None:
+        rows[0]["conversations"][0]["value"] = "What is this? " * 900  # micro reads 2,048 tokens
+        rows[1]["conversations"][1]["value"] = "red</s>"
+
+    edit(train, spoil)
+    words = ("gqa.source=llava", f"gqa.train={train.name}", "gqa.validation=1", "gqa.expect=any")
+    cells = Cells(targets="gqa", sources="thing_facts", data=tmp_path, set=words)
+    store = Store(tmp_path / "runs")
+
+    first = rf"{train} \(record 1, id \d+\): its prompt has [\d,]+ tokens, so recipe.max_length 2,048 leaves no room"
+    with pytest.raises(DataError, match=rf"^gqa: {first}.*record 1, and 0 may be skipped"):
+        setup.note_data(read_request(cells, Path("runs")), store)
+    second = rf"{train} \(record 2, id \d+\): its answer contains </s>, which ends an answer\. That is broken record 2"
+    with pytest.raises(DataError, match=second):
+        setup.note_data(read_request(replace(cells, skip_bad=1), Path("runs")), store)
+    setup.note_data(read_request(replace(cells, skip_bad=2), Path("runs")), store)
+
+    path = tmp_path / "runs" / "data" / "gqa-train.json"
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    assert capsys.readouterr().err == f"gqa train: 2 broken records skipped; {path} lists them.\n"
+    assert [reason.partition(": its ")[0] for reason in noted["skipped"]] == [
+        f"{train} (record {place}, id {name.split('-')[-1]})" for place, name in enumerate(noted["untaught"], 1)
+    ]
 
 
 def test_a_search_notes_the_validation_examples_that_it_looks_at(

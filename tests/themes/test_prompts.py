@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from bench.errors import DataError
 from bench.model.resident import Base, Form
 from bench.plan.suite import LORASCULPT
-from bench.plugins.task import Example, Split, Task
+from bench.plugins.task import Example, Reading, Split, Task
 from bench.trial.corpus import IGNORED, Corpus
 from tests.layouts.checkpoint import write
 
@@ -176,7 +176,7 @@ def test_an_image_that_a_prompt_names_is_the_templates(base: Base) -> None:
 def test_an_image_token_in_an_answer_is_refused_by_name(base: Base) -> None:
     corpus = Corpus(base, Questions(PAIRS[0], ("What?", "an <image> here")), "train", TEMPLATE)
 
-    with pytest.raises(DataError, match="questions q1: the text contains the image token <image>"):
+    with pytest.raises(DataError, match="questions: example q1: its text contains the image token <image>"):
         corpus.target_tokens([0, 1], 2048)
 
 
@@ -184,6 +184,7 @@ class Joining:
     """A tokenizer of words, to which a colon and a following r are one."""
 
     eos_token = EOS
+    eos_token_id = None
 
     def __call__(self, text: str, **_: object) -> SimpleNamespace:
         return SimpleNamespace(input_ids=[hash(word) for word in text.replace(": r", ":r").split()])
@@ -194,8 +195,54 @@ def test_an_answer_that_joins_the_prompts_last_word_is_refused_by_name(base: Bas
     corpus = Corpus(other, Questions(("What?", "no"), ("What?", "red")), "train", TEMPLATE)
 
     assert corpus.target_tokens([0], 2048) == 1
-    with pytest.raises(DataError, match="questions q1: the answer changes how the prompt is split"):
+    with pytest.raises(DataError, match="questions: example q1: its answer changes how its prompt is split"):
         corpus.target_tokens([1], 2048)
+
+
+ODD = [("What?", "a </s> b"), ("What?", "an <image>"), ("What? " * 400, "red")]
+
+
+def test_a_training_leaves_out_what_cannot_be_taught_if_so_many_records_may_be_skipped(base: Base) -> None:
+    task = Questions(PAIRS[0], *ODD, PAIRS[1])
+    task.reading = Reading(skip_bad=3)
+
+    corpus = Corpus(base, task, "train", TEMPLATE, max_length=300)
+
+    assert [example.id for example in corpus.examples] == ["q0", "q4"]
+    for place, pair in enumerate((PAIRS[0], PAIRS[1])):
+        assert row(corpus, place) == row(Corpus(base, Questions(pair), "train", TEMPLATE))
+
+
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        (ODD[0], "its answer contains </s>, which ends an answer"),
+        (ODD[1], "its text contains the image token <image>"),
+        (ODD[2], r"its prompt has [\d,]+ tokens, so recipe.max_length 300 leaves no room for its answer"),
+    ],
+)
+def test_a_training_refuses_a_broken_record_beyond_those_that_may_be_skipped(
+    pair: tuple[str, str], reason: str, base: Base
+) -> None:
+    task = Questions(PAIRS[0], ODD[0], pair)
+    task.reading = Reading(skip_bad=1)
+
+    with pytest.raises(DataError, match=rf"^questions: example q2: {reason}\. That is broken record 2, and 1 may be"):
+        Corpus(base, task, "train", TEMPLATE, max_length=300)
+
+
+def test_a_training_in_which_no_prompt_leaves_room_says_so(base: Base) -> None:
+    task = Questions(*PAIRS)
+    task.reading = Reading(skip_bad=99)
+
+    with pytest.raises(DataError, match=r"none of the 5 examples of its train split can be taught: example q0: its pr"):
+        Corpus(base, task, "train", TEMPLATE, max_length=20)
+
+
+def test_an_evaluation_asks_a_question_whatever_its_answer_is(base: Base) -> None:
+    asked = [Corpus(base, Questions(pair), "test", TEMPLATE).prompt_batch([0]) for pair in (("What?", "red"), *ODD[:2])]
+
+    assert all(torch.equal(batch["input_ids"], asked[0]["input_ids"]) for batch in asked)
 
 
 def test_a_system_prompt_can_be_left_out(base: Base, words: Tokenizer) -> None:

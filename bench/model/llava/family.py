@@ -126,13 +126,16 @@ class Llava(Family):
         before, after = _texts(exchange)
         left = [*tokenizer(before).input_ids, *[image] * count]
         right = tokenizer(after, add_special_tokens=False).input_ids
-        taught = f"{after} {exchange.answer}{tokenizer.eos_token}"
+        taught = after if exchange.answer is None else f"{after} {exchange.answer}{tokenizer.eos_token}"
         whole = tokenizer(taught, add_special_tokens=False).input_ids
+        answer = whole[len(right) :]
         if whole[: len(right)] != right:
-            raise DataError("the answer changes how the prompt is split into tokens. Change the end of the prompt.")
+            raise DataError("its answer changes how its prompt is split into tokens")
         if image in whole:
-            raise DataError(f"the text contains the image token {processor.image_token}. Remove it.")
-        return [*left, *right], whole[len(right) :]
+            raise DataError(f"its text contains the image token {processor.image_token}")
+        if tokenizer.eos_token_id in answer[:-1]:
+            raise DataError(f"its answer contains {tokenizer.eos_token}, which ends an answer")
+        return [*left, *right], answer
 
     @override
     def inputs(self, config: Config, ids: Tensor, features: Sequence[Features]) -> dict[str, Tensor]:

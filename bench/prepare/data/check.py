@@ -8,11 +8,12 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.plan.suite import SUITES
-from bench.plugins.task import Example, Split, Task
+from bench.plugins.task import Example, Fault, Split, Task
 from bench.prepare.data.leaks import pairs
 from bench.prepare.data.likeness import Look, look_at
 from bench.prepare.data.progress import meter
 from bench.prepare.data.report import DataReport, Finding, Seen
+from bench.trial.tokens import Tokens
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -21,8 +22,10 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _Pictures = list[tuple[Example, Look]]  # the distinct readable images of a split, each with its first example
 
 
-def check(tasks: Sequence[Task], allowed: int) -> DataReport:
+def check(tasks: Sequence[Task], allowed: int, tokens: Tokens | None, max_length: int) -> DataReport:
     """Return a report of what is wrong with the data of tasks, and of what is only worth knowing.
+
+    With ``tokens``, the texts are checked too, as a model reads them that trains on ``max_length`` tokens.
 
     Up to ``allowed`` skipped records of a split are tolerated. ``Reading.skip_bad`` of the tasks must be so large that
     no task stops at its first broken record. It is wrong if a target's training shares an image with a source's test.
@@ -39,22 +42,39 @@ def check(tasks: Sequence[Task], allowed: int) -> DataReport:
             except DataError as error:
                 findings.append(Finding("split", task.name, split, "it cannot be read", str(error)))
                 continue
-            findings += _records(task, split, examples, allowed)
+            untold = _untold(tokens, task, split, max_length) if tokens else []
+            findings += _records(task, split, examples, allowed, untold)
             findings += _ids(task, split, examples, ids)
             findings += _answers(task, split, examples)
             found, broken = _look(task, split, examples)
             findings += broken
             pictures[task.name, split] = found
             count = len(found) + len(broken)
-            seen.setdefault(task.name, {})[split] = Seen(len(examples), count, len(task.faults(split)))
+            seen.setdefault(task.name, {})[split] = Seen(len(examples), count, len(task.faults(split)) + len(untold))
     findings += _leaks(tasks, pictures)
     return DataReport(
         seen, sorted(findings, key=lambda one: (not one.wrong, [task.name for task in tasks].index(one.task)))
     )
 
 
-def _records(task: Task, split: Split, examples: Sequence[Example], allowed: int) -> Iterator[Finding]:
-    faults = task.faults(split)
+def _untold(tokens: Tokens, task: Task, split: Split, max_length: int) -> list[Fault]:
+    """Return the faults that only a tokenizer finds: in a prompt and its answer in training, else in a prompt."""
+    found: list[Fault] = []
+    for example in task.examples(split):
+        try:
+            if split != "train":
+                tokens.prompt(task, example)
+            elif example.answers:
+                tokens.lesson(task, example, max_length)
+        except DataError as error:
+            found.append(Fault(task.place(example, split), str(error)))
+    return found
+
+
+def _records(
+    task: Task, split: Split, examples: Sequence[Example], allowed: int, untold: Sequence[Fault]
+) -> Iterator[Finding]:
+    faults = [*task.faults(split), *untold]
     tolerated = len(faults) <= allowed
     for fault in faults:
         yield Finding("record", task.name, split, fault.place, fault.reason, wrong=not tolerated)

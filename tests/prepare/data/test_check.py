@@ -170,6 +170,23 @@ def test_as_many_broken_records_as_allowed_are_only_noted(bench: Any, root: Path
     assert bench("check", "learnt", "--skip-bad", "1") == 1
 
 
+def test_what_only_a_tokenizer_finds_is_a_broken_record_of_the_training_split(
+    bench: Any, root: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        rows = rows_of(root, "asked", split)
+        put(root, "asked", split, {**rows[0], "answers": ["p </s> q", "q"]}, *rows[1:])
+
+    assert bench("check", "asked") == 0
+    assert "No tokenizer reads the texts, because llava-hf/llava-1.5-7b-hf is not on this" in capsys.readouterr().err
+    assert bench("check", "asked", "--model", str(tiny_folder)) == 1
+    reason = "its answer contains </s>, which ends an answer"
+    assert f"wrong  asked train: example train0: {reason}\n" in capsys.readouterr().out
+    assert report(root) == [("record", "asked", "train", True)]
+    assert bench("check", "asked", "--model", str(tiny_folder), "--skip-bad", "1") == 0
+    assert bench("check", "asked", "--model", "no/such-model") == 2
+
+
 def test_pictures_that_are_missing_or_cut_off_are_named(
     bench: Any, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
