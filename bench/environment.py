@@ -106,7 +106,9 @@ def cores() -> int:
 def _processor() -> str:
     """Return the CPU's model name as Linux reports it, or "unknown"."""
     with suppress(OSError):
-        if found := re.search(r"^model name\s*:\s*(.*?)\s*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+        if found := re.search(
+            r"^model name\s*:\s*(.*?)\s*$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        ):
             return found[1]
     return platform.processor() or UNKNOWN
 
@@ -115,7 +117,7 @@ def _processor() -> str:
 def driver() -> str:
     """Return the version of NVIDIA's kernel driver, or "unknown"."""
     with suppress(OSError):
-        if found := re.search(r"\s(\d+(?:\.\d+)+)\s", Path("/proc/driver/nvidia/version").read_text()):
+        if found := re.search(r"\s(\d+(?:\.\d+)+)\s", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")):
             return found[1]
     return UNKNOWN
 
@@ -135,7 +137,7 @@ def commit() -> str:
 
 def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10
     ).stdout.strip()
 
 
@@ -147,7 +149,7 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:  # not Linux, or not allowed: then the peak is that of the whole process
         return
 
@@ -159,7 +161,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
         return int(torch.cuda.max_memory_allocated(device))
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -41,7 +41,7 @@ def purpose(room: str) -> str:
     """Return the first sentence of a room's docstring."""
     path = ROOT / "bench" / room / "__init__.py"
     path = path if path.is_file() else ROOT / "bench" / f"{room}.py"
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0].rstrip(".")
 
 
@@ -116,4 +116,4 @@ def picture() -> str:
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(picture())
+    PICTURE.write_text(picture(), encoding="utf-8")

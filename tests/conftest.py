@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from bench.plugins.registry import Registry, installed
 from bench.plugins.tasks import Tasks
 
 torch.set_num_threads(1)
+os.environ.pop("PYTHONWARNDEFAULTENCODING", None)  # commands that tests start print what they print for users
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background: commands under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -176,7 +178,7 @@ class New(Squares):
 def tiny_tasks(tmp_path: Path) -> Path:
     """A plugin file with the two tasks of the suite tiny."""
     path = tmp_path / "tiny_tasks.py"
-    path.write_text(TINY_TASKS)
+    path.write_text(TINY_TASKS, encoding="utf-8")
     return path
 
 
@@ -201,9 +203,11 @@ def tiny_installed(tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.Monkey
     """The suite tiny, with its two tasks in a package that is installed while the test runs."""
     site, name = tmp_path / "site", f"tiny_tasks_{tmp_path.name}"
     (info := site / f"{name}-1.dist-info").mkdir(parents=True)
-    (site / f"{name}.py").write_text(TINY_TASKS)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(f"[bench.tasks]\nold_squares = {name}:Old\nnew_squares = {name}:New\n")
+    (site / f"{name}.py").write_text(TINY_TASKS, encoding="utf-8")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(
+        f"[bench.tasks]\nold_squares = {name}:Old\nnew_squares = {name}:New\n", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(site)
     installed.cache_clear()
     yield tiny_suite

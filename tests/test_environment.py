@@ -69,9 +69,9 @@ def test_a_record_written_later_keeps_the_environment_of_its_training(
     first = TrialRunner(store, tiny_suite.folder, squares).run(replace(job, asked=()))
     folder = store.folder(job.trial)
     (folder / "record.json").unlink()
-    fitted = json.loads((folder / "fitted.json").read_text())
+    fitted = json.loads((folder / "fitted.json").read_text(encoding="utf-8"))
     fitted["environment"]["torch"] = "2.8.0"  # as if another machine had trained it and been killed
-    (folder / "fitted.json").write_text(json.dumps(fitted))
+    (folder / "fitted.json").write_text(json.dumps(fitted), encoding="utf-8")
 
     second = TrialRunner(store, tiny_suite.folder, squares).run(replace(job, asked=()))
 

@@ -25,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(path: Path, text: str) -> Path:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -141,7 +141,7 @@ def test_processes_that_write_at_once_all_succeed(tmp_path: Path, cache: Path) -
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
 
     assert [process.wait(PATIENCE_SECONDS) for process in running] == [0, 0, 0]
-    assert rows(cache) == {path.name: sha(path.read_text()) for path in paths}
+    assert rows(cache) == {path.name: sha(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def test_examples_have_the_digest_they_had_without_a_cache(tmp_path: Path) -> None:

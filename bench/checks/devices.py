@@ -68,7 +68,6 @@ def _process() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # it imports the plugin under the same name
-        text=True,
         encoding="utf-8",
     )
     atexit.register(_end, process)

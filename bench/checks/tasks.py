@@ -153,7 +153,8 @@ def _fingerprint_elsewhere(plugin: Plugin, tasks: Tasks) -> str:
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONHASHSEED": seed},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if done.returncode:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import locale
 import logging
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -86,14 +89,16 @@ _VERBS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; without ``arguments``, this process is the command."""
+    if arguments is None:
+        _read_and_write_utf8()
     logging.basicConfig(level=logging.WARNING, format="bench: %(message)s", stream=sys.stderr)
     logging.getLogger("huggingface_hub").propagate = False  # the hub's client prints its warnings itself
     # bitsandbytes warns about a missing kernel as soon as peft imports it; we do not use that kernel.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     options = None
     try:
-        parsed = parse(sys.argv[1:] if arguments is None else arguments)
+        parsed = parse(_whole_words(sys.argv[1:] if arguments is None else arguments))
         if parsed is None:
             parser().print_help()
             return 0
@@ -120,6 +125,34 @@ def _told(error: Exception, output: Path | None) -> BenchError | None:
     if isinstance(error, BenchError):
         return found if isinstance(found, DiskFullError) else error
     return found
+
+
+def _read_and_write_utf8() -> None:
+    """Start the command again in Python's UTF-8 mode if the locale has another encoding.
+
+    Every open file of ours names its encoding. But words, names of files, libraries and the processes of lanes take the
+    locale's, and a run folder must have the same bytes under every locale. A character that stdout cannot write is
+    written as its number.
+    """
+    if sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"  # for the processes of lanes
+    elif os.name == "posix" and locale.getencoding().lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _whole_words(words: Sequence[str]) -> Sequence[str]:
+    """Return the words of a command, or raise UsageError if one cannot be written to a file."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{word!a} is not UTF-8. Write it in UTF-8; if it names a file, rename the file."
+            ) from None
+    return words
 
 
 def parse(words: Sequence[str]) -> tuple[Verb, Command] | None:

@@ -105,7 +105,7 @@ def _started(scratch: Path, cpus: int) -> Any:
     """
     token = scratch / "token"
     token.touch(mode=0o600)
-    token.write_text(_token())
+    token.write_text(_token(), encoding="utf-8")
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     _settings()
     import ray

@@ -178,7 +178,7 @@ class Change(Mapping[str, Delta]):
         # a single key, because safetensors writes several keys in a random order
         save_file(tensors, folder / _WEIGHTS, {"bench": json.dumps(kinds)})
         if self.peft_loads:
-            (folder / _CONFIG).write_text(json.dumps(self._peft_config(base), indent=1) + "\n")
+            (folder / _CONFIG).write_text(json.dumps(self._peft_config(base), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Change:

@@ -52,7 +52,7 @@ def _add_with_siblings(path: Path, files: dict[Path, None]) -> None:
     if path in files:
         return
     files[path] = None
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             names = [node.module] if node.module else [alias.name for alias in node.names]
             for name in names:
@@ -63,7 +63,7 @@ def _add_with_siblings(path: Path, files: dict[Path, None]) -> None:
 
 @cache
 def _code(path: Path) -> str:
-    tree = _without_price(ast.parse(path.read_text()))
+    tree = _without_price(ast.parse(path.read_bytes()))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -38,7 +38,7 @@ def write(store: Store, quest: Quest, result: SearchResult) -> bool:
     """Write a quest's folder, figures first and numbers last; return whether anything has changed."""
     folder = store.root / FOLDER / result.label
     path, text = folder / FILE, result.text()
-    if path.is_file() and path.read_text() == text:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
     with staged(folder) as here:
         figures.write(result, quest.study.space, here)

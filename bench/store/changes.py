@@ -111,7 +111,7 @@ class StoredChange:
         path = self.folder / _LOSSES
         if not path.is_file():
             return []
-        rows = csv.DictReader(path.read_text().splitlines())
+        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
         return [float(row["loss"]) for row in rows]
 
 

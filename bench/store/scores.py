@@ -37,7 +37,7 @@ class StoredScores:
         """
         path = self.folder / score.file
         try:
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except (OSError, json.JSONDecodeError) as error:
             raise StoreError(f"{path} cannot be read ({error}). Delete {path.parent.parent} and run again.") from error
         if len(rows) != score.asked.count:

@@ -112,7 +112,7 @@ def _lines(path: Path) -> list[Any]:
     if not path.is_file():
         return []
     found: list[Any] = []
-    for line in path.read_text(errors="replace").split("\n"):
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             found.append(json.loads(line))
         except ValueError:

@@ -105,7 +105,7 @@ def test_a_plugin_that_exits_fails_its_check_and_the_next_check_runs() -> None:
 
 
 def test_a_file_is_checked_by_its_path(tmp_path: Path) -> None:
-    (tmp_path / "shrink.py").write_text(PLUGIN)
+    (tmp_path / "shrink.py").write_text(PLUGIN, encoding="utf-8")
 
     failed = [result.check for result in run_checks(str(tmp_path / "shrink.py")) if not result.passed]
 

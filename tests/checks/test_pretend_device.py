@@ -194,7 +194,7 @@ def test_a_method_that_moves_its_tensors_passes() -> None:
 
 
 def test_a_method_of_a_file_is_found_by_its_path(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "mine.py").write_text(PLUGIN, encoding="utf-8")
     registry = Registry()
     registry.add_file(tmp_path / "mine.py")
 
@@ -233,6 +233,6 @@ def test_this_process_never_gets_the_device() -> None:
 def test_every_pair_of_options_gives_the_cpus_numbers_on_the_device() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-m", "pairwise", "-p", "no:cacheprovider", "tests/matrix"]
 
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 
     assert ended.returncode == 0, ended.stdout

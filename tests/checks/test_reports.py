@@ -29,7 +29,7 @@ def plain(leaderboard: Leaderboard, path: Path) -> Path:
             scores = [f"{100 * item.value:.2f}" for item in row.scores.values()]
             lines += [" ".join([row.label, *scores]), f"{row.label}: {row.trouble}"]
         lines += table.remarks
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
@@ -43,31 +43,31 @@ def writes_two_files(leaderboard: Leaderboard, path: Path) -> Path:
 
 
 def drops_the_last_rows(leaderboard: Leaderboard, path: Path) -> Path:
-    lines = plain(leaderboard, path).read_text().splitlines()
-    path.write_text("\n".join(line for line in lines if not line.startswith("lora r16 ")))
+    lines = plain(leaderboard, path).read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith("lora r16 ")), encoding="utf-8")
     return path
 
 
 def drops_failures(leaderboard: Leaderboard, path: Path) -> Path:
-    lines = plain(leaderboard, path).read_text().splitlines()
-    path.write_text("\n".join(line for line in lines if "failed" not in line))
+    lines = plain(leaderboard, path).read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if "failed" not in line), encoding="utf-8")
     return path
 
 
 def drops_holes(leaderboard: Leaderboard, path: Path) -> Path:
-    lines = plain(leaderboard, path).read_text().splitlines()
-    path.write_text("\n".join(line for line in lines if "missing" not in line))
+    lines = plain(leaderboard, path).read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if "missing" not in line), encoding="utf-8")
     return path
 
 
 def writes_the_time(leaderboard: Leaderboard, path: Path) -> Path:
-    path.write_text(f"{plain(leaderboard, path).read_text()}\n{time.monotonic_ns()}")
+    path.write_text(f"{plain(leaderboard, path).read_text(encoding='utf-8')}\n{time.monotonic_ns()}", encoding="utf-8")
     return path
 
 
 def hides_environments(leaderboard: Leaderboard, path: Path) -> Path:
-    lines = plain(leaderboard, path).read_text().splitlines()
-    path.write_text("\n".join(line for line in lines if "†" not in line))
+    lines = plain(leaderboard, path).read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if "†" not in line), encoding="utf-8")
     return path
 
 

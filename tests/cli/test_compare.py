@@ -63,7 +63,10 @@ def test_a_finished_run_is_compared_with_its_paper_and_only_numbers_go_to_stdout
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     file = tmp_path / "made_up.csv"
-    file.write_text("table,method,rank,target_task,connector,variant,target,avg\n1,lora,2,new_squares,full,,300,300\n")
+    file.write_text(
+        "table,method,rank,target_task,connector,variant,target,avg\n1,lora,2,new_squares,full,,300,300\n",
+        encoding="utf-8",
+    )
     made_up = Paper("made_up", "none", "tiny", ("old_squares",), ("new_squares",), {"full": "full"}, ("1",), 2.0, file)
     monkeypatch.setattr(Registry, "paper", lambda self, name: {"made_up": made_up}[name])
     output = str(tmp_path / "runs")

@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ sys.exit(f"loaded {{heavy}}" if heavy else code)
 )
 def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT.format(words=words)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LIGHT.format(words=words)], capture_output=True, encoding="utf-8", check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -177,7 +178,7 @@ def test_an_output_that_is_a_file_is_refused_by_every_verb(
 
 
 def test_a_damaged_command_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "command.json").write_text("{")
+    (tmp_path / "command.json").write_text("{", encoding="utf-8")
 
     assert main(["leaderboard", "--output", str(tmp_path)]) == 1
     assert "command.json is damaged" in capsys.readouterr().err
@@ -286,7 +287,7 @@ def test_a_corrupt_record_is_named_set_aside_and_run_again(
     ran: Path, words: list[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = next(ran.glob(f"dare-*/{RECORD}"))
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
 
     code = main(["run", *words, "--lanes", "0", "--output", str(ran)])
 
@@ -348,6 +349,21 @@ def test_baselines_add_the_row_they_are_compared_with_and_a_plan_tells_its_rows_
     assert lines[0].endswith("more rows follow from their results")
     for row in ("(lora lr/3)", "(lora frozen connector)"):
         assert sum(row in line for line in lines) == 1
+
+
+def test_a_word_that_is_not_utf8_is_refused_by_its_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "trials", "--output", "l\udce4ufe"]) == 2
+    assert capsys.readouterr().err.startswith(r"bench: 'l\udce4ufe' is not UTF-8. Write it in UTF-8;")
+
+
+def test_a_character_that_stdout_cannot_write_is_written_as_its_number(tiny_tasks: Path) -> None:
+    tiny_tasks.write_text(tiny_tasks.read_text(encoding="utf-8").replace("What is learnt", "Größe"), encoding="utf-8")
+    words = [str(Path(sys.executable).with_name("bench")), "data", "info", "new_squares", "--plugin", str(tiny_tasks)]
+
+    done = subprocess.run(words, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert rb"Gr\xf6\xdfe" in done.stdout
 
 
 def test_the_hubs_client_writes_its_warnings_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,17 +19,17 @@ class Mine(Squares):
 
 def test_a_plugin_file_is_run_once_when_a_command_starts(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN)
+    path.write_text(PLUGIN, encoding="utf-8")
 
     request = start_request(Cells(methods="lora", targets="mine", plugin=(path,)), tmp_path / "runs")
 
-    assert path.with_suffix(".log").read_text() == "run"
+    assert path.with_suffix(".log").read_text(encoding="utf-8") == "run"
     assert request.registry.files == (path,)
 
 
 def test_reading_a_request_leaves_no_trace_in_the_next(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN)
+    path.write_text(PLUGIN, encoding="utf-8")
     read_request(Cells(methods="lora", targets="mine", plugin=(path,), data=tmp_path), tmp_path / "runs")
 
     request = read_request(Cells(methods="lora"), tmp_path / "runs")

@@ -173,7 +173,7 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_drawn(
 def test_the_csv_has_a_row_a_line_at_full_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["theory", *SMALL, "--output", str(tmp_path / "out")]) == 0
 
-    with (tmp_path / "out" / "theory.csv").open() as file:
+    with (tmp_path / "out" / "theory.csv").open(encoding="utf-8") as file:
         bernoulli, top_k, uneven = csv.DictReader(file)
     assert "wrote" in capsys.readouterr().err
     assert float(bernoulli["predicted"]) == 1 - (1 - 0.25**2) ** 4

@@ -17,7 +17,7 @@ def test_chosen_controls_and_curves_come_with_one_command_and_are_cached(
     cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "dare", "--ranks", "2", "--lanes", "1"]
     words = ["run", *cells, "--baselines", "--rewind", "0.5", "--output", str(output)]
 
-    ran = subprocess.run([*tiny_command, *words], capture_output=True, text=True, timeout=600, check=False)
+    ran = subprocess.run([*tiny_command, *words], capture_output=True, encoding="utf-8", timeout=600, check=False)
 
     assert ran.returncode == 0, ran.stderr
     frame = pd.read_csv(next(output.glob("reports/*/leaderboard.csv")), keep_default_na=False)
@@ -27,7 +27,7 @@ def test_chosen_controls_and_curves_come_with_one_command_and_are_cached(
     assert set(rows.values()) == {"done"}
     assert (output / "curves" / "new_squares-r2.png").is_file()
     assert "Source at equal Target" in ran.stdout
-    again = subprocess.run([*tiny_command, *words], capture_output=True, text=True, timeout=600, check=False)
+    again = subprocess.run([*tiny_command, *words], capture_output=True, encoding="utf-8", timeout=600, check=False)
     assert again.returncode == 0, again.stderr
     assert re.search(r"cached: (\d+) of \1 trials", again.stderr), again.stderr
     assert again.stdout == ran.stdout

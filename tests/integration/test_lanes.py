@@ -80,12 +80,12 @@ def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(
     kill(driver)
     checkpoints = list(output.glob(f"*/{CHECKPOINT}"))
 
-    again = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    again = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
 
     assert checkpoints
     assert again.returncode == 0, again.stderr
     assert "lora" in again.stdout
-    third = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    third = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
     assert third.returncode == 0, third.stderr
     assert "3 of 3 trials, 2 of 2 trainings" in third.stderr
     unbroken = tmp_path / "unbroken"

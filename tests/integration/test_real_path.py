@@ -49,7 +49,7 @@ def test_all_methods_run_on_the_six_data_sets_and_go_on_after_a_kill(words: list
     kill(driver)
     before = done(output)
 
-    again = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    again = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=900, check=False)
 
     assert again.returncode == 0, again.stderr
     assert CELLS // 2 <= len(before) < CELLS + 1

@@ -40,7 +40,7 @@ def test_a_killed_search_goes_on_to_its_budget_and_its_choice_can_be_run(
     kill(driver)
     before = states(database)
 
-    again = subprocess.run([*tiny_command, *search], capture_output=True, text=True, timeout=600, check=False)
+    again = subprocess.run([*tiny_command, *search], capture_output=True, encoding="utf-8", timeout=600, check=False)
 
     assert again.returncode == 0, again.stderr
     assert 2 <= before.count("COMPLETE") < 2 * BUDGET
@@ -51,11 +51,11 @@ def test_a_killed_search_goes_on_to_its_budget_and_its_choice_can_be_run(
     assert len(set(points)) == 2 * BUDGET
     trainings = [folder for folder in output.glob("lora-*") if (folder / "record.json").is_file()]
     assert len(trainings) == BUDGET  # the default is the parent that dare edits
-    rows = json.loads((output / "search.json").read_text())["chosen"]
+    rows = json.loads((output / "search.json").read_text(encoding="utf-8"))["chosen"]
     assert [(row["method"], row["tried"], row["failed"]) for row in rows] == [("lora", BUDGET, 0), ("dare", BUDGET, 0)]
     assert all(row["chosen"]["avg"] >= row["default"]["avg"] for row in rows)
     tuned = ["run", *cells, "--tuned", "--output", str(output)]
-    ran = subprocess.run([*tiny_command, *tuned], capture_output=True, text=True, timeout=600, check=False)
+    ran = subprocess.run([*tiny_command, *tuned], capture_output=True, encoding="utf-8", timeout=600, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "dare" in ran.stdout
 
@@ -77,7 +77,7 @@ def test_stopped_trainings_free_their_lane_and_enter_no_front(
     ran = subprocess.run(
         [python, flag, _STOP_ALL_BUT_ONE + driver, folder, *words],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=600,
         check=False,
     )
@@ -87,7 +87,7 @@ def test_stopped_trainings_free_their_lane_and_enter_no_front(
     # on one lane the proxies that began with the first are past their rungs when it ends, at most
     assert database.count("COMPLETE") + database.count("PRUNED") == BUDGET
     assert database.count("PRUNED") >= 2
-    (row,) = json.loads((output / "search.json").read_text())["chosen"]
+    (row,) = json.loads((output / "search.json").read_text(encoding="utf-8"))["chosen"]
     assert row["stopped"] == database.count("PRUNED")
     assert row["updates_saved"] > 0
     assert row["front"]

@@ -81,7 +81,7 @@ class TwoNodes:
 
     def __init__(self, folder: Path) -> None:
         token = folder / "token"
-        token.write_text(secrets.token_hex(32))
+        token.write_text(secrets.token_hex(32), encoding="utf-8")
         token.chmod(0o600)
         quick = {"initial_delay_ms": "1000", "period_ms": "500", "timeout_ms": "10000", "failure_threshold": "3"}
         self.environment = {
@@ -91,13 +91,13 @@ class TwoNodes:
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        with (folder / "cluster.log").open("w") as log:
+        with (folder / "cluster.log").open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", CLUSTER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
+                encoding="utf-8",
                 env=self.environment,
             )
         self.address, self.second = self._line().split()
@@ -137,7 +137,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
 def slow(tmp_path: Path) -> Path:
     (tmp_path / "marks").mkdir()
     path = tmp_path / "slow.py"
-    path.write_text(SLOW.format(marks=str(tmp_path / "marks")))
+    path.write_text(SLOW.format(marks=str(tmp_path / "marks")), encoding="utf-8")
     return path
 
 
@@ -154,7 +154,9 @@ class Runs:
 
     def start(self, seeds: str) -> subprocess.Popen[str]:
         words = [*self._words, "--seeds", seeds]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._environment)
+        return subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=self._environment
+        )
 
     def starts(self) -> list[int]:
         """Return the first update of every training that was begun or taken up, in time."""

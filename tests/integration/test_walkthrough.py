@@ -15,7 +15,7 @@ BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.
 
 def blocks(name: str) -> dict[str, str]:
     """Return a README's fenced blocks by title, or by language where they have none."""
-    text = (ROOT / name / "README.md").read_text()
+    text = (ROOT / name / "README.md").read_text(encoding="utf-8")
     return {title or language: content for language, title, content in BLOCK.findall(text)}
 
 
@@ -29,7 +29,7 @@ def bench(folder: Path, line: str, path: Path | None = None) -> subprocess.Compl
         cwd=folder,
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=900,
     )
@@ -38,7 +38,7 @@ def bench(folder: Path, line: str, path: Path | None = None) -> subprocess.Compl
 @pytest.mark.ray
 def test_the_method_of_the_readme_is_checked_and_reaches_a_leaderboard_row(tmp_path: Path) -> None:
     parts = blocks("methods")
-    (tmp_path / "bench_proximal.py").write_text(parts["bench_proximal.py"])
+    (tmp_path / "bench_proximal.py").write_text(parts["bench_proximal.py"], encoding="utf-8")
 
     done = [bench(tmp_path, line.removeprefix("$ ")) for line in parts["try"].splitlines()]
 
@@ -48,7 +48,7 @@ def test_the_method_of_the_readme_is_checked_and_reaches_a_leaderboard_row(tmp_p
 
 @pytest.mark.slow
 def test_the_method_of_the_front_page_keeps_the_rules(tmp_path: Path) -> None:
-    (tmp_path / "proximal.py").write_text(blocks(".")["python"])
+    (tmp_path / "proximal.py").write_text(blocks(".")["python"], encoding="utf-8")
 
     checked = bench(tmp_path, "bench check proximal.py")
 
@@ -63,7 +63,7 @@ def test_the_method_of_the_readme_takes_at_most_40_lines() -> None:
 def test_the_package_of_the_readme_is_found_without_a_plugin_option(tmp_path: Path) -> None:
     parts = blocks("methods")
     for name in ("bench_proximal.py", "pyproject.toml"):
-        (tmp_path / name).write_text(parts[name])
+        (tmp_path / name).write_text(parts[name], encoding="utf-8")
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
     subprocess.run([*install, str(tmp_path)], check=True, capture_output=True)
@@ -77,7 +77,7 @@ def test_the_package_of_the_readme_is_found_without_a_plugin_option(tmp_path: Pa
 
 @pytest.mark.slow
 def test_the_task_of_the_readme_is_checked_and_can_be_learnt(tmp_path: Path) -> None:
-    (tmp_path / "light_dark.py").write_text(blocks("tasks")["python"])
+    (tmp_path / "light_dark.py").write_text(blocks("tasks")["python"], encoding="utf-8")
     run = "bench run --plugin light_dark.py --targets light_dark --sources easy_vqa --methods lora --ranks 16"
 
     checked = bench(tmp_path, "bench check light_dark.py")

@@ -85,8 +85,8 @@ def test_a_node_says_what_a_task_cannot_be_scored_without(monkeypatch: pytest.Mo
 
 def test_a_plugin_is_taken_from_its_place_unless_a_node_has_another(tmp_path: Path) -> None:
     same, other, missing = tmp_path / "same.py", tmp_path / "other.py", tmp_path / "missing.py"
-    same.write_text("a = 1\n")
-    other.write_text("an older version\n")
+    same.write_text("a = 1\n", encoding="utf-8")
+    other.write_text("an older version\n", encoding="utf-8")
 
     found = unpacked((same, other, missing), (b"a = 1\n", b"b = 1\n", b"c = 1\n"))
 

@@ -40,7 +40,7 @@ def test_a_run_folder_says_which_examples_were_trained_on_and_scored(tmp_path: P
 
     setup.note_data(read_request(cells, Path("runs")), Store(tmp_path / "runs"))
 
-    files = {path.name: json.loads(path.read_text()) for path in (tmp_path / "runs" / "data").iterdir()}
+    files = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "runs" / "data").iterdir()}
     assert set(files) == {"iconqa@lmms-train.json", "iconqa@lmms-test.json", "gqa-test.json"}
     assert files["iconqa@lmms-train.json"]["variant"] == "lmms"
     assert files["gqa-test.json"]["ids"] == ["52000000", "52000001", "52000010", "52000011"]
@@ -58,7 +58,7 @@ def test_records_that_are_left_out_are_said_with_where_their_names_are(
 
     path = tmp_path / "runs" / "data" / "gqa-test.json"
     assert capsys.readouterr().err == f"gqa test: 1 broken record skipped; {path} lists them.\n"
-    assert json.loads(path.read_text())["skipped"][0].endswith("(record 52000000): imageId is missing")
+    assert json.loads(path.read_text(encoding="utf-8"))["skipped"][0].endswith("(record 52000000): imageId is missing")
 
 
 def test_what_only_the_tokenizer_finds_is_refused_before_a_lane_starts_or_skipped_and_noted(
@@ -97,14 +97,16 @@ def test_a_search_notes_the_validation_examples_that_it_looks_at(
 ) -> None:
     write_files(tmp_path, "gqa", Sizes(4, 3, 2))
     cells = Cells(targets="scene_caption", sources="gqa", data=tmp_path, set=("gqa.expect=any",), skip_bad=1)
-    first = next(iter(json.loads((tmp_path / "gqa/questions1.2/val_balanced_questions.json").read_text())))
+    first = next(
+        iter(json.loads((tmp_path / "gqa/questions1.2/val_balanced_questions.json").read_text(encoding="utf-8")))
+    )
     edit(tmp_path / "gqa/questions1.2/val_balanced_questions.json", lambda whole: whole[first].clear())
 
     request = replace(read_request(cells, Path("runs")), split="validation")
     setup.note_data(request, Store(tmp_path / "runs"))
 
     path = tmp_path / "runs" / "data" / "gqa-validation.json"
-    assert json.loads(path.read_text())["count"] == 5  # two questions per image
+    assert json.loads(path.read_text(encoding="utf-8"))["count"] == 5  # two questions per image
     assert capsys.readouterr().err == f"gqa validation: 1 broken record skipped; {path} lists them.\n"
 
 

@@ -232,4 +232,4 @@ def _write_weights(folder: Path, state: Mapping[str, Tensor], shards: int, dtype
 
 
 def _dump(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

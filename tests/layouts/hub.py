@@ -22,7 +22,7 @@ def write_hub(folder: Path, name: str, sizes: Sizes | None = None) -> Path:
         _write(path, rows)
         configs.setdefault(config, []).append({"split": split, "path": str(path.relative_to(folder))})
     card = {"configs": [{"config_name": config, "data_files": files} for config, files in configs.items()]}
-    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")  # JSON is YAML
+    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n", encoding="utf-8")  # JSON is YAML
     return folder
 
 

@@ -20,7 +20,7 @@ def write_llava(folder: Path, name: str, sizes: Sizes | None = None) -> tuple[Pa
     train, test = folder / f"{name}-train.json", folder / f"{name}-test.jsonl"
     dump(train, [_conversation(row) for row in _rows(name, "train", sizes)])
     lines = [{key: value for key, value in row.items() if key != "taught"} for row in _rows(name, "test", sizes)]
-    test.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    test.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return train, test
 
 

@@ -24,14 +24,14 @@ def write_files(root: Path, name: str, sizes: Sizes | None = None) -> Path:
 def dump(path: Path, content: object) -> None:
     """Write a JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def edit(path: Path, change: Callable[[Any], None], indent: int | None = None) -> None:
     """Change the content of a JSON file in place."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
-    path.write_text(json.dumps(content, indent=indent))
+    path.write_text(json.dumps(content, indent=indent), encoding="utf-8")
 
 
 def choices(picture: Picture) -> tuple[list[str], int]:

@@ -32,13 +32,13 @@ def test_the_same_data_give_the_same_bytes_and_no_date(tmp_path: Path) -> None:
     assert [path.name for path in first] == ["lines.png", "lines.svg"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
-    assert "<dc:date>" not in first[1].read_text()
+    assert "<dc:date>" not in first[1].read_text(encoding="utf-8")
 
 
 def test_text_in_an_svg_is_text(tmp_path: Path) -> None:
     _, svg = draw(tmp_path)
 
-    assert ">Source x 100</text>" in svg.read_text()
+    assert ">Source x 100</text>" in svg.read_text(encoding="utf-8")
 
 
 def test_a_png_has_150_pixels_to_the_inch(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_every_colour_stands_out_from_white() -> None:
 def test_the_numbers_are_saved_next_to_a_figure(tmp_path: Path) -> None:
     path = plots.save_data(pd.DataFrame({"source": [0.5], "form": ["a, b"]}), tmp_path / "new", "lines")
 
-    assert path.read_text() == 'source,form\n0.5,"a, b"\n'
+    assert path.read_text(encoding="utf-8") == 'source,form\n0.5,"a, b"\n'
 
 
 def test_importing_it_imports_neither_matplotlib_nor_pandas_and_drawing_no_pyplot(tmp_path: Path) -> None:

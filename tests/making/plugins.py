@@ -57,5 +57,5 @@ def add_methods(registry: Registry, path: Path, **hooks: str) -> None:
         _METHOD.format(title=name.title(), name=name, hook=indent(dedent(hook).strip(), " " * 8))
         for name, hook in hooks.items()
     ]
-    path.write_text(_HEAD + "".join(methods))
+    path.write_text(_HEAD + "".join(methods), encoding="utf-8")
     registry.add_file(path)

@@ -43,7 +43,7 @@ def cache(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     snapshot = repo / "snapshots" / COMMIT
     for folder in (snapshot, repo / "blobs", repo / "refs"):
         folder.mkdir(parents=True)
-    (repo / "refs" / "main").write_text(COMMIT)
+    (repo / "refs" / "main").write_text(COMMIT, encoding="utf-8")
     for path in checkpoint.iterdir():
         data = path.read_bytes()
         blob = repo / "blobs" / hashlib.sha256(data).hexdigest()
@@ -54,7 +54,7 @@ def cache(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def edited(folder: Path, name: str, **fields: Any) -> None:
     path = folder / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **fields}), encoding="utf-8")
 
 
 def test_the_revision_of_the_embedded_model_stays() -> None:
@@ -145,9 +145,9 @@ def test_a_config_alone_gives_it_too_where_sizes_are_left_out_with_transformers_
     config = tmp_path / "config.json"
 
     for text in ({"vocab_size": 32064}, {"hidden_size": plain.hidden_size, "num_attention_heads": 32}):
-        config.write_text(json.dumps({"model_type": "llava", "text_config": text}))
+        config.write_text(json.dumps({"model_type": "llava", "text_config": text}), encoding="utf-8")
         assert largest_rank(tmp_path) == min(plain.hidden_size, plain.intermediate_size) == 4096
-    config.write_text(json.dumps({"model_type": "llava", "text_config": {"num_key_value_heads": 8}}))
+    config.write_text(json.dumps({"model_type": "llava", "text_config": {"num_key_value_heads": 8}}), encoding="utf-8")
     assert largest_rank(tmp_path) == 8 * plain.head_dim
 
 
@@ -223,7 +223,9 @@ def test_an_unsupported_checkpoint_is_refused_with_the_reason(
 
 
 def test_the_original_layout_is_told_from_the_converted_one(copy: Path) -> None:
-    (copy / "config.json").write_text('{"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"]}')
+    (copy / "config.json").write_text(
+        '{"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"]}', encoding="utf-8"
+    )
 
     with pytest.raises(UsageError, match=r"original LLaVA's layout. Use a conversion"):
         check_checkpoint(copy)

@@ -124,7 +124,7 @@ def test_what_a_family_refuses_is_told_with_what_the_engine_refuses(
     folder = tmp_path / "copy"
     shutil.copytree(checkpoint, folder)
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **fields}), encoding="utf-8")
 
     with pytest.raises(UsageError, match=reason):
         families.check_checkpoint(folder)
@@ -262,6 +262,6 @@ def test_a_saved_change_names_the_connector_for_peft_and_is_read_back(run: Run, 
 
     change.save(tmp_path / "saved")
 
-    settings = json.loads((tmp_path / "saved" / "adapter_config.json").read_text())
+    settings = json.loads((tmp_path / "saved" / "adapter_config.json").read_text(encoding="utf-8"))
     assert settings["modules_to_save"] == ["bridge"]
     assert list(Change.load(tmp_path / "saved")) == list(change)

@@ -251,7 +251,9 @@ def test_two_processes_hold_one_copy_between_them(tmp_path: Path) -> None:
     folder = write(tmp_path, width=512, layers=24)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     words = [sys.executable, "-c", _CHILD, str(folder)]
-    children = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    children = [
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") for _ in range(2)
+    ]
 
     said: list[str] = []
     for _ in range(2):  # both have read everything before one of them measures

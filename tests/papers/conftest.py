@@ -42,7 +42,7 @@ def micro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     folder = tmp_path / "model"
     folder.mkdir()
     text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
-    (folder / "config.json").write_text(json.dumps({"model_type": "llava", "text_config": text}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llava", "text_config": text}), encoding="utf-8")
     made = replace(MICRO, model=str(folder))
     monkeypatch.setitem(suite.SUITES, "micro", made)
     return made

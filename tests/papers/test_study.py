@@ -117,12 +117,12 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
 
 def test_a_plugin_file_is_run_once(micro: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN)
+    path.write_text(PLUGIN, encoding="utf-8")
     words = ["--limit", "4", "--dry-run", "--plugin", str(path), "--output", str(tmp_path / "runs")]
 
     assert main(["study", "table3", "--sources", "mine", *words]) == 0
 
-    assert path.with_suffix(".log").read_text() == "run"
+    assert path.with_suffix(".log").read_text(encoding="utf-8") == "run"
 
 
 def test_a_note_names_command_and_cells(planned: Planned, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_trials_of_a_study_of_an_older_version_are_needed(tmp_path: Path) ->
 
 def test_a_damaged_note_is_named(tmp_path: Path) -> None:
     (tmp_path / "studies" / "table1").mkdir(parents=True)
-    (tmp_path / "studies" / "table1" / "study.json").write_text("{")
+    (tmp_path / "studies" / "table1" / "study.json").write_text("{", encoding="utf-8")
 
     with pytest.raises(StoreError, match=r"study\.json is damaged .* run bench study again"):
         studied(Store(tmp_path))
@@ -221,8 +221,8 @@ def test_two_studies_share_their_trials_and_leave_no_table_of_a_run(
     assert main(["leaderboard", "--output", str(output)]) == 2
     assert "has no run yet" in capsys.readouterr().err
     path = next(output.glob("lorasculpt-*/record.json"))
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "environment": {**record["environment"], "torch": "1.0"}}))
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**record, "environment": {**record["environment"], "torch": "1.0"}}), encoding="utf-8")
     apart, mixed = study("table3")[0], study("table3", "--mix")[0]
     assert ("environments mixed (--mix)" in apart, "environments mixed (--mix)" in mixed) == (False, True)
     assert main(["clean", "--yes", "--output", str(output)]) == 0

@@ -122,7 +122,7 @@ def measure(arguments: argparse.Namespace, what: str, kind: str, threads: int = 
     options = {name: getattr(arguments, name) for name in ("size", "matrices", "rank")}
     options |= {"measure": what, "kind": kind, "threads": threads}
     command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in options.items())]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout)
 
 
 def report(arguments: argparse.Namespace) -> None:

@@ -61,7 +61,7 @@ def main() -> None:
         began = time.monotonic()
         folder = options.output / str(place)
         text = json.dumps(chosen[place].to_json())
-        subprocess.run([sys.executable, "-c", _ONE, str(folder)], input=text, text=True, check=True)
+        subprocess.run([sys.executable, "-c", _ONE, str(folder)], input=text, encoding="utf-8", check=True)
         return time.monotonic() - began
 
     began = time.monotonic()

@@ -26,7 +26,7 @@ def request_(tmp_path: Path) -> Request:
     folder = tmp_path / "model"
     folder.mkdir()
     text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
-    (folder / "config.json").write_text(json.dumps({"text_config": text}))
+    (folder / "config.json").write_text(json.dumps({"text_config": text}), encoding="utf-8")
     suite = replace(MICRO, model=str(folder))
     targets, sources = ("icon_choice",), ("easy_vqa", "sign_words")
     return Request(suite, ("lora", "dare"), (16,), targets, sources, suite.recipe, limit=20, controls=True)

@@ -52,7 +52,7 @@ def test_the_origin_of_a_tasks_data_does_not_change_its_digest(tmp_path: Path) -
     digests = []
     for number, words in enumerate((("", "here", "a"), ("", "there", "a"), ("", "here", "b"), ("dis", "here", "a"))):
         path = tmp_path / f"plugin_{number}.py"
-        path.write_text(PLUGIN.format(*words))
+        path.write_text(PLUGIN.format(*words), encoding="utf-8")
         digests.append(of_plugin(run_file(path).Mine))
 
     assert digests[0] == digests[1]

@@ -20,7 +20,7 @@ def suite(tmp_path: Path) -> Suite:
     folder = tmp_path / "model"
     folder.mkdir()
     text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
-    (folder / "config.json").write_text(json.dumps({"text_config": text}))
+    (folder / "config.json").write_text(json.dumps({"text_config": text}), encoding="utf-8")
     return replace(MICRO, model=str(folder))
 
 

@@ -23,7 +23,7 @@ def write(folder: Path, **changes: object) -> Path:
         "sources": list(MICRO.sources),
     }
     row |= {"recipe": MICRO.recipe.to_json(), "parent": {}, "chosen": {"hyper": {"drop_rate": 0.3}}}
-    (folder / search_results.FILE).write_text(json.dumps({"chosen": [{**row, **changes}]}))
+    (folder / search_results.FILE).write_text(json.dumps({"chosen": [{**row, **changes}]}), encoding="utf-8")
     return folder
 
 
@@ -85,7 +85,7 @@ def test_setting_what_is_tuned_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"chosen": [{}]}'])
 def test_a_file_that_is_not_a_search_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / search_results.FILE).write_text(text)
+    (tmp_path / search_results.FILE).write_text(text, encoding="utf-8")
 
     with pytest.raises(UsageError, match="is not a file that bench search writes"):
         read(tmp_path)

@@ -52,7 +52,7 @@ def test_each_cell_is_compared_once_and_table_2_adds_the_connectors(paper: Paper
 def test_variants_and_tables_that_are_not_named_are_read_but_not_compared(paper: Paper, tmp_path: Path) -> None:
     file = tmp_path / "small.csv"
     lines = ("1,lora,32,iconqa,full,,50", "1,lora,16,iconqa,full,half,60", "9,dora,32,iconqa,full,,70")
-    file.write_text("\n".join(("table,method,rank,target_task,connector,variant,avg", *lines)))
+    file.write_text("\n".join(("table,method,rank,target_task,connector,variant,avg", *lines)), encoding="utf-8")
     small = replace(paper, file=file)
 
     assert [row.scores["avg"] for row in published_rows(small)] == [0.5, 0.6, 0.7]
@@ -64,7 +64,7 @@ def test_variants_and_tables_that_are_not_named_are_read_but_not_compared(paper:
 )
 def test_a_file_of_another_shape_is_named(paper: Paper, text: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.csv"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
 
     with pytest.raises(PluginError, match=r"odd\.csv is not a table of published numbers: KeyError"):
         published_rows(replace(paper, file=file))

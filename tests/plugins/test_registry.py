@@ -27,7 +27,7 @@ class Mine(TrainMethod):
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "mine.py"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

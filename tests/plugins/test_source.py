@@ -39,7 +39,7 @@ def _layers(dimensions):
 def digest_of(folder: Path, name: str, text: str) -> str:
     path = folder / f"{name}.py"
     ast.parse(text)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return of_plugin(run_file(path).Mine)
 
 

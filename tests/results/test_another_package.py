@@ -32,11 +32,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     def put(name: str, first: str = "", start: bytes = b"") -> None:
         module = f"somebody_{name}"
-        (site / f"{module}.py").write_text(first + REPORT.format(start=start))
+        (site / f"{module}.py").write_text(first + REPORT.format(start=start), encoding="utf-8")
         info = site / f"{module}-1.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
-        (info / "entry_points.txt").write_text(f"[bench.reports]\n{name} = {module}:write\n")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(f"[bench.reports]\n{name} = {module}:write\n", encoding="utf-8")
         registry.installed.cache_clear()
 
     yield put

@@ -9,7 +9,7 @@ DAMAGED = "{path} is damaged ({error!r}). Delete it."
 
 
 def test_a_note_is_parsed_and_none_where_there_is_no_file(tmp_path: Path) -> None:
-    (tmp_path / "note.json").write_text('{"a": 1}')
+    (tmp_path / "note.json").write_text('{"a": 1}', encoding="utf-8")
 
     assert read_note(tmp_path / "note.json", lambda data: int(data["a"]), DAMAGED) == 1
     assert read_note(tmp_path / "none.json", lambda data: int(data["a"]), DAMAGED) is None
@@ -18,7 +18,7 @@ def test_a_note_is_parsed_and_none_where_there_is_no_file(tmp_path: Path) -> Non
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "null", "\udcff", '{"a": "x"}'])
 def test_a_note_of_another_form_is_refused_with_its_path_the_reason_and_the_remedy(tmp_path: Path, text: str) -> None:
     path = tmp_path / "{odd} note.json"
-    path.write_text(text, errors="surrogateescape")
+    path.write_text(text, errors="surrogateescape", encoding="utf-8")
 
     with pytest.raises(StoreError, match=r"\{odd\} note\.json is damaged \(\w+Error\(.*\)\. Delete it\.$"):
         read_note(path, lambda data: int(data["a"]), DAMAGED)
@@ -32,4 +32,4 @@ def test_the_kind_of_error_is_the_callers(tmp_path: Path) -> None:
 def test_a_note_is_written_with_its_folder_and_a_line_end(tmp_path: Path) -> None:
     write_note(tmp_path / "new" / "note.json", {"b": 1, "a": [2]}, indent=None, sort_keys=True)
 
-    assert (tmp_path / "new" / "note.json").read_text() == '{"a": [2], "b": 1}\n'
+    assert (tmp_path / "new" / "note.json").read_text(encoding="utf-8") == '{"a": [2], "b": 1}\n'

@@ -14,7 +14,7 @@ HOLD = "import sys; from pathlib import Path; from bench.store.lock import locke
 
 def test_a_folder_is_held_by_one_command_and_free_at_once_when_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"

@@ -33,14 +33,14 @@ def test_a_written_record_is_read_back(store: Store) -> None:
 def test_a_corrupt_record_is_set_aside_and_named(store: Store, content: str, caplog: pytest.LogCaptureFixture) -> None:
     path = store.folder(TRIAL) / RECORD
     path.parent.mkdir()
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
 
     with caplog.at_level(logging.WARNING):
         assert store.read(TRIAL) is None
 
     assert str(path) in caplog.text
     assert not path.exists()
-    assert path.with_name("record.json.corrupt").read_text() == content
+    assert path.with_name("record.json.corrupt").read_text(encoding="utf-8") == content
 
 
 def test_two_commands_cannot_work_in_one_folder(store: Store) -> None:
@@ -74,4 +74,4 @@ def test_a_name_that_means_several_trials_is_refused_with_their_names(store: Sto
 def test_records_are_whole_json_on_disk(store: Store) -> None:
     store.write(Record(TRIAL, "done"))
 
-    assert json.loads((store.folder(TRIAL) / RECORD).read_text())["id"] == TRIAL.id
+    assert json.loads((store.folder(TRIAL) / RECORD).read_text(encoding="utf-8"))["id"] == TRIAL.id

@@ -29,7 +29,7 @@ def test_predictions_come_back_with_the_time_they_took(scores: Path) -> None:
 
 def test_a_torn_last_line_is_ignored_and_the_next_one_stands_alone(scores: Path) -> None:
     Partial(scores, HERE).keep({0: "red"}, 1.0)
-    with (scores.parent / "0123.part-0.jsonl").open("a") as file:
+    with (scores.parent / "0123.part-0.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"seconds": 1.0, "predictions": {"1": "bl')
 
     resumed = Partial(scores, HERE)
@@ -45,7 +45,7 @@ def test_a_damaged_line_loses_its_own_batch_and_no_other(scores: Path, line: str
     partial = Partial(scores, HERE)
     partial.keep({0: "red"}, 1.0)
     own = scores.parent / "0123.part-0.jsonl"
-    own.write_text(own.read_text() + line + "\n")
+    own.write_text(own.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
     Partial(scores, HERE).keep({2: "green"}, 1.0)
 
     assert Partial(scores, HERE).predictions == {0: "red", 2: "green"}
@@ -55,7 +55,7 @@ def test_a_damaged_line_loses_its_own_batch_and_no_other(scores: Path, line: str
 def test_what_was_generated_otherwise_is_not_mixed_in_but_replaced(scores: Path, first: str) -> None:
     scores.parent.mkdir()
     own = scores.parent / "0123.part-0.jsonl"
-    own.write_text(first + "\n" + json.dumps({"seconds": 1.0, "predictions": {"0": "red"}}) + "\n")
+    own.write_text(first + "\n" + json.dumps({"seconds": 1.0, "predictions": {"0": "red"}}) + "\n", encoding="utf-8")
 
     partial = Partial(scores, HERE)
     before = dict(partial.predictions)

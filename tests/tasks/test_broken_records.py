@@ -33,7 +33,7 @@ def test_a_missing_image_is_a_fault_of_its_record(copied: Path, name: str) -> No
 def test_a_file_that_is_no_picture_is_a_fault_of_its_record(copied: Path, name: str) -> None:
     page = opened(name, copied).examples("test")[0].image
     assert isinstance(page, Path)
-    page.write_text("<html>gone</html>")
+    page.write_text("<html>gone</html>", encoding="utf-8")
 
     with pytest.raises(DataError, match=rf"json:\d+ \(record .*\): its image {page} is not an image .*\(17 bytes\)"):
         opened(name, copied).examples("test")
@@ -54,7 +54,7 @@ def test_a_broken_record_is_named_by_its_file_its_line_its_number_and_its_id(cop
 
 def test_as_many_broken_records_as_allowed_are_skipped_and_told(copied: Path) -> None:
     path = copied / "gqa" / "questions1.2" / "testdev_balanced_questions.json"
-    first, second = list(json.loads(path.read_text()))[:2]
+    first, second = list(json.loads(path.read_text(encoding="utf-8")))[:2]
 
     def spoil(whole: dict[str, Any]) -> None:
         whole[first]["answer"] = ""
@@ -177,7 +177,7 @@ def test_an_id_that_stands_twice_is_a_fault(copied: Path) -> None:
 
 def test_a_torn_file_is_named_by_the_line_where_it_breaks(copied: Path) -> None:
     path = copied / "ocrvqa" / "dataset.json"
-    path.write_text(json.dumps(json.loads(path.read_text()), indent=0)[:200])
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=0)[:200], encoding="utf-8")
 
     with pytest.raises(DataError, match=rf"{path}:\d+ is not JSON: .*Get the file again"):
         opened("ocrvqa", copied).examples("test")
@@ -186,7 +186,7 @@ def test_a_torn_file_is_named_by_the_line_where_it_breaks(copied: Path) -> None:
 @pytest.mark.parametrize(("content", "what"), [([], "None"), ({"data": 5}, "5"), ({"info": []}, "None"), (7, "None")])
 def test_a_file_without_records_is_told_apart_from_an_empty_one(copied: Path, content: object, what: str) -> None:
     path = copied / "textvqa" / "TextVQA_0.5.1_val.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
     with pytest.raises(DataError, match=rf"{path} holds {what} under 'data' where a list of records should be"):
         opened("textvqa", copied).examples("test")
@@ -203,7 +203,7 @@ def test_a_problem_that_is_listed_but_not_there_is_a_fault(copied: Path) -> None
 def test_whatever_stands_anywhere_in_a_file_is_read_or_told(copied: Path, name: str) -> None:
     rng = random.Random(0)
     for path in (path for path in (copied / name).rglob("*.json") if path.name != "data.json"):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         for _ in range(12):
             content = json.loads(text)
             *above, last = rng.choice(list(places(content)))
@@ -211,14 +211,14 @@ def test_whatever_stands_anywhere_in_a_file_is_read_or_told(copied: Path, name: 
             for key in above:
                 inner = inner[key]
             inner[last] = rng.choice(ODD)
-            path.write_text(json.dumps(content))
+            path.write_text(json.dumps(content), encoding="utf-8")
             for split in ("train", "validation", "test"):
                 try:
                     examples = opened(name, copied, skip_bad=rng.choice((0, 99))).examples(split)  # type: ignore[arg-type]
                 except DataError:
                     continue
                 assert all(isinstance(answer, str) for example in examples for answer in example.answers)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:

@@ -91,8 +91,8 @@ def test_counts_other_than_the_official_ones_are_refused(root: Path, name: str, 
 def test_a_draw_depends_on_ids_alone(copied: Path) -> None:
     drawn = ids(opened("gqa", copied, samples=9), "train")
     path = copied / "gqa" / "questions1.2" / "train_balanced_questions.json"
-    whole = json.loads(path.read_text())
-    path.write_text(json.dumps(dict(reversed(whole.items()))))
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(dict(reversed(whole.items()))), encoding="utf-8")
 
     assert ids(opened("gqa", copied, samples=9), "train") == drawn
     assert ids(opened("gqa", copied, samples=5), "train") == drawn[:5]
@@ -116,7 +116,7 @@ def test_a_drawn_record_without_its_image_is_replaced_by_the_next_one_drawn(copi
 
 
 def test_ocrvqas_questions_are_told_by_their_cover_and_place_from_0(root: Path) -> None:
-    covers = json.loads((root / "ocrvqa" / "dataset.json").read_text())
+    covers = json.loads((root / "ocrvqa" / "dataset.json").read_text(encoding="utf-8"))
     ids = [f"{key}-{place}" for key, cover in covers.items() if cover["split"] == 3 for place in range(3)]
 
     assert sorted(example.id for example in opened("ocrvqa", root).examples("test")) == sorted(ids)
@@ -156,7 +156,7 @@ def test_questions_of_other_kinds_are_left_out_of_iconqa(root: Path) -> None:
 
 def test_unbalanced_questions_are_left_out_of_gqa(copied: Path) -> None:
     path = copied / "gqa" / "questions1.2" / "testdev_balanced_questions.json"
-    first = next(iter(json.loads(path.read_text())))
+    first = next(iter(json.loads(path.read_text(encoding="utf-8"))))
     edit(path, lambda whole: whole[first].update(isBalanced=False))
 
     assert first not in ids(opened("gqa", copied), "test")

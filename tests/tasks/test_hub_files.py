@@ -146,12 +146,14 @@ def test_a_broken_row_is_named_by_the_line_of_the_file_that_was_written(root: Pa
     task = from_hub("gqa", root)
     first = task.examples("test")
     path = next((root / "gqa" / "hub").rglob("testdev_balanced_instructions-testdev.jsonl"))
-    rows = path.read_text().splitlines()
-    path.write_text("\n".join([rows[0], json.dumps({**json.loads(rows[1]), "answer": None}), *rows[2:]]))
+    rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(
+        "\n".join([rows[0], json.dumps({**json.loads(rows[1]), "answer": None}), *rows[2:]]), encoding="utf-8"
+    )
 
     with pytest.raises(DataError, match=rf"{path}:2: answer is None, not a text"):
         from_hub("gqa", root).examples("test")
-    path.write_text("\n".join(rows))
+    path.write_text("\n".join(rows), encoding="utf-8")
     assert from_hub("gqa", root).examples("test") == first
 
 

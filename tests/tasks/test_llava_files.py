@@ -39,11 +39,11 @@ def read(name: str, root: Path, files: Files, **settings: Any) -> Task:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -67,7 +67,7 @@ def test_a_test_prompt_keeps_its_outer_space_but_for_that_of_an_image_slot(root:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_prompt_is_the_human_turn_without_the_image_slot(root: Path, files: Files, name: str) -> None:
     task = read(name, root, files)
-    turns = [row["conversations"] for row in json.loads(files[name][0].read_text())]
+    turns = [row["conversations"] for row in json.loads(files[name][0].read_text(encoding="utf-8"))]
     images = {example.image for example in task.examples("validation")}
 
     taught = {(task.prompt(example), example.answers[0]) for example in task.examples("train")}
@@ -93,10 +93,10 @@ def key(example: Example) -> tuple[object, str]:
 def test_textvqas_repeated_question_ids_get_each_questions_own_answers(root: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(root, tmp_path / "data"))
     path = data / "textvqa" / "TextVQA_0.5.1_val.json"
-    whole = json.loads(path.read_text())
+    whole = json.loads(path.read_text(encoding="utf-8"))
     for row in whole["data"]:
         row["answers"] = [f"{row['question']} of {row['image_id']}"] * 10
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(whole), encoding="utf-8")
 
     task = read("textvqa", data, {"textvqa": write_llava(tmp_path, "textvqa", SIZES)})
     examples = task.examples("test")
@@ -169,7 +169,12 @@ def test_a_test_file_is_taken_whole_where_the_official_test_would_be_drawn_from(
 
 def test_a_line_that_is_no_json_is_a_fault_by_its_line(root: Path, files: Files, tmp_path: Path) -> None:
     path = tmp_path / "test.jsonl"
-    path.write_text(files["iconqa"][1].read_text().replace('{"question_id": "1200001"', '{"question_id: "1200001"', 1))
+    path.write_text(
+        files["iconqa"][1]
+        .read_text(encoding="utf-8")
+        .replace('{"question_id": "1200001"', '{"question_id: "1200001"', 1),
+        encoding="utf-8",
+    )
 
     with pytest.raises(DataError, match=rf"{path}:2: it is not JSON"):
         read("iconqa", root, files, test=str(path)).examples("test")
@@ -179,10 +184,10 @@ def test_a_line_that_is_no_json_is_a_fault_by_its_line(root: Path, files: Files,
 def test_a_conversation_that_is_not_one_question_and_its_answer_is_a_fault(
     root: Path, files: Files, tmp_path: Path, turns: object
 ) -> None:
-    rows = json.loads(files["iconqa"][0].read_text())
+    rows = json.loads(files["iconqa"][0].read_text(encoding="utf-8"))
     rows[2]["conversations"] = turns
     path = tmp_path / "train.json"
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows), encoding="utf-8")
 
     with pytest.raises(DataError, match=r"record 3, id .*\): its conversations are not one human turn"):
         read("iconqa", root, files, train=str(path)).examples("train")
@@ -283,11 +288,11 @@ def test_ten_answers_of_a_file_are_ordered_as_the_official_ones(root: Path, file
 @pytest.mark.parametrize("answer", ["B. red", "B.", "(B) red", "B) red", "B: red", " b ", "B"])
 def test_the_letter_of_an_option_is_read_from_each_form(root: Path, files: Files, tmp_path: Path, answer: str) -> None:
     rows = [{**row, "answer": answer} for row in lines(files["iconqa"][1])]
-    taught = json.loads(files["iconqa"][0].read_text())
+    taught = json.loads(files["iconqa"][0].read_text(encoding="utf-8"))
     for row in taught:
         row["conversations"][1]["value"] = answer
     test, train = write_lines(tmp_path / "test.jsonl", rows), tmp_path / "train.json"
-    train.write_text(json.dumps(taught))
+    train.write_text(json.dumps(taught), encoding="utf-8")
 
     task = read("iconqa", root, files, test=str(test), train=str(train))
 
@@ -309,11 +314,11 @@ def test_an_answer_that_is_no_letter_is_refused_by_file_and_line(
 def test_a_training_file_without_ids_gets_them_from_its_name_and_the_records(
     root: Path, files: Files, tmp_path: Path
 ) -> None:
-    rows = json.loads(files["gqa"][0].read_text())
+    rows = json.loads(files["gqa"][0].read_text(encoding="utf-8"))
     for row in rows:
         del row["id"]
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows), encoding="utf-8")
 
     examples = read("gqa", root, files, train=str(path)).examples("train")
 

@@ -127,5 +127,5 @@ def test_without_any_java_the_task_says_what_to_install(monkeypatch: pytest.Monk
 
 def command(path: Path, script: str) -> None:
     assert sys.platform != "win32"
-    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)

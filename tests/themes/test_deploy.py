@@ -25,12 +25,12 @@ YAMLS = [path for path in FILES if path.suffix == ".yaml"]
 
 
 def pinned() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split("==") for line in lines)
 
 
 def documents(name: str) -> list[Any]:
-    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+    return list(yaml.safe_load_all((DEPLOY / name).read_text(encoding="utf-8")))
 
 
 def job() -> Any:
@@ -45,7 +45,7 @@ def pods(spec: Any) -> Iterator[Any]:
 
 def commands() -> list[str]:
     """Return every command of ours in deploy/, without what is set before it."""
-    lines = (DEPLOY / "README.md").read_text().splitlines()
+    lines = (DEPLOY / "README.md").read_text(encoding="utf-8").splitlines()
     code = [line.strip() for line in lines if line.startswith("    ")]
     found = [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line) for line in code]
     return [job()["entrypoint"], *(line for line in found if line.startswith("bench "))]
@@ -61,20 +61,22 @@ def test_every_version_is_the_pinned_one() -> None:
     for path in FILES:
         if path.name == "README.md":
             continue
-        for name, version in re.findall(r"\b(mlflow|ray|torch)(?:\[[^\]]*\])?[=:]=?(\d+\.\d+\.\d+)", path.read_text()):
+        for name, version in re.findall(
+            r"\b(mlflow|ray|torch)(?:\[[^\]]*\])?[=:]=?(\d+\.\d+\.\d+)", path.read_text(encoding="utf-8")
+        ):
             assert version == versions[name], path
             wanted[name] += 1
     assert all(wanted.values()), wanted
     assert job()["rayClusterSpec"]["rayVersion"] == versions["ray"]
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
     for path in FILES:
         if path.name == "Dockerfile":
-            (python,) = re.findall(r"^FROM python:([\d.]+)-slim$", path.read_text(), re.MULTILINE)
+            (python,) = re.findall(r"^FROM python:([\d.]+)-slim$", path.read_text(encoding="utf-8"), re.MULTILINE)
             assert f">={python}" == needed
 
 
 def test_every_image_of_ours_is_of_this_version() -> None:
-    text = "\n".join(path.read_text() for path in FILES)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in FILES)
     found = re.findall(r"retain-bench:([\d.]+\d)", text)
     assert set(found) == {__version__}
     assert set(re.findall(r"retain-bench-mlflow:([\d.]+\d)", text)) == {pinned()["mlflow"]}
@@ -121,7 +123,7 @@ def test_the_cluster_file_is_one_that_ray_takes() -> None:
     found = find_spec("ray")
     assert found is not None
     assert found.origin is not None
-    schema = json.loads((Path(found.origin).parent / "autoscaler" / "ray-schema.json").read_text())
+    schema = json.loads((Path(found.origin).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
     (config,) = documents("aws.yaml")
 
     jsonschema.validate(config, schema)

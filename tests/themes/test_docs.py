@@ -54,17 +54,17 @@ def understood(line: str) -> bool:
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_every_relative_link_leads_to_a_file_and_a_heading(path: Path) -> None:
-    for link in LINK.findall(FENCED.sub("", path.read_text())):
+    for link in LINK.findall(FENCED.sub("", path.read_text(encoding="utf-8"))):
         if "://" not in link:
             place, _, anchor = link.partition("#")
             target = path.parent / place if place else path
             assert target.exists(), link
-            assert not anchor or anchor in anchors(target.read_text()), link
+            assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_every_command_is_one_that_bench_understands(path: Path) -> None:
-    assert [line for line in commands(path.read_text()) if not understood(line)] == []
+    assert [line for line in commands(path.read_text(encoding="utf-8")) if not understood(line)] == []
 
 
 @pytest.mark.parametrize("line", ["bench rnu", "bench run --rank 8", "bench data", "bench compare --output paper"])
@@ -75,13 +75,13 @@ def test_a_command_with_a_mistake_is_not_understood(line: str) -> None:
 
 def test_every_page_can_be_reached_from_the_index() -> None:
     index = ROOT / "docs" / "index.md"
-    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))}
 
     assert [name(path) for path in PAGES if path != index and path.resolve() not in linked] == []
 
 
 def test_the_readme_has_at_most_150_lines_that_fit_a_screen() -> None:
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
 
     assert len(lines) <= 150
     assert [line for line in lines if len(line) > 120] == []
@@ -89,7 +89,7 @@ def test_the_readme_has_at_most_150_lines_that_fit_a_screen() -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_every_line_of_a_page_fits_a_screen_except_tables_and_commands(path: Path) -> None:
-    lines = FENCED.sub("", path.read_text()).splitlines()
+    lines = FENCED.sub("", path.read_text(encoding="utf-8")).splitlines()
 
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "    bench "))] == []
 
@@ -99,15 +99,17 @@ def test_the_picture_of_the_architecture_is_drawn_from_the_code_as_it_is() -> No
     drawn = subprocess.run(
         [sys.executable, "-c", "import runpy, sys; print(runpy.run_path(sys.argv[1])['picture'](), end='')", script],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
 
-    assert drawn.stdout == (ROOT / "docs" / "architecture.svg").read_text(), "draw it again: make picture"
+    assert drawn.stdout == (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8"), (
+        "draw it again: make picture"
+    )
 
 
 def test_every_room_is_on_the_page_of_the_architecture() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
     rooms = [path.parent.name for path in (ROOT / "bench").glob("*/__init__.py")]
     assert len(rooms) == 13
@@ -115,7 +117,9 @@ def test_every_room_is_on_the_page_of_the_architecture() -> None:
 
 
 def test_every_move_leads_to_a_file_that_exists() -> None:
-    rows = re.findall(r"^\| `[^|]*` \| (.*?) \|", (ROOT / "docs" / "moves.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `[^|]*` \| (.*?) \|", (ROOT / "docs" / "moves.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     paths = {path for row in rows for path in re.findall(r"`([\w/]+\.py)`", row)}
 
     assert len(paths) > 100

@@ -83,7 +83,7 @@ class Disk:
         if not set(mode) & set("wax+") or self.takes(path):
             return real_open(file, mode, *arguments, **options)
         whole = io.BufferedWriter(Cut(path))
-        return whole if "b" in mode else io.TextIOWrapper(whole)
+        return whole if "b" in mode else io.TextIOWrapper(whole, encoding="utf-8")
 
     def save_file(self, tensors: Any, path: Path, *arguments: Any) -> None:
         from safetensors import SafetensorError

@@ -29,7 +29,7 @@ def modules(room: str) -> list[str]:
 def run(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own that fails if it has loaded something heavy."""
     return subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\n{LOADED}"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"import sys\n{code}\n{LOADED}"], capture_output=True, encoding="utf-8", check=False
     )
 
 

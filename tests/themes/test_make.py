@@ -36,7 +36,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def python(path: Path, change: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OTHER.format(python=sys.executable, change=change))
+    path.write_text(OTHER.format(python=sys.executable, change=change), encoding="utf-8")
     path.chmod(0o755)
     return path
 

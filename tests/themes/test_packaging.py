@@ -37,7 +37,7 @@ def test_the_wheel_holds_one_top_level_package_with_plugins_base_model_and_table
 @pytest.mark.parametrize("folder", ["methods", "tasks", "results"])
 def test_a_plugin_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
     )
 
     assert done.returncode != 0
@@ -57,13 +57,13 @@ UNNAMED = {
 
 def imported(path: Path) -> set[str]:
     """Return the names that a file imports from the engine's package, wherever it does."""
-    lines = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom))
+    lines = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom))
     return {alias.name for node in lines if (node.module or "").split(".")[0] == "bench" for alias in node.names}
 
 
 def quoted(path: Path) -> set[str]:
     """Return the words that a README has in code."""
-    code = re.findall(r"```.*?```|`[^`]+`", path.read_text(), re.DOTALL)
+    code = re.findall(r"```.*?```|`[^`]+`", path.read_text(encoding="utf-8"), re.DOTALL)
     return {word for part in code for word in re.findall(r"\w+", part)}
 
 
@@ -72,7 +72,7 @@ def test_the_public_names_are_those_that_the_package_imports_each_once() -> None
 
 
 def test_what_is_loaded_when_first_used_is_what_a_type_checker_sees() -> None:
-    tree = ast.parse(Path(bench.__file__).read_text())
+    tree = ast.parse(Path(bench.__file__).read_text(encoding="utf-8"))
     (checked,) = [node for node in tree.body if isinstance(node, ast.If)]
     lines = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
 

@@ -20,7 +20,7 @@ from bench.spec import Record
 from tests.making.run_folders import unpacked
 
 HERE = Path(__file__).parent
-PINNED = json.loads((HERE / "pinned.json").read_text())
+PINNED = json.loads((HERE / "pinned.json").read_text(encoding="utf-8"))
 OPTIONS = "--ranks 2 --targets icon_choice --limit 24 --set recipe.updates=40 --set recipe.batch_size=16"
 RUN = f"run --methods lora,dare,lorasculpt --tuned --baselines --rewind 0.5,1 {OPTIONS} --set recipe.lr=0.02 --dry-run"
 
@@ -57,7 +57,7 @@ def old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def expected(folder: str, file: str, runs: Path) -> str:
-    text = (HERE / folder / "expected" / file).read_text()
+    text = (HERE / folder / "expected" / file).read_text(encoding="utf-8")
     return text.replace("{root}", str(runs)).replace("{commit}", commit())
 
 
@@ -95,7 +95,7 @@ def test_a_run_folder_is_read_to_the_byte(file: str, runs: Path, capsys: pytest.
 def test_a_leaderboard_is_written_to_the_byte(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "--format", "csv"]) == 0
 
-    assert capsys.readouterr().out == (runs / "leaderboard.csv").read_text()
+    assert capsys.readouterr().out == (runs / "leaderboard.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("folder", ["run_folder", "old_run_folder"])
@@ -106,7 +106,7 @@ def test_every_record_of_a_run_folder_is_written_back_to_the_byte(
 
     assert len(paths) == 31
     for path in paths:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert json.dumps(Record.from_json(json.loads(text)).to_json(), indent=1) + "\n" == text
 
 

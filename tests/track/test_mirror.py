@@ -114,14 +114,14 @@ def place(run: Any, name: str) -> Path:
 
 
 def read(run: Any, name: str) -> str:
-    return place(run, name).read_text()
+    return place(run, name).read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def mirrored(store: Store, tmp_path: Path) -> Store:
     """The store after one command; zero-shot comes last, as it may when lanes work side by side."""
     report = tmp_path / "leaderboard.md"
-    report.write_text("# Leaderboard\n")
+    report.write_text("# Leaderboard\n", encoding="utf-8")
     with Mirror(store, plan(), COMMAND) as mirror:
         for trial in (LORA, DARE, ZERO_SHOT, LORA):
             record = store.read(trial)
@@ -306,7 +306,7 @@ def test_a_trial_that_was_cut_short_is_mirrored_again(store: Store) -> None:
 
 def test_a_failed_trial_shows_its_error_until_it_is_done(store: Store) -> None:
     failed = Record(LORA, "failed", error="ValueError: boom")
-    (store.folder(LORA) / "error.txt").write_text("Traceback\nValueError: boom\n")
+    (store.folder(LORA) / "error.txt").write_text("Traceback\nValueError: boom\n", encoding="utf-8")
     with Mirror(store, plan(), COMMAND) as mirror:
         mirror.take(failed)
     run = runs(store.root)["lora-r4-new-s0"]
@@ -356,7 +356,7 @@ def test_a_full_disk_is_one_warning_and_leaves_no_database_that_mlflow_cannot_us
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(tracking_uri: str, registry_uri: str) -> None:
-        Path(tracking_uri.removeprefix("sqlite:///")).write_text("the first table")
+        Path(tracking_uri.removeprefix("sqlite:///")).write_text("the first table", encoding="utf-8")
         raise RuntimeError("DROP TABLE runs") from sqlite3.OperationalError("database or disk is full")
 
     (store.root / "mlflow.db").unlink()
@@ -476,7 +476,7 @@ def test_the_server_names_the_leaderboard_view_and_ends_on_ctrl_c(store: Store) 
         "import sys; from functools import partial; from pathlib import Path; from bench.track import ui; "
         f"sys.exit(ui(Path({str(store.root)!r}), {port}, partial(print, flush=True)))"
     )
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8")
     assert server.stdout is not None
 
     first, second = server.stdout.readline(), server.stdout.readline()

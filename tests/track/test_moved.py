@@ -44,7 +44,7 @@ def read(root: Path, run: str) -> str:
     assert place is not None
     assert place.is_relative_to(root / ARTIFACTS)
     (scratch := root.parent / "downloads").mkdir(exist_ok=True)
-    return Path(reader.download_artifacts(run, "reports/notes.txt", str(scratch))).read_text()
+    return Path(reader.download_artifacts(run, "reports/notes.txt", str(scratch))).read_text(encoding="utf-8")
 
 
 def files(root: Path) -> dict[Path, bytes]:

@@ -58,7 +58,7 @@ def put(root: Path, result: SearchResult) -> None:
     folder = root / "search" / result.label
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "front.png").write_bytes(b"png")
-    (folder / "search.json").write_text(result.text())
+    (folder / "search.json").write_text(result.text(), encoding="utf-8")
 
 
 def test_a_search_is_a_run_with_a_quest_under_it_and_its_configurations_under_that(root: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_dead_server_is_one_warning(
 
 def test_a_damaged_finding_is_named(root: Path) -> None:
     path = root / "search" / "dare-r4-new" / "search.json"
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
 
     with pytest.raises(StoreError, match=r"search\.json is damaged"):
         SearchResult.read(path)

@@ -47,7 +47,7 @@ def test_every_subject_keeps_its_own_and_the_last_word_counts(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": {}}', '{"a": {"label": "x", "differences": [{}]}}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).parent.mkdir()
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
 
     with pytest.raises(StoreError, match=r"eval\.json is damaged .* Delete it"):
         read(Store(tmp_path))

@@ -274,7 +274,7 @@ def test_a_failing_trial_is_a_failed_record_with_its_traceback(
 
     assert record.status == "failed"
     assert "loss is" in str(record.error)
-    assert "Traceback" in (store.folder(record.trial) / "error.txt").read_text()
+    assert "Traceback" in (store.folder(record.trial) / "error.txt").read_text(encoding="utf-8")
 
 
 def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(

@@ -174,7 +174,7 @@ def _tag(path: Path) -> Path:
 
 
 def _read_tag(path: Path) -> str | None:
-    return _tag(path).read_text() if _tag(path).is_file() else None
+    return _tag(path).read_text(encoding="utf-8") if _tag(path).is_file() else None
 
 
 def _write_tag(path: Path, answer: http.client.HTTPResponse) -> None:

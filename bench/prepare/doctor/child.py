@@ -43,7 +43,7 @@ def run(command: list[str], seconds: float) -> Reply:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,  # its children can then be killed with it
     )
@@ -60,7 +60,14 @@ def run(command: list[str], seconds: float) -> Reply:
 def completed(*command: str) -> subprocess.CompletedProcess[str] | None:
     """Run a program to its end, or return None if it is missing, fails or takes too long."""
     with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_SECONDS, check=True)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # a driver may speak the locale's encoding
+            timeout=_PROGRAM_SECONDS,
+            check=True,
+        )
     return None
 
 

@@ -49,7 +49,7 @@ def check(output: str, data: Path, models: Path, cache: Path) -> Iterator[Diagno
 
 def _memory() -> dict[str, int]:
     with suppress(OSError):
-        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = (line.split() for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if len(words) == 3}
     return {}
 
@@ -57,10 +57,12 @@ def _memory() -> dict[str, int]:
 def _quota(group: Path) -> float | None:
     """Return how many cores the control group allows (version 2, then 1)."""
     with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = (group / "cpu.max").read_text().split()
+        quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
         return int(quota) / int(period)
     with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = ((group / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        quota, period = (
+            (group / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")
+        )
         return int(quota) / int(period) if int(quota) > 0 else None
     return None
 
@@ -69,7 +71,7 @@ def _limit(group: Path) -> int | None:
     """Return the bytes that the control group allows; version 1 states "no limit" as a huge number."""
     for file in (group / "memory.max", group / "memory" / "memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
-            limit = int(file.read_text())
+            limit = int(file.read_text(encoding="utf-8"))
             return limit if limit < 1 << 60 else None
     return None
 

@@ -137,7 +137,7 @@ def ray(scratch: str, address: str = "") -> None:
     else:
         token = Path(scratch) / "token"
         token.touch(mode=0o600)
-        token.write_text(os.urandom(32).hex())
+        token.write_text(os.urandom(32).hex(), encoding="utf-8")
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
         ray.init(address="local", num_cpus=1, include_dashboard=False, _temp_dir=f"{scratch}/ray", **quiet)
     ray.get(ray.remote(lambda: os.uname().nodename).remote())

@@ -148,7 +148,7 @@ def _cluster(address: str | None) -> str:
     if address != "auto":
         return address or ""
     with suppress(OSError):
-        return os.environ.get("RAY_ADDRESS") or _CLUSTER.read_text().strip()
+        return os.environ.get("RAY_ADDRESS") or _CLUSTER.read_text(encoding="utf-8").strip()
     return ""
 
 

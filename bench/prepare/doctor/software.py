@@ -70,7 +70,7 @@ def _expected() -> set[str]:
     file = Path(str(files("bench"))).parent / "pyproject.toml"
     if not file.is_file():
         return set()
-    project = tomllib.loads(file.read_text()).get("project", {})
+    project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
     if project.get("name") != PROJECT:
         return set()
     return {f"{group} {name}" for group, entries in project.get("entry-points", {}).items() for name in entries}

@@ -209,4 +209,4 @@ def test_figures_are_written_as_png_and_svg(planned: Planned, made_up: MadeUp, t
     png, svg = plots.save(drawn("fig1", found).figure, tmp_path, "fig1")
 
     assert png.read_bytes().startswith(b"\x89PNG")
-    assert ">target icon_choice, rank 32</text>" in svg.read_text()
+    assert ">target icon_choice, rank 32</text>" in svg.read_text(encoding="utf-8")

@@ -178,7 +178,9 @@ def test_the_comparison_is_written_as_csv_and_markdown(beside: Callable[[str], N
     frame = pd.read_csv(table, keep_default_na=False).set_index(["target", "method", "variant", "of"])
     line = frame.xs(("iconqa", "lorasculpt", "srr", "source"))
     assert [line[name] for name in ("value", "published", "difference")] == [0.5, 0.5473, -0.0473]
-    assert "| iconqa | lorasculpt srr r32 | Source | 50.00 | [50.00, 50.00] | 54.73 | -4.73 |" in text.read_text()
+    assert "| iconqa | lorasculpt srr r32 | Source | 50.00 | [50.00, 50.00] | 54.73 | -4.73 |" in text.read_text(
+        encoding="utf-8"
+    )
     assert any(
         line.split()[:4] == ["iconqa", "lorasculpt", "srr", "r32"] for line in comparison_text.study_lines(numbers)
     )

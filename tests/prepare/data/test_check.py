@@ -103,18 +103,18 @@ def draw(path: Path, colour: tuple[int, int, int]) -> None:
 
 def put(root: Path, task: str, split: str, *rows: object) -> None:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    (root / task / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    (root / task / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def rows_of(root: Path, task: str, split: str) -> list[Any]:
-    return [json.loads(line) for line in (root / task / f"{split}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (root / task / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
 def bench(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Return ``bench("check", "learnt", …)``, the command on the two tasks' data."""
     plugin = tmp_path / "two_tasks.py"
-    plugin.write_text(TASKS)
+    plugin.write_text(TASKS, encoding="utf-8")
 
     def command(what: str, tasks: str, *words: str) -> int:
         return main(["data", what, tasks, "--plugin", str(plugin), "--data", str(root), *words])
@@ -123,7 +123,7 @@ def bench(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 
 def report(root: Path) -> list[tuple[str, str, str, bool]]:
-    found = json.loads((root / "check.json").read_text())["findings"]
+    found = json.loads((root / "check.json").read_text(encoding="utf-8"))["findings"]
     return [(one["kind"], one["task"], one["split"], one["wrong"]) for one in found]
 
 
@@ -135,7 +135,7 @@ def test_good_data_pass_and_what_was_seen_is_counted(
     printed = capsys.readouterr().out
     assert "learnt  train             2 examples,       2 images\n" in printed
     assert printed.endswith("Nothing is wrong.\n")
-    assert json.loads((root / "check.json").read_text()) == {
+    assert json.loads((root / "check.json").read_text(encoding="utf-8")) == {
         "wrong": 0,
         "seen": {
             task: {
@@ -313,7 +313,7 @@ def test_five_findings_of_a_kind_are_printed_and_all_reported(
     printed = capsys.readouterr().out
     assert printed.count("wrong  learnt train") == 5
     assert "       … and 4 more of learnt train like this\n" in printed
-    assert json.loads((root / "own" / "all.json").read_text())["wrong"] == 9
+    assert json.loads((root / "own" / "all.json").read_text(encoding="utf-8"))["wrong"] == 9
 
 
 def test_a_mistake_in_the_words_is_one_line(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,7 +94,7 @@ def test_a_file_that_changed_between_two_tries_is_not_glued_together(site: Site,
 def test_a_part_that_is_whole_is_taken(site: Site, path: Path) -> None:
     path.parent.mkdir()
     path.with_name("a.bin.part").write_bytes(CONTENT)
-    path.with_name("a.bin.part.tag").write_text('"1"')
+    path.with_name("a.bin.part.tag").write_text('"1"', encoding="utf-8")
 
     assert fetch(f"{site.url}/a.bin", path).sha256 == DIGEST
     assert path.read_bytes() == CONTENT
@@ -103,7 +103,7 @@ def test_a_part_that_is_whole_is_taken(site: Site, path: Path) -> None:
 def test_a_part_longer_than_the_file_starts_anew(site: Site, path: Path) -> None:
     path.parent.mkdir()
     path.with_name("a.bin.part").write_bytes(CONTENT * 2)
-    path.with_name("a.bin.part.tag").write_text('"1"')
+    path.with_name("a.bin.part.tag").write_text('"1"', encoding="utf-8")
 
     fetch(f"{site.url}/a.bin", path)
 

@@ -64,7 +64,7 @@ def get(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return ``get(tasks, *words)``, the command on a folder of its own; it fetches old.json and val.zip."""
     monkeypatch.setattr(fetching, "KEEP_FREE", 0)
     plugin = tmp_path / "old_and_new.py"
-    plugin.write_text(TASKS.format(url=site.url))
+    plugin.write_text(TASKS.format(url=site.url), encoding="utf-8")
     site.files = {"/val.zip": packed(a="one", b="three"), "/old.json": b'{"a": 1}'}
 
     def command(tasks: str, *words: str) -> int:
@@ -85,11 +85,14 @@ def test_files_come_are_unpacked_and_noted_and_a_second_time_nothing_is_fetched(
 
     assert get("old", "--yes") == 0
 
-    assert (root / "coco/val/b.jpg").read_text() == "three"
+    assert (root / "coco/val/b.jpg").read_text(encoding="utf-8") == "three"
     assert not (root / "coco/val.zip").exists()
-    noted = json.loads((root / "old/checksums.json").read_text())
+    noted = json.loads((root / "old/checksums.json").read_text(encoding="utf-8"))
     assert noted["old/old.json"]["sha256"] == hashlib.sha256(b'{"a": 1}').hexdigest()
-    assert json.loads((root / "coco/val.zip.files.json").read_text()) == {"val/a.jpg": 3, "val/b.jpg": 5}
+    assert json.loads((root / "coco/val.zip.files.json").read_text(encoding="utf-8")) == {
+        "val/a.jpg": 3,
+        "val/b.jpg": 5,
+    }
     printed = capsys.readouterr()
     zipped = len(site.files["/val.zip"])
     assert f"download coco/val.zip ({zipped} B)  {site.url}/val.zip" in printed.out
@@ -118,38 +121,38 @@ def test_what_is_missing_broken_or_half_unpacked_is_fetched_again_and_nothing_el
     root = tmp_path / "data"
     get("old", "--yes")
 
-    (root / "old/old.json").write_text('{"a": 2}')
+    (root / "old/old.json").write_text('{"a": 2}', encoding="utf-8")
     assert get("old", "--yes") == 0
     assert fetched(site) == ["/old.json"]
 
     (root / "coco/val/a.jpg").unlink()
     assert get("old", "--yes") == 0
     assert fetched(site) == ["/val.zip"]
-    assert (root / "coco/val/a.jpg").read_text() == "one"
+    assert (root / "coco/val/a.jpg").read_text(encoding="utf-8") == "one"
 
 
 def test_a_zip_that_was_not_unpacked_to_the_end_is_not_fetched_again(get: Any, site: Site, tmp_path: Path) -> None:
     root = tmp_path / "data"
     (root / "coco/val").mkdir(parents=True)
-    (root / "coco/val/a.jpg").write_text("one")
+    (root / "coco/val/a.jpg").write_text("one", encoding="utf-8")
     (root / "coco/val.zip").write_bytes(site.files["/val.zip"])
     note = {
         "url": "",
         "size": len(site.files["/val.zip"]),
         "sha256": hashlib.sha256(site.files["/val.zip"]).hexdigest(),
     }
-    (root / "coco/checksums.json").write_text(json.dumps({"coco/val.zip": note}))
+    (root / "coco/checksums.json").write_text(json.dumps({"coco/val.zip": note}), encoding="utf-8")
 
     assert get("old", "--yes") == 0
 
     assert fetched(site) == ["/old.json"]
-    assert (root / "coco/val/b.jpg").read_text() == "three"
+    assert (root / "coco/val/b.jpg").read_text(encoding="utf-8") == "three"
 
 
 def test_what_was_put_there_by_hand_is_taken(get: Any, site: Site, tmp_path: Path) -> None:
     (tmp_path / "data/coco/val").mkdir(parents=True)
     (tmp_path / "data/old").mkdir()
-    (tmp_path / "data/old/old.json").write_text("{}")
+    (tmp_path / "data/old/old.json").write_text("{}", encoding="utf-8")
 
     assert get("old") == 0
     assert site.asked == []
@@ -166,7 +169,7 @@ def test_a_zip_that_was_put_there_by_hand_is_unpacked_and_kept(
     assert get("old", "--yes") == 0
 
     assert "  unpack   coco/val.zip (" in capsys.readouterr().out
-    assert (tmp_path / "data/coco/val/a.jpg").read_text() == "one"
+    assert (tmp_path / "data/coco/val/a.jpg").read_text(encoding="utf-8") == "one"
     assert path.is_file()
     assert site.asked == []
 
@@ -178,7 +181,7 @@ def test_a_zip_put_there_by_hand_that_is_not_whole_is_fetched(get: Any, site: Si
 
     assert get("old", "--yes") == 0
     assert fetched(site) == ["/val.zip", "/old.json"]
-    assert (tmp_path / "data/coco/val/b.jpg").read_text() == "three"
+    assert (tmp_path / "data/coco/val/b.jpg").read_text(encoding="utf-8") == "three"
 
 
 def test_a_file_that_changes_at_its_address_is_refused_and_the_rest_still_comes(
@@ -246,7 +249,9 @@ def test_a_mistake_is_one_line_and_nothing_starts(
 
 def test_a_place_outside_the_folder_of_data_is_refused(get: Any, site: Site, tmp_path: Path) -> None:
     plugin = tmp_path / "old_and_new.py"
-    plugin.write_text(plugin.read_text().replace('"old/old.json"', '"old/../../old.json"'))
+    plugin.write_text(
+        plugin.read_text(encoding="utf-8").replace('"old/old.json"', '"old/../../old.json"'), encoding="utf-8"
+    )
 
     assert get("old", "--yes") == 1
     assert site.asked == []

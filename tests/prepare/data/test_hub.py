@@ -66,7 +66,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 def get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Return ``get("remote", …)``, the command with ``--from hub``."""
     plugin = tmp_path / "remote.py"
-    plugin.write_text(TASK)
+    plugin.write_text(TASK, encoding="utf-8")
     monkeypatch.setattr(fetching, "KEEP_FREE", 0)
 
     def command(tasks: str, *words: str) -> int:

@@ -31,7 +31,7 @@ def test_a_picture_that_cannot_be_drawn_has_a_reason(tmp_path: Path, kind: str) 
         Image.radial_gradient("L").save(path)
         path.write_bytes(path.read_bytes()[:-2000])
     elif kind == "text":
-        path.write_text("<html>")
+        path.write_text("<html>", encoding="utf-8")
     elif kind == "folder":
         path.mkdir()
 

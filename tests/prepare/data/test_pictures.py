@@ -88,9 +88,9 @@ def test_the_dead_are_kept_when_it_is_interrupted(site: Site, tmp_path: Path) ->
 
 
 def test_an_unreadable_list_of_the_dead_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "dead.json").write_text("{")
+    (tmp_path / "dead.json").write_text("{", encoding="utf-8")
 
     with pytest.raises(DataError, match=r"dead\.json cannot be read: .* Delete it"):
         dead(tmp_path)
-    (tmp_path / "dead.json").write_text(json.dumps({"a": "b"}))
+    (tmp_path / "dead.json").write_text(json.dumps({"a": "b"}), encoding="utf-8")
     assert dead(tmp_path) == {"a": "b"}

@@ -111,19 +111,19 @@ def test_covers_are_fetched_by_the_addresses_that_the_list_names(
     printed = capsys.readouterr()
     assert "by hand  ocrvqa/dataset.json: put it there from https://drive.google.com/" in printed.out
 
-    covers = json.loads((official / "ocrvqa" / "dataset.json").read_text())
+    covers = json.loads((official / "ocrvqa" / "dataset.json").read_text(encoding="utf-8"))
     for number, (key, cover) in enumerate(covers.items()):
         cover["imageURL"] = f"{site.url}/{key}.gif"
         if number:
             site.files[f"/{key}.gif"] = (official / "ocrvqa" / "images" / f"{key}.jpg").read_bytes()
     (tmp_path / "data" / "ocrvqa").mkdir()
-    (tmp_path / "data" / "ocrvqa" / "dataset.json").write_text(json.dumps(covers))
+    (tmp_path / "data" / "ocrvqa" / "dataset.json").write_text(json.dumps(covers), encoding="utf-8")
 
     assert bench("get", "ocrvqa", "--yes") == 0
     printed = capsys.readouterr()
     assert "  download 22 single images of ocrvqa (about 660.0 kB)\n" in printed.out
     assert "ocrvqa: 21 images downloaded, 1 no longer exist, 0 failed." in printed.err
-    assert json.loads((tmp_path / "data/ocrvqa/dead.json").read_text()) == {
+    assert json.loads((tmp_path / "data/ocrvqa/dead.json").read_text(encoding="utf-8")) == {
         f"ocrvqa/images/{next(iter(covers))}.jpg": "the server answers 404 Not Found"
     }
     assert bench("check", "ocrvqa") == 1

@@ -62,12 +62,15 @@ def test_a_damaged_byte_is_found_and_the_file_it_was_in_is_not_there(tmp_path: P
 
 def test_what_is_there_whole_is_left_alone_and_what_is_half_is_not(tmp_path: Path) -> None:
     path = pack(tmp_path / "a.zip", {"1": "one", "2": "two"})
-    (tmp_path / "1").write_text("own")
-    (tmp_path / "2").write_text("tw")
+    (tmp_path / "1").write_text("own", encoding="utf-8")
+    (tmp_path / "2").write_text("tw", encoding="utf-8")
 
     unpack(path, path.name)
 
-    assert ((tmp_path / "1").read_text(), (tmp_path / "2").read_text()) == ("own", "two")
+    assert ((tmp_path / "1").read_text(encoding="utf-8"), (tmp_path / "2").read_text(encoding="utf-8")) == (
+        "own",
+        "two",
+    )
 
 
 def test_what_does_not_fit_on_the_disk_is_refused_before_anything_is_written(

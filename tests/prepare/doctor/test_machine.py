@@ -40,22 +40,22 @@ def test_every_part_of_a_machine_is_judged(found: Diagnosis, level: str, said: s
 
 
 def test_a_control_groups_limits_are_read_in_both_versions(tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text("150000 100000\n")
-    (tmp_path / "memory.max").write_text("1073741824\n")
+    (tmp_path / "cpu.max").write_text("150000 100000\n", encoding="utf-8")
+    (tmp_path / "memory.max").write_text("1073741824\n", encoding="utf-8")
     assert machine._quota(tmp_path) == 1.5
     assert machine._limit(tmp_path) == 1 << 30
 
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n", encoding="utf-8")
+    (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
     assert machine._quota(tmp_path) is None
     assert machine._limit(tmp_path) is None
 
     old = tmp_path / "old"
     for name, text in (("cpu/cpu.cfs_quota_us", "50000"), ("cpu/cpu.cfs_period_us", "100000")):
         (old / name).parent.mkdir(parents=True, exist_ok=True)
-        (old / name).write_text(text)
+        (old / name).write_text(text, encoding="utf-8")
     (old / "memory").mkdir()
-    (old / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712")
+    (old / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712", encoding="utf-8")
     assert machine._quota(old) == 0.5
     assert machine._limit(old) is None  # version 1 says a huge number for none
 

@@ -24,7 +24,7 @@ def test_a_database_is_read_and_a_damaged_one_named(tmp_path: Path) -> None:
         database.execute("CREATE TABLE studies (id)")
     database.close()
     assert reach(f"sqlite:///{tmp_path}/search.db") == "a database of 1 tables"
-    (tmp_path / "bad.db").write_text("no database at all, whatever its name says")
+    (tmp_path / "bad.db").write_text("no database at all, whatever its name says", encoding="utf-8")
     bad = services.optuna("runs", f"sqlite:///{tmp_path}/bad.db")
     assert_says(bad, "FAIL", r"bad\.db: file is not a database.*--storage")
 
@@ -79,7 +79,7 @@ def test_a_cluster_is_found_by_its_variable_and_its_token_is_named(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = tmp_path / "token"
-    token.write_text("0123")
+    token.write_text("0123", encoding="utf-8")
     token.chmod(0o644)
     monkeypatch.setenv("RAY_ADDRESS", server)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))

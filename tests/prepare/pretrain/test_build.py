@@ -37,7 +37,7 @@ def test_pretraining_gives_the_same_bytes_in_two_processes_and_a_base_model_that
     assert digests[0] == digests[1]
     base = Base.load(tmp_path / "one", Form(), torch.device("cpu"))
     assert base.family.image_tokens(base.model.config) == SHAPE.image_tokens
-    card = (tmp_path / "one" / "README.md").read_text()
+    card = (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
     assert digests[0] in card
     assert all(f"| {name} |" in card for name in (*SOURCES, *TARGETS))
 

@@ -58,7 +58,7 @@ def test_transformers_own_default_is_the_same_model_but_for_64_words() -> None:
 
 
 def test_a_damaged_configuration_is_named_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
 
     with pytest.raises(DataError, match=r"config\.json is damaged .* Get the checkpoint again"):
         Blueprint.of(str(tmp_path), tmp_path)

@@ -67,7 +67,7 @@ def test_a_probe_measures_every_training_method_and_prices_with_it(
 
     assert main([*words, "--probe"]) == 0
 
-    found = json.loads((tmp_path / "probe.json").read_text())
+    found = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
     assert set(found["train"]) == {"lora", "l2"}
     assert min(*found["train"].values(), found["answer"]) > 0
     assert not list(tmp_path.glob("*/record.json"))

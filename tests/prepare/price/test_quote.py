@@ -247,7 +247,7 @@ def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) 
 
 
 def test_a_damaged_probe_is_named(tmp_path: Path) -> None:
-    (tmp_path / "probe.json").write_text('{"device": "x"}')
+    (tmp_path / "probe.json").write_text('{"device": "x"}', encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"probe\.json is not what bench plan --probe writes"):
         ProbeResult.read(tmp_path)

@@ -119,7 +119,7 @@ def test_a_run_that_was_killed_goes_on_without_repeating_what_it_finished(
         run("run", URL, "--lanes", "0")
     kill_at(None)
     finished = {record.trial.id: record for record in Store(place(URL)).records() if record.status == "done"}
-    lock = json.loads((place(URL) / ".lock").read_text())
+    lock = json.loads((place(URL) / ".lock").read_text(encoding="utf-8"))
     bucket.log.clear()
     put(place(URL) / ".lock", json.dumps({**lock, "pid": 2**22 + 1}).encode())  # that process is not there any more
     assert run("run", URL, "--lanes", "0") == 0

@@ -44,14 +44,14 @@ def test_an_owner_that_is_silent_or_whose_process_is_gone_is_taken_over(
     for host, pid, age in (("elsewhere", 1, 601.0), (socket.gethostname(), 2**22 + 1, 0.0)):
         held(root, host=host, pid=pid, age=age)
         with caplog.at_level(logging.WARNING), locked(root, STILL):
-            assert json.loads((root / ".lock").read_text())["pid"] == os.getpid()
+            assert json.loads((root / ".lock").read_text(encoding="utf-8"))["pid"] == os.getpid()
         assert f"held by process {pid} on {host}" in caplog.text
 
 
 def test_an_owner_keeps_its_lease_fresh(root: Path) -> None:
     with locked(root, QUICK):
-        first = json.loads((root / ".lock").read_text())["at"]
-        until(lambda: json.loads((root / ".lock").read_text())["at"] > first)
+        first = json.loads((root / ".lock").read_text(encoding="utf-8"))["at"]
+        until(lambda: json.loads((root / ".lock").read_text(encoding="utf-8"))["at"] > first)
 
 
 def test_of_two_that_begin_at_once_the_later_one_has_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,10 +69,10 @@ def test_a_command_whose_lease_was_taken_over_is_interrupted_and_leaves_the_lock
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert json.loads((root / ".lock").read_text())["key"] == "other"
+    assert json.loads((root / ".lock").read_text(encoding="utf-8"))["key"] == "other"
 
 
 def test_a_damaged_lock_is_nobodys(root: Path) -> None:
     put(root / ".lock", b"{")
     with locked(root, STILL):
-        assert json.loads((root / ".lock").read_text())["pid"] == os.getpid()
+        assert json.loads((root / ".lock").read_text(encoding="utf-8"))["pid"] == os.getpid()

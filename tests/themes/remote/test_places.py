@@ -65,7 +65,7 @@ def test_what_is_put_is_read_back_and_removed(root: Path) -> None:
     replace_file(root / "a.json", "one")
     replace_file(root / "a.json", "two")
 
-    assert (root / "a.json").read_text() == "two"
+    assert (root / "a.json").read_text(encoding="utf-8") == "two"
     remove(root / "a.json")
     remove(root / "a.json")
     assert not (root / "a.json").is_file()
@@ -91,7 +91,7 @@ def test_a_staged_folder_is_put_in_the_order_of_its_names(bucket: Any) -> None:
     with staged(place("bucket://lab/runs/search")) as here:
         for name in ("z.png", "a/b.csv", "m.json"):
             (here / name).parent.mkdir(exist_ok=True)
-            (here / name).write_text(name)
+            (here / name).write_text(name, encoding="utf-8")
 
     assert bucket.log == [f"put lab/runs/search/{name}" for name in ("a/b.csv", "m.json", "z.png")]
 
@@ -99,14 +99,18 @@ def test_a_staged_folder_is_put_in_the_order_of_its_names(bucket: Any) -> None:
 def test_a_folder_and_a_file_are_fetched_as_they_are(root: Path) -> None:
     with staged(root / "deep") as here:
         (here / "inner").mkdir()
-        (here / "inner" / "x").write_text("1")
-        (here / "y").write_text("2")
+        (here / "inner" / "x").write_text("1", encoding="utf-8")
+        (here / "y").write_text("2", encoding="utf-8")
 
     with fetched(root / "deep") as copy:
-        found = {file.relative_to(copy).as_posix(): file.read_text() for file in copy.rglob("*") if file.is_file()}
+        found = {
+            file.relative_to(copy).as_posix(): file.read_text(encoding="utf-8")
+            for file in copy.rglob("*")
+            if file.is_file()
+        }
     assert found == {"inner/x": "1", "y": "2"}
     with fetched(root / "deep" / "y") as file:
-        assert (file.name, file.read_text()) == ("y", "2")
+        assert (file.name, file.read_text(encoding="utf-8")) == ("y", "2")
 
 
 def test_a_store_that_takes_nothing_is_refused(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
