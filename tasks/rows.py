@@ -148,13 +148,13 @@ def line_rows(path: Path) -> Iterator[Row]:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file, which is UTF-8 and may begin with a byte-order mark.
 
     Raises:
         DataError: the file is not JSON, and the message names the line; or the file is not UTF-8 text.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes().decode("utf-8-sig"))  # json alone would read UTF-16 too
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             raise DataError(

@@ -66,7 +66,6 @@ def ran(folder: Path, locale: dict[str, str]) -> tuple[dict[str, bytes], list[st
     (here / "plügin.py").write_text(PLUGIN, encoding="utf-8")
     printed = [command(here, locale, *RUN)]
     printed.append(command(here, locale, "leaderboard", "--output", "läufe"))
-    printed.append(command(here, locale, "ls", "tasks"))
     (trial,) = (path.name for path in (here / "läufe").glob("lora-*"))
     printed.append(command(here, locale, "show", trial, "--output", "läufe", "--examples", "--plugin", "plügin.py"))
     return _content(here, folder), [text.replace(str(folder), "FOLDER") for text in printed]

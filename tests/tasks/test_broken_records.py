@@ -227,3 +227,12 @@ def places(value: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
     for key, inner in pairs:
         yield (*above, key)
         yield from places(inner, *above, key)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_a_json_file_in_another_encoding_than_utf8_is_refused_by_its_name(copied: Path, encoding: str) -> None:
+    path = copied / "gqa" / "questions1.2" / "testdev_balanced_questions.json"
+    path.write_bytes(path.read_text(encoding="utf-8").replace("?", " à é?").encode(encoding))
+
+    with pytest.raises(DataError, match=rf"^{path} is not UTF-8 text: .*\. Get the file again\.$"):
+        opened("gqa", copied).examples("test")

@@ -125,9 +125,9 @@ class Llava(Family):
         tokenizer, image = processor.tokenizer, self.placeholder(config)
         before, after = _texts(exchange)
         left = [*tokenizer(before).input_ids, *[image] * count]
-        right = tokenizer(after, add_special_tokens=False).input_ids
+        right = tokenizer(after, add_special_tokens=False, verbose=False).input_ids
         taught = after if exchange.answer is None else f"{after} {exchange.answer}{tokenizer.eos_token}"
-        whole = tokenizer(taught, add_special_tokens=False).input_ids
+        whole = tokenizer(taught, add_special_tokens=False, verbose=False).input_ids  # long ones are cut or refused
         answer = whole[len(right) :]
         if whole[: len(right)] != right:
             raise DataError("its answer changes how its prompt is split into tokens")
