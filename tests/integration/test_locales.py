@@ -78,8 +78,8 @@ def _content(here: Path, folder: Path) -> dict[str, bytes]:
         name = str(path.relative_to(here))
         if path.is_file() and path.name not in TIMED and "mlartifacts" not in name:
             files[name] = path.read_bytes().replace(json.dumps(str(folder))[1:-1].encode(), b"FOLDER")
-            if path.stem == "leaderboard":  # has seconds and bytes
-                files[name] = re.sub(rb"[\d. ]+", b" ", files[name])
+            if path.stem == "leaderboard":  # has seconds, bytes and the commit
+                files[name] = re.sub(rb"Commit: \S+|[\d. ]+", b" ", files[name])
     for path in (here / "läufe").glob("*/record.json"):
         record = json.loads(path.read_bytes())
         files[path.parent.name] = json.dumps([record["id"], record["trial"]]).encode()
