@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,21 @@ from bench.file_digests import of_files
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _WANTED = ("*.safetensors", "*.json", "tokenizer.model")
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_LOADED = (  # what transformers loads of a model's folder, other than its weights
+    "added_tokens.json",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+_SLOW = ("merges.txt", "tokenizer.model", "vocab.json")  # the tokenizer's files if there is no tokenizer.json
+ADAPTER = "adapter_config.json"  # transformers looks for this name
+_POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
 _KEPT_BYTES = 64 << 20  # the digest of a larger file is cached, because reading 14 GB takes half a minute
 _LFS_NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -81,20 +97,29 @@ def pinned(model: str) -> str:
 
 @cache
 def revision(folder: Path) -> str:
-    """Return one digest of all the files that decide what a base model computes.
+    """Return one digest of all the files that decide what a base model computes; other files have no effect.
 
     Raises:
         DataError: the folder does not hold a model.
     """
     if not (folder / "config.json").is_file():
-        raise DataError(
-            f"{folder} is not a base model, because it has no config.json. Reinstall, or run bench pretrain."
-        )
+        raise DataError(f"{folder} is not a base model: {without_config(folder)}.")
+    entry, tokenizer = weights_entry(folder), () if (folder / "tokenizer.json").is_file() else _SLOW
+    paths = {folder / name for name in (*_LOADED, *tokenizer)} | {*weight_files(folder), *([entry] if entry else [])}
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.glob("*") if path.suffix in {".json", ".safetensors"}):
+    for path in sorted(path for path in paths if path.is_file()):
         total.update(path.name.encode())
         total.update(_sha256(path))
     return total.hexdigest()[:16]
+
+
+def without_config(folder: Path) -> str:
+    """Return what a folder without config.json is instead, and what to do."""
+    if (folder / ADAPTER).is_file():
+        return f"it is an adapter ({ADAPTER}) without its base. Name a folder with the adapter merged into its base"
+    inside = next(iter(sorted(path.parent.name for path in folder.glob("*/config.json"))), None)
+    remedy = f"{inside}/ inside it has one: name that folder" if inside else "Get the checkpoint again"
+    return f"it has no config.json. {remedy}"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -108,14 +133,32 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}). Get the checkpoint again.") from error
+        raise _damaged(path, f"is damaged ({error})") from error
     return value
 
 
+def weights_entry(folder: Path) -> Path | None:
+    """Return the file with which transformers begins to load the weights: a file of weights, or an index of files.
+
+    It is the one that config.json names as ``transformers_weights``, or else model.safetensors, or else the index.
+    None if the folder has none of them; the file that config.json names need not exist.
+    """
+    if named := read_json(folder / "config.json").get("transformers_weights"):
+        return folder / str(named)
+    return next((path for name in (WEIGHTS, INDEX) if (path := folder / name).is_file()), None)
+
+
 def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files: those that the index names, or every safetensors file if it names no file."""
-    index = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
-    return [folder / name for name in sorted(set(index.values()))] or sorted(folder.glob("*.safetensors"))
+    """Return the weight files that transformers loads, whatever lies beside them; they need not exist."""
+    entry = weights_entry(folder)
+    return [] if entry is None else files_of(entry)
+
+
+def files_of(entry: Path) -> list[Path]:
+    """Return the weight files that an index names; a file that is not an index stands for itself."""
+    if entry.suffix != ".json":
+        return [entry]
+    return [entry.parent / name for name in sorted(set(read_json(entry).get("weight_map", {}).values()))]
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -123,7 +166,7 @@ def missing_files(folder: Path) -> list[str]:
 
     If the checkpoint has no weight file at all, model.safetensors is missing.
     """
-    paths = [folder / "config.json", *(weight_files(folder) or [folder / "model.safetensors"])]
+    paths = [folder / "config.json", *(weight_files(folder) or [folder / WEIGHTS])]
     return [path.name for path in paths if not path.is_file()]
 
 
@@ -134,7 +177,7 @@ def places(folder: Path) -> Iterator[StoredTensor]:
         DataError: a file is missing, damaged or cut short.
     """
     for path in weight_files(folder):
-        for name, entry in _header(path).items():
+        for name, entry in header(path)[0].items():
             yield StoredTensor(name, tuple(entry["shape"]), path)
 
 
@@ -143,20 +186,32 @@ def parameters(folder: Path) -> int:
     return sum(math.prod(place.shape) for place in places(folder))
 
 
-def _header(path: Path) -> Mapping[str, Any]:
-    """Return a safetensors file's entries by name, after checking the file's length against them."""
+def header(path: Path) -> tuple[Mapping[str, Any], int]:
+    """Return a safetensors file's entries by name, and the offset of its data; its length agrees with the entries.
+
+    Raises:
+        DataError: the file is missing, damaged or cut short.
+    """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             entries: dict[str, Any] = json.loads(file.read(length))
         size = path.stat().st_size
     except (OSError, ValueError, MemoryError, OverflowError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Get the checkpoint again.") from error
+        raise _damaged(path, f"cannot be read ({first_line(error)})") from error
     entries.pop("__metadata__", None)
     end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if end != size:
         raise DataError(f"{path} has {size} bytes, but its header says {end}. Get the checkpoint again.")
-    return entries
+    return entries, 8 + length
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    """Return the error of a file that cannot be read; a pointer of git-lfs has a remedy of its own."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            return DataError(f"{path} is a pointer of git-lfs, not the file itself. Run git lfs pull in its folder.")
+    return DataError(f"{path} {what}. Get the checkpoint again.")
 
 
 def _local_snapshot(model: str) -> Path | None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
-from bench.model import checkpoints
+from bench.errors import DataError, UsageError
+from bench.model import checkpoints, two_sets
 from bench.model.family import Config, Family
 from bench.model.llava.family import Llava
 
@@ -93,7 +93,7 @@ def _refusal(folder: Path, reason: str) -> UsageError:
 
 def _code(folder: Path, config: Mapping[str, Any]) -> str | None:
     if not config:
-        return "it has no config.json"
+        return checkpoints.without_config(folder)
     for name in _SETTINGS:
         if "auto_map" in checkpoints.read_json(folder / name):
             return f"its {name} asks for custom code (auto_map), which is never run here"
@@ -103,16 +103,8 @@ def _code(folder: Path, config: Mapping[str, Any]) -> str | None:
 def _files(folder: Path, config: Mapping[str, Any]) -> str | None:
     if "quantization_config" in config:
         return "its weights are quantised. Use the full weights; --base 4bit trains on them in 4 bits"
-    pickled = sorted(path.name for suffix in ("bin", "pt", "pth") for path in folder.glob(f"*.{suffix}"))
-    if not checkpoints.weight_files(folder):
-        if pickled:
-            return (
-                f"its weights are pickled ({pickled[0]}), and pickles are never read here. "
-                "Save the model with save_pretrained, as safetensors"
-            )
-        return "it has no weights (*.safetensors)"
-    if missing := checkpoints.missing_files(folder):
-        return f"it lacks {missing[0]}, which its index names. Get the checkpoint again"
+    if reason := _weights(folder):
+        return reason
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return "it has no tokenizer (tokenizer.json or tokenizer.model)"
     inside = "image_processor" in checkpoints.read_json(folder / "processor_config.json")
@@ -121,9 +113,61 @@ def _files(folder: Path, config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _weights(folder: Path) -> str | None:
+    """Return why a folder's weights are refused, or None: transformers refuses them, or they depend on the reader."""
+    entry = checkpoints.weights_entry(folder)
+    if entry is None or entry.suffix not in {".safetensors", ".json"}:
+        return _not_safetensors(folder, entry)
+    if (folder / checkpoints.ADAPTER).is_file():
+        return (
+            f"it has an adapter ({checkpoints.ADAPTER}) beside its weights ({entry.name}), and transformers loads both "
+            "together if peft is installed. Move the adapter to another folder"
+        )
+    index = checkpoints.read_json(entry) if entry.suffix == ".json" else None
+    if index is not None and not ("metadata" in index and index.get("weight_map")):
+        return (
+            f"its {entry.name} has no metadata or no weight_map, and transformers needs both. Get the checkpoint again"
+        )
+    if missing := checkpoints.missing_files(folder):
+        by = "its index" if index is not None else "its config.json"
+        return f"it lacks {missing[0]}, which {by} names. Get the checkpoint again"
+    if pair := two_sets.that_differ(folder):
+        one, other = (path.name for path in pair)
+        return (
+            f"it has two sets of weights that differ, {one} and {other}. transformers loads {one}. "
+            "Move the set that you do not mean to another folder"
+        )
+    return None
+
+
+def _not_safetensors(folder: Path, entry: Path | None) -> str:
+    pickled = [entry] if entry else sorted(folder.glob("pytorch_model*.bin"))
+    if pickled:
+        return (
+            f"its weights are pickled ({pickled[0].name}), and pickles are never read here. "
+            "Save the model with save_pretrained, as safetensors"
+        )
+    if others := sorted(path.name for path in folder.glob("*.safetensors")):
+        return (
+            f"it has neither {checkpoints.WEIGHTS} nor {checkpoints.INDEX}, and transformers does not load "
+            f"{others[0]}. Get the checkpoint again, or rename the file to {checkpoints.WEIGHTS} if it is the whole "
+            "model"
+        )
+    return f"it has no weights ({checkpoints.WEIGHTS})"
+
+
 def _lost_tensor(folder: Path) -> str | None:
+    """Return which tensor is lost that the index names; None if the model loads without it, as with a stale index."""
+    entry = checkpoints.weights_entry(folder)
+    if entry is None or entry.suffix != ".json":
+        return None
     names = {place.name for place in checkpoints.places(folder)}
-    indexed = checkpoints.read_json(folder / "model.safetensors.index.json").get("weight_map", {})
-    if lost := sorted(indexed.keys() - names):
+    if not (lost := sorted(checkpoints.read_json(entry)["weight_map"].keys() - names)):
+        return None
+    from bench.model import weights  # it loads torch, and only a stale index needs it
+
+    try:
+        weights.load(folder)
+    except DataError:
         return f"it lacks the tensor {lost[0]}, which its index names. Get the checkpoint again"
     return None
