@@ -56,17 +56,21 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
 
 
 def write_merged(record: Record, store: Store, folder: Path) -> None:
-    """Write the base model with a trial's change merged in, and its processor.
+    """Write the base model with a trial's change merged in, and its processor, so that it answers as it was scored.
+
+    Images are prepared as the trial's recipe says, and answers are greedy, whatever the base's settings are.
 
     Raises:
         UsageError: the trial failed, or the folder is not empty.
     """
     suite = _ready(record, store, folder)
     import torch
-    from transformers import AutoProcessor
 
     from bench.model import weights
     from bench.model.adapters import write
+    from bench.model.decoding import greedy_settings
+    from bench.model.families import family_of
+    from bench.model.saving import save_model
 
     model: Any
     model, names = weights.load(suite.folder)
@@ -74,9 +78,11 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     weights.cast(model, getattr(torch, record.trial.recipe.eval_dtype), torch.device("cpu"))
     write(model, store.change_of(record.trial).read(), pristine)
     model.config.dtype = record.trial.recipe.eval_dtype
+    processor = family_of(model).processor(suite.folder, record.trial.recipe.image)
+    model.generation_config = greedy_settings(model, processor.tokenizer)
     with staged(folder) as here:
-        model.save_pretrained(here)
-        AutoProcessor.from_pretrained(suite.folder, local_files_only=True).save_pretrained(here)
+        save_model(model, here)
+        processor.save_pretrained(here)
 
 
 def _ready(record: Record, store: Store, folder: Path) -> Suite:

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from typing_extensions import override
 
 from bench.errors import StoreError
 from bench.model.families import connector_of
+from bench.model.saving import save_tensors
 
 _PREFIX = "base_model.model."  # peft's prefix for the names of the model that it wraps
 _WEIGHTS = "adapter_model.safetensors"
@@ -176,7 +176,7 @@ class Change(Mapping[str, Delta]):
             for part, tensor in delta.tensors().items():
                 tensors[_key(name, part)] = tensor.detach().cpu().contiguous()
         # a single key, because safetensors writes several keys in a random order
-        save_file(tensors, folder / _WEIGHTS, {"bench": json.dumps(kinds)})
+        save_tensors(tensors, folder / _WEIGHTS, {"bench": json.dumps(kinds)})
         if self.peft_loads:
             (folder / _CONFIG).write_text(json.dumps(self._peft_config(base), indent=1) + "\n", encoding="utf-8")
 

@@ -25,6 +25,20 @@ def end_tokens(model: nn.Module, tokenizer: Any) -> frozenset[int]:
     return frozenset([found] if isinstance(found, int) else found)
 
 
+def greedy_settings(model: nn.Module, tokenizer: Any) -> Any:
+    """Return the GenerationConfig with which transformers' ``generate`` answers as ``greedy`` does."""
+    from transformers import GenerationConfig
+
+    own: Any = getattr(model, "generation_config", None)
+    pad = getattr(own, "pad_token_id", None)
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=getattr(own, "bos_token_id", None),
+        eos_token_id=sorted(end_tokens(model, tokenizer)) or None,
+        pad_token_id=tokenizer.pad_token_id if pad is None else pad,
+    )
+
+
 def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: Collection[int]) -> list[list[int]]:
     """Return each row's greedy continuation, cut before the first of ``ends`` or at ``max_new_tokens``.
 

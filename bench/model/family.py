@@ -84,7 +84,10 @@ class Family(ABC):
 
     @abstractmethod
     def processor(self, folder: Path, image: ImageMode) -> Processor:
-        """Return a checkpoint's processor, which has a ``tokenizer`` and prepares images as ``image`` says."""
+        """Return a checkpoint's processor, which has a ``tokenizer`` and prepares images as ``image`` says.
+
+        It is whole: plain transformers makes a prompt with an image from what it saves.
+        """
 
     @abstractmethod
     def take_tower(self, model: Any) -> nn.Module:

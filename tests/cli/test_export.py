@@ -1,13 +1,20 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from bench import rgb_image
 from bench.checks.tiny import Squares
 from bench.cli.main import main
 from bench.plan.suite import Suite
 from bench.store.run_folder import Store
+from bench.trial.corpus import opened
+from tests.layouts.checkpoint import write
 
 # peft 0.21 asks transformers 5 for a property by its old name
 pytestmark = [
@@ -27,8 +34,6 @@ def ran(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> Path:
 def answers(model: nn.Module, suite: Suite) -> list[str]:
     """Generate with a plain model that was loaded from disk, through its own processor."""
     from transformers import AutoProcessor
-
-    from bench import rgb_image
 
     processor = AutoProcessor.from_pretrained(suite.folder)
     texts = []
@@ -123,3 +128,68 @@ def test_the_adapter_peft_loads_is_bit_equal_to_the_stored_one(ran: Path, tiny_s
     for name, delta in change.items():
         for part, tensor in delta.tensors().items():
             assert torch.equal(tensor, loaded[name].tensors()[part]), name
+
+
+# A colleague's process, with transformers alone. LLaVA tokenises the texts before and after the image separately.
+_COLLEAGUE = """
+import json, sys
+import torch
+from PIL import Image
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+torch.set_num_threads(1)
+folder, prompts = sys.argv[1], json.loads(sys.argv[2])
+model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
+processor = AutoProcessor.from_pretrained(folder, backend="pil")
+answers = []
+for prompt, image in prompts:
+    before, after = prompt.split("<image>")
+    batch = processor(text=before + "<image>", images=Image.open(image), return_tensors="pt")
+    rest = processor.tokenizer(after, add_special_tokens=False, return_tensors="pt").input_ids
+    ids = torch.cat([batch.input_ids, rest], dim=1)
+    said = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=batch.pixel_values, max_new_tokens=4
+    )
+    answers.append(processor.decode(said[0, ids.shape[1] :], skip_special_tokens=True).strip())
+assert not any(name.split(".")[0] == "bench" for name in sys.modules)
+print(json.dumps(answers))
+"""
+
+
+def _sampling(folder: Path) -> None:
+    settings = json.loads((folder / "generation_config.json").read_text())
+    changed = {**settings, "do_sample": True, "temperature": 9.0, "repetition_penalty": 3.0}
+    (folder / "generation_config.json").write_text(json.dumps(changed))
+
+
+def _older(folder: Path) -> None:
+    for name in ("processor_config.json", "generation_config.json", "chat_template.json"):
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize("edit", [_older, _sampling])
+def test_a_merged_model_of_any_base_answers_alike_in_a_process_with_transformers_alone(
+    edit: Callable[[Path], None], tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path
+) -> None:
+    base, runs, merged = write(tmp_path / "base"), tmp_path / "runs", tmp_path / "merged"
+    edit(base)
+    words = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora", "--ranks", "2", "--model", str(base)]
+    changed = ["--set", "recipe.updates=2", "--set", "recipe.image=pad"]
+    assert main(["run", *words, *changed, "--limit", "8", "--lanes", "0", "--output", str(runs)]) == 0
+    assert main(["export", "lora-r2", "--merged", str(merged), "--output", str(runs)]) == 0
+
+    prompts = []
+    for place, example in enumerate(Squares().examples("test")[:8]):
+        opened(example.image).save(tmp_path / f"{place}.png")
+        prompts.append((tiny_suite.recipe.template.replace("{prompt}", example.question), f"{tmp_path}/{place}.png"))
+    words = [sys.executable, "-I", "-c", _COLLEAGUE, str(merged), json.dumps(prompts)]
+    child = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+
+    assert json.loads(child.stdout) == stored(runs, "lora-r2")
+
+
+def test_colleagues_can_read_what_is_exported(ran: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    for kind in ("adapter", "merged"):
+        main(["export", "lora-r2-new_squares-s0", f"--{kind}", str(tmp_path / kind), "--output", str(ran)])
+        for path in (tmp_path / kind).iterdir():
+            assert path.stat().st_mode == (tmp_path / "new").stat().st_mode, path.name

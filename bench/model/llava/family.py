@@ -65,13 +65,19 @@ class Llava(Family):
         ``pad`` is the original LLaVA's expand2square: borders of the mean colour, int(255 * mean), then a bicubic
         resize. Pillow resizes the images. torchvision's resize is not bit-identical, and results must not depend on
         whether torchvision is installed.
+
+        The number of tokens of an image follows from config.json, because older checkpoints have no
+        processor_config.json.
         """
         from transformers import AutoProcessor, LlavaConfig, LlavaImageProcessorPil
 
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        config = LlavaConfig.from_pretrained(folder, local_files_only=True)
+        processor.patch_size = config.vision_config.patch_size
+        processor.num_additional_image_tokens = supported.CLASS_TOKENS[config.vision_config.model_type]
+        processor.vision_feature_select_strategy = config.vision_feature_select_strategy
         if image == "pad":
-            own = processor.image_processor
-            side = LlavaConfig.from_pretrained(folder, local_files_only=True).vision_config.image_size
+            own, side = processor.image_processor, config.vision_config.image_size
             processor.image_processor = LlavaImageProcessorPil(
                 do_pad=True,
                 size={"shortest_edge": side},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.model.llava.tiny import fresh, processor, word_tokenizer
+from bench.model.saving import save_model
 from bench.plugins.task import Task
 from bench.prepare.pretrain.decoder import train_connector, train_text
 from bench.prepare.pretrain.lessons import SOURCES, TARGETS, Album, pictures, words
@@ -40,7 +41,7 @@ def pretrain(folder: Path, tasks: Mapping[str, Task], *, seed: int, progress: On
     train_text(model, tokenizer, album, random.Random(seed), progress)
     train_tower(model, album, images, random.Random(seed + 1), progress)
     train_connector(model, tokenizer, album, images, random.Random(seed + 2), progress)
-    model.eval().save_pretrained(folder)
+    save_model(model.eval(), folder)
     processor(tokenizer, SHAPE).save_pretrained(folder)
     return model
 

@@ -17,6 +17,7 @@ from bench.model.family import role_of
 from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
+from bench.spec import ImageMode
 from tests.layouts.checkpoint import MEAN, STD, write
 
 SIDE = 336
@@ -163,3 +164,23 @@ def test_a_live_models_name_says_block_and_role() -> None:
     assert (block_of(layer), role_of(layer)) == (11, "q_proj")
     assert (block_of(connector), role_of(connector)) == (None, "linear_2")
     assert (connector_of(layer), connector_of(connector)) == (None, Llava.connector)
+
+
+@pytest.mark.parametrize("image", ["processor", "pad"])
+@pytest.mark.parametrize("missing", ["processor_config.json", "chat_template.json"])
+def test_what_a_processor_saves_makes_the_same_prompt_in_plain_transformers(
+    image: ImageMode, missing: str, tmp_path: Path
+) -> None:
+    from transformers import AutoProcessor, LlavaConfig
+
+    folder = write(tmp_path / "hub")
+    (folder / missing).unlink()
+    ours = Llava().processor(folder, image)
+    ours.save_pretrained(tmp_path / "saved")
+    plain = AutoProcessor.from_pretrained(tmp_path / "saved", backend="pil")
+
+    config = LlavaConfig.from_pretrained(folder)
+    batch = plain(text="USER: <image>", images=noise(90, 40), return_tensors="pt")
+    assert int((batch.input_ids == config.image_token_index).sum()) == Llava().image_tokens(config)
+    expected = ours.image_processor(images=[noise(90, 40)], return_tensors="pt").pixel_values
+    assert torch.equal(batch.pixel_values, expected)

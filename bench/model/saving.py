@@ -1,0 +1,33 @@
+"""Write weights that colleagues can read: safetensors makes files that only their owner can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Write a model of transformers to a folder, readable as any new file is."""
+    model.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        _open_up(path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write tensors to a safetensors file, readable as any new file is."""
+    save_file(dict(tensors), path, metadata)
+    _open_up(path)
+
+
+def _open_up(path: Path) -> None:
+    """Give a file the permissions of a new one; only a new one shows the umask without a change for all threads."""
+    fresh = path.with_name(f".{path.name}.mode")
+    with suppress(OSError):  # a disk may have no permissions
+        fresh.touch()
+        path.chmod(fresh.stat().st_mode & 0o777)
+    fresh.unlink(missing_ok=True)
