@@ -13,7 +13,6 @@ from bench.checks.tiny import Squares
 from bench.cli.main import main
 from bench.plan.suite import Suite
 from bench.store.run_folder import Store
-from bench.trial.corpus import opened
 from tests.layouts.checkpoint import write
 
 # peft 0.21 asks transformers 5 for a property by its old name
@@ -179,7 +178,7 @@ def test_a_merged_model_of_any_base_answers_alike_in_a_process_with_transformers
 
     prompts = []
     for place, example in enumerate(Squares().examples("test")[:8]):
-        opened(example.image).save(tmp_path / f"{place}.png")
+        rgb_image(example.image).save(tmp_path / f"{place}.png")
         prompts.append((tiny_suite.recipe.template.replace("{prompt}", example.question), f"{tmp_path}/{place}.png"))
     words = [sys.executable, "-I", "-c", _COLLEAGUE, str(merged), json.dumps(prompts)]
     child = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
