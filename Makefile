@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 run: $(VENV)/installed  ## install, then train, measure and rank every method on the suite micro
 	$(BIN)/bench run --methods all --ranks 16,32,64
 
-test fast matrix: export PYTHONWARNDEFAULTENCODING = 1  # an open without an encoding is an error in the tests
+# With this, an open without an encoding is an error in the tests.
+test fast matrix: export PYTHONWARNDEFAULTENCODING = 1
 
 test: check  ## install, then every check and test
 	$(BIN)/python -m pytest
