@@ -140,7 +140,7 @@ class DataSet(Task):
             drawn = self._drawn(split, records, intake)
             examples = tuple(record.example for record in drawn)
             if not examples:
-                raise DataError(f"{self.name}: its {split} split has no usable example. {intake.summary()}")
+                raise DataError(self._nothing(split, intake))
             rows = {record.example.id: record.row for record in drawn}
             self._taken[split] = _Taken(examples, tuple(intake.faults), tuple(intake.files), rows)
         return self._taken[split]
@@ -183,10 +183,27 @@ class DataSet(Task):
                 if image not in trouble:
                     trouble[image] = self._trouble(image)
                 if trouble[image]:
+                    if not chosen:
+                        self._check_folder(split, records, intake)
                     intake.refuse(record.row.place, f"its image {_shown(image)} {trouble[image]}")
                     continue
             chosen.append(record)
         return chosen
+
+    def _check_folder(self, split: Split, records: Sequence[Record], intake: Intake) -> None:
+        """Refuse a split at once if none of its images is there: their folder is missing, and no record is to blame."""
+        images = [record.example.image for record in records]
+        if any(not isinstance(image, Path) or _there(image) for image in images):
+            return
+        for count, (record, image) in enumerate(zip(records, images, strict=True)):
+            place = str(record.row.file) if count >= 3 else record.row.place  # a place takes a second to find
+            intake.faults.append(
+                Fault(place, f"its image {_shown(Path(str(image)))} {self._trouble(Path(str(image)))}")
+            )
+        raise DataError(self._nothing(split, intake))
+
+    def _nothing(self, split: Split, intake: Intake) -> str:
+        return f"{self.name}: its {split} split has no usable example. {intake.summary()}"
 
     def _trouble(self, image: Path) -> str:
         """Return why an image is unusable, judged by its header; ``bench data check`` reads the whole file."""

@@ -29,7 +29,7 @@ _LMMS = (
 _GROUPED_DIGITS = re.compile(r"\d,\d{3}(?!\d)")
 _JOINT = re.compile(r",\s*")
 _EMPTY_OPTION = re.compile(r"^\(?([A-E])[.:)]+[ \t]*$", re.MULTILINE)  # a line of a prompt
-_LETTERED = re.compile(r"\(?([A-Za-z])(?:[.:)]+(?:\s.*)?)?", re.DOTALL)  # B, B., (B), B. red
+_LETTERED = re.compile(r"\(?([A-Ea-e])(?:[.:)]+(?:\s.*)?)?", re.DOTALL)  # B, B., (B), B. red
 
 
 @dataclass(eq=False, kw_only=True)

@@ -49,7 +49,8 @@ _OF_CLASSES: tuple[tuple[type | tuple[type, ...], ModuleType], ...] = (
     ((TrainMethod, EditMethod), devices),
     (Task, task_checks),
 )
-_DECISIVE = {plugins.check_builds_from_defaults.__name__}  # without an instance, the other checks mean nothing
+# Without an instance, or without examples, the other checks mean nothing.
+_DECISIVE = {plugins.check_builds_from_defaults.__name__, task_checks.check_examples_keep_the_contract.__name__}
 _NEEDS_OFF: tuple[Check, ...] = (training.check_off_equals_plain_lora, edits.check_off_returns_deltas_unchanged)
 
 

@@ -24,7 +24,7 @@ from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.errors import BenchError
 from bench.model import weights
 from bench.plugins.faults import place
-from bench.plugins.guard import guarded
+from bench.plugins.guard import guarded, interrupts
 from bench.plugins.hyperparameters import ranges, values
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry, run_file
@@ -122,9 +122,10 @@ def main() -> None:
     """Answer every line of standard input; what plugins print goes to standard error."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    for line in sys.stdin:
-        replies.write(f"{json.dumps(_answer(json.loads(line)))}\n")
-        replies.flush()
+    with interrupts():
+        for line in sys.stdin:
+            replies.write(f"{json.dumps(_answer(json.loads(line)))}\n")
+            replies.flush()
 
 
 if __name__ == "__main__":

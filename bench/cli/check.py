@@ -82,7 +82,8 @@ def _checked(name: str, tasks: Tasks, suite: Suite) -> Counter[str]:
         counts["failed"] += 1
     for (plugin, message), count in faults.items():
         if message and count > 1:
-            print(f"FAIL  {plugin}  and {count - 1} more checks: {message.partition(': ')[0]}")
+            more = "1 more check" if count == 2 else f"{count - 1} more checks"
+            print(f"FAIL  {plugin}  and {more}: {message.partition(': ')[0]}")
     return counts
 
 

@@ -42,6 +42,7 @@ def _meant(options: LeaderboardOptions, store: Store) -> tuple[Cells, str]:
         run = shown_run(store, options.output, options.run)
         return cells_of(run, options), run.command
     if options.run:
-        raise UsageError(f"--run {options.run} says which cells are meant. Drop it or --{selecting[0]}.")
+        option = selecting[0].replace("_", "-")
+        raise UsageError(f"--run {options.run} says which cells are meant. Drop it or --{option}.")
     same = (run for run in every_run(store) if Cells.selected(run.selection).meaning() == options.meaning())
     return options, next((run.command for run in same if run.kind == "run"), options.line)

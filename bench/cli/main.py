@@ -19,7 +19,10 @@ from bench.errors import BenchError, DiskFullError, PluginError, UsageError
 from bench.plugins.guard import guarded, interrupts
 from bench.store.disk_errors import refusal
 
-_EPILOG = "Exit codes: 0 success, 1 a trial or a check failed, 2 the command has a mistake, 130 interrupted."
+_EPILOG = (
+    "Exit codes: 0 success, 1 a trial or a check failed or the command was stopped by its disk or data, "
+    "2 the command or a plugin has a mistake, 130 interrupted."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +133,9 @@ def _told(error: Exception, output: Path | None) -> BenchError | None:
 def _read_and_write_utf8() -> None:
     """Start the command again in Python's UTF-8 mode if the locale has another encoding.
 
-    Every open file of ours names its encoding. But words, names of files, libraries and the processes of lanes take the
-    locale's, and a run folder must have the same bytes under every locale. A character that stdout cannot write is
-    written as its number.
+    Our own code names an encoding whenever it opens a file. But the words of a command, the names of files, libraries
+    and the processes of lanes use the locale's encoding, and a run folder must have the same bytes under every locale.
+    A character that stdout cannot write is written as its number.
     """
     if sys.flags.utf8_mode:
         os.environ["PYTHONUTF8"] = "1"  # for the processes of lanes

@@ -14,6 +14,7 @@ from bench.plan.chance import counted
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plan.words import check_words
+from bench.plugins.guard import guarded
 from bench.plugins.registry import Registry, Report
 from bench.spec import FIT_VERSION
 from bench.store.places import staged
@@ -61,7 +62,8 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
         console.print(report.module.render(board, console.width if console.is_terminal else _PLAIN_WIDTH))
         return
     with TemporaryDirectory() as folder:
-        path = report.write(board, Path(folder) / report.file)
+        with guarded(report.write):
+            path = report.write(board, Path(folder) / report.file)
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -86,7 +88,8 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
             )
     with staged(folder) as here:
         for file, report in reports.items():
-            report.write(board, here / file)
+            with guarded(report.write):
+                report.write(board, here / file)
     return [folder / file for file in reports]
 
 
@@ -128,7 +131,7 @@ def list_failures(made: Plan, store: Store) -> int:
     code = 0
     for job in made.jobs:
         record = store.read(job.trial)
-        if record is None or record.status == "failed":
+        if record is None or (record.status == "failed" and not (job.asked and not record.lacks(job.asked))):
             reason = f"{record.error} ({store.folder(job.trial)}/error.txt)" if record else "did not run"
             say(f"failed: {job.trial.label}: {reason}")
             code = 1

@@ -44,7 +44,9 @@ def start_request(cells: Cells, output: Path, registry: Registry | None = None) 
     request = _untuned(cells, registry)
     checkpoints.fetch(request.suite.model)
     check_checkpoint(request.suite.folder)
-    return _checked(request, cells, output)
+    started = _checked(request, cells, output)
+    tuned.check_ranges(started.tuned, started.registry)
+    return started
 
 
 def read_request(cells: Cells, output: Path, registry: Registry | None = None) -> Request:

@@ -161,9 +161,9 @@ def _tell_larger(run: Run, made: Plan, store: Store) -> None:
     shown = largest([other for other in read_runs(store) if other.kind == "run"], census) if run.kind == "run" else run
     if shown.name != run.name:
         say(
-            f"bench leaderboard shows the run {shown.name}, because it has more finished cells "
-            f"({shown.finished_cells(census)}) than this one ({run.finished_cells(census)}). "
-            "bench leaderboard --run latest shows this one."
+            f"bench leaderboard shows the run {shown.name}, which has {shown.finished_cells(census)} of "
+            f"{len(shown.cells)} cells finished; this run has {run.finished_cells(census)} of {len(run.cells)}. "
+            "bench leaderboard --run latest shows this run."
         )
 
 

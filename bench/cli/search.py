@@ -16,6 +16,8 @@ from bench.cli.run import check_output
 from bench.cli.which_run import keep_run, new_run
 from bench.console import say, tell
 from bench.errors import UsageError
+from bench.plan.plan import base_trial
+from bench.plugins.registry import ZERO_SHOT
 from bench.search.optuna_study import Sampler
 from bench.search.pareto import Objective
 from bench.search.quest import Quest
@@ -104,9 +106,10 @@ def _keep(note: Run, store: Store, output: Path, asked: Sequence[Quest], results
     """Keep the note of a search: first with the labels of its trials, and at its end with their ids."""
     if results:
         tried = (trial for result in results for item in result.configurations for trial in item.trials)
-        save_run(store, replace(note, finished=True, trials=tuple(dict.fromkeys(tried))))
+        bases = (base_trial(quest.request).id for quest in asked)
+        save_run(store, replace(note, finished=True, trials=tuple(dict.fromkeys((*bases, *tried)))))
     else:
-        labels = dict.fromkeys(label for quest in asked for label in quest.trial_labels)
+        labels = dict.fromkeys(label for quest in asked for label in (ZERO_SHOT, *quest.trial_labels))
         keep_run(store, replace(note, labels=tuple(labels)), output)
 
 

@@ -57,8 +57,16 @@ def every_run(store: Store) -> list[Run]:
 
 
 def largest(runs: Sequence[Run], census: Census) -> Run:
-    """Return the run with the most finished cells; among equals the one that lacks the fewest, then the latest."""
-    return max(runs, key=lambda run: (run.finished_cells(census), -len(run.cells), run.started))
+    """Return the run with the most finished cells, and among equals the one with the most finished scores.
+
+    Among these, a run without --limit comes first, then the one that lacks the fewest cells, then the latest.
+    """
+
+    def size(run: Run) -> tuple[int, int, bool, int, str]:
+        whole = run.selection.get("limit") in (None, "")
+        return run.finished_cells(census), run.finished_scores(census), whole, -len(run.cells), run.started
+
+    return max(runs, key=size)
 
 
 def shown_run(store: Store, output: Path, name: str = "") -> Run:
@@ -76,7 +84,7 @@ def shown_run(store: Store, output: Path, name: str = "") -> Run:
         return found[0]
     chosen = largest(found, store.census)
     say(
-        f"This is the run {chosen.name}, which has the most finished cells of {len(found)} runs. "
+        f"This is the run {chosen.name}, the largest of {len(found)} runs. "
         "bench ls runs lists them; --run NAME chooses another."
     )
     return chosen
@@ -129,9 +137,10 @@ def request_of(run: Run, output: Path, typed: Command | None = None) -> Request:
 
 
 def keep_run(store: Store, run: Run, output: Path) -> None:
-    """Write the note of a run; a run of version 0.1.0, whose files are at the top, first gets a folder of its own.
+    """Write the note of a run. A run of version 0.1.0, whose files are at the top, first gets a folder of its own.
 
-    It stays at the top if its trials are not known, because bench clean must not take them for unused.
+    The files of that run stay at the top if its trials are not known, because bench clean would take its trials for
+    unused.
     """
     old = next((planned(item, store, output) for item in every_run(store) if item.is_old), None)
     if old is not None and old.trials:
@@ -141,7 +150,10 @@ def keep_run(store: Store, run: Run, output: Path) -> None:
 
 
 def planned(run: Run, store: Store, output: Path) -> Run:
-    """Return a run of version 0.1.0 with the cells and trials that its options mean now; without if that fails."""
+    """Return a run of version 0.1.0 with the cells and trials that its options mean now.
+
+    If its command cannot be read, one line says so, and the run is returned without cells and trials.
+    """
     try:
         return with_trials(run, make(request_of(run, output), store))
     except BenchError as error:

@@ -6,8 +6,10 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -111,19 +113,29 @@ def _started(scratch: Path, cpus: int) -> Any:
     import ray
 
     try:
-        ray.init(
-            address="local",  # never join a cluster that the environment happens to name
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-            _temp_dir=str(scratch / "ray"),
-        )
+        with _same_termination():
+            ray.init(
+                address="local",  # never join a cluster that the environment happens to name
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                _temp_dir=str(scratch / "ray"),
+            )
     except Exception as error:
         if full := starved(scratch):  # Ray says only that its processes did not start
             raise full from error
         raise
     return ray
+
+
+@contextmanager
+def _same_termination() -> Iterator[None]:
+    """Keep what SIGTERM does in this process; Ray's own handler would end it with a SystemExit and Ray's line."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def lanes_on(devices: int, workers: int, kind: str) -> int:
@@ -155,7 +167,8 @@ def _joined(address: str, lanes: int | None, output: Path, per_lane: int) -> Ite
         _knock(address)
         import ray
 
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        with _same_termination():
+            ray.init(address=address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"--address {address}: the Ray cluster there cannot be joined ({one_line(error)}). "

@@ -30,6 +30,6 @@ def make_scratch() -> Path:
                 return Path(tempfile.mkdtemp(prefix="bench-", dir=place))
     raise UsageError(
         f"Ray cannot use the temporary folder {chosen}: its path must have at most {longest} letters, digits and "
-        f"/._+-, and it must be writable. {', '.join(_OTHERS)} are not writable either. Set TMPDIR to another folder, "
+        f"/._+-, and it must be writable. None of {', '.join(_OTHERS)} is writable. Set TMPDIR to another folder, "
         "or use --lanes 0, which needs no Ray."
     )

@@ -101,8 +101,8 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
 def note_data(request: Request, store: Store) -> None:
     """Write ``data/TASK-SPLIT.json`` into the run folder for every split that a run trains on or scores.
 
-    The file lists the task's files, drawn examples and skipped records; tasks that draw their examples from a seed have
-    such a file only if an example was skipped. A line is printed for each split whose broken records were skipped.
+    The file lists the task's files, drawn examples and skipped records. A task that draws its examples from a seed has
+    such a file only if an example was skipped. A line is printed for each split with skipped records.
 
     Raises:
         DataError: more examples of a split cannot be taught than may be skipped.

@@ -226,6 +226,6 @@ def _columns(
 
 
 def _table(target: str, rows: Sequence[Row], too_high: Sequence[float]) -> Table:
-    judged = (row for row in rows if row.ranked and (row.mixed or "difference" not in row.foreign))
+    judged = (row for row in rows if row.ranked and not row.same_as and (row.mixed or "difference" not in row.foreign))
     differences = [row.difference["avg"] for row in judged if "avg" in row.difference]
     return Table(target, tuple(rows), smallest_resolvable(differences), max(too_high, default=None))

@@ -107,6 +107,8 @@ def legend(board: Leaderboard) -> Iterator[str]:
 def resolution(baseline: str, table: Table) -> str:
     """Return what a table can resolve, and how much its highest Avg is too high."""
     smallest = f"The smallest Avg difference from {baseline} that this table can resolve is"
+    if not any(row.ranked and row.scores and row.method != baseline for row in table.rows):
+        return f"No row has a difference from {baseline}, so nothing says how small a difference the table can resolve."
     if table.resolution is None:
         text = f"{smallest} unknown, because no row of the same rank differs measurably from {baseline}."
     else:

@@ -114,7 +114,11 @@ def _files(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 
 def _weights(folder: Path) -> str | None:
-    """Return why a folder's weights are refused, or None: transformers refuses them, or they depend on the reader."""
+    """Return why a folder's weights are refused, or None if they are not.
+
+    They are refused if transformers does not load them, or if what transformers loads depends on the installed packages
+    or is not the only set of weights.
+    """
     entry = checkpoints.weights_entry(folder)
     if entry is None or entry.suffix not in {".safetensors", ".json"}:
         return _not_safetensors(folder, entry)

@@ -25,7 +25,10 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
 
 
 def _open_up(path: Path) -> None:
-    """Give a file the permissions of a new one; only a new one shows the umask without a change for all threads."""
+    """Give a file the permissions of a new file.
+
+    A new file shows them. The umask would too, but it can only be read by changing it for all threads.
+    """
     fresh = path.with_name(f".{path.name}.mode")
     with suppress(OSError):  # a disk may have no permissions
         fresh.touch()

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from bench.errors import UsageError
 from bench.model.checkpoints import read_json
 
 _FILE = "tokenizer.json"
@@ -52,10 +51,13 @@ def vocabulary_of(folder: Path) -> Vocabulary | None:
 
     A tokenizer without an unknown token, or one that falls back to bytes, can write any word. A checkpoint without
     ``tokenizer.json`` is not examined.
+
+    Raises:
+        DataError: ``tokenizer.json`` is damaged.
     """
     try:
         model = read_json(folder / _FILE)["model"]
-    except (UsageError, OSError, KeyError, ValueError):
+    except (OSError, KeyError):
         return None
     unknown = model.get("unk_token")
     if not unknown or model.get("byte_fallback"):

@@ -11,6 +11,7 @@ from bench.errors import UsageError
 from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
+from bench.plugins.registry import Registry
 from bench.spec import Recipe, Scalar
 from bench.store.json_note import read_note
 from bench.store.search_results import FILE
@@ -107,6 +108,23 @@ def _valid(method: type[Method], hyper: Mapping[str, Scalar], file: Path) -> Map
             )
         check(f"{method.name}.{name}", value, spans[name])
     return hyper
+
+
+def check_ranges(chosen: Tuned, registry: Registry) -> None:
+    """Refuse to train with a choice that an older version made, in a range that is not searched any more.
+
+    Raises:
+        UsageError: a chosen value is outside of the range that ``bench search`` searches.
+    """
+    for (name, *_), choice in chosen.items():
+        for field, span in ranges(registry.method(name)).items():
+            value, low, high = choice.hyper.get(field), span.low, span.high
+            if low is None or high is None or not isinstance(value, int | float) or low <= value <= high:
+                continue
+            raise UsageError(
+                f"--tuned cannot use {name}, because an older version chose {name}.{field} = {value:g}, and the range "
+                f"is {low:g} to {high:g} now. Search again: bench search --methods {name}"
+            )
 
 
 def left_out(path: Path) -> Mapping[str, str]:

@@ -17,7 +17,11 @@ _NAMED = 8  # how many unknown words a message names
 
 @dataclass(frozen=True, slots=True)
 class UnknownWords:
-    """What a base model cannot say or read of a task: ``answers`` of ``all_answers`` taught answers, and words."""
+    """What a base model cannot say or read of a task.
+
+    ``answers`` of ``all_answers`` taught answers have unknown words, ``in_answers``. Of ``all_in_prompts`` words of the
+    prompts, ``in_prompts`` are unknown.
+    """
 
     task: str
     model: str
@@ -44,8 +48,8 @@ class UnknownWords:
     def refusal(self) -> str:
         """The sentence, why such answers are refused, and what to do."""
         return (
-            f"{self} No training teaches a word that the tokenizer lacks. Use other words ({self.vocabulary.file} has "
-            f"all {self.vocabulary.size:,}), or a base model that knows them (--model)."
+            f"{self} No training teaches a word that the tokenizer lacks. Use words that the tokenizer has "
+            f"({self.vocabulary.file} lists its {self.vocabulary.size:,} tokens), or another base model (--model)."
         )
 
 
@@ -62,7 +66,7 @@ def check_words(request: Request) -> Iterator[str]:
         if found := unknown_words(request.suite, task, counts | {request.split: request.limit}, name):
             if target and found.answers:
                 raise UsageError(found.refusal)
-            yield f"{found} All of them are one token to it."
+            yield f"{found} The model reads every such word as its unknown token."
 
 
 def unknown_words(

@@ -32,7 +32,8 @@ _pressed = threading.Event()  # set by Ctrl-C
 def guarded(plugin: object = None) -> Iterator[None]:
     """Turn SystemExit, os._exit and KeyboardInterrupt in the code of plugins into a PluginError that names the line.
 
-    Ctrl-C passes, and so does Gone. ``plugin`` is the class or function to blame; without it, every plugin may be.
+    Ctrl-C and a termination pass, and so does Gone. ``plugin`` is the class or function to blame; without it, every
+    plugin may be, and what no line of a plugin led to passes.
 
     Raises:
         PluginError: the code would end the process.
@@ -48,7 +49,9 @@ def guarded(plugin: object = None) -> Iterator[None]:
         if os.getpid() != process or (isinstance(error, KeyboardInterrupt) and _is_users()):
             raise  # a child of the plugin's own, or Ctrl-C
         what = f"calls os._exit({error.code})" if isinstance(error, _ExitAtOnce) else f"raises {type(error).__name__}"
-        where = place(error, plugin) or _last(error)
+        where = place(error, plugin) or (_last(error) if plugin is not None else "")
+        if not where:
+            raise  # no plugin led to it
         raise PluginError(f"{where}: it {what}, which would end the command. Raise an error instead.") from error
     finally:
         _guarded.process = outer
@@ -56,15 +59,22 @@ def guarded(plugin: object = None) -> Iterator[None]:
 
 @contextmanager
 def interrupts() -> Iterator[None]:
-    """Note Ctrl-C until the context ends, so that it is told apart from a KeyboardInterrupt that code raises."""
+    """Note Ctrl-C until the context ends, so that it is told apart from a KeyboardInterrupt that code raises.
+
+    A termination (SIGTERM, from kill or a batch system) raises a KeyboardInterrupt too, so that the command ends as
+    after Ctrl-C.
+    """
     if threading.current_thread() is not threading.main_thread() or not _is_python_handler():
         yield
         return
+    before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGINT, _press)
+    signal.signal(signal.SIGTERM, _press)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, before)
         _pressed.clear()
 
 

@@ -31,7 +31,7 @@ def rgb_image(image: Image | Path) -> Image:
             f"{image} {found}. Put a valid image there, or delete the file and pass "
             "--skip-bad N to tolerate N broken records. bench data check finds all such files."
         )
-    raise DataError(f"an image in memory {found}.")
+    raise DataError(f"An image in memory {found}. Correct the task that makes it.")
 
 
 def read_image(source: Image | Path | BytesIO, *, verify: bool = False) -> Image | str:
@@ -68,9 +68,10 @@ def image_fault(path: Path) -> str:
 
 
 def _rgb(image: Image) -> Image:
-    """Convert an image; its transparent colour is dropped first, because Pillow would note it in the result.
+    """Convert an image to RGB without its transparent colour.
 
-    transformers puts an image with such a note on a white sheet.
+    Pillow keeps a note of that colour in the converted image, and transformers pastes an image with such a note onto a
+    white background.
     """
     image.load()
     if "transparency" in image.info:

@@ -296,5 +296,6 @@ def _check_arguments(hook: Callable[..., Any], contract: Callable[..., Any]) -> 
         inspect.signature(hook).bind(*wanted)
     except TypeError:
         raise PluginError(
-            f"{place_of(hook)}: it takes {inspect.signature(hook)}. Write def {hook.__name__}({', '.join(wanted)})."
+            f"{place_of(hook)}: the hook takes {inspect.signature(hook)}. "
+            f"Write def {hook.__name__}({', '.join(wanted)})."
         ) from None

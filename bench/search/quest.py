@@ -59,7 +59,7 @@ class Quest:
 
     @property
     def trial_labels(self) -> tuple[str, ...]:
-        """The labels of all trials of the quest, which every configuration has, and of their parents."""
+        """The labels of the quest's trials and of their parents; they are the same for every configuration."""
         return tuple(job.trial.label for job in self.plan({}).jobs)
 
     @property

@@ -104,7 +104,7 @@ def run(
 ) -> tuple[tuple[Quest, ...], list[SearchResult]]:
     """Search; return the quests and their results. Configurations of earlier commands are not tried again.
 
-    ``keep`` is called before the first trial, without results, and at the end.
+    ``keep`` is called after zero-shot is scored and before the first configuration, without results, and at the end.
     """
     found = spaces(request, setting.fields)
     if setting.storage is not None:

@@ -16,8 +16,8 @@ from bench.store.run_folder import RECORD, Store
 from bench.store.unfinished import MARK
 
 _TRIAL = re.compile(r"-[0-9a-f]{12}$")
-_DRAFT = re.compile(r"\.tmp$|^\.mlflow-")  # what a killed command was writing
-_UNUSED = "no run, search or study uses it"
+_DRAFT = re.compile(r"(?<!\d)\.tmp$|^\.mlflow-")  # of 0.1.0 and of MLflow; who takes the lock deletes our own
+_UNUSED = "no run, search or study needs it"
 
 Links = Mapping[tuple[int, int], Sequence[Path]]  # files by device and inode
 
@@ -67,9 +67,9 @@ def leftovers(store: Store, used: Used) -> list[Waste]:
         if (folder / RECORD).is_file():
             found += _of_finished(folder)
         elif not used.has(folder.name) and _facts(folder) is None:
-            found.append(Waste((folder,), "an unfinished trial that no command needs"))
+            found.append(Waste((folder,), f"an unfinished trial; {_UNUSED}"))
         elif folder.name[-12:] in used.stopped and (folder / CHECKPOINT).is_file():
-            found.append(Waste((folder / CHECKPOINT,), "of a training that a search stopped early"))
+            found.append(Waste((folder / CHECKPOINT,), "the checkpoint of a training that a search stopped early"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Save and read which sources the last command left out of Source, because their base model is at chance."""
+"""Save and read which sources the last command left out of Source, because the base model is at chance on them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from bench.errors import UsageError, WriteError, one_line, without_password
 from bench.store.disk_errors import code_of, write_error, writing
 
 _PREFIX = "bench-"
-_DRAFT = re.compile(r"\.(\d+)\.tmp$|\.jsonl\.(\d+)\.part$")  # with the number of a process; .part is that of a task
+_DRAFT = re.compile(r"\.(\d+)\.(?:tmp|part)$")  # with the number of a process; .part is that of a task
 _STAGE = re.compile(r"^\.(\d+)\.tmp$")
 
 
@@ -186,11 +186,14 @@ def staged(folder: Path) -> Iterator[Path]:
             _upload(file, folder / file.relative_to(scratch).as_posix())
 
 
-def sweep(root: Path) -> None:
-    """Delete every draft below a local folder of the program whose process is gone."""
+def sweep(root: Path, age: float = 0.0) -> None:
+    """Delete every draft whose process is gone, below a local folder that holds only files of the program.
+
+    A folder without a lock may have a draft of another machine's process, so there a draft must be ``age`` seconds old.
+    """
     for place, folders, files in os.walk(root):
         for name in (*folders, *files):
-            _sweep(Path(place) / name, _DRAFT)
+            _sweep(Path(place) / name, _DRAFT, age)
 
 
 def sweep_stages(folder: Path) -> None:
@@ -199,10 +202,13 @@ def sweep_stages(folder: Path) -> None:
         _sweep(path, _STAGE)
 
 
-def _sweep(path: Path, names: re.Pattern[str]) -> None:
+def _sweep(path: Path, names: re.Pattern[str], age: float = 0.0) -> None:
     found = names.search(path.name)
-    if found is not None and not _lives(int(found[found.lastindex or 1])):
-        remove(path)
+    if found is None or _lives(pid := int(found[1])):
+        return
+    with suppress(FileNotFoundError):
+        if pid == os.getpid() or time.time() - path.stat().st_mtime >= age:
+            remove(path)
 
 
 def _lives(pid: int) -> bool:
@@ -222,14 +228,19 @@ def _draft(draft: Path, path: Path, *, every: bool = False) -> Iterator[Path]:
     except WriteError:
         raise
     except Exception as error:
-        own = error.errno if every and isinstance(error, OSError) else None
-        code = own or code_of(error, path.parent)
+        own = every and isinstance(error, OSError) and _is_about(error, draft)
+        code = error.errno if own and isinstance(error, OSError) else code_of(error, path.parent)
         _discard(draft)  # before the free space is counted
         if code is None:
             raise
         raise write_error(code, path) from error
     finally:
         _discard(draft)
+
+
+def _is_about(error: OSError, draft: Path) -> bool:
+    """Whether an error may be about writing a draft: it names the draft or its folder, or no file."""
+    return error.filename is None or Path(str(error.filename)) in (draft, draft.parent)
 
 
 def _discard(draft: Path) -> None:

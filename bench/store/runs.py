@@ -27,7 +27,7 @@ _LONGEST = 60  # letters of a name before its digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One command that needs trials, and what it left.
+    """One run, search or study, as ``kind`` says, and what it left.
 
     ``selection`` holds the values of the options that say which cells it meant, by name, as JSON stores them.
     ``started`` is the time in UTC, in ISO 8601. ``cells`` holds a pair for each cell: the trial's id and its target;
@@ -57,6 +57,13 @@ class Run:
         """Return how many of the cells have every score that they show."""
         return sum(
             census.scores.get(trial, frozenset()).issuperset(self.scores.get(target, ()))
+            for trial, target in self.cells
+        )
+
+    def finished_scores(self, census: Census) -> int:
+        """Return how many scores of the cells are finished."""
+        return sum(
+            len(census.scores.get(trial, frozenset()).intersection(self.scores.get(target, ())))
             for trial, target in self.cells
         )
 

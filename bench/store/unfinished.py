@@ -61,7 +61,7 @@ class Partial:
         else:
             if not self._is_open:
                 self._open()
-            with writing(self._own), self._own.open("a") as file:
+            with writing(self._own), self._own.open("a", encoding="utf-8") as file:
                 file.write(line)
         self.predictions |= predictions
         self.watch(len(self.predictions))
@@ -89,7 +89,7 @@ class Partial:
         if not lines or not self._is_of_this(lines[0]):
             replace_file(self._own, self._head)
         elif not self._own.read_bytes().endswith(b"\n"):
-            with writing(self._own), self._own.open("a") as file:
+            with writing(self._own), self._own.open("a", encoding="utf-8") as file:
                 file.write("\n")
 
     def _is_of_this(self, line: object) -> bool:

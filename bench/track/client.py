@@ -121,8 +121,8 @@ def _check_place(experiment: Any, output: Path) -> None:
         return
     link = shlex.join(["ln", "-s", str(output.resolve()), str(folder.parent)])
     raise StoreError(
-        f"MLflow keeps the files of {experiment.name} in {folder.parent}, which was moved or deleted. Link it to where "
-        f"it is now, such as with {link}, then run bench sync."
+        f"MLflow keeps the files of {experiment.name} in {folder.parent}, which was moved or deleted. Make a link "
+        f"there to the run folder that has the files, such as with {link}, then run bench sync."
     )
 
 

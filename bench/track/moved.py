@@ -1,4 +1,4 @@
-"""Follow a run folder that was moved or copied: MLflow stores where the folder was when each run was written."""
+"""Follow a run folder that was moved or copied: MLflow stores where the folder was when it wrote each MLflow run."""
 
 from __future__ import annotations
 

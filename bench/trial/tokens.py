@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.model.families import family_in
 from bench.model.family import Config, Exchange, Family, Processor
 from bench.plugins.images import rgb_image
@@ -59,8 +59,11 @@ class Tokens:
         """Return ``pair``, of which a training reads the first ``max_length`` tokens.
 
         Raises:
+            UsageError: no example can be taught, because the image alone has as many tokens.
             DataError: the example cannot be taught, or its prompt leaves no room for its answer.
         """
+        if (image := self.family.image_tokens(self.config)) >= max_length:
+            raise UsageError(f"recipe.max_length is {max_length:,}, but an image alone has {image:,} tokens. Raise it.")
         pair = self.pair(task, example)
         if (length := len(pair[0])) >= max_length:
             raise DataError(

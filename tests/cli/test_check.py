@@ -34,7 +34,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """Return ``told(*results)``: the lines that bench check prints for these results, with the exit code first."""
 
     def lines(*results: Result | PluginError) -> list[str]:
-        def run(name: str, tasks: object) -> Iterator[Result]:
+        def run(*_: object) -> Iterator[Result]:
             for result in results:
                 if isinstance(result, PluginError):
                     raise result
@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_loaded_is_a_failed_check(told: Told) -> None:
 
 
 def test_a_method_that_cannot_be_built_ends_its_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.py").write_text(UNBUILT)
+    (tmp_path / "mine.py").write_text(UNBUILT, encoding="utf-8")
 
     assert main(["check", str(tmp_path / "mine.py")]) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_leftovers_go_and_what_a_run_still_needs_stays(output: Path) -> None:
     for folder in (needed, other):
         (folder / CHECKPOINT).touch()
     shutil.copytree(next(output.glob("lora-*")) / "change", output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change")
-    (output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "fitted.json").write_text('{"seconds": 60.0}')
+    (output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "fitted.json").write_text('{"seconds": 60.0}', encoding="utf-8")
     (output / "reports" / "x.md.123.tmp").touch()
     finished = next(output.glob("lora-*"))
     (finished / CHECKPOINT).touch()
@@ -131,7 +132,9 @@ def test_what_a_search_tried_is_needed_with_its_parents(output: Path) -> None:
     tried = Configuration(0, {}, "done", 0.5, 0.5, (dare.id,))
     folder = output / "search" / "dare-r2-new_squares"
     folder.mkdir(parents=True)
-    (folder / "search.json").write_text(SearchResult("dare-r2-new_squares", "", {}, {}, (tried,)).text())
+    (folder / "search.json").write_text(
+        SearchResult("dare-r2-new_squares", "", {}, {}, (tried,)).text(), encoding="utf-8"
+    )
 
     assert main(["clean", "--trials", "--yes", "--output", str(output)]) == 0
 
@@ -142,12 +145,13 @@ def test_the_trials_of_an_interrupted_search_are_needed(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("bench.search.run._work", killed)
     assert main(["search", "--methods", "dare", *words]) == 130
     output = tmp_path / "runs"
     kept, other = (output / f"{name}-r2-new_squares-s0-0123456789ab" for name in ("dare", "l2"))
+    base = Store(output).find("zero_shot").trial
     for folder in (kept, other):
         folder.mkdir()
         (folder / CHECKPOINT).touch()
@@ -156,6 +160,7 @@ def test_the_trials_of_an_interrupted_search_are_needed(
 
     assert (kept / CHECKPOINT).is_file()
     assert not other.exists()
+    assert Store(output).read(base) is not None
 
 
 def test_trials_of_an_older_version_are_named_and_go_only_with_trials(
@@ -170,7 +175,7 @@ def test_trials_of_an_older_version_are_named_and_go_only_with_trials(
 
     assert " finished trials (" in error
     assert " of an older version), " in error
-    assert "(a trial of an older version, 1; no run, search or study uses it)" in capsys.readouterr().out
+    assert "(a trial of an older version, 1; no run, search or study needs it)" in capsys.readouterr().out
     assert len(list(runs.glob("*/record.json"))) == 31
 
 
@@ -179,7 +184,9 @@ def test_nothing_is_offered_if_a_run_cannot_be_read(
 ) -> None:
     runs = unpacked("run_folder", tmp_path, monkeypatch)
     note = runs / "command.json"
-    note.write_text(note.read_text().replace('"lora,dare,lorasculpt"', '"lora,dare,gone"'))
+    note.write_text(
+        note.read_text(encoding="utf-8").replace('"lora,dare,lorasculpt"', '"lora,dare,gone"'), encoding="utf-8"
+    )
 
     assert main(["clean", "--trials", "--yes"]) == 0
 

@@ -55,7 +55,9 @@ Run = Callable[..., tuple[int, str]]
 
 
 def written(folder: Path, **code: str) -> Path:
-    (path := folder / "mine.py").write_text(METHOD.format(**{place: code.get(place, "pass") for place in PLACES}))
+    (path := folder / "mine.py").write_text(
+        METHOD.format(**{place: code.get(place, "pass") for place in PLACES}), encoding="utf-8"
+    )
     return path
 
 
@@ -118,7 +120,7 @@ def test_ctrl_c_in_a_hook_interrupts_the_command(tiny_command: list[str], tmp_pa
     plugin = written(tmp_path, update="os.kill(os.getpid(), signal.SIGINT)")
 
     done = subprocess.run(
-        [*tiny_command, *words(plugin, tmp_path / "runs")], capture_output=True, text=True, check=False
+        [*tiny_command, *words(plugin, tmp_path / "runs")], capture_output=True, encoding="utf-8", check=False
     )
 
     assert done.returncode == 130, done.stderr

@@ -155,9 +155,9 @@ print(json.dumps(answers))
 
 
 def _sampling(folder: Path) -> None:
-    settings = json.loads((folder / "generation_config.json").read_text())
+    settings = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     changed = {**settings, "do_sample": True, "temperature": 9.0, "repetition_penalty": 3.0}
-    (folder / "generation_config.json").write_text(json.dumps(changed))
+    (folder / "generation_config.json").write_text(json.dumps(changed), encoding="utf-8")
 
 
 def _older(folder: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_merged_model_of_any_base_answers_alike_in_a_process_with_transformers
         rgb_image(example.image).save(tmp_path / f"{place}.png")
         prompts.append((tiny_suite.recipe.template.replace("{prompt}", example.question), f"{tmp_path}/{place}.png"))
     words = [sys.executable, "-I", "-c", _COLLEAGUE, str(merged), json.dumps(prompts)]
-    child = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    child = subprocess.run(words, capture_output=True, encoding="utf-8", check=True, cwd=tmp_path)
 
     assert json.loads(child.stdout) == stored(runs, "lora-r2")
 

@@ -397,7 +397,8 @@ def test_a_task_that_cannot_work_is_refused_before_anything_starts(
         "    def examples(self, split):\n"
         f"        return [Example(split, 'which numeral ?', {answer}, Path('x.png'))]\n"
         "    def score(self, examples, predictions):\n"
-        "        return {'exact': [0.0 for _ in examples]}\n"
+        "        return {'exact': [0.0 for _ in examples]}\n",
+        encoding="utf-8",
     )
 
     code = main(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -83,8 +84,26 @@ def test_a_smaller_run_replaces_neither_the_reports_nor_what_bench_leaderboard_s
     assert main(["leaderboard", "--output", str(output)]) == 0
     shown = capsys.readouterr()
     assert shown.out == table
-    assert "which has the most finished cells of 2 runs" in shown.err
+    assert "the largest of 2 runs" in shown.err
     assert not list(output.glob("leaderboard.*"))
+
+
+def test_of_runs_with_as_many_cells_the_one_with_more_scores_is_shown_then_the_one_without_limit() -> None:
+    def run(name: str, scores: tuple[str, ...], limit: str | None = None) -> Run:
+        return Run(
+            name=name,
+            command="",
+            selection={"limit": limit},
+            started=name,  # later in the alphabet is later in time
+            cells=(("0123456789ab", "icon_choice"),),
+            scores={"icon_choice": scores},
+        )
+
+    census = Census(frozenset(), {"0123456789ab": frozenset("abc")}, 0)
+
+    assert largest([run("a", ("a", "b")), run("b", ("c",))], census).name == "a"
+    assert largest([run("a", ("a",)), run("b", ("c",), limit="20")], census).name == "a"
+    assert largest([run("a", ("a",)), run("b", ("c",))], census).name == "b"
 
 
 def test_another_run_is_shown_by_its_name_or_as_the_latest(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,7 +157,7 @@ def test_a_run_with_fewer_finished_cells_is_not_shown_though_it_means_more(
     both: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("bench.lanes.lanes.run", killed)
     assert main(["run", "--methods", "lora,dare,l2,dora", *words, "--limit", "3", "--lanes", "0"]) == 130
@@ -209,7 +228,9 @@ def test_a_run_of_an_older_version_that_cannot_be_read_stays_at_the_top(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = runs / "command.json"
-    note.write_text(note.read_text().replace('"lora,dare,lorasculpt"', '"lora,dare,gone"'))
+    note.write_text(
+        note.read_text(encoding="utf-8").replace('"lora,dare,lorasculpt"', '"lora,dare,gone"'), encoding="utf-8"
+    )
     monkeypatch.setattr("bench.cli.run._perform", lambda *_, **__: None)
 
     main(["run", "--methods", "lora", "--ranks", "2", "--targets", "icon_choice", "--limit", "24", "--lanes", "0"])
@@ -224,10 +245,10 @@ def test_a_setting_that_is_gone_is_left_out_in_one_line(runs: Path, capsys: pyte
     path = runs / "command.json"
     assert main(["leaderboard"]) == 0
     before = capsys.readouterr().out
-    note = json.loads(path.read_text())
+    note = json.loads(path.read_text(encoding="utf-8"))
     note["selection"]["set"] += ["lorasculpt.zero_moments=true", "gone.field=1"]
     note["selection"]["optimizer"] = "sgd"
-    path.write_text(json.dumps(note))
+    path.write_text(json.dumps(note), encoding="utf-8")
 
     assert main(["leaderboard"]) == 0
 

@@ -80,6 +80,8 @@ def _content(here: Path, folder: Path) -> dict[str, bytes]:
             files[name] = path.read_bytes().replace(json.dumps(str(folder))[1:-1].encode(), b"FOLDER")
             if path.stem == "leaderboard":  # has seconds, bytes and the commit
                 files[name] = re.sub(rb"Commit: \S+|[\d. ]+", b" ", files[name])
+            if path.name == "command.json":
+                files[name] = re.sub(rb'"started": "[^"]+"', b"", files[name])
     for path in (here / "läufe").glob("*/record.json"):
         record = json.loads(path.read_bytes())
         files[path.parent.name] = json.dumps([record["id"], record["trial"]]).encode()

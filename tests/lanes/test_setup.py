@@ -76,10 +76,14 @@ def test_what_only_the_tokenizer_finds_is_refused_before_a_lane_starts_or_skippe
     cells = Cells(targets="gqa", sources="thing_facts", data=tmp_path, set=words)
     store = Store(tmp_path / "runs")
 
-    first = rf"{train} \(record 1, id \d+\): its prompt has [\d,]+ tokens, so recipe.max_length 2,048 leaves no room"
+    first = (
+        rf"{train}:\d+ \(record 1, id \d+\): its prompt has [\d,]+ tokens, so recipe.max_length 2,048 leaves no room"
+    )
     with pytest.raises(DataError, match=rf"^gqa: {first}.*record 1, and 0 may be skipped"):
         setup.note_data(read_request(cells, Path("runs")), store)
-    second = rf"{train} \(record 2, id \d+\): its answer contains </s>, which ends an answer\. That is broken record 2"
+    second = (
+        rf"{train}:\d+ \(record 2, id \d+\): its answer contains </s>, which ends an answer\. That is broken record 2"
+    )
     with pytest.raises(DataError, match=second):
         setup.note_data(read_request(replace(cells, skip_bad=1), Path("runs")), store)
     setup.note_data(read_request(replace(cells, skip_bad=2), Path("runs")), store)
@@ -88,7 +92,7 @@ def test_what_only_the_tokenizer_finds_is_refused_before_a_lane_starts_or_skippe
     noted = json.loads(path.read_text(encoding="utf-8"))
     assert capsys.readouterr().err == f"gqa train: 2 broken records skipped; {path} lists them.\n"
     assert [reason.partition(": its ")[0] for reason in noted["skipped"]] == [
-        f"{train} (record {place}, id {name.split('-')[-1]})" for place, name in enumerate(noted["untaught"], 1)
+        f"{train}:1 (record {place}, id {name.split('-')[-1]})" for place, name in enumerate(noted["untaught"], 1)
     ]
 
 

@@ -52,6 +52,19 @@ def test_a_leaderboard_of_part_of_the_test_examples_says_so(ran: tuple[Plan, Sto
     assert "Scored in part" not in "\n".join(leaderboard(plan, store, Heading("tiny")).notes)
 
 
+def test_a_trial_that_failed_at_a_score_of_another_command_keeps_its_row(ran: tuple[Plan, Store]) -> None:
+    plan, store = ran
+    for job in plan.jobs:
+        record = store.read(job.trial)
+        assert record is not None
+        store.write(replace(record, status="failed", error="another task cannot be scored"))
+
+    rows = leaderboard(plan, store, Heading("tiny")).tables[0].rows
+
+    assert {row.name for row in rows} >= {"zero_shot", "lora", "dare", "l2"}
+    assert all(row.scores and not row.problems for row in rows)
+
+
 def test_the_store_says_where_a_parent_was_trained_and_where_zero_shot_was_scored(ran: tuple[Plan, Store]) -> None:
     plan, store = ran
     lora = next(cell.trial for cell in plan.cells if cell.trial.method == "lora" and not cell.key.variant)

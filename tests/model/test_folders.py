@@ -150,7 +150,7 @@ def test_a_stale_index_is_no_reason_to_refuse_shards_that_hold_the_whole_model(s
     for shard, names in enumerate((list(stored)[:half], list(stored)[half:]), 1):
         part = {name: stored[name].clone() for name in names}
         save_file(part, shards / f"model-{shard:05}-of-00002.safetensors", {"format": "pt"})
-    indexed = json.loads((shards / INDEX).read_text())["weight_map"].keys()
+    indexed = json.loads((shards / INDEX).read_text(encoding="utf-8"))["weight_map"].keys()
 
     assert indexed - {name for path in shards.glob("*.safetensors") for name in load_file(path)}
     loads_alike(shards)
@@ -158,7 +158,9 @@ def test_a_stale_index_is_no_reason_to_refuse_shards_that_hold_the_whole_model(s
 
 def _named(folder: Path, name: str) -> None:
     path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "transformers_weights": name}))
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), "transformers_weights": name}), encoding="utf-8"
+    )
 
 
 def test_the_weights_that_config_json_names_are_loaded(one: Path, made: Path) -> None:
@@ -175,12 +177,21 @@ def test_the_weights_that_config_json_names_are_loaded(one: Path, made: Path) ->
     ("damage", "reason"),
     [
         (lambda folder: (folder / INDEX).unlink(), f"neither {WEIGHTS} nor {INDEX}, .* not load model-00001-of-00002"),
-        (lambda folder: (folder / INDEX).write_text('{"weight_map": {"a": "b"}}'), f"its {INDEX} has no metadata or"),
-        (lambda folder: (folder / INDEX).write_text('{"metadata": {}, "weight_map": {}}'), "no weight_map"),
+        (
+            lambda folder: (folder / INDEX).write_text('{"weight_map": {"a": "b"}}', encoding="utf-8"),
+            f"its {INDEX} has no metadata or",
+        ),
+        (
+            lambda folder: (folder / INDEX).write_text('{"metadata": {}, "weight_map": {}}', encoding="utf-8"),
+            "no weight_map",
+        ),
         (lambda folder: (folder / SHARD).unlink(), f"it lacks {SHARD}, which its index names"),
-        (lambda folder: (folder / SHARD).write_text(POINTER), f"{SHARD} is a pointer of git-lfs.* Run git lfs pull"),
+        (
+            lambda folder: (folder / SHARD).write_text(POINTER, encoding="utf-8"),
+            f"{SHARD} is a pointer of git-lfs.* Run git lfs pull",
+        ),
         (lambda folder: (folder / SHARD).write_bytes(b""), f"{SHARD} cannot be read"),
-        (lambda folder: (folder / WEIGHTS).write_text(POINTER), f"{WEIGHTS} is a pointer of git-lfs"),
+        (lambda folder: (folder / WEIGHTS).write_text(POINTER, encoding="utf-8"), f"{WEIGHTS} is a pointer of git-lfs"),
         (lambda folder: _named(folder, "ours.safetensors"), "it lacks ours.safetensors, which its config.json names"),
     ],
 )
@@ -198,7 +209,7 @@ def test_a_folder_above_the_model_names_the_model(made: Path) -> None:
 
 
 def test_a_settings_file_that_is_a_pointer_says_so(one: Path) -> None:
-    (one / "tokenizer.json").write_text(POINTER)
+    (one / "tokenizer.json").write_text(POINTER, encoding="utf-8")
 
     with pytest.raises(DataError, match=r"tokenizer.json is a pointer of git-lfs"):
         check_checkpoint(one)

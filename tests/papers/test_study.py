@@ -65,8 +65,11 @@ def test_bad_input_is_one_line_and_starts_nothing(
     assert not output.exists()
 
 
-def test_tasks_are_read_with_their_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tasks_are_read_with_their_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_files(tmp_path, "iconqa")
+    monkeypatch.setattr("bench.cli.run.tell_unknown_words", lambda asked: None)  # micro stands in for LLaVA-1.5
     words = ["study", "table1", "--suite", "lorasculpt", "--targets", "iconqa", "--sources", "easy_vqa", "--dry-run"]
     words += ["--model", str(MICRO.folder), "--data", str(tmp_path), "--output", str(tmp_path / "runs")]
 
@@ -130,14 +133,14 @@ def test_a_note_names_command_and_cells(planned: Planned, tmp_path: Path) -> Non
 
     save_record(store.root, "table1", "bench study table1", plan)
 
-    data = json.loads((store.root / "study.json").read_text())
+    data = json.loads((store.root / "study.json").read_text(encoding="utf-8"))
     assert (data["study"], data["command"], data["suite"]) == ("table1", "bench study table1", "micro")
     assert [cell["method"] for cell in data["cells"]][:2] == ["lora", "dora"]
 
 
 def test_the_trials_of_a_study_of_an_older_version_are_needed(tmp_path: Path) -> None:
     (tmp_path / "studies" / "table1").mkdir(parents=True)
-    (tmp_path / "studies" / "table1" / "study.json").write_text('{"trials": ["0123456789ab"]}')
+    (tmp_path / "studies" / "table1" / "study.json").write_text('{"trials": ["0123456789ab"]}', encoding="utf-8")
 
     assert studied(Store(tmp_path)) == {"0123456789ab"}
 

@@ -78,6 +78,15 @@ def test_a_value_that_is_no_longer_valid_is_refused(tmp_path: Path) -> None:
         read(write(tmp_path, chosen={"hyper": {"drop_rate": 1.5}}))
 
 
+def test_nothing_is_trained_with_a_choice_outside_the_range_of_now(tmp_path: Path) -> None:
+    found = read(write(tmp_path, chosen={"hyper": {"drop_rate": 0.01}}))
+
+    with pytest.raises(
+        UsageError, match=r"older version chose dare\.drop_rate = 0\.01, and the range is 0\.05 to 0\.9"
+    ):
+        tuned.check_ranges(found, Registry())
+
+
 def test_setting_what_is_tuned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Drop one of them"):
         read(write(tmp_path), settings={"dare": {"drop_rate": 0.5}})

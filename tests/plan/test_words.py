@@ -53,7 +53,7 @@ def test_a_target_whose_answers_the_model_cannot_say_is_refused_with_the_words_a
         "digit_names: 9 of 10 answers and 3 of 7 words of the prompts are unknown to the base model of micro: zero, "
         "two, three, four, five, six, seven, eight and 1 more; in the prompts: was, by, hand. No training teaches"
     )
-    assert "assets/micro/tokenizer.json has all 247)" in told
+    assert "assets/micro/tokenizer.json lists its 247 tokens)" in told
     assert "\n" not in told
 
 
@@ -71,14 +71,14 @@ def test_micro_knows_every_word_of_its_own_tasks() -> None:
 def test_a_tokenizer_that_never_gives_its_unknown_token_knows_every_word(
     tmp_path: Path, model: dict[str, object]
 ) -> None:
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}), encoding="utf-8")
 
     assert vocabulary_of(tmp_path) is None
 
 
 def test_the_page_of_the_tasks_lists_every_word_of_micro() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
     block = page.partition("### The words of `micro`")[2].partition("```text")[2].partition("```")[0]
-    words = json.loads((MICRO.folder / "tokenizer.json").read_text())["model"]["vocab"]
+    words = json.loads((MICRO.folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
 
     assert block.split() == sorted(word for word in words if not re.fullmatch(r"<.*>|</s>", word))

@@ -31,7 +31,7 @@ def raised(path: Path, name: str, *arguments: object) -> BaseException:
 
 @pytest.fixture
 def helper(tmp_path: Path) -> Path:
-    (path := tmp_path / "mine.py").write_text(HELPER)
+    (path := tmp_path / "mine.py").write_text(HELPER, encoding="utf-8")
     return path
 
 

@@ -130,7 +130,7 @@ def test_a_hook_that_takes_other_arguments_is_refused_with_its_line(tmp_path: Pa
     text = METHOD + "    def penalty(self):\n        pass\n"
 
     with pytest.raises(
-        PluginError, match=r"^mine\.py:16 in penalty: it takes \(self\)\. Write def penalty\(self, step"
+        PluginError, match=r"^mine\.py:16 in penalty: the hook takes \(self\)\. Write def penalty\(self, step"
     ):
         Registry().add_file(write(tmp_path, text))
 

@@ -97,18 +97,18 @@ def test_every_error_of_the_system_while_a_file_is_written_is_one_line(tmp_path:
 
 
 def test_a_stage_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").write_text("old", encoding="utf-8")
 
     def write() -> None:
         with staged(tmp_path) as here:
-            (here / "a").write_text("new")
-            (here / "b").write_text("half")
+            (here / "a").write_text("new", encoding="utf-8")
+            (here / "b").write_text("half", encoding="utf-8")
             raise led(RuntimeError("a figure"), ENOSPC)
 
     with pytest.raises(DiskFullError, match=f"The disk is full: {tmp_path} "):
         write()
 
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old"}
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {"a": "old"}
 
 
 def test_drafts_of_dead_processes_are_swept_and_those_of_living_ones_stay(tmp_path: Path) -> None:

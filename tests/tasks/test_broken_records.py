@@ -115,7 +115,7 @@ def test_each_kind_of_broken_record_is_told(  # noqa: PLR0913  a table
 
 def test_all_broken_records_of_a_large_document_have_the_lines_where_they_start(copied: Path) -> None:
     path = copied / "okvqa" / "OpenEnded_mscoco_val2014_questions.json"
-    whole = json.loads(path.read_text())
+    whole = json.loads(path.read_text(encoding="utf-8"))
     rows = ['{\n "question_id": 1,\n "image_id": "]}\\""\n}', "7", "[\n]", "\n\n{}"] * 100
     others = {key: value for key, value in whole.items() if key != "questions"}
     text = json.dumps({**others, "list": [whole]})[:-1] + ',\n\n"questions" :\n[' + " ,\r\n".join(rows) + "]}"
@@ -134,7 +134,7 @@ def test_all_broken_records_of_a_large_document_have_the_lines_where_they_start(
 @pytest.mark.parametrize("text", ["", "{", "[1", '{"a": 1', '{"a" 1}', "7", "[1,]"])
 def test_a_document_that_was_cut_off_since_it_was_read_has_no_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "cut.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
     assert record_line(path, None, 5) is None
     assert record_line(tmp_path / "none.json", None, 0) is None
@@ -146,7 +146,7 @@ def test_a_document_that_was_cut_off_since_it_was_read_has_no_line(tmp_path: Pat
 )
 def test_a_list_in_place_of_a_mapping_is_told(copied: Path, name: str, file: str) -> None:
     path = copied / name / file
-    path.write_text(json.dumps(list(json.loads(path.read_text()).values())))
+    path.write_text(json.dumps(list(json.loads(path.read_text(encoding="utf-8")).values())), encoding="utf-8")
 
     with pytest.raises(DataError, match=rf"{path} holds \[.* where a mapping of records by their ids should be"):
         opened(name, copied, skip_bad=99).examples("test")

@@ -300,7 +300,7 @@ def test_the_letter_of_an_option_is_read_from_each_form(root: Path, files: Files
         assert {example.answers for example in task.examples(split)} == {("B",)}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("answer", ["red", "B red", "2", "BC. red"])
+@pytest.mark.parametrize("answer", ["red", "B red", "2", "BC. red", "Z. zebra"])
 def test_an_answer_that_is_no_letter_is_refused_by_file_and_line(
     root: Path, files: Files, tmp_path: Path, answer: str
 ) -> None:
@@ -364,7 +364,10 @@ def test_text_that_no_prompt_can_hold_is_a_fault_by_its_line(
         read("gqa", root, files, test=str(path)).examples("test")
 
 
-def test_a_split_without_a_usable_record_gives_the_first_reasons(root: Path, files: Files, tmp_path: Path) -> None:
+@pytest.mark.parametrize("skip_bad", [0, 99])
+def test_a_split_without_a_usable_record_gives_the_first_reasons(
+    root: Path, files: Files, tmp_path: Path, skip_bad: int
+) -> None:
     rows = [{**row, "image": "nowhere.jpg"} for row in lines(files["gqa"][1])]
     path = write_lines(tmp_path / "test.jsonl", rows)
 
@@ -373,7 +376,7 @@ def test_a_split_without_a_usable_record_gives_the_first_reasons(root: Path, fil
         rf"The first reasons: {path}:1: its image .*/images/nowhere.jpg is missing.*; {path}:2: .*; {path}:3: [^;]*$"
     )
     with pytest.raises(DataError, match=reason):
-        read("gqa", root, files, test=str(path), skip_bad=99).examples("test")
+        read("gqa", root, files, test=str(path), skip_bad=skip_bad).examples("test")
 
 
 def test_a_picture_with_too_many_pixels_is_told(root: Path, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +399,7 @@ def test_a_question_file_of_another_form_is_told(
     root: Path, files: Files, tmp_path: Path, write: Callable[[Any], str], reason: str
 ) -> None:
     path = tmp_path / "test.jsonl"
-    path.write_text(write(lines(files["gqa"][1])))
+    path.write_text(write(lines(files["gqa"][1])), encoding="utf-8")
 
     with pytest.raises(DataError, match=re.escape(reason.format(path=path))):
         read("gqa", root, files, test=str(path), skip_bad=99).examples("test")
@@ -416,7 +419,7 @@ def test_a_training_file_of_another_form_is_told(
     root: Path, files: Files, tmp_path: Path, write: Callable[[Any], str], reason: str
 ) -> None:
     path = tmp_path / "train.json"
-    path.write_text(write(json.loads(files["gqa"][0].read_text())))
+    path.write_text(write(json.loads(files["gqa"][0].read_text(encoding="utf-8"))), encoding="utf-8")
 
     with pytest.raises(DataError, match=reason.format(path=path)):
         read("gqa", root, files, train=str(path), skip_bad=99).examples("train")

@@ -42,7 +42,7 @@ def python(path: Path, change: str) -> Path:
 
 
 def made(checkout: Path, *words: str) -> tuple[int, str]:
-    done = subprocess.run(["make", "python", *words], cwd=checkout, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "python", *words], cwd=checkout, capture_output=True, encoding="utf-8", check=False)
     return done.returncode, done.stderr
 
 
@@ -85,11 +85,11 @@ def test_an_environment_without_a_python_that_starts_is_named(checkout: Path) ->
 def test_an_environment_of_a_moved_folder_is_named(checkout: Path) -> None:
     (bin_ := checkout / ".venv" / "bin").mkdir(parents=True)
     (bin_ / "python").symlink_to(sys.executable)
-    (bin_ / "bench").write_text("#!/before/.venv/bin/python\n")
+    (bin_ / "bench").write_text("#!/before/.venv/bin/python\n", encoding="utf-8")
 
     assert ".venv was made in another folder" in made(checkout)[1]
 
-    (bin_ / "bench").write_text(f"#!{bin_}/python\n")
+    (bin_ / "bench").write_text(f"#!{bin_}/python\n", encoding="utf-8")
     assert made(checkout) == (0, "")
 
 

@@ -28,6 +28,7 @@ from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.spec import EVALUATED, Cost, Recipe, Record, Score, ScoreSpec, Trial
 from bench.store import left_out
+from bench.store.databases import database_file
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
@@ -356,7 +357,9 @@ def test_a_full_disk_is_one_warning_and_leaves_no_database_that_mlflow_cannot_us
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(tracking_uri: str, registry_uri: str) -> None:
-        Path(tracking_uri.removeprefix("sqlite:///")).write_text("the first table", encoding="utf-8")
+        file = database_file(tracking_uri)
+        assert file is not None
+        file.write_text("the first table", encoding="utf-8")
         raise RuntimeError("DROP TABLE runs") from sqlite3.OperationalError("database or disk is full")
 
     (store.root / "mlflow.db").unlink()

@@ -108,7 +108,10 @@ def test_a_shared_database_whose_folder_was_moved_says_the_command_that_mends_it
     assert not root.exists()
     subprocess.run(link, shell=True, check=True)
     write(moved, "second")
-    assert sorted(path.read_text() for path in (moved / ARTIFACTS).rglob("notes.txt")) == ["first", "second"]
+    assert sorted(path.read_text(encoding="utf-8") for path in (moved / ARTIFACTS).rglob("notes.txt")) == [
+        "first",
+        "second",
+    ]
 
 
 def test_a_database_that_cannot_be_changed_says_the_command_that_mends_it(

@@ -17,6 +17,7 @@ from bench.store.lock import disk_lock
 from bench.store.places import sweep
 
 FILE = "checksums.json"
+_OLD = 3600.0  # seconds after which the draft of a process that is not here counts as dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,11 @@ def held(root: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"Cannot write to --data {root}: {error.strerror}. Choose another folder.") from error
     with lock:
-        sweep(root)
+        sweep(root, _OLD)
         try:
             yield
         finally:
-            sweep(root)  # tasks that read the hub write drafts of their own
+            sweep(root, _OLD)  # tasks that read the hub write drafts of their own
 
 
 def entry_of(root: Path, download: Download) -> FetchedFile | None:

@@ -103,7 +103,7 @@ def build(folder: Path, *, seed: int, progress: OnStage) -> None:
         mix=_shares(MIX),
         scores="\n".join(rows),
     )
-    (folder / "README.md").write_text(text)
+    (folder / "README.md").write_text(text, encoding="utf-8")
     progress(f"built and measured after {minutes:.1f} minutes")
 
 

@@ -136,7 +136,7 @@ def test_a_failure_of_the_second_worker_is_recorded_with_its_traceback(pair: Par
     record = store.read(job.trial)
     assert record is not None
     assert record.error == "OSError: [Errno 5] No answer from on_update"
-    assert "method.on_update(step)" in (store.folder(job.trial) / "error.txt").read_text()
+    assert "called(method.on_update, step)" in (store.folder(job.trial) / "error.txt").read_text(encoding="utf-8")
 
 
 def test_a_failing_edit_ends_on_all(pair: Parallel, prepare: Prepare) -> None:
