@@ -51,7 +51,7 @@ def test_two_workers_give_what_one_gives_though_one_of_them_is_killed(
     assert (tmp_path / "killed").exists()
     status = {method: record.status for method, record in records.items()}
     assert status == {"zero_shot": "done", "killer": "done", "halted": "failed", "lora": "done", "dare": "done"}
-    assert records["halted"].error == "RuntimeError: broken on one worker"
+    assert records["halted"].error == "killer.py:35 in on_update: RuntimeError: broken on one worker"
     alone_plan, alone_store = planned(tiny_suite, squares, tmp_path / "alone", "killer", "dare")
     alone = done_by(alone_plan, alone_store, workers=1)
     for method in ("killer", "lora"):
