@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Two processes share the test files; a test that starts Ray takes all cores, so these run one after another.
+TWO := --numprocesses 2 --dist loadfile
+
 .PHONY: run test check fast matrix picture setup clean python
 
 run: $(VENV)/installed  ## install, then train, measure and rank every method on the suite micro
@@ -12,7 +15,8 @@ run: $(VENV)/installed  ## install, then train, measure and rank every method on
 test fast matrix: export PYTHONWARNDEFAULTENCODING = 1
 
 test: check  ## install, then every check and test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO) -m "not ray"
+	$(BIN)/python -m pytest -m ray
 
 check: $(VENV)/installed-dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -21,7 +25,7 @@ check: $(VENV)/installed-dev  ## format, lint, types, import rules
 	$(BIN)/lint-imports --no-cache
 
 fast: check  ## the inner loop: checks and the tests that need no Ray and no training
-	$(BIN)/python -m pytest -m "not ray and not slow"
+	$(BIN)/python -m pytest $(TWO) -m "not ray and not slow"
 
 matrix: $(VENV)/installed-dev  ## every combination of choices on the pretend accelerator; make test runs a selection
 	$(BIN)/python -m pytest tests/matrix -m matrix

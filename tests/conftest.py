@@ -23,9 +23,15 @@ from bench.plugins.registry import Registry, installed
 from bench.plugins.tasks import Tasks
 
 torch.set_num_threads(1)
-os.environ.pop("PYTHONWARNDEFAULTENCODING", None)  # commands that tests start print what they print for users
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background: commands under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let commands that tests start print what they print for users; only the processes of pytest need the variable."""
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        os.environ.pop("PYTHONWARNDEFAULTENCODING", None)
+
 
 IMAGE_TOKEN, FIRST_WORD, VOCABULARY = 3, 4, 27  # of the checks' tokenizer
 PATCHES = 4

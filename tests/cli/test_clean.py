@@ -141,6 +141,7 @@ def test_what_a_search_tried_is_needed_with_its_parents(output: Path) -> None:
     assert methods(output) == ["dare", "lora"]
 
 
+@pytest.mark.ray
 def test_the_trials_of_an_interrupted_search_are_needed(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
