@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard, Row, Table
     from bench.model.adapters import Adapter, Layer, insert_lora, lora_adapters, lora_change
     from bench.model.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Sparse
+    from bench.model.states import BlockStates, decoder_blocks, image_positions
 
 __version__ = "0.2.0"
 
@@ -30,6 +31,7 @@ _LAZY = {
     "bench.leaderboard.tables": ("Leaderboard", "Row", "Table"),
     "bench.model.adapters": ("Adapter", "Layer", "insert_lora", "lora_adapters", "lora_change"),
     "bench.model.change": ("Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Sparse"),
+    "bench.model.states": ("BlockStates", "decoder_blocks", "image_positions"),
 }
 
 __all__ = ["Dimensions", "EditContext", "EditMethod", "LayerShape", "Method", "Step", "TrainMethod"]
@@ -37,6 +39,7 @@ __all__ += ["Card", "Download", "Example", "Fault", "Reading", "Recipe", "Split"
 __all__ += ["Paper", "PublishedRow", "hyper", "option", "published_rows"]
 __all__ += ["BenchError", "DataError", "PluginError", "StoreError", "TrialError", "UsageError"]
 __all__ += ["Adapter", "Layer", "insert_lora", "lora_adapters", "lora_change"]
+__all__ += ["BlockStates", "decoder_blocks", "image_positions"]
 __all__ += ["Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Sparse"]
 __all__ += ["Estimate", "Leaderboard", "Row", "Table"]
 
