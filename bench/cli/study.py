@@ -17,7 +17,7 @@ from bench.console import say, tell
 from bench.errors import UsageError
 from bench.leaderboard import plots
 from bench.papers import comparison_text, published
-from bench.papers.lorasculpt import STUDIES
+from bench.papers.studies import STUDIES
 from bench.papers.study import Drawing, Study, StudyResult, save_record, wrapped
 from bench.plan.plan import Plan, assemble
 from bench.plan.request import Request

@@ -104,7 +104,7 @@ class Study:
     def line(self) -> str:
         """The line of the study in a listing."""
         rank = f"rank{'s' * (',' in self.ranks)} {self.ranks}"
-        return f"{self.name:7} {self.title} ({rank}; {self.targets} target{'s' * (self.targets == 'all')})"
+        return f"{self.name:14} {self.title} ({rank}; {self.targets} target{'s' * (self.targets == 'all')})"
 
     def cells(self, request: Request) -> tuple[Cell, ...]:
         """Return the cells at every grid point of a request; the rank changes fastest."""

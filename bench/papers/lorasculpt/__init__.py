@@ -1,13 +1,1 @@
 """Repeat the experiments and check the theorems of the LoRASculpt paper."""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-
-from bench.papers.lorasculpt import densities, epochs, pruning, sweeps
-from bench.papers.lorasculpt.tables import TABLES
-from bench.papers.study import Study
-
-FIGURES = (pruning.FIGURE, epochs.FIGURE, sweeps.FIGURE, densities.FIGURE)
-
-STUDIES: Mapping[str, Study] = {study.name: study for study in (*TABLES, *FIGURES)}

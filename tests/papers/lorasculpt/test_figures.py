@@ -7,8 +7,9 @@ import pytest
 
 from bench.leaderboard import plots
 from bench.papers import published
-from bench.papers.lorasculpt import STUDIES, epochs, pruning, sweeps
+from bench.papers.lorasculpt import epochs, pruning, sweeps
 from bench.papers.points import short
+from bench.papers.studies import STUDIES
 from bench.papers.study import Drawing, StudyResult
 from bench.plan.plan import Cell, Plan
 from bench.plan.suite import Suite

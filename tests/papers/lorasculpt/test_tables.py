@@ -8,7 +8,7 @@ import pytest
 
 from bench.papers import comparison_text, published
 from bench.papers.comparison import Compared
-from bench.papers.lorasculpt import STUDIES
+from bench.papers.studies import STUDIES
 from bench.papers.study import StudyResult
 from bench.plan.plan import Plan
 from bench.plan.suite import Suite

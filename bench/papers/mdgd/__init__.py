@@ -1,0 +1,1 @@
+"""Repeat the diagnostic of the MDGD paper."""
