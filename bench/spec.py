@@ -37,7 +37,8 @@ class Recipe:
     tuned connector. ``scale`` is lora_alpha / rank. ``warmup`` is a share of the updates; the schedule is a cosine to
     zero. ``clip`` bounds the gradient norm; None, as in the paper, does not clip. ``image`` says what makes an image
     square: the checkpoint's own processor, or padding as in the original LLaVA. ``quantization`` is how the frozen base
-    is stored during training (QLoRA); evaluation uses the full weights.
+    is stored during training (QLoRA); evaluation uses the full weights. ``adapt`` says which linear layers of the
+    decoder carry an adapter: a group such as ``attention``, or roles joined by +.
     """
 
     updates: int
@@ -57,11 +58,12 @@ class Recipe:
     template: str = TEMPLATE
     image: ImageMode = "processor"
     quantization: Quantization = "none"
+    adapt: str = "all"
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; fields added later are left out at their defaults, to keep old ids."""
         data = asdict(self)
-        for name, before in (("image", "processor"), ("quantization", "none")):
+        for name, before in (("image", "processor"), ("quantization", "none"), ("adapt", "all")):
             if data[name] == before:
                 del data[name]
         return data

@@ -198,6 +198,10 @@ class LoRASculpt(LoRA):
             factor.masked_fill_(~self.masks_[key].to(factor.device), 0.0)
 
     @override
+    def roles(self) -> Sequence[str]:
+        return ("q_proj", "k_proj", "v_proj") if self.alpha > 0 and self.cmr_modules == "qkv" else ()
+
+    @override
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
         held: dict[str, int] = {}
         if self.density < 1:

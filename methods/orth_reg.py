@@ -14,7 +14,7 @@ from .closed_form import with_gradients
 from .lora import LoRA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -104,6 +104,10 @@ class OrthReg(LoRA):
         chosen = [adapter for adapter in lora_adapters(step.model) if self._acts_on(adapter)]
         values = torch.stack([overlap_of(adapter, side=self.side, mean=mean) for adapter in chosen])
         return self.coefficient * (values.mean() if mean else values.sum())
+
+    @override
+    def roles(self) -> Sequence[str]:
+        return ("q_proj", "v_proj") if self.coefficient > 0 and self.modules == "qv" else ()
 
     @override
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:

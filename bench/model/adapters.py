@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.errors import TrialError
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
 from bench.model.families import block_of, connector_of, family_of
-from bench.model.family import Family, role_of
+from bench.model.family import Family, adapted_roles, role_of
 from bench.model.finite import is_finite
 from bench.model.four_bit import dequantised
 from bench.spec import Recipe
@@ -62,9 +62,10 @@ class Adapter(Layer):
 
 def adapted_pattern(family: Family, recipe: Recipe) -> str:
     """Return a regular expression for the linear layers that carry an adapter under ``recipe``."""
-    if recipe.connector == "lora":
-        return f"(?:{family.decoder_linears})|(?:{family.connector_linears})"
-    return family.decoder_linears
+    decoder = family.decoder_linears
+    if recipe.adapt != "all":
+        decoder = rf"(?=.*\.(?:{'|'.join(adapted_roles(recipe.adapt))})$)(?:{decoder})"
+    return f"(?:{decoder})|(?:{family.connector_linears})" if recipe.connector == "lora" else decoder
 
 
 def adapted_layers(model: nn.Module, recipe: Recipe) -> dict[str, Layer]:
@@ -78,7 +79,7 @@ def adapted_layers(model: nn.Module, recipe: Recipe) -> dict[str, Layer]:
 
 
 def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = False) -> nn.Module:
-    """Wrap ``model`` with LoRA on every linear layer of the decoder; ``recipe`` decides on the connector.
+    """Wrap ``model`` with LoRA on the linear layers of the decoder that ``recipe`` names, and on its connector.
 
     A [rank, in] is drawn uniformly from +-1/sqrt(in) with torch's global generator; B [out, rank] starts at zero.
     """

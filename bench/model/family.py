@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.errors import UsageError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
 
 # The linear layers of a decoder block, in the order that figures use. All families tried so far have these layers.
 ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+# Groups of these layers by name, for recipe.adapt.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "all": ROLES,
+    "attention": ROLES[:4],
+    "mlp": ROLES[4:],
+    "gate_up": ("gate_proj", "up_proj"),
+    "q_v": ("q_proj", "v_proj"),
+}
 
 # Objects of transformers, which has no types.
 Config = Any
@@ -29,6 +40,35 @@ def linears_of(decoder: str) -> str:
     """Return a regular expression for a decoder's linear layers; ``decoder`` is the one of its module."""
     parts = "|".join(role.removesuffix("_proj") for role in ROLES)
     return rf".*{decoder}\.layers\.\d+\.(?:self_attn|mlp)\.(?:{parts})_proj"
+
+
+def adapted_roles(adapt: str) -> tuple[str, ...]:
+    """Return the roles that ``recipe.adapt`` names, in the order of ``ROLES``.
+
+    Raises:
+        UsageError: it is neither a group nor roles joined by +.
+
+    >>> adapted_roles("q_v"), adapted_roles("down_proj+q_proj")
+    (('q_proj', 'v_proj'), ('q_proj', 'down_proj'))
+    """
+    named = GROUPS.get(adapt) or tuple(part.strip() for part in adapt.split("+"))
+    for role in named:
+        if role not in ROLES:
+            raise UsageError(
+                f"recipe.adapt is {adapt!r}, and {role!r} is no layer of the decoder. Give {', '.join(GROUPS)}, or one "
+                f"or more of {', '.join(ROLES)}, joined by +."
+            )
+    return tuple(role for role in ROLES if role in named)
+
+
+def adapt_name(adapt: str) -> str:
+    """Return the one way to write ``recipe.adapt``, so that equal layers give equal ids.
+
+    >>> adapt_name("v_proj+q_proj"), adapt_name("up_proj+q_proj")
+    ('q_v', 'q_proj+up_proj')
+    """
+    roles = adapted_roles(adapt)
+    return next((name for name, group in GROUPS.items() if group == roles), "+".join(roles))
 
 
 def role_of(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from bench.errors import UsageError
+from bench.model.family import adapted_roles
 from bench.plan.fingerprint import of_split, once_a_task
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
@@ -185,9 +186,16 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     """Return the trial of a method's cell under the request's settings.
 
     Raises:
-        UsageError: the method edits one that does not train.
+        UsageError: the method edits one that does not train, or reads adapters that the recipe leaves out.
     """
     method = request.registry.method(name)
+    built = method(**request.settings_of(name))
+    adapted = adapted_roles(request.recipe.adapt)
+    if missing := [role for role in built.roles() if role not in adapted]:
+        raise UsageError(
+            f"{name} reads the adapters of {', '.join(built.roles())}, but recipe.adapt={request.recipe.adapt} gives "
+            f"{', '.join(missing)} none. Leave {name} out, or adapt these layers too."
+        )
     parent = None
     if issubclass(method, EditMethod):
         if not issubclass(request.registry.method(method.parent), TrainMethod):
@@ -195,7 +203,7 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
         parent = cell_trial(request, method.parent, rank, target, seed)
     return Trial(
         method=name,
-        hyper=values(method(**request.settings_of(name))),
+        hyper=values(built),
         rank=rank,
         target=target,
         seed=seed,

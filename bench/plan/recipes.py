@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Mapping
 
 from bench.errors import UsageError
+from bench.model.family import adapt_name
 from bench.spec import Recipe
 
 
@@ -18,7 +19,7 @@ def changed_recipe(recipe: Recipe, fields: Mapping[str, object]) -> Recipe:
     """
     changed = dataclasses.replace(recipe, **fields)  # type: ignore[arg-type]
     _check_recipe(changed)
-    return changed
+    return dataclasses.replace(changed, adapt=adapt_name(changed.adapt))
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {

@@ -128,6 +128,13 @@ class Method(ABC):
     remark: ClassVar[str] = ""
     dropped: ClassVar[Mapping[str, str]] = {}
 
+    def roles(self) -> Sequence[str]:
+        """Return the layers of the decoder, such as q_proj, without whose adapters the method means nothing.
+
+        A recipe that does not adapt all of them is refused. The source of this hook is not part of a trial's id.
+        """
+        return ()
+
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
         """Return the peak GPU bytes that only this method needs, by purpose.
 

@@ -15,7 +15,7 @@ _PYTHON = {"builtins", "abc"}
 PLUGIN_FOLDERS = ("methods", "tasks", "results")
 # Class variables that no result depends on: texts that people read (a new address is not new data), and score ranges.
 _TEXTS = {"card", "remark", "dropped", "highest"}
-_HOOKS = {"memory", "change_bytes"}  # these estimate the price of a run; no result depends on them
+_HOOKS = {"memory", "change_bytes", "roles"}  # these price or refuse a run; no result depends on them
 
 
 def of_plugin(plugin: type) -> str:

@@ -52,7 +52,7 @@ class Blueprint:
     """A LLaVA on the meta device: shapes without values. ``config`` is its transformers configuration."""
 
     config: Any
-    _shapes: dict[str, tuple[LayerShape, ...]] = field(default_factory=dict)
+    _shapes: dict[tuple[str, str], tuple[LayerShape, ...]] = field(default_factory=dict)
 
     @staticmethod
     def knows(model: str) -> bool:
@@ -105,9 +105,9 @@ class Blueprint:
 
     def dimensions(self, rank: int, recipe: Recipe, tokens: int) -> Dimensions:
         """Return the dimensions that a method's memory depends on."""
-        if recipe.connector not in self._shapes:
+        if (key := (recipe.connector, recipe.adapt)) not in self._shapes:
             layers = adapted_layers(self.model, recipe).values()
-            self._shapes[recipe.connector] = tuple(
+            self._shapes[key] = tuple(
                 LayerShape(item.name, item.weight.shape[0], item.weight.shape[1], item.block) for item in layers
             )
         tuned = (
@@ -115,7 +115,7 @@ class Blueprint:
             if recipe.connector == "full"
             else ()
         )
-        return Dimensions(self._shapes[recipe.connector], sum(value.numel() for value in tuned), rank, tokens)
+        return Dimensions(self._shapes[key], sum(value.numel() for value in tuned), rank, tokens)
 
     def adapt(self, method: TrainMethod, rank: int, recipe: Recipe, tokens: int) -> Adapted:
         """Let a method adapt the model, and run one decoder block to measure what the backward pass keeps."""
