@@ -72,7 +72,7 @@ class Tokens:
         return pair
 
     def _ids(self, task: Task, example: Example, answer: str | None) -> Pair:
-
+        """Return the tokens of an example's prompt, and of the answer if one is given."""
         count = self.family.tokens_of(self.config, self.processor, lambda: rgb_image(example.image))
         exchange = Exchange(task.prompt(example), self.template, answer)
         return self.family.ids(self.processor, self.config, exchange, count)
@@ -96,21 +96,22 @@ def taught(tokens: Tokens, task: Task, max_length: int) -> Taught:
     examples: list[Example] = []
     pairs: list[Pair] = []
     faults: dict[str, Fault] = {}
-    for example in task.examples("train"):
+    split = task.examples("train")
+    before, allowed = len(task.faults("train")), task.reading.skip_bad
+    for example in split:
         try:
             pair = tokens.lesson(task, example, max_length)
         except DataError as error:
-            faults[example.id] = Fault(task.place(example, "train"), str(error))
+            fault = Fault(task.place(example, "train"), str(error))
+            if (broken := before + len(faults)) >= allowed:
+                raise DataError(
+                    f"{task.name}: {fault}. That is broken record {broken + 1}, and {allowed} may be skipped: repair "
+                    "it, or allow more with --skip-bad."
+                ) from error
+            faults[example.id] = fault
             continue
         examples.append(example)
         pairs.append(pair)
-    before, allowed = len(task.faults("train")), task.reading.skip_bad
-    if before + len(faults) > allowed:
-        at = max(0, allowed - before)
-        raise DataError(
-            f"{task.name}: {list(faults.values())[at]}. That is broken record {before + at + 1}, and {allowed} may be "
-            "skipped: repair it, or allow more with --skip-bad."
-        )
     if not examples:
         first = next(iter(faults.values()), "the split is empty")
         raise DataError(f"{task.name}: none of the {len(faults)} examples of its train split can be taught: {first}.")
