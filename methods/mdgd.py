@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from bench import hyper
 
-from .visual_drift import VisualDrift, grouped, joined, trained, without, write
+from .visual_drift import VisualDrift, trained, write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,14 +72,6 @@ class MDGD(VisualDrift):
     def on_gradients(self, step: Step) -> None:
         if not self._acts:
             return
-        visual, base, base_visual = self._gathered(step)
         parameters = trained(step.model)
-        task = {name: value.grad for name, value in parameters.items() if value.grad is not None}
-        for names in grouped(step.model, self.granularity):
-            known = [name for name in names if name in task]
-            if not known:
-                continue
-            vector = without(joined(task, known), joined(visual, known), self.strength)
-            if self._reads_base:
-                vector = onto(vector, without(joined(base, known), joined(base_visual, known), self.strength))
-            write(parameters, known, vector)
+        for names, tuned, base in self._directions(step, self.granularity):
+            write(parameters, names, onto(tuned, base))

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from bench import hyper
 
-from .visual_drift import VisualDrift, grouped, joined, trained, without, write
+from .visual_drift import VisualDrift, trained, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,17 +75,15 @@ class MDGDGM(VisualDrift):
     def on_gradients(self, step: Step) -> None:
         if not self._acts:
             return
-        visual, base, base_visual = self._gathered(step)
         parameters = trained(step.model)
-        task = {name: value.grad for name, value in parameters.items() if value.grad is not None}
-        groups = [[name for name in names if name in task] for names in grouped(step.model, self.granularity)]
-        groups = [names for names in groups if names]
-        edited = [without(joined(task, names), joined(visual, names), self.strength) for names in groups]
-        guides = [without(joined(base, names), joined(base_visual, names), self.strength) for names in groups]
-        cosines = [float(torch.cosine_similarity(*pair, dim=0)) for pair in zip(edited, guides, strict=True)]
+        groups, edited, cosines = [], [], []
+        for names, tuned, base in self._directions(step, self.granularity):
+            groups.append(names)
+            edited.append(tuned)
+            cosines.append(float(torch.cosine_similarity(tuned, base, dim=0)))
         places = kept(cosines, [len(vector) for vector in edited], self.alpha)
-        for place, names in enumerate(groups):
-            write(parameters, names, edited[place] if place in places else torch.zeros_like(edited[place]))
+        for place, (names, vector) in enumerate(zip(groups, edited, strict=True)):
+            write(parameters, names, vector if place in places else torch.zeros_like(vector))
             if place not in places and self.hold == "updates":
                 self.held_ |= {name: parameters[name].detach().clone() for name in names}
 

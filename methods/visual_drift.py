@@ -130,6 +130,15 @@ class VisualDrift(LoRA):
         super().backward(step)
         self._states.last.clear()  # gradient checkpointing runs the blocks again
 
+    def _directions(self, step: Step, granularity: str) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+        """Yield the names, g_theta and g_phi of each group of parameters; g_phi is 0 if the method does not use it."""
+        visual, base, base_visual = self._gathered(step)
+        task = {name: value.grad for name, value in trained(step.model).items() if value.grad is not None}
+        for group in grouped(step.model, granularity):
+            if names := [name for name in group if name in task]:
+                tuned = without(joined(task, names), joined(visual, names), self.strength)
+                yield names, tuned, without(joined(base, names), joined(base_visual, names), self.strength)
+
     def _gathered(self, step: Step) -> list[Gradients]:
         """Return the gradients of L_v at theta, of the loss at phi and of L_v at phi, over all workers."""
         zeros = {name: torch.zeros_like(value) for name, value in trained(step.model).items()}
