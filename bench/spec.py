@@ -286,6 +286,10 @@ class Record:
         """Return those of the given score specs that the record has no score for."""
         return tuple(item for item in asked if item.key not in self.scores)
 
+    def failed(self, asked: tuple[ScoreSpec, ...]) -> bool:
+        """Return whether the trial failed before it had all the given scores; a later failure hurts none of them."""
+        return self.status == "failed" and (not asked or bool(self.lacks(asked)))
+
     def with_score(self, score: Score, cost: Cost) -> Record:
         """Return the record with one more score."""
         return replace(self, scores={**self.scores, score.asked.key: score}, cost=cost)

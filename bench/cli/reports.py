@@ -131,7 +131,7 @@ def list_failures(made: Plan, store: Store) -> int:
     code = 0
     for job in made.jobs:
         record = store.read(job.trial)
-        if record is None or (record.status == "failed" and not (job.asked and not record.lacks(job.asked))):
+        if record is None or record.failed(job.asked):
             reason = f"{record.error} ({store.folder(job.trial)}/error.txt)" if record else "did not run"
             say(f"failed: {job.trial.label}: {reason}")
             code = 1

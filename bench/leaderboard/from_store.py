@@ -73,14 +73,13 @@ def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScor
     trial = cell.trial
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
     primary, lenient, answers = scores_by_task(record, store, scores)
-    scored = record.error != NOT_RUN and bool(scores) and not record.lacks(scores)
+    failed = record.failed(scores)
     return CellScores(
         key=cell.key,
         target=trial.target,
         seed=trial.seed,
-        # a trial that failed at a score of another command has every score of this one
-        status="missing" if record.error == NOT_RUN else "done" if scored or record.status == "done" else "failed",
-        error=None if scored else record.error,
+        status="missing" if record.error == NOT_RUN else "failed" if failed else "done",
+        error=record.error if failed else None,
         primary=primary,
         lenient=lenient,
         answers=answers,

@@ -82,7 +82,7 @@ class Plan:
             return False
         if any((job.trial.id, step) not in self.kept for step in job.snapshots):
             return False
-        return record.status == "done" or bool(job.asked)  # the scores count even if an attempt at more failed
+        return not record.failed(job.asked)
 
     def summary(self) -> str:
         """Return a summary in one line."""
