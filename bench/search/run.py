@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -12,6 +12,7 @@ from typing import Any
 from bench.console import say
 from bench.environment import commit
 from bench.lanes import lanes
+from bench.lanes.broker import Event
 from bench.lanes.progress import Progress
 from bench.lanes.setup import Launch, lane_setup, note_data
 from bench.plan.chance import Counted, counted
@@ -129,12 +130,10 @@ def run(
 def _counted(request: Request, store: Store, launch: Launch) -> Counted:
     """Return which sources count, after the base model was scored on them, and say which do not."""
     job = Job(base_trial(request), specs_of(request, ()))
-    known = store.read(job.trial)
-    if known is None or known.lacks(job.asked):
-        events = lanes.run((job,), {} if known is None else {job.trial.id: known}, lane_setup(request, store, launch))
-        with closing(events), Progress(1) as progress:
-            for event in events:
-                progress.take(event)
+    record = store.read(job.trial)
+    if record is None or record.lacks(job.asked):
+        records = {} if record is None else {job.trial.id: record}
+        _drain(lanes.run((job,), records, lane_setup(request, store, launch)), 1)
     counting = counted(request, store.read(job.trial), job.asked)
     for line in counting.lines():
         say(line)
@@ -151,8 +150,12 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
         think(broker, crew, asked, trials)
 
     note_data(request, store)
-    events = lanes.run((), {}, lane_setup(request, store, launch), drive)
-    with closing(events), Progress(None) as progress:
+    _drain(lanes.run((), {}, lane_setup(request, store, launch), drive), None)
+
+
+def _drain(events: Generator[Event], total: int | None) -> None:
+    """Run the lanes to their end and draw their progress; ``total`` is None if the count of trials is not known."""
+    with closing(events), Progress(total) as progress:
         for event in events:
             progress.take(event)
 
