@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.plan.suite import Suite
 from bench.spec import Cost, Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import RECORD, Store
@@ -18,24 +17,7 @@ from bench.store.search_results import Configuration, SearchResult
 from bench.track import ARTIFACTS
 from tests.making.run_folders import unpacked
 
-
-@pytest.fixture(autouse=True)
-def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One MLflow database for all tests, because creating one takes seconds."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
-
-
-@pytest.fixture
-def words(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> list[str]:
-    return ["--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--output", str(tmp_path / "runs")]
-
-
-@pytest.fixture
-def output(words: list[str], tmp_path: Path) -> Path:
-    """A run folder with a run of two methods, and after it a run of one of them."""
-    for methods in ("lora,dare", "lora"):
-        assert main(["run", "--methods", methods, *words, "--lanes", "0"]) == 0
-    return tmp_path / "runs"
+pytestmark = pytest.mark.usefixtures("one_mlflow")
 
 
 def methods(output: Path) -> list[str]:
@@ -50,21 +32,21 @@ def forget(output: Path, name: str) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--trials"]])
 def test_the_trials_of_every_run_are_needed(
-    options: list[str], output: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], two_runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["clean", "--yes", *options, "--output", str(output)]) == 0
+    assert main(["clean", "--yes", *options, "--output", str(two_runs)]) == 0
 
     assert capsys.readouterr().err.endswith("Nothing to free.\n")
-    assert methods(output) == ["dare", "lora", "zero_shot"]
+    assert methods(two_runs) == ["dare", "lora", "zero_shot"]
 
 
 def test_finished_trials_go_only_with_trials_with_their_training_and_their_bytes(
-    output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    two_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget(output, "tiny-lora-dare")
-    (record,) = (record for record in Store(output).records() if record.trial.method == "dare")
-    Store(output).write(Record(record.trial, "done", record.scores, Cost(train_seconds=7200.0)))
-    folder, mirror = Store(output).folder(record.trial), output / ARTIFACTS / "1" / "adapter"
+    forget(two_runs, "tiny-lora-dare")
+    (record,) = (record for record in Store(two_runs).records() if record.trial.method == "dare")
+    Store(two_runs).write(Record(record.trial, "done", record.scores, Cost(train_seconds=7200.0)))
+    folder, mirror = Store(two_runs).folder(record.trial), two_runs / ARTIFACTS / "1" / "adapter"
     mirror.mkdir(parents=True)
     for path in (folder / "change").iterdir():
         (mirror / path.name).hardlink_to(path)
@@ -78,67 +60,67 @@ def test_finished_trials_go_only_with_trials_with_their_training_and_their_bytes
     monkeypatch.setattr("builtins.input", answer)
     capsys.readouterr()
 
-    assert main(["clean", "--output", str(output)]) == 0
-    assert methods(output) == ["dare", "lora", "zero_shot"]
+    assert main(["clean", "--output", str(two_runs)]) == 0
+    assert methods(two_runs) == ["dare", "lora", "zero_shot"]
     assert "needs 1 finished trial, 2.0 hours of training, " in capsys.readouterr().err
-    assert main(["clean", "--trials", "--output", str(output)]) == 0
+    assert main(["clean", "--trials", "--output", str(two_runs)]) == 0
 
     assert asked == [f"Delete 1 finished trial, 2.0 hours of training, {size / 1e6:.1f} MB? [y/N] "]
-    assert methods(output) == ["lora", "zero_shot"]
+    assert methods(two_runs) == ["lora", "zero_shot"]
     assert not list(mirror.iterdir())
 
 
 def test_a_file_that_has_a_name_outside_the_run_folder_frees_nothing(
-    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    forget(output, "tiny-lora-dare")
-    folder = next(output.glob("dare-*"))
+    forget(two_runs, "tiny-lora-dare")
+    folder = next(two_runs.glob("dare-*"))
     (folder / "large").write_bytes(bytes(5_000_000))
     os.link(folder / "large", tmp_path / "mine")
     capsys.readouterr()
 
-    assert main(["clean", "--trials", "--yes", "--output", str(output)]) == 0
+    assert main(["clean", "--trials", "--yes", "--output", str(two_runs)]) == 0
 
     assert "Freed 0.0 MB." in capsys.readouterr().err
     assert (tmp_path / "mine").stat().st_size == 5_000_000
 
 
-def test_leftovers_go_and_what_a_run_still_needs_stays(output: Path) -> None:
-    needed, other = next(output.glob("dare-*")), output / "l2-r2-new_squares-s0-0123456789ab"
+def test_leftovers_go_and_what_a_run_still_needs_stays(two_runs: Path) -> None:
+    needed, other = next(two_runs.glob("dare-*")), two_runs / "l2-r2-new_squares-s0-0123456789ab"
     (needed / RECORD).rename(needed / f"{RECORD}.corrupt")
     other.mkdir()
     for folder in (needed, other):
         (folder / CHECKPOINT).touch()
-    shutil.copytree(next(output.glob("lora-*")) / "change", output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change")
-    (output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "fitted.json").write_text('{"seconds": 60.0}', encoding="utf-8")
-    (output / "reports" / "x.md.123.tmp").touch()
-    finished = next(output.glob("lora-*"))
+    shutil.copytree(next(two_runs.glob("lora-*")) / "change", two_runs / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change")
+    (two_runs / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "fitted.json").write_text('{"seconds": 60.0}', encoding="utf-8")
+    (two_runs / "reports" / "x.md.123.tmp").touch()
+    finished = next(two_runs.glob("lora-*"))
     (finished / CHECKPOINT).touch()
 
-    assert main(["clean", "--yes", "--output", str(output)]) == 0
+    assert main(["clean", "--yes", "--output", str(two_runs)]) == 0
 
     assert not other.exists()
-    assert not (output / "reports" / "x.md.123.tmp").exists()
+    assert not (two_runs / "reports" / "x.md.123.tmp").exists()
     assert not (finished / CHECKPOINT).exists()
     assert (finished / RECORD).is_file()
     assert (needed / CHECKPOINT).is_file()
     assert not (needed / f"{RECORD}.corrupt").exists()
-    assert (output / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change").is_dir()  # trained, but not scored
+    assert (two_runs / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change").is_dir()  # trained, but not scored
 
 
-def test_what_a_search_tried_is_needed_with_its_parents(output: Path) -> None:
-    dare = Store(output).find("dare").trial
-    forget(output, "tiny")
+def test_what_a_search_tried_is_needed_with_its_parents(two_runs: Path) -> None:
+    dare = Store(two_runs).find("dare").trial
+    forget(two_runs, "tiny")
     tried = Configuration(0, {}, "done", 0.5, 0.5, (dare.id,))
-    folder = output / "search" / "dare-r2-new_squares"
+    folder = two_runs / "search" / "dare-r2-new_squares"
     folder.mkdir(parents=True)
     (folder / "search.json").write_text(
         SearchResult("dare-r2-new_squares", "", {}, {}, (tried,)).text(), encoding="utf-8"
     )
 
-    assert main(["clean", "--trials", "--yes", "--output", str(output)]) == 0
+    assert main(["clean", "--trials", "--yes", "--output", str(two_runs)]) == 0
 
-    assert methods(output) == ["dare", "lora"]
+    assert methods(two_runs) == ["dare", "lora"]
 
 
 @pytest.mark.ray

@@ -12,6 +12,8 @@ from bench.cli.main import main
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry, Report
 
+pytestmark = pytest.mark.usefixtures("one_mlflow")
+
 METHOD = """
 import os, signal, sys
 from dataclasses import dataclass
@@ -64,11 +66,6 @@ def written(folder: Path, **code: str) -> Path:
 def words(plugin: Path, output: Path, methods: str = "mine,edits") -> Sequence[str]:
     cells = ["--suite", "tiny", "--plugin", str(plugin), "--methods", methods, "--ranks", "2"]
     return ["run", *cells, "--lanes", "0", "--output", str(output)]
-
-
-@pytest.fixture(autouse=True)
-def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
 
 
 @pytest.fixture

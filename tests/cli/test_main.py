@@ -11,6 +11,8 @@ from bench.errors import TrialError
 from bench.plan.suite import Suite
 from bench.store.run_folder import RECORD, Store
 
+pytestmark = pytest.mark.usefixtures("one_mlflow")
+
 LIGHT = """
 import sys
 from bench.cli.main import main
@@ -204,13 +206,6 @@ def test_children_that_fail_with_their_parent_are_recorded_though_other_jobs_fol
 def test_a_leaderboard_of_nothing_says_how_to_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "--output", str(tmp_path)]) == 2
     assert "has no run yet" in capsys.readouterr().err
-
-
-@pytest.fixture(autouse=True)
-def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One MLflow database for all tests, because creating one takes seconds."""
-    folder = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
 
 
 @pytest.fixture

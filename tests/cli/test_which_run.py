@@ -16,40 +16,21 @@ from bench.cli.leaderboard import LeaderboardOptions
 from bench.cli.main import main
 from bench.cli.options import Cells, Selecting
 from bench.cli.which_run import largest
-from bench.plan.suite import Suite
 from bench.spec import Record
 from bench.store.run_folder import Census, Store
 from bench.store.runs import Run, latest_run, read_runs
 from tests.making.run_folders import unpacked
 
+pytestmark = pytest.mark.usefixtures("one_mlflow")
+
 # values of the options that select no cells
 VALUES: dict[str, Any] = {"plugin": (Path("tiny_tasks.py"),), "data": Path(), "skip_bad": 1}
-
-
-@pytest.fixture(autouse=True)
-def _one_mlflow_for_all(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One MLflow database for all tests, because creating one takes seconds."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
 
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder in the layout of version 0.1.0, as ./runs."""
     return unpacked("run_folder", tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def words(tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path) -> list[str]:
-    """The words after --methods of a run on the suite tiny."""
-    return ["--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--output", str(tmp_path / "runs")]
-
-
-@pytest.fixture
-def both(words: list[str], tmp_path: Path) -> Path:
-    """A run folder with a run of two methods, and after it a run of one of them."""
-    for methods in ("lora,dare", "lora"):
-        assert main(["run", "--methods", methods, *words, "--lanes", "0"]) == 0
-    return tmp_path / "runs"
 
 
 def test_an_option_that_selects_no_cells_never_changes_which_cells_are_meant(
@@ -67,16 +48,16 @@ def test_an_option_that_selects_no_cells_never_changes_which_cells_are_meant(
 
 
 def test_a_smaller_run_replaces_neither_the_reports_nor_what_bench_leaderboard_shows(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "runs"
-    assert main(["run", "--methods", "lora,dare", *words, "--lanes", "0"]) == 0
+    assert main(["run", "--methods", "lora,dare", *tiny_words, "--lanes", "0"]) == 0
     before = {path: path.read_bytes() for path in output.glob("reports/*/leaderboard.*")}
     capsys.readouterr()
     assert main(["leaderboard", "--output", str(output)]) == 0
     table = capsys.readouterr().out
 
-    assert main(["run", "--methods", "lora", *words, "--lanes", "0"]) == 0
+    assert main(["run", "--methods", "lora", *tiny_words, "--lanes", "0"]) == 0
 
     assert "bench leaderboard shows the run tiny-lora-dare-r2-" in capsys.readouterr().err
     assert len(before) == 4
@@ -106,13 +87,13 @@ def test_of_runs_with_as_many_cells_the_one_with_more_scores_is_shown_then_the_o
     assert largest([run("a", ("a",)), run("b", ("c",))], census).name == "b"
 
 
-def test_another_run_is_shown_by_its_name_or_as_the_latest(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = latest_run(Store(both))
+def test_another_run_is_shown_by_its_name_or_as_the_latest(two_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = latest_run(Store(two_runs))
     capsys.readouterr()
 
-    assert main(["leaderboard", "--run", "latest", "--output", str(both)]) == 0
+    assert main(["leaderboard", "--run", "latest", "--output", str(two_runs)]) == 0
     latest = capsys.readouterr()
-    assert main(["leaderboard", "--run", small[:12], "--output", str(both)]) == 0
+    assert main(["leaderboard", "--run", small[:12], "--output", str(two_runs)]) == 0
     named = capsys.readouterr()
 
     assert small.startswith("tiny-lora-r2-")
@@ -130,21 +111,21 @@ def test_another_run_is_shown_by_its_name_or_as_the_latest(both: Path, capsys: p
     ],
 )
 def test_a_run_that_cannot_be_meant_is_one_line(
-    given: str, message: str, both: Path, capsys: pytest.CaptureFixture[str]
+    given: str, message: str, two_runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
 
-    assert main(["leaderboard", *given.split(), "--output", str(both)]) == 2
+    assert main(["leaderboard", *given.split(), "--output", str(two_runs)]) == 2
 
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
 
 
-def test_the_runs_are_listed_with_the_one_that_is_shown(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_runs_are_listed_with_the_one_that_is_shown(two_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
-    assert main(["ls", "runs", "--output", str(both)]) == 0
+    assert main(["ls", "runs", "--output", str(two_runs)]) == 0
 
     head, large, small = (line.split() for line in capsys.readouterr().out.splitlines())
     assert head[:2] == ["run", "started"]
@@ -154,19 +135,19 @@ def test_the_runs_are_listed_with_the_one_that_is_shown(both: Path, capsys: pyte
 
 
 def test_a_run_with_fewer_finished_cells_is_not_shown_though_it_means_more(
-    both: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    two_runs: Path, tiny_words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def killed(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("bench.lanes.lanes.run", killed)
-    assert main(["run", "--methods", "lora,dare,l2,dora", *words, "--limit", "3", "--lanes", "0"]) == 130
+    assert main(["run", "--methods", "lora,dare,l2,dora", *tiny_words, "--limit", "3", "--lanes", "0"]) == 130
     capsys.readouterr()
 
-    assert main(["leaderboard", "--output", str(both)]) == 0
+    assert main(["leaderboard", "--output", str(two_runs)]) == 0
 
     assert "This is the run tiny-lora-dare-r2-" in capsys.readouterr().err
-    assert [run.finished for run in read_runs(Store(both))] == [True, True, False]
+    assert [run.finished for run in read_runs(Store(two_runs))] == [True, True, False]
 
 
 def test_among_runs_with_equally_many_finished_cells_the_one_that_lacks_the_fewest_is_shown() -> None:
@@ -188,7 +169,7 @@ def test_among_runs_with_equally_many_finished_cells_the_one_that_lacks_the_fewe
 
 
 def test_a_command_reads_every_record_once_to_count_and_choose(
-    both: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+    two_runs: Path, tiny_words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted, records = [], Store.records
 
@@ -198,9 +179,9 @@ def test_a_command_reads_every_record_once_to_count_and_choose(
 
     monkeypatch.setattr(Store, "records", count)
 
-    assert main(["run", "--methods", "lora", *words, "--lanes", "0"]) == 0
+    assert main(["run", "--methods", "lora", *tiny_words, "--lanes", "0"]) == 0
     assert len(counted) == 1
-    assert main(["leaderboard", "--output", str(both)]) == 0
+    assert main(["leaderboard", "--output", str(two_runs)]) == 0
     assert len(counted) == 2
 
 
