@@ -125,13 +125,13 @@ def test_what_a_search_tried_is_needed_with_its_parents(two_runs: Path) -> None:
 
 @pytest.mark.ray
 def test_the_trials_of_an_interrupted_search_are_needed(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("bench.search.run._work", killed)
-    assert main(["search", "--methods", "dare", *words]) == 130
+    assert main(["search", "--methods", "dare", *tiny_words]) == 130
     output = tmp_path / "runs"
     kept, other = (output / f"{name}-r2-new_squares-s0-0123456789ab" for name in ("dare", "l2"))
     base = Store(output).find("zero_shot").trial

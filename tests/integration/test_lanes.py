@@ -11,11 +11,12 @@ from bench.lanes.setup import LaneSetup, Launch
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
+from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
 from bench.spec import Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
-from tests.making.plugins import KILLED_ONCE, add_methods
+from tests.making.plugins import KILLED_ONCE, WAITS, add_methods
 from tests.making.records import weights
 from tests.making.waiting import kill, until
 
@@ -71,14 +72,17 @@ def test_a_killed_worker_resumes_its_trial_to_the_same_bytes_and_a_fatal_one_fai
 def test_a_killed_driver_leaves_what_the_same_command_goes_on_from(
     tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "runs"
-    words = ["run", "--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,l2", "--ranks", "2"]
-    words += ["--set", "recipe.updates=400", "--lanes", "1", "--output", str(output)]
+    output, waiting = tmp_path / "runs", tmp_path / "waiting.py"
+    add_methods(Registry(), waiting, waiting=WAITS)
+    words = ["run", "--suite", "tiny", "--plugin", str(tiny_tasks), "--plugin", str(waiting)]
+    words += ["--methods", "lora,waiting", "--ranks", "2"]
+    words += ["--set", "recipe.updates=60", "--lanes", "1", "--output", str(output)]
     command = [*tiny_command, *words]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    until(lambda: list(output.glob(f"*/{CHECKPOINT}")) or driver.poll() is not None)
+    until(lambda: list(output.glob(f"waiting-*/{CHECKPOINT}")) or driver.poll() is not None)
     kill(driver)
-    checkpoints = list(output.glob(f"*/{CHECKPOINT}"))
+    checkpoints = list(output.glob(f"waiting-*/{CHECKPOINT}"))
+    (tmp_path / "go").touch()
 
     again = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, check=False)
 

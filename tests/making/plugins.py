@@ -11,7 +11,7 @@ from bench.plugins.registry import Registry
 LoRA = Registry().method("lora")
 
 _HEAD = '''"""LoRA with something done after every update."""
-import os, signal
+import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -38,6 +38,12 @@ last = not distributed.is_initialized() or distributed.get_rank() == distributed
 if last and step.index == 55 and not mark.exists():
     mark.touch()
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+# After its first checkpoint, waits until there is a file "go" beside the plugin.
+WAITS = """
+while step.index == 55 and not Path(__file__).with_name("go").exists():
+    time.sleep(0.05)
 """
 
 

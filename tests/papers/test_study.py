@@ -226,7 +226,9 @@ def test_two_studies_share_their_trials_and_leave_no_table_of_a_run(
     assert main(["leaderboard", "--output", str(output)]) == 2
     assert "has no run yet" in capsys.readouterr().err
     record = json.loads(of_table3.read_text(encoding="utf-8"))
-    of_table3.write_text(json.dumps({**record, "environment": {**record["environment"], "torch": "1.0"}}), encoding="utf-8")
+    of_table3.write_text(
+        json.dumps({**record, "environment": {**record["environment"], "torch": "1.0"}}), encoding="utf-8"
+    )
     apart, mixed = study("table3")[0], study("table3", "--mix")[0]
     assert ("environments mixed (--mix)" in apart, "environments mixed (--mix)" in mixed) == (False, True)
     assert main(["clean", "--yes", "--output", str(output)]) == 0
