@@ -39,6 +39,7 @@ class Magnitude(EditMethod):
     name: ClassVar[str] = "magnitude"
     paper: ClassVar[str] = "Han et al., Learning both Weights and Connections, NeurIPS 2015, arXiv:1506.02626"
     off: ClassVar[dict[str, float]] = {"density": 1.0}
+    trivial: ClassVar[bool] = True
 
     density: float = hyper(0.1, low=0.01, high=1.0, log=True, minimum=0.0, maximum=1.0)
 

@@ -25,6 +25,7 @@ class Rewind(EditMethod):
     name: ClassVar[str] = "rewind"
     paper: ClassVar[str] = "Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, arXiv:2109.01903"
     off: ClassVar[dict[str, float]] = {"strength": 1.0}
+    trivial: ClassVar[bool] = True
 
     strength: float = hyper(0.5, low=0.05, high=1.0, minimum=0.0, maximum=1.0)
 

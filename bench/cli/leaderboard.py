@@ -9,7 +9,7 @@ from bench.cli.arguments import Command, arg
 from bench.cli.options import Cells, Mix, Output, Selecting
 from bench.cli.reports import board, print_board
 from bench.cli.request import read_request
-from bench.cli.which_run import OneRun, cells_of, every_run, shown_run
+from bench.cli.which_run import OneRun, cells_of, every_run, same_cells, shown_run
 from bench.errors import UsageError
 from bench.plan.baselines import make
 from bench.plugins.registry import Registry
@@ -44,5 +44,5 @@ def _meant(options: LeaderboardOptions, store: Store) -> tuple[Cells, str]:
     if options.run:
         option = selecting[0].replace("_", "-")
         raise UsageError(f"--run {options.run} says which cells are meant. Drop it or --{option}.")
-    same = (run for run in every_run(store) if Cells.selected(run.selection).meaning() == options.meaning())
+    same = (run for run in every_run(store) if same_cells(run, options))
     return options, next((run.command for run in same if run.kind == "run"), options.line)

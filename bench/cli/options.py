@@ -13,7 +13,6 @@ from bench.cli.arguments import arg, flag, several, word
 from bench.errors import StoreError, UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
-from bench.plugins.registry import BUILT_IN_METHODS
 from bench.sizes import GIB
 from bench.spec import CONNECTORS, Quantization, Resources
 from bench.store.places import local_path, place
@@ -111,8 +110,9 @@ class Rows(Suited):
     """Options that choose the suite, the rows of a leaderboard, and what they are scored on."""
 
     methods: str = arg(
-        "all",
-        f"methods, or all (the {len(BUILT_IN_METHODS)} built-in ones), or installed (every plugin); default: all",
+        "paper",
+        "methods, or paper (those of the LoRASculpt paper's table), all (every ranked built-in one) or installed "
+        "(every plugin); default: paper",
         "A,B",
     )
     ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")

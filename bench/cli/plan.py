@@ -13,6 +13,7 @@ from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.prepare.price.draft import Draft, draft
+from bench.prepare.price.measured import measured, this_machine
 from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, ProbeResult, Rates, here, published
 from bench.store.run_folder import Store
 
@@ -80,7 +81,7 @@ def plan(options: PlanOptions) -> int:
             f"--gpus-per-trial is {how.workers}, but there are only {fleet.count} x {fleet.gpu.name}. "
             "Name more with --gpu NAME:N."
         )
-    rates = _rates(found, store, fleet, blueprint.parameters)
+    rates = _rates(found, store, fleet, blueprint.parameters, recorded=not options.gpu)
     elsewhere = known is None and fleet is not None
     quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
     tell(lines(quote))
@@ -124,11 +125,16 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
         yield ""
 
 
-def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int) -> Rates | None:
-    """Return a probe's rates if there is one for this model, else published rates."""
+def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int, *, recorded: bool) -> Rates | None:
+    """Return a probe's rates if there is one for this model, else those of the records, else published rates.
+
+    Records count if they are of this machine; ``recorded`` is whether the run is priced for it.
+    """
     gpu = fleet.gpu if fleet else None
     probe = ProbeResult.read(store.root)
     rates = probe.rates(found.model, gpu) if probe else None
+    if rates is None and recorded:
+        rates = measured(store.records(), found.plan.zero_shot.model, this_machine())
     return rates or (published(parameters, gpu) if gpu else None)
 
 

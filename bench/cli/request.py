@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from bench.plan import tuned
 from bench.plan.recipes import changed_recipe
 from bench.plan.request import Request
 from bench.plan.suite import named_suite
+from bench.plugins.groups import GROUPS
 from bench.plugins.hyperparameters import field_name, parse
-from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, ZERO_SHOT, Registry, suggest
+from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
 from bench.plugins.tasks import Tasks, TaskSettings
 from bench.spec import Recipe, Scalar
@@ -210,10 +212,11 @@ def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
 
 
 def _methods(text: str, registry: Registry) -> tuple[str, ...]:
-    if text == "installed":
-        return tuple(name for name in registry.names("method") if registry.method(name).ranked)
-    chosen = _words("--methods", text, BUILT_IN_METHODS)
+    chosen = _words("--methods", text, {word: partial(find, registry) for word, find in GROUPS.items()})
+    known = registry.names("method")
     for name in chosen:
+        if name not in known:
+            raise suggest("method", name, (*known, *GROUPS))
         registry.method(name)
     return tuple(name for name in chosen if name != ZERO_SHOT)  # zero-shot is on every leaderboard anyway
 
@@ -222,16 +225,17 @@ def task_names(
     text: str, default: Sequence[str], registry: Registry, option: str = "--targets or --sources"
 ) -> tuple[str, ...]:
     """Return the names of tasks that an option lists; ``all`` means the default."""
-    chosen = _words(option, text, default)
+    chosen = _words(option, text, {"all": lambda: default})
     for name in chosen:
         registry.task_class(name)
     return chosen
 
 
-def _words(option: str, text: str, everything: Sequence[str]) -> tuple[str, ...]:
-    wanted = "names separated by commas, or all"
+def _words(option: str, text: str, groups: Mapping[str, Callable[[], Sequence[str]]]) -> tuple[str, ...]:
+    """Return the names that an option lists; ``groups`` has the words that mean several names."""
+    wanted = f"names separated by commas, or {' or '.join(groups)}"
     words = split_list(option, text, str, wanted)
-    chosen = [name for word in words for name in (everything if word == "all" else (word,))]
+    chosen = [name for word in words for name in (groups[word]() if word in groups else (word,))]
     if not chosen:
         raise UsageError(f"{option} is empty; give {wanted}.")
     return tuple(dict.fromkeys(chosen))

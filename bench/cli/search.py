@@ -95,7 +95,7 @@ def search(options: SearchOptions) -> int:
     tell_older(store)
     tell_unknown_words(asked)
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
-    note = new_run("search", options.line, options, FOLDER, **varied)
+    note = replace(new_run("search", options.line, options, FOLDER, **varied), methods=asked.methods)
     quests, results = run(asked, setting, store, launch, options.line, partial(_keep, note, store, options.output))
     tell(lines(quests, results))
     say(f"wrote {options.output / FILE}")

@@ -115,7 +115,7 @@ def cells_of(run: Run, typed: Command | None = None) -> Cells:
 
     One line says what this version does not know of the run.
     """
-    cells = _stored(run)
+    cells = replace(_stored(run), methods=_methods(run))
     if typed is not None:
         selecting = {item.name for item in fields(Selecting)}
         others = [item.name for item in fields(Cells) if item.name not in selecting and item.name in typed.typed]
@@ -162,9 +162,10 @@ def planned(run: Run, store: Store, output: Path) -> Run:
 
 
 def with_trials(run: Run, plan: Plan) -> Run:
-    """Return a run with the cells and trials of its plan."""
+    """Return a run with the methods, cells and trials of its plan."""
     return replace(
         run,
+        methods=plan.request.methods,
         cells=tuple((cell.trial.id, str(cell.trial.target)) for cell in plan.cells),
         scores={str(target): tuple(item.key for item in asked) for target, asked in plan.asked.items() if target},
         trials=tuple(job.trial.id for job in plan.jobs),
@@ -178,5 +179,17 @@ def new_run(kind: Kind, line: str, cells: Cells, reports: str = "", **more: obje
     return Run(name=name, command=line, selection=cells.selection(), kind=kind, started=now(), reports=reports)
 
 
+def same_cells(run: Run, cells: Cells) -> bool:
+    """Whether the options of a run say the same as these, in the words of this version."""
+    words = _stored(run).methods if run.methods else _methods(run)
+    return replace(_stored(run), methods=words).meaning() == cells.meaning()
+
+
 def _stored(run: Run) -> Cells:
     return Cells.selected(run.selection)
+
+
+def _methods(run: Run) -> str:
+    """Return the words that mean the run's methods in this version; an earlier one meant the paper's by ``all``."""
+    words = _stored(run).methods.split(",")
+    return ",".join(run.methods or ("paper" if word.strip() == "all" else word for word in words))

@@ -9,13 +9,13 @@ from bench.console import say
 from bench.papers.comparable import reasons
 from bench.papers.study import StudyResult
 from bench.plan.request import Request
+from bench.plugins.groups import PAPER
 from bench.plugins.paper import PublishedRow, published_rows
 
 if TYPE_CHECKING:
     from bench.leaderboard.tables import Row
     from bench.papers.comparison import Compared, MatchKey
 
-_PAPER = "lorasculpt"
 # The variants that the paper's tables give a method's own row. Another connector is not a variant there.
 _OWN = frozenset({"lora", "srr+rkh", "beta=1e-5"})
 _CONNECTOR = "connector="
@@ -27,7 +27,7 @@ def rows(request: Request, left_out: Collection[str] = ()) -> tuple[PublishedRow
     ``left_out`` has the sources that the request's Source leaves out.
     The reasons are printed, except if the suite is another one.
     """
-    paper = request.registry.paper(_PAPER)
+    paper = request.registry.paper(PAPER)
     if request.suite.name != paper.suite:
         return ()
     found = reasons(paper, request, left_out)

@@ -116,6 +116,7 @@ class Method(ABC):
     A field of run state is declared with ``field(init=False)`` and has a name that ends in ``_``. ``off`` holds
     settings that make the method equal to its baseline. ``aliases`` maps a paper's letters to hyperparameters, for use
     on the command line. A method that is not ``ranked`` is a reference row: it is shown, but never marked as best.
+    A ``trivial`` method is a tool of controls and studies: ``--methods all`` leaves it out, and its name chooses it.
     ``remark`` is a sentence that every table with a row of the method prints once. ``dropped`` names the
     hyperparameters of earlier versions that never changed a result, and says why they were dropped.
     """
@@ -125,6 +126,7 @@ class Method(ABC):
     off: ClassVar[Mapping[str, Scalar]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     ranked: ClassVar[bool] = True
+    trivial: ClassVar[bool] = False
     remark: ClassVar[str] = ""
     dropped: ClassVar[Mapping[str, str]] = {}
 
@@ -150,6 +152,14 @@ class Method(ABC):
         The source of this hook is not part of a trial's id either.
         """
         return None
+
+    def slowdown(self) -> float:
+        """Return how many times as long as an update of plain LoRA an update of the method takes.
+
+        ``bench plan`` and the end of ``bench run`` price a method with this figure if it never ran here. The source of
+        this hook is not part of a trial's id either.
+        """
+        return 1.0
 
 
 @dataclass(kw_only=True)

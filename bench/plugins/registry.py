@@ -25,7 +25,6 @@ from bench.plugins.task import Task
 from bench.spec import digest
 from bench.text import did_you_mean
 
-BUILT_IN_METHODS = ("lora", "dora", "l2", "orth_reg", "dare", "model_tailor", "lorasculpt")
 BASELINE = "lora"  # the method that every method is compared with
 ZERO_SHOT = "zero_shot"
 

@@ -33,7 +33,8 @@ class Run:
     ``started`` is the time in UTC, in ISO 8601. ``cells`` holds a pair for each cell: the trial's id and its target;
     ``scores`` holds the score keys that a cell shows, by target. ``trials`` are the ids of all trials that it needs.
     A search learns them only at its end; before that, ``labels`` has the labels of its trials. ``reports`` is the
-    folder of its reports, relative to the run folder; it is empty for a run of version 0.1.0.
+    folder of its reports, relative to the run folder; it is empty for a run of version 0.1.0. ``methods`` are those
+    that the words of ``selection`` meant at the start, because later versions may mean others by the same word.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Run:
     trials: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     reports: str = ""
+    methods: tuple[str, ...] = ()
 
     @property
     def is_old(self) -> bool:
@@ -149,5 +151,5 @@ def _old_reports(store: Store) -> Iterator[Path]:
 def _parsed(name: str, data: dict[str, Any]) -> Run:
     cells = tuple((str(trial), str(target)) for trial, target in data.pop("cells"))
     scores = {target: tuple(keys) for target, keys in data.pop("scores").items()}
-    trials, labels = tuple(data.pop("trials")), tuple(data.pop("labels"))
-    return Run(name=name, cells=cells, scores=scores, trials=trials, labels=labels, **data)
+    trials, labels, methods = tuple(data.pop("trials")), tuple(data.pop("labels")), tuple(data.pop("methods", ()))
+    return Run(name=name, cells=cells, scores=scores, trials=trials, labels=labels, methods=methods, **data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -57,6 +58,11 @@ def _not_sizes(value: Any) -> str:
     return f"{bad[1]!r} for {bad[0]!r}" if bad else ""
 
 
+def _not_positive(value: Any) -> str:
+    """Say what is wrong with a factor; nothing if it is a finite number above 0."""
+    return _unless(int, float)(value) or ("" if 0 < value < math.inf else repr(value))
+
+
 # What every hook must return, and a function that says what else a value is.
 _NOTHING = ("nothing, because it acts in place", _unless(type(None)))
 _CHANGE = ("a bench.Change", _unless(Change))
@@ -70,4 +76,5 @@ _CONTRACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "edit": _CHANGE,
     "memory": ("whole numbers of bytes by name", _not_sizes),
     "change_bytes": ("a whole number of bytes, or None", _unless(int, type(None))),
+    "slowdown": ("a number above 0", _not_positive),
 }

@@ -4,6 +4,9 @@ import pytest
 
 from bench.cli.options import Cells
 from bench.cli.request import read_request, start_request
+from bench.errors import UsageError
+from bench.plugins.groups import all_methods, paper_methods
+from bench.plugins.registry import Registry
 
 PLUGIN = '''
 from pathlib import Path
@@ -51,3 +54,28 @@ def test_methods_without_a_shipped_choice_run_untuned_and_say_why(
         "was made."
         for name in ("orth_reg", "lorasculpt")
     ]
+
+
+def test_the_methods_of_a_command_are_the_papers_unless_it_names_others(tmp_path: Path) -> None:
+    assert read_request(Cells(), tmp_path).methods == paper_methods(Registry())
+    assert read_request(Cells(methods="all"), tmp_path).methods == all_methods(Registry())
+
+
+@pytest.mark.parametrize(
+    ("words", "last"), [("paper,rewind", "rewind"), ("paper, lines", "lines"), ("paper,dare,magnitude", "magnitude")]
+)
+def test_words_and_names_are_mixed_and_each_method_counts_once(words: str, last: str, tmp_path: Path) -> None:
+    assert read_request(Cells(methods=words), tmp_path).methods == (*paper_methods(Registry()), last)
+
+
+def test_installed_is_mixed_with_names_too(tmp_path: Path) -> None:
+    found = read_request(Cells(methods="rewind,installed"), tmp_path).methods
+
+    assert found[0] == "rewind"
+    assert {*found} >= {*all_methods(Registry()), "magnitude"}
+
+
+@pytest.mark.parametrize(("word", "meant"), [("papr", "paper"), ("instaled", "installed"), ("lorra", "lora")])
+def test_a_word_that_names_no_method_gets_the_nearest_word_or_name(word: str, meant: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"No method named '{word}'. Did you mean '{meant}'"):
+        read_request(Cells(methods=word), tmp_path)

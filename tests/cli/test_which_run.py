@@ -15,7 +15,7 @@ from bench.cli.arguments import words_of
 from bench.cli.leaderboard import LeaderboardOptions
 from bench.cli.main import main
 from bench.cli.options import Cells, Selecting
-from bench.cli.which_run import largest
+from bench.cli.which_run import cells_of, largest, same_cells
 from bench.spec import Record
 from bench.store.run_folder import Census, Store
 from bench.store.runs import Run, latest_run, read_runs
@@ -253,3 +253,49 @@ def test_the_runs_of_an_older_version_are_listed_with_the_number_of_its_trials(
     assert "micro-lora-dare-lorasculpt-r2-icon_choice-" in printed.out
     assert "0 of " in printed.out
     assert "31 of the trials are of an older version than 2." in printed.err
+
+
+def noted(words: str, methods: tuple[str, ...] = ()) -> Run:
+    """A note of a run whose words for methods were these; an earlier version kept no ``methods``."""
+    selection = Cells(methods=words).selection()
+    return Run(name="micro", command="", selection=selection, started="", reports="reports/micro", methods=methods)
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (noted("all"), "paper"),
+        (noted("all, mine"), "paper, mine"),
+        (noted("lora,dare"), "lora,dare"),
+        (noted("all", ("lora", "dac")), "lora,dac"),
+    ],
+)
+def test_a_run_means_the_methods_that_its_word_meant_when_it_started(run: Run, words: str) -> None:
+    assert cells_of(run).methods == words
+
+
+def test_a_command_finds_the_earlier_run_that_meant_the_same_by_another_word() -> None:
+    assert same_cells(noted("all"), Cells(methods="paper"))
+    assert not same_cells(noted("all"), Cells(methods="all"))
+    assert same_cells(noted("all", ("lora", "dac")), Cells(methods="all"))
+
+
+def test_a_run_folder_whose_run_had_the_earlier_all_keeps_its_rows(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = runs / "command.json"
+    text = note.read_text(encoding="utf-8")
+    changed = json.loads(text)
+    changed["selection"] |= {"methods": "all", "tuned": None, "rewind": None, "baselines": False}
+    note.write_text(json.dumps(changed), encoding="utf-8")
+
+    assert main(["leaderboard"]) == 0
+
+    shown = capsys.readouterr().out
+    assert " lorasculpt " in shown
+    assert not any(f" {name} " in shown for name in ("dac", "lines", "mdgd", "mdgd_gm"))
+    assert main(["ls", "runs"]) == 0
+
+
+def test_the_note_of_a_run_keeps_the_methods_that_it_meant(two_runs: Path) -> None:
+    assert [run.methods for run in read_runs(Store(two_runs))] == [("lora", "dare"), ("lora",)]

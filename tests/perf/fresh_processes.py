@@ -2,7 +2,7 @@
 
     python tests/perf/fresh_processes.py --cells 6 --output /tmp/fresh
 
-Every cell of ``bench run --methods all --ranks 16,32,64`` is done as the field does it: one process that imports,
+Every cell of ``bench run --methods paper --ranks 16,32,64`` is done as the field does it: one process that imports,
 loads, trains (an edit trains its parent first), evaluates and ends. Up to N cells, of different methods, ranks and
 targets, are timed, and the whole is extrapolated from them.
 """
@@ -38,10 +38,9 @@ def main() -> None:
     """Time the cells and print the extrapolation."""
     import json
 
+    from bench.cli.options import Cells
+    from bench.cli.request import read_request
     from bench.plan.plan import make
-    from bench.plan.request import Request
-    from bench.plan.suite import MICRO
-    from bench.plugins.registry import BUILT_IN_METHODS
     from bench.store.run_folder import Store
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -49,7 +48,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True, help="a new folder; every cell gets one inside")
     options = parser.parse_args()
-    request = Request(MICRO, BUILT_IN_METHODS, (16, 32, 64), MICRO.targets, MICRO.sources, MICRO.recipe)
+    request = read_request(Cells(methods="paper", ranks="16,32,64"), options.output)
     plan = make(request, Store(options.output))
     cells = {cell.trial.id for cell in plan.cells}
     jobs = [job for job in plan.jobs if job.trial.id in cells]

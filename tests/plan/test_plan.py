@@ -8,7 +8,8 @@ from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
 from bench.plan.suite import MICRO, Suite
 from bench.plan.tuned import TunedChoice
-from bench.plugins.registry import BUILT_IN_METHODS
+from bench.plugins.groups import paper_methods
+from bench.plugins.registry import Registry
 from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from tests.making.records import done
@@ -28,7 +29,7 @@ def suite(tmp_path: Path) -> Suite:
 def request_(suite: Suite) -> Request:
     return Request(
         suite=suite,
-        methods=BUILT_IN_METHODS,
+        methods=paper_methods(Registry()),
         ranks=(16, 32, 64),
         targets=suite.targets,
         sources=suite.sources,

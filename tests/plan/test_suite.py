@@ -13,7 +13,8 @@ from bench.model.resident import Form
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, Suite
-from bench.plugins.registry import BUILT_IN_METHODS
+from bench.plugins.groups import paper_methods
+from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
@@ -39,7 +40,7 @@ def test_every_method_learns_and_is_scored_on_a_checkpoint_in_the_hubs_layout(
     recipe = replace(LORASCULPT.recipe, updates=2, batch_size=4)
     store = Store(tmp_path / "runs")
     store.prepare()
-    methods = BUILT_IN_METHODS
+    methods = paper_methods(Registry())
     request = Request(suite, methods, (4,), suite.targets, suite.sources, recipe, limit=4, tasks=squares)
     bench = TrialRunner(store, suite.folder, squares)
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from bench.papers.study import GridPoint, Study
 from bench.plan.plan import Cell
-from bench.plugins.registry import BUILT_IN_METHODS
+from bench.plugins.groups import paper_methods
+from bench.plugins.registry import Registry
 from bench.spec import Connector
 
 _UNNAMED = "full unless named"  # one block, because all rows of Table 2 are compared with each other
@@ -59,7 +60,7 @@ TABLES = (
     Study(
         name="table1",
         title="Table 1: every method, rank and target",
-        methods=BUILT_IN_METHODS,
+        methods=paper_methods(Registry()),
         ranks="16,32,64",
         cells_at=lambda point: map(point.cell, point.request.methods),
         tables=("1",),

@@ -10,10 +10,12 @@ from itertools import product
 
 from bench.errors import UsageError
 from bench.plan.request import Request
+from bench.plugins.groups import words_for
 from bench.plugins.method import EditMethod
-from bench.plugins.registry import BASELINE, BUILT_IN_METHODS, Registry
+from bench.plugins.registry import BASELINE, Registry
 from bench.prepare.price.quote import Fit, size
 from bench.prepare.price.rates import Rates
+from bench.trial.hooks import called
 
 _LIMITS = (None, 2000, 1000, 500, 200, 100)
 _SEEDS = (5, 3, 2, 1)
@@ -72,14 +74,16 @@ class Budget:
         """Return the GPU-hours of a choice; edits share their parent's training, the base model counts once."""
         recipe, places = self.request.recipe, len(choice.ranks) * len(choice.targets) * choice.seeds
         examples = recipe.updates * recipe.batch_size
-        training = places * sum(
-            examples / self.rates.of(name) for name in _trained(choice.methods, self.request.registry)
-        )
+        names = _trained(choice.methods, self.request.registry)
+        training = places * sum(examples / self.rates.of(name, self._slowdown(name)) for name in names)
         sources = sum(self._count(name, choice) for name in self.request.sources)
         targets = [self._count(name, choice) for name in choice.targets]
         models = len(choice.methods) * len(choice.ranks) * choice.seeds
         answers = sources + sum(targets) + models * (len(targets) * sources + sum(targets))
         return (training + answers / self.rates.answer) / 3600
+
+    def _slowdown(self, name: str) -> float:
+        return called(self.request.registry.method(name)(**self.request.settings_of(name)).slowdown)
 
     def half_width(self, names: Sequence[str], choice: Proposal) -> float:
         """Return an upper bound of the half-width of the 95 % interval of a mean over tasks, in points.
@@ -150,8 +154,8 @@ def _fit(choice: Proposal, budget: Budget, fitting: Fitting) -> Fit:
 
 def command(budget: Budget, choice: Proposal, others: Sequence[str], fit: Fit) -> str:
     """Return the command line of a choice: the options in ``others``, its own, and those that make it fit."""
-    every = choice.methods == tuple(BUILT_IN_METHODS)
-    parts = ["--methods", "all" if every else ",".join(choice.methods), "--ranks", ",".join(map(str, choice.ranks))]
+    words = words_for(choice.methods, budget.request.registry)
+    parts = ["--methods", words, "--ranks", ",".join(map(str, choice.ranks))]
     if choice.targets != budget.request.suite.targets:
         parts += ["--targets", ",".join(choice.targets)]
     first = budget.request.seeds

@@ -18,6 +18,7 @@ from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
 from bench.spec import Resources, ScoreSpec, Trial
+from bench.trial.hooks import called
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
@@ -25,11 +26,16 @@ ANSWER_BYTES = 300  # assumed for one example's line in a score file
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """What is left to do of one trial: whether it still trains, and the scores that it lacks."""
+    """What is left to do of one trial: whether it still trains or edits, and the scores that it lacks.
+
+    ``slowdown`` is what the trial's method declares.
+    """
 
     trial: Trial
     trains: bool
     scores: tuple[ScoreSpec, ...]
+    edits: bool = False
+    slowdown: float = 1.0
 
     @property
     def answers(self) -> int:
@@ -40,11 +46,13 @@ class Todo:
         """Return the GPU-seconds of training."""
         recipe = self.trial.recipe
         examples = recipe.updates * recipe.batch_size if self.trains else 0
-        return examples / rates.of(self.trial.method)
+        return examples / rates.of(self.trial.method, self.slowdown)
 
     def seconds(self, rates: Rates) -> float:
-        """Return the GPU-seconds of training and generation, without the time of an edit, which is unknown."""
-        return self.training_seconds(rates) + self.answers / rates.answer
+        """Return the GPU-seconds of training, of an edit as far as edits were measured, and of generation."""
+        edit = rates.edit_seconds(self.trial.method) if self.edits else 0.0
+        answering = sum(asked.count / rates.answers_of(asked.task) for asked in self.scores)
+        return self.training_seconds(rates) + edit + answering
 
 
 def todo(plan: Plan) -> tuple[Todo, ...]:
@@ -54,7 +62,9 @@ def todo(plan: Plan) -> tuple[Todo, ...]:
     for job in plan.jobs:
         record = plan.records.get(job.trial.id)
         scores = job.asked if record is None else record.lacks(job.asked)
-        found.append(Todo(job.trial, job.trial.id in trainings and record is None, scores))
+        new, trains = record is None, job.trial.id in trainings
+        slowdown = called(plan.method(job.trial).slowdown) if new and trains else 1.0
+        found.append(Todo(job.trial, new and trains, scores, new and job.trial.parent is not None, slowdown))
     return tuple(found)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.plugins.registry import BASELINE
 from bench.sizes import GIB
 from bench.store.json_note import read_note, write_note
 
@@ -63,17 +64,33 @@ class Fleet:
 class Rates:
     """One GPU's training examples and generated answers per second, and the origin of the figures.
 
-    ``methods`` holds training examples per second by method, as far as a probe measured them.
+    ``train`` is plain LoRA's rate. ``methods`` holds training examples per second by method, ``answers`` answers per
+    second by task, and ``edits`` the seconds of an edit by method, as far as they were measured.
     """
 
     train: float
     answer: float
     origin: str
     methods: Mapping[str, float]
+    answers: Mapping[str, float] = field(default_factory=dict)
+    edits: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, method: str) -> float:
-        """Return a method's training examples per second."""
-        return self.methods.get(method, self.train)
+    def of(self, method: str, slowdown: float = 1.0) -> float:
+        """Return a method's training examples per second; ``slowdown`` is what the method declares."""
+        return self.methods.get(method, self.train / slowdown)
+
+    def answers_of(self, task: str) -> float:
+        """Return the answers per second of a task."""
+        return self.answers.get(task, self.answer)
+
+    def edit_seconds(self, method: str) -> float:
+        """Return the seconds of an edit; if the method was not measured, the mean of the edits that were, or 0."""
+        return self.edits.get(method, sum(self.edits.values()) / max(1, len(self.edits)))
+
+
+def plain_rate(methods: Mapping[str, float]) -> float:
+    """Return plain LoRA's examples per second among those of several methods; without LoRA, those of the slowest."""
+    return methods.get(BASELINE, min(methods.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +144,7 @@ class ProbeResult:
             note = f", scaled to {gpu.name} by peak bf16 FLOP/s"
         train = {name: rate * factor for name, rate in self.train.items()}
         origin = f"measured: {self.updates} updates per method and {self.answers} answers on {self.device}{note}"
-        return Rates(min(train.values()), self.answer * factor, origin, train)
+        return Rates(plain_rate(train), self.answer * factor, origin, train)
 
 
 def published(parameters: int, gpu: GpuModel) -> Rates | None:

@@ -145,7 +145,7 @@ def _time(quote: Quote) -> Iterator[str]:
     )
     each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
     yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"
-    yield "  not included: loading, the edits' own work, and what a method adds to an update unless a probe measured it"
+    yield "  not included: loading, and the edits' own work unless it was measured"
     if quote.priced_elsewhere:
         yield f"  no GPU here, so priced for {device}; choose others with --gpu NAME:N, or run --probe on their machine"
 

@@ -13,8 +13,9 @@ import torch
 from bench.errors import DataError
 from bench.model.adapters import lora_adapters
 from bench.plan.suite import LORASCULPT, MICRO
+from bench.plugins.groups import paper_methods
 from bench.plugins.method import EditMethod, TrainMethod
-from bench.plugins.registry import BUILT_IN_METHODS, Registry
+from bench.plugins.registry import Registry
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import base_bytes, change_bytes, evaluation, training
 
@@ -30,7 +31,8 @@ DECODER = 2 * VOCABULARY * HIDDEN + LINEAR + (2 * BLOCKS + 1) * HIDDEN
 # CLIP ViT-L/14-336: patches, class token and places, 24 blocks of four square layers and an MLP, three norms
 CLIP = 3 * 14**2 * TOWER + TOWER + 577 * TOWER + 24 * (4 * (TOWER**2 + TOWER) + 8 * TOWER**2 + 5 * TOWER + 4 * TOWER)
 CLIP += 2 * 2 * TOWER
-TRAINING = tuple(name for name in BUILT_IN_METHODS if issubclass(Registry().method(name), TrainMethod))
+PAPER = paper_methods(Registry())
+TRAINING = tuple(name for name in PAPER if issubclass(Registry().method(name), TrainMethod))
 
 
 @cache
@@ -123,7 +125,7 @@ def test_the_memory_plan_of_training_adds_up(name: str) -> None:
 
 def test_methods_declare_their_own_memory() -> None:
     dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
-    own = {name: dict(Registry().method(name)().memory(dimensions)) for name in BUILT_IN_METHODS}
+    own = {name: dict(Registry().method(name)().memory(dimensions)) for name in PAPER}
 
     assert own["lora"] == own["l2"] == own["dare"] == {}
     assert own["lorasculpt"] == {

@@ -98,7 +98,7 @@ def test_what_is_proposed_fits_and_is_the_best_that_does(asked: Callable[..., Re
 def test_the_baseline_is_dropped_last_and_edits_before_it(asked: Callable[..., Request]) -> None:
     choices = [choice.methods for choice in Budget.of(asked(), RATES).choices()]
 
-    assert list(dict.fromkeys(choices))[-3:] == [("lora", "dare", "model_tailor"), ("lora", "dare"), ("lora",)]
+    assert list(dict.fromkeys(choices))[-3:] == [("lora", "model_tailor", "dare"), ("lora", "model_tailor"), ("lora",)]
 
 
 def test_half_widths_are_the_bound_of_a_proportion(asked: Callable[..., Request]) -> None:
@@ -142,7 +142,7 @@ def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
         )
     )
 
-    assert "bench run --suite lorasculpt --gpus-per-trial 2 --methods all --ranks 32 --seeds 0,1,2,3,4" in lines[2]
+    assert "bench run --suite lorasculpt --gpus-per-trial 2 --methods paper --ranks 32 --seeds 0,1,2,3,4" in lines[2]
     assert lines[2].endswith("--micro-batch 3")
     assert lines[3].endswith("orth_reg will not fit into the memory of a GPU")
     assert "--micro-batch 9 --gradient-checkpointing" in command(budget, choice, options.others(fitted=False), Fit())

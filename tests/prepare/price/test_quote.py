@@ -240,7 +240,7 @@ def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) 
     scaled = found.rates("m", GPUS["RTX 4090"])
     assert scaled is not None
     assert scaled.of("dora") == pytest.approx(2 * 165 / 312)
-    assert scaled.of("another") == pytest.approx(2 * 165 / 312)  # the slowest stands for what was not probed
+    assert scaled.of("another", 2.0) == pytest.approx(4 / 2.0 * 165 / 312)  # LoRA's, for what was not probed
     assert found.rates("other", REFERENCE) is None
     assert found.rates("m", GpuModel("odd", 2**34, 1e12)) is not None
     assert found.rates("m", None) is None

@@ -1,0 +1,81 @@
+"""The speed that records show, worked by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.prepare.price.measured import measured
+from bench.prepare.price.quote import Todo
+from bench.spec import Cost, Recipe, Record, Score, ScoreSpec, Trial
+
+RECIPE = Recipe(updates=10, batch_size=8, lr=1e-3, connector_lr=1e-4)
+LORA = Trial("lora", {}, 2, "squares", 0, RECIPE, "model", "", "")
+DARE = replace(LORA, method="dare", parent=LORA)
+HERE = {"device": "cpu", "processor": "one"}
+
+
+def asked(task: str, count: int) -> ScoreSpec:
+    return ScoreSpec(task, "test", count, "", 8, "")
+
+
+def ran(trial: Trial, train: float, **seconds: float) -> Record:
+    """A record of a trial that trained for some seconds, and gave 100 answers to each task in others."""
+    scores = [Score(asked(task, 100), "exact", {"exact": 1.0}, "", took) for task, took in seconds.items()]
+    return Record(trial, "done", {score.asked.key: score for score in scores}, Cost(train_seconds=train), HERE)
+
+
+def test_rates_are_those_of_the_trials_by_method_and_by_task() -> None:
+    found = measured([ran(LORA, 4.0, squares=10.0), ran(LORA, 12.0, squares=30.0, words=5.0)], "model", HERE)
+
+    assert found is not None
+    assert found.of("lora") == pytest.approx(160 / 16)
+    assert found.answers_of("squares") == pytest.approx(200 / 40)
+    assert found.answers_of("words") == pytest.approx(100 / 5)
+    assert found.answers_of("unknown") == pytest.approx((5 + 20) / 2)
+    assert "2 trials of the run folder, on cpu" in found.origin
+
+
+def test_a_method_that_never_ran_takes_loras_time_times_what_it_declares() -> None:
+    dora = replace(LORA, method="dora")
+    found = measured([ran(LORA, 4.0, squares=10.0), ran(dora, 16.0)], "model", HERE)
+
+    assert found is not None
+    assert found.of("new", 4.0) == pytest.approx(80 / 4 / 4.0)
+    assert found.of("dora", 4.0) == pytest.approx(80 / 16)  # its own figure counts, not what it declares
+
+
+def test_an_edit_takes_its_own_seconds_or_the_mean_of_those_that_were_measured() -> None:
+    tailor = replace(DARE, method="model_tailor")
+    found = measured([ran(LORA, 4.0, squares=10.0), ran(DARE, 1.0), ran(tailor, 3.0)], "model", HERE)
+
+    assert found is not None
+    assert [found.edit_seconds(name) for name in ("dare", "model_tailor", "lines")] == [1.0, 3.0, 2.0]
+
+
+def test_trials_of_another_model_or_machine_do_not_count() -> None:
+    other = replace(ran(LORA, 4.0, squares=10.0), environment={**HERE, "processor": "two"})
+
+    assert measured([ran(LORA, 4.0, squares=10.0)], "another", HERE) is None
+    assert measured([other], "model", HERE) is None
+    assert measured([], "model", HERE) is None
+
+
+def test_seconds_of_several_workers_are_counted_for_each_of_them() -> None:
+    record = replace(ran(LORA, 4.0, squares=10.0), environment={**HERE, "workers": "2"})
+
+    found = measured([record], "model", HERE)
+
+    assert found is not None
+    assert found.of("lora") == pytest.approx(80 / 8)
+    assert found.answer == pytest.approx(100 / 20)
+
+
+def test_what_is_left_of_a_trial_is_priced_part_by_part() -> None:
+    rates = measured([ran(LORA, 4.0, squares=10.0, words=5.0), ran(DARE, 1.0)], "model", HERE)
+    assert rates is not None
+
+    training = Todo(replace(LORA, method="new"), True, (asked("words", 40),), slowdown=3.5)
+    edit = Todo(DARE, False, (asked("squares", 40),), edits=True)
+
+    assert training.seconds(rates) == pytest.approx(3.5 * 4.0 + 40 / 20)
+    assert edit.seconds(rates) == pytest.approx(1.0 + 40 / 10)
