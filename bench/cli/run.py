@@ -68,7 +68,26 @@ def run(options: RunOptions) -> int:
     """Train, evaluate and rank methods, and skip what the store already has."""
     noted = new_run("run", options.line, options)
     steps = RunSteps(noted, make, lambda made, store: None, partial(_write, options, noted))
-    return carry_out(steps, options, options, Registry(options.plugin))
+    registry = Registry(options.plugin)
+    code = carry_out(steps, options, options, registry)
+    if options.methods.strip() == "paper" and not options.dry_run:
+        _tell_others(options, registry)
+    return code
+
+
+def _tell_others(options: RunOptions, registry: Registry) -> None:
+    """Say what --methods all adds to a run of the paper's methods, if it is possible with the same options."""
+    from bench.prepare.price.others import addition  # imported here because it loads torch
+
+    store = options.store()
+    try:
+        paper, every = (
+            make(read_request(replace(options, methods=words), options.output, registry), store)
+            for words in ("paper", "all")
+        )
+    except UsageError:  # for instance, --tuned has no choice for one of the methods
+        return
+    say(addition(paper, every, store, options.launch()))
 
 
 def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Registry) -> int:

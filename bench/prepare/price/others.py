@@ -1,0 +1,66 @@
+"""What ``--methods all`` adds to a run of the paper's methods, and what that costs here."""
+
+from __future__ import annotations
+
+from bench.environment import cores
+from bench.lanes.setup import Launch
+from bench.plan.plan import Plan
+from bench.prepare.price.measured import measured
+from bench.prepare.price.quote import Todo, makespan, todo
+from bench.prepare.price.rates import Rates, here
+from bench.store.run_folder import Store
+
+
+def addition(paper: Plan, every: Plan, store: Store, launch: Launch) -> str:
+    """Return a sentence on the cells that ``every`` has and ``paper`` lacks, priced with the store's own seconds."""
+    known = {job.trial.id for job in paper.jobs}
+    cells = [cell for cell in every.cells if cell.trial.id not in known]
+    missing = [item for item in todo(every) if item.trial.id not in known and (item.trains or item.scores)]
+    trainings = [job for job in every.trainings if job.trial.id not in known]
+    names = sorted({*every.request.methods} - {*paper.request.methods})
+    text = f"--methods all adds {', '.join(names)}: {_count(len(cells), 'cell')}, {_count(len(trainings), 'training')}"
+    if not missing:
+        return f"{text}, all cached."
+    left = sum(item.trains for item in missing)
+    if left < len(trainings):
+        text += f" ({len(trainings) - left} cached)"
+    reference = every.records.get(every.zero_shot.id)
+    rates = measured(store.records(), every.zero_shot.model, reference.environment) if reference else None
+    if rates is None:
+        return f"{text}."
+    lanes = _lanes(launch)
+    return f"{text}, about {_about(_seconds(missing, rates, launch, lanes))} with {_count(lanes, 'lane')}."
+
+
+def _seconds(missing: list[Todo], rates: Rates, launch: Launch, lanes: int) -> float:
+    workers = launch.resources.workers
+    items = [
+        (item.trial.id, item.trial.parent.id if item.trial.parent else None, item.seconds(rates) / workers)
+        for item in missing
+    ]
+    return makespan(items, lanes)
+
+
+def _lanes(launch: Launch) -> int:
+    """Return how many lanes a command uses; those of a cluster are not known here, so they count as one."""
+    if launch.lanes is not None:
+        return max(1, launch.lanes)
+    if launch.address is not None:
+        return 1
+    fleet = here()
+    return max(1, (fleet.count if fleet else cores()) // launch.resources.workers)
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"
+
+
+def _about(seconds: float) -> str:
+    """Return a time in the unit that a reader would use.
+
+    >>> _about(42.3), _about(2100.0), _about(9000.0)
+    ('42 s', '35 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
