@@ -17,6 +17,7 @@ ImageMode = Literal["processor", "pad"]
 Quantization = Literal["none", "4bit"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"  # the prompt of LLaVA-1.5; the embedded base model learnt it too
+SEES_SOURCES = "sees source data"  # how reports say that a training saw examples of the sources
 EVALUATED = ("eval_dtype", "template", "image")  # the fields of a recipe that evaluation reads
 
 FIT_VERSION = 2  # raise it if training or editing gives other numbers
@@ -97,7 +98,8 @@ class Trial:
 
     ``model`` is the base model's revision, ``data`` the fingerprint of the training examples, ``code`` the digest of
     the plugin's source. A trial without rank and target is a reference row: the untouched base model. ``snapshot`` is
-    the step of the parent's training whose change is edited; None means the last step.
+    the step of the parent's training whose change is edited; None means the last step. ``sources`` are the tasks whose
+    training examples a training may see next to the target's; ``data`` covers these, too.
     """
 
     method: str
@@ -112,6 +114,7 @@ class Trial:
     parent: Trial | None = None
     version: int = FIT_VERSION
     snapshot: int | None = None
+    sources: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -136,6 +139,11 @@ class Trial:
             yield from self.parent.ancestors()
 
     @property
+    def given(self) -> str:
+        """What the trial's change was given that plain LoRA is not, as reports say it, or nothing."""
+        return SEES_SOURCES if any(each.sources for each in (self, *self.ancestors())) else ""
+
+    @property
     def label(self) -> str:
         """A readable name, unique within one command at default hyperparameters."""
         if self.rank is None:
@@ -155,6 +163,9 @@ class Trial:
         data["parent"] = self.parent.to_json() if self.parent else None
         if self.snapshot is None:
             del data["snapshot"]  # the field was added later; trials without a snapshot keep their old ids
+        data["sources"] = list(self.sources)
+        if not self.sources:
+            del data["sources"]  # added later, too
         return data
 
     @classmethod
@@ -162,7 +173,8 @@ class Trial:
         """Read a trial back from JSON."""
         parent = cls.from_json(data["parent"]) if data["parent"] else None
         recipe = Recipe(**data["recipe"])
-        return cls(**{**data, "recipe": recipe, "parent": parent})
+        sources = tuple(data.get("sources", ()))
+        return cls(**{**data, "recipe": recipe, "parent": parent, "sources": sources})
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from bench.errors import UsageError
 from bench.plan.suite import SUITES, Suite
 from bench.plugins.faults import explained
 from bench.plugins.guard import guarded
-from bench.plugins.method import EditMethod, Method, TrainMethod
+from bench.plugins.method import EditMethod, Method, TrainMethod, mixes
 from bench.plugins.registry import Registry, suggest
 from bench.plugins.source import PLUGIN_FOLDERS
 from bench.plugins.task import Task
@@ -51,7 +51,13 @@ _OF_CLASSES: tuple[tuple[type | tuple[type, ...], ModuleType], ...] = (
 )
 # Without an instance, or without examples, the other checks mean nothing.
 _DECISIVE = {plugins.check_builds_from_defaults.__name__, task_checks.check_examples_keep_the_contract.__name__}
-_NEEDS_OFF: tuple[Check, ...] = (training.check_off_equals_plain_lora, edits.check_off_returns_deltas_unchanged)
+# Checks that apply only to some plugins of their kind.
+_APPLIES: Mapping[Check, Callable[[Plugin], bool]] = {
+    training.check_off_equals_plain_lora: lambda plugin: bool(plugin.off),
+    edits.check_off_returns_deltas_unchanged: lambda plugin: bool(plugin.off),
+    training.check_differs_from_lora: lambda plugin: plugin.name != "lora",
+    training.check_mixes_alike: mixes,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,7 @@ def checks(plugin: Plugin, tasks: Tasks | None = None, suite: Suite | None = Non
     ``suite`` has the base model that must know a task's words; a task of a suite is for that suite's.
     """
     for check in _checks_of_kind(plugin):
-        has_off = check not in _NEEDS_OFF or bool(plugin.off)
-        if has_off and not (check is training.check_differs_from_lora and plugin.name == "lora"):
+        if check not in _APPLIES or _APPLIES[check](plugin):
             yield check if tasks is None else _given(check, tasks, _suite_of(plugin, suite))
 
 

@@ -20,7 +20,7 @@ from bench.checks.devices import Question
 from bench.checks.pretend_device import register
 from bench.checks.pretend_rules import DeviceError
 from bench.checks.runs import answers_with, learn
-from bench.checks.tiny import RECIPE, Tiny, tiny
+from bench.checks.tiny import RECIPE, Tiny, tiny, with_data
 from bench.errors import BenchError
 from bench.model import weights
 from bench.plugins.faults import place
@@ -29,7 +29,6 @@ from bench.plugins.hyperparameters import ranges, values
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry, run_file
 from bench.spec import Connector, Recipe, Scalar
-from bench.trial.corpus import Corpus
 
 _RECIPE = replace(RECIPE, updates=2, clip=1.0)
 _CONNECTORS: tuple[Connector, ...] = ("full", "lora")  # a frozen one adds no code path
@@ -65,8 +64,7 @@ def on_device(bench: Tiny, device: torch.device) -> Tiny:
     """Move a tiny model to a device, as a lane does, and return it with its data."""
     for model in (bench.base.model, bench.base.tower):
         weights.cast(model, next(model.parameters()).dtype, device)
-    base = replace(bench.base, device=device)
-    return Tiny(base, *(Corpus(base, bench.train.task, split, RECIPE.template) for split in ("train", "test")))
+    return with_data(replace(bench.base, device=device))
 
 
 def _run(plugin: type[Method], settings: Settings, recipe: Recipe, registry: Registry, bench: Tiny) -> None:

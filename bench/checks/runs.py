@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +24,7 @@ from bench.spec import Recipe
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import Fitted, fit
-from bench.trial.hooks import called
+from bench.trial.hooks import called, mixed
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -63,6 +63,10 @@ class Watched(TrainMethod):
         return called(self.inner.change, model)
 
     @override
+    def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: torch.Generator) -> Sequence[int]:
+        return mixed(self.inner.mix, order, sources, generator)
+
+    @override
     def backward(self, step: Step) -> None:
         called(self.inner.backward, step)
 
@@ -88,7 +92,7 @@ class Watched(TrainMethod):
 
 def train(method: TrainMethod, bench: Tiny | None = None, *, recipe: Recipe = RECIPE, rank: int = RANK) -> Fitted:
     """Train a method for six updates on the tiny model and return the result."""
-    return fit(method, rank, 0, recipe, (bench or tiny()).train)
+    return fit(method, rank, 0, recipe, (bench or tiny()).lessons)
 
 
 def learn(

@@ -1,4 +1,4 @@
-"""The model and task of the checks: a random LLaVA of 17,000 parameters and coloured squares."""
+"""The model and tasks of the checks: a random LLaVA of 17,000 parameters and coloured squares."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bench.model.resident import Base
 from bench.plugins.task import Example, Split, Task
 from bench.spec import Recipe, ScoreSpec, digest
 from bench.trial.corpus import Corpus
+from bench.trial.mixture import Mixture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 RECIPE = Recipe(updates=6, batch_size=8, lr=1e-2, connector_lr=1e-3, warmup=0.0)
 RANK = 2
 
+_TRAIN_AND_TEST: tuple[Split, Split] = ("train", "test")
 _PIXELS, _PATCH = 16, 8
 _QUESTIONS = ("what color is it ?", "color ?", "which color has this square ?")
 _COLORS = {  # answers of one to four tokens, so that a mean of means differs from the mean
@@ -39,6 +41,7 @@ _COLORS = {  # answers of one to four tokens, so that a mean of means differs fr
 }
 _COUNTS = {"train": 48, "validation": 8, "test": 12}
 _FIRST = {"train": 0, "validation": 1000, "test": 2000}
+_SOURCES = {"old_squares": 3000, "older_squares": 4000}  # the sources, and where their squares begin
 
 
 class Squares(Task):
@@ -49,9 +52,11 @@ class Squares(Task):
     primary: ClassVar[str] = "exact"
     max_new_tokens: ClassVar[int] = 4
 
+    first: int = 0
+
     @override
     def examples(self, split: Split) -> Sequence[Example]:
-        return _examples(split)
+        return _examples(split, self.first)
 
     @override
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
@@ -61,11 +66,15 @@ class Squares(Task):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiny:
-    """A new copy of the base model, with its training and test examples."""
+    """A new copy of the base model, with its training and test examples.
+
+    ``lessons`` are the training examples with those of two sources, for methods that see both.
+    """
 
     base: Base
     train: Corpus
     test: Corpus
+    lessons: Mixture
 
     @property
     def asked(self) -> ScoreSpec:
@@ -88,15 +97,25 @@ def tiny(dtype: str = "float32") -> Tiny:
     tower = family_of(model).take_tower(model)
     pristine = {name: value.detach().clone() for name, value in model.named_parameters()}
     base = Base(model, tower, _processor(), pristine, torch.device("cpu"))
-    task = Squares()
-    return Tiny(base, *(Corpus(base, task, split, RECIPE.template) for split in ("train", "test")))  # type: ignore[arg-type]
+    return with_data(base)
+
+
+def with_data(base: Base) -> Tiny:
+    """Return a base model with the data of the checks."""
+    train, test = (Corpus(base, Squares(), split, RECIPE.template) for split in _TRAIN_AND_TEST)
+    sources = {}
+    for name, first in _SOURCES.items():
+        task = Squares()
+        task.first = first
+        sources[name] = Corpus(base, task, "train", RECIPE.template, sparse=True)
+    return Tiny(base, train, test, Mixture(train, sources))
 
 
 @cache
-def _examples(split: Split) -> tuple[Example, ...]:
+def _examples(split: Split, first: int = 0) -> tuple[Example, ...]:
     examples = []
     for place in range(_COUNTS[split]):
-        number = _FIRST[split] + place
+        number = first + _FIRST[split] + place
         rng = np.random.default_rng(number)
         answer = list(_COLORS)[rng.integers(len(_COLORS))]
         question = _QUESTIONS[rng.integers(len(_QUESTIONS))]

@@ -31,7 +31,7 @@ from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
 from bench.spec import CONNECTORS, Connector
 from bench.trial.fit import Fitted, fit
-from bench.trial.hooks import called
+from bench.trial.hooks import called, mixed
 
 _ONE_UPDATE = replace(RECIPE, updates=1)
 _STOP_AT, _UPDATES = 6, 8
@@ -100,6 +100,20 @@ def check_is_deterministic(plugin: Plugin) -> None:
         raise PluginError(
             f"Two trainings with one seed differ in {few(names)}. Draw only from step.generator, "
             "and do not iterate over sets."
+        )
+
+
+def check_mixes_alike(plugin: Plugin) -> None:
+    """``mix`` returns as many known numbers as it is given, and the same ones whatever other code has drawn."""
+    found = []
+    for seed in (1, 2):
+        with global_generators(seed):
+            lessons, generator = tiny().lessons, torch.Generator().manual_seed(0)
+            found.append(mixed(plugin().mix, range(len(lessons.examples)), lessons.sources, generator))
+    if found[0] != found[1]:
+        raise PluginError(
+            f"Two calls of {plugin.__name__}.mix with one seed return different examples. Draw only from the generator "
+            "that it is given, because a resumed training and every worker call it again."
         )
 
 
@@ -230,7 +244,7 @@ def _fit_until(update: int, method: TrainMethod, checkpoint: Path) -> Fitted | N
 
     recipe = replace(RECIPE, updates=_UPDATES)
     try:
-        return fit(method, RANK, 0, recipe, tiny().train, checkpoint=checkpoint, every=_STOP_AT, progress=die)
+        return fit(method, RANK, 0, recipe, tiny().lessons, checkpoint=checkpoint, every=_STOP_AT, progress=die)
     except _Killed:
         return None
 

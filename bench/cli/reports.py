@@ -111,7 +111,7 @@ def tell_unknown_words(asked: Request) -> None:
     """Say which words of a request's tasks its base model does not know, if the base model is on this machine.
 
     Raises:
-        UsageError: a target's answers have such words.
+        UsageError: the answers of a task that is taught have such words.
     """
     if asked.suite.here():
         for warning in check_words(asked):

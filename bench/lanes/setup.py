@@ -108,7 +108,7 @@ def note_data(request: Request, store: Store) -> None:
         DataError: more examples of a split cannot be taught than may be skipped.
     """
     tokens = Tokens.of_checkpoint(request.suite.folder, request.recipe)
-    for name in request.targets:
+    for name in request.taught:
         untaught = taught(tokens, request.tasks.load(name), request.recipe.max_length).faults
         _note_split(request, store, name, "train", untaught)
     for name in dict.fromkeys((*request.sources, *request.targets)):

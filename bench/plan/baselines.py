@@ -161,4 +161,5 @@ class _Corner:
 
     def _control(self, trial: Trial, variant: str, note: str = "", against: str = "") -> Cell:
         place = (BASELINE, variant, self.rank, self.request.recipe.connector)
-        return Cell(trial, RowKey(*place, ranked=False, control=True, against=against, note=note))
+        key = RowKey(*place, ranked=False, control=True, against=against, note=note, given=trial.given)
+        return Cell(trial, key)

@@ -11,12 +11,13 @@ from bench.model.family import adapted_roles
 from bench.plan.fingerprint import of_split, once_a_task
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
+from bench.plan.taught import source_examples
 from bench.plugins.hyperparameters import values
-from bench.plugins.method import EditMethod, Method, TrainMethod
+from bench.plugins.method import EditMethod, Method, TrainMethod, mixes
 from bench.plugins.registry import ZERO_SHOT, Registry
-from bench.plugins.source import of_plugin
+from bench.plugins.source import LENGTH, of_plugin
 from bench.plugins.task import Split, Task
-from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, reference_recipe
+from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, digest, reference_recipe
 from bench.store.run_folder import Store
 
 
@@ -35,7 +36,7 @@ class Cell:
         name = method or trial.method
         of = registry.method(name)
         place = (name, variant, trial.rank, trial.recipe.connector)
-        return cls(trial, RowKey(*place, ranked=of.ranked, tries=tries, remark=of.remark))
+        return cls(trial, RowKey(*place, ranked=of.ranked, tries=tries, remark=of.remark, given=trial.given))
 
     @property
     def slot(self) -> tuple[int | None, str | None, int]:
@@ -169,9 +170,8 @@ def base_trial(request: Request) -> Trial:
 def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:
     """Return the trial that edits the change of another trial, or a snapshot of that change."""
     method = registry.method(name)
-    return replace(
-        trial, method=name, hyper=values(method(**settings)), code=of_plugin(method), parent=trial, snapshot=snapshot
-    )
+    made = replace(trial, method=name, hyper=values(method(**settings)), code=of_plugin(method), sources=())
+    return replace(made, parent=trial, snapshot=snapshot)
 
 
 def _add(jobs: dict[str, Job], trial: Trial, scores: tuple[ScoreSpec, ...], snapshots: tuple[int, ...] = ()) -> None:
@@ -186,7 +186,8 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     """Return the trial of a method's cell under the request's settings.
 
     Raises:
-        UsageError: the method edits one that does not train, or reads adapters that the recipe leaves out.
+        UsageError: the method edits one that does not train, reads adapters that the recipe leaves out, or sees
+            examples of sources that are missing.
     """
     method = request.registry.method(name)
     built = method(**request.settings_of(name))
@@ -201,6 +202,11 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
         if not issubclass(request.registry.method(method.parent), TrainMethod):
             raise UsageError(f"{name} edits {method.parent!r}, which does not train. Give {name} a parent that trains.")
         parent = cell_trial(request, method.parent, rank, target, seed)
+    sources = tuple(sorted(request.sources)) if mixes(method) else ()
+    if mixes(method) and not sources:
+        raise UsageError(
+            f"{name} trains on examples of the sources, and there is none. Give --sources, or drop {name}."
+        )
     return Trial(
         method=name,
         hyper=values(built),
@@ -209,10 +215,28 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
         seed=seed,
         recipe=request.recipe,
         model=request.revision(),
-        data="" if request.assumed else of_split(request.tasks.load(target), "train", None),
+        data="" if request.assumed else _taught_data(request, name, target, sources),
         code=of_plugin(method),
         parent=parent,
+        sources=sources,
     )
+
+
+def _taught_data(request: Request, name: str, target: str, sources: Sequence[str]) -> str:
+    """Return the digest of the examples that a method's training may see.
+
+    Raises:
+        UsageError: a source has no training examples.
+    """
+    own = of_split(request.tasks.load(target), "train", None)
+    if not sources:
+        return own
+    found = {}
+    for source in sources:
+        task = request.tasks.load(source)
+        source_examples(task, source, name)
+        found[source] = of_split(task, "train", None)
+    return digest([own, found])[:LENGTH]
 
 
 def asked(request: Request, targets: tuple[str, ...]) -> tuple[ScoreSpec, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bench.plan.suite import Suite
 from bench.plan.tuned import Settings, Tuned
+from bench.plugins.method import EditMethod, Method, mixes
 from bench.plugins.registry import Registry
 from bench.plugins.task import Split
 from bench.plugins.tasks import Tasks
@@ -45,6 +46,21 @@ class Request:
     def registry(self) -> Registry:
         """The plugins of this request."""
         return self.tasks.registry
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The tasks whose training splits are read: the targets, and the sources if a method's trainings see them."""
+        return tuple(dict.fromkeys((*self.targets, *(self.sources if self.mixing else ()))))
+
+    @property
+    def mixing(self) -> str:
+        """The first method whose trainings see examples of the sources, or nothing."""
+        return next((name for name in self.methods if mixes(self._trained(name))), "")
+
+    def _trained(self, method: str) -> type[Method]:
+        """Return the method itself, or the one that trains what it edits."""
+        found = self.registry.method(method)
+        return self._trained(found.parent) if issubclass(found, EditMethod) else found
 
     def settings_of(self, method: str) -> dict[str, Scalar]:
         """Return the settings of a method: those of the suite, which those of the command override."""

@@ -16,7 +16,8 @@ class RowKey:
     first four fields are equal name the same row, even if the other fields differ between its seeds and targets. Only a
     ``ranked`` row can be the highest. A ``control`` is a trivial baseline that every row should beat, or only the row
     that ``against`` names. ``tries`` counts the configurations tried to choose the row, and ``note`` says what was
-    chosen. ``remark`` is the sentence that the method adds to every table with one of its rows.
+    chosen. ``remark`` is the sentence that the method adds to every table with one of its rows. ``given`` says what the
+    row was given that plain LoRA is not, such as source data; only rows that were given the same compete.
     """
 
     method: str
@@ -29,6 +30,7 @@ class RowKey:
     tries: int = field(default=1, compare=False)
     note: str = field(default="", compare=False)
     remark: str = field(default="", compare=False)
+    given: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:

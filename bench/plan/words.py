@@ -9,6 +9,7 @@ from bench.errors import UsageError
 from bench.model.vocabulary import Vocabulary, vocabulary_of
 from bench.plan.request import Request
 from bench.plan.suite import Suite
+from bench.plan.taught import source_examples
 from bench.plugins.examples import read_examples
 from bench.plugins.task import Split, Task
 
@@ -57,14 +58,16 @@ def check_words(request: Request) -> Iterator[str]:
     """Yield a warning for each task with words that are unknown to the request's base model.
 
     Raises:
-        UsageError: a target's answers have unknown words.
+        UsageError: the answers of a task that is taught have unknown words, or a source that is taught has no examples.
     """
     for name in dict.fromkeys((*request.targets, *request.sources)):
-        target = name in request.targets
+        taught = name in request.taught
         task = request.tasks.load(name)
-        counts: dict[Split, int | None] = {"train": None} if target else {}
+        if taught and name not in request.targets:
+            source_examples(task, name, request.mixing)
+        counts: dict[Split, int | None] = {"train": None} if taught else {}
         if found := unknown_words(request.suite, task, counts | {request.split: request.limit}, name):
-            if target and found.answers:
+            if taught and found.answers:
                 raise UsageError(found.refusal)
             yield f"{found} The model reads every such word as its unknown token."
 

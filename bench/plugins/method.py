@@ -176,6 +176,16 @@ class TrainMethod(Method):
     def change(self, model: nn.Module) -> Change:
         """Return what was learnt; base + change must give the outputs of the adapted model."""
 
+    def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: Generator) -> Sequence[int]:
+        """Return the numbers of the examples that a training sees, in order; called once, before the first update.
+
+        ``order`` has the number of a target's example for each example seen, updates x batch size of them. ``sources``
+        has, by source, the numbers of its training examples. The result is as long as ``order`` and has only these
+        numbers. ``generator`` is seeded from the trial's seed, so that a resumed training, every worker and every size
+        of a micro-batch see the same examples. Reports mark the rows of a method with this hook: it *sees source data*.
+        """
+        return order
+
     def backward(self, step: Step) -> None:
         """Add the gradients of one micro-batch; called for every micro-batch.
 
@@ -193,6 +203,11 @@ class TrainMethod(Method):
 
     def on_update(self, step: Step) -> None:
         """Edit the weights once per update, after the optimizer and before anything reads them."""
+
+
+def mixes(plugin: type[Method]) -> bool:
+    """Whether a method's trainings may see examples of the sources: whether it overrides ``mix``."""
+    return issubclass(plugin, TrainMethod) and plugin.mix is not TrainMethod.mix
 
 
 @dataclass(kw_only=True)

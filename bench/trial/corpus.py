@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,14 +27,25 @@ IGNORED = -100  # the label of a token that is not learnt
 _GROUP = 32  # images pass the tower in fixed groups, so that the bits of their features do not depend on the request
 
 
+class Row(NamedTuple):
+    """One example that is learnt: its token ids, the label of each token, and its image's features."""
+
+    ids: list[int]
+    labels: list[int]
+    features: Features
+
+
 class Corpus:
     """One split of a task for one base model.
 
     Its tokens are computed once and kept. Its features are kept as long as ``cache`` has room. A corpus that is taught
-    has a ``max_length``: it is the training split without the examples that cannot be taught.
+    has a ``max_length``: it is the training split without the examples that cannot be taught. Of a ``sparse`` corpus,
+    only some examples are read.
     """
 
-    def __init__(
+    sources: Mapping[str, range] = MappingProxyType({})  # a training on one task sees no other
+
+    def __init__(  # noqa: PLR0913  where the examples are from, and how they are kept
         self,
         base: Base,
         task: Task,
@@ -41,6 +53,8 @@ class Corpus:
         template: str,
         cache: FeatureCache | None = None,
         max_length: int | None = None,
+        *,
+        sparse: bool = False,
     ) -> None:
         self.base = base
         self.task = task
@@ -55,9 +69,9 @@ class Corpus:
         self._places, self._images = _distinct_images(self.examples)
         self._cache = cache or FeatureCache(Resources().feature_cache_bytes)
         # If the features of a split exceed the cache, a group is evicted before its next image is needed; groups of 32
-        # would then cost 32 times the work.
+        # would then cost 32 times the work. So they would if only one image of a group is ever read.
         fits = len(self._images) * base.feature_bytes <= self._cache.limit
-        self._group = _GROUP if fits else 1
+        self._group = _GROUP if fits and not sparse else 1
 
     def prompt_length(self, index: int) -> int:
         """Return the number of tokens of an example's prompt, including the image's."""
@@ -70,24 +84,26 @@ class Corpus:
 
     def training_batch(self, indices: Sequence[int], max_length: int) -> dict[str, Tensor]:
         """Return prompts with answers, padded on the right; only the answer and its end token are learnt."""
-        rows, labels, image = [], [], self.base.family.placeholder(self.base.model.config)
+        return joined(self.base, self.rows(indices, max_length))
+
+    def rows(self, indices: Sequence[int], max_length: int) -> list[Row]:
+        """Return the rows of a training batch, which may be joined with those of other corpora."""
+        ids, labels, image = [], [], self.base.family.placeholder(self.base.model.config)
         for index in indices:
             prompt, answer = self._pair(index)
-            rows.append([*prompt, *answer][:max_length])
-            if (left := rows[-1].count(image)) < (whole := prompt.count(image)):
+            ids.append([*prompt, *answer][:max_length])
+            if (left := ids[-1].count(image)) < (whole := prompt.count(image)):
                 raise DataError(
                     f"{self.task.name} {self.examples[index].id}: recipe.max_length {max_length} keeps only {left} of "
                     f"the {whole} image tokens. Raise it."
                 )
             labels.append([*[IGNORED] * len(prompt), *answer][:max_length])
-        batch = self._padded(rows, left=False)
-        batch["labels"] = self._tensor(labels, IGNORED, left=False)
-        return batch | self._inputs(batch["input_ids"], indices)
+        return [Row(*parts) for parts in zip(ids, labels, self._features(indices), strict=True)]
 
     def prompt_batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Return prompts without answers, padded on the left, ready for generation."""
-        batch = self._padded([self._prompt(index) for index in indices], left=True)
-        return batch | self._inputs(batch["input_ids"], indices)
+        batch = _padded(self.base, [self._prompt(index) for index in indices], left=True)
+        return batch | _inputs(self.base, batch["input_ids"], self._features(indices))
 
     def _prompt(self, index: int) -> list[int]:
         """Return an example's prompt tokens; an evaluation does not read the answer, so the answer may be anything."""
@@ -112,29 +128,42 @@ class Corpus:
             fault = Fault(self.task.place(example, self._split), str(error))
             raise DataError(f"{self.task.name}: {fault}. Repair the record.") from error
 
-    def _padded(self, rows: Sequence[list[int]], *, left: bool) -> dict[str, Tensor]:
-        tokenizer = self.base.processor.tokenizer
-        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        mask = [[1] * len(row) for row in rows]
-        return {"input_ids": self._tensor(rows, pad, left=left), "attention_mask": self._tensor(mask, 0, left=left)}
-
-    def _tensor(self, rows: Sequence[list[int]], fill: int, *, left: bool) -> Tensor:
-        """Return rows as one tensor [n, longest], padded with ``fill`` on the left or on the right."""
-        width = max(len(row) for row in rows)
-        gaps = [[fill] * (width - len(row)) for row in rows]
-        padded = [gap + row if left else row + gap for gap, row in zip(gaps, rows, strict=True)]
-        return torch.tensor(padded, device=self.base.device)
-
-    def _inputs(self, ids: Tensor, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return the model's inputs other than ids, mask and labels: the images' features."""
+    def _features(self, indices: Sequence[int]) -> list[Features]:
+        """Return the features of the images of some examples."""
         places = [self._places[index] for index in indices]
         groups = self._cache.take(self, (place // self._group for place in places), self._features_of)
-        features = [groups[place // self._group][place % self._group] for place in places]
-        return self.base.family.inputs(self.base.model.config, ids, features)
+        return [groups[place // self._group][place % self._group] for place in places]
 
     def _features_of(self, group: int) -> Sequence[Features]:
         images = self._images[group * self._group : (group + 1) * self._group]
         return self.base.features([rgb_image(image) for image in images])
+
+
+def joined(base: Base, rows: Sequence[Row]) -> dict[str, Tensor]:
+    """Return rows as one training batch, padded on the right."""
+    batch = _padded(base, [row.ids for row in rows], left=False)
+    batch["labels"] = _tensor(base, [row.labels for row in rows], IGNORED, left=False)
+    return batch | _inputs(base, batch["input_ids"], [row.features for row in rows])
+
+
+def _padded(base: Base, rows: Sequence[list[int]], *, left: bool) -> dict[str, Tensor]:
+    tokenizer = base.processor.tokenizer
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    mask = [[1] * len(row) for row in rows]
+    return {"input_ids": _tensor(base, rows, pad, left=left), "attention_mask": _tensor(base, mask, 0, left=left)}
+
+
+def _tensor(base: Base, rows: Sequence[list[int]], fill: int, *, left: bool) -> Tensor:
+    """Return rows as one tensor [n, longest], padded with ``fill`` on the left or on the right."""
+    width = max(len(row) for row in rows)
+    gaps = [[fill] * (width - len(row)) for row in rows]
+    padded = [gap + row if left else row + gap for gap, row in zip(gaps, rows, strict=True)]
+    return torch.tensor(padded, device=base.device)
+
+
+def _inputs(base: Base, ids: Tensor, features: Sequence[Features]) -> dict[str, Tensor]:
+    """Return the model's inputs other than ids, mask and labels: the images' features."""
+    return base.family.inputs(base.model.config, ids, features)
 
 
 def _distinct_images(examples: Sequence[Example]) -> tuple[list[int], list[Image | Path]]:

@@ -21,8 +21,8 @@ from bench.model.adapters import on_pristine, tuned_connector
 from bench.model.change import Change
 from bench.plugins.method import Step, TrainMethod
 from bench.spec import Recipe
-from bench.trial.corpus import Corpus
 from bench.trial.hooks import called
+from bench.trial.mixture import Lessons
 from bench.trial.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
 from bench.trial.updates import MicroBatchSize, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
 from bench.trial.workers import ALONE, Group
@@ -53,7 +53,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     rank: int,
     seed: int,
     recipe: Recipe,
-    corpus: Corpus,
+    corpus: Lessons,
     *,
     checkpoint: Path | None = None,
     every: int = _EVERY_UPDATES,
@@ -74,7 +74,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         TrialError: the loss or the penalty is no longer a finite number, or not even one example fits in memory.
     """
     micro_batch = micro_batch or MicroBatchSize()
-    updates = schedule_updates(corpus, recipe, seed)
+    updates = schedule_updates(method, corpus, recipe, seed)
     torch.manual_seed(seed)
     tree = corpus.base.tree()
     model = called(method.adapt, tree, rank, recipe).train()
@@ -133,7 +133,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     return Fitted(_learnt(method, model, corpus), saved.losses, saved.seconds(), count, size, saved.environment)
 
 
-def _learnt(method: TrainMethod, model: nn.Module, corpus: Corpus) -> Change:
+def _learnt(method: TrainMethod, model: nn.Module, corpus: Lessons) -> Change:
     """Return what a method has learnt, as it applies to the pristine weights of the base model."""
     return on_pristine(called(method.change, model), model, corpus.base.pristine)
 

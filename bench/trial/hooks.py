@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from bench.model.change import Change
 from bench.plugins.faults import kind_of, wrong_return
@@ -28,6 +28,27 @@ def called(hook: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     if returned := fault(value):
         raise wrong_return(hook, name, wanted, returned)
     return value
+
+
+def mixed(
+    hook: Callable[[Sequence[int], Mapping[str, range], Generator], Sequence[int]],
+    order: Sequence[int],
+    sources: Mapping[str, range],
+    generator: Generator,
+) -> list[int]:
+    """Call ``mix`` and return the examples that a training sees.
+
+    Raises:
+        PluginError: the hook returned another number of examples, or a number that it was not given.
+    """
+    shown = called(hook, tuple(order), sources, generator)
+    if len(shown) != len(order):
+        wanted = f"{len(order):,} example numbers, as many as it was given"
+        raise wrong_return(hook, "mix", wanted, f"{len(shown):,}")
+    given = {*order}.union(*sources.values())
+    if (unknown := next((number for number in shown if number not in given), None)) is not None:
+        raise wrong_return(hook, "mix", "numbers of order and of the sources", str(unknown))
+    return list(shown)
 
 
 def _name(hook: Callable[..., object]) -> str:
@@ -63,12 +84,20 @@ def _not_positive(value: Any) -> str:
     return _unless(int, float)(value) or ("" if 0 < value < math.inf else repr(value))
 
 
+def _not_numbers(value: Any) -> str:
+    """Say what is wrong with the numbers of examples; nothing if they are whole numbers in a sequence."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return kind_of(value)
+    return next((f"{kind_of(item)} among them" for item in value if not isinstance(item, int)), "")
+
+
 # What every hook must return, and a function that says what else a value is.
 _NOTHING = ("nothing, because it acts in place", _unless(type(None)))
 _CHANGE = ("a bench.Change", _unless(Change))
 _CONTRACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "adapt": ("the model to train, a torch.nn.Module", _unless(nn.Module)),
     "change": _CHANGE,
+    "mix": ("a list of example numbers", _not_numbers),
     "backward": _NOTHING,
     "penalty": ("a tensor of one number, or None", _not_scalar),
     "on_gradients": _NOTHING,

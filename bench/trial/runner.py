@@ -35,6 +35,7 @@ from bench.trial.corpus import Corpus
 from bench.trial.edit import edit
 from bench.trial.evaluate import Answer, evaluate, means
 from bench.trial.fit import Fitted, fit
+from bench.trial.mixture import Lessons, Mixture
 from bench.trial.resume import Snapshots
 from bench.trial.updates import MicroBatchSize
 from bench.trial.warm import Warm
@@ -209,14 +210,14 @@ class TrialRunner:
         return split_mean(job.rungs, values, trial.target)
 
     def _fit(self, method: TrainMethod, trial: Trial, progress: OnTrialProgress, snapshots: Snapshots) -> Fitted:
-        corpus = self._target(trial, Form.training(trial.recipe))
+        lessons = self._lessons(trial)
         assert trial.rank is not None
         return fit(
             method,
             trial.rank,
             trial.seed,
             trial.recipe,
-            corpus,
+            lessons,
             checkpoint=self.store.folder(trial) / CHECKPOINT,
             snapshots=snapshots,
             progress=lambda index, total, loss: progress("train", index, total, loss),
@@ -234,11 +235,19 @@ class TrialRunner:
         return edit(method, change, trial.seed, trial.recipe, self._target(trial, Form.editing(trial.recipe)))
 
     def _target(self, trial: Trial, form: Form) -> Corpus:
-        """Return the corpus that a trial learns from, for one form of the base model."""
+        """Return the corpus of a trial's target, for one form of the base model."""
         if trial.target is None or trial.rank is None:
             raise TrialError(f"{trial.label}: a method that learns needs a target and a rank.")
-        recipe = trial.recipe
-        return self.warm.corpus(form, trial.target, "train", recipe.template, recipe.max_length)
+        return self.warm.taught(form, trial.target, trial.recipe)
+
+    def _lessons(self, trial: Trial) -> Lessons:
+        """Return what a training reads: the target's examples, and those of the sources if the trial has any."""
+        form = Form.training(trial.recipe)
+        target = self._target(trial, form)
+        if not trial.sources:
+            return target
+        sources = {name: self.warm.taught(form, name, trial.recipe, sparse=True) for name in trial.sources}
+        return Mixture(target, sources)
 
     def _evaluated(
         self, record: Record, missing: Sequence[ScoreSpec], change: Change, progress: OnTrialProgress

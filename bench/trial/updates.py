@@ -14,8 +14,11 @@ from bench.errors import TrialError
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
 from bench.spec import Recipe, digest
-from bench.trial.corpus import Corpus
+from bench.trial.hooks import mixed
+from bench.trial.mixture import Lessons
 from bench.trial.workers import ALONE, Group
+
+_BEFORE_UPDATES = -1  # takes the place of an update's index in the seed of ``mix``
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +35,21 @@ class Update:
         return self.examples[group.rank :: group.size]
 
 
-def schedule_updates(corpus: Corpus, recipe: Recipe, seed: int) -> list[Update]:
-    """Return the updates of a training: epochs of seeded permutations, cut into batches."""
-    generator = torch.Generator().manual_seed(seed)
+def schedule_updates(method: TrainMethod, corpus: Lessons, recipe: Recipe, seed: int) -> list[Update]:
+    """Return the updates of a training: epochs of seeded permutations of the target's examples, cut into batches.
+
+    The method may put examples of the sources in their places.
+
+    Raises:
+        PluginError: the method returns another number of examples, or a number that it was not given.
+    """
+    generator, size = torch.Generator().manual_seed(seed), recipe.batch_size
     order: list[int] = []
-    while len(order) < recipe.updates * recipe.batch_size:
+    while len(order) < recipe.updates * size:
         order += torch.randperm(len(corpus.examples), generator=generator).tolist()
-    size = recipe.batch_size
+    value = _number(seed, _BEFORE_UPDATES)
+    torch.manual_seed(value)  # a careless hook may draw from torch's own generator
+    order = mixed(method.mix, order[: recipe.updates * size], corpus.sources, torch.Generator().manual_seed(value))
     batches = [order[index * size : (index + 1) * size] for index in range(recipe.updates)]
     return [Update(tuple(batch), corpus.target_tokens(batch, recipe.max_length)) for batch in batches]
 

@@ -10,6 +10,7 @@ from torch import nn
 from bench.model.adapters import restore
 from bench.model.resident import Base, Form
 from bench.plugins.tasks import Tasks
+from bench.spec import Recipe
 from bench.trial.corpus import Corpus
 from bench.trial.features import FeatureCache
 
@@ -23,7 +24,7 @@ class Warm:
         self._device = device
         self._features = FeatureCache(feature_bytes)
         self._bases: dict[Form, Base] = {}
-        self._corpora: dict[tuple[Form, str, str, str, int | None], Corpus] = {}
+        self._corpora: dict[tuple[Form, str, str, str, int | None, bool], Corpus] = {}
 
     @property
     def model(self) -> nn.Module:
@@ -41,15 +42,21 @@ class Warm:
         self._bases[form].wake()
         return self._bases[form]
 
-    def corpus(self, form: Form, task: str, split: str, template: str, max_length: int | None = None) -> Corpus:
-        """Return a split's corpus for a base model, and move that model to the device.
+    def corpus(self, form: Form, task: str, split: str, template: str) -> Corpus:
+        """Return the corpus of a split that is scored, for a base model, and move that model to the device."""
+        return self._corpus(form, task, split, template, None)
 
-        A split that is taught has a ``max_length``.
-        """
-        base, key = self.base(form), (form, task, split, template, max_length)
+    def taught(self, form: Form, task: str, recipe: Recipe, *, sparse: bool = False) -> Corpus:
+        """Return the corpus of a training split; of a ``sparse`` one, only some examples are read."""
+        return self._corpus(form, task, "train", recipe.template, recipe.max_length, sparse=sparse)
+
+    def _corpus(
+        self, form: Form, task: str, split: str, template: str, max_length: int | None, *, sparse: bool = False
+    ) -> Corpus:
+        base, key = self.base(form), (form, task, split, template, max_length, sparse)
         if key not in self._corpora:
-            source = self._tasks.load(task)
-            self._corpora[key] = Corpus(base, source, split, template, self._features, max_length)  # type: ignore[arg-type]
+            source, cache = self._tasks.load(task), self._features
+            self._corpora[key] = Corpus(base, source, split, template, cache, max_length, sparse=sparse)  # type: ignore[arg-type]
         return self._corpora[key]
 
     def heal(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
@@ -82,6 +82,25 @@ class Halve(EditMethod):
 
 class BadName(Decay):
     name: ClassVar[str] = "Bad-Name"
+
+
+class Mixes(Decay):
+    """Sees the last source in every other place."""
+
+    @override
+    def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: torch.Generator) -> Sequence[int]:
+        if self.weight == 0:
+            return order
+        *_, last = sources.values()
+        return [last[place % len(last)] if place % 2 else number for place, number in enumerate(order)]
+
+
+class MixesByChance(Decay):
+    """Draws from Python's own generator."""
+
+    @override
+    def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: torch.Generator) -> Sequence[int]:
+        return random.sample(order, len(order))
 
 
 class NoSource(Decay):
@@ -367,6 +386,7 @@ BROKEN = [
     (training.check_resumes, KeepsAGenerator),
     (training.check_accumulates, PenaltyPerMicroBatch),
     (trials.check_change_survives_saving, ReturnsItsOwnDelta),
+    (training.check_mixes_alike, MixesByChance),
     (trials.check_lane_keeps_no_trace, LeavesAGradient),
     (trials.check_lane_keeps_no_trace, CountsItsTrials),
     (trials.check_lane_keeps_no_trace, WritesToALayer),
@@ -388,7 +408,7 @@ def test_a_check_catches_the_plugin_that_breaks_its_rule(check: Any, plugin: typ
         check(plugin)
 
 
-@pytest.mark.parametrize("plugin", [Decay, Halve])
+@pytest.mark.parametrize("plugin", [Decay, Mixes, Halve])
 def test_a_method_that_keeps_every_rule_passes_every_check(plugin: type) -> None:
     for check in checks(plugin):
         check(plugin)
@@ -397,7 +417,7 @@ def test_a_method_that_keeps_every_rule_passes_every_check(plugin: type) -> None
 def test_every_check_of_methods_has_a_plugin_that_breaks_it() -> None:
     broken = {check for check, _ in BROKEN}
 
-    assert {*checks(Decay), *checks(Halve)} == broken
+    assert {*checks(Mixes), *checks(Halve)} == broken
 
 
 def test_a_penalty_that_works_in_float32_alone_is_caught() -> None:

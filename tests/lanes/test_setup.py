@@ -46,6 +46,21 @@ def test_a_run_folder_says_which_examples_were_trained_on_and_scored(tmp_path: P
     assert files["gqa-test.json"]["ids"] == ["52000000", "52000001", "52000010", "52000011"]
 
 
+def test_a_run_folder_says_which_examples_of_a_source_were_trained_on(tmp_path: Path) -> None:
+    for name in ("iconqa", "gqa"):
+        write_files(tmp_path, name, Sizes(3, 2, 2))
+    cells = Cells(methods="replay", targets="iconqa", sources="gqa", data=tmp_path, set=SET)
+
+    setup.note_data(read_request(cells, Path("runs")), Store(tmp_path / "runs"))
+
+    assert {path.name for path in (tmp_path / "runs" / "data").iterdir()} == {
+        "iconqa-train.json",
+        "iconqa-test.json",
+        "gqa-train.json",
+        "gqa-test.json",
+    }
+
+
 def test_records_that_are_left_out_are_said_with_where_their_names_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

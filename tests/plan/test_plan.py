@@ -1,16 +1,22 @@
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from bench import Example, Split, UsageError
+from bench.checks.tiny import Squares
 from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
 from bench.plan.suite import MICRO, Suite
 from bench.plan.tuned import TunedChoice
 from bench.plugins.groups import paper_methods
 from bench.plugins.registry import Registry
-from bench.spec import Job, Record
+from bench.plugins.tasks import Tasks
+from bench.prepare.price.draft import draft
+from bench.spec import Job, Record, Trial
 from bench.store.run_folder import Store
 from tests.making.records import done
 
@@ -142,6 +148,94 @@ def test_ids_are_those_of_the_time_before_snapshots(request_: Request, store: St
 
     assert "snapshot" not in trial.to_json()
     assert edited(request_.registry, trial, "rewind", 50).id != edited(request_.registry, trial, "rewind").id
+
+
+def replayed(request: Request, *methods: str, **changes: Any) -> Request:
+    return replace(request, methods=methods, ranks=(16,), targets=("icon_choice",), **changes)
+
+
+def test_a_method_that_mixes_knows_the_sources_and_their_training_data(request_: Request, store: Store) -> None:
+    fewer = request_.sources[:2]
+    plain, both, two, turned = (
+        [cell.trial for cell in make(replayed(request_, "lora", "replay", sources=sources), store).cells][name]
+        for name, sources in ((0, fewer), (1, request_.sources), (1, fewer), (1, fewer[::-1]))
+    )
+
+    assert "sources" not in plain.to_json()
+    assert plain.given == ""
+    assert both.sources == tuple(sorted(request_.sources))
+    assert both.given == "sees source data"
+    assert len({plain.data, both.data, two.data}) == 3
+    assert turned.id == two.id != both.id  # their order on the command line decides nothing
+    assert Trial.from_json(json.loads(json.dumps(both.to_json()))) == both
+
+
+def test_an_edit_of_such_a_method_has_it_as_its_parent_and_sees_what_it_saw(request_: Request, store: Store) -> None:
+    (cell,) = make(replayed(request_, "replay"), store).cells
+    trial = edited(request_.registry, cell.trial, "rewind", strength=0.5)
+
+    assert cell.key.given == trial.given == "sees source data"
+    assert trial.sources == ()
+    assert Cell.of(request_.registry, trial, method="replay").key.given == "sees source data"
+
+
+class Untaught(Squares):
+    """A task with an empty training split."""
+
+    name: ClassVar[str] = "untaught"
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        return [] if split == "train" else super().examples(split)
+
+
+class TestAlone(Squares):
+    """A task with a test split alone."""
+
+    name: ClassVar[str] = "test_alone"
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        return {"test": super().examples("test")}[split]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("untaught", "replay trains on examples of every source, but untaught has no training examples. Leave"),
+        (
+            "test_alone",
+            "but test_alone has no training examples. The task test_alone has no train split",
+        ),
+    ],
+)
+def test_a_source_without_training_examples_is_refused_in_one_line(
+    source: str, words: str, request_: Request, store: Store
+) -> None:
+    registry = Registry()
+    for task in (Untaught, TestAlone):
+        registry.add(task)
+    asked = replayed(request_, "replay", sources=("easy_vqa", source), tasks=Tasks(registry))
+
+    with pytest.raises(UsageError) as caught:
+        make(asked, store)
+
+    assert words in str(caught.value)
+    assert str(caught.value).endswith(f"Leave {source} out of --sources, or drop replay.")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="has no training examples"):
+        draft(asked, store)
+    make(replace(asked, methods=("lora",)), store)  # nothing else reads it
+
+
+def test_a_method_that_mixes_is_refused_without_sources(request_: Request, store: Store) -> None:
+    with pytest.raises(
+        UsageError, match=r"replay trains on examples of the sources, and there is none\. Give --sources"
+    ):
+        make(replayed(request_, "replay", sources=()), store)
+
+
+def test_the_tasks_that_are_taught_are_the_targets_and_the_sources_of_a_method_that_mixes(request_: Request) -> None:
+    assert request_.taught == request_.targets
+    assert replace(request_, methods=("lora", "replay")).taught == (*request_.targets, *request_.sources)
 
 
 def test_edits_of_edits_come_after_what_they_edit(request_: Request, store: Store) -> None:

@@ -38,10 +38,10 @@ class DigitNames(Task):
         return {"exact": np.zeros(len(examples))}
 
 
-def request(targets: Sequence[str], sources: Sequence[str]) -> Request:
+def request(targets: Sequence[str], sources: Sequence[str], method: str = "lora") -> Request:
     registry = Registry()
     registry.add(DigitNames)
-    return Request(MICRO, ("lora",), (4,), tuple(targets), tuple(sources), MICRO.recipe, tasks=Tasks(registry))
+    return Request(MICRO, (method,), (4,), tuple(targets), tuple(sources), MICRO.recipe, tasks=Tasks(registry))
 
 
 def test_a_target_whose_answers_the_model_cannot_say_is_refused_with_the_words_and_what_to_do() -> None:
@@ -61,6 +61,11 @@ def test_unknown_words_of_a_source_are_a_warning() -> None:
     (warning,) = check_words(request(["icon_choice"], ["digit_names"]))
 
     assert warning.startswith("digit_names: 9 of 10 answers and 3 of 7 words of the prompts are unknown")
+
+
+def test_unknown_answers_of_a_source_that_is_taught_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^digit_names: 9 of 10 answers and .* No training teaches"):
+        list(check_words(request(["icon_choice"], ["digit_names"], "replay")))
 
 
 def test_micro_knows_every_word_of_its_own_tasks() -> None:

@@ -492,6 +492,23 @@ def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[
     assert not assemble(plan.request, [Cell.of(plan.request.registry, early)], store).pending
 
 
+def test_a_method_that_mixes_sees_the_sources_and_its_edits_are_calibrated_on_the_target(
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
+) -> None:
+    plan, store, bench = plan_of("lora", "replay")
+    replay, plain = (of(plan, method) for method in ("replay", "lora"))
+    edit = Job(edited(plan.request.registry, replay.trial, "model_tailor"), replay.asked)
+
+    records = [bench.run(job) for job in (plain, replay, edit)]
+
+    assert [record.status for record in records] == ["done"] * 3
+    assert replay.trial.sources == ("old_squares",)
+    losses, plain_losses = (store.change_of(job.trial).losses() for job in (replay, plain))
+    assert losses != plain_losses
+    assert len(losses) == len(plain_losses) == replay.trial.recipe.updates
+    assert {key[1] for key in bench.warm._corpora if key[2] == "train"} == {"new_squares", "old_squares"}
+
+
 def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:

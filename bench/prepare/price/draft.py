@@ -9,6 +9,7 @@ from bench.errors import DataError
 from bench.plan.baselines import make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
+from bench.plan.taught import source_examples
 from bench.store.run_folder import Store
 
 
@@ -35,7 +36,8 @@ def draft(asked: Request, store: Store) -> Draft:
     """Return the plan of a request; if the model or data is missing, use the sizes that tasks declare.
 
     Raises:
-        UsageError: the base model is not on this machine, and its shapes are not known.
+        UsageError: the base model is not on this machine, and its shapes are not known; or a source that is taught has
+            no training examples.
         DataError: the data is missing and the task does not declare its size.
     """
     from bench.prepare.price.blueprint import Blueprint
@@ -64,6 +66,8 @@ def _missing_tasks(asked: Request) -> dict[str, str]:
             task.examples(asked.split)
             if name in asked.targets:
                 task.examples("train")
+            elif name in asked.taught:
+                source_examples(task, name, asked.mixing)
         except DataError as error:
             if not task.sizes.get(asked.split):
                 raise

@@ -203,7 +203,15 @@ class Quote:
         plan, asked = self.plan, self.plan.request
         taught = {job.trial.target for job in plan.trainings if job.trial.target}
         scored = {item.task: item.count for job in plan.jobs for item in job.asked}
-        return sum(scored.values()) + sum(size(asked, name, "train") for name in taught)
+        seen = sum(size(asked, name, "train") for name in taught)
+        return sum(scored.values()) + seen + self._mixed_in()
+
+    def _mixed_in(self) -> int:
+        """Return how many examples of sources the trainings see at most."""
+        trials = [job.trial for job in self.plan.trainings if job.trial.sources]
+        names = {name for trial in trials for name in trial.sources}
+        most = sum(trial.recipe.updates * trial.recipe.batch_size for trial in trials)
+        return min(most, sum(size(self.plan.request, name, "train") for name in names))
 
     @property
     def feature_bytes(self) -> int:

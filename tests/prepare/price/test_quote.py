@@ -9,6 +9,7 @@ import pytest
 from bench.cli.plan import PlanOptions
 from bench.cli.request import read_request
 from bench.errors import DataError, UsageError
+from bench.plan.suite import LORASCULPT
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
 from bench.prepare.price.memory import Footprint
@@ -28,6 +29,7 @@ from bench.spec import Resources
 from bench.store.run_folder import Store
 from tests.making.commands import typed
 
+RECIPE = LORASCULPT.recipe
 SOURCES = 5046 + 2000 + 12578 + 5000
 RATE = 665_000 / 36_000 / 8  # samples a second of one A100
 ONE = Fleet(REFERENCE, 1)
@@ -145,6 +147,8 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
         "Vision features of 40,940 images at most: 45.1 GiB of main memory per lane, "
         "of which --feature-cache keeps 4.0; the rest is computed again in every trial"
     ]
+    replayed = quoted(drafted("--methods", "lora,replay", "--targets", "iconqa"))
+    assert replayed.pictures == quote.pictures + RECIPE.updates * RECIPE.batch_size  # 30,000
     roomy = replace(quote, resources=Resources(feature_cache_bytes=46 << 30))
     assert not [line for line in lines(roomy) if line.startswith("Vision features")]
 

@@ -26,6 +26,7 @@ METHODS: list[tuple[str, Mapping[str, Any]]] = [
     ("orth_reg", {"coefficient": 0.1}),
     ("lorasculpt", {"alpha": 1.0, "warmup": 0.5, "density": 0.3}),
     ("lorasculpt", {"alpha": 1.0, "warmup": 0.5, "mask_grads": True}),
+    ("replay", {"share": 0.5}),
     ("projected", {}),
 ]
 

@@ -120,7 +120,9 @@ def learn(name: str, hyper: Mapping[str, Any], recipe: Recipe, together: bool) -
     ours: dict[str, type] = {"projected": Projected, "crowded": Crowded, "careless": Careless}
     method = type("Recorded", (Recording, ours.get(name) or Registry().method(name)), {})(**hyper)
     micro_batch = MicroBatchSize()
-    fitted = fit(method, RANK, 0, recipe, tiny().train, group=joined() if together else ALONE, micro_batch=micro_batch)
+    fitted = fit(
+        method, RANK, 0, recipe, tiny().lessons, group=joined() if together else ALONE, micro_batch=micro_batch
+    )
     assert fitted.change is not None
     return {
         "weights": torch.stack(method.weights),

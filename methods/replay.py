@@ -1,0 +1,68 @@
+"""Replay: LoRA that also sees some training examples of the tasks that it may forget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from typing_extensions import override
+
+from bench import hyper
+
+from .lora import LoRA
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+
+def equal_parts(total: int, count: int) -> list[int]:
+    """Divide a total into ``count`` parts whose sizes differ by at most one; the first are the larger.
+
+    >>> equal_parts(7, 3)
+    [3, 2, 2]
+    """
+    return [total // count + (part < total % count) for part in range(count)]
+
+
+def drawn(numbers: Sequence[int], count: int, generator: Generator) -> Iterator[int]:
+    """Yield ``count`` of the numbers at random; each number comes once before any comes again."""
+    for at in range(count):
+        if at % len(numbers) == 0:
+            order = torch.randperm(len(numbers), generator=generator).tolist()
+        yield numbers[order[at % len(numbers)]]
+
+
+@dataclass(kw_only=True)
+class Replay(LoRA):
+    """LoRA of which ``share`` of the examples that a training sees are training examples of the sources.
+
+    Rehearsal (Robins 1995) trains a network on old items next to the new ones. Here the number of updates and their
+    size stay: each drawn example replaces one of the target's, in a random place. What is ours is the share of 5 %, and
+    that it comes from the sources in parts that differ by at most one example. All draws are made once, from the seed,
+    before the first update. An example is not drawn again before its source has been drawn whole.
+
+    It is a control: the obvious thing to do if the old data is at hand, with which a method that sees none should be
+    compared. It is not ranked, because it trains on the tasks with which forgetting is measured. A search does not vary
+    ``share``, because more old data does not make a better method.
+    """
+
+    name: ClassVar[str] = "replay"
+    paper: ClassVar[str] = (
+        "Robins, Catastrophic forgetting, rehearsal and pseudorehearsal, Connection Science 7, 1995, "
+        "doi:10.1080/09540099550039318"
+    )
+    off: ClassVar[dict[str, float]] = {"share": 0.0}
+    ranked: ClassVar[bool] = False
+
+    share: float = hyper(0.05, minimum=0.0, maximum=1.0, search=False)
+
+    @override
+    def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: Generator) -> Sequence[int]:
+        mixed, count = list(order), round(self.share * len(order))
+        places = iter(torch.randperm(len(order), generator=generator)[:count].tolist())
+        for numbers, part in zip(sources.values(), equal_parts(count, len(sources)), strict=True):
+            for number in drawn(numbers, part, generator):
+                mixed[next(places)] = number
+        return mixed
