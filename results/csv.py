@@ -35,6 +35,7 @@ COLUMNS = (
     "status",  # done, failed, missing
     "error",
 )
+# A leaderboard with a row that was given what plain LoRA is not, such as source data, has a last column: given.
 
 
 def write(leaderboard: Leaderboard, path: Path) -> Path:
@@ -51,7 +52,8 @@ def render(leaderboard: Leaderboard) -> str:
         for row in table.rows
         for line in (*_measured(row), *_left_out(leaderboard), *_costs(row), *_problems(row))
     ]
-    frame = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"rank": "Int64", "seed": "Int64"})
+    columns = [*COLUMNS, *(["given"] if leaderboard.given else [])]
+    frame = pd.DataFrame(lines, columns=columns).astype({"rank": "Int64", "seed": "Int64"})
     return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
@@ -62,7 +64,7 @@ def _left_out(leaderboard: Leaderboard) -> Iterator[dict[str, object]]:
 
 def _place(row: Row) -> dict[str, object]:
     what = {"method": row.method, "variant": row.variant, "control": row.control, "tries": row.tries}
-    return {**what, "rank": row.rank, "connector": row.connector, "ranked": row.ranked}
+    return {**what, "rank": row.rank, "connector": row.connector, "ranked": row.ranked, "given": row.given}
 
 
 def _measured(row: Row) -> Iterator[dict[str, object]]:

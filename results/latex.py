@@ -22,6 +22,7 @@ _ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "†": r"$^{\dagger}$",
+    "‡": r"$^{\ddagger}$",
     **{character: f"\\{character}" for character in "&%$#_"},
 }
 

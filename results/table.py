@@ -148,7 +148,7 @@ def _number(estimate: Estimate | None, mark: str, style: str, *, signed: bool = 
 
 
 def _failure(row: Row) -> Text:
-    return Text(f" {row.name}  ").append(row.trouble, style="red")
+    return Text(f" {row.name}{row.sign}  ").append(row.trouble, style="red")
 
 
 def _seed_lines(leaderboard: Leaderboard, table: Table) -> Iterator[Line]:

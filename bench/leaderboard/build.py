@@ -16,7 +16,8 @@ from bench.plugins.registry import BASELINE
 
 Columns = Mapping[str, Draws]
 _ByRow = Mapping[tuple[str, RowKey], "_Measured"]  # by target and row
-_ByColumn = Mapping[tuple[tuple[str, int, str], str], Marks[RowKey]]  # by block and column
+_Rivals = tuple[tuple[str, int, str], str]  # a block, and what its rows were given
+_ByColumn = Mapping[tuple[_Rivals, str], Marks[RowKey]]  # by rivals and column
 
 
 def build(
@@ -47,7 +48,7 @@ def build(
         _table(
             target,
             [_row(one, measured, marks, sources, mixed=heading.mixed) for one in measured.values() if one.on(target)],
-            [found.too_high for (block, column), found in marks.items() if block[0] == target and column == "avg"],
+            [found.too_high for ((block, _), column), found in marks.items() if block[0] == target and column == "avg"],
         )
         for target in targets
     )
@@ -70,7 +71,7 @@ class _Measured:
         return self.entry.target == target
 
     def competes(self, *, mixed: bool) -> bool:
-        """Whether the row may be the highest of its block."""
+        """Whether the row may be the highest of its rivals."""
         return self.entry.key.ranked and (mixed or not self.foreign)
 
 
@@ -92,15 +93,15 @@ def _measured(entries: Sequence[RowTrials], sources: tuple[str, ...], counted: S
 
 
 def _foreign(entry: RowTrials, entries: Sequence[RowTrials]) -> str:
-    """Return how a ranked row's environment differs from that of its block, or "".
+    """Return how a ranked row's environment differs from that of its rivals, or "".
 
     Each field is compared with the baseline, or with the first other row that has the field if the baseline lacks it.
     """
     if not entry.key.ranked:
         return ""
-    block = [other for other in entries if other.block == entry.block and other.key.ranked]
-    block.sort(key=lambda other: other.key.name != BASELINE)
-    return described(against(entry.environments, [(other.key.label, other.environments) for other in block]))
+    rivals = [other for other in entries if other.rivals == entry.rivals and other.key.ranked]
+    rivals.sort(key=lambda other: other.key.name != BASELINE)
+    return described(against(entry.environments, [(other.key.label, other.environments) for other in rivals]))
 
 
 def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str], *, mixed: bool) -> Row:
@@ -111,7 +112,7 @@ def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str],
     baseline = _baseline(entry, rows)
     own = rows.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
     controls = [other for other in rows.values() if other.entry.controls(entry)]
-    here = {column: marks.get((entry.block, column), Marks()) for column in scores}
+    here = {column: marks.get((entry.rivals, column), Marks()) for column in scores}
     foreign = {
         "rank": one.foreign,
         "difference": _mismatch(one, baseline),
@@ -139,12 +140,15 @@ def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str],
 
 
 def _marks(rows: _ByRow, *, mixed: bool) -> _ByColumn:
-    """Mark the rows of each block and column, if at least two rows compete there."""
-    rivals: dict[tuple[tuple[str, int, str], str], dict[RowKey, Draws]] = {}
+    """Mark the rows of each block and column, if at least two rows compete there.
+
+    A row that was given source data competes with such rows alone.
+    """
+    rivals: dict[tuple[_Rivals, str], dict[RowKey, Draws]] = {}
     for one in rows.values():
         if one.competes(mixed=mixed):
             for column, draws in one.columns.items():
-                rivals.setdefault((one.entry.block, column), {})[one.entry.key] = draws
+                rivals.setdefault((one.entry.rivals, column), {})[one.entry.key] = draws
     return {place: mark(found) for place, found in rivals.items() if len(found) > 1}
 
 

@@ -31,13 +31,18 @@ class RowTrials:
         return (self.target, *self.key.block)
 
     @property
+    def rivals(self) -> tuple[tuple[str, int, str], str]:
+        """The key of the rows that compete for the highest number: those of a block that were given the same."""
+        return (self.block, self.key.given)
+
+    @property
     def environments(self) -> BySeed:
         """The environment fields that matter for comparisons, by seed."""
         return {cell.seed: cell.environments for cell in self.done}
 
     def controls(self, other: RowTrials) -> bool:
-        """Whether this row is a control that the other row should beat."""
-        meant = self.key.against in ("", other.key.name)
+        """Whether this row is a control that the other row should beat: one that was given nothing more."""
+        meant = self.key.against in ("", other.key.name) and self.key.given in ("", other.key.given)
         return self.key.control and other.key.ranked and meant and self.block == other.block
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.spec import Cost
 
 FOREIGN = "†"  # in every report
+GIVEN = "‡"
 
 _TUNED = (
     "tries: how many configurations were tried on validation to choose the row; each try includes its training. The "
@@ -33,6 +34,10 @@ _FOREIGN = (
 _MIXED = (
     f"{FOREIGN}: the row was trained or scored in a different environment than the other rows of its rank. It is "
     "compared with them anyway (--mix), so a difference may come from the environment."
+)
+_GIVEN = (
+    f"{GIVEN}: the row was given what other rows were not; a remark under its table says what. It competes only with "
+    "rows that were given the same, so it is neither best nor tied among the others."
 )
 
 
@@ -70,8 +75,15 @@ def remarks(table: Table) -> Iterator[str]:
             labels.setdefault(text, []).append(row.label)
     for text, of in labels.items():
         yield f"{FOREIGN} {', '.join(of)}: {text}"
+    yield from _given(table)
     methods = {row.method: row.key.remark for row in table.rows if row.key.remark}
     yield from (f"{method}: {text}" for method, text in methods.items())
+
+
+def _given(table: Table) -> Iterator[str]:
+    """Yield a line for each thing that rows were given, with these rows."""
+    for what in dict.fromkeys(row.given for row in table.rows if row.given):
+        yield f"{GIVEN} {', '.join(row.label for row in table.rows if row.given == what)}: {what}"
 
 
 def setting(board: Leaderboard) -> str:
@@ -100,6 +112,8 @@ def legend(board: Leaderboard) -> Iterator[str]:
         yield _CONTROLS
     if board.foreign:
         yield _MIXED if board.heading.mixed else _FOREIGN
+    if board.given:
+        yield _GIVEN
     if older := board.heading.older:
         yield f"{older} trials in this run folder are of an older version and not in the tables. See bench ls trials."
 
@@ -108,7 +122,9 @@ def resolution(baseline: str, table: Table) -> str:
     """Return what a table can resolve, and how much its highest Avg is too high."""
     smallest = f"The smallest Avg difference from {baseline} that this table can resolve is"
     if not any(row.ranked and row.scores and row.method != baseline for row in table.rows):
-        return f"No row has a difference from {baseline}, so nothing says how small a difference the table can resolve."
+        shown = any(row.given and row.difference for row in table.rows)  # a row that sees source data, not ranked
+        row = "No ranked row" if shown else "No row"
+        return f"{row} has a difference from {baseline}, so nothing says how small a difference the table can resolve."
     if table.resolution is None:
         text = f"{smallest} unknown, because no row of the same rank differs measurably from {baseline}."
     else:

@@ -84,10 +84,10 @@ class Row:
     from the tuned baseline for a tuned row. ``gain`` is from the method's own row without a variant. Both are paired
     by example and seed.
 
-    ``best`` names the columns in which the row has the highest number of its rank. ``tied`` names the columns in
-    which the row cannot be told apart from the highest. ``same_as`` is the label of the baseline if the row gave the
-    baseline's answer to every example, or else empty. ``unbeaten`` names the controls that the row's Avg is not
-    shown to exceed.
+    ``best`` names the columns in which the row has the highest number of its rank, among the rows that were given the
+    same. ``tied`` names the columns in which the row cannot be told apart from that. ``same_as`` is the label of the
+    baseline if the row gave the baseline's answer to every example, or else empty. ``unbeaten`` names the controls that
+    the row's Avg is not shown to exceed.
 
     ``foreign`` describes each mismatch of environments by what it affects: "rank" (compared with the other rows of
     the block), "difference", "gain" or "forgetting". These are then not judged, unless ``mixed`` is true.
@@ -186,8 +186,14 @@ class Row:
 
     @property
     def sign(self) -> str:
-        """The text after the row's name: the mark of a different environment, or nothing."""
-        return f" {notes.FOREIGN}" if self.foreign.keys() & {"rank", "difference"} else ""
+        """The text after the row's name: the marks of what it was given and of a different environment, or nothing."""
+        given = f" {notes.GIVEN}" if self.key.given else ""
+        return given + (f" {notes.FOREIGN}" if self.foreign.keys() & {"rank", "difference"} else "")
+
+    @property
+    def given(self) -> str:
+        """What the row was given that plain LoRA is not, such as "sees source data", or nothing."""
+        return self.key.given
 
     def mark(self, column: str) -> Literal["best", "tied", ""]:
         """Return whether the row is best or tied in a column."""
@@ -268,6 +274,11 @@ class Leaderboard:
         return any(row.foreign for table in self.tables for row in table.rows)
 
     @property
+    def given(self) -> bool:
+        """Whether any row was given what plain LoRA is not."""
+        return any(row.given for table in self.tables for row in table.rows)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """The notes under the tables. Each report adds the legend of its own marks."""
         return tuple(notes.legend(self))
@@ -312,6 +323,8 @@ class Leaderboard:
             line[name] = getattr(row.cost, name) if row.cost else None
         if self.left_out:
             line["left_out"] = ", ".join(self.left_out)
+        if self.given:
+            line["given"] = row.given
         if self.foreign:
             line["environment"] = "; ".join(dict.fromkeys(row.foreign.values()))
         return {**line, "problems": row.trouble}

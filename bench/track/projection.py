@@ -121,6 +121,7 @@ def _tags(record: Record, scores: Mapping[str, Score], registry: Registry) -> di
         "trial": trial.id,
         "label": trial.label,
         "edits": trial.parent.id if trial.parent else None,
+        "given": trial.given,
         "model": trial.model,
         "commit": record.environment.get("commit"),
         "device": record.environment.get("device"),

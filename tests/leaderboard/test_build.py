@@ -287,6 +287,60 @@ def test_a_method_that_is_not_above_a_control_is_named_with_it() -> None:
     assert rows["lora lr/3"].difference["avg"].value == pytest.approx(0.4)
 
 
+def given(made: CellScores) -> CellScores:
+    return replace(made, key=replace(made.key, given="sees source data"))
+
+
+def test_a_row_that_sees_source_data_is_neither_best_nor_tied_among_rows_that_see_none() -> None:
+    board = ranked(cell("lora", 3, 3, 3), cell("dora", 6, 6, 6), given(cell("replay", 9, 9, 9)))
+
+    assert row(board, "replay").best == row(board, "replay").tied == frozenset()
+    assert row(board, "dora").mark("avg") == "best"
+    assert row(board, "replay").difference["avg"].value == pytest.approx(0.6)
+
+
+def test_rows_that_see_source_data_compete_with_each_other() -> None:
+    board = ranked(cell("lora", 3, 3, 3), given(cell("replay", 1, 1, 1)), given(cell("more_replay", 9, 9, 9)))
+
+    assert row(board, "more_replay").mark("avg") == "best"
+    assert row(board, "replay").mark("avg") == ""
+    assert row(board, "lora").mark("avg") == ""  # nobody competes with it
+
+
+def test_an_environment_is_compared_with_that_of_the_rivals_alone() -> None:
+    gpu = {("training", "device"): frozenset({"gpu"})}
+    cpu = {("training", "device"): frozenset({"cpu"})}
+    ours = replace(cell("lora", 3, 3, 3), environments=cpu), replace(cell("dora", 3, 3, 3), environments=cpu)
+    board = ranked(*ours, replace(given(cell("replay", 9, 9, 9)), environments=gpu))
+
+    assert set(row(board, "replay").foreign) == {"difference"}  # lora is compared with it, but not ranked against it
+
+
+def test_a_control_that_sees_source_data_is_not_held_against_rows_that_see_none() -> None:
+    strong = given(control(cell("lora", 9, 9, 9), "replay"))
+    board = ranked(strong, cell("lora", 5, 5, 5), given(cell("mixed", 5, 5, 5)))
+
+    assert row(board, "lora").unbeaten == ()
+    assert row(board, "mixed").unbeaten == ("replay",)
+
+
+def test_what_rows_were_given_is_said_under_the_table_and_explained_once() -> None:
+    board = ranked(cell("lora", 3, 3, 3), given(cell("replay", 9, 9, 9)), given(cell("mixed", 9, 9, 9)))
+
+    assert "‡ replay r16, mixed r16: sees source data" in board.tables[0].remarks
+    unranked = given(cell("replay", 9, 9, 9))
+    alone = ranked(cell("lora", 3, 3, 3), replace(unranked, key=replace(unranked.key, ranked=False)))
+    assert alone.resolution(alone.tables[0]).startswith("No ranked row has a difference from lora")
+    assert [note for note in board.notes if note.startswith("‡: ")] == [
+        "‡: the row was given what other rows were not; a remark under its table says what. It competes only with rows "
+        "that were given the same, so it is neither best nor tied among the others."
+    ]
+    assert list(board.frame("iconqa")["given"]) == ["", "", "sees source data", "sees source data"]
+    plain = ranked(cell("lora", 3, 3, 3))
+    assert not [note for note in plain.notes if "‡" in note]
+    assert "given" not in plain.frame("iconqa")
+
+
 def test_a_control_may_be_meant_for_one_method() -> None:
     only = control(cell("lora", 9, 9, 9), "x 0.4", against="dora")
     board = ranked(only, cell("lora", 5, 5, 5), cell("dora", 5, 5, 5))

@@ -54,6 +54,17 @@ DARE = replace(LORA, method="dare", hyper={"drop_rate": 0.5}, parent=LORA)
 FACTS = {"commit": "0123456789ab", "device": "cpu"}
 
 
+def test_a_trial_that_sees_source_data_says_so() -> None:
+    replay = replace(LORA, method="replay", sources=("old",))
+    edit = replace(DARE, parent=replay)
+    shown = {
+        trial.method: project(Record(trial, "done"), None, {"new"}, Registry()).tags for trial in (LORA, replay, edit)
+    }
+
+    assert "given" not in shown["lora"]
+    assert shown["replay"]["given"] == shown["dare"]["given"] == "sees source data"
+
+
 def asked(task: str, count: int = 2) -> ScoreSpec:
     return ScoreSpec(task=task, split="test", count=count, examples=f"{task}{count}", max_new_tokens=8, code="c")
 
