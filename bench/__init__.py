@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from bench.leaderboard.stats import Estimate
     from bench.leaderboard.tables import Leaderboard, Row, Table
     from bench.model.adapters import Adapter, Layer, insert_lora, lora_adapters, lora_change
-    from bench.model.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Sparse
+    from bench.model.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Routed, Sparse
+    from bench.model.routed import insert_routed, routed_change
     from bench.model.states import BlockStates, decoder_blocks, image_positions
 
 __version__ = "0.2.0"
@@ -30,7 +31,8 @@ _LAZY = {
     "bench.leaderboard.stats": ("Estimate",),
     "bench.leaderboard.tables": ("Leaderboard", "Row", "Table"),
     "bench.model.adapters": ("Adapter", "Layer", "insert_lora", "lora_adapters", "lora_change"),
-    "bench.model.change": ("Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Sparse"),
+    "bench.model.change": ("Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Routed", "Sparse"),
+    "bench.model.routed": ("insert_routed", "routed_change"),
     "bench.model.states": ("BlockStates", "decoder_blocks", "image_positions"),
 }
 
@@ -40,7 +42,8 @@ __all__ += ["Paper", "PublishedRow", "hyper", "option", "published_rows"]
 __all__ += ["BenchError", "DataError", "PluginError", "StoreError", "TrialError", "UsageError"]
 __all__ += ["Adapter", "Layer", "insert_lora", "lora_adapters", "lora_change"]
 __all__ += ["BlockStates", "decoder_blocks", "image_positions"]
-__all__ += ["Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Sparse"]
+__all__ += ["Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Routed", "Sparse"]
+__all__ += ["insert_routed", "routed_change"]
 __all__ += ["Estimate", "Leaderboard", "Row", "Table"]
 
 

@@ -132,7 +132,7 @@ def plain_lora(method: TrainMethod) -> TrainMethod:
 
 def answers_with(change: Change, bench: Tiny) -> list[str]:
     """Return the answers of base + change to the test questions."""
-    with bench.base.merged(change) as model:
+    with bench.base.holding(change) as model:
         answers = evaluate(model, bench.test, bench.asked)
     return [answer.prediction for answer in answers]
 
@@ -144,8 +144,9 @@ def unequal(one: Change, other: Change) -> list[str]:
 
 
 def effects(change: Change, bench: Tiny) -> dict[str, Tensor]:
-    """Return each parameter that a change names, with the change applied, in float32."""
-    return {name: delta.merged(bench.base.pristine[name].float()) for name, delta in change.items()}
+    """Return each parameter that a change names, with the change applied, in float32, if the change merges."""
+    weights = bench.base.pristine
+    return {name: delta.merged(weights[name].float()) for name, delta in change.items() if delta.merges}
 
 
 @torch.no_grad()
@@ -219,7 +220,7 @@ def _same(one: Delta, other: Delta) -> bool:
     tensors, others = one.tensors(), other.tensors()
     return (
         type(one) is type(other)
-        and getattr(one, "scale", None) == getattr(other, "scale", None)
+        and one.settings() == other.settings()
         and tensors.keys() == others.keys()
         and all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
     )

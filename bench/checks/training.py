@@ -38,6 +38,7 @@ _STOP_AT, _UPDATES = 6, 8
 _STARTS_WITHIN = 1e-4  # absolute, for float32 logits of size 1
 _REPRODUCES_WITHIN = 1e-3
 _ACCUMULATES_WITHIN = 1e-3  # relative to a gradient's norm
+_MERGES = "merges: ClassVar[bool] = "
 
 Plugin = type[TrainMethod]
 
@@ -137,13 +138,22 @@ def check_deltas_reproduce_outputs(plugin: Plugin) -> None:
         watched = Watched(inner=plugin())
         change = learn(watched, bench, recipe=replace(RECIPE, connector=connector))
         wanted = logits(watched.model, bench)
-        with bench.base.merged(change) as model:
+        with bench.base.holding(change) as model:
             gap = float((logits(model, bench) - wanted).abs().max())
         if not gap <= _REPRODUCES_WITHIN:
             raise PluginError(
                 f"With connector {connector}, outputs of base + change() differ by {gap:.2g} from the trained model's. "
                 "Return from change() exactly what the forward pass adds, including its scale."
             )
+
+
+def check_declares_whether_its_change_merges(plugin: Plugin) -> None:
+    """``merges`` says truly whether the change can be merged, because plans refuse what needs merged weights."""
+    change = learn(plugin(), recipe=_ONE_UPDATE)
+    if plugin.merges and change.live:
+        raise PluginError(f"The change of {few(list(change.live))} cannot be merged. Declare {_MERGES}False.")
+    if not plugin.merges and not change.live:
+        raise PluginError(f"Every delta of the change can be merged. Drop {_MERGES}False.")
 
 
 def check_obeys_the_connector_policy(plugin: Plugin) -> None:

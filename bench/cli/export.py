@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.arguments import Command, either
 from bench.cli.options import OneTrial, Output
@@ -14,6 +14,9 @@ from bench.plan.suite import Suite, by_revision
 from bench.spec import Record
 from bench.store.places import staged, sweep_stages
 from bench.store.run_folder import Store
+
+if TYPE_CHECKING:
+    from bench.model.change import Change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,7 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
     Raises:
         UsageError: the trial failed, peft cannot load its change, or the folder is not empty.
     """
-    suite = _ready(record, store, folder)
-    change = store.change_of(record.trial).read()
+    suite, change = _ready(record, store, folder)
     if not change.peft_loads:
         raise UsageError(
             f"The change of {record.trial.label} is not LoRA or DoRA, and peft cannot load it. Use --merged DIR."
@@ -61,22 +63,22 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     Images are prepared as the trial's recipe says, and answers are greedy, whatever the base's settings are.
 
     Raises:
-        UsageError: the trial failed, or the folder is not empty.
+        UsageError: the trial failed, its change cannot be merged, or the folder is not empty.
     """
-    suite = _ready(record, store, folder)
+    suite, change = _ready(record, store, folder)
     import torch
 
     from bench.model import weights
-    from bench.model.adapters import write
     from bench.model.decoding import greedy_settings
     from bench.model.families import family_of
+    from bench.model.holding import write
     from bench.model.saving import save_model
 
     model: Any
     model, names = weights.load(suite.folder)
     pristine = weights.pristine(model, suite.folder, names)
     weights.cast(model, getattr(torch, record.trial.recipe.eval_dtype), torch.device("cpu"))
-    write(model, store.change_of(record.trial).read(), pristine)
+    write(model, change, pristine)
     model.config.dtype = record.trial.recipe.eval_dtype
     processor = family_of(model).processor(suite.folder, record.trial.recipe.image)
     model.generation_config = greedy_settings(model, processor.tokenizer)
@@ -85,7 +87,8 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
         processor.save_pretrained(here)
 
 
-def _ready(record: Record, store: Store, folder: Path) -> Suite:
+def _ready(record: Record, store: Store, folder: Path) -> tuple[Suite, Change]:
+    """Return the suite and the change of a trial that can be exported to a folder, which exists and is empty then."""
     if record.status == "failed":
         raise UsageError(f"{record.trial.label} failed ({record.error}) and has nothing to export. Run it again first.")
     if record.trial.target is None:
@@ -97,6 +100,13 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
         raise UsageError(
             f"{suite.model} has changed since {record.trial.label} was trained on it. Restore its old files."
         )
+    change = store.change_of(record.trial).read()
+    if change.live:
+        raise UsageError(
+            f"The change of {record.trial.label} is routed: in {change.live[0]} and {len(change.live) - 1} others, "
+            "each example chooses its own factors. So it cannot be merged, and peft cannot load it. Export another "
+            "trial, or score it with bench, which holds it live."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep_stages(folder)
@@ -104,4 +114,4 @@ def _ready(record: Record, store: Store, folder: Path) -> Suite:
             raise UsageError(f"{folder} is not empty. Choose a new folder.")
     except OSError as error:
         raise UsageError(f"Cannot write to {folder}: {error.strerror}. Choose another folder.") from error
-    return suite
+    return suite, change

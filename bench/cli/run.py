@@ -125,7 +125,8 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
 
 def _begin(steps: RunSteps, made: Plan, store: Store, output: Path) -> None:
     """Say what a command does, and note its run, its data and its sources before the first trial starts."""
-    say(made.summary())
+    for line in (made.summary(), *made.notes):
+        say(line)
     keep_run(store, with_trials(steps.run, made), output)
     steps.save(made, store)
     if made.pending:
@@ -195,6 +196,8 @@ def _write(options: RunOptions, run: Run, made: Plan, store: Store, ranked: Lead
     from bench.leaderboard import tradeoff
 
     found, folder = tradeoff.read(made, store), reports / tradeoff.FOLDER
+    if not found:
+        return paths, ()
     with staged(folder) as here:
         names = [path.name for path in tradeoff.write(found, here)]
     return [*paths, *(folder / name for name in names)], tradeoff.lines(found, mixed=options.mix)

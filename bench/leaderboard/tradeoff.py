@@ -79,6 +79,8 @@ def read(plan: Plan, store: Store) -> tuple[Curve, ...]:
         trial = cell.trial
         if not cell.key.control and trial.rank is not None and trial.target is not None:
             points = curve(plan.request, cell)
+            if not points:
+                continue
             base = Job(plan.zero_shot, next(iter(points.values())).asked)
             rows.setdefault((cell.key, trial.target), {})[trial.seed] = {0.0: base, **points}
     sources = counted(plan.request, store.read(plan.zero_shot), plan.asked[None]).names

@@ -1,21 +1,18 @@
-"""Walk the adapted layers of a live model, read what they have learnt, and merge a change exactly."""
+"""Walk the adapted layers of a live model, and read what they have learnt."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from bench.errors import TrialError
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
 from bench.model.families import block_of, connector_of, family_of
 from bench.model.family import Family, adapted_roles, role_of
-from bench.model.finite import is_finite
 from bench.model.four_bit import dequantised
 from bench.spec import Recipe
 
@@ -78,17 +75,23 @@ def adapted_layers(model: nn.Module, recipe: Recipe) -> dict[str, Layer]:
     }
 
 
-def insert_lora(model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = False) -> nn.Module:
+def insert_lora(
+    model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = False, connector_rank: int | None = None
+) -> nn.Module:
     """Wrap ``model`` with LoRA on the linear layers of the decoder that ``recipe`` names, and on its connector.
 
     A [rank, in] is drawn uniformly from +-1/sqrt(in) with torch's global generator; B [out, rank] starts at zero.
+    The connector's adapters have the ``connector_rank``, if it is given.
     """
     from peft import LoraConfig, get_peft_model
 
     family = family_of(model)
+    other = {family.connector_linears: connector_rank} if connector_rank and recipe.connector == "lora" else {}
     config = LoraConfig(
         r=rank,
         lora_alpha=recipe.scale * rank,
+        rank_pattern=other,
+        alpha_pattern={name: recipe.scale * number for name, number in other.items()},
         lora_dropout=recipe.dropout,
         target_modules=adapted_pattern(family, recipe),
         use_dora=dora,
@@ -179,51 +182,6 @@ def on_pristine(change: Change, model: nn.Module, pristine: Mapping[str, Tensor]
             rows = whole / adapter.weight.float().norm(dim=1)
             scaled[adapter.name] = replace(delta, magnitude=delta.magnitude * rows.cpu())
     return change.replace(scaled) if scaled else change
-
-
-@contextmanager
-def merged(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """Hold ``change`` merged into a plain model, then restore the pristine weights bit for bit.
-
-    Each parameter is computed in float32 from ``pristine`` and rounded once to the model's dtype. On the CPU the merged
-    values get new memory, because the original pages may belong to a file that processes share. Other devices have no
-    room for both, so the merged values overwrite the weights there.
-    """
-    aside: dict[str, Tensor] = {}
-    try:
-        for name in change:
-            parameter = model.get_parameter(name)
-            if parameter.device.type == "cpu":
-                aside[name] = parameter.data
-                parameter.data = torch.empty_like(parameter)
-        write(model, change, pristine)
-        yield model
-    finally:
-        for name, value in aside.items():
-            model.get_parameter(name).data = value
-        restore(model, [name for name in change if name not in aside], pristine)
-
-
-@torch.no_grad()
-def write(model: nn.Module, change: Mapping[str, Delta], pristine: Mapping[str, Tensor]) -> None:
-    """Overwrite the changed parameters of a plain model with merged values, computed on their device.
-
-    Raises:
-        TrialError: a merged value is not finite in the precision of the model.
-    """
-    for name, delta in change.items():
-        parameter = model.get_parameter(name)
-        # a GPU needs seconds for 7B; a lane's one core would need most of a minute, for every score
-        parameter.copy_(delta.merged(pristine[name].to(parameter.device).float()))
-        if not is_finite(parameter):
-            raise TrialError(f"{name} with the change is not finite in {str(parameter.dtype).removeprefix('torch.')}.")
-
-
-@torch.no_grad()
-def restore(model: nn.Module, names: Iterable[str], pristine: Mapping[str, Tensor]) -> None:
-    """Copy the pristine values of the named parameters back into a plain model."""
-    for name in names:
-        model.get_parameter(name).copy_(pristine[name])
 
 
 def _copy(parameter: nn.Parameter) -> Tensor:

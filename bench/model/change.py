@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from typing_extensions import override
 
-from bench.errors import StoreError
+from bench.errors import PluginError, StoreError
 from bench.model.families import connector_of
 from bench.model.saving import save_tensors
 
@@ -25,9 +25,10 @@ _CONFIG = "adapter_config.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delta(ABC):
-    """The change of one parameter."""
+    """The change of one parameter; one that does not merge depends on the example, and is held live."""
 
     kind: ClassVar[str]
+    merges: ClassVar[bool] = True
 
     @abstractmethod
     def merged(self, weight: Tensor) -> Tensor:
@@ -35,12 +36,18 @@ class Delta(ABC):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the delta by field name."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in self._values().items() if isinstance(value, Tensor)}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the other fields of the delta by name, such as its scale."""
+        return {name: value for name, value in self._values().items() if not isinstance(value, Tensor)}
 
     def on(self, device: torch.device) -> Self:
         """Return the same delta with its tensors on a device."""
         return replace(self, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    def _values(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +138,36 @@ class Replaced(Delta):
         return self.value.to(weight.device).float().clone()
 
 
-_KINDS: dict[str, type[Delta]] = {kind.kind: kind for kind in (LowRank, Decomposed, Dense, Sparse, Replaced)}
+@dataclass(frozen=True, slots=True, eq=False)
+class Routed(Delta):
+    """W0 x + scale * B M(x) A x, where M(x) [experts, experts] pairs ``rank`` rows of A with columns of B by example.
+
+    The pool is A [experts, in] and B [out, experts]. The selectors K_A and K_B [experts, in], and K_AB [rank, experts,
+    in] if the choice of B depends on that of A, choose the pairs as ``bench.model.routed`` says. With ``scores``, each
+    pair is weighted by its scores. With ``freeze``, an answer keeps the choice that was made from its prompt.
+    """
+
+    kind: ClassVar[str] = "routed"
+    merges: ClassVar[bool] = False
+    b: Tensor
+    a: Tensor
+    scale: float
+    select_a: Tensor
+    select_b: Tensor
+    select_ab: Tensor | None
+    rank: int
+    scores: bool
+    freeze: bool
+
+    @override
+    def merged(self, weight: Tensor) -> Tensor:
+        raise PluginError(
+            f"A {self.kind} change of a weight {list(weight.shape)} cannot be merged, because each example chooses its "
+            "own factors. Hold it live (Base.holding), or leave out what needs merged weights."
+        )
+
+
+_KINDS: dict[str, type[Delta]] = {kind.kind: kind for kind in (LowRank, Decomposed, Dense, Sparse, Replaced, Routed)}
 _PEFT_FIELDS = {
     "a": "lora_A.weight",
     "b": "lora_B.weight",
@@ -172,7 +208,7 @@ class Change(Mapping[str, Delta]):
         folder.mkdir(parents=True, exist_ok=True)
         tensors, kinds = {}, {}
         for name, delta in self.items():
-            kinds[name] = {"kind": delta.kind, "scale": getattr(delta, "scale", None)}
+            kinds[name] = {"kind": delta.kind, "scale": None, **delta.settings()}
             for part, tensor in delta.tensors().items():
                 tensors[_key(name, part)] = tensor.detach().cpu().contiguous()
         # a single key, because safetensors writes several keys in a random order
@@ -193,6 +229,11 @@ class Change(Mapping[str, Delta]):
                 return cls({name: _read(file, name, kind) for name, kind in kinds.items()})
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise StoreError(f"{folder} holds no readable change: {error}.") from error
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """The parameters whose deltas cannot be merged."""
+        return tuple(name for name, delta in self.items() if not delta.merges)
 
     @property
     def peft_loads(self) -> bool:
@@ -230,7 +271,7 @@ def _key(name: str, part: str) -> str:
     return f"{_PREFIX}{name.removesuffix('.weight')}.{_PEFT_FIELDS.get(part, part)}"
 
 
-def _read(file: Any, name: str, saved: Mapping[str, object]) -> Delta:
+def _read(file: Any, name: str, saved: Mapping[str, Any]) -> Delta:
     kind = _KINDS[str(saved["kind"])]
     names = [item.name for item in fields(kind)]
-    return kind(**{part: saved[part] if part == "scale" else file.get_tensor(_key(name, part)) for part in names})
+    return kind(**{part: saved[part] if part in saved else file.get_tensor(_key(name, part)) for part in names})

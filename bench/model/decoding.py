@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.errors import TrialError
 from bench.model.families import family_of
+from bench.model.routed import select_rows
 
 _BROKEN = -1  # in place of a token if a logit is not finite; it needs no other transfer from the device
 
@@ -42,8 +43,9 @@ def greedy_settings(model: nn.Module, tokenizer: Any) -> Any:
 def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: Collection[int]) -> list[list[int]]:
     """Return each row's greedy continuation, cut before the first of ``ends`` or at ``max_new_tokens``.
 
-    ``batch`` holds prompts padded on the left. A row that ends is removed from the batch, and its keys and values from
-    the cache. The tokens equal those of transformers' ``generate`` without sampling, beams and penalties.
+    ``batch`` holds prompts padded on the left. A row that ends is removed from the batch, its keys and values from the
+    cache, and its choices from a routed change that the model holds. The tokens equal those of transformers'
+    ``generate`` without sampling, beams and penalties.
 
     Raises:
         TrialError: a logit is infinite or NaN.
@@ -79,6 +81,7 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
         if len(going) < len(rows):
             left = chosen.new_tensor(going)
             cache.batch_select_indices(left)
+            select_rows(model, left)
             chosen, mask, positions = chosen[left], mask[left], positions[..., left, :]
             rows = [rows[place] for place in going]
         inputs = {"input_ids": chosen[:, None]}

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import DataError
-from bench.model import adapters, four_bit, weights
+from bench.model import four_bit, weights
 from bench.model.change import Change
 from bench.model.families import family_of
 from bench.model.family import Family, Features, Processor
 from bench.model.finite import first_not_finite
+from bench.model.holding import holding
 from bench.spec import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ class Base:
         shared = [*self.model.parameters(), *self.model.buffers(), *four_bit.states(self.model)]
         return copy.deepcopy(self.model, {id(value): value for value in shared})
 
-    def merged(self, change: Change) -> AbstractContextManager[nn.Module]:
-        """Return a context in which a change is merged into the model's weights."""
-        return adapters.merged(self.model, change, self.pristine)
+    def holding(self, change: Change) -> AbstractContextManager[nn.Module]:
+        """Return a context in which the model has a change."""
+        return holding(self.model, change, self.pristine)
 
     def rest(self) -> None:
         """Free the device's memory: until ``wake`` the weights are the pristine ones on the CPU."""

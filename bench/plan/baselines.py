@@ -34,7 +34,7 @@ def make(request: Request, store: Store) -> Plan:
     probes = [probe for corner in corners for probe in corner.probes]
     controls = [cell for corner in corners for cell in corner.controls]
     plan = assemble(request, (*own, *controls), store, (*probes, *points))
-    return replace(plan, unsettled=any(corner.unsettled for corner in corners))
+    return replace(plan, unsettled=any(corner.unsettled for corner in corners), notes=_unscaled(request))
 
 
 def finish(plan: Plan, again: Callable[[], Plan], perform: Callable[[Plan], None]) -> Plan:
@@ -49,7 +49,12 @@ def finish(plan: Plan, again: Callable[[], Plan], perform: Callable[[Plan], None
 
 
 def curve(request: Request, cell: Cell) -> dict[float, Job]:
-    """Return the jobs of a row's trade-off curve, which score the row's change at every strength."""
+    """Return the jobs of a row's trade-off curve, which score the row's change at every strength.
+
+    A row whose change is not one of weights has no curve.
+    """
+    if not request.registry.method(cell.trial.method).merges:
+        return {}
     scores = asked(request, (str(cell.trial.target),))
     return {
         strength: Job(
@@ -58,6 +63,14 @@ def curve(request: Request, cell: Cell) -> dict[float, Job]:
         for strength in request.strengths
         if strength > 0  # strength 0 is the untouched base model, which is measured anyway
     }
+
+
+def _unscaled(request: Request) -> tuple[str, ...]:
+    """Return a note for each method that has nothing to scale back."""
+    lacks = [*["no curve of --rewind"] * bool(request.strengths), *["no scaled-back control"] * request.controls]
+    names = [name for name in request.methods if lacks and not request.registry.method(name).merges]
+    why = "each example chooses its own factors, so there is no change of weights to scale"
+    return tuple(f"{name} has {' and '.join(lacks)}: {why}." for name in names)
 
 
 @dataclass(slots=True)
@@ -82,8 +95,10 @@ class _Corner:
         """Plan the controls, or the jobs whose scores they wait for."""
         self.controls += self._fixed()
         self._stopped()
+        merges = {name: self.request.registry.method(name).merges for name in self.request.methods}
         for cell in self.own:
-            if cell.slot == (self.rank, self.target, self.seed) and cell.key.method != BASELINE:
+            here = cell.slot == (self.rank, self.target, self.seed)
+            if here and cell.key.method != BASELINE and merges[cell.key.method]:
                 self._rewound(cell)
 
     def _fixed(self) -> Iterator[Cell]:

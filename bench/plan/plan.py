@@ -60,6 +60,7 @@ class Plan:
     asked: Mapping[str | None, tuple[ScoreSpec, ...]] = field(default_factory=dict)
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has: trial id and step
     unsettled: bool = False  # more rows follow from the results of these jobs
+    notes: tuple[str, ...] = ()  # sentences on what the plan leaves out
 
     @property
     def pending(self) -> tuple[Job, ...]:
@@ -99,6 +100,7 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """Yield the summary, then every trial with its state."""
         yield self.summary()
+        yield from self.notes
         cells = [cell for cell in reversed(self.cells) if cell.key.name != cell.trial.method]
         names = {cell.trial.id: f" ({cell.key.name})" for cell in cells}
         for job in self.jobs:
@@ -186,8 +188,8 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     """Return the trial of a method's cell under the request's settings.
 
     Raises:
-        UsageError: the method edits one that does not train, reads adapters that the recipe leaves out, or sees
-            examples of sources that are missing.
+        UsageError: the method edits one that does not train, reads adapters that the recipe leaves out, needs a change
+            of weights that does not exist, or sees examples of sources that are missing.
     """
     method = request.registry.method(name)
     built = method(**request.settings_of(name))
@@ -197,10 +199,21 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
             f"{name} reads the adapters of {', '.join(built.roles())}, but recipe.adapt={request.recipe.adapt} gives "
             f"{', '.join(missing)} none. Leave {name} out, or adapt these layers too."
         )
+    if not method.merges and request.recipe.quantization != "none":
+        raise UsageError(
+            f"{name} cannot train on 4-bit weights (--base 4bit), because each example chooses its factors from what "
+            "the layers read. Answers are scored with full weights, whose layers read other numbers and would choose "
+            f"others. Leave {name} out, or use --base full."
+        )
     parent = None
     if issubclass(method, EditMethod):
         if not issubclass(request.registry.method(method.parent), TrainMethod):
             raise UsageError(f"{name} edits {method.parent!r}, which does not train. Give {name} a parent that trains.")
+        if not request.registry.method(method.parent).merges:
+            raise UsageError(
+                f"{name} edits what {method.parent} has learnt, but each example chooses its own part of that, so it "
+                f"is not a change of weights. Give {name} another parent."
+            )
         parent = cell_trial(request, method.parent, rank, target, seed)
     sources = tuple(sorted(request.sources)) if mixes(method) else ()
     if mixes(method) and not sources:

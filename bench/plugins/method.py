@@ -117,8 +117,10 @@ class Method(ABC):
     settings that make the method equal to its baseline. ``aliases`` maps a paper's letters to hyperparameters, for use
     on the command line. A method that is not ``ranked`` is a reference row: it is shown, but never marked as best.
     A ``trivial`` method is a tool of controls and studies: ``--methods all`` leaves it out, and its name chooses it.
-    ``remark`` is a sentence that every table with a row of the method prints once. ``dropped`` names the
-    hyperparameters of earlier versions that never changed a result, and says why they were dropped.
+    ``remark`` is a sentence that every table with a row of the method prints once. ``merges`` is false if the change
+    depends on the example (``bench.Routed``); then it is held live, and what needs merged weights refuses the method.
+    ``dropped`` names the hyperparameters of earlier versions that never changed a result, and says why they were
+    dropped.
     """
 
     name: ClassVar[str]
@@ -128,6 +130,7 @@ class Method(ABC):
     ranked: ClassVar[bool] = True
     trivial: ClassVar[bool] = False
     remark: ClassVar[str] = ""
+    merges: ClassVar[bool] = True
     dropped: ClassVar[Mapping[str, str]] = {}
 
     def roles(self) -> Sequence[str]:

@@ -14,8 +14,8 @@ LENGTH = 16  # hex digits of a digest
 _PYTHON = {"builtins", "abc"}
 PLUGIN_FOLDERS = ("methods", "tasks", "results")
 # Class variables that no result depends on: texts that people read (a new address is not new data), score ranges, and
-# whether ``--methods all`` leaves a method out.
-_TEXTS = {"card", "remark", "dropped", "highest", "trivial"}
+# what plans must know of a method.
+_TEXTS = {"card", "remark", "dropped", "highest", "trivial", "merges"}
 _HOOKS = {"memory", "change_bytes", "roles", "slowdown"}  # these price or refuse a run; no result depends on them
 
 
@@ -23,8 +23,9 @@ def of_plugin(plugin: type) -> str:
     """Return the digest of a plugin's source: its file, the plugins it extends, the siblings they import.
 
     The digest ignores comments, docstrings, layout, a task's card and the highest scores of its metrics, a method's
-    remark, its place in ``--methods all`` and its dropped hyperparameters, and the code that only estimates the price
-    of a run. It also ignores the engine's own files, because FIT_VERSION and EVAL_VERSION cover them.
+    remark, what plans must know of it (``trivial``, ``merges``) and its dropped hyperparameters, and the code that only
+    estimates the price of a run. It also ignores the engine's own files, because FIT_VERSION and EVAL_VERSION cover
+    them.
     """
     files: dict[Path, None] = {}
     for part in plugin.__mro__:

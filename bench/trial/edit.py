@@ -69,7 +69,7 @@ class _Capture:
         inputs: dict[str, list[Tensor]] = {name: [] for name in names}
         later = {name for name, layer in self.layers.items() if layer.block is not None and layer.block > block}
         reached = Change({name: delta for name, delta in change.items() if name not in later})
-        with base.merged(reached) as model:
+        with base.holding(reached) as model:
             for batch in self.calibration(count):
                 read = {name: value for name, value in batch.items() if name != "labels"}
                 with _recording(model, names, batch["attention_mask"].bool(), inputs):

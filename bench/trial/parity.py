@@ -34,8 +34,8 @@ class Difference:
 class Parity:
     """All differences in the answers of a base model, or of a base model with a trial's change.
 
-    ``environment`` describes the usual way: the recipe's precision, merged, ``eval_batch`` answers at once. ``notes``
-    say what could not be compared.
+    ``environment`` describes the usual way: the recipe's precision, ``eval_batch`` answers at once, and, unless the
+    change is merged, how the model has it (``change``). ``notes`` say what could not be compared.
     """
 
     label: str
@@ -80,7 +80,8 @@ def write(store: Store, key: str, parity: Parity) -> Path:
 def lines(parity: Parity) -> Iterator[str]:
     """Yield the lines of a table with a row per comparison and a column per task."""
     facts = parity.environment
-    yield f"{parity.label}, scored in {facts['dtype']}, merged, {facts['eval_batch']} answers at once"
+    form = facts.get("change", "merged")
+    yield f"{parity.label}, scored in {facts['dtype']}, {form}, {facts['eval_batch']} answers at once"
     yield "answers that differ between two ways to generate, and the metric of the first minus the second's, in points"
     comparisons = list(dict.fromkeys(item.comparison for item in parity.differences))
     columns = [["", *comparisons], *_columns(parity, comparisons)]

@@ -258,7 +258,7 @@ class TrialRunner:
         total, before = sum(asked.count for asked in missing), 0
         facts = self.generated_with(record.trial)
         base = self.warm.base(Form.evaluation(record.trial.recipe))
-        with base.merged(change) as model:  # merge once for all scores: a 7B model takes a minute of one core
+        with base.holding(change) as model:  # merge once for all scores: a 7B model takes a minute of one core
             for asked in missing:
 
                 def watch(count: int, before: int = before, most: int = asked.count) -> None:
@@ -275,7 +275,7 @@ class TrialRunner:
         model = self.warm.base(Form.evaluation(trial.recipe)).model
         return evaluation_environment(model, trial.recipe.eval_dtype, self.resources.eval_batch_size, self.device)
 
-    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = Base.merged) -> list[Answer]:
+    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = Base.holding) -> list[Answer]:
         """Return every example's outcome for base + change; ``hold`` puts the change into the base model."""
         with hold(self.warm.base(Form.evaluation(trial.recipe)), change) as model:
             return self._answers(trial, asked, model)

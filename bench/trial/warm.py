@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.model.adapters import restore
+from bench.model.holding import restore
 from bench.model.resident import Base, Form
 from bench.plugins.tasks import Tasks
 from bench.spec import Recipe

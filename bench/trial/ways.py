@@ -47,12 +47,15 @@ def compare_ways(bench: TrialRunner, trial: Trial, change: Change, asked: Sequen
         if dtype != reference:
             found += _differences(bench.tasks, f"{dtype} against {reference}", asked, usual[dtype], usual[reference])
     environment = {**bench.generated_with(trial), "eval_batch": str(batch)}
+    environment |= {"change": "held live"} if change.live else {}
     note = f"peft cannot load the change of {trial.label}. Only the merged form is compared."
+    if change.live:
+        note = f"The change of {trial.label} is routed by example and cannot be merged. Only the live form is compared."
     return Parity(trial.label, environment, tuple(found), () if loads or not change else (note,))
 
 
 def _answers(
-    bench: TrialRunner, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = Base.merged
+    bench: TrialRunner, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = Base.holding
 ) -> list[Answers]:
     """Return the answers to each task, generated ``batch`` at a time."""
     bench.resources = replace(bench.resources, eval_batch_size=batch)

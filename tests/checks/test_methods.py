@@ -26,8 +26,10 @@ from bench import (
     TrainMethod,
     hyper,
     insert_lora,
+    insert_routed,
     lora_adapters,
     lora_change,
+    routed_change,
 )
 from bench.checks import checks, devices, edits, methods, plugins, training, trials
 
@@ -216,6 +218,20 @@ class NeverTunesTheConnector(Decay):
         return insert_lora(model, rank, replace(recipe, connector="frozen"))
 
 
+class HidesThatItIsRouted(Decay):
+    @override
+    def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
+        return insert_routed(model, rank, recipe, experts=3, depends=False, scores=True, freeze=True)
+
+    @override
+    def change(self, model: nn.Module) -> Change:
+        return routed_change(model)
+
+
+class SaysThatItIsRouted(Decay):
+    merges: ClassVar[bool] = False
+
+
 class IgnoresTheRank(Decay):
     @override
     def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
@@ -377,6 +393,8 @@ BROKEN = [
     (training.check_is_deterministic, DrawsFromPython),
     (training.check_keeps_hyperparameters, ForgetsItsSettings),
     (training.check_deltas_reproduce_outputs, ReturnsHalf),
+    (training.check_declares_whether_its_change_merges, HidesThatItIsRouted),
+    (training.check_declares_whether_its_change_merges, SaysThatItIsRouted),
     (training.check_obeys_the_connector_policy, AlwaysTunesTheConnector),
     (training.check_obeys_the_connector_policy, NeverTunesTheConnector),
     (training.check_rank_scales_parameters, IgnoresTheRank),

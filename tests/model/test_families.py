@@ -18,10 +18,11 @@ from bench.checks.tiny import Squares
 from bench.cli import export
 from bench.errors import UsageError
 from bench.model import families
-from bench.model.adapters import adapted_layers, merged
+from bench.model.adapters import adapted_layers
 from bench.model.change import Change, LowRank, Replaced
 from bench.model.decoding import greedy
 from bench.model.family import ROLES, Family
+from bench.model.holding import holding
 from bench.model.resident import Base, Form
 from bench.plan import suite as suites
 from bench.plan.plan import Plan, make
@@ -216,7 +217,7 @@ def test_a_merged_change_answers_as_the_live_adapter_in_batches_of_any_size(run:
     corpus = corpus_of(base)
     before = said(base.model, corpus, range(12))
 
-    with merged(base.model, change, base.pristine) as model:
+    with holding(base.model, change, base.pristine) as model:
         together = said(model, corpus, range(12))
         assert together == [step_by_step(model, corpus, index) for index in range(12)]
     with unmerged(base, change) as model:

@@ -17,8 +17,9 @@ from torch import nn
 
 from bench.errors import DataError
 from bench.model import weights
-from bench.model.adapters import adapted_layers, merged
+from bench.model.adapters import adapted_layers
 from bench.model.change import Change, Dense
+from bench.model.holding import holding
 from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
@@ -112,7 +113,7 @@ def test_a_merge_leaves_the_shared_pages_alone(hub: Path) -> None:
     change = Change({name: Dense(torch.ones(layer.weight.shape)) for name, layer in adapted(base).items()})
     places = {name: value.data_ptr() for name, value in base.model.named_parameters()}
 
-    with merged(base.model, change, base.pristine) as model:
+    with holding(base.model, change, base.pristine) as model:
         for name in change:
             expected = (base.pristine[name].float() + 1).half()
             assert torch.equal(model.get_parameter(name), expected)
@@ -127,7 +128,7 @@ def test_a_merge_is_rounded_once_from_the_checkpoints_values(hub: Path) -> None:
     name = next(iter(adapted(base)))
     delta = torch.full(base.pristine[name].shape, 1e-3)
 
-    with merged(base.model, Change({name: Dense(delta)}), base.pristine) as model:
+    with holding(base.model, Change({name: Dense(delta)}), base.pristine) as model:
         once = (base.pristine[name].float() + delta).bfloat16()
         twice = (base.pristine[name].bfloat16().float() + delta).bfloat16()
         assert torch.equal(model.get_parameter(name), once)

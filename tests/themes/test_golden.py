@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.checks.tiny import RANK, RECIPE, tiny
-from bench.model.adapters import merged
+from bench.model.holding import holding
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
 from bench.spec import EVAL_VERSION, FIT_VERSION
@@ -46,7 +46,7 @@ def test_answers_move_only_with_the_eval_version() -> None:
     change = fit(method, RANK, 0, RECIPE, bench.train).change
     assert change is not None
 
-    with merged(bench.base.model, change, bench.base.pristine) as model, torch.no_grad():
+    with holding(bench.base.model, change, bench.base.pristine) as model, torch.no_grad():
         answers = evaluate(model, bench.test, bench.asked)
 
     assert [answer.prediction for answer in answers] == ANSWERS[EVAL_VERSION], "raise EVAL_VERSION in bench/spec.py"

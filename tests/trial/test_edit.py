@@ -9,8 +9,8 @@ import torch
 
 from bench.checks.runs import learn
 from bench.checks.tiny import RECIPE, tiny
-from bench.model import adapters
-from bench.model.adapters import merged
+from bench.model import resident
+from bench.model.holding import holding
 from bench.plugins.registry import Registry
 from bench.trial import edit as module
 
@@ -22,10 +22,10 @@ def test_a_blocks_inputs_take_only_the_blocks_up_to_it_merged(monkeypatch: pytes
     @contextmanager
     def noted(model: Any, given: Any, pristine: Any) -> Iterator[Any]:
         held.append(set(given))
-        with merged(model, given, pristine) as whole:
+        with holding(model, given, pristine) as whole:
             yield whole
 
-    monkeypatch.setattr(adapters, "merged", noted)
+    monkeypatch.setattr(resident, "holding", noted)
 
     with torch.no_grad():
         inputs = module._Capture(bench.train, RECIPE, change)(block, change, 4)
@@ -43,7 +43,7 @@ def _inputs(bench: Any, change: Any, name: str) -> torch.Tensor:
     batch = bench.batch(4)
     seen: list[torch.Tensor] = []
     linear = bench.base.model.get_submodule(name.removesuffix(".weight"))
-    with merged(bench.base.model, change, bench.base.pristine) as model:
+    with holding(bench.base.model, change, bench.base.pristine) as model:
         handle = linear.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
         model(**{key: value for key, value in batch.items() if key != "labels"})
         handle.remove()

@@ -12,10 +12,10 @@ from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 
 from bench.errors import DataError
-from bench.model import adapters
-from bench.model.adapters import merged
+from bench.model import resident
 from bench.model.decoding import greedy
 from bench.model.family import Features
+from bench.model.holding import holding
 from bench.model.resident import Base, Form
 from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
@@ -115,9 +115,9 @@ def test_a_trial_is_merged_once_for_all_its_scores(
 
     def counted(*arguments: object) -> object:
         merges.append(1)
-        return merged(*arguments)  # type: ignore[arg-type]
+        return holding(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(adapters, "merged", counted)
+    monkeypatch.setattr(resident, "holding", counted)
 
     record = bench.run(of(plan, "lora"))
 
@@ -314,7 +314,7 @@ def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
 def test_answers_are_the_same_at_batch_size_one_and_many(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
-    from bench.model.adapters import merged
+    from bench.model.holding import holding
     from bench.trial.evaluate import evaluate
 
     plan, store, bench = plan_of("lora")
@@ -323,7 +323,7 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
     corpus = bench.warm.corpus(Form(), plan.request.targets[0], "test", plan.request.recipe.template)
     asked = ScoreSpec(corpus.task.name, "test", len(corpus.examples), "", 4, "")
 
-    with merged(base.model, store.change_of(of(plan, "lora").trial).read(), base.pristine) as model:
+    with holding(base.model, store.change_of(of(plan, "lora").trial).read(), base.pristine) as model:
         one = evaluate(model, corpus, asked, batch_size=1)
         many = evaluate(model, corpus, asked, batch_size=7)
 

@@ -7,7 +7,7 @@ import torch
 
 from bench.checks.runs import learn, logits
 from bench.checks.tiny import RECIPE, Tiny, tiny
-from bench.model.change import Change, LowRank, Sparse
+from bench.model.change import Change, LowRank, Routed, Sparse
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
 from bench.spec import Resources, ScoreSpec, Trial
@@ -82,6 +82,21 @@ def test_a_change_that_peft_cannot_load_is_compared_only_merged_and_says_so() ->
     assert "Only the merged form is compared." in found.notes[0]
 
 
+def test_a_change_that_does_not_merge_is_compared_only_live_and_says_so() -> None:
+    one = torch.ones(2, 2)
+    delta = Routed(
+        b=one, a=one, scale=1.0, select_a=one, select_b=one, select_ab=None, rank=1, scores=True, freeze=True
+    )
+    found = scripted(Change({"layer.weight": delta}))
+
+    assert {item.comparison for item in found.differences} == MERGED
+    assert found.notes == (
+        "The change of lora-r2-easy_vqa-s0 is routed by example and cannot be merged. Only the live form is compared.",
+    )
+    assert "scored in float32, held live, 8 answers at once" in next(iter(parity.lines(found)))
+    assert "scored in float32, merged, 8 answers at once" in next(iter(parity.lines(scripted(ADAPTER))))
+
+
 def test_the_base_model_has_nothing_to_merge() -> None:
     found = scripted(Change({}))
 
@@ -90,7 +105,7 @@ def test_the_base_model_has_nothing_to_merge() -> None:
 
 
 def test_unmerged_adapters_compute_what_merged_ones_do_and_leave_the_base_model_alone() -> None:
-    from bench.model.adapters import merged
+    from bench.model.holding import holding
 
     bench: Tiny = tiny()
     before = logits(bench.base.model, bench)
@@ -100,7 +115,7 @@ def test_unmerged_adapters_compute_what_merged_ones_do_and_leave_the_base_model_
         live = logits(model, bench)
         names = [name for name, _ in model.named_parameters() if "lora_A" in name]
 
-    with merged(bench.base.model, change, bench.base.pristine) as model:
+    with holding(bench.base.model, change, bench.base.pristine) as model:
         whole = logits(model, bench)
     assert names
     torch.testing.assert_close(live, whole, atol=1e-4, rtol=1e-4)

@@ -55,7 +55,7 @@ def of_corpus(corpus: Corpus, trial: Trial | None, runner: TrialRunner) -> list[
 
     change = Change({}) if trial is None else runner.store.change_of(trial).read()
     found = []
-    with corpus.base.merged(change) as model, torch.no_grad(), recorded(decoder_blocks(model)) as states:
+    with corpus.base.holding(change) as model, torch.no_grad(), recorded(decoder_blocks(model)) as states:
         for index in range(min(_EXAMPLES, len(corpus.examples))):
             batch = corpus.prompt_batch([index])
             model(**batch, use_cache=False)

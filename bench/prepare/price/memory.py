@@ -99,8 +99,11 @@ def editing(method: Method, blueprint: Blueprint, recipe: Recipe, dimensions: Di
     return Footprint(method.name, dimensions.rank, 0, {"base": weights}, {}, called(method.memory, dimensions))
 
 
-def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: int) -> Footprint:
-    """Return the memory of generation: the base in ``eval_dtype``, each answer's keys, values and prefill."""
+def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: int, live: int = 0) -> Footprint:
+    """Return the memory of generation: the base in ``eval_dtype``, each answer's keys, values and prefill.
+
+    ``live`` is the size of a change that is held next to the base, because it cannot be merged.
+    """
     text, size = blueprint.config.text_config, BYTES[recipe.eval_dtype]
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -108,6 +111,7 @@ def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: in
     # the widest point of a block: the MLP's two branches and their product, plus the residual stream
     prefill = tokens * (3 * text.intermediate_size + 2 * text.hidden_size) * size
     fixed = {"base": blueprint.parameters * size, "cache": 0, "prefill": 0}
+    fixed |= {"live change": live} if live else {}
     return Footprint("evaluation", 0, 0, fixed, {"cache": cache, "prefill": prefill})
 
 

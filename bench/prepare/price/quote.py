@@ -195,7 +195,9 @@ class Quote:
         asked = self.plan.request
         tokens = self.blueprint.image_tokens + TEXT_TOKENS  # only training truncates prompts
         answer = max(asked.tasks.load(name).answer_tokens for name in (*asked.targets, *asked.sources))
-        return self._on_device(evaluation(self.blueprint, asked.recipe, tokens, answer))
+        held = [job.trial for job in self.plan.jobs if not self.plan.method(job.trial).merges]
+        live = max(map(self.change_bytes, held), default=0)
+        return self._on_device(evaluation(self.blueprint, asked.recipe, tokens, answer, live))
 
     @cached_property
     def pictures(self) -> int:

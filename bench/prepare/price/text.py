@@ -66,7 +66,9 @@ def _memory(quote: Quote) -> Iterator[str]:
         yield from _methods(quote, max(quote.ranks))
     item, count = quote.evaluation, quote.resources.eval_batch_size
     size = _unit(quote)[0]
-    parts = ", ".join(f"{name} {item.at(count)[name] / size:.2f}" for name in ("base", "cache", "prefill"))
+    at = item.at(count)
+    names = [name for name in ("base", "live change", "cache", "prefill") if name in at]
+    parts = ", ".join(f"{name} {at[name] / size:.2f}" for name in names)
     yield f"  evaluation, {count} answers at once: {parts}, total {item.total(count) / size:.2f}"
     if quote.fleet is not None and quote.ranks:
         found = fitting_options(quote, quote.methods, max(quote.ranks))

@@ -229,6 +229,13 @@ def test_what_an_answer_needs_is_its_keys_and_values_and_its_way_through_a_block
     assert (found.largest(memory, 64), found.largest(memory - 1, 64), found.largest(10**9, 64)) == (10, 9, 0)
 
 
+def test_a_change_that_is_held_live_takes_memory_next_to_the_base() -> None:
+    merged, live = (evaluation(blueprint(), RECIPE, 672, 128, size) for size in (0, 10**9))
+
+    assert live.at(4) == {**merged.at(4), "live change": 10**9}
+    assert "live change" not in merged.at(4)
+
+
 def test_a_pruned_change_has_the_bytes_that_it_was_planned_with() -> None:
     from bench import Change, LowRank
     from bench.plugins.method import Dimensions, LayerShape
