@@ -90,6 +90,25 @@ def test_a_change_that_peft_cannot_express_says_what_to_do(
     assert "Use --merged DIR" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["--adapter", "--merged"])
+def test_a_change_that_does_not_merge_is_refused_before_anything_is_written(
+    form: str, tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["--lanes", "0", "--output", str(tmp_path / "runs")]
+    words = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "mixlora", "--ranks", "2"]
+    assert main(["run", *words, "--rewind", "0.5", *output]) == 0
+    printed = capsys.readouterr()
+    assert "mixlora has no curve of --rewind: each example chooses" in printed.err
+    assert "mixlora: each example chooses its own factors, so the change is held live" in printed.out
+
+    assert main(["export", "mixlora", form, str(tmp_path / "new"), *output[2:]]) == 2
+
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "The change of mixlora-r2-new_squares-s0 is routed: in model.language_model.layers.0." in error
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_export_to_a_folder_that_cannot_be_written_is_one_line(
     ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan.baselines import make
+from bench.plan.baselines import curve, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plan.suite import MICRO
@@ -152,3 +152,37 @@ def test_a_control_is_chosen_by_the_sources_that_the_leaderboard_counts(request_
 
     assert step(plan) == 100
     assert step(counting_all) == 25
+
+
+def test_a_row_whose_change_does_not_merge_is_never_scaled_back_and_a_note_says_so(
+    request_: Request, store: Store
+) -> None:
+    asked = replace(request_, methods=("lora", "dora", "mixlora"), strengths=(0.5, 1.0))
+
+    plan = finished(asked, store)
+
+    names = [cell.key.name for cell in plan.cells]
+    assert "mixlora" in names
+    assert [name for name in names if "rewound" in name] == ["lora rewound to dora"]
+    by_method = {cell.trial.method: cell for cell in plan.cells if not cell.key.control}
+    assert (len(curve(asked, by_method["dora"])), curve(asked, by_method["mixlora"])) == (2, {})
+    (note,) = plan.notes
+    assert note.startswith("mixlora has no curve of --rewind and no scaled-back control: each example chooses")
+    assert note in plan.lines()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"controls": True}, "mixlora has no scaled-back control: "),
+        ({"controls": False, "strengths": (0.5, 1.0)}, "mixlora has no curve of --rewind: "),
+        ({"controls": False}, ""),
+    ],
+)
+def test_the_note_names_only_what_was_asked_for(
+    changes: dict[str, object], says: str, request_: Request, store: Store
+) -> None:
+    notes = make(replace(request_, methods=("lora", "mixlora"), **changes), store).notes  # type: ignore[arg-type]
+
+    assert [note[: len(says)] for note in notes] == ([says] if says else [])
+    assert make(replace(request_, methods=("lora", "dora")), store).notes == ()

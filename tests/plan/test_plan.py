@@ -245,3 +245,44 @@ def test_edits_of_edits_come_after_what_they_edit(request_: Request, store: Stor
     )
 
     assert [job.trial.method for job in plan.jobs] == ["zero_shot", "lora", "dare", "rewind"]
+
+
+def test_a_method_that_does_not_merge_is_refused_on_4_bit_weights_before_anything_starts(
+    request_: Request, store: Store
+) -> None:
+    recipe = replace(request_.recipe, quantization="4bit")
+
+    with pytest.raises(UsageError, match=r"^mixlora cannot train on 4-bit weights \(--base 4bit\), because each .+"):
+        make(replace(request_, methods=("lora", "mixlora"), recipe=recipe), store)
+
+    assert make(replace(request_, methods=("lora",), recipe=recipe), store).cells
+
+
+def test_an_edit_of_a_change_that_does_not_merge_is_refused_by_both_names(
+    request_: Request, store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "halve.py"
+    file.write_text(EDIT, encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"^halve edits what mixlora has learnt, but each example chooses"):
+        make(replace(request_, methods=("halve",), tasks=Tasks(Registry([file]))), store)
+
+
+EDIT = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench import Change, EditContext, EditMethod
+
+
+@dataclass(kw_only=True)
+class Halve(EditMethod):
+    "Edits what MixLoRA has learnt."
+
+    name: ClassVar[str] = "halve"
+    paper: ClassVar[str] = "none: a test"
+    parent: ClassVar[str] = "mixlora"
+
+    def edit(self, change: Change, context: EditContext) -> Change:
+        return change
+"""
