@@ -96,6 +96,10 @@ class MixLoRA(TrainMethod):
         connector = [layer for layer in dimensions.layers if layer.block is None]
         return 4 * (pools + self._selectors(dimensions) + dimensions.factors(connector))
 
+    @override
+    def slowdown(self) -> float:
+        return 1.4 if self.condition == "input" else 1.9
+
     def _selectors(self, dimensions: Dimensions) -> int:
         """Return the number of entries of all selectors."""
         experts = pool_size(dimensions.rank, self.experts)

@@ -23,9 +23,9 @@ def test_all_is_the_papers_methods_and_then_every_other_ranked_one_of_this_packa
 
     assert found[:7] == PAPER
     assert list(found[7:]) == sorted(found[7:])
-    assert {"dac", "lines", "mdgd", "mdgd_gm"} <= {*found}
+    assert {"dac", "lines", "mdgd", "mdgd_gm", "mixlora"} <= {*found}
     left = {name for name in registry.names("method") if name not in found}
-    assert left >= {"zero_shot", "rewind", "magnitude"}
+    assert left >= {"zero_shot", "rewind", "magnitude", "replay"}
     assert not any(registry.method(name).ranked and not registry.method(name).trivial for name in left)
 
 
