@@ -16,7 +16,7 @@ from bench.cli.options import BASES, Cells, TaskData
 from bench.console import say
 from bench.errors import UsageError
 from bench.model import checkpoints
-from bench.model.families import check_checkpoint, largest_rank
+from bench.model.families import check_checkpoint, shapes_in
 from bench.plan import tuned
 from bench.plan.recipes import changed_recipe
 from bench.plan.request import Request
@@ -116,11 +116,18 @@ def _checked(request: Request, cells: Cells, output: Path) -> Request:
     if request.suite.here():
         if cells.model is not None:
             check_checkpoint(request.suite.folder)
-        largest = largest_rank(request.suite.folder)
+        shapes, adapt = shapes_in(request.suite.folder), request.recipe.adapt
+        if missing := shapes.missing(adapt):
+            raise UsageError(
+                f"recipe.adapt is {adapt!r}, but the decoder of the model of suite {request.suite.name} has no "
+                f"{' and no '.join(missing)}. Give all, or one or more of {', '.join(shapes.decoder)}, joined by +."
+            )
+        largest = shapes.largest_rank(request.recipe)
         if (rank := max(request.ranks)) > largest:
             raise UsageError(
                 f"Rank {rank} is too large for the model of suite {request.suite.name}: "
-                f"its smallest adapted layer has {largest} rows or columns. Give a rank of at most {largest}."
+                f"its smallest adapted layer has {shapes.smallest_side(adapt)} rows or columns. "
+                f"Give a rank of at most {largest}."
             )
     return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
 

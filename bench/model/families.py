@@ -8,8 +8,10 @@ from typing import Any
 
 from bench.errors import DataError, UsageError
 from bench.model import checkpoints, two_sets
-from bench.model.family import Config, Family
+from bench.model.family import ROLES, Config, Family, role_of
 from bench.model.llava.family import Llava
+from bench.model.published import published
+from bench.model.shapes import Shapes, llama_shapes
 
 FAMILIES: tuple[Family, ...] = (Llava(),)
 
@@ -33,9 +35,8 @@ def family_in(folder: Path) -> Family:
         UsageError: the checkpoint's family is not supported.
     """
     model_type = checkpoints.read_json(folder / "config.json").get("model_type")
-    for family in FAMILIES:
-        if family.model_type == model_type:
-            return family
+    if (family := _of_type(model_type)) is not None:
+        return family
     known = " and ".join(f"{family.title} (model_type {family.model_type})" for family in FAMILIES)
     verb = "is" if len(FAMILIES) == 1 else "are"
     raise _refusal(folder, f"it is a {model_type} model, but only {known} {verb} supported")
@@ -73,18 +74,49 @@ def check_checkpoint(folder: Path) -> None:
         raise _refusal(folder, reason)
 
 
-def largest_rank(folder: Path) -> int:
-    """Return the largest useful rank: the smallest dimension of any adapted layer."""
-    family = family_in(folder)
-    places = checkpoints.places(folder)
-    sides = [side for place in places if family.stored_linears.fullmatch(place.name) for side in place.shape]
-    if sides:
-        return min(sides)
-    # a plan needs only the configuration, not the weights
-    sizes = {**family.decoder_sizes, **checkpoints.read_json(folder / "config.json").get("text_config", {})}
-    head = sizes.get("head_dim") or sizes["hidden_size"] // sizes["num_attention_heads"]
-    keys = (sizes.get("num_key_value_heads") or sizes["num_attention_heads"]) * head
-    return int(min(sizes["hidden_size"], sizes["intermediate_size"], keys))
+def largest_rank(folder: Path, adapt: str = "all") -> int:
+    """Return the largest useful rank: the smallest dimension of any layer that ``recipe.adapt`` names."""
+    return shapes_in(folder).smallest_side(adapt)
+
+
+def shapes_in(folder: Path) -> Shapes:
+    """Return the shapes of a checkpoint's layers: those that its files have, or else what its config.json implies.
+
+    Raises:
+        UsageError: the checkpoint's family is not supported.
+        DataError: one of its files is damaged.
+    """
+    family, decoder, connector = family_in(folder), dict[str, tuple[tuple[int, ...], ...]](), []
+    for place in checkpoints.places(folder):
+        if family.stored_linears.fullmatch(place.name):
+            decoder[role_of(place.name)] = (*decoder.get(role_of(place.name), ()), place.shape)
+        elif f".{family.connector}." in f".{place.name}":
+            connector.append(place.shape)
+    if decoder:
+        return Shapes({role: decoder[role] for role in ROLES if role in decoder}, tuple(connector))
+    return _implied(family, checkpoints.read_json(folder / "config.json"))  # a plan does not need the weights
+
+
+def published_shapes(model: str) -> Shapes:
+    """Return the shapes of the layers of a published checkpoint that is not on this machine.
+
+    Raises:
+        UsageError: the checkpoint's shapes are not known.
+    """
+    config = published(model)
+    family = None if config is None else _of_type(config["model_type"])
+    if config is None or family is None:
+        raise UsageError(f"The model {model!r} is not on this machine, and its shapes are not known. Download it.")
+    return _implied(family, config)
+
+
+def _implied(family: Family, config: Mapping[str, Any]) -> Shapes:
+    sizes = {**family.decoder_sizes, **config.get("text_config", {})}
+    return Shapes(llama_shapes(sizes), family.connector_shapes(config))
+
+
+def _of_type(model_type: object) -> Family | None:
+    return next((family for family in FAMILIES if family.model_type == model_type), None)
 
 
 def _refusal(folder: Path, reason: str) -> UsageError:

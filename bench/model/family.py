@@ -88,8 +88,8 @@ class Exchange:
 class Family(ABC):
     """A kind of vision-language model: a frozen tower, a connector, a decoder, and their inputs.
 
-    ``config`` is the transformers configuration in every method except ``refuse_config`` and ``refuse_files``, which
-    get the contents of config.json. Importing a family does not load torch; its methods do.
+    ``config`` is the transformers configuration in every method except ``refuse_config``, ``refuse_files`` and
+    ``connector_shapes``, which get the contents of config.json. Importing a family does not load torch; its methods do.
     """
 
     title: ClassVar[str]
@@ -121,6 +121,10 @@ class Family(ABC):
     @abstractmethod
     def refuse_files(self, folder: Path, config: Mapping[str, Any]) -> str | None:
         """Return why a checkpoint's files cannot be adapted, or None; the files are complete and undamaged."""
+
+    @abstractmethod
+    def connector_shapes(self, config: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of all the connector's parameters; ``config`` is config.json, which may omit defaults."""
 
     @abstractmethod
     def processor(self, folder: Path, image: ImageMode) -> Processor:

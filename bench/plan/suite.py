@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.model import checkpoints
+from bench.model import checkpoints, families
+from bench.model.shapes import Shapes
 from bench.plugins.registry import suggest
 from bench.spec import Recipe, Scalar
 
@@ -45,6 +46,14 @@ class Suite:
             UsageError: the base model is not on this machine.
         """
         return checkpoints.resolve(self.model)
+
+    def shapes(self) -> Shapes:
+        """Return the shapes of the base model's layers; those of a published one need no file of it.
+
+        Raises:
+            UsageError: the base model is not on this machine, and its shapes are not known.
+        """
+        return families.shapes_in(self.folder) if self.here() else families.published_shapes(self.model)
 
     def here(self) -> bool:
         """Return whether the base model is on this machine."""

@@ -134,6 +134,11 @@ class Second(Family):
         return None if "bridge.weight" in names else "it has no bridge"
 
     @override
+    def connector_shapes(self, config: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+        hidden = config["text_config"]["hidden_size"]
+        return ((hidden, config["sight"]), (hidden,))
+
+    @override
     def processor(self, folder: Path, image: ImageMode) -> Any:
         return AutoProcessor.from_pretrained(folder, local_files_only=True)
 

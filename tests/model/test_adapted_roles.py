@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from bench import Recipe, lora_adapters
 from bench.cli.main import main
 from bench.errors import UsageError
 from bench.methods.lora import LoRA
+from bench.model import families
 from bench.model.adapters import adapted_layers
 from bench.model.family import ROLES
 from bench.plan.recipes import changed_recipe
 from bench.plan.suite import MICRO
+from tests.making.second_family import Second, write_second
 
 
 @pytest.mark.parametrize(
@@ -84,6 +88,51 @@ def test_a_method_that_reads_other_layers_is_refused_with_the_reason(
     assert main(["run", *words]) == 2
 
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_second_family")
+def test_a_role_that_the_checkpoint_lacks_is_refused(without_q: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--methods", "lora", "--ranks", "2", "--dry-run", "--model", str(without_q)]
+
+    assert main([*words, "--set", "recipe.adapt=q_v"]) == 2
+    assert capsys.readouterr().err == (
+        "bench: recipe.adapt is 'q_v', but the decoder of the model of suite micro has no q_proj. Give all, or one or "
+        "more of k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, joined by +.\n"
+    )
+    main([*words, "--set", "recipe.adapt=mlp"])
+    assert "recipe.adapt" not in capsys.readouterr().err
+
+
+def test_a_llava_without_a_role_is_refused_whatever_is_adapted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _without_q(MICRO.folder, tmp_path / "model")
+
+    assert main(["run", "--methods", "lora", "--dry-run", "--model", str(folder)]) == 2
+
+    assert "its decoder (llama) has 24 linear layers with the names that are adapted" in capsys.readouterr().err
+
+
+@pytest.fixture
+def _second_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the made-up family, which does not count the layers of a checkpoint."""
+    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, Second()))
+
+
+@pytest.fixture
+def without_q(tmp_path: Path) -> Path:
+    """A checkpoint of the made-up family without q_proj."""
+    write_second(tmp_path / "second")
+    return _without_q(tmp_path / "second", tmp_path / "less")
+
+
+def _without_q(folder: Path, to: Path) -> Path:
+    """Copy a checkpoint without its decoder's q_proj."""
+    shutil.copytree(folder, to)
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "layers" not in name or "q_proj" not in name}
+    save_file(kept, to / "model.safetensors", {"format": "pt"})
+    return to
 
 
 def test_a_method_that_reads_all_layers_takes_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,7 @@ class Llava(Family):
     decoder_sizes: ClassVar[Mapping[str, int]] = {
         "hidden_size": 4096,
         "intermediate_size": 11008,
+        "num_hidden_layers": 32,
         "num_attention_heads": 32,
     }
 
@@ -57,6 +58,13 @@ class Llava(Family):
     @override
     def refuse_files(self, folder: Path, config: Mapping[str, Any]) -> str | None:
         return supported.refuse_layers(folder, config) or supported.refuse_tokens(folder, config)
+
+    @override
+    def connector_shapes(self, config: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+        hidden = {**self.decoder_sizes, **config.get("text_config", {})}["hidden_size"]
+        tower = config.get("vision_config", {}).get("hidden_size", 1024)  # LlavaConfig's own tower is CLIP ViT-L
+        biases = ((hidden,), (hidden,)) if config.get("multimodal_projector_bias", True) else ()
+        return ((hidden, tower), (hidden, hidden), *biases)
 
     @override
     def processor(self, folder: Path, image: ImageMode) -> Processor:

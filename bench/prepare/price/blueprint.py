@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -18,21 +18,12 @@ from bench.errors import UsageError
 from bench.model.adapters import adapted_layers
 from bench.model.checkpoints import read_json
 from bench.model.families import family_with
+from bench.model.published import PUBLISHED, published
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.spec import Recipe
 from bench.trial.hooks import called
 
 _ATTENTION = "bench_saved_by_a_kernel"
-_TOWER = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-_TOWER |= {"image_size": 336, "patch_size": 14, "projection_dim": 768}
-# The shapes of published checkpoints, so that a run can be priced before 14 GB are downloaded.
-PUBLISHED: Mapping[str, Mapping[str, int]] = {
-    name: {"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": blocks, "num_attention_heads": heads}
-    for name, hidden, inner, blocks, heads in (
-        ("llava-hf/llava-1.5-7b-hf", 4096, 11008, 32, 32),
-        ("llava-hf/llava-1.5-13b-hf", 5120, 13824, 40, 40),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +48,7 @@ class Blueprint:
     @staticmethod
     def knows(model: str) -> bool:
         """Whether the shapes of a model are known without its checkpoint."""
-        return model.partition("@")[0] in PUBLISHED
+        return published(model) is not None
 
     @classmethod
     def of(cls, model: str, folder: Path | None) -> Blueprint:
@@ -67,17 +58,15 @@ class Blueprint:
             UsageError: the checkpoint is not on this machine and its shapes are not known.
             DataError: the checkpoint's configuration is damaged.
         """
-        from transformers import LlamaConfig, LlavaConfig
+        from transformers import LlavaConfig
 
-        if folder is not None:
-            return cls(LlavaConfig.from_dict(read_json(folder / "config.json")))
-        if not cls.knows(model):
+        config = published(model) if folder is None else read_json(folder / "config.json")
+        if config is None:
             raise UsageError(
                 f"The model {model!r} is not on this machine, and its shapes are not known. Download it, or choose "
                 f"among {', '.join(PUBLISHED)}."
             )
-        text = LlamaConfig(**PUBLISHED[model.partition("@")[0]], vocab_size=32064)
-        return cls(LlavaConfig(text_config=text, vision_config={"model_type": "clip_vision_model", **_TOWER}))
+        return cls(LlavaConfig.from_dict(dict(config)))
 
     @cached_property
     def model(self) -> Any:
