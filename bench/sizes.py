@@ -1,4 +1,4 @@
-"""Bytes as text: memory in GiB and MiB, disks and transfers in decimal units; and times as text."""
+"""Bytes as text: memory in GiB and MiB, disks and transfers in decimal units; parameters and times as text."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def readable_size(count: float) -> str:
         if abs(count) < 1000:
             return f"{count:.1f} {unit}"
     return f"{count / 1000:.1f} TB"
+
+
+def readable_count(count: int) -> str:
+    """Return a number of parameters as text, in thousands or millions.
+
+    >>> readable_count(411_648), readable_count(20_979_712)
+    ('412k', '21.0M')
+    """
+    return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
 
 
 def readable_time(seconds: float) -> str:

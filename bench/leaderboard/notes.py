@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from scipy.special import stdtrit
 
 from bench.leaderboard.stats import LEVEL, RESAMPLES, SEEDS_ADVISED
-from bench.sizes import GB
+from bench.sizes import GB, readable_count
 
 if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard, Row, Table
@@ -54,9 +54,8 @@ def cost_texts(cost: Cost | None) -> tuple[str, str, str]:
     if cost is None:
         return ("-", "-", "-")
     count = cost.trainable_parameters
-    parameters = f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}k"
     seconds = f"{cost.train_seconds:.0f}" if cost.train_seconds else "-"
-    return (seconds, f"{cost.peak_memory_bytes / GB:.1f}", parameters if count else "-")
+    return (seconds, f"{cost.peak_memory_bytes / GB:.1f}", readable_count(count) if count else "-")
 
 
 def remarks(table: Table) -> Iterator[str]:

@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+from bench.model.family import GROUPS, adapt_name, adapted_roles
+from bench.model.shapes import Shapes
 from bench.plan.chance import counted
 from bench.plan.plan import Cell, Plan, asked, assemble, base_trial, cell_trial, cells, edited
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
+from bench.sizes import readable_count
 from bench.spec import Job, ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 _STOPS = 6  # a training may be stopped after each sixth of its updates
+_PARTS = ("attention", "gate_up")  # groups of layers; plain LoRA on each of them alone is a control
 _STRENGTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 
 
@@ -27,8 +31,9 @@ def make(request: Request, store: Store) -> Plan:
     own, corners = cells(request), list[_Corner]()
     zero_shot = base_trial(request)
     if request.controls:
+        shapes = request.suite.shapes()
         for seed, target, rank in product(request.seeds, request.targets, request.ranks):
-            corners.append(_Corner(request, store, rank, target, seed, own, zero_shot))
+            corners.append(_Corner(request, store, rank, target, seed, own, zero_shot, shapes))
             corners[-1].plan()
     points = [point for cell in own for point in curve(request, cell).values()] if request.strengths else []
     probes = [probe for corner in corners for probe in corner.probes]
@@ -87,6 +92,7 @@ class _Corner:
     seed: int
     own: Sequence[Cell]
     zero_shot: Trial
+    shapes: Shapes
     controls: list[Cell] = field(default_factory=list)
     probes: list[Job] = field(default_factory=list)
     unsettled: bool = False
@@ -94,6 +100,7 @@ class _Corner:
     def plan(self) -> None:
         """Plan the controls, or the jobs whose scores they wait for."""
         self.controls += self._fixed()
+        self.controls += self._partial()
         self._stopped()
         merges = {name: self.request.registry.method(name).merges for name in self.request.methods}
         for cell in self.own:
@@ -110,6 +117,34 @@ class _Corner:
         if request.recipe.connector != "frozen":
             frozen = replace(request, recipe=replace(request.recipe, connector="frozen"))
             yield self._control(self._baseline(frozen), "frozen connector")
+
+    def _partial(self) -> Iterator[Cell]:
+        """Yield plain LoRA on a part of the adapted layers, at this rank and at the rank that trains as much as LoRA.
+
+        A part that has all of the adapted layers, or none, is left out.
+        """
+        recipe, shapes = self.request.recipe, self.shapes
+        whole = [role for role in adapted_roles(recipe.adapt) if role in shapes.decoder]
+        for group in _PARTS:
+            part = [role for role in whole if role in GROUPS[group]]
+            if part and part != whole:
+                only = replace(self.request, recipe=replace(recipe, adapt=adapt_name("+".join(part))))
+                matched = shapes.matched_rank(recipe, self.rank, only.recipe)
+                for variant, rank in ((f"{group} only", self.rank), (f"{group} at equal size", matched)):
+                    yield self._control(self._baseline(only, rank), variant, self._size(only, rank))
+
+    def _size(self, part: Request, rank: int) -> str:
+        """Return the note on how much LoRA on a part of the layers trains at a rank, next to LoRA at this rank.
+
+        A rank above a layer's smaller side is allowed, because the question is what the same number of parameters does
+        elsewhere; the note says that the change is then not low-rank.
+        """
+        own, whole = self.shapes.trained(part.recipe, rank), self.shapes.trained(self.request.recipe, self.rank)
+        note = f"rank {rank}, which trains {readable_count(own)} parameters; {BASELINE} trains {readable_count(whole)}"
+        side = self.shapes.smallest_side(part.recipe.adapt)
+        if rank > side:
+            return f"{note}. Its smallest layer has {side} rows or columns, so its change is not low-rank"
+        return note
 
     def _stopped(self) -> None:
         """Add plain LoRA stopped at the step with the best Avg on validation.
@@ -171,8 +206,8 @@ class _Corner:
         """Return the score specs to choose by; the target's is the last."""
         return asked(replace(self.request, split="validation"), (self.target,))
 
-    def _baseline(self, request: Request) -> Trial:
-        return cell_trial(request, BASELINE, self.rank, self.target, self.seed)
+    def _baseline(self, request: Request, rank: int | None = None) -> Trial:
+        return cell_trial(request, BASELINE, rank or self.rank, self.target, self.seed)
 
     def _control(self, trial: Trial, variant: str, note: str = "", against: str = "") -> Cell:
         place = (BASELINE, variant, self.rank, self.request.recipe.connector)

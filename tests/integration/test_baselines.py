@@ -22,7 +22,8 @@ def test_chosen_controls_and_curves_come_with_one_command_and_are_cached(
     assert ran.returncode == 0, ran.stderr
     frame = pd.read_csv(next(output.glob("reports/*/leaderboard.csv")), keep_default_na=False)
     rows = {(row.method, row.variant): row.status for row in frame.itertuples() if row.quantity == "score"}
-    controls = ("lr/3", "frozen connector", "stopped early", "rewound to dare", "oracle gate")
+    parts = ("attention only", "attention at equal size", "gate_up only", "gate_up at equal size")
+    controls = ("lr/3", "frozen connector", *parts, "stopped early", "rewound to dare", "oracle gate")
     assert {("lora", ""), ("dare", ""), *(("lora", control) for control in controls)} <= rows.keys()
     assert set(rows.values()) == {"done"}
     assert next(output.glob("reports/*/curves/new_squares-r2.png"), None)

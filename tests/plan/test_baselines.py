@@ -4,15 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from bench.model.families import published_shapes
 from bench.plan.baselines import curve, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
-from bench.plan.suite import MICRO
+from bench.plan.suite import LORASCULPT, MICRO
 from bench.plan.tuned import TunedChoice
-from bench.spec import Job, Record, Score
+from bench.spec import Connector, Job, Record, Score
 from bench.store.run_folder import Store
 
 PLACE = ("dare", 16, "icon_choice")
+PARTS = [
+    "lora attention only",
+    "lora attention at equal size",
+    "lora gate_up only",
+    "lora gate_up at equal size",
+]
 
 
 @pytest.fixture
@@ -25,8 +32,9 @@ def request_(tmp_path: Path) -> Request:
     """A request for LoRA and DARE with controls; the base model is only a configuration file."""
     folder = tmp_path / "model"
     folder.mkdir()
-    text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
-    (folder / "config.json").write_text(json.dumps({"text_config": text}), encoding="utf-8")
+    text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 2}
+    config = {"model_type": "llava", "text_config": text, "vision_config": {"hidden_size": 32}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     suite = replace(MICRO, model=str(folder))
     targets, sources = ("icon_choice",), ("easy_vqa", "sign_words")
     return Request(suite, ("lora", "dare"), (16,), targets, sources, suite.recipe, limit=20, controls=True)
@@ -58,7 +66,8 @@ def test_what_the_choices_need_is_measured_first_on_validation_alone(request_: R
     plan = make(request_, store)
 
     assert plan.unsettled
-    assert [cell.key.name for cell in plan.cells] == ["lora", "dare", "lora lr/3", "lora frozen connector"]
+    controls = ["lora lr/3", "lora frozen connector", *PARTS]
+    assert [cell.key.name for cell in plan.cells] == ["lora", "dare", *controls]
     stops = [job for job in plan.jobs if job.trial.snapshot is not None]
     assert [job.trial.snapshot for job in stops] == [25, 50, 75, 100, 125]
     rewound = [job for job in plan.jobs if job.trial.method == "rewind" and job.trial.snapshot is None]
@@ -85,7 +94,8 @@ def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(re
     }
     both = {"test", "validation"}  # scores that a choice needs are measured on validation too
     chosen = {name: both for name in ("lora", "dare", "lora stopped early", "lora rewound to dare")}
-    assert splits == {**chosen, "lora lr/3": {"test"}, "lora frozen connector": {"test"}}
+    others = {name: {"test"} for name in ("lora lr/3", "lora frozen connector", *PARTS)}
+    assert splits == {**chosen, **others}
     pending = {job.trial.id for job in plan.pending}
     assert pending == {rows["lora stopped early"].trial.id, rows["lora rewound to dare"].trial.id}  # their test scores
 
@@ -98,6 +108,101 @@ def test_the_learning_rate_is_a_third_and_the_connector_frozen_in_the_same_block
     assert rows["lora lr/3"].trial.hyper["lr"] == pytest.approx(1e-3 / 3)
     assert rows["lora frozen connector"].trial.recipe.connector == "frozen"
     assert {cell.key.connector for cell in rows.values()} == {"full"}
+
+
+def test_parts_of_the_layers_are_controls_at_the_rank_and_at_the_parameters_of_lora(
+    request_: Request, store: Store
+) -> None:
+    rows = {cell.key.name: cell for cell in make(request_, store).cells}
+
+    # a block has four square layers of 64 and three of 64 x 128: in + out is 512 in attention, 384 in gate and up
+    found = [(rows[name].trial.recipe.adapt, rows[name].trial.rank) for name in PARTS]
+    assert found == [("attention", 16), ("attention", 34), ("gate_up", 16), ("gate_up", 45)]
+    assert {rows[name].key.rank for name in PARTS} == {16}
+    # two blocks, and a connector of 32 x 64 and 64 x 64 with biases
+    connector = 32 * 64 + 64 * 64 + 128
+    assert 2 * 16 * 1088 + connector == 41_088
+    assert [rows[name].key.note for name in PARTS] == [
+        "rank 16, which trains 23k parameters; lora trains 41k",
+        "rank 34, which trains 41k parameters; lora trains 41k",
+        "rank 16, which trains 19k parameters; lora trains 41k",
+        "rank 45, which trains 41k parameters; lora trains 41k",
+    ]
+
+
+def test_a_rank_above_a_layers_side_is_trained_and_the_note_says_so(request_: Request, store: Store) -> None:
+    rows = {cell.key.name: cell for cell in make(replace(request_, ranks=(32,)), store).cells}
+
+    row = rows["lora gate_up at equal size"]
+    assert row.trial.rank == 91
+    assert row.key.note.endswith("Its smallest layer has 64 rows or columns, so its change is not low-rank")
+    assert "low-rank" not in rows["lora gate_up only"].key.note
+
+
+@pytest.mark.parametrize(
+    ("adapt", "parts"),
+    [
+        ("attention", {}),
+        ("q_v", {}),
+        ("gate_up", {}),
+        ("mlp", {"gate_up": "gate_up"}),
+        ("q_proj+up_proj", {"attention": "q_proj", "gate_up": "up_proj"}),
+    ],
+)
+def test_parts_are_parts_of_the_layers_that_the_recipe_adapts(
+    adapt: str, parts: dict[str, str], request_: Request, store: Store
+) -> None:
+    asked = replace(request_, recipe=replace(request_.recipe, adapt=adapt))
+
+    rows = {cell.key.variant: cell.trial.recipe.adapt for cell in make(asked, store).cells}
+
+    assert {name.removesuffix(" only"): part for name, part in rows.items() if name.endswith("only")} == parts
+    assert sum(name.endswith("at equal size") for name in rows) == len(parts)
+
+
+@pytest.mark.parametrize(
+    ("connector", "ranks"),
+    [("full", (76, 83)), ("frozen", (76, 83)), ("lora", (76, 82))],
+)
+def test_on_llava_15_7b_the_matched_ranks_train_as_much_to_a_hundredth(
+    connector: Connector, ranks: tuple[int, int]
+) -> None:
+    recipe = replace(LORASCULPT.recipe, connector=connector)
+    shapes = published_shapes("llava-hf/llava-1.5-7b-hf")
+    parts = [replace(recipe, adapt=group) for group in ("attention", "gate_up")]
+
+    assert tuple(shapes.matched_rank(recipe, 32, part) for part in parts) == ranks
+    whole = shapes.trained(recipe, 32)
+    for part, rank in zip(parts, ranks, strict=True):
+        assert shapes.trained(part, rank) == pytest.approx(whole, rel=0.01)
+
+
+def test_the_controls_of_a_published_model_need_no_file_of_it(request_: Request, store: Store) -> None:
+    asked = replace(
+        request_,
+        suite=LORASCULPT,
+        methods=("lora",),
+        ranks=(32,),
+        targets=("iconqa",),
+        sources=("gqa",),
+        recipe=LORASCULPT.recipe,
+        assumed=True,
+    )
+
+    rows = {cell.key.name: cell for cell in make(asked, store).cells}
+
+    assert rows["lora attention at equal size"].trial.rank == 76
+    assert rows["lora"].key.note == ""
+    assert rows[PARTS[1]].key.note == "rank 76, which trains 100.7M parameters; lora trains 100.9M"
+
+
+def test_ranks_and_seeds_share_a_trial_where_it_is_the_same(request_: Request, store: Store) -> None:
+    """At rank 15 the matched rank of the attention is 32, and there is a row of the attention at rank 32, too."""
+    plan = make(replace(request_, ranks=(15, 32)), store)
+
+    rows = {(cell.key.name, cell.key.rank): cell.trial.id for cell in plan.cells}
+    assert rows["lora attention at equal size", 15] == rows["lora attention only", 32]
+    assert len({job.trial.id for job in plan.jobs}) == len(plan.jobs)
 
 
 def test_a_tuned_row_has_a_rewound_control_of_its_own(request_: Request, store: Store) -> None:

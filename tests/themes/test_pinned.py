@@ -1,7 +1,8 @@
 """What no refactoring may change: the digests of the plugins, the ids of trials, and what a run folder says.
 
-``pinned.json`` and ``run_folder/`` are of version 2, and change only with a raised version. ``old_run_folder/`` was
-written by commit 9c529c3, of version 1: later versions read it, and say that its trials are of an older version.
+``pinned.json`` and ``run_folder/`` are of version 2, and change only with a raised version; a new control adds trials
+to ``run_folder/`` and changes none. ``old_run_folder/`` was written by commit 9c529c3, of version 1: later versions
+read it, and say that its trials are of an older version.
 """
 
 from __future__ import annotations
@@ -98,13 +99,13 @@ def test_a_leaderboard_is_written_to_the_byte(runs: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == (runs / "leaderboard.csv").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("folder", ["run_folder", "old_run_folder"])
+@pytest.mark.parametrize(("folder", "count"), [("run_folder", 35), ("old_run_folder", 31)])
 def test_every_record_of_a_run_folder_is_written_back_to_the_byte(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = sorted(unpacked(folder, tmp_path, monkeypatch).glob("*/record.json"))
 
-    assert len(paths) == 31
+    assert len(paths) == count
     for path in paths:
         text = path.read_text(encoding="utf-8")
         assert json.dumps(Record.from_json(json.loads(text)).to_json(), indent=1) + "\n" == text

@@ -20,7 +20,7 @@ _LOGITS_BYTES = {"float32": 12, "bfloat16": 16, "float16": 16}
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The bytes of one method at one rank: a fixed part, and a part per example of a micro-batch.
+    """The bytes of one method, or of a control, at one rank: a fixed part, and a part per example of a micro-batch.
 
     ``own`` holds the bytes that the method declares for itself. ``trained`` counts parameters; it is 0 for an edit.
     """

@@ -60,10 +60,16 @@ def _measured(found: Draft, folder: Path, resources: Resources, scratch: Path) -
 
 
 def _trials(found: Draft) -> list[Trial]:
-    """Return one short trial of each training method, at its largest rank in the plan."""
+    """Return one short trial of each training method, at its largest rank in the request.
+
+    Controls with another recipe or a rank of their own do not stand for their method.
+    """
     chosen: dict[str, Trial] = {}
-    for job in sorted(found.plan.trainings, key=lambda job: -(job.trial.rank or 0)):
-        chosen.setdefault(job.trial.method, job.trial)
+    asked = found.plan.request
+    own = [job.trial for job in found.plan.trainings if job.trial.recipe == asked.recipe]
+    for trial in sorted(own, key=lambda trial: -(trial.rank or 0)):
+        if trial.rank in asked.ranks:
+            chosen.setdefault(trial.method, trial)
     updates = UPDATES + _WARM_UPDATES
     return [replace(trial, recipe=replace(trial.recipe, updates=updates)) for trial in chosen.values()]
 

@@ -9,15 +9,15 @@ from functools import cached_property
 
 from bench.environment import cores
 from bench.errors import UsageError
-from bench.plan.plan import Plan
+from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
-from bench.plugins.method import TrainMethod
+from bench.plugins.method import Dimensions, TrainMethod
 from bench.plugins.registry import ZERO_SHOT
 from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
-from bench.spec import Resources, ScoreSpec, Trial
+from bench.spec import Recipe, Resources, ScoreSpec, Trial
 from bench.trial.hooks import called
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
@@ -139,7 +139,7 @@ class Quote:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods of the plan, including implied parents."""
+        """The methods of the plan, including implied parents, and its controls with another recipe or rank."""
         return tuple(dict.fromkeys(name for name, _ in self.trials))
 
     @property
@@ -149,41 +149,68 @@ class Quote:
 
     @cached_property
     def trials(self) -> Mapping[tuple[str, int], Trial]:
-        """The first trial of each method and rank in the plan, parents before their edits."""
+        """The first trial of each method and rank in the plan, parents before their edits.
+
+        A control whose recipe or rank is not that of its block, because it adapts other layers, stands under its row's
+        name and the rank of the block.
+        """
         found: dict[tuple[str, int], Trial] = {}
+        controls = {cell.trial.id for cell in self._controls}
         for job in self.plan.jobs:
-            if job.trial.method != ZERO_SHOT and job.trial.rank is not None:
+            if job.trial.method != ZERO_SHOT and job.trial.rank is not None and job.trial.id not in controls:
                 found.setdefault((job.trial.method, job.trial.rank), job.trial)
+        for cell in self._controls:
+            found.setdefault((cell.key.name, cell.key.rank or 0), cell.trial)
         return found
+
+    @property
+    def _controls(self) -> Iterator[Cell]:
+        """Yield the controls whose recipe or rank is not that of their block."""
+        recipe = self.plan.request.recipe
+        for cell in self.plan.cells:
+            if cell.key.control and (cell.trial.recipe, cell.trial.rank) != (recipe, cell.key.rank):
+                yield cell
 
     @cached_property
     def adapted(self) -> Mapping[tuple[str, int], Adapted]:
-        """The model as each training method adapts it at each rank; it is computed once per ``adapt``.
+        """The model as each training method adapts it at each rank, under its own recipe.
 
         Raises:
             UsageError: a rank is larger than the smaller dimension of an adapted layer.
         """
-        made: dict[tuple[object, int], Adapted] = {}
-        found = {}
-        for (name, rank), trial in self.trials.items():
-            method = self.plan.method(trial)
-            if isinstance(method, TrainMethod):
-                self._check(rank)
-                way = (type(method).adapt, rank)
-                if way not in made:
-                    made[way] = self.blueprint.adapt(method, rank, self.plan.request.recipe, self.tokens)
-                found[name, rank] = made[way]
-        return found
+        for rank in self.plan.request.ranks:
+            self._check(rank)
+        found = {place: self._adapted(trial) for place, trial in self.trials.items()}
+        return {place: adapted for place, adapted in found.items() if adapted is not None}
+
+    def _adapted(self, trial: Trial) -> Adapted | None:
+        """Return the model as a trial adapts it, or None for an edit; it is computed once per ``adapt``."""
+        method = self.plan.method(trial)
+        if not isinstance(method, TrainMethod) or trial.rank is None:
+            return None
+        way = (type(method).adapt, trial.rank, trial.recipe)
+        if way not in self._made:
+            self._made[way] = self.blueprint.adapt(method, trial.rank, trial.recipe, self.tokens)
+        return self._made[way]
+
+    @cached_property
+    def _made(self) -> dict[tuple[object, int, Recipe], Adapted]:
+        return {}
 
     def footprint(self, name: str, rank: int, *, checkpointing: bool | None = None) -> Footprint:
-        """Return the memory of a method at a rank."""
-        trial, recipe = self.trials[name, rank], self.plan.request.recipe
-        method, dimensions = self.plan.method(trial), self.blueprint.dimensions(rank, recipe, self.tokens)
+        """Return the memory of a method, or of a control, at a rank."""
+        trial = self.trials[name, rank]
+        method, recipe, dimensions = self.plan.method(trial), trial.recipe, self._dimensions(trial)
         if not isinstance(method, TrainMethod):
-            return self._on_device(editing(method, self.blueprint, recipe, dimensions))
-        chosen = self.resources.gradient_checkpointing if checkpointing is None else checkpointing
-        adapted = self.adapted[name, rank]
-        return self._on_device(training(method, self.blueprint, recipe, dimensions, adapted, checkpointing=chosen))
+            found = editing(method, self.blueprint, recipe, dimensions)
+        else:
+            chosen = self.resources.gradient_checkpointing if checkpointing is None else checkpointing
+            adapted = self.adapted[name, rank]
+            found = training(method, self.blueprint, recipe, dimensions, adapted, checkpointing=chosen)
+        return self._on_device(replace(found, method=name, rank=rank))
+
+    def _dimensions(self, trial: Trial) -> Dimensions:
+        return self.blueprint.dimensions(trial.rank or 0, trial.recipe, self.tokens)
 
     def _on_device(self, item: Footprint) -> Footprint:
         """Return a footprint; on a GPU, add the memory of the GPU's own libraries."""
@@ -225,9 +252,8 @@ class Quote:
         if trial.rank is None:
             return 0
         parent = None if trial.parent is None else self.change_bytes(trial.parent)
-        dimensions = self.blueprint.dimensions(trial.rank, self.plan.request.recipe, self.tokens)
-        known = self.adapted.get((trial.method, trial.rank))
-        return change_bytes(self.plan.method(trial), parent, dimensions, known.trained if known else 0)
+        known = self._adapted(trial)
+        return change_bytes(self.plan.method(trial), parent, self._dimensions(trial), known.trained if known else 0)
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield the bytes on disk by part: base model, changes, scores, and checkpoints during training."""
@@ -241,12 +267,12 @@ class Quote:
         yield "checkpoints of running trainings", 2 * 12 * largest * self.lanes
 
     def _check(self, rank: int) -> None:
-        layers = self.blueprint.dimensions(rank, self.plan.request.recipe, self.tokens).decoder
-        side = min(min(layer.rows, layer.columns) for layer in layers)
-        if rank > side:
+        recipe, shapes = self.plan.request.recipe, self.plan.request.suite.shapes()
+        if rank > (largest := shapes.largest_rank(recipe)):
+            side = shapes.smallest_side(recipe.adapt)
             raise UsageError(
                 f"Rank {rank} is too large: the smallest adapted layer has {side} rows or columns. "
-                f"Give --ranks of at most {side}."
+                f"Give --ranks of at most {largest}."
             )
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,8 +99,11 @@ def test_a_budget_needs_a_rate_and_a_number(
 def test_probe_trials_are_short_and_at_the_largest_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = [replace(TRIAL, rank=rank) for rank in (2, 8, 4)]
 
+    part = replace(TRIAL, rank=16, recipe=replace(RECIPE, adapt="attention"))  # a control, which adapts other layers
+
     class Plan:
-        trainings = tuple(Job(trial, ()) for trial in trials)
+        trainings = tuple(Job(trial, ()) for trial in (*trials, part))
+        request = SimpleNamespace(recipe=RECIPE, ranks=(2, 4, 8))
 
     class Found:
         plan = Plan

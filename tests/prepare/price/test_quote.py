@@ -156,8 +156,42 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
 def test_snapshots_are_changes_too(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora", "--ranks", "64", "--targets", "iconqa", "--baselines"))
 
-    # LoRA, at a third of its rate and with a frozen connector (a little smaller); 5 snapshots, and a row of each
-    assert dict(quote.disk())["changes"] == pytest.approx(13 * 4 * 180_887_552, rel=0.02)
+    # LoRA, and at a third of its rate; 5 snapshots, and a row of each; a frozen connector; four rows of parts
+    connector, rank = 20_979_712, 64 * 32
+    whole, attention, gate_up = 12 * (rank * 78_080 + connector), 32_768, 30_208
+    parts = sum(rank * attention for rank in (64, 152)) + sum(rank * gate_up for rank in (64, 165))
+    expected = whole + rank * 78_080 + 32 * parts + 4 * connector
+    assert dict(quote.disk())["changes"] == 4 * expected
+
+
+def test_every_control_is_priced_by_its_own_layers_connector_and_rank(drafted: Callable[..., Draft]) -> None:
+    words = ("--methods", "lora,dare", "--ranks", "32,64", "--targets", "iconqa", "--baselines")
+    quote = quoted(drafted(*words))
+
+    trained = {name: quote.adapted[name, 64].trained for name in quote.methods if (name, 64) in quote.adapted}
+    assert trained == {
+        "lora": 180_887_552,
+        "lora frozen connector": 159_907_840,
+        "lora attention only": 88_088_576,
+        "lora attention at equal size": 180_363_264,  # rank 152
+        "lora gate_up only": 82_845_696,
+        "lora gate_up at equal size": 180_477_952,  # rank 165
+    }
+    plain, part = quote.footprint("lora", 64), quote.footprint("lora attention at equal size", 64)
+    assert part.fixed["optimizer"] == 8 * 180_363_264
+    assert part.example["activations"] < plain.example["activations"]  # the MLP keeps no input of an adapter
+    assert quote.ranks == (32, 64)
+    shown = [line.split() for line in lines(quote) if line.startswith("  lora attention at equal size")]
+    assert shown[0][-4:-2] == ["100,671,488", "180,363,264"]
+
+
+def test_a_control_above_the_smallest_side_is_priced_and_a_rank_of_the_request_is_not(tmp_path: Path) -> None:
+    options = typed(PlanOptions, "--methods", "lora", "--ranks", "64", "--targets", "icon_choice", "--baselines")
+    found = draft(read_request(options, tmp_path / "runs"), Store(tmp_path / "runs"))
+    quote = Quote(found.plan, Blueprint.of("", found.folder), Resources(), None, None)
+
+    assert quote.trials["lora gate_up at equal size", 64].rank == 181
+    assert quote.adapted["lora gate_up at equal size", 64].trained == 589_056
 
 
 def test_children_wait_for_their_parents_and_lanes_for_nobody() -> None:
