@@ -16,7 +16,7 @@ from bench.plan.chance import counted
 from bench.plan.plan import Cell, Plan, asked, assemble, base_trial, cell_trial, cells, edited
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
-from bench.plugins.registry import BASELINE
+from bench.plugins.registry import BASELINE, REPLAY
 from bench.sizes import readable_count
 from bench.spec import Job, ScoreSpec, Trial
 from bench.store.run_folder import Store
@@ -39,7 +39,8 @@ def make(request: Request, store: Store) -> Plan:
     probes = [probe for corner in corners for probe in corner.probes]
     controls = [cell for corner in corners for cell in corner.controls]
     plan = assemble(request, (*own, *controls), store, (*probes, *points))
-    return replace(plan, unsettled=any(corner.unsettled for corner in corners), notes=_unscaled(request))
+    notes = (*_unscaled(request), *_unreplayed(request))
+    return replace(plan, unsettled=any(corner.unsettled for corner in corners), notes=notes)
 
 
 def finish(plan: Plan, again: Callable[[], Plan], perform: Callable[[Plan], None]) -> Plan:
@@ -78,6 +79,12 @@ def _unscaled(request: Request) -> tuple[str, ...]:
     return tuple(f"{name} has {' and '.join(lacks)}: {why}." for name in names)
 
 
+def _unreplayed(request: Request) -> Iterator[str]:
+    """Yield a note if no control can see examples of the sources."""
+    if request.controls and request.unreplayed:
+        yield f"{BASELINE} {REPLAY} is left out: {request.unreplayed}"
+
+
 @dataclass(slots=True)
 class _Corner:
     """The controls of one rank, target and seed.
@@ -101,6 +108,7 @@ class _Corner:
         """Plan the controls, or the jobs whose scores they wait for."""
         self.controls += self._fixed()
         self.controls += self._partial()
+        self.controls += self._replayed()
         self._stopped()
         merges = {name: self.request.registry.method(name).merges for name in self.request.methods}
         for cell in self.own:
@@ -145,6 +153,14 @@ class _Corner:
         if rank > side:
             return f"{note}. Its smallest layer has {side} rows or columns, so its change is not low-rank"
         return note
+
+    def _replayed(self) -> Iterator[Cell]:
+        """Yield plain LoRA that also sees training examples of the sources, if all sources have such examples."""
+        if not self.request.unreplayed:
+            settings = self.request.settings
+            alike = {**settings, REPLAY: {**settings.get(BASELINE, {}), **settings.get(REPLAY, {})}}
+            request = replace(self.request, settings=alike)
+            yield self._control(cell_trial(request, REPLAY, self.rank, self.target, self.seed), REPLAY)
 
     def _stopped(self) -> None:
         """Add plain LoRA stopped at the step with the best Avg on validation.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.plan.suite import Suite
+from bench.plan.taught import untaught
 from bench.plan.tuned import Settings, Tuned
 from bench.plugins.method import EditMethod, Method, mixes
-from bench.plugins.registry import Registry
+from bench.plugins.registry import REPLAY, Registry
 from bench.plugins.task import Split
 from bench.plugins.tasks import Tasks
 from bench.spec import Recipe, Scalar
@@ -55,7 +56,15 @@ class Request:
     @property
     def mixing(self) -> str:
         """The first method whose trainings see examples of the sources, or nothing."""
-        return next((name for name in self.methods if mixes(self._trained(name))), "")
+        names = (*self.methods, *([REPLAY] if self.controls and not self.unreplayed else ()))
+        return next((name for name in names if mixes(self._trained(name))), "")
+
+    @property
+    def unreplayed(self) -> str:
+        """Why LoRA with replay cannot be among the controls, or nothing."""
+        if not self.sources:
+            return "there is no source."
+        return "" if self.assumed else untaught(self.tasks, self.sources, REPLAY)
 
     def _trained(self, method: str) -> type[Method]:
         """Return the method itself, or the one that trains what it edits."""

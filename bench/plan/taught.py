@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from bench.errors import PluginError, UsageError
+from bench.errors import DataError, PluginError, UsageError, first_line
 from bench.plugins.examples import read_examples
 from bench.plugins.task import Example, Task
+from bench.plugins.tasks import Tasks
 
 
 def source_examples(task: Task, source: str, method: str) -> Sequence[Example]:
@@ -26,3 +27,13 @@ def source_examples(task: Task, source: str, method: str) -> Sequence[Example]:
         f"{method} trains on examples of every source, but {source} has no training examples.{reason} "
         f"Leave {source} out of --sources, or drop {method}."
     )
+
+
+def untaught(tasks: Tasks, sources: Iterable[str], method: str) -> str:
+    """Return why a method cannot train on examples of the sources, or nothing."""
+    for name in sources:
+        try:
+            source_examples(tasks.load(name), name, method)
+        except (UsageError, DataError) as error:
+            return first_line(error)
+    return ""

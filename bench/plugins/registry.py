@@ -26,6 +26,7 @@ from bench.spec import digest
 from bench.text import did_you_mean
 
 BASELINE = "lora"  # the method that every method is compared with
+REPLAY = "replay"  # the baseline that also sees examples of the sources
 ZERO_SHOT = "zero_shot"
 
 _NAME_BYTES = 60  # a folder's name has at most 255: a method, a target with its variant, rank, seed and id

@@ -66,7 +66,7 @@ def test_what_the_choices_need_is_measured_first_on_validation_alone(request_: R
     plan = make(request_, store)
 
     assert plan.unsettled
-    controls = ["lora lr/3", "lora frozen connector", *PARTS]
+    controls = ["lora lr/3", "lora frozen connector", *PARTS, "lora replay"]
     assert [cell.key.name for cell in plan.cells] == ["lora", "dare", *controls]
     stops = [job for job in plan.jobs if job.trial.snapshot is not None]
     assert [job.trial.snapshot for job in stops] == [25, 50, 75, 100, 125]
@@ -94,7 +94,7 @@ def test_the_best_stop_and_the_least_strength_that_learns_as_much_become_rows(re
     }
     both = {"test", "validation"}  # scores that a choice needs are measured on validation too
     chosen = {name: both for name in ("lora", "dare", "lora stopped early", "lora rewound to dare")}
-    others = {name: {"test"} for name in ("lora lr/3", "lora frozen connector", *PARTS)}
+    others = {name: {"test"} for name in ("lora lr/3", "lora frozen connector", *PARTS, "lora replay")}
     assert splits == {**chosen, **others}
     pending = {job.trial.id for job in plan.pending}
     assert pending == {rows["lora stopped early"].trial.id, rows["lora rewound to dare"].trial.id}  # their test scores
@@ -108,6 +108,36 @@ def test_the_learning_rate_is_a_third_and_the_connector_frozen_in_the_same_block
     assert rows["lora lr/3"].trial.hyper["lr"] == pytest.approx(1e-3 / 3)
     assert rows["lora frozen connector"].trial.recipe.connector == "frozen"
     assert {cell.key.connector for cell in rows.values()} == {"full"}
+
+
+def test_replay_learns_as_lora_does_and_is_marked_by_what_it_sees(request_: Request, store: Store) -> None:
+    plan = make(replace(request_, settings={"lora": {"lr": 5e-4}}), store)
+    rows = {cell.key.name: cell for cell in plan.cells}
+
+    replay, lora = rows["lora replay"], rows["lora"]
+    assert (replay.key.given, lora.key.given) == ("sees source data", "")
+    assert replay.trial.hyper == {"lr": 5e-4, "share": 0.05}
+    assert replay.trial.sources == tuple(sorted(request_.sources))
+    assert replay.trial.recipe == lora.trial.recipe
+    assert replay.key.block == lora.key.block
+    assert plan.request.taught == (*request_.targets, *request_.sources)
+
+
+def test_replay_is_left_out_with_the_reason_if_a_source_has_nothing_to_train_on(
+    request_: Request, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = request_.tasks.load(request_.sources[0])
+    examples = source.examples
+    monkeypatch.setattr(source, "examples", lambda split: () if split == "train" else examples(split))
+
+    plan = make(request_, store)
+
+    assert "lora replay" not in {cell.key.name for cell in plan.cells}
+    (note,) = plan.notes
+    assert note.startswith(
+        f"lora replay is left out: replay trains on examples of every source, but {source.name} has no"
+    )
+    assert plan.request.taught == request_.targets
 
 
 def test_parts_of_the_layers_are_controls_at_the_rank_and_at_the_parameters_of_lora(

@@ -99,7 +99,7 @@ def test_a_leaderboard_is_written_to_the_byte(runs: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == (runs / "leaderboard.csv").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("folder", "count"), [("run_folder", 35), ("old_run_folder", 31)])
+@pytest.mark.parametrize(("folder", "count"), [("run_folder", 36), ("old_run_folder", 31)])
 def test_every_record_of_a_run_folder_is_written_back_to_the_byte(
     folder: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
