@@ -126,7 +126,7 @@ class DAC(LoRA):
             return None
         left = replace(dimensions, rank=math.ceil(self.merged * dimensions.rank))
         connector = [layer for layer in dimensions.layers if layer.block is None]
-        return 4 * (left.factors(dimensions.decoder) + dimensions.factors(connector) + dimensions.connector)
+        return 4 * (left.factors(dimensions.decoder) + dimensions.factors(connector))
 
     def _merged(self, delta: Any, counts: Tensor) -> LowRank:
         return kept(delta, counts, math.ceil(self.merged * len(counts)))
