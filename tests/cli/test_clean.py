@@ -176,4 +176,4 @@ def test_nothing_is_offered_if_a_run_cannot_be_read(
     error = capsys.readouterr().err
     assert "are not known, because its command cannot be read: No method named 'gone'." in error
     assert "Nothing to free." in error
-    assert len(list(runs.glob("*/record.json"))) == 31
+    assert len(list(runs.glob("*/record.json"))) == 36

@@ -340,9 +340,9 @@ def test_baselines_add_the_row_they_are_compared_with_and_a_plan_tells_its_rows_
     assert main(["plan", *words]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("4 cells, 3 trainings")
+    assert lines[0].startswith("9 cells, 8 trainings")
     assert lines[0].endswith("more rows follow from their results")
-    for row in ("(lora lr/3)", "(lora frozen connector)"):
+    for row in ("(lora lr/3)", "(lora frozen connector)", "(lora attention at equal size)", "(lora replay)"):
         assert sum(row in line for line in lines) == 1
 
 

@@ -197,7 +197,7 @@ def test_the_files_of_an_older_version_get_a_folder_of_their_own_at_the_next_run
     assert "are in runs/reports/micro-lora-dare-lorasculpt-r2-icon_choice-" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in (runs / old.reports).glob("leaderboard.*")} == reports
     assert not [*runs.glob("leaderboard.*"), *runs.glob("command.json")]
-    assert old.finished_trials(Store(runs).census) == len(old.trials) == 24
+    assert old.finished_trials(Store(runs).census) == len(old.trials) == 29
     assert old.finished_cells(Store(runs).census) == len(old.cells) > 10
     assert new.name == latest_run(Store(runs))
     capsys.readouterr()
@@ -219,7 +219,7 @@ def test_a_run_of_an_older_version_that_cannot_be_read_stays_at_the_top(
 
     assert capsys.readouterr().err.endswith("Nothing to free.\n")
     assert (note.is_file(), (runs / "leaderboard.csv").is_file()) == (True, True)
-    assert len(list(runs.glob("*/record.json"))) == 31
+    assert len(list(runs.glob("*/record.json"))) == 36
 
 
 def test_a_setting_that_is_gone_is_left_out_in_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

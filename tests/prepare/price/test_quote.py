@@ -156,9 +156,9 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
 def test_snapshots_are_changes_too(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora", "--ranks", "64", "--targets", "iconqa", "--baselines"))
 
-    # LoRA, and at a third of its rate; 5 snapshots, and a row of each; a frozen connector; four rows of parts
+    # LoRA, at a third of its rate, and with replay; 5 snapshots, and a row of each; a frozen connector; four parts
     connector, rank = 20_979_712, 64 * 32
-    whole, attention, gate_up = 12 * (rank * 78_080 + connector), 32_768, 30_208
+    whole, attention, gate_up = 13 * (rank * 78_080 + connector), 32_768, 30_208
     parts = sum(rank * attention for rank in (64, 152)) + sum(rank * gate_up for rank in (64, 165))
     expected = whole + rank * 78_080 + 32 * parts + 4 * connector
     assert dict(quote.disk())["changes"] == 4 * expected
@@ -176,6 +176,7 @@ def test_every_control_is_priced_by_its_own_layers_connector_and_rank(drafted: C
         "lora attention at equal size": 180_363_264,  # rank 152
         "lora gate_up only": 82_845_696,
         "lora gate_up at equal size": 180_477_952,  # rank 165
+        "replay": 180_887_552,
     }
     plain, part = quote.footprint("lora", 64), quote.footprint("lora attention at equal size", 64)
     assert part.fixed["optimizer"] == 8 * 180_363_264
