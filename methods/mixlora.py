@@ -41,8 +41,8 @@ class MixLoRA(TrainMethod):
     ``condition``  ``input`` chooses J from m alone. ``input_lora_a`` makes J depend on I, as the paper stresses: J has
                    the highest of softmax(K_B m) + sum over k of softmax(K_AB[k] a_{I_k}). It is not the default
                    because K_AB has rank * E * in numbers in each matrix: 25 M at rank 64 in a 7B model.
-    ``scores``     true weights each pair by its two scores, normalised over the chosen, and so trains the selectors.
-                   The mean of the weights is 1, so that the size of the change does not depend on the rank. False
+    ``scores``     true weights each pair by its two scores, and so trains the selectors. w_k is the product of two
+                   softmaxes over the chosen, each times ``rank``, so that both have the mean 1 at every rank. False
                    takes w_k = 1, as released; then the selectors have no gradient and stay at their random start.
     ``decode``     ``freeze`` keeps the choice made from the prompt while the model answers. ``token`` chooses again
                    from each token of the answer, as the released code does with a cache.
@@ -57,7 +57,7 @@ class MixLoRA(TrainMethod):
     """
 
     name: ClassVar[str] = "mixlora"
-    paper: ClassVar[str] = "Shen et al., Conditional Mixture of LoRA, ACL 2024, arXiv:2402.15896"
+    paper: ClassVar[str] = "Shen et al., Conditional Mixture of LoRA, Findings of ACL 2024, arXiv:2402.15896"
     merges: ClassVar[bool] = False
     remark: ClassVar[str] = "each example chooses its own factors, so the change is held live and never merged."
 

@@ -103,9 +103,9 @@ def _ready(record: Record, store: Store, folder: Path) -> tuple[Suite, Change]:
     change = store.change_of(record.trial).read()
     if change.live:
         raise UsageError(
-            f"The change of {record.trial.label} is routed: in {change.live[0]} and {len(change.live) - 1} others, "
+            f"The change of {record.trial.label} is routed: in {len(change.live)} layers, such as {change.live[0]}, "
             "each example chooses its own factors. So it cannot be merged, and peft cannot load it. Export another "
-            "trial, or score it with bench, which holds it live."
+            "trial."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -122,13 +122,8 @@ def _checked(request: Request, cells: Cells, output: Path) -> Request:
                 f"recipe.adapt is {adapt!r}, but the decoder of the model of suite {request.suite.name} has no "
                 f"{' and no '.join(missing)}. Give all, or one or more of {', '.join(shapes.decoder)}, joined by +."
             )
-        largest = shapes.largest_rank(request.recipe)
-        if (rank := max(request.ranks)) > largest:
-            raise UsageError(
-                f"Rank {rank} is too large for the model of suite {request.suite.name}: "
-                f"its smallest adapted layer has {shapes.smallest_side(adapt)} rows or columns. "
-                f"Give a rank of at most {largest}."
-            )
+        if reason := shapes.refusal(request.recipe, rank := max(request.ranks)):
+            raise UsageError(f"Rank {rank} is too large for the model of suite {request.suite.name}: {reason}")
     return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
 
 

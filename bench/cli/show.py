@@ -67,6 +67,8 @@ def overview(record: Record, store: Store) -> str:
         lines += [f"  error        {record.error}", f"  traceback    {store.folder(trial) / 'error.txt'}"]
     if trial.parent:
         lines.append(f"  edits        {trial.parent.label}  {trial.parent.id}")
+    if trial.sources:
+        lines.append(f"  trained on   {trial.target}, and examples of {', '.join(trial.sources)}")
     lines.append(f"  settings     {_pairs(trial.hyper)}")
     lines.append(f"  recipe       {_pairs(trial.recipe.to_json())}")
     lines.append(

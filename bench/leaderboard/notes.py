@@ -37,7 +37,8 @@ _MIXED = (
 )
 _GIVEN = (
     f"{GIVEN}: the row was given what other rows were not; a remark under its table says what. It competes only with "
-    "rows that were given the same, so it is neither best nor tied among the others."
+    "rows that were given the same, so it is neither best nor tied among the others. As a control it counts only for "
+    "rows that were given the same."
 )
 
 

@@ -23,8 +23,8 @@ def holding(model: nn.Module, change: Change, pristine: Mapping[str, Tensor]) ->
     processes share. Other devices have no room for both, so the merged values overwrite the weights there. Routed
     deltas are added to the outputs of their linear layers, whose weights stay as they are.
     """
-    merging = {name: delta for name, delta in change.items() if delta.merges}
     routed = {name: delta for name, delta in change.items() if isinstance(delta, Routed)}
+    merging = {name: delta for name, delta in change.items() if name not in routed}
     aside: dict[str, Tensor] = {}
     try:
         for name in merging:

@@ -39,6 +39,14 @@ class Shapes:
         side, whole = self.smallest_side(recipe.adapt), replace(recipe, adapt="all")
         return side if recipe == whole else max(side, self.matched_rank(whole, self.smallest_side(), recipe))
 
+    def refusal(self, recipe: Recipe, rank: int) -> str:
+        """Return why a request may not ask for a rank, and what to give instead; nothing if it may."""
+        side, largest = self.smallest_side(recipe.adapt), self.largest_rank(recipe)
+        if rank <= largest:
+            return ""
+        equal = ", at which these layers train as much as all layers can" if largest > side else ""
+        return f"the smallest adapted layer has {side} rows or columns. Give a rank of at most {largest}{equal}."
+
     def rank_cost(self, recipe: Recipe) -> int:
         """Return the parameters of one rank of LoRA: the sum of in + out over the layers that carry an adapter.
 

@@ -267,13 +267,8 @@ class Quote:
         yield "checkpoints of running trainings", 2 * 12 * largest * self.lanes
 
     def _check(self, rank: int) -> None:
-        recipe, shapes = self.plan.request.recipe, self.plan.request.suite.shapes()
-        if rank > (largest := shapes.largest_rank(recipe)):
-            side = shapes.smallest_side(recipe.adapt)
-            raise UsageError(
-                f"Rank {rank} is too large: the smallest adapted layer has {side} rows or columns. "
-                f"Give --ranks of at most {largest}."
-            )
+        if reason := self.plan.request.suite.shapes().refusal(self.plan.request.recipe, rank):
+            raise UsageError(f"Rank {rank} is too large: {reason}")
 
 
 def size(request: Request, name: str, split: Split) -> int:

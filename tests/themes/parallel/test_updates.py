@@ -26,6 +26,8 @@ METHODS: list[tuple[str, Mapping[str, Any]]] = [
     ("orth_reg", {"coefficient": 0.1}),
     ("lorasculpt", {"alpha": 1.0, "warmup": 0.5, "density": 0.3}),
     ("lorasculpt", {"alpha": 1.0, "warmup": 0.5, "mask_grads": True}),
+    ("mixlora", {}),
+    ("mixlora", {"condition": "input_lora_a"}),
     ("replay", {"share": 0.5}),
     ("projected", {}),
 ]
