@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bench.environment import cores
 from bench.lanes.setup import Launch
 from bench.plan.plan import Plan
 from bench.prepare.price.measured import measured
-from bench.prepare.price.quote import Todo, makespan, todo
-from bench.prepare.price.rates import Rates, here
+from bench.prepare.price.rates import here
+from bench.prepare.price.work import lane_count, todo, wall_seconds
 from bench.store.run_folder import Store
 
 
@@ -29,26 +28,15 @@ def addition(paper: Plan, every: Plan, store: Store, launch: Launch) -> str:
     if rates is None:
         return f"{text}."
     lanes = _lanes(launch)
-    return f"{text}, about {_about(_seconds(missing, rates, launch, lanes))} with {_count(lanes, 'lane')}."
-
-
-def _seconds(missing: list[Todo], rates: Rates, launch: Launch, lanes: int) -> float:
-    workers = launch.resources.workers
-    items = [
-        (item.trial.id, item.trial.parent.id if item.trial.parent else None, item.seconds(rates) / workers)
-        for item in missing
-    ]
-    return makespan(items, lanes)
+    seconds = wall_seconds(missing, rates, launch.resources.workers, lanes)
+    return f"{text}, about {_about(seconds)} with {_count(lanes, 'lane')}."
 
 
 def _lanes(launch: Launch) -> int:
-    """Return how many lanes a command uses; those of a cluster are not known here, so they count as one."""
-    if launch.lanes is not None:
-        return max(1, launch.lanes)
+    """Return how many lanes a command uses; those of a cluster count as one, unless their number is given."""
     if launch.address is not None:
-        return 1
-    fleet = here()
-    return max(1, (fleet.count if fleet else cores()) // launch.resources.workers)
+        return max(1, launch.lanes or 1)
+    return lane_count(here(), launch.resources.workers, launch.lanes)
 
 
 def _count(number: int, name: str) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.environment import cores
 from bench.errors import UsageError
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
@@ -17,76 +15,11 @@ from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
-from bench.spec import Recipe, Resources, ScoreSpec, Trial
-from bench.trial.hooks import called
+from bench.prepare.price.work import Todo, lane_count, todo, wall_seconds
+from bench.spec import Recipe, Resources, Trial
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
-
-
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """What is left to do of one trial: whether it still trains or edits, and the scores that it lacks.
-
-    ``slowdown`` is what the trial's method declares.
-    """
-
-    trial: Trial
-    trains: bool
-    scores: tuple[ScoreSpec, ...]
-    edits: bool = False
-    slowdown: float = 1.0
-
-    @property
-    def answers(self) -> int:
-        """How many answers are still to be generated."""
-        return sum(asked.count for asked in self.scores)
-
-    def training_seconds(self, rates: Rates) -> float:
-        """Return the GPU-seconds of training."""
-        recipe = self.trial.recipe
-        examples = recipe.updates * recipe.batch_size if self.trains else 0
-        return examples / rates.of(self.trial.method, self.slowdown)
-
-    def seconds(self, rates: Rates) -> float:
-        """Return the GPU-seconds of training, of an edit as far as edits were measured, and of generation."""
-        edit = rates.edit_seconds(self.trial.method) if self.edits else 0.0
-        answering = sum(asked.count / rates.answers_of(asked.task) for asked in self.scores)
-        return self.training_seconds(rates) + edit + answering
-
-
-def todo(plan: Plan) -> tuple[Todo, ...]:
-    """Return what is left to do of every trial, parents before children."""
-    trainings = {job.trial.id for job in plan.trainings}
-    found = []
-    for job in plan.jobs:
-        record = plan.records.get(job.trial.id)
-        scores = job.asked if record is None else record.lacks(job.asked)
-        new, trains = record is None, job.trial.id in trainings
-        slowdown = called(plan.method(job.trial).slowdown) if new and trains else 1.0
-        found.append(Todo(job.trial, new and trains, scores, new and job.trial.parent is not None, slowdown))
-    return tuple(found)
-
-
-def gpu_hours(items: tuple[Todo, ...], rates: Rates) -> float:
-    """Return the GPU-hours of all that is left to do."""
-    return sum(item.seconds(rates) for item in items) / 3600
-
-
-def makespan(items: Sequence[tuple[str, str | None, float]], lanes: int) -> float:
-    """Return the second at which the last item ends; each item goes to the lane that is free first.
-
-    An item is (id, its parent's id, seconds). Items start in the given order, and none before its parent has ended.
-
-    >>> makespan([("a", None, 3.0), ("b", None, 1.0), ("c", "a", 1.0)], lanes=2)
-    4.0
-    """
-    free, ends = [0.0] * lanes, dict[str, float]()
-    for name, parent, seconds in items:
-        ready = ends.get(parent, 0.0) if parent else 0.0
-        ends[name] = max(heapq.heappop(free), ready) + seconds
-        heapq.heappush(free, ends[name])
-    return max(ends.values(), default=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +67,14 @@ class Quote:
     @property
     def lanes(self) -> int:
         """How many trials run at once, each on its own devices; 1 if ``most_lanes`` is 0 (one process)."""
-        most = max(1, (self.fleet.count if self.fleet else cores()) // self.resources.workers)
-        return most if self.most_lanes is None else max(1, min(self.most_lanes, most))
+        return lane_count(self.fleet, self.resources.workers, self.most_lanes)
+
+    @property
+    def wall_hours(self) -> float:
+        """The hours until all that is left is done on the fleet's lanes; 0 if no rates are known."""
+        if self.rates is None:
+            return 0.0
+        return wall_seconds(self.todo, self.rates, self.resources.workers, self.lanes) / 3600
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -276,18 +215,6 @@ def size(request: Request, name: str, split: Split) -> int:
     task = request.tasks.load(name)
     declared = task.sizes.get(split) if request.assumed else None
     return declared or len(task.examples(split))
-
-
-def wall_hours(quote: Quote) -> float:
-    """Return the hours until all that is left is done on the fleet's lanes; 0 if no rates are known."""
-    rates, workers = quote.rates, quote.resources.workers
-    if rates is None:
-        return 0.0
-    items = [
-        (item.trial.id, item.trial.parent.id if item.trial.parent else None, item.seconds(rates) / workers)
-        for item in quote.todo
-    ]
-    return makespan(items, quote.lanes) / 3600
 
 
 @dataclass(frozen=True, slots=True)

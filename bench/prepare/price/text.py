@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from bench.plugins.method import EditMethod
 from bench.prepare.price.memory import RUNTIME, Footprint
-from bench.prepare.price.quote import TEXT_TOKENS, Quote, fitting_options, gpu_hours, wall_hours
+from bench.prepare.price.quote import TEXT_TOKENS, Quote, fitting_options
+from bench.prepare.price.work import gpu_hours
 from bench.sizes import GB, GIB, MB, MIB
 from bench.text import text_table
 
@@ -143,7 +144,7 @@ def _time(quote: Quote) -> Iterator[str]:
     yield (
         f"Time, estimated: {_hours(whole)} {quote.unit}, {_hours(training)} of training and "
         f"{_hours(whole - training)} of evaluation; "
-        f"{_hours(wall_hours(quote))} hours on {device}, {quote.lanes} lane{'s' if quote.lanes > 1 else ''}"
+        f"{_hours(quote.wall_hours)} hours on {device}, {quote.lanes} lane{'s' if quote.lanes > 1 else ''}"
     )
     each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
     yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"

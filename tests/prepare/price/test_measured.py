@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.prepare.price.measured import measured
-from bench.prepare.price.quote import Todo
+from bench.prepare.price.work import Todo
 from bench.spec import Cost, Recipe, Record, Score, ScoreSpec, Trial
 
 RECIPE = Recipe(updates=10, batch_size=8, lr=1e-3, connector_lr=1e-4)

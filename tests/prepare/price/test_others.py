@@ -12,8 +12,9 @@ from bench.lanes.setup import Launch
 from bench.plan.plan import Plan, make
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
+from bench.prepare.price import others, work
 from bench.prepare.price.others import addition
-from bench.spec import Cost, Job, Record
+from bench.spec import Cost, Job, Record, Resources
 from bench.store.run_folder import Store
 from tests.making.records import done
 
@@ -67,3 +68,25 @@ def test_what_is_cached_costs_nothing(plan: Callable[[str], Plan], tmp_path: Pat
     assert addition(plan("lora"), plan("lora,mdgd,lines"), store, ONE) == (
         "--methods all adds lines, mdgd: 2 cells, 1 training, all cached."
     )
+
+
+@pytest.mark.parametrize(
+    ("launch", "said"),
+    [
+        (Launch(lanes=8), "with 2 lanes."),  # more lanes than cores do not start
+        (Launch(lanes=0), "with 1 lane."),
+        (Launch(lanes=8, resources=Resources(workers=2)), "with 1 lane."),
+        (Launch(lanes=8, address="auto"), "with 8 lanes."),
+        (Launch(address="auto"), "with 1 lane."),
+    ],
+)
+def test_the_lanes_are_those_that_this_machine_can_start_and_of_a_cluster_those_asked_for(
+    launch: Launch, said: str, plan: Callable[[str], Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "cores", lambda: 2)
+    monkeypatch.setattr(others, "here", lambda: None)
+    store = Store(tmp_path)
+    for job in plan("lora,dare").jobs:
+        keep(store, job)
+
+    assert addition(plan("lora,dare"), plan("lora,dare,mdgd,lines"), store, launch).endswith(said)

@@ -13,7 +13,7 @@ from bench.plan.suite import LORASCULPT
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
 from bench.prepare.price.memory import Footprint
-from bench.prepare.price.quote import Fit, Quote, fitting_options, gpu_hours, makespan, wall_hours
+from bench.prepare.price.quote import Fit, Quote, fitting_options
 from bench.prepare.price.rates import (
     GPUS,
     REFERENCE,
@@ -25,6 +25,7 @@ from bench.prepare.price.rates import (
     published,
 )
 from bench.prepare.price.text import lines
+from bench.prepare.price.work import gpu_hours
 from bench.spec import Resources
 from bench.store.run_folder import Store
 from tests.making.commands import typed
@@ -87,7 +88,7 @@ def test_hours_are_examples_over_the_published_rate(drafted: Callable[..., Draft
     hours = gpu_hours(quote.todo, quote.rates)
 
     assert hours == pytest.approx((1875 * 16 / RATE + answers / (3 * RATE)) / scale / 3600)
-    assert wall_hours(quote) == pytest.approx(hours)
+    assert quote.wall_hours == pytest.approx(hours)
 
 
 def test_two_gpus_that_share_a_trial_take_half_the_time_of_one(drafted: Callable[..., Draft]) -> None:
@@ -95,7 +96,7 @@ def test_two_gpus_that_share_a_trial_take_half_the_time_of_one(drafted: Callable
     alone, shared = quoted(found), quoted(found, Fleet(REFERENCE, 2), workers=2)
 
     assert shared.lanes == 1
-    assert wall_hours(shared) == pytest.approx(wall_hours(alone) / 2)
+    assert shared.wall_hours == pytest.approx(alone.wall_hours / 2)
 
 
 @pytest.mark.parametrize(("asked", "lanes"), [(None, 4), (3, 3), (9, 4), (0, 1)])
@@ -108,13 +109,13 @@ def test_lanes_are_what_is_asked_for_and_there_are_devices_for(
     assert quote.lanes == lanes
     # of three trainings and the untouched model: each lane has one, or a single lane has all
     alone = gpu_hours(quote.todo, quote.rates) if quote.rates else 0.0
-    assert wall_hours(quote) == pytest.approx(alone / 2 / (1 if lanes == 1 else 3), rel=0.01)
+    assert quote.wall_hours == pytest.approx(alone / 2 / (1 if lanes == 1 else 3), rel=0.01)
 
 
 def test_on_a_cpu_there_is_a_lane_for_every_core(
     drafted: Callable[..., Draft], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.prepare.price.quote.cores", lambda: 6)
+    monkeypatch.setattr("bench.prepare.price.work.cores", lambda: 6)
     quote = replace(quoted(drafted("--methods", "lora")), fleet=None)
 
     assert quote.lanes == 6
@@ -193,15 +194,6 @@ def test_a_control_above_the_smallest_side_is_priced_and_a_rank_of_the_request_i
 
     assert quote.trials["lora gate_up at equal size", 64].rank == 181
     assert quote.adapted["lora gate_up at equal size", 64].trained == 589_056
-
-
-def test_children_wait_for_their_parents_and_lanes_for_nobody() -> None:
-    items = [("a", None, 3.0), ("b", None, 1.0), ("c", None, 1.0), ("d", "a", 2.0)]
-
-    assert makespan(items, 1) == 7.0
-    assert makespan(items, 2) == 5.0  # b and c beside a, then d after it
-    assert makespan(items, 9) == 5.0
-    assert makespan([], 2) == 0.0
 
 
 def test_a_task_that_does_not_know_its_size_says_what_it_lacks(

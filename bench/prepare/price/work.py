@@ -1,0 +1,96 @@
+"""What is left to do of a plan, and how long that takes at known rates."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.environment import cores
+from bench.plan.plan import Plan
+from bench.prepare.price.rates import Fleet, Rates
+from bench.spec import ScoreSpec, Trial
+from bench.trial.hooks import called
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What is left to do of one trial: whether it still trains or edits, and the scores that it lacks.
+
+    ``slowdown`` is what the trial's method declares.
+    """
+
+    trial: Trial
+    trains: bool
+    scores: tuple[ScoreSpec, ...]
+    edits: bool = False
+    slowdown: float = 1.0
+
+    @property
+    def answers(self) -> int:
+        """How many answers are still to be generated."""
+        return sum(asked.count for asked in self.scores)
+
+    def training_seconds(self, rates: Rates) -> float:
+        """Return the GPU-seconds of training."""
+        recipe = self.trial.recipe
+        examples = recipe.updates * recipe.batch_size if self.trains else 0
+        return examples / rates.of(self.trial.method, self.slowdown)
+
+    def seconds(self, rates: Rates) -> float:
+        """Return the GPU-seconds of training, of an edit as far as edits were measured, and of generation."""
+        edit = rates.edit_seconds(self.trial.method) if self.edits else 0.0
+        answering = sum(asked.count / rates.answers_of(asked.task) for asked in self.scores)
+        return self.training_seconds(rates) + edit + answering
+
+
+def todo(plan: Plan) -> tuple[Todo, ...]:
+    """Return what is left to do of every trial, parents before children."""
+    trainings = {job.trial.id for job in plan.trainings}
+    found = []
+    for job in plan.jobs:
+        record = plan.records.get(job.trial.id)
+        scores = job.asked if record is None else record.lacks(job.asked)
+        new, trains = record is None, job.trial.id in trainings
+        slowdown = called(plan.method(job.trial).slowdown) if new and trains else 1.0
+        found.append(Todo(job.trial, new and trains, scores, new and job.trial.parent is not None, slowdown))
+    return tuple(found)
+
+
+def gpu_hours(items: tuple[Todo, ...], rates: Rates) -> float:
+    """Return the GPU-hours of all that is left to do."""
+    return sum(item.seconds(rates) for item in items) / 3600
+
+
+def makespan(items: Sequence[tuple[str, str | None, float]], lanes: int) -> float:
+    """Return the second at which the last item ends; each item goes to the lane that is free first.
+
+    An item is (id, its parent's id, seconds). Items start in the given order, and none before its parent has ended.
+
+    >>> makespan([("a", None, 3.0), ("b", None, 1.0), ("c", "a", 1.0)], lanes=2)
+    4.0
+    """
+    free, ends = [0.0] * lanes, dict[str, float]()
+    for name, parent, seconds in items:
+        ready = ends.get(parent, 0.0) if parent else 0.0
+        ends[name] = max(heapq.heappop(free), ready) + seconds
+        heapq.heappush(free, ends[name])
+    return max(ends.values(), default=0.0)
+
+
+def wall_seconds(items: Iterable[Todo], rates: Rates, workers: int, lanes: int) -> float:
+    """Return the seconds until all that is left is done, on lanes of ``workers`` devices each."""
+    taken = [
+        (item.trial.id, item.trial.parent.id if item.trial.parent else None, item.seconds(rates) / workers)
+        for item in items
+    ]
+    return makespan(taken, lanes)
+
+
+def lane_count(fleet: Fleet | None, workers: int, most: int | None) -> int:
+    """Return how many trials run at once on a fleet, or on this CPU, each on ``workers`` devices.
+
+    ``most`` is the number of lanes that a command asks for: 0 is one process, None as many as the devices allow.
+    """
+    possible = max(1, (fleet.count if fleet else cores()) // workers)
+    return possible if most is None else max(1, min(most, possible))
