@@ -130,11 +130,13 @@ def _rates(found: Draft, store: Store, fleet: Fleet | None, parameters: int, *, 
 
     Records count if they are of this machine; ``recorded`` is whether the run is priced for it.
     """
-    gpu = fleet.gpu if fleet else None
+    from bench.prepare.price.work import declared
+
+    gpu, slowdown = fleet.gpu if fleet else None, partial(declared, found.plan.request)
     probe = ProbeResult.read(store.root)
-    rates = probe.rates(found.model, gpu) if probe else None
+    rates = probe.rates(found.model, gpu, slowdown) if probe else None
     if rates is None and recorded:
-        rates = measured(store.records(), found.plan.zero_shot.model, this_machine())
+        rates = measured(store.records(), found.plan.zero_shot.model, this_machine(), slowdown)
     return rates or (published(parameters, gpu) if gpu else None)
 
 

@@ -15,7 +15,7 @@ from bench.plugins.method import EditMethod
 from bench.plugins.registry import BASELINE, Registry
 from bench.prepare.price.quote import Fit, size
 from bench.prepare.price.rates import Rates
-from bench.trial.hooks import called
+from bench.prepare.price.work import declared
 
 _LIMITS = (None, 2000, 1000, 500, 200, 100)
 _SEEDS = (5, 3, 2, 1)
@@ -75,15 +75,12 @@ class Budget:
         recipe, places = self.request.recipe, len(choice.ranks) * len(choice.targets) * choice.seeds
         examples = recipe.updates * recipe.batch_size
         names = _trained(choice.methods, self.request.registry)
-        training = places * sum(examples / self.rates.of(name, self._slowdown(name)) for name in names)
+        training = places * sum(examples / self.rates.of(name, declared(self.request, name)) for name in names)
         sources = sum(self._count(name, choice) for name in self.request.sources)
         targets = [self._count(name, choice) for name in choice.targets]
         models = len(choice.methods) * len(choice.ranks) * choice.seeds
         answers = sources + sum(targets) + models * (len(targets) * sources + sum(targets))
         return (training + answers / self.rates.answer) / 3600
-
-    def _slowdown(self, name: str) -> float:
-        return called(self.request.registry.method(name)(**self.request.settings_of(name)).slowdown)
 
     def half_width(self, names: Sequence[str], choice: Proposal) -> float:
         """Return an upper bound of the half-width of the 95 % interval of a mean over tasks, in points.

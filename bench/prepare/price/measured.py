@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from statistics import median_low
 
 from bench.environment import environment
-from bench.prepare.price.rates import Rates, plain_rate
+from bench.prepare.price.rates import Rates, Slowdown
 from bench.spec import Record
 
 _SAME = ("device", "processor")  # what the machine of a record must share with the one that is asked about
+_FEW = 20  # updates; bench plan --probe measures as many, after a start that it does not count
 
 
-def measured(records: Iterable[Record], model: str, machine: Mapping[str, str]) -> Rates | None:
+def measured(records: Iterable[Record], model: str, machine: Mapping[str, str], slowdown: Slowdown) -> Rates | None:
     """Return the rates that records show, or None if no training of this model ran on such a machine.
 
-    ``model`` is the base model's revision, and ``machine`` an environment. Trials that share the machine with other
-    lanes count as they ran, so the rates are those of one lane.
+    ``model`` is the base model's revision, ``machine`` an environment, and ``slowdown`` what a method declares. Trials
+    that share the machine with other lanes count as they ran, so the rates are those of one lane.
     """
     found = [record for record in records if record.trial.model == model and _alike(record.environment, machine)]
-    trained = _rates(pair for record in found for pair in _training(record))
+    trained = _training(found)
     answers = _rates(pair for record in found for pair in _answers(record))
     if not trained or not answers:
         return None
     mean = sum(answers.values()) / len(answers)
     edits = {name: 1 / rate for name, rate in _rates(pair for record in found for pair in _edit(record)).items()}
     origin = f"measured: {len(found)} trials of the run folder, on {machine.get('device')}"
-    return Rates(plain_rate(trained), mean, origin, trained, answers, edits)
+    return Rates.of_methods(trained, slowdown, mean, origin, answers, edits)
 
 
 def this_machine() -> Mapping[str, str]:
@@ -38,11 +40,20 @@ def this_machine() -> Mapping[str, str]:
 Counted = tuple[str, float, float]  # a name, a count, and the seconds of one device that the count took
 
 
-def _training(record: Record) -> Iterator[Counted]:
-    trial = record.trial
-    if trial.rank is not None and trial.parent is None:
-        examples = trial.recipe.updates * trial.recipe.batch_size
-        yield trial.method, examples, record.cost.train_seconds * _workers(record)
+def _training(records: Iterable[Record]) -> dict[str, float]:
+    """Return training examples per second by method: those of its median trial, and of two trials the faster.
+
+    The first training on a target in a lane also computes the vision features of the images, so it does not stand for
+    the others. Trainings of a few updates count only if there are no others: most of their time is such a start.
+    """
+    trained = [record for record in records if record.trial.rank is not None and record.trial.parent is None]
+    timed = [record for record in trained if record.cost.train_seconds > 0]
+    seconds = dict[str, list[float]]()
+    for record in [each for each in timed if each.trial.recipe.updates >= _FEW] or timed:
+        recipe = record.trial.recipe
+        each = record.cost.train_seconds * _workers(record) / (recipe.updates * recipe.batch_size)
+        seconds.setdefault(record.trial.method, []).append(each)
+    return {name: 1 / median_low(found) for name, found in seconds.items()}
 
 
 def _answers(record: Record) -> Iterator[Counted]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from bench.lanes.setup import Launch
 from bench.plan.plan import Plan
 from bench.prepare.price.measured import measured
 from bench.prepare.price.rates import here
-from bench.prepare.price.work import lane_count, todo, wall_seconds
+from bench.prepare.price.work import declared, lane_count, todo, wall_seconds
 from bench.store.run_folder import Store
 
 
@@ -24,7 +26,10 @@ def addition(paper: Plan, every: Plan, store: Store, launch: Launch) -> str:
     if left < len(trainings):
         text += f" ({len(trainings) - left} cached)"
     reference = every.records.get(every.zero_shot.id)
-    rates = measured(store.records(), every.zero_shot.model, reference.environment) if reference else None
+    if reference is None:
+        return f"{text}."
+    slowdown = partial(declared, every.request)
+    rates = measured(store.records(), every.zero_shot.model, reference.environment, slowdown)
     if rates is None:
         return f"{text}."
     lanes = _lanes(launch)

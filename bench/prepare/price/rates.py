@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bench.errors import UsageError
 from bench.plugins.registry import BASELINE
@@ -52,6 +52,9 @@ _ANSWERS_PER_SAMPLE = 3.0
 _KNOWN_SIZES = (1e9, 40e9)
 
 
+Slowdown = Callable[[str], float]  # a method's name -> how many times as long as LoRA's it declares an update to take
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """A number of GPUs of one kind."""
@@ -75,6 +78,28 @@ class Rates:
     answers: Mapping[str, float] = field(default_factory=dict)
     edits: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of_methods(
+        cls,
+        methods: Mapping[str, float],
+        slowdown: Slowdown,
+        answer: float,
+        origin: str,
+        answers: Mapping[str, float] | None = None,
+        edits: Mapping[str, float] | None = None,
+    ) -> Self:
+        """Return the rates that follow from measured training examples per second by method.
+
+        Plain LoRA's rate is the highest of them, because what a method adds to LoRA makes it no faster: a LoRA that
+        looks slower came first, and also computed the vision features of the images. A method that declares less than
+        LoRA's time counts as it declares. If LoRA was not measured, every method does.
+        """
+        known = BASELINE in methods
+        times = {name: min(1.0, slowdown(name)) if known else slowdown(name) for name in methods}
+        plain = max(rate * times[name] for name, rate in methods.items())
+        own = {**methods, BASELINE: plain} if known else methods
+        return cls(plain, answer, origin, own, answers or {}, edits or {})
+
     def of(self, method: str, slowdown: float = 1.0) -> float:
         """Return a method's training examples per second; ``slowdown`` is what the method declares."""
         return self.methods.get(method, self.train / slowdown)
@@ -86,11 +111,6 @@ class Rates:
     def edit_seconds(self, method: str) -> float:
         """Return the seconds of an edit; if the method was not measured, the mean of the edits that were, or 0."""
         return self.edits.get(method, sum(self.edits.values()) / max(1, len(self.edits)))
-
-
-def plain_rate(methods: Mapping[str, float]) -> float:
-    """Return plain LoRA's examples per second among those of several methods; without LoRA, those of the slowest."""
-    return methods.get(BASELINE, min(methods.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +148,10 @@ class ProbeResult:
             raise ValueError("no rates")
         return found
 
-    def rates(self, model: str, gpu: GpuModel | None) -> Rates | None:
+    def rates(self, model: str, gpu: GpuModel | None, slowdown: Slowdown) -> Rates | None:
         """Return the rates on a GPU, scaled by peak FLOP/s, or None if they do not apply.
 
-        If ``gpu`` is None, the rates are those of the CPU.
+        If ``gpu`` is None, the rates are those of the CPU. ``slowdown`` is what a method declares.
         """
         if self.model != model:
             return None
@@ -144,7 +164,7 @@ class ProbeResult:
             note = f", scaled to {gpu.name} by peak bf16 FLOP/s"
         train = {name: rate * factor for name, rate in self.train.items()}
         origin = f"measured: {self.updates} updates per method and {self.answers} answers on {self.device}{note}"
-        return Rates(plain_rate(train), self.answer * factor, origin, train)
+        return Rates.of_methods(train, slowdown, self.answer * factor, origin)
 
 
 def published(parameters: int, gpu: GpuModel) -> Rates | None:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.environment import cores
+from bench.errors import BenchError
 from bench.plan.plan import Plan
+from bench.plan.request import Request
 from bench.prepare.price.rates import Fleet, Rates
 from bench.spec import ScoreSpec, Trial
 from bench.trial.hooks import called
@@ -94,3 +96,12 @@ def lane_count(fleet: Fleet | None, workers: int, most: int | None) -> int:
     """
     possible = max(1, (fleet.count if fleet else cores()) // workers)
     return possible if most is None else max(1, min(most, possible))
+
+
+def declared(request: Request, name: str) -> float:
+    """Return how many times as long as LoRA's an update of a method takes, as the method declares."""
+    try:
+        method = request.registry.method(name)(**request.settings_of(name))
+    except BenchError:  # a record of an earlier run, whose plugin file this command does not name
+        return 1.0
+    return called(method.slowdown)

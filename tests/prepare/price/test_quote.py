@@ -51,6 +51,10 @@ def drafted(tmp_path: Path) -> Callable[..., Draft]:
     return make
 
 
+def plain(name: str) -> float:
+    return 1.0
+
+
 def quoted(found: Draft, fleet: Fleet = ONE, workers: int = 1) -> Quote:
     blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
     rates = published(blueprint.parameters, fleet.gpu)
@@ -268,13 +272,13 @@ def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) 
 
     assert ProbeResult.read(tmp_path) == found
     assert ProbeResult.read(tmp_path / "none") is None
-    scaled = found.rates("m", GPUS["RTX 4090"])
+    scaled = found.rates("m", GPUS["RTX 4090"], plain)
     assert scaled is not None
     assert scaled.of("dora") == pytest.approx(2 * 165 / 312)
     assert scaled.of("another", 2.0) == pytest.approx(4 / 2.0 * 165 / 312)  # LoRA's, for what was not probed
-    assert found.rates("other", REFERENCE) is None
-    assert found.rates("m", GpuModel("odd", 2**34, 1e12)) is not None
-    assert found.rates("m", None) is None
+    assert found.rates("other", REFERENCE, plain) is None
+    assert found.rates("m", GpuModel("odd", 2**34, 1e12), plain) is not None
+    assert found.rates("m", None, plain) is None
 
 
 def test_a_damaged_probe_is_named(tmp_path: Path) -> None:
