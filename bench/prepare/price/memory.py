@@ -102,7 +102,8 @@ def editing(method: Method, blueprint: Blueprint, recipe: Recipe, dimensions: Di
 def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: int, live: int = 0) -> Footprint:
     """Return the memory of generation: the base in ``eval_dtype``, each answer's keys, values and prefill.
 
-    ``live`` is the size of a change that is held next to the base, because it cannot be merged.
+    ``live`` is the size of a change that is held next to the base, because it cannot be merged. It adds to the output
+    of each layer in float32: its own output and the sum are there at once, the largest those of the MLP's branches.
     """
     text, size = blueprint.config.text_config, BYTES[recipe.eval_dtype]
     heads = text.num_attention_heads
@@ -110,6 +111,7 @@ def evaluation(blueprint: Blueprint, recipe: Recipe, tokens: int, new_tokens: in
     cache = 2 * text.num_hidden_layers * (text.num_key_value_heads or heads) * head * size * (tokens + new_tokens)
     # the widest point of a block: the MLP's two branches and their product, plus the residual stream
     prefill = tokens * (3 * text.intermediate_size + 2 * text.hidden_size) * size
+    prefill += 2 * tokens * text.intermediate_size * BYTES["float32"] if live else 0
     fixed = {"base": blueprint.parameters * size, "cache": 0, "prefill": 0}
     fixed |= {"live change": live} if live else {}
     return Footprint("evaluation", 0, 0, fixed, {"cache": cache, "prefill": prefill})

@@ -232,7 +232,8 @@ def test_what_an_answer_needs_is_its_keys_and_values_and_its_way_through_a_block
 def test_a_change_that_is_held_live_takes_memory_next_to_the_base() -> None:
     merged, live = (evaluation(blueprint(), RECIPE, 672, 128, size) for size in (0, 10**9))
 
-    assert live.at(4) == {**merged.at(4), "live change": 10**9}
+    outputs = 4 * 672 * INNER * 2 * 4  # of four answers, two tensors in float32
+    assert live.at(4) == {**merged.at(4), "live change": 10**9, "prefill": merged.at(4)["prefill"] + outputs}
     assert "live change" not in merged.at(4)
 
 
