@@ -81,8 +81,8 @@ def plan(options: PlanOptions) -> int:
             f"--gpus-per-trial is {how.workers}, but there are only {fleet.count} x {fleet.gpu.name}. "
             "Name more with --gpu NAME:N."
         )
-    rates = _rates(found, store, fleet, blueprint.parameters, recorded=not options.gpu)
     elsewhere = known is None and fleet is not None
+    rates = _rates(found, store, fleet, blueprint.parameters, recorded=not (options.gpu or elsewhere))
     quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
     tell(lines(quote))
     if hours is not None:
@@ -114,7 +114,10 @@ def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str
 
 
 def _head(found: Draft, *, whole: bool) -> Iterator[str]:
-    """Yield what is missing, or else the plan itself. The trials of an assumed plan have no ids yet."""
+    """Yield what is missing or the plan itself, and what the plan leaves out.
+
+    The trials of an assumed plan have no ids yet.
+    """
     if found.missing:
         yield f"Missing here: {'; '.join(found.missing)}."
         yield from found.faults
@@ -122,6 +125,10 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
         yield ""
     elif whole:
         yield from found.plan.lines()
+        yield ""
+        return
+    if found.plan.notes:  # lines() has them too
+        yield from found.plan.notes
         yield ""
 
 

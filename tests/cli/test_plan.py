@@ -1,9 +1,11 @@
 """What bench plan prints for a new user."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.cli import plan
 from bench.cli.main import main
 from bench.cli.options import Cells
 from bench.cli.plan import read_fleet
@@ -11,7 +13,9 @@ from bench.cli.request import read_request
 from bench.errors import UsageError
 from bench.plan.suite import Suite
 from bench.prepare.price.draft import draft
+from bench.prepare.price.measured import this_machine
 from bench.prepare.price.rates import GPUS, Fleet, ProbeResult
+from bench.spec import Cost
 from bench.store.run_folder import Store
 from tests.making.records import done
 
@@ -107,6 +111,54 @@ def test_a_cluster_that_is_not_asked_for_its_gpus_is_said(
         "Name all of them with --gpu NAME:N.\n"
     )
     assert "is a Ray Client address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--gpu", "H100"]])
+def test_what_a_plan_leaves_out_is_said_once(
+    words: list[str], tiny_words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["plan", *tiny_words, "--methods", "lora,mixlora", "--rewind", "0.5", *words])
+
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mixlora has no curve")]
+    assert code == 0
+    assert len(said) == 1
+
+
+def test_what_a_plan_leaves_out_is_said_if_data_is_missing_too(tiny_words: list[str], tmp_path: Path) -> None:
+    words = Cells(suite="tiny", ranks="2", methods="lora,mixlora", rewind="0.5", plugin=(Path(tiny_words[3]),))
+    found = draft(read_request(words, tmp_path), Store(tmp_path))
+
+    said = list(plan._head(replace(found, missing=("data of squares",)), whole=True))
+
+    assert said[0] == "Missing here: data of squares."
+    assert len([line for line in said if line.startswith("mixlora has no curve")]) == 1
+
+
+@pytest.mark.parametrize(("large", "measured"), [(True, False), (False, True)])
+def test_this_cpus_records_do_not_price_a_run_on_the_gpu_that_is_assumed_for_a_large_model(
+    large: bool,
+    measured: bool,
+    tiny_words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(plan, "_LARGE", 1.0 if large else 1e9)
+    store = Store(tmp_path / "runs")
+    words = Cells(suite="tiny", ranks="2", methods="lora", plugin=(Path(tiny_words[3]),))
+    for job in draft(read_request(words, store.root), store).plan.jobs:
+        record = done(job)
+        scores = {key: replace(score, seconds=1.0) for key, score in record.scores.items()}
+        store.write(replace(record, scores=scores, cost=Cost(train_seconds=1.0), environment=this_machine()))
+
+    assert main(["plan", *tiny_words, "--methods", "lora"]) == 0
+
+    out = capsys.readouterr().out
+    assert ("measured: " in out) == measured
+    assert ("Time: not known" in out) == large
 
 
 @pytest.mark.slow
