@@ -51,14 +51,16 @@ def start_request(cells: Cells, output: Path, registry: Registry | None = None) 
     return started
 
 
-def read_request(cells: Cells, output: Path, registry: Registry | None = None) -> Request:
+def read_request(cells: Cells, output: Path, registry: Registry | None = None, *, quiet: bool = False) -> Request:
     """Return the request for cells. Nothing is downloaded, and nothing outside the request changes.
+
+    A ``quiet`` one does not say which methods run untuned.
 
     Raises:
         UsageError: a name is unknown, or a value is out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    return _checked(_untuned(cells, registry), cells, output)
+    return _checked(_untuned(cells, registry), cells, output, quiet=quiet)
 
 
 def split_known(cells: Cells) -> tuple[Cells, list[str]]:
@@ -111,7 +113,7 @@ def _untuned(cells: Cells, registry: Registry | None) -> Request:
     return request
 
 
-def _checked(request: Request, cells: Cells, output: Path) -> Request:
+def _checked(request: Request, cells: Cells, output: Path, *, quiet: bool = False) -> Request:
     """Return the request with what a search chose, after checking it against the base model if that is here."""
     if request.suite.here():
         if cells.model is not None:
@@ -124,7 +126,9 @@ def _checked(request: Request, cells: Cells, output: Path) -> Request:
             )
         if reason := shapes.refusal(request.recipe, rank := max(request.ranks)):
             raise UsageError(f"Rank {rank} is too large for the model of suite {request.suite.name}: {reason}")
-    return request if cells.tuned is None else replace(request, tuned=_tuned(cells.tuned, request, output))
+    if cells.tuned is None:
+        return request
+    return replace(request, tuned=_tuned(cells.tuned, request, output, quiet=quiet))
 
 
 def read_data(options: TaskData, skip_bad: int = 0, plugins: Sequence[Path] = ()) -> Tasks:
@@ -201,12 +205,12 @@ def _strengths(text: str) -> tuple[float, ...]:
     return tuple(sorted({1.0, *(round(strength, 6) for strength in found)}))
 
 
-def _tuned(chosen: str, request: Request, output: Path) -> tuned.Tuned:
+def _tuned(chosen: str, request: Request, output: Path, *, quiet: bool) -> tuned.Tuned:
     """Return what a search chose, from the named file, else the run folder, else the suite's table."""
     own, shipped = output / search_results.FILE, request.suite.tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
     without = tuned.left_out(path)
-    for name in (name for name in request.methods if name in without):
+    for name in (name for name in request.methods if name in without and not quiet):
         say(f"--tuned: {name} runs untuned, because {without[name]}.")
     methods = [request.registry.method(name) for name in request.methods if name not in without]
     places = product(methods, request.ranks, request.targets)

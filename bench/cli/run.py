@@ -23,7 +23,7 @@ from bench.cli.reports import (
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
 from bench.lanes.setup import Launch, lane_setup, note_data
@@ -55,6 +55,7 @@ class RunSteps:
     """What distinguishes a command that runs a plan: its note, how it plans, and what it saves and writes.
 
     ``write`` returns the files that it wrote, and the lines to print; the leaderboard is printed if ``prints_board``.
+    ``end`` says the last lines, on the plan that was carried out.
     """
 
     run: Run
@@ -62,30 +63,28 @@ class RunSteps:
     save: Callable[[Plan, Store], None]
     write: Callable[[Plan, Store, Leaderboard], Written]
     prints_board: bool = True
+    end: Callable[[Plan, Store], None] = lambda made, store: None
 
 
 def run(options: RunOptions) -> int:
     """Train, evaluate and rank methods, and skip what the store already has."""
     noted = new_run("run", options.line, options)
     steps = RunSteps(noted, make, lambda made, store: None, partial(_write, options, noted))
-    registry = Registry(options.plugin)
-    code = carry_out(steps, options, options, registry)
-    if options.methods.strip() == "paper" and not options.dry_run:
-        _tell_others(options, registry)
-    return code
+    if options.methods.strip() == "paper":
+        steps = replace(steps, end=partial(_tell_others, options))
+    return carry_out(steps, options, options, Registry(options.plugin))
 
 
-def _tell_others(options: RunOptions, registry: Registry) -> None:
-    """Say what --methods all adds to a run of the paper's methods, if it is possible with the same options."""
+def _tell_others(options: RunOptions, paper: Plan, store: Store) -> None:
+    """Say what --methods all adds to a run of the paper's methods, or why it is impossible with the same options."""
     from bench.prepare.price.others import addition  # imported here because it loads torch
 
-    store = options.store()
+    words, registry = replace(options, methods="all"), paper.request.registry
     try:
-        paper, every = (
-            make(read_request(replace(options, methods=words), options.output, registry), store)
-            for words in ("paper", "all")
-        )
-    except UsageError:  # for instance, --tuned has no choice for one of the methods
+        request = read_request(words, options.output, registry, quiet=True)
+        every = make(replace(request, tasks=paper.request.tasks), store)
+    except BenchError as error:  # for instance, --tuned has no choice for one of the methods
+        say(f"--methods all is not possible with the same options: {error}")
         return
     say(addition(paper, every, store, options.launch()))
 
@@ -120,7 +119,9 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
     for path in paths:
         say(f"wrote {path}")
     _tell_larger(with_trials(steps.run, made), made, store)
-    return list_failures(made, store)
+    code = list_failures(made, store)
+    steps.end(made, store)
+    return code
 
 
 def _begin(steps: RunSteps, made: Plan, store: Store, output: Path) -> None:

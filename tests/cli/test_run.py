@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from bench.cli import run
 from bench.cli.main import main
+from bench.cli.options import Cells
+from bench.cli.request import read_request
+from bench.plan.plan import Plan
+from bench.plugins.groups import GROUPS
+from bench.plugins.registry import Registry
 from bench.prepare.price import others
 
 
 @pytest.fixture
 def _instant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Carry nothing out, and name the addition by its methods."""
-    monkeypatch.setattr(run, "carry_out", lambda *_: 0)
-    monkeypatch.setattr(
-        others, "addition", lambda paper, every, *_: f"more: {len(every.request.methods) > len(paper.request.methods)}"
-    )
+    """Carry nothing out except the end of the run, and name the addition by its methods."""
+
+    def carry_out(steps: run.RunSteps, options: run.RunOptions, cells: Cells, registry: Registry) -> int:
+        store = options.store()
+        steps.end(steps.plan(read_request(cells, options.output, registry), store), store)
+        return 0
+
+    def addition(paper: Plan, every: Plan, *_: object) -> str:
+        return f"more: {len(every.request.methods) > len(paper.request.methods)}"
+
+    monkeypatch.setattr(run, "carry_out", carry_out)
+    monkeypatch.setattr(others, "addition", addition)
 
 
 @pytest.mark.usefixtures("_instant")
@@ -31,8 +44,57 @@ def test_a_run_of_the_papers_methods_says_what_all_adds(
 
 
 @pytest.mark.usefixtures("_instant")
-@pytest.mark.parametrize("words", [["--methods", "all"], ["--methods", "paper,lines"], ["--dry-run"], ["--tuned"]])
-def test_another_run_does_not_say_it(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", *words, "--output", str(tmp_path)]) == 0
+@pytest.mark.parametrize("methods", ["all", "paper,lines"])
+def test_another_run_does_not_say_it(methods: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--methods", methods, "--output", str(tmp_path)]) == 0
 
-    assert "more:" not in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
+
+
+def test_a_dry_run_does_not_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--dry-run", "--output", str(tmp_path)]) == 0
+
+    assert "--methods all" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_instant")
+def test_if_a_search_lacks_a_method_of_all_the_run_ends_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--tuned", "--output", str(tmp_path)]) == 0
+
+    *untuned, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("--methods all is not possible with the same options: --tuned finds no configuration of ")
+    assert all(line.startswith("--tuned: ") for line in untuned)
+    assert len(untuned) == len(set(untuned))  # the second request is read in silence
+
+
+@pytest.mark.usefixtures("_instant")
+def test_if_a_method_of_all_refuses_the_base_the_run_ends_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "bitsandbytes" or find(name))
+
+    assert main(["run", "--base", "4bit", "--output", str(tmp_path)]) == 0
+
+    (last,) = capsys.readouterr().err.splitlines()
+    assert last.startswith("--methods all is not possible with the same options: mixlora cannot train on 4-bit weights")
+
+
+def test_a_run_ends_with_what_it_says_on_the_plan_that_was_carried_out(
+    one_mlflow: None, tiny_words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def addition(paper: Plan, every: Plan, *_: object) -> str:
+        told.append(not paper.pending and every.request.tasks is paper.request.tasks)
+        return "the last line"
+
+    monkeypatch.setattr(others, "addition", addition)
+    monkeypatch.setitem(GROUPS, "paper", lambda registry: ("lora", "dare"))  # type: ignore[misc]
+
+    assert main(["run", "--methods", "paper", *tiny_words, "--lanes", "0"]) == 0
+
+    assert capsys.readouterr().err.splitlines()[-1] == "the last line"
+    assert told == [True]
