@@ -48,18 +48,18 @@ class MixLoRA(TrainMethod):
                    from each token of the answer, as the released code does with a cache.
 
     Deviations: m leaves out padding, and answers that are being learnt, so that a training chooses as an answer does;
-    the released code averages over everything. Its own flag for scores acts only in the first product of a layer. scale
-    is the recipe's, as for LoRA; released are 2 E / rank, so 3 with 96 and 64. The connector is not mixed, as released:
-    it is tuned as the recipe says, with plain LoRA adapters if it has any.
+    the released code averages over everything. The released flag for scores acts only on a layer's first product. The
+    scale is the recipe's, as for LoRA; the released code's is 2 E / rank, which is 3 for 96 and 64. The connector has no
+    pool, as released: it is tuned as the recipe says, with plain LoRA adapters if it has any.
 
-    ``off`` is empty: even with as many experts as ranks, the scores pair other a_i and b_j than LoRA does. The change
+    ``off`` is empty: even with as many experts as ranks, the scores do not pair a_i with b_i, as LoRA does. The change
     is a ``bench.Routed``, which no weight can hold, so whatever needs a change of weights refuses it.
     """
 
     name: ClassVar[str] = "mixlora"
     paper: ClassVar[str] = "Shen et al., Conditional Mixture of LoRA, Findings of ACL 2024, arXiv:2402.15896"
     merges: ClassVar[bool] = False
-    remark: ClassVar[str] = "each example chooses its own factors, so the change is held live and never merged."
+    remark: ClassVar[str] = "each example chooses its own factors, so the change is held live and never merged"
 
     experts: float = hyper(1.5, minimum=1.0, maximum=64.0, search=False)
     condition: str = hyper("input", choices=("input", "input_lora_a"), search=False)

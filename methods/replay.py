@@ -38,13 +38,13 @@ def drawn(numbers: Sequence[int], count: int, generator: Generator) -> Iterator[
 class Replay(LoRA):
     """LoRA of which ``share`` of the examples that a training sees are training examples of the sources.
 
-    Rehearsal (Robins 1995) trains a network on old items next to the new ones. Here the number of updates and their
-    size stay: each drawn example replaces one of the target's, in a random place. What is ours is the share of 5 %, and
-    that it comes from the sources in parts that differ by at most one example. All draws are made once, from the seed,
-    before the first update. An example is not drawn again before its source has been drawn whole.
+    Rehearsal (Robins 1995) trains a network on old items next to the new ones. The number and size of the updates
+    are unchanged: each drawn example replaces one of the target's, in a random place. The share of 5 % and the equal
+    parts of the sources, which differ by at most one example, are choices of ours. All draws are made once, from the
+    seed, before the first update. No example is drawn twice before all of its source have been drawn once.
 
-    It is a control: the obvious thing to do if the old data is at hand, with which a method that sees none should be
-    compared. It is not ranked, because it trains on the tasks with which forgetting is measured. A search does not vary
+    It is the obvious thing to do if the old data is available, so methods that see none should be compared with it. It
+    is not ranked, because it trains on the tasks with which forgetting is measured. A search does not vary
     ``share``, because more old data does not make a better method.
     """
 

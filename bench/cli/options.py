@@ -111,8 +111,8 @@ class Rows(Suited):
 
     methods: str = arg(
         "paper",
-        "methods, or paper (those of the LoRASculpt paper's table), all (every ranked built-in one) or installed "
-        "(every plugin); default: paper",
+        "names, or paper (the methods of the LoRASculpt paper's table), all (every built-in method except references "
+        "and tools) or installed (every ranked method, also of plugins); words and names can be mixed; default: paper",
         "A,B",
     )
     ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")

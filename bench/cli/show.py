@@ -100,6 +100,8 @@ def command_line(record: Record, output: Path, registry: Registry, reading: Sequ
         words += ["--model", suite.model]
     words += [word for path in registry.files for word in ("--plugin", str(path))]
     words += ["--methods", trial.method]
+    if trial.sources and set(trial.sources) != set(suite.sources):
+        words += ["--sources", ",".join(trial.sources)]
     if trial.rank is not None and trial.target is not None:
         words += ["--ranks", str(trial.rank), "--targets", trial.target, "--seeds", str(trial.seed)]
         for part in (trial, trial.parent):

@@ -55,8 +55,8 @@ def adapted_roles(adapt: str) -> tuple[str, ...]:
     for role in named:
         if role not in ROLES:
             raise UsageError(
-                f"recipe.adapt is {adapt!r}, and {role!r} is no layer of the decoder. Give {', '.join(GROUPS)}, or one "
-                f"or more of {', '.join(ROLES)}, joined by +."
+                f"recipe.adapt is {adapt!r}, but {role!r} is not a layer of the decoder. Give one of "
+                f"{', '.join(GROUPS)}; or layers joined by +: {', '.join(ROLES)}. A group cannot be joined."
             )
     return tuple(role for role in ROLES if role in named)
 

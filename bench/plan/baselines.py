@@ -72,11 +72,10 @@ def curve(request: Request, cell: Cell) -> dict[float, Job]:
 
 
 def _unscaled(request: Request) -> tuple[str, ...]:
-    """Return a note for each method that has nothing to scale back."""
-    lacks = [*["no curve of --rewind"] * bool(request.strengths), *["no scaled-back control"] * request.controls]
-    names = [name for name in request.methods if lacks and not request.registry.method(name).merges]
+    """Return a note for each method whose change --rewind cannot scale."""
+    names = [name for name in request.methods if request.strengths and not request.registry.method(name).merges]
     why = "each example chooses its own factors, so there is no change of weights to scale"
-    return tuple(f"{name} has {' and '.join(lacks)}: {why}." for name in names)
+    return tuple(f"{name} has no curve of --rewind: {why}." for name in names)
 
 
 def _unreplayed(request: Request) -> Iterator[str]:
@@ -110,10 +109,9 @@ class _Corner:
         self.controls += self._partial()
         self.controls += self._replayed()
         self._stopped()
-        merges = {name: self.request.registry.method(name).merges for name in self.request.methods}
         for cell in self.own:
             here = cell.slot == (self.rank, self.target, self.seed)
-            if here and cell.key.method != BASELINE and merges[cell.key.method]:
+            if here and cell.key.method != BASELINE:
                 self._rewound(cell)
 
     def _fixed(self) -> Iterator[Cell]:

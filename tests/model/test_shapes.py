@@ -69,7 +69,7 @@ def test_a_control_above_the_smallest_side_can_be_asked_for_again(
 
     assert main([*words, "--ranks", "136"]) == 0  # as many parameters as LoRA at rank 64
     assert main([*words, "--ranks", "300"]) == 2
-    assert "has 128 rows or columns. Give a rank of at most 272." in capsys.readouterr().err
+    assert "has 128 rows or columns. Give a rank of at most 272, at which" in capsys.readouterr().err
     assert main([*words[:-2], "--ranks", "136"]) == 2
 
 
