@@ -111,7 +111,7 @@ class _Corner:
         self._stopped()
         for cell in self.own:
             here = cell.slot == (self.rank, self.target, self.seed)
-            if here and cell.key.method != BASELINE:
+            if here and cell.key.ranked and cell.key.method != BASELINE:
                 self._rewound(cell)
 
     def _fixed(self) -> Iterator[Cell]:

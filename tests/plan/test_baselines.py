@@ -243,6 +243,14 @@ def test_a_tuned_row_has_a_rewound_control_of_its_own(request_: Request, store: 
     assert {cell.key.against for cell in plan.cells} == {"", "dare", "dare tuned"}
 
 
+def test_a_row_that_is_not_ranked_has_no_rewound_control(request_: Request, store: Store) -> None:
+    plan = make(replace(request_, methods=("lora", "replay")), store)
+
+    assert "replay" in {cell.key.name for cell in plan.cells}
+    assert [job for job in plan.jobs if job.trial.method == "rewind" and job.trial.snapshot is None] == []
+    assert {cell.key.against for cell in finished(plan.request, store).cells} == {""}
+
+
 def test_without_controls_and_strengths_a_run_is_its_cells(request_: Request, store: Store) -> None:
     plan = make(replace(request_, controls=False), store)
 
