@@ -64,7 +64,8 @@ class Request:
         """Why LoRA with replay cannot be among the controls, or nothing."""
         if not self.sources:
             return "there is no source."
-        return "" if self.assumed else untaught(self.tasks, self.sources, REPLAY)
+        reasons = () if self.assumed else (untaught(self.tasks.load(name), name, REPLAY) for name in self.sources)
+        return next(filter(None, reasons), "")
 
     def _trained(self, method: str) -> type[Method]:
         """Return the method itself, or the one that trains what it edits."""

@@ -1,39 +1,42 @@
-"""Read the training examples of sources, which only a method that overrides ``mix`` needs."""
+"""Check the training examples of sources, which only a method that overrides ``mix`` needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from bench.errors import DataError, PluginError, UsageError, first_line
+from bench.plan.fingerprint import once_a_task
 from bench.plugins.examples import read_examples
-from bench.plugins.task import Example, Task
-from bench.plugins.tasks import Tasks
+from bench.plugins.task import Task
 
 
-def source_examples(task: Task, source: str, method: str) -> Sequence[Example]:
-    """Return the training examples of a source, on which a method trains.
+def check_source(task: Task, source: str, method: str) -> None:
+    """Refuse a source without training examples, because a method trains on them.
 
     Raises:
         UsageError: the source has no training examples.
         DataError: the files of the training split cannot be read.
     """
-    reason = ""
+    reason = _empty(task)
+    if reason is not None:
+        raise UsageError(
+            f"{method} trains on examples of every source, but {source} has no training examples.{reason} "
+            f"Leave {source} out of --sources, or drop {method}."
+        )
+
+
+@once_a_task
+def untaught(task: Task, source: str, method: str) -> str:
+    """Return why a method cannot train on examples of a source, or nothing."""
     try:
-        if examples := read_examples(task, "train"):
-            return examples
-    except PluginError as error:
-        reason = f" {error}"
-    raise UsageError(
-        f"{method} trains on examples of every source, but {source} has no training examples.{reason} "
-        f"Leave {source} out of --sources, or drop {method}."
-    )
-
-
-def untaught(tasks: Tasks, sources: Iterable[str], method: str) -> str:
-    """Return why a method cannot train on examples of the sources, or nothing."""
-    for name in sources:
-        try:
-            source_examples(tasks.load(name), name, method)
-        except (UsageError, DataError) as error:
-            return first_line(error)
+        check_source(task, source, method)
+    except (UsageError, DataError) as error:
+        return first_line(error)
     return ""
+
+
+@once_a_task
+def _empty(task: Task) -> str | None:
+    """Return the reason for which a task has no training examples, which may be "", or None if it has some."""
+    try:
+        return None if read_examples(task, "train") else ""
+    except PluginError as error:
+        return f" {error}"

@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.model.vocabulary import Vocabulary, vocabulary_of
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.plan.taught import source_examples
+from bench.plan.taught import check_source
 from bench.plugins.examples import read_examples
 from bench.plugins.task import Split, Task
 
@@ -64,7 +64,7 @@ def check_words(request: Request) -> Iterator[str]:
         taught = name in request.taught
         task = request.tasks.load(name)
         if taught and name not in request.targets:
-            source_examples(task, name, request.mixing)
+            check_source(task, name, request.mixing)
         counts: dict[Split, int | None] = {"train": None} if taught else {}
         if found := unknown_words(request.suite, task, counts | {request.split: request.limit}, name):
             if taught and found.answers:

@@ -1,15 +1,21 @@
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench import Example, Split, Task
 from bench.model.families import published_shapes
+from bench.plan import fingerprint, taught
 from bench.plan.baselines import curve, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, MICRO
 from bench.plan.tuned import TunedChoice
+from bench.plugins.examples import read_examples
+from bench.plugins.tasks import Tasks
 from bench.spec import Connector, Job, Record, Score
 from bench.store.run_folder import Store
 
@@ -138,6 +144,27 @@ def test_replay_is_left_out_with_the_reason_if_a_source_has_nothing_to_train_on(
         f"lora replay is left out: replay trains on examples of every source, but {source.name} has no"
     )
     assert plan.request.taught == request_.targets
+
+
+def test_the_examples_of_a_source_are_checked_as_often_for_many_trials_as_for_one(
+    request_: Request, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str]] = []
+
+    def counted(task: Task, split: Split) -> Sequence[Example]:
+        calls.append((task.name, split))
+        return read_examples(task, split)
+
+    for module in (fingerprint, taught):
+        monkeypatch.setattr(module, "read_examples", counted)
+
+    def checks(ranks: tuple[int, ...], seeds: tuple[int, ...]) -> Counter[tuple[str, str]]:
+        calls.clear()
+        make(replace(request_, ranks=ranks, seeds=seeds, tasks=Tasks(), limit=None), store)
+        return Counter(calls)
+
+    assert checks((4, 8), (0, 1)) == checks((16,), (0,))
+    assert {checks((16,), (0,))[name, "train"] for name in request_.sources} == {2}  # once checked, once digested
 
 
 def test_parts_of_the_layers_are_controls_at_the_rank_and_at_the_parameters_of_lora(

@@ -9,7 +9,7 @@ from bench.errors import DataError
 from bench.plan.baselines import make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
-from bench.plan.taught import source_examples
+from bench.plan.taught import check_source
 from bench.store.run_folder import Store
 
 
@@ -67,7 +67,7 @@ def _missing_tasks(asked: Request) -> dict[str, str]:
             if name in asked.targets:
                 task.examples("train")
             elif name in asked.taught:
-                source_examples(task, name, asked.mixing)
+                check_source(task, name, asked.mixing)
         except DataError as error:
             if not task.sizes.get(asked.split):
                 raise
