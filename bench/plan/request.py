@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from bench.plan.suite import Suite
 from bench.plan.taught import untaught
 from bench.plan.tuned import Settings, Tuned
+from bench.plan.words import unknown_answers
 from bench.plugins.method import EditMethod, Method, mixes
 from bench.plugins.registry import REPLAY, Registry
 from bench.plugins.task import Split
@@ -50,22 +51,29 @@ class Request:
 
     @property
     def taught(self) -> tuple[str, ...]:
-        """The tasks whose training splits are read: the targets, and the sources if a method's trainings see them."""
-        return tuple(dict.fromkeys((*self.targets, *(self.sources if self.mixing else ()))))
+        """The tasks whose training splits are read: the targets, and the sources if a training sees them."""
+        seen = self.mixing or (self.controls and not self.unreplayed)
+        return tuple(dict.fromkeys((*self.targets, *(self.sources if seen else ()))))
 
     @property
     def mixing(self) -> str:
-        """The first method whose trainings see examples of the sources, or nothing."""
-        names = (*self.methods, *([REPLAY] if self.controls and not self.unreplayed else ()))
-        return next((name for name in names if mixes(self._trained(name))), "")
+        """The first of the methods whose trainings see examples of the sources, or nothing."""
+        return next((name for name in self.methods if mixes(self._trained(name))), "")
 
     @property
     def unreplayed(self) -> str:
         """Why LoRA with replay cannot be among the controls, or nothing."""
         if not self.sources:
             return "there is no source."
-        reasons = () if self.assumed else (untaught(self.tasks.load(name), name, REPLAY) for name in self.sources)
-        return next(filter(None, reasons), "")
+        return "" if self.assumed else next(filter(None, map(self._untaught, self.sources)), "")
+
+    def _untaught(self, source: str) -> str:
+        """Return why replay cannot train on examples of a source, or nothing."""
+        task = self.tasks.load(source)
+        if (reason := untaught(task, source, REPLAY)) or not self.suite.here():
+            return reason
+        found = unknown_answers(task, source, self.suite.name, self.suite.folder)
+        return f"{REPLAY} trains on examples of every source. {found.refusal}" if found else ""
 
     def _trained(self, method: str) -> type[Method]:
         """Return the method itself, or the one that trains what it edits."""

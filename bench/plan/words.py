@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.model.vocabulary import Vocabulary, vocabulary_of
-from bench.plan.request import Request
+from bench.plan.fingerprint import once_a_task
 from bench.plan.suite import Suite
 from bench.plan.taught import check_source
 from bench.plugins.examples import read_examples
 from bench.plugins.task import Split, Task
+
+if TYPE_CHECKING:
+    from bench.plan.request import Request
 
 _NAMED = 8  # how many unknown words a message names
 
@@ -58,17 +63,21 @@ def check_words(request: Request) -> Iterator[str]:
     """Yield a warning for each task with words that are unknown to the request's base model.
 
     Raises:
-        UsageError: the answers of a task that is taught have unknown words, or a source that is taught has no examples.
+        UsageError: a target's answers have unknown words; or a method trains on the sources, and a source's answers
+            have unknown words, or it has no training examples.
     """
+    mixing = request.mixing
     for name in dict.fromkeys((*request.targets, *request.sources)):
-        taught = name in request.taught
-        task = request.tasks.load(name)
-        if taught and name not in request.targets:
-            check_source(task, name, request.mixing)
-        counts: dict[Split, int | None] = {"train": None} if taught else {}
+        task, is_target = request.tasks.load(name), name in request.targets
+        if mixing and not is_target:
+            check_source(task, name, mixing)
+        counts: dict[Split, int | None] = {"train": None} if name in request.taught else {}
         if found := unknown_words(request.suite, task, counts | {request.split: request.limit}, name):
-            if taught and found.answers:
-                raise UsageError(found.refusal)
+            if found.answers and (is_target or mixing):
+                instead = (
+                    "" if is_target else f" Or leave {name} out of --sources, or drop {mixing}, which trains on it."
+                )
+                raise UsageError(f"{found.refusal}{instead}")
             yield f"{found} The model reads every such word as its unknown token."
 
 
@@ -98,6 +107,18 @@ def unknown_words(
         len({word for prompt in prompts for word in vocabulary.words(prompt)}) if unread else 0,
         vocabulary,
     )
+
+
+@once_a_task
+def unknown_answers(task: Task, name: str, suite: str, folder: Path) -> UnknownWords | None:
+    """Return what the base model of a suite, in ``folder``, cannot say of a task's training answers, or None."""
+    vocabulary = vocabulary_of(folder)
+    if vocabulary is None:
+        return None
+    answers = list(dict.fromkeys(example.answers[0] for example in read_examples(task, "train")))
+    lost, model = vocabulary.unknown(answers), f"the base model of {suite}"
+    counts = (len(lost), len(answers), _words(lost.values()))
+    return UnknownWords(name, model, *counts, (), 0, vocabulary) if lost else None
 
 
 def _words(found: Iterable[Sequence[str]]) -> tuple[str, ...]:

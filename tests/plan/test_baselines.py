@@ -8,7 +8,7 @@ import pytest
 
 from bench import Example, Split, Task
 from bench.model.families import published_shapes
-from bench.plan import fingerprint, taught
+from bench.plan import fingerprint, taught, words
 from bench.plan.baselines import curve, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
@@ -155,7 +155,7 @@ def test_the_examples_of_a_source_are_checked_as_often_for_many_trials_as_for_on
         calls.append((task.name, split))
         return read_examples(task, split)
 
-    for module in (fingerprint, taught):
+    for module in (fingerprint, taught, words):
         monkeypatch.setattr(module, "read_examples", counted)
 
     def checks(ranks: tuple[int, ...], seeds: tuple[int, ...]) -> Counter[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,11 +15,13 @@ from PIL import Image
 
 from bench import Example, Split, Task, UsageError
 from bench.model.vocabulary import vocabulary_of
+from bench.plan.baselines import make
 from bench.plan.request import Request
 from bench.plan.suite import MICRO
 from bench.plan.words import check_words
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
+from bench.store.run_folder import Store
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -64,8 +67,26 @@ def test_unknown_words_of_a_source_are_a_warning() -> None:
 
 
 def test_unknown_answers_of_a_source_that_is_taught_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"^digit_names: 9 of 10 answers and .* No training teaches"):
+    with pytest.raises(UsageError, match=r"^digit_names: 9 of 10 answers and .* No training teaches") as error:
         list(check_words(request(["icon_choice"], ["digit_names"], "replay")))
+
+    assert str(error.value).endswith("Or leave digit_names out of --sources, or drop replay, which trains on it.")
+
+
+def test_a_control_that_nobody_asked_for_is_left_out_if_it_cannot_say_the_answers_of_a_source(tmp_path: Path) -> None:
+    asked = replace(request(["icon_choice"], ["digit_names"]), controls=True)
+
+    (warning,) = check_words(asked)
+    plan = make(asked, Store(tmp_path))
+
+    assert warning.startswith("digit_names: 9 of 10 answers")
+    assert asked.taught == ("icon_choice",)
+    assert "lora replay" not in {cell.key.name for cell in plan.cells}
+    (note,) = plan.notes
+    assert note.startswith(
+        "lora replay is left out: replay trains on examples of every source. digit_names: 9 of 10 answers are unknown "
+        "to the base model of micro: zero, two, three"
+    )
 
 
 def test_micro_knows_every_word_of_its_own_tasks() -> None:

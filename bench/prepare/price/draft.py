@@ -66,7 +66,7 @@ def _missing_tasks(asked: Request) -> dict[str, str]:
             task.examples(asked.split)
             if name in asked.targets:
                 task.examples("train")
-            elif name in asked.taught:
+            elif asked.mixing:
                 check_source(task, name, asked.mixing)
         except DataError as error:
             if not task.sizes.get(asked.split):
