@@ -109,7 +109,7 @@ def note_data(request: Request, store: Store) -> None:
     """
     tokens = Tokens.of_checkpoint(request.suite.folder, request.recipe)
     for name in request.taught:
-        untaught = taught(tokens, request.tasks.load(name), request.recipe.max_length).faults
+        untaught = taught(tokens, request.tasks.load(name), request.recipe.max_length, keep=False).faults
         _note_split(request, store, name, "train", untaught)
     for name in dict.fromkeys((*request.sources, *request.targets)):
         _note_split(request, store, name, request.split, {})

@@ -38,9 +38,9 @@ class Row(NamedTuple):
 class Corpus:
     """One split of a task for one base model.
 
-    Its tokens are computed once and kept. Its features are kept as long as ``cache`` has room. A corpus that is taught
-    has a ``max_length``: it is the training split without the examples that cannot be taught. Of a ``sparse`` corpus,
-    only some examples are read.
+    Its tokens are kept. Its features are kept as long as ``cache`` has room. A corpus that is taught has a
+    ``max_length``: it is the training split without the examples that cannot be taught. Of a ``sparse`` corpus, only
+    some examples are read, and only their tokens are kept.
     """
 
     sources: Mapping[str, range] = MappingProxyType({})  # a training on one task sees no other
@@ -64,8 +64,8 @@ class Corpus:
         self._prompts: dict[int, list[int]] = {}
         self._pairs: dict[int, Pair] = {}
         if max_length is not None:
-            found = taught(self._tokens, task, max_length)
-            self.examples, self._pairs = found.examples, dict(enumerate(found.pairs))
+            found = taught(self._tokens, task, max_length, keep=not sparse)
+            self.examples, self._pairs = found.examples, found.pairs
         self._places, self._images = _distinct_images(self.examples)
         self._cache = cache or FeatureCache(Resources().feature_cache_bytes)
         # If the features of a split exceed the cache, a group is evicted before its next image is needed; groups of 32

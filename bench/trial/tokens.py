@@ -80,21 +80,26 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """The examples of a training split that can be taught, with their tokens, and the faults of the others by id."""
+    """The examples of a training split that can be taught, and the faults of the others by id.
+
+    ``pairs`` has the tokens of the examples by their place; it is empty if they are not kept.
+    """
 
     examples: Sequence[Example]
-    pairs: Sequence[Pair]
+    pairs: dict[int, Pair]
     faults: Mapping[str, Fault]
 
 
-def taught(tokens: Tokens, task: Task, max_length: int) -> Taught:
+def taught(tokens: Tokens, task: Task, max_length: int, *, keep: bool = True) -> Taught:
     """Divide a task's training split; only as many examples may be broken as the task's reading skips.
+
+    Every example is tokenised; ``keep`` keeps the tokens.
 
     Raises:
         DataError: more records of the split are broken, or none of its examples can be taught.
     """
     examples: list[Example] = []
-    pairs: list[Pair] = []
+    pairs: dict[int, Pair] = {}
     faults: dict[str, Fault] = {}
     split = task.examples("train")
     before, allowed = len(task.faults("train")), task.reading.skip_bad
@@ -110,8 +115,9 @@ def taught(tokens: Tokens, task: Task, max_length: int) -> Taught:
                 ) from error
             faults[example.id] = fault
             continue
+        if keep:
+            pairs[len(examples)] = pair
         examples.append(example)
-        pairs.append(pair)
     if not examples:
         first = next(iter(faults.values()), "the split is empty")
         raise DataError(f"{task.name}: none of the {len(faults)} examples of its train split can be taught: {first}.")
