@@ -49,8 +49,8 @@ class MixLoRA(TrainMethod):
 
     Deviations: m leaves out padding, and answers that are being learnt, so that a training chooses as an answer does;
     the released code averages over everything. The released flag for scores acts only on a layer's first product. The
-    scale is the recipe's, as for LoRA; the released code's is 2 E / rank, which is 3 for 96 and 64. The connector has no
-    pool, as released: it is tuned as the recipe says, with plain LoRA adapters if it has any.
+    scale is the recipe's, as for LoRA; the released code's is 2 E / rank, which is 3 for 96 and 64. The connector has
+    no pool, as released: it is tuned as the recipe says, with plain LoRA adapters if it has any.
 
     ``off`` is empty: even with as many experts as ranks, the scores do not pair a_i with b_i, as LoRA does. The change
     is a ``bench.Routed``, which no weight can hold, so whatever needs a change of weights refuses it.

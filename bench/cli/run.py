@@ -26,7 +26,7 @@ from bench.console import say, tell
 from bench.errors import BenchError, UsageError
 from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
-from bench.lanes.setup import Launch, lane_setup, note_data
+from bench.lanes.setup import Launch, lane_setup, note_data, unteachable
 from bench.plan.baselines import finish, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
@@ -99,12 +99,12 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
     tell_older(store)
     plan = partial(steps.plan, asked, store)
     if options.dry_run:
-        made = plan()
-        tell_sources(made, store)
-        tell(made.lines())
-        return 0
+        return _dry_run(plan(), store)
     with store.locked():
         made = plan()
+        if reason := unteachable(made):
+            plan = partial(steps.plan, replace(asked, unteachable=reason), store)
+            made = plan()
         _begin(steps, made, store, options.output)
         with Mirror(store, made, options.line) as mirror:
             again = partial(_planned_again, plan, steps.run, store)
@@ -122,6 +122,13 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
     code = list_failures(made, store)
     steps.end(made, store)
     return code
+
+
+def _dry_run(made: Plan, store: Store) -> int:
+    """List the trials of a plan, and return the exit code."""
+    tell_sources(made, store)
+    tell(made.lines())
+    return 0
 
 
 def _begin(steps: RunSteps, made: Plan, store: Store, output: Path) -> None:

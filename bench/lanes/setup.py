@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.console import say
+from bench.errors import DataError, first_line
 from bench.lanes import nodes
 from bench.model.checkpoints import pinned
+from bench.plan.fingerprint import once_a_task
+from bench.plan.plan import Plan
 from bench.plan.request import Request
-from bench.plugins.registry import Registry
-from bench.plugins.task import Fault, Reading, Split
+from bench.plugins.registry import REPLAY, Registry
+from bench.plugins.task import Fault, Reading, Split, Task
 from bench.plugins.tasks import Tasks, TaskSettings
-from bench.spec import Resources
+from bench.spec import Recipe, Resources
 from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
@@ -98,6 +101,21 @@ def lane_setup(request: Request, store: Store, launch: Launch) -> LaneSetup:
     return LaneSetup(store.root, suite.folder, request.tasks, launch, scored)
 
 
+def unteachable(plan: Plan) -> str:
+    """Return why the control that trains on examples of the sources cannot be taught some, or nothing.
+
+    A method that the user asked for is not examined here: ``note_data`` refuses it.
+    """
+    request = plan.request
+    replays = request.controls and not request.mixing and any(job.trial.sources for job in plan.pending)
+    for name in request.sources if replays else ():
+        try:
+            _untaught(request.tasks.load(name), request.suite.folder, request.recipe)
+        except DataError as error:
+            return f"{REPLAY} trains on examples of every source. {first_line(error)}"
+    return ""
+
+
 def note_data(request: Request, store: Store) -> None:
     """Write ``data/TASK-SPLIT.json`` into the run folder for every split that a run trains on or scores.
 
@@ -107,12 +125,17 @@ def note_data(request: Request, store: Store) -> None:
     Raises:
         DataError: more examples of a split cannot be taught than may be skipped.
     """
-    tokens = Tokens.of_checkpoint(request.suite.folder, request.recipe)
     for name in request.taught:
-        untaught = taught(tokens, request.tasks.load(name), request.recipe.max_length, keep=False).faults
+        untaught = _untaught(request.tasks.load(name), request.suite.folder, request.recipe)
         _note_split(request, store, name, "train", untaught)
     for name in dict.fromkeys((*request.sources, *request.targets)):
         _note_split(request, store, name, request.split, {})
+
+
+@once_a_task
+def _untaught(task: Task, folder: Path, recipe: Recipe) -> Mapping[str, Fault]:
+    """Return the faults of the training examples that cannot be taught, by id."""
+    return taught(Tokens.of_checkpoint(folder, recipe), task, recipe.max_length, keep=False).faults
 
 
 def _note_split(request: Request, store: Store, name: str, split: Split, untaught: Mapping[str, Fault]) -> None:

@@ -24,7 +24,8 @@ class Request:
     ``controls`` adds trivial baselines, and ``strengths`` are the points of every row's trade-off curve, from 0 to 1
     (bench.plan.baselines). ``tasks`` has every plugin, and says how tasks are read. ``assumed`` plans without base
     model and data: tasks count with their declared sizes, and nothing counts as cached. If ``every_source``, sources at
-    chance count too (bench.plan.chance).
+    chance count too (bench.plan.chance). ``unteachable`` says why examples of a source cannot be taught, which only a
+    command that starts work finds out, because that takes the tokenizer.
     """
 
     suite: Suite
@@ -43,6 +44,7 @@ class Request:
     tasks: Tasks = field(default_factory=Tasks)
     assumed: bool = False
     every_source: bool = False
+    unteachable: str = ""
 
     @property
     def registry(self) -> Registry:
@@ -65,7 +67,9 @@ class Request:
         """Why LoRA with replay cannot be among the controls, or nothing."""
         if not self.sources:
             return "there is no source."
-        return "" if self.assumed else next(filter(None, map(self._untaught, self.sources)), "")
+        if self.assumed or self.unteachable:
+            return self.unteachable
+        return next(filter(None, map(self._untaught, self.sources)), "")
 
     def _untaught(self, source: str) -> str:
         """Return why replay cannot train on examples of a source, or nothing."""

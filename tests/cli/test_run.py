@@ -98,3 +98,60 @@ def test_a_run_ends_with_what_it_says_on_the_plan_that_was_carried_out(
 
     assert capsys.readouterr().err.splitlines()[-1] == "the last line"
     assert told == [True]
+
+
+UNTEACHABLE = """
+
+def examples(self, split):
+    from dataclasses import replace
+    first, *rest = Squares.examples(self, split)
+    return [replace(first, question="what color is it? " * 500) if split == "train" else first, *rest]
+
+Old.examples = examples
+"""
+
+
+@pytest.fixture
+def _unstarted(tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no trial, and let a training example of the source leave no room for its answer."""
+    tiny_tasks.write_text(tiny_tasks.read_text(encoding="utf-8") + UNTEACHABLE, encoding="utf-8")
+    monkeypatch.setattr(run, "finish", lambda made, again, perform: again())
+
+
+@pytest.mark.usefixtures("_unstarted", "one_mlflow")
+def test_the_control_replay_is_left_out_if_an_example_of_a_source_cannot_be_taught(
+    tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["run", "--methods", "lora", "--baselines", *tiny_words, "--lanes", "0"])
+
+    lines = capsys.readouterr().err.splitlines()
+    (note,) = [line for line in lines if line.startswith("lora replay is left out: ")]
+    assert "replay trains on examples of every source. old_squares: " in note
+    assert "leaves no room for its answer" in note
+    assert [line for line in lines if line.startswith("failed: lora-")]  # every trial that did not run is listed
+    assert not [line for line in lines if line.startswith("failed: replay-")]
+    assert not (tmp_path / "runs" / "data" / "old_squares-train.json").exists()
+
+
+@pytest.mark.usefixtures("_unstarted", "one_mlflow")
+@pytest.mark.parametrize("more", [[], ["--baselines"]])
+def test_the_method_replay_is_refused_before_a_trial_starts(
+    more: list[str], tiny_words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--methods", "replay", *more, *tiny_words, "--lanes", "0"]) != 0
+
+    error = capsys.readouterr().err
+    assert "old_squares: " in error
+    assert "leaves no room for its answer" in error
+    assert "left out" not in error
+
+
+@pytest.mark.usefixtures("_unstarted", "one_mlflow")
+def test_the_control_replay_stays_if_such_examples_may_be_skipped(
+    tiny_words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["run", "--methods", "lora", "--baselines", "--skip-bad", "1", *tiny_words, "--lanes", "0"])
+
+    error = capsys.readouterr().err
+    assert "left out" not in error
+    assert "failed: replay-" in error

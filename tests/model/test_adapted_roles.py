@@ -61,7 +61,7 @@ def test_equal_layers_have_one_name(written: str, name: str) -> None:
 
 @pytest.mark.parametrize("adapt", ["", "heads", "q_proj+heads", "attention+mlp"])
 def test_a_layer_that_no_decoder_has_is_refused(adapt: str) -> None:
-    with pytest.raises(UsageError, match=r"is no layer of the decoder\. Give all, attention, mlp"):
+    with pytest.raises(UsageError, match=r"is not a layer of the decoder\. Give one of all, attention, mlp"):
         changed_recipe(MICRO.recipe, {"adapt": adapt})
 
 
