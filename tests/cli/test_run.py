@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bench.cli.main import main
 from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.plan.plan import Plan
+from bench.plan.suite import MICRO
 from bench.plugins.groups import GROUPS
 from bench.plugins.registry import Registry
 from bench.prepare.price import others
@@ -61,12 +63,19 @@ def test_a_dry_run_does_not_say_it(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_if_a_search_lacks_a_method_of_all_the_run_ends_with_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "--tuned", "--output", str(tmp_path)]) == 0
+    shipped = json.loads(Path(str(MICRO.tuned)).read_text(encoding="utf-8"))
+    known = [row for row in shipped["chosen"] if row["method"] != "lines"]
+    reasons = {**shipped["left_out"], "l2": "it is tried here"}
+    file = tmp_path / "search.json"
+    file.write_text(json.dumps({"chosen": known, "left_out": reasons}), encoding="utf-8")
 
-    *untuned, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("--methods all is not possible with the same options: --tuned finds no configuration of ")
-    assert all(line.startswith("--tuned: ") for line in untuned)
-    assert len(untuned) == len(set(untuned))  # the second request is read in silence
+    assert main(["run", "--tuned", str(file), "--output", str(tmp_path / "runs")]) == 0
+
+    untuned, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(
+        "--methods all is not possible with the same options: --tuned finds no configuration of lines"
+    )
+    assert untuned == "--tuned: l2 runs untuned, because it is tried here."  # once: the second request is silent
 
 
 @pytest.mark.usefixtures("_instant")
