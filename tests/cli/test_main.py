@@ -59,7 +59,7 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--suite mikro", "No suite named 'mikro'. Did you mean 'micro'?"),
         ("--ranks 0", "--ranks has 0; the smallest allowed value is 1."),
         ("--ranks -4", "--ranks has -4; the smallest allowed value is 1."),
-        ("--ranks 100000", "Rank 100000 is too large for the model of suite micro: its smallest adapted layer has 128"),
+        ("--ranks 100000", "Rank 100000 is too large for the model of suite micro: the smallest adapted layer has 128"),
         ("--ranks many", "--ranks has 'many'; give whole numbers"),
         ("--ranks ,", "--ranks is empty"),
         ("--seeds x", "--seeds has 'x'"),

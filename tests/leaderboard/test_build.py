@@ -333,7 +333,8 @@ def test_what_rows_were_given_is_said_under_the_table_and_explained_once() -> No
     assert alone.resolution(alone.tables[0]).startswith("No ranked row has a difference from lora")
     assert [note for note in board.notes if note.startswith("‡: ")] == [
         "‡: the row was given what other rows were not; a remark under its table says what. It competes only with rows "
-        "that were given the same, so it is neither best nor tied among the others."
+        "that were given the same, so it is neither best nor tied among the others. As a control it counts only for "
+        "rows that were given the same."
     ]
     assert list(board.frame("iconqa")["given"]) == ["", "", "sees source data", "sees source data"]
     plain = ranked(cell("lora", 3, 3, 3))
