@@ -9,6 +9,7 @@ from bench.plan.plan import Plan
 from bench.prepare.price.measured import measured
 from bench.prepare.price.rates import here
 from bench.prepare.price.work import declared, lane_count, todo, wall_seconds
+from bench.sizes import readable_time
 from bench.store.run_folder import Store
 
 
@@ -34,7 +35,7 @@ def addition(paper: Plan, every: Plan, store: Store, launch: Launch) -> str:
         return f"{text}."
     lanes = _lanes(launch)
     seconds = wall_seconds(missing, rates, launch.resources.workers, lanes)
-    return f"{text}, about {_about(seconds)} with {_count(lanes, 'lane')}."
+    return f"{text}, about {readable_time(seconds)} with {_count(lanes, 'lane')}."
 
 
 def _lanes(launch: Launch) -> int:
@@ -46,14 +47,3 @@ def _lanes(launch: Launch) -> int:
 
 def _count(number: int, name: str) -> str:
     return f"{number} {name}{'s' * (number != 1)}"
-
-
-def _about(seconds: float) -> str:
-    """Return a time in the unit that a reader would use.
-
-    >>> _about(42.3), _about(2100.0), _about(9000.0)
-    ('42 s', '35 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
