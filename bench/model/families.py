@@ -74,11 +74,6 @@ def check_checkpoint(folder: Path) -> None:
         raise _refusal(folder, reason)
 
 
-def largest_rank(folder: Path, adapt: str = "all") -> int:
-    """Return the largest useful rank: the smallest dimension of any layer that ``recipe.adapt`` names."""
-    return shapes_in(folder).smallest_side(adapt)
-
-
 def shapes_in(folder: Path) -> Shapes:
     """Return the shapes of a checkpoint's layers: those that its files have, or else what its config.json implies.
 

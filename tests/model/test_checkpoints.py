@@ -14,7 +14,7 @@ from bench import file_digests
 from bench.cli.main import main
 from bench.errors import DataError, UsageError
 from bench.model import checkpoints
-from bench.model.families import check_checkpoint, largest_rank
+from bench.model.families import check_checkpoint, shapes_in
 from bench.plan.suite import LORASCULPT, MICRO, Suite, by_revision
 from bench.spec import Recipe, Record, Trial
 from bench.store.run_folder import Store
@@ -133,9 +133,9 @@ def test_a_copy_of_a_snapshot_has_its_revision_and_large_files_are_read_once(
     assert revision(copy) != known
 
 
-def test_the_largest_rank_is_the_smallest_side_of_a_layer(checkpoint: Path, tiny_folder: Path) -> None:
-    assert largest_rank(checkpoint) == 32
-    assert largest_rank(tiny_folder) == 16  # keys of two heads of eight
+def test_the_smallest_side_is_that_of_a_layer(checkpoint: Path, tiny_folder: Path) -> None:
+    assert shapes_in(checkpoint).smallest_side() == 32
+    assert shapes_in(tiny_folder).smallest_side() == 16  # keys of two heads of eight
 
 
 def test_a_config_alone_gives_it_too_where_sizes_are_left_out_with_transformers_own(tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ def test_a_config_alone_gives_it_too_where_sizes_are_left_out_with_transformers_
 
     for text in ({"vocab_size": 32064}, {"hidden_size": plain.hidden_size, "num_attention_heads": 32}):
         config.write_text(json.dumps({"model_type": "llava", "text_config": text}), encoding="utf-8")
-        assert largest_rank(tmp_path) == min(plain.hidden_size, plain.intermediate_size) == 4096
+        assert shapes_in(tmp_path).smallest_side() == min(plain.hidden_size, plain.intermediate_size) == 4096
     config.write_text(json.dumps({"model_type": "llava", "text_config": {"num_key_value_heads": 8}}), encoding="utf-8")
-    assert largest_rank(tmp_path) == 8 * plain.head_dim
+    assert shapes_in(tmp_path).smallest_side() == 8 * plain.head_dim
 
 
 def test_the_checkpoints_we_have_are_supported(checkpoint: Path, tiny_folder: Path) -> None:

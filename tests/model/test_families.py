@@ -107,7 +107,7 @@ def test_a_family_that_is_added_to_the_list_is_known(checkpoint: Path) -> None:
     families.check_checkpoint(checkpoint)
 
     assert families.family_in(checkpoint).title == "Second"
-    assert families.largest_rank(checkpoint) == 16  # keys of two heads of eight
+    assert families.shapes_in(checkpoint).smallest_side() == 16  # keys of two heads of eight
 
 
 @pytest.mark.usefixtures("second")

@@ -58,8 +58,8 @@ def test_keys_of_fewer_heads_limit_the_rank_only_if_they_carry_an_adapter(tmp_pa
     config = {"model_type": "llava", "text_config": text}
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
-    assert families.largest_rank(tmp_path) == 16
-    assert families.largest_rank(tmp_path, "mlp") == 64
+    assert families.shapes_in(tmp_path).smallest_side() == 16
+    assert families.shapes_in(tmp_path).smallest_side("mlp") == 64
 
 
 def test_a_control_above_the_smallest_side_can_be_asked_for_again(
