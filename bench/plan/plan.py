@@ -11,7 +11,7 @@ from bench.model.family import adapted_roles
 from bench.plan.fingerprint import of_split, once_a_task
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
-from bench.plan.taught import check_source
+from bench.plan.sources import check_source
 from bench.plugins.hyperparameters import values
 from bench.plugins.method import EditMethod, Method, TrainMethod, mixes
 from bench.plugins.registry import ZERO_SHOT, Registry

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bench.plan.sources import source_fault
 from bench.plan.suite import Suite
-from bench.plan.taught import untaught
 from bench.plan.tuned import Settings, Tuned
 from bench.plan.words import unknown_answers
 from bench.plugins.method import EditMethod, Method, mixes
@@ -69,12 +69,12 @@ class Request:
             return "there is no source."
         if self.assumed or self.unteachable:
             return self.unteachable
-        return next(filter(None, map(self._untaught, self.sources)), "")
+        return next(filter(None, map(self._unreplayable, self.sources)), "")
 
-    def _untaught(self, source: str) -> str:
+    def _unreplayable(self, source: str) -> str:
         """Return why replay cannot train on examples of a source, or nothing."""
         task = self.tasks.load(source)
-        if (reason := untaught(task, source, REPLAY)) or not self.suite.here():
+        if (reason := source_fault(task, source, REPLAY)) or not self.suite.here():
             return reason
         found = unknown_answers(task, source, self.suite.name, self.suite.folder)
         return f"{REPLAY} trains on examples of every source. {found.refusal}" if found else ""

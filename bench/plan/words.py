@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from bench.errors import UsageError
 from bench.model.vocabulary import Vocabulary, vocabulary_of
 from bench.plan.fingerprint import once_a_task
+from bench.plan.sources import check_source
 from bench.plan.suite import Suite
-from bench.plan.taught import check_source
 from bench.plugins.examples import read_examples
 from bench.plugins.task import Split, Task
 
@@ -66,12 +66,12 @@ def check_words(request: Request) -> Iterator[str]:
         UsageError: a target's answers have unknown words; or a method trains on the sources, and a source's answers
             have unknown words, or it has no training examples.
     """
-    mixing = request.mixing
+    mixing, taught = request.mixing, request.taught
     for name in dict.fromkeys((*request.targets, *request.sources)):
         task, is_target = request.tasks.load(name), name in request.targets
         if mixing and not is_target:
             check_source(task, name, mixing)
-        counts: dict[Split, int | None] = {"train": None} if name in request.taught else {}
+        counts: dict[Split, int | None] = {"train": None} if name in taught else {}
         if found := unknown_words(request.suite, task, counts | {request.split: request.limit}, name):
             if found.answers and (is_target or mixing):
                 instead = (

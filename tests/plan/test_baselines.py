@@ -8,7 +8,7 @@ import pytest
 
 from bench import Example, Split, Task
 from bench.model.families import published_shapes
-from bench.plan import fingerprint, taught, words
+from bench.plan import fingerprint, sources, words
 from bench.plan.baselines import curve, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
@@ -42,8 +42,8 @@ def request_(tmp_path: Path) -> Request:
     config = {"model_type": "llava", "text_config": text, "vision_config": {"hidden_size": 32}}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     suite = replace(MICRO, model=str(folder))
-    targets, sources = ("icon_choice",), ("easy_vqa", "sign_words")
-    return Request(suite, ("lora", "dare"), (16,), targets, sources, suite.recipe, limit=20, controls=True)
+    targets, asked = ("icon_choice",), ("easy_vqa", "sign_words")
+    return Request(suite, ("lora", "dare"), (16,), targets, asked, suite.recipe, limit=20, controls=True)
 
 
 def score(store: Store, job: Job, dare: float = 0.4) -> None:
@@ -155,7 +155,7 @@ def test_the_examples_of_a_source_are_checked_as_often_for_many_trials_as_for_on
         calls.append((task.name, split))
         return read_examples(task, split)
 
-    for module in (fingerprint, taught, words):
+    for module in (fingerprint, sources, words):
         monkeypatch.setattr(module, "read_examples", counted)
 
     def checks(ranks: tuple[int, ...], seeds: tuple[int, ...]) -> Counter[tuple[str, str]]:

@@ -9,7 +9,7 @@ from bench.errors import DataError
 from bench.plan.baselines import make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
-from bench.plan.taught import check_source
+from bench.plan.sources import check_source
 from bench.store.run_folder import Store
 
 

@@ -24,7 +24,7 @@ def check_source(task: Task, source: str, method: str) -> None:
 
 
 @once_a_task
-def untaught(task: Task, source: str, method: str) -> str:
+def source_fault(task: Task, source: str, method: str) -> str:
     """Return why a method cannot train on examples of a source, or nothing."""
     try:
         check_source(task, source, method)
