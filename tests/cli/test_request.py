@@ -1,3 +1,5 @@
+import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from bench.cli.options import Cells
 from bench.cli.request import read_request, start_request
 from bench.errors import UsageError
+from bench.plan.suite import MICRO
 from bench.plugins.groups import all_methods, paper_methods
 from bench.plugins.registry import Registry
 
@@ -41,17 +44,28 @@ def test_reading_a_request_leaves_no_trace_in_the_next(tmp_path: Path) -> None:
     assert request.tasks.reading.root != tmp_path
 
 
-def test_methods_without_a_shipped_choice_run_untuned_and_say_why(
+def test_methods_that_a_search_leaves_out_run_untuned_and_say_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cells = Cells(methods="lora,mdgd,mixlora", ranks="32", targets="icon_choice", tuned="")
+    shipped = json.loads(Path(str(MICRO.tuned)).read_text(encoding="utf-8"))
+    rows = [row for row in shipped["chosen"] if row["method"] != "mixlora"]
+    file = tmp_path / "search.json"
+    file.write_text(json.dumps({"chosen": rows, "left_out": {"mixlora": "nobody searched it"}}), encoding="utf-8")
+    cells = Cells(methods="lora,mdgd,mixlora", ranks="32", targets="icon_choice", tuned=str(file))
 
     request = read_request(cells, tmp_path / "runs")
 
     assert set(request.tuned) == {(name, 32, "icon_choice") for name in ("lora", "mdgd")}
-    assert capsys.readouterr().err.splitlines() == [
-        "--tuned: mixlora runs untuned, because the shipped table has no search of it yet."
-    ]
+    assert capsys.readouterr().err.splitlines() == ["--tuned: mixlora runs untuned, because nobody searched it."]
+
+
+def test_the_shipped_table_has_every_ranked_method_with_the_same_number_of_tries(tmp_path: Path) -> None:
+    cells = Cells(methods="all", ranks="16,32,64", tuned="")
+
+    request = read_request(cells, tmp_path / "runs")
+
+    places = itertools.product(all_methods(Registry()), (16, 32, 64), MICRO.targets)
+    assert {key: choice.tries for key, choice in request.tuned.items()} == dict.fromkeys(places, 8)
 
 
 def test_the_methods_of_a_command_are_the_papers_unless_it_names_others(tmp_path: Path) -> None:
