@@ -27,6 +27,8 @@ def test_chance_is_the_score_of_the_best_constant_answer() -> None:
 
     assert chance(tasks.load("icon_choice"), "test") == pytest.approx(0.27)  # one of four letters
     assert chance(tasks.load("cover_digits"), "test") == pytest.approx(0.085)  # one of about twelve answers
+    assert chance(tasks.load("dot_count"), "test") == pytest.approx(0.1675)  # one of six numbers
+    assert chance(tasks.load("stripe_colors"), "test") == pytest.approx(0.01)  # one of 336 orders of colors
 
 
 def test_a_source_at_chance_is_left_out_and_named_with_both_numbers() -> None:

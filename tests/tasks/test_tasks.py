@@ -1,15 +1,22 @@
 """What every built-in task must keep, and what is particular to each."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import label
 
 from bench import Example, Split, Task
 from bench.tasks import easy_vqa, icon_choice, sign_words, thing_facts
 from bench.tasks.cover_digits import CoverDigits
+from bench.tasks.dot_count import MOST, DotCount
+from bench.tasks.drawing import COLORS
+from bench.tasks.drawn_task import DrawnTask
 from bench.tasks.scene_caption import SceneCaption
+from bench.tasks.stripe_colors import StripeColors
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -20,6 +27,8 @@ TASKS: dict[str, Task] = {
         thing_facts.ThingFacts(),
         icon_choice.IconChoice(),
         SceneCaption(),
+        DotCount(),
+        StripeColors(),
     )
 }
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -35,6 +44,20 @@ def opened(example: Example) -> Image.Image:
 
 def fingerprint(example: Example) -> bytes:
     return hashlib.sha256(opened(example).tobytes()).digest()
+
+
+def colored(example: Example) -> np.ndarray:
+    """Return where a picture differs from its background, bool [height, width]; its corner is background."""
+    pixels = np.asarray(opened(example))
+    differs: np.ndarray = (pixels != pixels[0, 0]).any(-1)
+    return differs
+
+
+def nearest_color(pixel: np.ndarray) -> str:
+    """Return the name of the color that is nearest to a pixel, [3]."""
+    shade = pixel.astype(int)
+    distances: dict[str, float] = {name: float(np.abs(shade - color).sum()) for name, color in COLORS.items()}
+    return min(distances, key=distances.__getitem__)
 
 
 @pytest.fixture(params=TASKS)
@@ -86,6 +109,16 @@ def test_an_empty_answer_scores_nothing(task: Task) -> None:
     scores = task.score(examples, [""] * len(examples))
 
     assert all((values == 0).all() for values in scores.values())
+
+
+@pytest.mark.parametrize("name", ["dot_count", "stripe_colors"])
+def test_examples_drawn_again_are_the_same(name: str) -> None:
+    task = TASKS[name]
+    assert isinstance(task, DrawnTask)
+
+    again = [(e.id, e.question, e.answers, fingerprint(e)) for e in task._drawn("validation")]
+
+    assert again == [(e.id, e.question, e.answers, fingerprint(e)) for e in task.examples("validation")]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -147,3 +180,45 @@ def test_labels_of_an_easy_vqa_picture_come_from_its_questions() -> None:
 
     assert (example.question, example.answers) == ("what is the blue shape?", ("rectangle",))
     assert TASKS["easy_vqa"].labels(example) == {"shape": "rectangle", "color": "blue"}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_picture_has_as_many_separate_dots_as_its_answer_says(split: Split) -> None:
+    for example in TASKS["dot_count"].examples(split):
+        assert example.answers == (str(label(colored(example))[1]),)
+
+
+@pytest.mark.parametrize(("split", "most"), [("train", 400), ("validation", 42), ("test", 67)])
+def test_each_number_of_dots_is_equally_frequent(split: Split, most: int) -> None:
+    counts = Counter(example.answers[0] for example in TASKS["dot_count"].examples(split))
+
+    assert set(counts) == {str(number) for number in range(1, MOST + 1)}
+    assert (min(counts.values()), max(counts.values())) in {(most, most), (most - 1, most)}
+
+
+def test_the_mean_coloured_area_of_a_number_does_not_tell_the_number_of_dots() -> None:
+    areas: dict[str, list[int]] = {}
+    for example in TASKS["dot_count"].examples("train"):
+        areas.setdefault(example.answers[0], []).append(int(colored(example).sum()))
+    usual = {number: float(np.mean(found)) for number, found in areas.items()}
+    examples = TASKS["dot_count"].examples("validation")
+
+    guesses = [min(usual, key=lambda number: abs(usual[number] - colored(e).sum())) for e in examples]
+
+    assert TASKS["dot_count"].score(examples, guesses)["exact"].mean() < 0.35
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_answer_names_the_colors_of_the_stripes_from_left_to_right(split: Split) -> None:
+    for example in TASKS["stripe_colors"].examples(split):
+        pixels = np.asarray(opened(example))
+
+        assert example.answers == (" ".join(nearest_color(pixels[32, x]) for x in (10, 32, 53)),)
+
+
+def test_the_stripes_of_a_picture_differ_and_no_order_of_colors_is_frequent() -> None:
+    answers = [example.answers[0] for example in TASKS["stripe_colors"].examples("train")]
+
+    assert all(len(set(answer.split())) == 3 for answer in answers)
+    assert len(set(answers)) == 8 * 7 * 6
+    assert Counter(answers).most_common(1)[0][1] < 0.01 * len(answers)
