@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -18,7 +18,11 @@ Quantization = Literal["none", "4bit"]
 CONNECTORS: tuple[Connector, ...] = ("full", "frozen", "lora")
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"  # the prompt of LLaVA-1.5; the embedded base model learnt it too
 SEES_SOURCES = "sees source data"  # how reports say that a training saw examples of the sources
+SEES_EARLIER = "sees data of earlier tasks"  # the same of a stage that saw examples of the stages before it
+SEES_ALL = "learns all tasks at once"  # the same of a joint training
 EVALUATED = ("eval_dtype", "template", "image")  # the fields of a recipe that evaluation reads
+
+_LONGEST = 120  # bytes of the tasks in a label, because a file system allows 255 for the name of a folder
 
 FIT_VERSION = 2  # raise it if training or editing gives other numbers
 EVAL_VERSION = 2  # raise it if generation or scoring gives other numbers
@@ -99,7 +103,9 @@ class Trial:
     ``model`` is the base model's revision, ``data`` the fingerprint of the training examples, ``code`` the digest of
     the plugin's source. A trial without rank and target is a reference row: the untouched base model. ``snapshot`` is
     the step of the parent's training whose change is edited; None means the last step. ``sources`` are the tasks whose
-    training examples a training may see next to the target's; ``data`` covers these, too.
+    training examples a training may see next to the target's; ``data`` covers these, too. A training whose parent
+    learnt another target is the next stage of a sequence of tasks. A joint training learns several tasks
+    ``together``; its target is their names joined by +.
     """
 
     method: str
@@ -115,6 +121,7 @@ class Trial:
     version: int = FIT_VERSION
     snapshot: int | None = None
     sources: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -139,16 +146,59 @@ class Trial:
             yield from self.parent.ancestors()
 
     @property
+    def is_edit(self) -> bool:
+        """Whether the trial edits its parent's change; a parent that learnt another target is an earlier stage."""
+        return self.parent is not None and self.parent.target == self.target
+
+    @property
+    def trained(self) -> Trial:
+        """The trial whose training it edits, through one edit or several; a trial that trains is its own."""
+        return self.parent.trained if self.parent is not None and self.is_edit else self
+
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """The tasks that the trial itself learns: its target, several in a joint training, none of a reference row."""
+        return self.together or (() if self.target is None else (self.target,))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets of the trial and its ancestors, in order: one for each stage of a sequence of tasks."""
+        found = [each.target for each in (self, *self.ancestors()) if each.target is not None]
+        return tuple(dict.fromkeys(reversed(found)))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the trial and its ancestors learn, in order."""
+        stages = [each.learns for each in (self, *self.ancestors())]
+        return tuple(dict.fromkeys(task for tasks in reversed(stages) for task in tasks))
+
+    @property
     def given(self) -> str:
         """What the trial's change was given that plain LoRA is not, as reports say it, or nothing."""
-        return SEES_SOURCES if any(each.sources for each in (self, *self.ancestors())) else ""
+        if any(each.together for each in (self, *self.ancestors())):
+            return SEES_ALL
+        seeing = [each for each in (self, *self.ancestors()) if each.sources]
+        earlier = all(set(each.sources) < set(each.tasks) for each in seeing)
+        return (SEES_EARLIER if earlier else SEES_SOURCES) if seeing else ""
 
     @property
     def label(self) -> str:
         """A readable name, unique within one command at default hyperparameters."""
         if self.rank is None:
             return self.method
-        return f"{self.method}-r{self.rank}-{self.target}-s{self.seed}"
+        learnt = self._stages
+        if len(learnt.encode()) > _LONGEST:
+            learnt = f"{len(self.tasks)}{'+' if self.together else '.'}{self.tasks[-1]}"
+        return f"{self.method}-r{self.rank}-{learnt}-s{self.seed}"
+
+    @property
+    def _stages(self) -> str:
+        """The tasks of the stages so far, each with the edit that followed it."""
+        before = self.trained.parent
+        if before is None:
+            return str(self.target)
+        edit = f"+{before.method}" if before.is_edit else ""
+        return f"{before._stages}{edit}.{self.target}"
 
     @property
     def folder(self) -> str:
@@ -163,9 +213,11 @@ class Trial:
         data["parent"] = self.parent.to_json() if self.parent else None
         if self.snapshot is None:
             del data["snapshot"]  # the field was added later; trials without a snapshot keep their old ids
-        data["sources"] = list(self.sources)
-        if not self.sources:
-            del data["sources"]  # added later, too
+        for name in ("sources", "together"):  # added later, too
+            if data[name]:
+                data[name] = list(data[name])
+            else:
+                del data[name]
         return data
 
     @classmethod
@@ -173,8 +225,8 @@ class Trial:
         """Read a trial back from JSON."""
         parent = cls.from_json(data["parent"]) if data["parent"] else None
         recipe = Recipe(**data["recipe"])
-        sources = tuple(data.get("sources", ()))
-        return cls(**{**data, "recipe": recipe, "parent": parent, "sources": sources})
+        sources, together = (tuple(data.get(name, ())) for name in ("sources", "together"))
+        return cls(**{**data, "recipe": recipe, "parent": parent, "sources": sources, "together": together})
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +247,11 @@ class ScoreSpec:
         return digest(asdict(self))[:12]
 
 
-def split_mean(asked: Sequence[ScoreSpec], values: Mapping[str, float], target: str | None) -> tuple[float, float]:
-    """Return Source and Target from values by score key: the mean of the sources, the target's value."""
-    by_task = {item.task: values[item.key] for item in asked}
-    learnt = by_task.pop(str(target))
-    return sum(by_task.values()) / len(by_task), learnt
+def split_mean(asked: Sequence[ScoreSpec], values: Mapping[str, float], learnt: Collection[str]) -> tuple[float, float]:
+    """Return Source and Target from values by score key: the mean of the sources, and of the tasks that are learnt."""
+    targets = [values[item.key] for item in asked if item.task in learnt]
+    sources = [values[item.key] for item in asked if item.task not in learnt]
+    return sum(sources) / len(sources), sum(targets) / len(targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,10 +341,13 @@ class Record:
     error: str | None = None
 
     def mean(self, asked: Sequence[ScoreSpec]) -> tuple[float, float] | None:
-        """Return Source and Target over the scores asked for, as fractions; None if a score is missing."""
+        """Return Source and Target over the scores asked for, as fractions; None if a score is missing.
+
+        After a stage of a sequence, Target is the mean of the tasks that were learnt so far.
+        """
         if not asked or self.lacks(tuple(asked)):
             return None
-        return split_mean(asked, {key: score.value for key, score in self.scores.items()}, self.trial.target)
+        return split_mean(asked, {key: score.value for key, score in self.scores.items()}, self.trial.tasks)
 
     def lacks(self, asked: tuple[ScoreSpec, ...]) -> tuple[ScoreSpec, ...]:
         """Return those of the given score specs that the record has no score for."""

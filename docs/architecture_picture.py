@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PICTURE = HERE / "architecture.svg"
 
-_WIDTH, _FLOOR, _HIGH, _MARGIN = 1000, 92, 56, 16
+_WIDTH, _FLOOR, _HIGH, _MARGIN = 1000, 104, 69, 16
 _FROM = {"plan": 0.5}  # where a room that is alone on its floor begins, so that an arrow passes it
 _STYLE = (
     "text{font:14px sans-serif;fill:#1d2733}.purpose{font-size:11px;fill:#51606f}"
@@ -89,7 +89,7 @@ def drawn(rows: list[list[str]], pairs: set[tuple[str, str]]) -> str:
     for room, (x, y, wide) in boxes.items():
         parts.append(f'<rect x="{x:.0f}" y="{y}" width="{wide:.0f}" height="{_HIGH}"/>')
         parts.append(f'<text x="{x + 10:.0f}" y="{y + 20}">{room}</text>')
-        lines = textwrap.wrap(escape(purpose(room)), int((wide - 16) / 6), max_lines=2, placeholder=" …")
+        lines = textwrap.wrap(escape(purpose(room)), int((wide - 16) / 6), max_lines=3, placeholder=" …")
         parts += [
             f'<text class="purpose" x="{x + 10:.0f}" y="{y + 35 + 13 * number}">{line}</text>'
             for number, line in enumerate(lines)

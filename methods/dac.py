@@ -11,28 +11,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from bench import Change, LowRank, Recipe, Step, hyper, image_positions, lora_adapters
+from bench import Change, Recipe, Start, Step, hyper, image_positions, lora_adapters
 
 from .lora import LoRA
+from .rank_pool import chosen, kept, overlap
 
 if TYPE_CHECKING:
     from bench import Adapter, Dimensions
-
-
-def chosen(scores: Tensor, count: int) -> Tensor:
-    """Return the boolean mask of the ``count`` highest scores in each row; of equal scores, the first are taken.
-
-    >>> chosen(torch.tensor([[0.2, 0.5, 0.5]]), 2).tolist()
-    [[False, True, True]]
-    """
-    places = scores.argsort(dim=-1, descending=True, stable=True)[..., :count]
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, places, value=True)
-
-
-def kept(delta: LowRank, counts: Tensor, count: int) -> LowRank:
-    """Return the delta with only the ``count`` ranks of the highest counts [rank], in their order."""
-    ranks = chosen(counts.to(delta.a.device), count)
-    return replace(delta, a=delta.a[ranks], b=delta.b[:, ranks])
 
 
 @dataclass(kw_only=True)
@@ -43,8 +28,12 @@ class DAC(LoRA):
     the example. The example trains only the K ranks with the highest scores, and votes for them. After the training,
     the M ranks with the most votes stay, and the others are dropped. ``rank`` is the number of ranks that are trained.
 
-    So the kept model is not the trained one: it has M ranks, and each example was trained with K. With one target there
-    is no earlier task, so the paper's orthogonality to earlier tasks (AGO) has nothing to act on.
+    So the kept model is not the trained one: it has M ranks, and each example was trained with K.
+
+    In a sequence of tasks, a stage trains a new pool on a base model that has the merged ranks of the earlier stages,
+    and AGO keeps new columns of B orthogonal to old ones: L = L_task + coefficient * mean of R(P^T B) over the
+    matrices. P [out, m] are the merged columns of all earlier tasks. B [out, M] are the current ones: those of the M
+    ranks with the most votes before this update, so at the first update the first M. Stage 1 has no P and no such term.
 
     ``active``  K = ceil(active * rank). The released code trains 8 of 12 ranks.
     ``merged``  M = ceil(merged * rank). The released code keeps 4 of 12 ranks.
@@ -56,19 +45,31 @@ class DAC(LoRA):
     ``select``  ``sample`` chooses for each example by itself, which does not depend on how an update is cut into
                 micro-batches; a choice of ours. ``batch`` chooses the K ranks with the most votes in a micro-batch for
                 all its examples, as released.
+    ``ago``     R. ``abs_sum`` is the sum of |p^T b| over all pairs of columns, as released, with coefficient 0.1.
+                ``mean`` is the mean of p^T b, as the paper writes it: it is linear in b, so it has no minimum.
+                ``abs_mean`` is the mean of |p^T b|; a choice of ours.
 
-    Deviations from the released code: scale is the recipe's, not 1 / rank. A connector's adapters are plain LoRA.
+    ``coefficient`` has no search range, because with one target it does nothing.
+
+    Deviations from the released code: scale is the recipe's, not 1 / rank. A connector's adapters are plain LoRA, and
+    AGO leaves them out. The votes of the current update count from the next one on.
+
+    With ``off`` set, stage 1 equals LoRA. Later stages equal LoRA whose earlier stages are merged, and not LoRA's own
+    chain, which continues its factors.
     """
 
     name: ClassVar[str] = "dac"
     paper: ClassVar[str] = "Decomposing and Composing (DAC), AAAI 2026, arXiv:2601.22828"
-    off: ClassVar[dict[str, float]] = {"active": 1.0, "merged": 1.0}
+    off: ClassVar[dict[str, float]] = {"active": 1.0, "merged": 1.0, "coefficient": 0.0}
+    folds: ClassVar[bool] = True
 
     active: float = hyper(2 / 3, low=0.25, high=1.0, minimum=1e-6, maximum=1.0)
     merged: float = hyper(1 / 3, low=0.1, high=1.0, minimum=1e-6, maximum=1.0)
     router: str = hyper("random", choices=("random", "straight_through"), search=False)
     guide: str = hyper("image_mean", choices=("image_mean", "prompt_last"), search=False)
     select: str = hyper("sample", choices=("sample", "batch"), search=False)
+    coefficient: float = hyper(0.1, minimum=0.0)
+    ago: str = hyper("abs_sum", choices=("abs_sum", "mean", "abs_mean"), search=False)
 
     counts_: dict[str, Tensor] = field(init=False, default_factory=dict)  # votes by layer [rank]
     votes_: dict[str, Tensor] = field(init=False, default_factory=dict)  # of the current update
@@ -76,6 +77,7 @@ class DAC(LoRA):
     @override
     def adapt(self, model: nn.Module, rank: int, recipe: Recipe) -> nn.Module:
         wrapped = super().adapt(model, rank, recipe)
+        self._past: dict[str, Tensor] = {}
         if self.active == 1 and self.merged == 1:
             return wrapped
         self._seen: dict[str, Tensor] = {}
@@ -90,6 +92,26 @@ class DAC(LoRA):
             self.counts_.setdefault(adapter.name, torch.zeros(rank, device=adapter.a.device))
         wrapped.register_forward_pre_hook(self._look, with_kwargs=True)
         return wrapped
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        super().start(model, start)
+        if self.coefficient > 0 and start.kept:
+            self._past = {item.name: start.kept[item.name].to(item.b.device) for item in _pooled(model)}
+
+    @override
+    def keep(self, model: nn.Module) -> Mapping[str, Tensor]:
+        if self.coefficient == 0:
+            return {}
+        now = {item.name: self._columns(item) for item in _pooled(model)}
+        return {name: torch.cat([self._past.get(name, own[:, :0]), own], dim=1) for name, own in now.items()}
+
+    @override
+    def penalty(self, step: Step) -> Tensor | None:
+        if not self._past:
+            return None
+        pairs = [(self._past[item.name], self._columns(item)) for item in _pooled(step.model)]
+        return self.coefficient * torch.stack([overlap(past, now, self.ago) for past, now in pairs]).mean()
 
     @override
     def backward(self, step: Step) -> None:
@@ -110,7 +132,9 @@ class DAC(LoRA):
     @override
     def change(self, model: nn.Module) -> Change:
         change = super().change(model)
-        return change.replace({name: self._merged(change[name], counts) for name, counts in self.counts_.items()})
+        pools: dict[str, Any] = {name: change[name] for name in self.counts_}
+        masks = {name: self._most_voted(name, delta.a.device) for name, delta in pools.items()}
+        return change.replace({name: kept(delta, masks[name]) for name, delta in pools.items()})
 
     @override
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
@@ -128,8 +152,15 @@ class DAC(LoRA):
         connector = [layer for layer in dimensions.layers if layer.block is None]
         return 4 * (left.factors(dimensions.decoder) + dimensions.factors(connector))
 
-    def _merged(self, delta: Any, counts: Tensor) -> LowRank:
-        return kept(delta, counts, math.ceil(self.merged * len(counts)))
+    def _most_voted(self, name: str, device: torch.device) -> Tensor:
+        """Return the mask [rank] of the ranks of a layer's pool that would be merged now."""
+        counts = self.counts_[name].to(device)
+        return chosen(counts, math.ceil(self.merged * len(counts)))
+
+    def _columns(self, adapter: Adapter) -> Tensor:
+        """Return the columns of a layer's B that would be merged now; without a pool, all of them."""
+        b = adapter.b
+        return b[:, self._most_voted(adapter.name, b.device)] if adapter.name in self.counts_ else b
 
     def _look(self, model: nn.Module, inputs: tuple[Any, ...], words: dict[str, Any]) -> None:
         """Set the weight of each token [examples, tokens] in what the routers read of an example."""
@@ -143,11 +174,11 @@ class DAC(LoRA):
 
     def _gate(self, name: str, rank: int) -> Any:
         """Return a forward hook for A that keeps the chosen ranks of its output [examples, tokens, rank]."""
-        active, merged = math.ceil(self.active * rank), math.ceil(self.merged * rank)
+        active = math.ceil(self.active * rank)
 
         def gate(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if not module.training:
-                return output * chosen(self.counts_[name].to(output.device), merged)
+                return output * self._most_voted(name, output.device)
             read = inputs[0].detach().float()
             # bench plan runs a decoder block by itself, so there are no tokens to look at
             guide = read.mean(dim=1) if self._weights is None else torch.einsum("nt,ntq->nq", self._weights, read)

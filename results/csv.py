@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from bench import Estimate, Leaderboard, Row
+    from bench import Estimate, Leaderboard, Row, SequenceBoard
 
 COLUMNS = (
     "suite",
@@ -44,6 +44,13 @@ def write(leaderboard: Leaderboard, path: Path) -> Path:
     return path
 
 
+def write_sequences(board: SequenceBoard, path: Path) -> Path:
+    """Write a line for each row of a sequence; ``NAME-matrix.csv`` gets a line for each score after a stage."""
+    for frame, file in ((board.frame(), path), (board.matrix(), path.with_name(f"{path.stem}-matrix.csv"))):
+        file.write_text(_text(frame), encoding="utf-8")
+    return path
+
+
 def render(leaderboard: Leaderboard) -> str:
     """Return the CSV text, with one line for each number, failure and hole of the leaderboard."""
     lines = [
@@ -54,6 +61,10 @@ def render(leaderboard: Leaderboard) -> str:
     ]
     columns = [*COLUMNS, *(["given"] if leaderboard.given else [])]
     frame = pd.DataFrame(lines, columns=columns).astype({"rank": "Int64", "seed": "Int64"})
+    return _text(frame)
+
+
+def _text(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 

@@ -1,13 +1,14 @@
-"""The leaderboard as Markdown, for a README, an issue or a note."""
+"""The leaderboard, or the tables of a sequence of tasks, as Markdown: for a README, an issue or a note."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from bench import Estimate, Leaderboard, Row, Table
+    from bench import Estimate, Leaderboard, OrderSummary, Row, SequenceBlock, SequenceBoard, SequenceRow, Table
 
 SUFFIX = "md"  # the report's file is leaderboard.md
 
@@ -23,10 +24,7 @@ def write(leaderboard: Leaderboard, path: Path) -> Path:
 
 def render(leaderboard: Leaderboard) -> str:
     """Return a section per target: the table, every seed if there are few, and the limits of the numbers."""
-    heading = leaderboard.heading
-    lines = [f"# Leaderboard: {leaderboard.setting}", ""]
-    origin = {"Command": heading.command, "Commit": heading.commit, "Environment": heading.environment}
-    lines += [f"* {name}: `{value}`" for name, value in origin.items() if value]
+    lines = [f"# Leaderboard: {leaderboard.setting}", "", *_origin(leaderboard)]
     for table in leaderboard.tables:
         lines += ["", f"## Target {table.target}", "", *_grid(_head(leaderboard), _rows(leaderboard, table))]
         if leaderboard.spread_shown:
@@ -46,6 +44,81 @@ def render(leaderboard: Leaderboard) -> str:
         *leaderboard.notes,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _origin(board: Leaderboard | SequenceBoard) -> Iterator[str]:
+    heading = board.heading
+    origin = {"Command": heading.command, "Commit": heading.commit, "Environment": heading.environment}
+    yield from (f"* {name}: {_code(value)}" for name, value in origin.items() if value)
+
+
+def write_sequences(board: SequenceBoard, path: Path) -> Path:
+    """Write the tables of a sequence of tasks as one Markdown file."""
+    path.write_text(render_sequences(board), encoding="utf-8")
+    return path
+
+
+def render_sequences(board: SequenceBoard) -> str:
+    """Return a section per order and rank: the metrics, the scores after each stage, and the limits of the numbers."""
+    lines = [f"# Sequence of {len(board.tasks)} tasks: {_safe(board.setting)}", "", *_origin(board)]
+    for block in board.blocks:
+        lines += ["", f"## Rank {block.rank}, order {_safe(', '.join(block.order))}", ""]
+        head = ["method", *board.columns.values(), *(f"{name} - {board.baseline}" for name in ("AP", "Source"))]
+        lines += _grid([*head, "kept MB", "s per stage"], _metric_rows(board, block))
+        lines += ["", "Scores after each stage:", ""]
+        tasks = map(_safe, block.order)
+        lines += _grid(["method", "stage", "learnt", *tasks, "AP", "Source"], _stage_rows(block))
+        lines += ["", _safe(block.limits)]
+        remarks = [f"* {_safe(remark)}" for remark in block.remarks]
+        lines += ["", *remarks] if remarks else []
+    if board.summary:
+        lines += ["", f"## Over {len(board.orders)} orders", ""]
+        head = ["method", "rank", "orders", "of", "mean", "lowest", "highest", "spread"]
+        lines += _grid(head, (cells for line in board.summary for cells in _order_rows(line)))
+    lines += [
+        "",
+        f"**Bold**: {board.best}. =: {board.tie}; in a difference from {board.baseline}: the paired interval covers 0. "
+        "Brackets after a number: its interval. A method in brackets is a control.",
+        "",
+        *map(_safe, board.notes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _metric_rows(board: SequenceBoard, block: SequenceBlock) -> Iterator[list[str]]:
+    for row in block.rows:
+        if not row.metrics:
+            yield [_safe(row.title), _safe(row.trouble), *([_HOLE] * (len(board.columns) + 3))]
+            continue
+        cells = [_safe(row.title)]
+        for column in board.columns:
+            found = row.metrics.get(column)
+            mark = row.verdict("zero_shot", found) if found and column == "source_lost" else row.mark(column)
+            cells.append(_HOLE if found is None else f"{_marked(found.percent, mark)} {_bounds(found)}")
+        yield [*cells, *(_sequence_difference(row, column) for column in ("ap", "source")), *row.cost_texts]
+
+
+def _sequence_difference(row: SequenceRow, column: str) -> str:
+    found = row.difference.get(column)
+    return _HOLE if found is None else _signed(found, row.verdict("difference", found))
+
+
+def _stage_rows(block: SequenceBlock) -> Iterator[list[str]]:
+    for row in block.rows:
+        for stage in row.stages:
+            scores = [*(stage.scores.get(task) for task in block.order), stage.average, stage.source]
+            numbers = [_HOLE if found is None else f"{found.percent} {_bounds(found)}" for found in scores]
+            yield [_safe(row.title), str(stage.number), _safe(stage.task) or _HOLE, *numbers]
+
+
+def _order_rows(line: OrderSummary) -> Iterator[list[str]]:
+    name = f"({line.key.name})" if line.key.control else line.key.name
+    for column, title in (("ap", "AP"), ("bwt", "BWT"), ("source", "Source")):
+        if column in line.columns:
+            found = line.columns[column]
+            levels = (f"{100 * level:z.2f}" for level in (found.lowest, found.highest, found.spread))
+            mean = f"{found.mean.percent} {_bounds(found.mean)}"
+            yield [_safe(name), str(line.key.rank), str(line.orders), title, mean, *levels]
 
 
 def _head(leaderboard: Leaderboard) -> list[str]:
@@ -83,17 +156,23 @@ def _gain_rows(table: Table) -> Iterator[list[str]]:
 def _score(row: Row, column: str, *, interval: bool) -> str:
     if column not in row.scores:
         return _HOLE
-    score, mark = row.scores[column], row.mark(column)
-    text = f"**{score.percent}**" if mark == "best" else score.percent
-    bounds = f" {_bounds(score)}" if interval else ""
-    return text + (" =" if mark == "tied" else "") + bounds
+    score = row.scores[column]
+    return _marked(score.percent, row.mark(column)) + (f" {_bounds(score)}" if interval else "")
+
+
+def _marked(text: str, mark: str) -> str:
+    return f"**{text}**" if mark == "best" else text + _MARKS[mark]
 
 
 def _difference(row: Row, quantity: Literal["difference", "gain"], column: str) -> str:
     found = (row.difference if quantity == "difference" else row.gain).get(column)
     if found is None:
         return _HOLE
-    return f"{found.signed_percent}{_MARKS[row.verdict(quantity, found)]} {_bounds(found)}"
+    return _signed(found, row.verdict(quantity, found))
+
+
+def _signed(difference: Estimate, verdict: str) -> str:
+    return f"{difference.signed_percent}{_MARKS[verdict]} {_bounds(difference)}"
 
 
 def _bounds(estimate: Estimate) -> str:
@@ -124,8 +203,15 @@ def _grid(head: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, align, *rows)]
 
 
+def _code(text: str) -> str:
+    """Return a text as code, between more backticks than it has in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
+
+
 def _safe(text: str) -> str:
-    """Escape an error text, so that it neither breaks its table cell nor acts as markup."""
+    """Escape a name or an error text, so that it neither breaks its table cell nor acts as markup."""
+    text = " ".join(text.split())
     for character in "\\`*_|<>[]":
         text = text.replace(character, f"\\{character}")
     return text

@@ -81,3 +81,34 @@ def test_a_record_knows_which_scores_it_lacks() -> None:
     record = Record(TRIAL, "done", {ASKED.key: Score(ASKED, "a", {"a": 1.0}, "f")})
 
     assert record.lacks((ASKED, other)) == (other,)
+
+
+JOINT = replace(TRIAL, target="a+b", together=("a", "b"))
+
+
+def test_a_joint_trial_survives_json_and_no_other_trial_names_its_field() -> None:
+    assert Trial.from_json(json.loads(json.dumps(JOINT.to_json()))) == JOINT
+    assert JOINT.id != replace(JOINT, together=("b", "a")).id
+    assert "together" not in TRIAL.to_json()
+
+
+def test_a_joint_trial_learns_all_its_tasks_and_has_one_target() -> None:
+    edit = replace(JOINT, method="lines", parent=JOINT)
+
+    assert JOINT.learns == JOINT.tasks == edit.tasks == ("a", "b")
+    assert JOINT.targets == edit.targets == ("a+b",)
+    assert JOINT.label == "lora-r4-a+b-s0"
+    assert JOINT.given == edit.given == "learns all tasks at once"
+
+
+def test_the_label_of_a_joint_trial_of_many_tasks_differs_from_that_of_a_sequence() -> None:
+    names = [f"{letter}{'x' * 50}" for letter in "abc"]
+    joint = replace(JOINT, target="+".join(names), together=tuple(names))
+    first = replace(TRIAL, target=names[0])
+    second = replace(TRIAL, target=names[1], parent=first)
+    third = replace(TRIAL, target=names[2], parent=second)
+
+    assert joint.label == f"lora-r4-3+{names[2]}-s0"
+    assert third.label == f"lora-r4-3.{names[2]}-s0"
+    assert third.tasks == third.targets == tuple(names)
+    assert (third.learns, third.given) == ((names[2],), "")

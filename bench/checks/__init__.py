@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench.checks import devices, edits, methods, plugins, reports, training, trials
+from bench.checks import devices, edits, methods, plugins, reports, stages, training, trials
 from bench.checks import tasks as task_checks
 from bench.errors import UsageError
 from bench.plan.suite import SUITES, Suite
@@ -44,6 +44,7 @@ _OF_CLASSES: tuple[tuple[type | tuple[type, ...], ModuleType], ...] = (
     (object, plugins),
     (Method, methods),
     (TrainMethod, training),
+    (TrainMethod, stages),
     (EditMethod, edits),
     ((TrainMethod, EditMethod), trials),
     ((TrainMethod, EditMethod), devices),
@@ -55,8 +56,10 @@ _DECISIVE = {plugins.check_builds_from_defaults.__name__, task_checks.check_exam
 _APPLIES: Mapping[Check, Callable[[Plugin], bool]] = {
     training.check_off_equals_plain_lora: lambda plugin: bool(plugin.off),
     edits.check_off_returns_deltas_unchanged: lambda plugin: bool(plugin.off),
-    training.check_differs_from_lora: lambda plugin: plugin.name != "lora",
+    training.check_differs_from_lora: lambda plugin: plugin.name != "lora" and plugin.made_for != "sequence",
     training.check_mixes_alike: mixes,
+    stages.check_off_continues_as_plain_lora: lambda plugin: bool(plugin.off),
+    stages.check_next_stage_differs_from_lora: lambda plugin: plugin.made_for == "sequence",
 }
 
 
@@ -84,7 +87,7 @@ def checks(plugin: Plugin, tasks: Tasks | None = None, suite: Suite | None = Non
     ``suite`` has the base model that must know a task's words; a task of a suite is for that suite's.
     """
     for check in _checks_of_kind(plugin):
-        if check not in _APPLIES or _APPLIES[check](plugin):
+        if all(applies(plugin) for applies in _conditions(check)):
             yield check if tasks is None else _given(check, tasks, _suite_of(plugin, suite))
 
 
@@ -174,6 +177,14 @@ def label(plugin: Plugin) -> str:
     if inspect.isclass(plugin):
         return str(getattr(plugin, "name", plugin.__name__))
     return str(plugin.__module__).rpartition(".")[2]
+
+
+def _conditions(check: Check) -> Iterator[Callable[[Plugin], bool]]:
+    """Yield the conditions under which a check applies to a plugin of its kind."""
+    if check in _APPLIES:
+        yield _APPLIES[check]
+    if getattr(check, "__module__", "") == stages.__name__:
+        yield lambda plugin: plugin.merges and plugin.made_for != "joint"
 
 
 def _checks_of_kind(plugin: Plugin) -> Iterator[Check]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -18,13 +19,16 @@ from typing_extensions import override
 
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.model.change import Change, Delta
-from bench.plugins.method import EditMethod, Method, Step, TrainMethod
+from bench.plugins.method import EditMethod, Method, Start, Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.spec import Recipe
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import Fitted, fit
 from bench.trial.hooks import called, mixed
+from bench.trial.stages import Stage
+
+TASKS = ("squares", "later_squares")  # of the sequence that the checks train
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -39,6 +43,8 @@ class Watched(TrainMethod):
 
     name: ClassVar[str] = "watched"
     paper: ClassVar[str] = ""
+
+    made_for = property(lambda self: self.inner.made_for)  # type: ignore[assignment]
 
     inner: TrainMethod
     shake: float = 0.0
@@ -63,8 +69,24 @@ class Watched(TrainMethod):
         return called(self.inner.change, model)
 
     @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        called(self.inner.start, model, start)
+
+    @override
+    def keep(self, model: nn.Module) -> Mapping[str, Tensor]:
+        return called(self.inner.keep, model)
+
+    @override
+    def bank(self, model: nn.Module) -> Mapping[str, Change]:
+        return called(self.inner.bank, model)
+
+    @override
     def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: torch.Generator) -> Sequence[int]:
         return mixed(self.inner.mix, order, sources, generator)
+
+    @override
+    def on_batch(self, model: nn.Module, task: str) -> None:
+        called(self.inner.on_batch, model, task)
 
     @override
     def backward(self, step: Step) -> None:
@@ -92,7 +114,30 @@ class Watched(TrainMethod):
 
 def train(method: TrainMethod, bench: Tiny | None = None, *, recipe: Recipe = RECIPE, rank: int = RANK) -> Fitted:
     """Train a method for six updates on the tiny model and return the result."""
-    return fit(method, rank, 0, recipe, (bench or tiny()).lessons)
+    return fit(method, rank, 0, recipe, (bench or tiny()).lessons_of(method))
+
+
+def begun(method: TrainMethod) -> Fitted:
+    """Train the first stage of a sequence on the tiny model and return the result."""
+    return fit(method, RANK, 0, RECIPE, tiny().lessons, stage=Stage(TASKS[:1]))
+
+
+def following(method: TrainMethod, first: Fitted) -> Stage:
+    """Return the second stage of a sequence, which follows a first one."""
+    return Stage(TASKS, first.change, first.handover.kept, folds=method.folds)
+
+
+def continued(
+    method: TrainMethod,
+    stage: Stage,
+    bench: Tiny | None = None,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int, float], None] = lambda index, total, loss: None,
+) -> Fitted:
+    """Train the second stage of a sequence, on another task, and return the result."""
+    later, every = (bench or tiny()).later, RECIPE.updates // 2
+    with stage.folded(later):
+        return fit(method, RANK, 0, RECIPE, later, stage=stage, checkpoint=checkpoint, every=every, progress=progress)
 
 
 def learn(
@@ -124,10 +169,11 @@ def _change_of(parent: type[Method], recipe: Recipe) -> Change:
 
 
 def plain_lora(method: TrainMethod) -> TrainMethod:
-    """Return plain LoRA with the method's learning rate."""
+    """Return plain LoRA with the method's learning rate, which learns the tasks that the method learns."""
     baseline = Registry().method("lora")
     assert issubclass(baseline, TrainMethod)
-    return baseline(lr=method.lr)
+    alike: type[TrainMethod] = type(baseline.__name__, (baseline,), {"made_for": method.made_for})
+    return alike(lr=method.lr)
 
 
 def answers_with(change: Change, bench: Tiny) -> list[str]:

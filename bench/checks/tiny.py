@@ -16,10 +16,11 @@ from typing_extensions import override
 from bench.model.families import family_of
 from bench.model.llava.tiny import Shape, Side, fresh, processor, word_tokenizer
 from bench.model.resident import Base
+from bench.plugins.method import Method
 from bench.plugins.task import Example, Split, Task
 from bench.spec import Recipe, ScoreSpec, digest
 from bench.trial.corpus import Corpus
-from bench.trial.mixture import Mixture
+from bench.trial.mixture import Lessons, Mixture, Union
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,6 +43,7 @@ _COLORS = {  # answers of one to four tokens, so that a mean of means differs fr
 _COUNTS = {"train": 48, "validation": 8, "test": 12}
 _FIRST = {"train": 0, "validation": 1000, "test": 2000}
 _SOURCES = {"old_squares": 3000, "older_squares": 4000}  # the sources, and where their squares begin
+_LATER = 5000  # where the squares of another task begin
 
 
 class Squares(Task):
@@ -68,19 +70,27 @@ class Squares(Task):
 class Tiny:
     """A new copy of the base model, with its training and test examples.
 
-    ``lessons`` are the training examples with those of two sources, for methods that see both.
+    ``lessons`` are the training examples with those of two sources, for methods that see both. ``later`` has another
+    task in place of the target, for the next stage of a sequence. ``joint`` are those of all three tasks, learnt
+    together.
     """
 
     base: Base
     train: Corpus
     test: Corpus
     lessons: Mixture
+    later: Mixture
+    joint: Union
 
     @property
     def asked(self) -> ScoreSpec:
         """The score spec of the whole test split."""
         task = self.test.task
         return ScoreSpec(task.name, "test", len(self.test.examples), "", task.max_new_tokens, "")
+
+    def lessons_of(self, method: Method) -> Lessons:
+        """Return what a method is trained on: the three tasks together, if it is made for that."""
+        return self.joint if method.made_for == "joint" else self.lessons
 
     def batch(self, count: int = 8) -> Mapping[str, Tensor]:
         """Return the first training examples as a batch, including their answers."""
@@ -103,12 +113,16 @@ def tiny(dtype: str = "float32") -> Tiny:
 def with_data(base: Base) -> Tiny:
     """Return a base model with the data of the checks."""
     train, test = (Corpus(base, Squares(), split, RECIPE.template) for split in _TRAIN_AND_TEST)
-    sources = {}
-    for name, first in _SOURCES.items():
-        task = Squares()
-        task.first = first
-        sources[name] = Corpus(base, task, "train", RECIPE.template, sparse=True)
-    return Tiny(base, train, test, Mixture(train, sources))
+    sources = {name: _squares(base, first, sparse=True) for name, first in _SOURCES.items()}
+    later, joint = Mixture(_squares(base, _LATER, sparse=False), sources), Union({Squares.name: train, **sources})
+    return Tiny(base, train, test, Mixture(train, sources), later, joint)
+
+
+def _squares(base: Base, first: int, *, sparse: bool) -> Corpus:
+    """Return the training examples of a task whose squares begin at a number."""
+    task = Squares()
+    task.first = first
+    return Corpus(base, task, "train", RECIPE.template, sparse=sparse)
 
 
 @cache

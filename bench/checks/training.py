@@ -252,9 +252,9 @@ def _fit_until(update: int, method: TrainMethod, checkpoint: Path) -> Fitted | N
         if index == update:
             raise _Killed
 
-    recipe = replace(RECIPE, updates=_UPDATES)
+    recipe, lessons = replace(RECIPE, updates=_UPDATES), tiny().lessons_of(method)
     try:
-        return fit(method, RANK, 0, recipe, tiny().lessons, checkpoint=checkpoint, every=_STOP_AT, progress=die)
+        return fit(method, RANK, 0, recipe, lessons, checkpoint=checkpoint, every=_STOP_AT, progress=die)
     except _Killed:
         return None
 

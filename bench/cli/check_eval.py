@@ -34,7 +34,7 @@ def check_eval(options: CheckOptions) -> int:
         trial, change, scores = _subject(asked, store, options.trial)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         bench = TrialRunner(store, asked.suite.folder, asked.tasks, device)
-        found = compare_ways(bench, trial, change, scores, options.batch)
+        found = compare_ways(bench.scorer, trial, change, scores, options.batch)
     tell(parity.lines(found))
     if options.output is not None:
         say(f"wrote {parity.write(store, parity.subject(trial), found)}")
@@ -65,4 +65,4 @@ def _subject(asked: Request, store: Store, name: str | None) -> tuple[Trial, Cha
         return trial, Change({}), plan.asked(asked, asked.targets)
     if store.change_of(trial).facts() is None:
         raise UsageError(f"{trial.label} has learnt nothing yet. Repeat the command that started it.")
-    return trial, store.change_of(trial).read(), plan.asked(asked, (str(trial.target),))
+    return trial, store.change_of(trial).read(), plan.asked(asked, trial.learns)

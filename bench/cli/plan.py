@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.cli.arguments import Command, arg, flag, words_of
-from bench.cli.options import Cells, HowTrialsRun, Output
+from bench.cli.arguments import arg, flag, words_of
+from bench.cli.chained import Chained
+from bench.cli.options import HowTrialsRun, Output
 from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
+from bench.plugins.registry import Registry
 from bench.prepare.price.draft import Draft, draft
 from bench.prepare.price.measured import measured, this_machine
 from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, ProbeResult, Rates, here, published
@@ -27,8 +29,8 @@ _LARGE = 1e9  # parameters; a smaller model runs well on a CPU
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanOptions(HowTrialsRun, Output, Cells, Command):
-    """The options of ``bench plan``."""
+class PlanOptions(HowTrialsRun, Output, Chained):
+    """The options of ``bench plan``; if they name tasks, those of ``bench sequence``."""
 
     lanes: int | None = arg(
         None, "number of lanes of the run (default: as in bench run)", "N", type=int, group=_COST, least=0
@@ -58,7 +60,7 @@ def plan(options: PlanOptions) -> int:
     fleet = read_fleet(options.gpu) if options.gpu else None
     how = options.launch().resources
     hours = None if options.budget is None else _hours(options.budget)
-    found = draft(read_request(options, options.output), store)
+    found = _draft(options, store)
     tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
     from bench.prepare.price.blueprint import Blueprint
     from bench.prepare.price.quote import Quote
@@ -88,6 +90,21 @@ def plan(options: PlanOptions) -> int:
     if hours is not None:
         tell(["", *_proposals(quote, hours, options)])
     return 0
+
+
+def _draft(options: PlanOptions, store: Store) -> Draft:
+    """Return the plan of the cells, or of the sequence if the options name tasks.
+
+    Raises:
+        UsageError: there is no plan, or a sequence is to fit into a budget.
+    """
+    if not options.tasks:
+        return draft(read_request(options, options.output), store)
+    if options.budget:
+        raise UsageError("--budget proposes runs, not sequences of tasks. Drop --budget or --tasks.")
+    registry = Registry(options.plugin)
+    asked = read_request(options.chain_cells(registry), options.output, registry)
+    return draft(asked, store, lambda request, store: options.chain_request(registry, request).plan(store))
 
 
 def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str]:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bench.console import say
 from bench.environment import commit
-from bench.errors import PluginError, UsageError
+from bench.errors import UsageError
 from bench.plan.chance import counted
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plan.words import check_words
 from bench.plugins.guard import guarded
-from bench.plugins.registry import Registry, Report
+from bench.plugins.registry import Registry
 from bench.spec import FIT_VERSION
 from bench.store.places import staged
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
-    from bench.leaderboard.tables import Leaderboard
+    from rich.text import Text
+
+    from bench.leaderboard.tables import Heading, Leaderboard
 
 _PLAIN_WIDTH = 120
 
@@ -31,20 +34,24 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
 
     ``command`` is the command that the reports name. ``mixed`` also compares rows whose environments differ.
     """
-    from bench.leaderboard.from_store import leaderboard
-    from bench.leaderboard.tables import Heading  # imported here because listings need no pandas
+    from bench.leaderboard.from_store import leaderboard  # imported here because listings need no pandas
+
+    return leaderboard(made, store, heading(made, store, command, mixed=mixed))
+
+
+def heading(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Heading:
+    """Return the heading of the tables of a plan, which names the ``command``."""
+    from bench.leaderboard.tables import Heading
     from bench.papers.lorasculpt.warmup import suite_settings
 
-    settings = suite_settings(made.request)
-    heading = Heading(
+    return Heading(
         made.request.suite.name,
         command=command,
         commit=commit(),
         mixed=mixed,
-        settings=settings,
+        settings=suite_settings(made.request),
         older=store.census.older,
     )
-    return leaderboard(made, store, heading)
 
 
 def print_board(board: Leaderboard, form: str = "table") -> None:
@@ -56,10 +63,7 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
     """
     report = Registry().report(form)
     if form == "table":
-        from rich.console import Console
-
-        console = Console(soft_wrap=True)
-        console.print(report.module.render(board, console.width if console.is_terminal else _PLAIN_WIDTH))
+        print_text(partial(report.module.render, board))
         return
     with TemporaryDirectory() as folder:
         with guarded(report.write):
@@ -73,24 +77,26 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
     print(text, end="")
 
 
+def print_text(render: Callable[[int], Text]) -> None:
+    """Print what ``render`` makes for the width of the terminal, without wrapping it."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    console.print(render(console.width if console.is_terminal else _PLAIN_WIDTH))
+
+
 def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
     """Write a leaderboard into a folder in every report format, and return the files.
 
     Raises:
         PluginError: a report cannot be imported, or two reports write the same file.
     """
-    registry, reports = Registry(), dict[str, Report]()
-    for report in map(registry.report, registry.names("report")):
-        other = reports.setdefault(report.file, report)
-        if other is not report:
-            raise PluginError(
-                f"The reports {other.name} and {report.name} both write {report.file}. Give one of them another SUFFIX."
-            )
+    reports = Registry().reports()
     with staged(folder) as here:
-        for file, report in reports.items():
+        for report in reports:
             with guarded(report.write):
-                report.write(board, here / file)
-    return [folder / file for file in reports]
+                report.write(board, here / report.file)
+    return [folder / report.file for report in reports]
 
 
 def older_trials(count: int) -> str:

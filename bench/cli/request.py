@@ -18,10 +18,11 @@ from bench.errors import UsageError
 from bench.model import checkpoints
 from bench.model.families import check_checkpoint, shapes_in
 from bench.plan import tuned
+from bench.plan.chains import ChainMethod, ChainRequest, order_name
 from bench.plan.recipes import changed_recipe
 from bench.plan.request import Request
 from bench.plan.suite import named_suite
-from bench.plugins.groups import GROUPS
+from bench.plugins.groups import GROUPS, SEQUENCE_GROUPS
 from bench.plugins.hyperparameters import field_name, parse
 from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
@@ -30,6 +31,8 @@ from bench.spec import Recipe, Scalar
 from bench.store import search_results
 from bench.store.places import place
 from bench.text import did_you_mean
+
+NO_SOURCE = "none"
 
 _RECIPE = "recipe"
 
@@ -96,7 +99,7 @@ def _untuned(cells: Cells, registry: Registry | None) -> Request:
         recipe=changed_recipe(suite.recipe, _recipe_fields(settings.pop(_RECIPE, {}), cells)),
         ranks=_numbers("--ranks", cells.ranks, least=1),
         targets=task_names(cells.targets, suite.targets, registry),
-        sources=task_names(cells.sources, suite.sources, registry),
+        sources=() if cells.sources == NO_SOURCE else task_names(cells.sources, suite.sources, registry),
         seeds=_numbers("--seeds", cells.seeds, least=0),
         limit=None if cells.limit is None else _limit(cells.limit),
         settings=_method_settings(settings, methods, registry),
@@ -212,9 +215,33 @@ def _tuned(chosen: str, request: Request, output: Path, *, quiet: bool) -> tuned
     without = tuned.left_out(path)
     for name in (name for name in request.methods if name in without and not quiet):
         say(f"--tuned: {name} runs untuned, because {without[name]}.")
-    methods = [request.registry.method(name) for name in request.methods if name not in without]
-    places = product(methods, request.ranks, request.targets)
+    names = [name for name in request.methods if name not in without]
+    places = [(key, request.registry.method(key[0])) for key in product(names, request.ranks, request.targets)]
     return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources)
+
+
+def tuned_chains(chosen: str, chains: ChainRequest, output: Path) -> tuned.Tuned:
+    """Return what a search of sequences chose, from the named file or folder, or else the run folder.
+
+    Raises:
+        UsageError: there is no such search, or it searched something else.
+    """
+    request, path = chains.request, place(chosen) if chosen else output
+    places = [
+        ((method.name, rank, order_name(order)), request.registry.method(method.parts[-1]))
+        for order, rank, method in product(chains.orders, request.ranks, chains.methods)
+    ]
+    return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources)
+
+
+def chain_methods(text: str, registry: Registry) -> tuple[ChainMethod, ...]:
+    """Return the methods of a sequence that an option lists, such as slao,lora+lines.
+
+    Raises:
+        UsageError: a name is unknown, or methods cannot form a chain.
+    """
+    groups = {word: partial(find, registry) for word, find in SEQUENCE_GROUPS.items()}
+    return tuple(ChainMethod.read(name, registry) for name in _words("--methods", text, groups))
 
 
 def _methods(text: str, registry: Registry) -> tuple[str, ...]:

@@ -36,13 +36,10 @@ from bench.store import left_out
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.store.runs import Run, read_runs, save_run
-from bench.track import Mirror, tracking_uri
+from bench.track import Mirror, Result, tracking_uri
 
 if TYPE_CHECKING:
     from bench.lanes.broker import Event
-    from bench.leaderboard.tables import Leaderboard
-
-Written = tuple[Sequence[Path], Iterable[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +48,26 @@ class RunOptions(Mix, Starts, Output, Cells, Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command has written: the files, what MLflow shows, and what is printed: tables first, then lines."""
+
+    paths: Sequence[Path]
+    lines: Iterable[str]
+    result: Callable[[], Result]
+    show: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
 class RunSteps:
     """What distinguishes a command that runs a plan: its note, how it plans, and what it saves and writes.
 
-    ``write`` returns the files that it wrote, and the lines to print; the leaderboard is printed if ``prints_board``.
-    ``end`` says the last lines, on the plan that was carried out.
+    ``write`` writes the reports. ``end`` says the last lines, on the plan that was carried out.
     """
 
     run: Run
     plan: Callable[[Request, Store], Plan]
     save: Callable[[Plan, Store], None]
-    write: Callable[[Plan, Store, Leaderboard], Written]
-    prints_board: bool = True
+    write: Callable[[Plan, Store], Outcome]
     end: Callable[[Plan, Store], None] = lambda made, store: None
 
 
@@ -109,14 +114,12 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
         with Mirror(store, made, options.line) as mirror:
             again = partial(_planned_again, plan, steps.run, store)
             made = finish(made, again, partial(_perform, store=store, launch=launch, mirror=mirror))
-            ranked = board(made, store, options.line, mixed=options.mix)
-            paths, lines = steps.write(made, store, ranked)
+            outcome = steps.write(made, store)
             save_run(store, replace(with_trials(steps.run, made), finished=True))
-            mirror.finish(ranked, paths)
-    if steps.prints_board:
-        print_board(ranked)
-    tell(lines)
-    for path in paths:
+            mirror.finish(outcome.result)
+    outcome.show()
+    tell(outcome.lines)
+    for path in outcome.paths:
         say(f"wrote {path}")
     _tell_larger(with_trials(steps.run, made), made, store)
     code = list_failures(made, store)
@@ -195,17 +198,23 @@ def _tell_larger(run: Run, made: Plan, store: Store) -> None:
         )
 
 
-def _write(options: RunOptions, run: Run, made: Plan, store: Store, ranked: Leaderboard) -> Written:
+def _write(options: RunOptions, run: Run, made: Plan, store: Store) -> Outcome:
     """Write the leaderboard, and the trade-off curves if ``--rewind`` asks for them."""
+    ranked = board(made, store, options.line, mixed=options.mix)
     reports = store.root / run.reports
     paths = write_reports(ranked, reports)
-    if not made.request.strengths:
-        return paths, ()
+    more, lines = _curves(made, store, reports, mixed=options.mix) if made.request.strengths else ((), ())
+    paths += more
+    return Outcome(paths, lines, partial(Result.of_board, ranked, paths), partial(print_board, ranked))
+
+
+def _curves(made: Plan, store: Store, reports: Path, *, mixed: bool) -> tuple[Sequence[Path], Iterable[str]]:
+    """Write the trade-off curves, and return the files and the lines to print."""
     from bench.leaderboard import tradeoff
 
     found, folder = tradeoff.read(made, store), reports / tradeoff.FOLDER
     if not found:
-        return paths, ()
+        return (), ()
     with staged(folder) as here:
         names = [path.name for path in tradeoff.write(found, here)]
-    return [*paths, *(folder / name for name in names)], tradeoff.lines(found, mixed=options.mix)
+    return [folder / name for name in names], tradeoff.lines(found, mixed=mixed)

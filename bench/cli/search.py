@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from bench.cli.arguments import Command, arg, split_list
-from bench.cli.options import Cells, HowTrialsRun, Output
+from bench.cli.arguments import arg, split_list
+from bench.cli.chained import Chained
+from bench.cli.options import HowTrialsRun, Output
 from bench.cli.reports import tell_older, tell_unknown_words
 from bench.cli.request import start_request
 from bench.cli.run import check_output
@@ -17,7 +18,7 @@ from bench.cli.which_run import keep_run, new_run
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.plan.plan import base_trial
-from bench.plugins.registry import ZERO_SHOT
+from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.search.optuna_study import Sampler
 from bench.search.pareto import Objective
 from bench.search.quest import Quest
@@ -30,8 +31,8 @@ from bench.store.search_results import FILE, FOLDER, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(HowTrialsRun, Output, Cells, Command):
-    """The options of ``bench search``."""
+class SearchOptions(HowTrialsRun, Output, Chained):
+    """The options of ``bench search``. If they name tasks, it tunes the chains of ``bench sequence``."""
 
     lanes: int | None = arg(None, "number of lanes (default: one per GPU or CPU core)", "N", type=int, least=0)
     trials: int = arg(20, "configurations per method, rank and target (default: 20)", "N", least=1)
@@ -89,14 +90,24 @@ def search(options: SearchOptions) -> int:
     """Tune every method with the same budget on validation."""
     launch = options.launch()
     check_output(options.output, options.lanes)
-    setting = options.setting()
-    asked = replace(start_request(options, options.output), split="validation")
+    setting, registry = options.setting(), Registry(options.plugin)
+    cells = options.chain_cells(registry) if options.tasks else options
+    asked = replace(start_request(cells, options.output, registry), split="validation")
+    chains = options.chain_request(registry, asked) if options.tasks else None
+    if chains is not None:
+        if not asked.sources:
+            raise UsageError(
+                "A search is judged by AP and Source, and there is no source left. Name some: --sources A,B."
+            )
+        setting = replace(setting, margin=None)  # a stage alone says little about the chain
     store = options.store()
     tell_older(store)
     tell_unknown_words(asked)
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
-    note = replace(new_run("search", options.line, options, FOLDER, **varied), methods=asked.methods)
-    quests, results = run(asked, setting, store, launch, options.line, partial(_keep, note, store, options.output))
+    more = {"chains": options.methods, "orders": options.orders()} if chains else {}
+    note = replace(new_run("search", options.line, cells, FOLDER, **varied, **more), methods=asked.methods)
+    keep = partial(_keep, note, store, options.output)
+    quests, results = run(chains or asked, setting, store, launch, options.line, keep)
     tell(lines(quests, results))
     say(f"wrote {options.output / FILE}")
     return 1 if any(result.count("failed") for result in results) else 0

@@ -17,9 +17,9 @@ from bench.leaderboard.environments import SCORED_WITH
 from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
 from bench.plugins.hyperparameters import values
-from bench.plugins.registry import Registry
+from bench.plugins.registry import BASELINE, Registry
 from bench.sizes import in_unit
-from bench.spec import EVALUATED, Record, Score
+from bench.spec import EVALUATED, Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 
@@ -66,7 +66,8 @@ def overview(record: Record, store: Store) -> str:
     if record.error:
         lines += [f"  error        {record.error}", f"  traceback    {store.folder(trial) / 'error.txt'}"]
     if trial.parent:
-        lines.append(f"  edits        {trial.parent.label}  {trial.parent.id}")
+        verb = "edits    " if trial.is_edit else "continues"
+        lines.append(f"  {verb}    {trial.parent.label}  {trial.parent.id}")
     if trial.sources:
         lines.append(f"  trained on   {trial.target}, and examples of {', '.join(trial.sources)}")
     lines.append(f"  settings     {_pairs(trial.hyper)}")
@@ -95,23 +96,33 @@ def command_line(record: Record, output: Path, registry: Registry, reading: Sequ
     """
     trial = record.trial
     suite = by_revision(trial.model, Store(output).models())
-    words = ["bench", "run", "--suite", suite.name]
+    stages = trial.tasks if len(trial.tasks) > 1 else ()
+    words = ["bench", "sequence" if stages else "run", "--suite", suite.name]
     if suite.model != SUITES[suite.name].model:
         words += ["--model", suite.model]
     words += [word for path in registry.files for word in ("--plugin", str(path))]
-    words += ["--methods", trial.method]
-    if trial.sources and set(trial.sources) != set(suite.sources):
+    words += ["--methods", *(_chain_of(trial) if stages else [trial.method])]
+    if trial.sources and not stages and set(trial.sources) != set(suite.sources):
         words += ["--sources", ",".join(trial.sources)]
     if trial.rank is not None and trial.target is not None:
-        words += ["--ranks", str(trial.rank), "--targets", trial.target, "--seeds", str(trial.seed)]
-        for part in (trial, trial.parent):
-            if part is not None:
-                method = registry.method(part.method)
-                defaults = values(method(**suite.settings.get(part.method, {})))
-                kept = {name: value for name, value in part.hyper.items() if name not in method.dropped}
-                words += _settings(part.method, kept, defaults)
+        learnt = ["--tasks", ",".join(stages)] if stages else ["--targets", trial.target]
+        words += ["--ranks", str(trial.rank), *learnt, "--seeds", str(trial.seed)]
+        for name, part in {part.method: part for part in (trial.parent, trial) if part}.items():
+            method = registry.method(name)
+            defaults = values(method(**suite.settings.get(name, {})))
+            kept = {name: value for name, value in part.hyper.items() if name not in method.dropped}
+            words += _settings(part.method, kept, defaults)
         words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
     return shlex.join([*words, *reading, "--output", str(output)])
+
+
+def _chain_of(trial: Trial) -> list[str]:
+    """Return the words with which bench sequence names the method of a stage, and the edit that follows each stage."""
+    if trial.sources:
+        return [BASELINE, "--baselines"]
+    train, before = trial.trained, trial.trained.parent
+    edit = trial if trial.is_edit else before
+    return [f"{train.method}+{edit.method}" if edit is not None and edit.is_edit else train.method]
 
 
 def examples(record: Record, store: Store) -> str:
@@ -121,7 +132,7 @@ def examples(record: Record, store: Store) -> str:
         UsageError: the trial has no test scores, or the run folder has no zero-shot scores of the same examples.
     """
     tested = {key: score for key, score in record.scores.items() if score.asked.split == "test"}
-    sources = {key: score for key, score in tested.items() if score.asked.task != record.trial.target}
+    sources = {key: score for key, score in tested.items() if score.asked.task not in record.trial.tasks}
     if not sources:
         raise UsageError(f"{record.trial.label} has no test scores of a source. Measure them with bench run.")
     references = (other for other in store.records() if other.trial.is_reference_of(record.trial))

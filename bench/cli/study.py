@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import arg, several, word
 from bench.cli.options import Cells
-from bench.cli.reports import write_reports
-from bench.cli.run import RunOptions, RunSteps, Written, carry_out
+from bench.cli.reports import board, print_board, write_reports
+from bench.cli.run import Outcome, RunOptions, RunSteps, carry_out
 from bench.cli.which_run import new_run
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -27,9 +27,10 @@ from bench.store import left_out
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.store.runs import Run
+from bench.track import Result
 
 if TYPE_CHECKING:
-    from bench.leaderboard.tables import Leaderboard
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,7 @@ def study(options: StudyOptions) -> int:
         run,
         partial(study_plan, chosen),
         partial(_save, chosen, run),
-        partial(_write, chosen, run),
-        prints_board=chosen.draw is None,
+        partial(_write, options, chosen, run),
     )
     return carry_out(steps, options, cells, registry)
 
@@ -130,8 +130,9 @@ def _save(chosen: Study, run: Run, made: Plan, store: Store) -> None:
     save_record(store.root / run.reports, chosen.name, run.command, made)
 
 
-def _write(chosen: Study, run: Run, made: Plan, store: Store, ranked: Leaderboard) -> Written:
-    """Write the result of a study into its folder, and return the files and what to print of it."""
+def _write(options: StudyOptions, chosen: Study, run: Run, made: Plan, store: Store) -> Outcome:
+    """Write the result of a study into its folder."""
+    ranked = board(made, store, options.line, mixed=options.mix)
     found = StudyResult(made, store, ranked, published.rows(made.request, left_out.read(store, made.zero_shot)))
     folder = store.root / run.reports
     with staged(folder) as here:
@@ -141,10 +142,12 @@ def _write(chosen: Study, run: Run, made: Plan, store: Store, ranked: Leaderboar
             with plots.style():
                 drawing = chosen.draw(found)
             paths, lines = _figure(chosen, drawing, here)
-    return [folder / path.name for path in paths], lines
+    files = [folder / path.name for path in paths]
+    result = partial(Result.of_board, ranked, files)
+    return Outcome(files, lines, result, *([partial(print_board, ranked)] if chosen.draw is None else []))
 
 
-def _table(chosen: Study, found: StudyResult, folder: Path) -> Written:
+def _table(chosen: Study, found: StudyResult, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
     """Write the leaderboard, and compare its numbers with the published ones."""
     paths, lines = write_reports(found.board, folder), ["", *wrapped(chosen.caption)]
     if numbers := published.beside(chosen.tables, found):
@@ -154,7 +157,7 @@ def _table(chosen: Study, found: StudyResult, folder: Path) -> Written:
     return [*paths, _page(chosen, folder, chosen.caption, links)], lines
 
 
-def _figure(chosen: Study, drawing: Drawing | None, folder: Path) -> Written:
+def _figure(chosen: Study, drawing: Drawing | None, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
     """Write a figure and its numbers; the numbers or a summary of them are printed."""
     if drawing is None:
         say(f"Nothing was drawn for {chosen.name} because no trial has what it shows.")

@@ -162,12 +162,18 @@ def planned(run: Run, store: Store, output: Path) -> Run:
 
 
 def with_trials(run: Run, plan: Plan) -> Run:
-    """Return a run with the methods, cells and trials of its plan."""
+    """Return a run with the methods, cells and trials of its plan; the jobs of a sequence count as its cells."""
+    cells = [(cell.trial.id, str(cell.trial.target)) for cell in plan.cells]
+    scores = {str(target): tuple(item.key for item in asked) for target, asked in plan.asked.items() if target}
+    if not plan.cells:
+        scored = [job for job in plan.jobs if job.asked]
+        cells = [(job.trial.id, job.trial.id) for job in scored]
+        scores = {job.trial.id: tuple(item.key for item in job.asked) for job in scored}
     return replace(
         run,
         methods=plan.request.methods,
-        cells=tuple((cell.trial.id, str(cell.trial.target)) for cell in plan.cells),
-        scores={str(target): tuple(item.key for item in asked) for target, asked in plan.asked.items() if target},
+        cells=tuple(cells),
+        scores=scores,
         trials=tuple(job.trial.id for job in plan.jobs),
     )
 

@@ -15,6 +15,7 @@ from bench.leaderboard.stats import FloatArray
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan.chance import counted
 from bench.plan.plan import Cell, Plan
+from bench.plan.request import Request
 from bench.plugins.registry import BASELINE
 from bench.spec import Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
@@ -25,7 +26,7 @@ LENIENT = "lenient"
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan from the records in the store, with holes and failures."""
     zero_shot, *cells = (
-        _scored(cell, store, plan.asked[cell.trial.target])
+        scored(cell, store, plan.asked[cell.trial.target])
         for cell in (Cell.of(plan.request.registry, plan.zero_shot), *plan.cells)
     )
     gates = _gates(cells, zero_shot, plan.request.sources) if plan.request.controls else ()
@@ -35,19 +36,19 @@ def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
         zero_shot,
         sources=plan.request.sources,
         targets=plan.request.targets,
-        heading=replace(heading, parts=tuple(_parts(plan)), at_chance=counting.lines()),
+        heading=replace(heading, parts=tuple(parts(plan.request, plan.asked[None])), at_chance=counting.lines()),
         counted=counting.names,
     )
 
 
-def _parts(plan: Plan) -> Iterator[str]:
+def parts(request: Request, asked: Sequence[ScoreSpec]) -> Iterator[str]:
     """Yield how much of a task is scored, for each task that is scored only in part.
 
     A task is scored in part because of --limit, or because its files hold fewer examples than the whole split has.
     """
-    for item in plan.asked[None]:
-        task = plan.request.tasks.load(item.task)
-        whole = task.sizes.get(plan.request.split) or len(task.examples(plan.request.split))
+    for item in asked:
+        task = request.tasks.load(item.task)
+        whole = task.sizes.get(request.split) or len(task.examples(request.split))
         if item.count < whole:
             yield f"{item.task} {item.count:,} of {whole:,}"
 
@@ -69,7 +70,8 @@ def _gates(cells: Sequence[CellScores], zero_shot: CellScores, names: Sequence[s
             yield replace(cell, key=key, primary=primary, lenient=lenient, environments=where)
 
 
-def _scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScores:
+def scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScores:
+    """Return what the store has of a cell's trial: the given scores, or why there are none."""
     trial = cell.trial
     record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
     primary, lenient, answers = scores_by_task(record, store, scores)

@@ -12,7 +12,8 @@ from bench.leaderboard.stats import LEVEL, RESAMPLES, SEEDS_ADVISED
 from bench.sizes import GB, readable_count
 
 if TYPE_CHECKING:
-    from bench.leaderboard.tables import Leaderboard, Row, Table
+    from bench.leaderboard.tables import Leaderboard, Problem, Table
+    from bench.plan.row_key import RowKey
     from bench.spec import Cost
 
 FOREIGN = "†"  # in every report
@@ -26,28 +27,28 @@ _CONTROLS = (
     "Rows in brackets are controls: trivial baselines that every method should beat. not above: the controls that the "
     "row's Avg is not shown to exceed."
 )
-_FOREIGN = (
+FOREIGN_ROWS = (
     f"{FOREIGN}: the row was trained or scored in a different environment than the row it is compared with. The "
     "difference may come from the environment, so the table calls the difference neither a tie nor significant, and "
     "the row neither best nor tied. Add --mix to compare such rows anyway."
 )
-_MIXED = (
+MIXED = (
     f"{FOREIGN}: the row was trained or scored in a different environment than the other rows of its rank. It is "
     "compared with them anyway (--mix), so a difference may come from the environment."
 )
-_GIVEN = (
+GIVEN_ROWS = (
     f"{GIVEN}: the row was given what other rows were not; a remark under its table says what. It competes only with "
     "rows that were given the same, so it is neither best nor tied among the others. As a control it counts only for "
     "rows that were given the same."
 )
 
 
-def trouble(row: Row) -> str:
+def trouble(problems: Sequence[Problem]) -> str:
     """Return why a row lacks numbers, on one line: each reason once, with its seeds."""
-    seeds: dict[str, list[int]] = {}
-    for problem in row.problems:
-        seeds.setdefault(f"{problem.status}: {' '.join(problem.error.split())}", []).append(problem.seed)
-    return "; ".join(f"{_seeds(of)} {reason}" for reason, of in seeds.items())
+    found: dict[str, list[int]] = {}
+    for problem in problems:
+        found.setdefault(f"{problem.status}: {' '.join(problem.error.split())}", []).append(problem.seed)
+    return "; ".join(f"{seeds(of)} {reason}" for reason, of in found.items())
 
 
 def cost_texts(cost: Cost | None) -> tuple[str, str, str]:
@@ -68,28 +69,28 @@ def remarks(table: Table) -> Iterator[str]:
         if row.unbeaten:
             yield f"{row.label}: not above {', '.join(row.unbeaten)}"
         if row.scores and row.problems:
-            yield f"{row.label}: {trouble(row)}"
+            yield f"{row.label}: {row.trouble}"
         if row.same_as:
             yield f"{row.label}: answered exactly as {row.same_as} on every example, so the row measures nothing"
         for text in dict.fromkeys(row.foreign.values()):
             labels.setdefault(text, []).append(row.label)
     for text, of in labels.items():
         yield f"{FOREIGN} {', '.join(of)}: {text}"
-    yield from _given(table)
+    yield from given_lines([row.key for row in table.rows])
     methods = {row.method: row.key.remark for row in table.rows if row.key.remark}
     yield from (f"{method}: {text}" for method, text in methods.items())
 
 
-def _given(table: Table) -> Iterator[str]:
+def given_lines(rows: Sequence[RowKey]) -> Iterator[str]:
     """Yield a line for each thing that rows were given, with these rows."""
-    for what in dict.fromkeys(row.given for row in table.rows if row.given):
-        yield f"{GIVEN} {', '.join(row.label for row in table.rows if row.given == what)}: {what}"
+    for what in dict.fromkeys(key.given for key in rows if key.given):
+        yield f"{GIVEN} {', '.join(key.label for key in rows if key.given == what)}: {what}"
 
 
 def setting(board: Leaderboard) -> str:
     """Return suite, connector, seeds, the suite's own settings, and whether environments are mixed, on one line."""
     mixed = ", environments mixed (--mix)" if board.foreign and board.heading.mixed else ""
-    parts = (f"suite {board.heading.suite}", f"connector {'/'.join(board.connectors)}", _seeds(board.seeds))
+    parts = (f"suite {board.heading.suite}", f"connector {'/'.join(board.connectors)}", seeds(board.seeds))
     return ", ".join([*parts, *board.heading.settings]) + mixed
 
 
@@ -102,20 +103,30 @@ def legend(board: Leaderboard) -> Iterator[str]:
     yield from board.heading.at_chance
     yield board.covered
     if board.heading.parts:
-        yield (
-            f"Scored in part: {', '.join(board.heading.parts)}. Do not compare these scores with scores on all "
-            "examples. CIDEr is affected most, because the scored examples decide which words count as rare."
-        )
+        yield in_part(board.heading.parts)
     if board.tuned:
         yield _TUNED
     if board.controlled:
         yield _CONTROLS
     if board.foreign:
-        yield _MIXED if board.heading.mixed else _FOREIGN
+        yield MIXED if board.heading.mixed else FOREIGN_ROWS
     if board.given:
-        yield _GIVEN
+        yield GIVEN_ROWS
     if older := board.heading.older:
-        yield f"{older} trials in this run folder are of an older version and not in the tables. See bench ls trials."
+        yield older_trials(older)
+
+
+def in_part(parts: Sequence[str]) -> str:
+    """Return the note on tasks of which only a part was scored."""
+    return (
+        f"Scored in part: {', '.join(parts)}. Do not compare these scores with scores on all examples. CIDEr is "
+        "affected most, because the scored examples decide which words count as rare."
+    )
+
+
+def older_trials(count: int) -> str:
+    """Return the note on trials of an older version."""
+    return f"{count} trials in this run folder are of an older version and not in the tables. See bench ls trials."
 
 
 def resolution(baseline: str, table: Table) -> str:
@@ -137,15 +148,16 @@ def resolution(baseline: str, table: Table) -> str:
     )
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
+def seeds(numbers: Sequence[int]) -> str:
+    """Return seeds in words."""
+    return f"seed{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"
 
 
-def tie(count: int) -> str:
-    """Return what a tie means if there are ``count`` seeds, for the legend of a mark."""
+def tie(count: int, best: str = "highest") -> str:
+    """Return what a tie with the ``best`` means if there are ``count`` seeds, for the legend of a mark."""
     noise = "by test sampling only" if count == 1 else "by test sampling and training noise"
     return (
-        f"cannot be told apart from the highest {noise}. Each row is tested at 5 %, so up to one table in five has a "
+        f"cannot be told apart from the {best} {noise}. Each row is tested at 5 %, so up to one table in five has a "
         "row that is wrongly told apart if seven rows are all equal"
     )
 

@@ -177,7 +177,7 @@ class Row:
     @property
     def trouble(self) -> str:
         """Why the row lacks numbers, on one line."""
-        return notes.trouble(self)
+        return notes.trouble(self.problems)
 
     @property
     def cost_texts(self) -> tuple[str, str, str]:

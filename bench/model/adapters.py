@@ -6,9 +6,11 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
 from bench.model.families import block_of, connector_of, family_of
@@ -49,10 +51,13 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter(Layer):
-    """A layer with its live factors A [rank, in] and B [out, rank], the scale, and DoRA's magnitude [out]."""
+    """A layer with its live factors A [rank, in] and B [out, rank], the scale, and DoRA's magnitude [out].
 
-    a: nn.Parameter
-    b: nn.Parameter
+    A factor is a parameter, unless ``compute_factors`` lets the layer compute it.
+    """
+
+    a: Tensor
+    b: Tensor
     scale: float
     magnitude: nn.Parameter | None = None
 
@@ -148,6 +153,21 @@ def lora_adapters(model: nn.Module) -> Iterator[Adapter]:
             )
 
 
+def compute_factors(
+    model: nn.Module, adapter: Adapter, *, a: nn.Module | None = None, b: nn.Module | None = None
+) -> None:
+    """Let a layer compute its factor A or B from what is trained, by a module whose forward takes the trained factor.
+
+    The module returns the factor that takes effect; its own parameters are trained, too. Both factors may get another
+    rank, as long as it is the same. From then on, ``lora_adapters`` and ``lora_change`` read the computed factors, and
+    the trained one is no longer ``adapter.a`` or ``adapter.b`` of a new walk, so it must not be written in place there.
+    """
+    layer: Any = model.get_submodule(f"base_model.model.{adapter.name.removesuffix('.weight')}")
+    for factors, module in ((layer.lora_A, a), (layer.lora_B, b)):
+        if module is not None:
+            register_parametrization(factors[_NAME], "weight", module, unsafe=True)
+
+
 def tuned_connector(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters of a fully tuned connector by their full names in the plain model."""
     mark = f".modules_to_save.{_NAME}"
@@ -184,7 +204,7 @@ def on_pristine(change: Change, model: nn.Module, pristine: Mapping[str, Tensor]
     return change.replace(scaled) if scaled else change
 
 
-def _copy(parameter: nn.Parameter) -> Tensor:
+def _copy(parameter: Tensor) -> Tensor:
     return parameter.detach().to("cpu", torch.float32, copy=True)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +18,7 @@ from bench.model.change import Change
 from bench.model.families import family_of
 from bench.model.family import Family, Features, Processor
 from bench.model.finite import first_not_finite
-from bench.model.holding import holding
+from bench.model.holding import holding, write
 from bench.spec import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Base:
     processor: Processor
     pristine: Mapping[str, Tensor]
     device: torch.device
+    _held: list[Change] = field(default_factory=list)  # the changes that the model has, the current one last
 
     @classmethod
     def load(cls, folder: Path, form: Form, device: torch.device) -> Base:
@@ -94,9 +95,22 @@ class Base:
         shared = [*self.model.parameters(), *self.model.buffers(), *four_bit.states(self.model)]
         return copy.deepcopy(self.model, {id(value): value for value in shared})
 
-    def holding(self, change: Change) -> AbstractContextManager[nn.Module]:
-        """Return a context in which the model has a change."""
-        return holding(self.model, change, self.pristine)
+    @contextmanager
+    def holding(self, change: Change) -> Iterator[nn.Module]:
+        """Let the model have a change; within another such context, instead of the outer change."""
+        self._held.append(change)
+        try:
+            with holding(self.model, change, self.pristine) as model:
+                yield model
+        finally:
+            self._held.pop()
+            if self.device.type != "cpu":  # there, the inner change has overwritten the weights
+                self._hold_again()
+
+    def _hold_again(self) -> None:
+        """Write the change that the model has over its pristine weights."""
+        if self._held:
+            write(self.model, self._held[-1], self.pristine)
 
     def rest(self) -> None:
         """Free the device's memory: until ``wake`` the weights are the pristine ones on the CPU."""
@@ -105,12 +119,15 @@ class Base:
 
     def wake(self) -> None:
         """Move pristine weights that rest on the CPU back to the device, in the tower's dtype."""
-        dtype = next(self.tower.parameters()).dtype
+        dtype, moved = next(self.tower.parameters()).dtype, False
         for name, value in self.pristine.items():
             parameter = self.model.get_parameter(name)
             wanted = dtype if value.is_floating_point() else value.dtype
             if (parameter.device.type, parameter.dtype) != (self.device.type, wanted):
                 parameter.data = value.to(self.device).to(wanted)  # cast on the device: one core takes 10 s for 7B
+                moved = True
+        if moved:
+            self._hold_again()
 
     @property
     def family(self) -> Family:

@@ -1,4 +1,4 @@
-"""Write weights that colleagues can read: safetensors makes files that only their owner can read."""
+"""Write weights that colleagues can read, because safetensors makes files that only their owner can read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from bench.errors import StoreError
 
 
 def save_model(model: Any, folder: Path) -> None:
@@ -22,6 +25,19 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     """Write tensors to a safetensors file, readable as any new file is."""
     save_file(dict(tensors), path, metadata)
     _open_up(path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path} holds no readable tensors: {error}.") from error
+    return found
 
 
 def _open_up(path: Path) -> None:

@@ -60,6 +60,7 @@ class Plan:
     asked: Mapping[str | None, tuple[ScoreSpec, ...]] = field(default_factory=dict)
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has: trial id and step
     unsettled: bool = False  # more rows follow from the results of these jobs
+    what: str = ""  # what the jobs fill, if it is not cells
     notes: tuple[str, ...] = ()  # sentences on what the plan leaves out
 
     @property
@@ -91,8 +92,9 @@ class Plan:
         trainings = self.trainings
         cached = sum(map(self.done, trainings))
         ready = sum(map(self.done, self.jobs))
+        what = self.what or f"{len(self.cells)} cells"
         return (
-            f"{len(self.cells)} cells, {len(trainings)} trainings; cached: {ready} of {len(self.jobs)} trials, "
+            f"{what}, {len(trainings)} trainings; cached: {ready} of {len(self.jobs)} trials, "
             f"{cached} of {len(trainings)} trainings"
             f"{'; more rows follow from their results' if self.unsettled else ''}"
         )
@@ -105,7 +107,8 @@ class Plan:
         names = {cell.trial.id: f" ({cell.key.name})" for cell in cells}
         for job in self.jobs:
             scores = f"{len(job.asked)} scores" if job.asked else "no scores of its own"
-            parent = f", edits {job.trial.parent.label}" if job.trial.parent else ""
+            verb = "edits" if job.trial.is_edit else "continues"
+            parent = f", {verb} {job.trial.parent.label}" if job.trial.parent else ""
             state = "cached" if self.done(job) else "to do"
             yield f"  {state}  {job.trial.id}  {job.trial.label}{names.get(job.trial.id, '')}: {scores}{parent}"
 

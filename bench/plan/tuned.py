@@ -38,13 +38,13 @@ def read(
     suite: Suite,
     recipe: Recipe,
     settings: Settings,
-    places: Iterable[tuple[type[Method], int, str]],
+    places: Iterable[tuple[QuestKey, type[Method]]],
     sources: Sequence[str] | None = None,
 ) -> Tuned:
     """Return the configuration that a search chose for every place, by the key of its quest.
 
-    ``path`` is the file or the run folder of the search. ``places`` holds methods as classes. A method that has nothing
-    to search keeps its defaults.
+    ``path`` is the file or the run folder of the search. ``places`` holds each quest's key, and the method whose
+    hyperparameters it searched. A method that has nothing to search keeps its defaults.
 
     Raises:
         UsageError: the search does not exist, lacks a place, or used another base model, recipe, parent or other
@@ -57,18 +57,17 @@ def read(
     same: dict[str, object] = {"model": suite.revision(), "recipe": recipe.to_json()}
     same["sources"] = sorted(suite.sources if sources is None else sources)
     found: dict[QuestKey, TunedChoice] = {}
-    for method, rank, target in places:
+    for key, method in places:
         if not any(span.searched for span in ranges(method).values()):
             continue
-        key = (method.name, rank, target)
-        row = _row_of(key, rows, settings, file)
+        row = _row_of(key, method.name, rows, settings, file)
         _check_alike(row, {**same, "parent": dict(settings.get(getattr(method, "parent", ""), {}))}, file)
         found[key] = TunedChoice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
     return found
 
 
 def _row_of(
-    key: QuestKey, rows: Mapping[QuestKey, Mapping[str, Any]], settings: Settings, file: Path
+    key: QuestKey, varied: str, rows: Mapping[QuestKey, Mapping[str, Any]], settings: Settings, file: Path
 ) -> Mapping[str, Any]:
     """Return a quest's row of the file.
 
@@ -76,8 +75,8 @@ def _row_of(
         UsageError: ``--set`` sets the method too, or the search chose nothing for the quest.
     """
     name, rank, target = key
-    if name in settings:
-        raise UsageError(f"--set {name}.… and --tuned both set hyperparameters of {name}. Drop one of them.")
+    if varied in settings:
+        raise UsageError(f"--set {varied}.… and --tuned both set hyperparameters of {varied}. Drop one of them.")
     row = rows.get(key)
     if row is None or row["chosen"] is None:
         raise UsageError(
@@ -117,7 +116,7 @@ def check_ranges(chosen: Tuned, registry: Registry) -> None:
         UsageError: a chosen value is outside of the range that ``bench search`` searches.
     """
     for (name, *_), choice in chosen.items():
-        for field, span in ranges(registry.method(name)).items():
+        for field, span in ranges(registry.method(name.rpartition("+")[2])).items():
             value, low, high = choice.hyper.get(field), span.low, span.high
             if low is None or high is None or not isinstance(value, int | float) or low <= value <= high:
                 continue

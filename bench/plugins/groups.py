@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from bench.plugins.method import Method, TrainMethod, stages_differ
 from bench.plugins.paper import compared_rows
 from bench.plugins.registry import Registry, installed
 
@@ -26,17 +27,31 @@ def paper_methods(registry: Registry) -> tuple[str, ...]:
 
 
 def all_methods(registry: Registry) -> tuple[str, ...]:
-    """Return the methods of this package that are ranked and not trivial: the paper's first, the others by name."""
+    """Return this package's ranked, not trivial methods for one target: the paper's first, the others by name."""
     first = paper_methods(registry)
     others = (name for name in _own() if name not in first)
     return (*first, *(name for name in others if _is_row(registry, name)))
 
 
 def installed_methods(registry: Registry) -> tuple[str, ...]:
-    """Return every ranked method of every installed package and plugin file, by name."""
-    return tuple(name for name in registry.names("method") if registry.method(name).ranked)
+    """Return every ranked method for one target of every installed package and plugin file, by name."""
+    return tuple(name for name in registry.names("method") if _competes(registry.method(name)))
 
 
+def sequence_methods(registry: Registry) -> tuple[str, ...]:
+    """Return this package's ranked methods whose stages follow each other in a way of their own, by name."""
+    return tuple(name for name in _own() if _has_stages(registry.method(name)))
+
+
+def joint_methods(registry: Registry) -> tuple[str, ...]:
+    """Return this package's ranked methods that learn several tasks at once, by name."""
+    return tuple(name for name in _own() if registry.method(name).ranked and registry.method(name).made_for == "joint")
+
+
+SEQUENCE_GROUPS: Mapping[str, Callable[[Registry], Sequence[str]]] = {
+    "all": sequence_methods,
+    "joint": joint_methods,
+}
 GROUPS: Mapping[str, Callable[[Registry], Sequence[str]]] = {
     "paper": paper_methods,
     "all": all_methods,
@@ -59,5 +74,13 @@ def _own() -> list[str]:
 
 
 def _is_row(registry: Registry, name: str) -> bool:
-    method = registry.method(name)
-    return method.ranked and not method.trivial
+    return _competes(registry.method(name)) and not registry.method(name).trivial
+
+
+def _has_stages(method: type[Method]) -> bool:
+    own = issubclass(method, TrainMethod) and stages_differ(method)
+    return method.ranked and method.made_for != "joint" and own
+
+
+def _competes(method: type[Method]) -> bool:
+    return method.ranked and method.made_for == "target"

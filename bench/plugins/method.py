@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.model.family import role_of
 from bench.plugins.hyperparameters import hyper
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, Any]
 
+STAGE_HOOKS = ("start", "keep", "bank")  # the hooks with which a method decides how its stages follow each other
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -31,7 +33,8 @@ class Step:
     resumed run draws the same numbers as an uninterrupted one. If a trial has several workers, each worker has a share
     of the update's examples; ``batch`` and ``loss`` belong to the worker's last micro-batch, and ``batch`` is empty if
     its share is. ``all_reduce`` replaces tensors in place by their sum over the workers. Every worker must call
-    ``all_reduce`` in the same way, so call it in ``on_gradients`` and not in ``backward``.
+    ``all_reduce`` in the same way, so call it in ``on_gradients`` and not in ``backward``. In a joint training, all
+    examples of a micro-batch are of one ``task``; a worker's share may lack a task.
     """
 
     index: int
@@ -43,6 +46,32 @@ class Step:
     generator: Generator
     reference: Callable[[], AbstractContextManager[nn.Module]]
     all_reduce: Callable[[Sequence[Tensor]], None]
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a training starts from, as one stage of a sequence of tasks; an ordinary training is stage 1.
+
+    ``tasks`` are the targets of the stages so far; the last one is learnt now. In a joint training, that target is
+    several tasks ``together``; otherwise, ``together`` is empty. ``previous`` is the change after the previous stage,
+    and ``kept`` is what its ``keep`` returned; both are empty in stage 1. If ``folded``, the base model has
+    ``previous`` already. ``calibration(n)`` returns batches of the first ``n`` training examples of the target, or of
+    each task of a joint training. ``generator`` is seeded from the trial's seed and the stage.
+    """
+
+    tasks: tuple[str, ...]
+    previous: Change
+    kept: Mapping[str, Tensor]
+    folded: bool
+    calibration: Callable[[int], Sequence[Batch]]
+    generator: Generator
+    together: tuple[str, ...] = ()
+
+    @property
+    def stage(self) -> int:
+        """The number of the stage, from 1."""
+        return len(self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +120,14 @@ class Dimensions:
     """The numbers that a method's memory depends on.
 
     ``connector`` is the number of parameters of a fully tuned connector, otherwise 0. ``tokens`` is the length of one
-    training example, including its image.
+    training example, including its image. ``tasks`` are learnt together.
     """
 
     layers: tuple[LayerShape, ...]
     connector: int
     rank: int
     tokens: int
+    tasks: int = 1
 
     @property
     def decoder(self) -> tuple[LayerShape, ...]:
@@ -119,6 +149,9 @@ class Method(ABC):
     A ``trivial`` method is a tool of controls and studies: ``--methods all`` leaves it out, and its name chooses it.
     ``remark`` is a sentence that every table with a row of the method prints once. ``merges`` is false if the change
     depends on the example (``bench.Routed``); then it is held live, and what needs merged weights refuses the method.
+    ``made_for`` says what the method is for. One made for a ``sequence`` of tasks learns the first task as plain LoRA
+    or nearly so, and one made for ``joint`` training learns several tasks at once; ``bench run --methods all`` means
+    those made for one ``target``.
     ``dropped`` names the hyperparameters of earlier versions that never changed a result, and says why they were
     dropped.
     """
@@ -131,6 +164,7 @@ class Method(ABC):
     trivial: ClassVar[bool] = False
     remark: ClassVar[str] = ""
     merges: ClassVar[bool] = True
+    made_for: ClassVar[Literal["target", "sequence", "joint"]] = "target"
     dropped: ClassVar[Mapping[str, str]] = {}
 
     def roles(self) -> Sequence[str]:
@@ -167,7 +201,14 @@ class Method(ABC):
 
 @dataclass(kw_only=True)
 class TrainMethod(Method):
-    """A method that trains adapters. Every hook has a default; to switch a hook on, override it."""
+    """A method that trains adapters. Every hook has a default; to switch a hook on, override it.
+
+    A sequence of tasks trains in stages. By default a stage continues the factors of the stage before it (``start``).
+    If the method ``folds``, the base model has the change of the earlier stages while a stage trains new factors on it,
+    and the engine adds what these have learnt to that change.
+    """
+
+    folds: ClassVar[bool] = False
 
     lr: float | None = hyper(None, low=2e-4, high=2e-2, log=True, minimum=0.0, maximum=1.0)
 
@@ -179,6 +220,39 @@ class TrainMethod(Method):
     def change(self, model: nn.Module) -> Change:
         """Return what was learnt; base + change must give the outputs of the adapted model."""
 
+    def start(self, model: nn.Module, start: Start) -> None:
+        """Prepare the adapted model for its stage; called after ``adapt`` and before the optimizer is made.
+
+        Stage 1 of a sequence is an ordinary training. From stage 2 on, the default copies the previous stage's factors
+        and tuned connector into the model, unless the base model has that change already.
+        """
+        if start.stage > 1 and not start.folded:
+            from bench.model.joining import continue_from  # imported here because it loads torch
+
+            continue_from(model, start.previous)
+
+    def keep(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Return tensors for the ``start`` of the next stage, by name; called after the training.
+
+        They are stored next to the change, are no part of what is evaluated, and count as bytes kept.
+        """
+        return {}
+
+    def bank(self, model: nn.Module) -> Mapping[str, Change]:
+        """Return the changes with which earlier tasks of a sequence are answered, by task; called after ``change``.
+
+        A task that is not among them is answered with ``change``. Reports mark the rows of a method with this hook:
+        its user must know the task of every question (*task id given*), and only such rows compete with it.
+        """
+        return {}
+
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        """Return the bytes of what ``keep`` and ``bank`` return after a stage of a sequence, numbered from 1.
+
+        ``bench plan`` calls this hook. The source of this hook is not part of a trial's id either.
+        """
+        return 0
+
     def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: Generator) -> Sequence[int]:
         """Return the numbers of the examples that a training sees, in order; called once, before the first update.
 
@@ -188,6 +262,13 @@ class TrainMethod(Method):
         of a micro-batch see the same examples. Reports mark the rows of a method with this hook: it *sees source data*.
         """
         return order
+
+    def on_batch(self, model: nn.Module, task: str) -> None:
+        """Prepare the model for a micro-batch, whose examples are all of ``task``; called before each forward pass.
+
+        Only a joint training names the task; in every other one it is empty. An update that does not fit in memory is
+        repeated in smaller micro-batches, so this hook may set a state but not add up anything.
+        """
 
     def backward(self, step: Step) -> None:
         """Add the gradients of one micro-batch; called for every micro-batch.
@@ -211,6 +292,16 @@ class TrainMethod(Method):
 def mixes(plugin: type[Method]) -> bool:
     """Whether a method's trainings may see examples of the sources: whether it overrides ``mix``."""
     return issubclass(plugin, TrainMethod) and plugin.mix is not TrainMethod.mix
+
+
+def stages_differ(plugin: type[TrainMethod]) -> bool:
+    """Whether the stages of a sequence follow each other in another way than plain LoRA's, which just continue."""
+    return plugin.folds or any(getattr(plugin, hook) is not getattr(TrainMethod, hook) for hook in STAGE_HOOKS)
+
+
+def banks(plugin: type[Method]) -> bool:
+    """Whether a method answers earlier tasks of a sequence with changes of their own: whether it overrides ``bank``."""
+    return issubclass(plugin, TrainMethod) and plugin.bank is not TrainMethod.bank
 
 
 @dataclass(kw_only=True)

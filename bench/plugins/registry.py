@@ -44,7 +44,17 @@ class Report:
     @property
     def file(self) -> str:
         """The name of the report's file; its suffix is the module's ``SUFFIX``, otherwise the report's name."""
-        return f"leaderboard.{getattr(self.module, 'SUFFIX', self.name)}"
+        return self.file_of("leaderboard")
+
+    @property
+    def write_sequences(self) -> Callable[..., Path] | None:
+        """The module's function ``write_sequences(board, path)``, or None if the report shows no sequences."""
+        found: Callable[..., Path] | None = getattr(self.module, "write_sequences", None)
+        return found
+
+    def file_of(self, what: str) -> str:
+        """Return the name of the file with the report of something."""
+        return f"{what}.{getattr(self.module, 'SUFFIX', self.name)}"
 
 
 class Registry:
@@ -97,6 +107,22 @@ class Registry:
         """
         entry = self._entry("report", name)
         return Report(name, _import(entry), sys.modules[entry.module])
+
+    def reports(self) -> tuple[Report, ...]:
+        """Return all reports.
+
+        Raises:
+            PluginError: a report cannot be imported, or two reports write the same file.
+        """
+        found = dict[str, Report]()
+        for report in map(self.report, self.names("report")):
+            other = found.setdefault(report.file, report)
+            if other is not report:
+                raise PluginError(
+                    f"The reports {other.name} and {report.name} both write {report.file}. "
+                    "Give one of them another SUFFIX."
+                )
+        return tuple(found.values())
 
     def paper(self, name: str) -> Paper:
         """Return a paper with published tables.

@@ -15,17 +15,18 @@ _PYTHON = {"builtins", "abc"}
 PLUGIN_FOLDERS = ("methods", "tasks", "results")
 # Class variables that no result depends on: texts that people read (a new address is not new data), score ranges, and
 # what plans must know of a method.
-_TEXTS = {"card", "remark", "dropped", "highest", "trivial", "merges"}
-_HOOKS = {"memory", "change_bytes", "roles", "slowdown"}  # these price or refuse a run; no result depends on them
+_TEXTS = {"card", "remark", "dropped", "highest", "trivial", "merges", "made_for"}
+# These price or refuse a run, or judge stored replies when a table is made; nothing that is stored depends on them.
+_HOOKS = {"memory", "change_bytes", "left_bytes", "roles", "slowdown", "follows"}
 
 
 def of_plugin(plugin: type) -> str:
     """Return the digest of a plugin's source: its file, the plugins it extends, the siblings they import.
 
     The digest ignores comments, docstrings, layout, a task's card and the highest scores of its metrics, a method's
-    remark, what plans must know of it (``trivial``, ``merges``) and its dropped hyperparameters, and the code that only
-    estimates the price of a run. It also ignores the engine's own files, because FIT_VERSION and EVAL_VERSION cover
-    them.
+    remark, what plans must know of it (``trivial``, ``merges``, ``made_for``) and its dropped hyperparameters, the code
+    that only estimates the price of a run, and a task's rule of which replies have the form it asks for. It also
+    ignores the engine's own files, because FIT_VERSION and EVAL_VERSION cover them.
     """
     files: dict[Path, None] = {}
     for part in plugin.__mro__:
@@ -82,7 +83,7 @@ def _is_text(part: ast.stmt) -> bool:
 
 
 def _without_price(tree: ast.Module) -> ast.Module:
-    """Remove from a module the hooks that only ``bench plan`` calls, and the code that only they use."""
+    """Remove from a module the hooks on which nothing that is stored depends, and the code that only they use."""
     dropped: list[ast.AST] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Split = Literal["train", "validation", "test"]
+
+_CAPTIONS = "cider"  # the main metric of a task whose answers are captions
+_SHORT_ANSWER, _SHORT_CAPTION = 2, 4  # words, as in SMoLoRA's evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,24 @@ class Task(ABC):
 
         A number is from 0 to 1, or to the metric's ``highest``.
         """
+
+    def follows(self, example: Example, prediction: str) -> bool:
+        """Return whether a reply has the form that the task asks for, right or wrong.
+
+        ``example`` has the id, the question and the answers that are stored with a reply; it has no image and no hints.
+        The default is SMoLoRA's rules. A letter (``card.lettered``) is one of A to Z alone. A caption, if one of the
+        example's references ends with a period, ends with a period, and has more than four words or is part of a
+        reference. Any other reply has one or two words, or is an answer. Case does not matter. Tables count what
+        ``follows`` returns from stored replies, so the source of this hook is not part of a score's key.
+        """
+        reply = prediction.strip()
+        if self.card is not None and self.card.lettered:
+            return re.fullmatch("[A-Z]", reply.upper()) is not None
+        answers = [answer.strip().lower() for answer in example.answers]
+        if self.metric == _CAPTIONS and any(answer.endswith(".") for answer in answers):
+            part = any(reply.lower() in answer for answer in answers)
+            return reply.endswith(".") and (len(reply.split()) > _SHORT_CAPTION or part)
+        return 1 <= len(reply.split()) <= _SHORT_ANSWER or reply.lower() in answers
 
     def ready(self) -> None:  # noqa: B027  most tasks need no check
         """Check, before anything starts, that everything that scoring needs is installed, such as Java.

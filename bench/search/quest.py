@@ -1,4 +1,4 @@
-"""The search of one method at one rank on one target, which turns configurations into ordinary trials."""
+"""The search of one subject, which turns configurations into ordinary trials."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from bench.plan.plan import Plan, asked, make
+from bench.plan.plan import Plan, asked
 from bench.plan.request import Request
-from bench.plugins.method import TrainMethod
 from bench.search.optuna_study import SearchStudy
 from bench.search.pareto import Point
+from bench.search.subject import Subject
 from bench.spec import Job, Record, Scalar, ScoreSpec, split_mean
 from bench.store.run_folder import Store
 from bench.store.search_results import Configuration
@@ -21,31 +21,34 @@ _RUNG_EXAMPLES = 50  # how many examples of each task's validation split are sco
 
 @dataclass(frozen=True, slots=True)
 class Quest:
-    """A study and the request that it varies: one method, rank and target, scored on validation.
+    """A study and the subject that it varies, scored on validation.
 
     A training is stopped early if at the same step a finished training was better by ``margin`` in Source and in Target
     (fractions); None stops nothing. Only trainings of the first seed are scored at rungs.
     """
 
-    request: Request
+    subject: Subject
     study: SearchStudy
-    store: Store
     margin: float | None = None
+
+    @property
+    def request(self) -> Request:
+        """The request that is varied."""
+        return self.subject.request
+
+    @property
+    def store(self) -> Store:
+        """The run folder."""
+        return self.subject.store
 
     @property
     def label(self) -> str:
         """The quest's name for a reader."""
-        return f"{self.request.methods[0]}-r{self.request.ranks[0]}-{self.request.targets[0]}"
+        return self.subject.label
 
     def plan(self, hyper: Mapping[str, Scalar]) -> Plan:
-        """Return the plan of one configuration: one cell per seed, and the parents that the cells edit.
-
-        A learning rate equal to the recipe's is not set, so that the default is the same trial as in ``bench run``.
-        """
-        (method,) = self.request.methods
-        chosen = {name: value for name, value in hyper.items() if (name, value) != ("lr", self.request.recipe.lr)}
-        settings = {**self.request.settings, method: {**self.request.settings.get(method, {}), **chosen}}
-        return make(replace(self.request, settings=settings), self.store)
+        """Return the plan of one configuration."""
+        return self.subject.plan(hyper)
 
     @property
     def default(self) -> dict[str, Scalar] | None:
@@ -55,7 +58,8 @@ class Quest:
 
     def hyper(self, hyper: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return every hyperparameter of one configuration, including those that are not searched."""
-        return dict(self.plan(hyper).cells[0].trial.hyper)
+        jobs = self.plan(hyper).jobs
+        return dict(next(job.trial for job in reversed(jobs) if job.trial.method == self.subject.varied).hyper)
 
     @property
     def trial_labels(self) -> tuple[str, ...]:
@@ -71,8 +75,7 @@ class Quest:
     @property
     def updates(self) -> int:
         """How many updates a configuration has without an early stop; 0 for an edit method."""
-        trains = issubclass(self.request.registry.method(self.request.methods[0]), TrainMethod)
-        return len(self.request.seeds) * self.request.recipe.updates if trains else 0
+        return self.subject.trains * len(self.request.seeds) * self.request.recipe.updates
 
     def jobs(self, hyper: Mapping[str, Scalar]) -> tuple[Job, ...]:
         """Return the jobs of one configuration: its cells and their parents, without the zero-shot job."""
@@ -97,7 +100,7 @@ class Quest:
         trial, scores = self.plan(hyper).cells[0].trial, self._rung_scores
         known = {step: self.store.change_of(trial).snapshot(step).scores() for step in self.rungs}
         return {
-            step: Point(0, *split_mean(scores, values, trial.target))
+            step: Point(0, *split_mean(scores, values, trial.tasks))
             for step, values in known.items()
             if all(item.key in values for item in scores)
         }

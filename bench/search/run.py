@@ -15,9 +15,10 @@ from bench.lanes import lanes
 from bench.lanes.broker import Event
 from bench.lanes.progress import Progress
 from bench.lanes.setup import Launch, lane_setup, note_data
+from bench.plan.chains import ChainRequest
 from bench.plan.chance import Counted, counted
 from bench.plan.plan import asked as specs_of
-from bench.plan.plan import base_trial, make
+from bench.plan.plan import base_trial
 from bench.plan.request import Request
 from bench.plan.tuned import QuestKey, known
 from bench.plugins.hyperparameters import values
@@ -26,6 +27,7 @@ from bench.search.optuna_study import Sampler, SearchStudy, check_storage
 from bench.search.pareto import Objective, front, hypervolume, pick, scored
 from bench.search.quest import Quest
 from bench.search.space import Space, in_words, spaces
+from bench.search.subject import ChainSubject, Subject
 from bench.spec import Job, Scalar, digest
 from bench.store.databases import database_url
 from bench.store.json_note import write_note
@@ -55,31 +57,39 @@ class SearchSettings:
     fields: tuple[str, ...] | None = None
 
 
-def quests(request: Request, found: Mapping[str, Space], store: Store, setting: SearchSettings) -> tuple[Quest, ...]:
-    """Return a quest for each method, rank and target; a quest resumes the study of an earlier command."""
-    places = product(request.targets, request.ranks, request.methods)
-    return tuple(
-        _quest(replace(request, methods=(method,), ranks=(rank,), targets=(target,)), found[method], store, setting)
-        for target, rank, method in places
-    )
-
-
-def _quest(request: Request, space: Space, store: Store, setting: SearchSettings) -> Quest:
-    (method,), (rank,), (target,) = request.methods, request.ranks, request.targets
+def quests(
+    asked: Request | ChainRequest, found: Mapping[str, Space], store: Store, setting: SearchSettings
+) -> tuple[Quest, ...]:
+    """Return a quest for each method, rank and target, or for each chain; its study may be an earlier command's."""
     margin = None if setting.margin is None else setting.margin / 100
+    subjects = _chains(asked, store) if isinstance(asked, ChainRequest) else _cells(asked, store)
+    return tuple(Quest(each, _study(each, found[each.varied], setting, margin), margin) for each in subjects)
+
+
+def _cells(request: Request, store: Store) -> Iterator[Subject]:
+    for target, rank, method in product(request.targets, request.ranks, request.methods):
+        yield Subject(replace(request, methods=(method,), ranks=(rank,), targets=(target,)), store)
+
+
+def _chains(asked: ChainRequest, store: Store) -> Iterator[Subject]:
+    for order, rank, chain in product(asked.orders, asked.request.ranks, asked.methods):
+        one = replace(asked.request, ranks=(rank,))
+        yield ChainSubject(one, store, replace(asked, request=one, methods=(chain,), orders=(order,)))
+
+
+def _study(subject: Subject, space: Space, setting: SearchSettings, margin: float | None) -> SearchStudy:
     # Everything that decides the scores of a configuration; if any of it changes, the study is a new one.
-    same: list[object] = [job.to_json() for job in make(request, store).jobs]
+    same: list[object] = [job.to_json() for job in subject.plan({}).jobs]
     same += [{name: repr(span) for name, span in space.searched.items()}, setting.seed, setting.sampler, margin]
-    study = SearchStudy(
-        f"{method}-r{rank}-{target}-{digest(same)[:8]}",
-        setting.storage or database_url(store.root / _DATABASE),
+    return SearchStudy(
+        f"{subject.label}-{digest(same)[:8]}",
+        setting.storage or database_url(subject.store.root / _DATABASE),
         space.searched,
-        _defaults(request, method),
+        _defaults(subject.request, subject.varied),
         setting.seed,
         setting.sampler,
-        _owner(store) if setting.storage else "",
+        _owner(subject.store) if setting.storage else "",
     )
-    return Quest(request, study, store, margin)
 
 
 def _owner(store: Store) -> str:
@@ -96,7 +106,7 @@ def _defaults(request: Request, method: str) -> dict[str, Scalar]:
 
 
 def run(
-    request: Request,
+    wanted: Request | ChainRequest,
     setting: SearchSettings,
     store: Store,
     launch: Launch,
@@ -107,13 +117,14 @@ def run(
 
     ``keep`` is called after zero-shot is scored and before the first configuration, without results, and at the end.
     """
-    found = spaces(request, setting.fields)
+    request = wanted.request if isinstance(wanted, ChainRequest) else wanted
+    found = spaces(replace(request, methods=_varied(wanted)), setting.fields)
     if setting.storage is not None:
         check_storage(setting.storage)
     known(store.root / FILE)  # find a damaged file now rather than after the search
     with store.locked():
         counting = _counted(request, store, launch)
-        asked = quests(replace(request, sources=counting.names), found, store, setting)
+        asked = quests(_scored_on(wanted, counting.names), found, store, setting)
         for method, part in found.items():
             for field, reason in part.left_out.items():
                 say(f"{method}.{field} is not searched: {reason}")
@@ -125,6 +136,20 @@ def run(
         save_choices(store, results)
         report.publish(store, asked, results)
     return asked, results
+
+
+def _scored_on(wanted: Request | ChainRequest, sources: tuple[str, ...]) -> Request | ChainRequest:
+    """Return what is wanted with only these sources."""
+    if isinstance(wanted, Request):
+        return replace(wanted, sources=sources)
+    return replace(wanted, request=replace(wanted.request, sources=sources))
+
+
+def _varied(wanted: Request | ChainRequest) -> tuple[str, ...]:
+    """Return the methods whose hyperparameters are searched."""
+    if isinstance(wanted, Request):
+        return wanted.methods
+    return tuple(dict.fromkeys(method.parts[-1] for method in wanted.methods))
 
 
 def _counted(request: Request, store: Store, launch: Launch) -> Counted:
@@ -165,8 +190,8 @@ def quest_result(quest: Quest, setting: SearchSettings, provenance: Mapping[str,
     tried = quest.study.tried()[: setting.trials]
     points = scored(tried)
     best = pick(points, setting.objective).number if points else None
-    (method,), (rank,), (target,) = quest.request.methods, quest.request.ranks, quest.request.targets
-    parent = getattr(quest.request.registry.method(method), "parent", "")
+    method, rank, target = quest.subject.key
+    parent = getattr(quest.request.registry.method(quest.subject.varied), "parent", "")
     states = [item.state for item in tried]
     facts = {
         "method": method,

@@ -160,7 +160,8 @@ class _Proxy(tune.Trainable):  # type: ignore[misc]
                 return {"stopped": True, "done": True}
         jobs = [job for part in self._parts for job in part]
         for job in jobs:
-            if not job.asked and records[job.trial.id].status == "failed":
+            shared = any(other.trial.parent == job.trial and other.trial.is_edit for other in jobs)
+            if not job.asked and shared and records[job.trial.id].status == "failed":
                 return {"trouble": f"{job.trial.label}, which other trials edit, failed.", "done": True}
         measured = measure(jobs, records)
         if measured is None:  # reported as a result, because an exception would end a warm proxy

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,16 @@ from bench.store.json_note import read_note, write_note
 from bench.store.places import replace_file
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.model.change import Change
 
 log = logging.getLogger(__name__)
 
 CHANGE = "change"
+_OWN = "own-change"
+_BANK = "bank"
+_KEPT = "kept.safetensors"
 CHECKPOINT = "checkpoint.pt"
 _SNAPSHOTS = "snapshots"
 _FITTED = "fitted.json"
@@ -55,6 +60,22 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Handover:
+    """What a stage of a sequence leaves next to its change.
+
+    ``own`` is what a stage that folds has learnt itself, ``kept`` are tensors for the next stage by name, and ``bank``
+    has the changes with which earlier tasks are answered, by task.
+    """
+
+    own: Change | None = None
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    bank: Mapping[str, Change] = field(default_factory=dict)
+
+
+NO_HANDOVER = Handover()
+
+
+@dataclass(frozen=True, slots=True)
 class StoredChange:
     """The change of a trial in the trial's folder; ``base`` is the revision of the base model."""
 
@@ -73,10 +94,12 @@ class StoredChange:
         """
         return _read_change(self.folder / CHANGE if step is None else self.snapshot(step).folder)
 
-    def write(self, change: Change, losses: Sequence[float], facts: Mapping[str, Any]) -> None:
+    def write(
+        self, change: Change, losses: Sequence[float], facts: Mapping[str, Any], handover: Handover = NO_HANDOVER
+    ) -> None:
         """Commit the change, so that the trial is not trained again if its evaluation is killed."""
-        if places.is_remote(self.folder):
-            places.remove(self.folder / _FITTED)  # first, because this file says that the change is complete
+        places.remove(self.folder / _FITTED)  # first, because this file says that everything is complete
+        self._hand_over(handover)
         _put_change(self.folder / CHANGE, change, self.base)
         if losses:
             file = io.StringIO(newline="")
@@ -86,6 +109,53 @@ class StoredChange:
             replace_file(self.folder / _LOSSES, file.getvalue())
         write_note(self.folder / _FITTED, dict(facts), indent=None)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def folds(self) -> bool:
+        """Whether the trial is a stage that has learnt on the change of the stages before it."""
+        return (self.folder / _OWN / _WEIGHTS).is_file()
+
+    def own(self) -> Change:
+        """Return what a stage that folds has learnt itself."""
+        return _read_change(self.folder / _OWN)
+
+    def bank(self) -> dict[str, Change]:
+        """Return the changes with which earlier tasks are answered, by task."""
+        folders = sorted(path.parent for path in (self.folder / _BANK).glob(f"*/{_WEIGHTS}"))
+        return {folder.name: _read_change(folder) for folder in folders}
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return the tensors that the trial kept for the next stage, by name.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        path = self.folder / _KEPT
+        if not path.is_file():
+            return {}
+        from bench.model.saving import load_tensors
+
+        with places.fetched(path) as copy:
+            return load_tensors(copy)
+
+    def handed_over_bytes(self) -> int:
+        """Return the bytes on disk of what the trial kept for the next stage, and of its bank."""
+        kept, bank = self.folder / _KEPT, (self.folder / _BANK).glob("*/*")
+        return sum(path.stat().st_size for path in (kept, *bank) if path.is_file())
+
+    def _hand_over(self, handover: Handover) -> None:
+        for folder in (_OWN, _BANK):
+            places.remove(self.folder / folder)
+        places.remove(self.folder / _KEPT)
+        if handover.own is not None:
+            _put_change(self.folder / _OWN, handover.own, self.base)
+        for task, change in handover.bank.items():
+            _put_change(self.folder / _BANK / task, change, self.base)
+        if handover.kept:
+            from bench.model.saving import save_tensors
+
+            tensors = {name: value.detach().cpu().contiguous() for name, value in handover.kept.items()}
+            with places.drafted(self.folder / _KEPT) as draft:
+                save_tensors(tensors, draft, {})
 
     def facts(self) -> dict[str, Any] | None:
         """Return the facts that were committed with the change, or None if there is no complete change."""

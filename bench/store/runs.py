@@ -16,7 +16,7 @@ from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Census, Store
 
 FOLDER = "reports"
-Kind = Literal["run", "search", "study"]
+Kind = Literal["run", "search", "study", "sequence"]
 
 _NOTE = "command.json"
 _LATEST = "latest.json"
@@ -27,7 +27,7 @@ _LONGEST = 60  # letters of a name before its digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run, search or study, as ``kind`` says, and what it left.
+    """One run, search, study or sequence, as ``kind`` says, and what it left.
 
     ``selection`` holds the values of the options that say which cells it meant, by name, as JSON stores them.
     ``started`` is the time in UTC, in ISO 8601. ``cells`` holds a pair for each cell: the trial's id and its target;

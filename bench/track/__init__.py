@@ -3,7 +3,9 @@
 Only the driver writes to MLflow; ``bench sync`` rebuilds all of it from the run folder.
 """
 
+from bench.track.chain_runs import ChainRun as ChainRun
 from bench.track.client import tracking_uri as tracking_uri
+from bench.track.experiment import Result as Result
 from bench.track.mirror import Mirror as Mirror
 from bench.track.mirror import sync as sync
 from bench.track.moved import ARTIFACTS as ARTIFACTS

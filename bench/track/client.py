@@ -29,7 +29,8 @@ SETTINGS = {
 _BATCH = 800  # a request may hold 1,000 metrics, params and tags; the last request carries all three
 _DATABASE = "mlflow.db"
 _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-_NO_ROWS = ("command", "search", "quest", "configuration")  # kinds of runs that the leaderboard view leaves out
+# The kinds of runs that the leaderboard view leaves out.
+_NO_ROWS = ("command", "search", "quest", "configuration", "chain")
 _COLUMNS = (
     *("metrics.`avg`", "metrics.`source/avg`", "metrics.`target/avg`", "metrics.`forgetting/avg`"),
     *("tags.`method`", "tags.`rank`", "tags.`target`", "tags.`seed`"),

@@ -6,25 +6,49 @@ import json
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from bench.plan.suite import SUITES
 from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store import left_out
 from bench.store.changes import CHANGE
 from bench.store.places import drafted, fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
+from bench.track.chain_runs import ChainRun, write_chains
 from bench.track.client import connect, fill_run, metric, open_experiment
 from bench.track.command_run import command_run, origin
 from bench.track.moved import local_folder
 from bench.track.projection import Projection, project
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from bench.leaderboard.tables import Leaderboard
 
 _TABLE = "leaderboard.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command adds to its run at its end: a table, the files of its reports, and the chains of a sequence."""
+
+    table: DataFrame
+    files: tuple[Path, ...] = ()
+    chains: tuple[ChainRun, ...] = ()
+
+    @classmethod
+    def of_board(cls, board: Leaderboard, files: Sequence[Path]) -> Result:
+        """Return a leaderboard as one table, and its reports."""
+        import pandas as pd
+
+        frames = [board.frame(table.target).assign(target=table.target) for table in board.tables]
+        frame = pd.concat(frames, ignore_index=True)
+        frame.insert(0, "target", frame.pop("target"))
+        return cls(frame, tuple(files))
 
 
 class Experiment:
@@ -44,7 +68,9 @@ class Experiment:
     def write(self, record: Record, zero_shot: Record | None) -> bool:
         """Bring one trial's run up to date; return whether anything was written."""
         without = left_out.read(self._store, (zero_shot or record).trial)
-        projection = project(record, zero_shot, self._targets, self._registry, without)
+        suite = SUITES.get(self._suite)
+        sources = suite.sources if suite else ()
+        projection = project(record, zero_shot, self._targets, self._registry, without, sources)
         trial, state = record.trial.id, projection.state
         if self._states.get(trial) == state:
             return False
@@ -55,20 +81,16 @@ class Experiment:
         self._states[trial] = state
         return not current
 
-    def add_board(self, board: Leaderboard, files: Sequence[Path]) -> None:
-        """Add the leaderboard, as a table that MLflow shows, and the reports to the command's run."""
-        import pandas as pd
-
-        frames = [board.frame(table.target).assign(target=table.target) for table in board.tables]
-        frame = pd.concat(frames, ignore_index=True)
-        frame.insert(0, "target", frame.pop("target"))
+    def add_result(self, result: Result) -> None:
+        """Add a command's table, which MLflow shows, its reports and its chains to the command's run."""
         run = self._command_run()
         # written as log_table does, which would append to the table of an earlier run of the same command
-        self._client.log_text(run, frame.to_json(orient="split", index=False), _TABLE)
+        self._client.log_text(run, result.table.to_json(orient="split", index=False), _TABLE)
         self._client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
-        for file in files:
+        for file in result.files:
             with fetched(file) as copy:
                 self._client.log_artifact(run, str(copy))
+        write_chains(self._client, self._id, self._suite, run, result.chains)
 
     def end(self, status: str) -> None:
         """End the command's run, if anything was written under it."""

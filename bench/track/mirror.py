@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,11 +18,10 @@ from bench.store.disk_errors import refusal
 from bench.store.run_folder import Store
 from bench.track import searches
 from bench.track.client import VARIABLE, tracking_uri, unreachable
-from bench.track.experiment import Experiment
+from bench.track.experiment import Experiment, Result
 from bench.track.projection import reference_of
 
 if TYPE_CHECKING:
-    from bench.leaderboard.tables import Leaderboard
     from bench.plan.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -46,8 +44,7 @@ class Mirror:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._taken: dict[str, Record] = {}
-        self._board: Leaderboard | None = None
-        self._files: tuple[Path, ...] = ()
+        self._result: Callable[[], Result] | None = None
         self._experiment: Experiment | None = None
         self._stop = False
 
@@ -59,9 +56,9 @@ class Mirror:
         self._taken[record.trial.id] = record
         self._put(partial(self._write, record))
 
-    def finish(self, board: Leaderboard, files: Sequence[Path]) -> None:
-        """Add the command's leaderboard and the files of its reports."""
-        self._board, self._files = board, tuple(files)
+    def finish(self, result: Callable[[], Result]) -> None:
+        """Add the command's result, which is made when the trials are mirrored."""
+        self._result = result
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -105,8 +102,8 @@ class Mirror:
         if not interrupted:
             for record in self._taken.values():  # zero-shot may have come after the trials that are compared with it
                 self._write(record)
-        if self._board is not None:
-            self._experiment.add_board(self._board, self._files)
+        if self._result is not None:
+            self._experiment.add_result(self._result())
         failed = any(record.status == "failed" for record in self._taken.values())
         self._experiment.end("KILLED" if interrupted else "FAILED" if failed else "FINISHED")
 
@@ -143,8 +140,8 @@ def sync(store: Store, registry: Registry) -> int:
 
 
 def _targets(store: Store) -> set[str]:
-    """Return the target of every trial in the store."""
-    return {record.trial.target for record in store.records() if record.trial.target}
+    """Return every task that a trial in the store learns."""
+    return {task for record in store.records() for task in record.trial.learns}
 
 
 def _suite(record: Record, store: Store) -> str:

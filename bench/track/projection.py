@@ -36,21 +36,25 @@ def project(
     targets: Collection[str],
     registry: Registry,
     left_out: Collection[str] = (),
+    sources: Collection[str] = (),
 ) -> Projection:
     """Return what is shown of a record; forgetting compares it with ``zero_shot`` on the same examples.
 
-    A task is the target of a trial that learns it, and a source for every other trial. The untouched base model learns
-    no task; for its record, ``targets`` are the targets. ``registry`` knows the papers of the methods. The means over
-    sources do not count the sources in ``left_out``.
+    A trial's own task is its target. The other tasks that it or an earlier stage of its sequence learns, and those of
+    ``targets`` that are not among the suite's ``sources``, are shown by name alone. All others are sources. The
+    untouched base model learns no task; for its record, ``targets`` are the targets. ``registry`` knows the papers of
+    the methods. The means over sources do not count the sources in ``left_out``.
     """
-    scores = _newest(record)
+    scores, trial = _newest(record), record.trial
+    learnt = {*trial.learns} or {*targets}
+    others = {*trial.tasks, *(name for name in targets if name not in sources)} - learnt
     return Projection(
         name=record.trial.label,
         params=_params(record.trial),
         tags=_tags(record, scores, registry),
         metrics={
-            **_scores(record.trial, scores, targets, left_out),
-            **_forgetting(record, scores, zero_shot, left_out),
+            **_scores(trial, scores, learnt, others, left_out),
+            **_forgetting(record, scores, zero_shot, {*left_out, *others}),
             **_cost(record),
         },
         predictions={task: score.file for task, score in scores.items()},
@@ -88,7 +92,7 @@ def _params(trial: Trial) -> dict[str, str]:
         "rank": trial.rank,
         "target": trial.target,
         "seed": trial.seed,
-        **({"edits": parent.label} if parent else {}),
+        **({"edits" if trial.is_edit else "continues": parent.label} if parent else {}),
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -120,7 +124,9 @@ def _tags(record: Record, scores: Mapping[str, Score], registry: Registry) -> di
         "connector": None if trial.rank is None else trial.recipe.connector,
         "trial": trial.id,
         "label": trial.label,
-        "edits": trial.parent.id if trial.parent else None,
+        "edits": trial.parent.id if trial.parent and trial.is_edit else None,
+        "continues": trial.parent.id if trial.parent and not trial.is_edit else None,
+        "tasks": " > ".join(trial.tasks) if len(trial.tasks) > 1 else None,
         "given": trial.given,
         "model": trial.model,
         "commit": record.environment.get("commit"),
@@ -143,21 +149,26 @@ def _paper(method: str, registry: Registry) -> str | None:
 
 
 def _scores(
-    trial: Trial, scores: Mapping[str, Score], targets: Collection[str], left_out: Collection[str]
+    trial: Trial,
+    scores: Mapping[str, Score],
+    learnt: Collection[str | None],
+    others: Collection[str],
+    left_out: Collection[str],
 ) -> dict[str, float]:
-    learnt = {trial.target} if trial.target else set(targets)
+    own = [scores[task].value for task in trial.learns if task in scores]
     metrics: dict[str, float] = {}
     for task, score in scores.items():
-        place = f"{'target' if task in learnt else 'source'}/{task}"
+        place = f"{'target' if task in learnt else 'task' if task in others else 'source'}/{task}"
         metrics[place] = score.value
-        others = {name: value for name, value in score.metrics.items() if name != score.primary}
-        metrics |= {f"{place}/{name}": value for name, value in others.items()}
-    sources = [score.value for task, score in scores.items() if task not in learnt and task not in left_out]
+        rest = {name: value for name, value in score.metrics.items() if name != score.primary}
+        metrics |= {f"{place}/{name}": value for name, value in rest.items()}
+    counted = [task for task in scores if task not in {*learnt, *others, *left_out}]
+    sources = [scores[task].value for task in counted]
     if sources:
         metrics["source/avg"] = fmean(sources)
-    if trial.target in scores:
-        metrics["target/avg"] = scores[str(trial.target)].value
-    if sources and trial.target in scores:
+    if own:
+        metrics["target/avg"] = fmean(own)
+    if sources and own:
         metrics["avg"] = (metrics["source/avg"] + metrics["target/avg"]) / 2
     return metrics
 
@@ -169,7 +180,7 @@ def _forgetting(
     if zero_shot is None or record.trial.target is None:
         return {}
     before = {score.asked.task: zero_shot.scores.get(score.asked.key) for score in scores.values()}
-    sources = [task for task in scores if task != record.trial.target]
+    sources = [task for task in scores if task not in record.trial.tasks]
     lost = {
         f"forgetting/{task}": was.value - scores[task].value for task in sources if (was := before[task]) is not None
     }

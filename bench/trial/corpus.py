@@ -44,6 +44,7 @@ class Corpus:
     """
 
     sources: Mapping[str, range] = MappingProxyType({})  # a training on one task sees no other
+    tasks: Mapping[str, range] = MappingProxyType({})  # ... and learns no other
 
     def __init__(  # noqa: PLR0913  where the examples are from, and how they are kept
         self,
@@ -72,6 +73,11 @@ class Corpus:
         # would then cost 32 times the work. So they would if only one image of a group is ever read.
         fits = len(self._images) * base.feature_bytes <= self._cache.limit
         self._group = _GROUP if fits and not sparse else 1
+
+    @property
+    def taught(self) -> Sequence[range]:
+        """The numbers of the examples of which a training sees epochs."""
+        return (range(len(self.examples)),)
 
     def prompt_length(self, index: int) -> int:
         """Return the number of tokens of an example's prompt, including the image's."""

@@ -5,27 +5,38 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from bench.model.adapters import Layer, adapted_layers
-from bench.model.change import Change, Replaced
+from bench.model.change import Change, Delta, Replaced
+from bench.model.four_bit import dequantised
+from bench.model.joining import plus
 from bench.plugins.method import Batch, EditContext, EditMethod
 from bench.spec import Recipe
 from bench.trial.corpus import Corpus
 from bench.trial.fit import Fitted
 from bench.trial.hooks import called
+from bench.trial.stages import calibration
 from bench.trial.updates import seed_update
 
-_BATCH = 32
+_NOTHING = Change({})
 
 
-def edit(method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: Corpus) -> Fitted:
-    """Return the parent's change as ``method`` has edited it, and the seconds that the edit took."""
+def edit(
+    method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: Corpus, before: Change = _NOTHING
+) -> Fitted:
+    """Return the parent's change as ``method`` has edited it, and the seconds that the edit took.
+
+    In a sequence of tasks, ``change`` is what the stage has learnt itself, on the base model with the change of the
+    stages ``before``; only the stage's own part is edited, and the result has both.
+    """
     began = time.monotonic()
-    capture = _Capture(corpus, recipe, change)
+    capture = _Capture(corpus, recipe, change, before)
     context = EditContext(
         generator=seed_update(seed, 0),
         layers=capture.layers,
@@ -34,7 +45,19 @@ def edit(method: EditMethod, change: Change, seed: int, recipe: Recipe, corpus: 
     )
     with torch.no_grad():
         edited = called(method.edit, change, context)
-    return Fitted(change=edited, seconds=time.monotonic() - began)
+    return Fitted(change=plus(before, edited) if before else edited, seconds=time.monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Learnt(Layer):
+    """A layer whose weight is W0 with the change of the earlier stages, computed at each call."""
+
+    before: Delta
+
+    @property
+    @override
+    def weight(self) -> Tensor:
+        return self.before.merged(dequantised(self.stored).float())
 
 
 class _Stop(Exception):  # noqa: N818  it ends a forward pass early and is not an error
@@ -44,23 +67,22 @@ class _Stop(Exception):  # noqa: N818  it ends a forward pass early and is not a
 class _Capture:
     """Collect the inputs of a decoder block's linear layers with a change merged into the model."""
 
-    def __init__(self, corpus: Corpus, recipe: Recipe, change: Change) -> None:
+    def __init__(self, corpus: Corpus, recipe: Recipe, change: Change, before: Change = _NOTHING) -> None:
         self._corpus = corpus
         self._recipe = recipe
+        self._before = before
         model = corpus.base.model
         tuned = [name for name, delta in change.items() if isinstance(delta, Replaced)]
         self.layers = {
             **adapted_layers(model, recipe),
             **{name: Layer(name, model.get_parameter(name)) for name in tuned},
         }
+        learnt = {name: before[name] for name in self.layers if name in before}
+        self.layers |= {name: _Learnt(name, self.layers[name].stored, delta) for name, delta in learnt.items()}
 
     def calibration(self, count: int) -> Sequence[Batch]:
         """Return batches of the first ``count`` training examples."""
-        indices = range(min(count, len(self._corpus.examples)))
-        return [
-            self._corpus.training_batch(indices[at : at + _BATCH], self._recipe.max_length)
-            for at in range(0, len(indices), _BATCH)
-        ]
+        return calibration(self._corpus, self._recipe, count)
 
     def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
         """Return the inputs [tokens, in] of one block's layers by name, on the CPU, without padding."""
@@ -69,7 +91,7 @@ class _Capture:
         inputs: dict[str, list[Tensor]] = {name: [] for name in names}
         later = {name for name, layer in self.layers.items() if layer.block is not None and layer.block > block}
         reached = Change({name: delta for name, delta in change.items() if name not in later})
-        with base.holding(reached) as model:
+        with base.holding(plus(self._before, reached) if self._before else reached) as model:
             for batch in self.calibration(count):
                 read = {name: value for name, value in batch.items() if name != "labels"}
                 with _recording(model, names, batch["attention_mask"].bool(), inputs):

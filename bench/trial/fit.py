@@ -21,9 +21,11 @@ from bench.model.adapters import on_pristine, tuned_connector
 from bench.model.change import Change
 from bench.plugins.method import Step, TrainMethod
 from bench.spec import Recipe
+from bench.store.changes import NO_HANDOVER, Handover
 from bench.trial.hooks import called
 from bench.trial.mixture import Lessons
 from bench.trial.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
+from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import MicroBatchSize, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
 from bench.trial.workers import ALONE, Group
 
@@ -36,8 +38,9 @@ OnUpdate = Callable[[int, int, float], None]
 class Fitted:
     """The result of a training: the change, the loss of every update, and the cost.
 
-    ``micro_batch_size`` is the number of examples that every worker could process at once at the end. ``environment``
-    is what the training ran with, in all its attempts if it was resumed.
+    ``handover`` is what a stage of a sequence of tasks leaves next to its change. ``micro_batch_size`` is the number of
+    examples that every worker could process at once at the end. ``environment`` is what the training ran with, in all
+    its attempts if it was resumed.
     """
 
     change: Change
@@ -46,6 +49,7 @@ class Fitted:
     trainable_parameters: int = 0
     micro_batch_size: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    handover: Handover = NO_HANDOVER
 
 
 def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
@@ -55,6 +59,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     recipe: Recipe,
     corpus: Lessons,
     *,
+    stage: Stage = FIRST,
     checkpoint: Path | None = None,
     every: int = _EVERY_UPDATES,
     snapshots: Snapshots = NO_SNAPSHOTS,
@@ -66,18 +71,21 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
 ) -> Fitted:
     """Train ``method`` on a corpus and return the result; resume from ``checkpoint`` if the file exists.
 
-    The checkpoint is written atomically every ``every`` updates, after 5 minutes, at snapshots, and after the last
-    update. Every worker of ``group`` makes the same call, trains on its share of each update's examples, and returns
-    the same result.
+    ``stage`` is the training's place in a sequence of tasks. The checkpoint is written atomically every ``every``
+    updates, after 5 minutes, at snapshots, and after the last update. Every worker of ``group`` makes the same call,
+    trains on its share of each update's examples, and returns the same result.
 
     Raises:
         TrialError: the loss or the penalty is no longer a finite number, or not even one example fits in memory.
     """
     micro_batch = micro_batch or MicroBatchSize()
+    seed = stage.seed(seed)
     updates = schedule_updates(method, corpus, recipe, seed)
     torch.manual_seed(seed)
     tree = corpus.base.tree()
     model = called(method.adapt, tree, rank, recipe).train()
+    with torch.no_grad():
+        called(method.start, model, stage.start(corpus, recipe, seed))
     if gradient_checkpointing:
         _spare_memory(tree)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -95,11 +103,12 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
             loss = torch.zeros((), device=corpus.base.device)
             step = Step(index, len(updates), model, {}, loss, optimizer, generator, reference, group.sum)
             try:
-                for indices in micro_batch.split(share, recipe):
+                for task, indices in micro_batch.split(share, recipe):
                     batch = corpus.training_batch(indices, recipe.max_length)
+                    called(method.on_batch, model, task)
                     with tensor_cores(recipe, loss.device):
                         loss = model(**batch, num_items_in_batch=updates[index].target_tokens, use_cache=False).loss
-                        step = replace(step, batch=batch, loss=loss)
+                        step = replace(step, batch=batch, loss=loss, task=task)
                         called(method.backward, step)
                     total += loss.item()
                 fits = True
@@ -108,7 +117,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
             if not fits:  # outside the `except` block: the exception's traceback keeps the tensors alive
                 del loss, step  # these hold the autograd graph if `backward` ran out of memory
                 undo()
-                micro_batch.halve(len(share), recipe)
+                micro_batch.halve(max(map(len, share.values())), recipe)
         total = _sum_gradients(parameters, total, group)
         draw_alike(generator, group)
         if (penalty := called(method.penalty, step)) is not None:
@@ -126,11 +135,15 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         saved.losses.append(total)
         progress(index + 1, len(updates), total)
         due = (index + 1) % every == 0 or index + 1 == len(updates)
-        snapshots.save(saved, index + 1, lambda: _learnt(method, model, corpus), due=due)
+        snapshots.save(saved, index + 1, lambda: stage.whole(_learnt(method, model, corpus)), due=due)
 
     size = min(group.gather(micro_batch.size(recipe.batch_size, recipe)))
     count = sum(parameter.numel() for parameter in parameters)
-    return Fitted(_learnt(method, model, corpus), saved.losses, saved.seconds(), count, size, saved.environment)
+    own, seconds = _learnt(method, model, corpus), saved.seconds()
+    with torch.no_grad():
+        kept, bank = called(method.keep, model), called(method.bank, model)
+    handover = Handover(own if stage.folds else None, kept, bank)
+    return Fitted(stage.whole(own), saved.losses, seconds, count, size, saved.environment, handover)
 
 
 def _learnt(method: TrainMethod, model: nn.Module, corpus: Lessons) -> Change:

@@ -84,6 +84,20 @@ def _not_positive(value: Any) -> str:
     return _unless(int, float)(value) or ("" if 0 < value < math.inf else repr(value))
 
 
+def _not_tensors(value: Any) -> str:
+    """Say what is wrong with what a method keeps; nothing if it is tensors by name."""
+    if not isinstance(value, Mapping):
+        return kind_of(value)
+    return next((f"{kind_of(item)} for {name!r}" for name, item in value.items() if not isinstance(item, Tensor)), "")
+
+
+def _not_changes(value: Any) -> str:
+    """Say what is wrong with a bank; nothing if it is changes by task."""
+    if not isinstance(value, Mapping):
+        return kind_of(value)
+    return next((f"{kind_of(item)} for {name!r}" for name, item in value.items() if not isinstance(item, Change)), "")
+
+
 def _not_numbers(value: Any) -> str:
     """Say what is wrong with the numbers of examples; nothing if they are whole numbers in a sequence."""
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -97,7 +111,11 @@ _CHANGE = ("a bench.Change", _unless(Change))
 _CONTRACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "adapt": ("the model to train, a torch.nn.Module", _unless(nn.Module)),
     "change": _CHANGE,
+    "start": _NOTHING,
+    "keep": ("tensors by name", _not_tensors),
+    "bank": ("a bench.Change by task", _not_changes),
     "mix": ("a list of example numbers", _not_numbers),
+    "on_batch": _NOTHING,
     "backward": _NOTHING,
     "penalty": ("a tensor of one number, or None", _not_scalar),
     "on_gradients": _NOTHING,
@@ -105,5 +123,6 @@ _CONTRACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "edit": _CHANGE,
     "memory": ("whole numbers of bytes by name", _not_sizes),
     "change_bytes": ("a whole number of bytes, or None", _unless(int, type(None))),
+    "left_bytes": ("a whole number of bytes", _unless(int)),
     "slowdown": ("a number above 0", _not_positive),
 }

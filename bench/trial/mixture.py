@@ -1,33 +1,33 @@
-"""Join the training examples of a target and of its sources, for a method that sees both."""
+"""Join the training examples of several tasks: of a target and its sources, or of tasks that are learnt together."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from types import MappingProxyType
 
 from torch import Tensor
 
 from bench.trial.corpus import Corpus, Row, joined
 
 
-class Mixture:
-    """The training examples of a target and of its sources under one numbering: the target's come first.
+class Joined:
+    """The training examples of several tasks under one numbering.
 
-    ``examples`` are the target's, of which every training sees epochs; ``sources`` has the numbers of the others by
-    source. A batch may hold examples of several tasks; a task's rows have the ids, labels and features that its own
-    corpus gives them, and one padding.
+    A batch may hold examples of several tasks; a task's rows have the ids, labels and features that its own corpus
+    gives them, and one padding. A training sees epochs of each range of numbers in ``taught``.
     """
 
-    def __init__(self, target: Corpus, sources: Mapping[str, Corpus]) -> None:
-        self.base = target.base
-        self.examples = target.examples
-        self._corpora = (target, *sources.values())
-        *self._starts, _ = accumulate((len(corpus.examples) for corpus in self._corpora), initial=0)
-        self.sources: Mapping[str, range] = {
-            name: range(start, start + len(corpus.examples))
-            for (name, corpus), start in zip(sources.items(), self._starts[1:], strict=True)
-        }
+    taught: Sequence[range]
+    sources: Mapping[str, range] = MappingProxyType({})
+    tasks: Mapping[str, range] = MappingProxyType({})
+
+    def __init__(self, corpora: Sequence[Corpus]) -> None:
+        self.base = corpora[0].base
+        self._corpora = corpora
+        *self._starts, end = accumulate((len(corpus.examples) for corpus in corpora), initial=0)
+        self._numbers = [range(*ends) for ends in pairwise((*self._starts, end))]
 
     def target_tokens(self, indices: Sequence[int], max_length: int) -> int:
         """Return how many tokens of these examples are learnt if each example is cut to ``max_length``."""
@@ -49,4 +49,26 @@ class Mixture:
         return corpus, index - self._starts[corpus]
 
 
-Lessons = Corpus | Mixture  # what a training reads
+class Mixture(Joined):
+    """The training examples of a target and of its sources: the target's come first.
+
+    ``examples`` are the target's, and ``sources`` has the numbers of the others by source.
+    """
+
+    def __init__(self, target: Corpus, sources: Mapping[str, Corpus]) -> None:
+        super().__init__((target, *sources.values()))
+        self.examples = target.examples
+        self.taught = self._numbers[:1]
+        self.sources = dict(zip(sources, self._numbers[1:], strict=True))
+
+
+class Union(Joined):
+    """The training examples of tasks that are learnt together; ``tasks`` has their numbers by task."""
+
+    def __init__(self, tasks: Mapping[str, Corpus]) -> None:
+        super().__init__(tuple(tasks.values()))
+        self.taught = self._numbers
+        self.tasks = dict(zip(tasks, self._numbers, strict=True))
+
+
+Lessons = Corpus | Mixture | Union  # what a training reads

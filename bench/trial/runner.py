@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from bench.environment import (
     environment,
-    evaluation_environment,
     peak_memory_bytes,
     reset_peak_memory,
     together,
@@ -23,37 +19,32 @@ from bench.environment import (
 from bench.errors import StoreError, TrialError, WriteError
 from bench.model.change import Change
 from bench.model.finite import broken_delta
-from bench.model.resident import Base, Form
+from bench.model.resident import Form
 from bench.plugins.guard import guarded
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, Record, Resources, Score, ScoreSpec, Trial, split_mean
+from bench.spec import Job, Record, Resources, Trial, split_mean
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
-from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
 from bench.trial.edit import edit
-from bench.trial.evaluate import Answer, evaluate, means
+from bench.trial.evaluate import means
 from bench.trial.fit import Fitted, fit
-from bench.trial.mixture import Lessons, Mixture
+from bench.trial.mixture import Lessons, Mixture, Union
 from bench.trial.resume import Snapshots
+from bench.trial.scoring import OnTrialProgress, Scorer, silent
+from bench.trial.stages import Stage, stage_of
 from bench.trial.updates import MicroBatchSize
 from bench.trial.warm import Warm
 from bench.trial.workers import ALONE, Failure, Group
 
 log = logging.getLogger(__name__)
 
-OnTrialProgress = Callable[[str, int, int, float], None]  # stage, done, total, loss
-Hold = Callable[[Base, Change], AbstractContextManager[nn.Module]]  # a context in which a base model has a change
 Judge = Callable[[int, float, float], bool]  # step, Source and Target at a rung -> whether to continue
 
 
 class _Stopped(Exception):  # noqa: N818  stopping a training early is not an error
     """Raised inside a training that a search stops."""
-
-
-def silent(stage: str, done: int, total: int, loss: float) -> None:
-    """Ignore progress."""
 
 
 @dataclass(eq=False)
@@ -67,10 +58,12 @@ class TrialRunner:
     resources: Resources = field(default_factory=Resources)
     group: Group = ALONE
     warm: Warm = field(init=False)
+    scorer: Scorer = field(init=False)
     _micro_batch: MicroBatchSize = field(init=False)
 
     def __post_init__(self) -> None:
         self.warm = Warm(self.model, self.tasks, self.device, self.resources.feature_cache_bytes)
+        self.scorer = Scorer(self.store, self.warm, self.tasks, self.device, self.resources, self.group)
         self._micro_batch = MicroBatchSize(self.resources.micro_batch_size)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # results with one and with two threads differ in bits
@@ -129,7 +122,8 @@ class TrialRunner:
         )
         with_what = facts.get("environment", known.environment)  # the change may be older than the record
         record = replace(known, status="done", error=None, cost=cost, environment=with_what)
-        record = self._evaluated(record, record.lacks(job.asked), change, progress)
+        bank = first(lambda: self.store.change_of(trial).bank())
+        record = self.scorer.scored(record, job.asked, change, bank, progress)
         memory = max(record.cost.peak_memory_bytes, *self.group.gather(peak_memory_bytes(self.device)))
         record = replace(record, cost=replace(record.cost, peak_memory_bytes=memory))
         first(lambda: self._finish(record))
@@ -173,7 +167,7 @@ class TrialRunner:
             "trainable_parameters": fitted.trainable_parameters,
             "environment": with_what,
         }
-        self.store.change_of(trial).write(_finite(fitted.change, trial), fitted.losses, facts)
+        self.store.change_of(trial).write(_finite(fitted.change, trial), fitted.losses, facts, fitted.handover)
 
     def _environment(self, trial: Trial) -> dict[str, str]:
         """Return the environment in which a trial's change is learnt."""
@@ -204,13 +198,27 @@ class TrialRunner:
         if missing := [asked for asked in job.rungs if asked.key not in values]:
             change = stored.read(step)
             for asked in missing:
-                values[asked.key] = means(self.answers(trial, asked, change))[self.tasks.load(asked.task).metric]
+                values[asked.key] = means(self.scorer.answers(trial, asked, change))[self.tasks.load(asked.task).metric]
             self.group.first(lambda: stored.snapshot(step).write_scores(values))
             self.warm.base(Form.training(trial.recipe))  # the training continues on it
-        return split_mean(job.rungs, values, trial.target)
+        return split_mean(job.rungs, values, trial.tasks)
 
     def _fit(self, method: TrainMethod, trial: Trial, progress: OnTrialProgress, snapshots: Snapshots) -> Fitted:
         lessons = self._lessons(trial)
+        stage = stage_of(trial, method, self.store)
+        assert trial.rank is not None
+        with stage.folded(lessons):
+            return self._fitted(method, trial, lessons, stage, progress, snapshots)
+
+    def _fitted(
+        self,
+        method: TrainMethod,
+        trial: Trial,
+        lessons: Lessons,
+        stage: Stage,
+        progress: OnTrialProgress,
+        snapshots: Snapshots,
+    ) -> Fitted:
         assert trial.rank is not None
         return fit(
             method,
@@ -218,6 +226,7 @@ class TrialRunner:
             trial.seed,
             trial.recipe,
             lessons,
+            stage=stage,
             checkpoint=self.store.folder(trial) / CHECKPOINT,
             snapshots=snapshots,
             progress=lambda index, total, loss: progress("train", index, total, loss),
@@ -231,8 +240,12 @@ class TrialRunner:
         if trial.parent is None:
             raise TrialError(f"{trial.label}: an edit needs a parent.")
         progress("edit", 0, 1, 0.0)
-        change = self.store.change_of(trial.parent).read(trial.snapshot)
-        return edit(method, change, trial.seed, trial.recipe, self._target(trial, Form.editing(trial.recipe)))
+        corpus = self._target(trial, Form.editing(trial.recipe))
+        stored, last = self.store.change_of(trial.parent), trial.trained.parent
+        if last is not None and stored.folds():
+            before = self.store.change_of(last).read()
+            return edit(method, stored.own(), trial.seed, trial.recipe, corpus, before)
+        return edit(method, stored.read(trial.snapshot), trial.seed, trial.recipe, corpus)
 
     def _target(self, trial: Trial, form: Form) -> Corpus:
         """Return the corpus of a trial's target, for one form of the base model."""
@@ -241,70 +254,18 @@ class TrialRunner:
         return self.warm.taught(form, trial.target, trial.recipe)
 
     def _lessons(self, trial: Trial) -> Lessons:
-        """Return what a training reads: the target's examples, and those of the sources if the trial has any."""
+        """Return what a training reads: the target's examples, and those of the sources if the trial has any.
+
+        A joint training reads those of all its tasks.
+        """
         form = Form.training(trial.recipe)
+        if trial.together:
+            return Union({name: self.warm.taught(form, name, trial.recipe) for name in trial.together})
         target = self._target(trial, form)
         if not trial.sources:
             return target
         sources = {name: self.warm.taught(form, name, trial.recipe, sparse=True) for name in trial.sources}
         return Mixture(target, sources)
-
-    def _evaluated(
-        self, record: Record, missing: Sequence[ScoreSpec], change: Change, progress: OnTrialProgress
-    ) -> Record:
-        """Return the record with its missing scores; each score is committed as soon as it is computed."""
-        if not missing:
-            return record
-        total, before = sum(asked.count for asked in missing), 0
-        facts = self.generated_with(record.trial)
-        base = self.warm.base(Form.evaluation(record.trial.recipe))
-        with base.holding(change) as model:  # merge once for all scores: a 7B model takes a minute of one core
-            for asked in missing:
-
-                def watch(count: int, before: int = before, most: int = asked.count) -> None:
-                    done = min(most, count * self.group.size)  # the other workers are about as far
-                    progress("evaluate", before + done, total, 0.0)
-
-                partial = self.store.scores_of(record.trial).partial(asked.key, facts, self.group.rank, watch)
-                record = self._scored(record, asked, model, partial)
-                before += asked.count
-        return record
-
-    def generated_with(self, trial: Trial) -> dict[str, str]:
-        """Return the environment in which a trial's answers are generated."""
-        model = self.warm.base(Form.evaluation(trial.recipe)).model
-        return evaluation_environment(model, trial.recipe.eval_dtype, self.resources.eval_batch_size, self.device)
-
-    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = Base.holding) -> list[Answer]:
-        """Return every example's outcome for base + change; ``hold`` puts the change into the base model."""
-        with hold(self.warm.base(Form.evaluation(trial.recipe)), change) as model:
-            return self._answers(trial, asked, model)
-
-    def _answers(
-        self, trial: Trial, asked: ScoreSpec, model: nn.Module, partial: Partial | None = None
-    ) -> list[Answer]:
-        corpus = self.warm.corpus(Form.evaluation(trial.recipe), asked.task, asked.split, trial.recipe.template)
-        batch_size = self.resources.eval_batch_size
-        return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=partial)
-
-    def _scored(self, record: Record, asked: ScoreSpec, model: nn.Module, partial: Partial) -> Record:
-        """Compute and commit one score, and return the record with it."""
-        began = time.monotonic()
-        trial = record.trial
-        answers = self._answers(trial, asked, model, partial)
-
-        def commit() -> Record:
-            file = self.store.scores_of(trial).write(asked.key, [asdict(answer) for answer in answers])
-            seconds = partial.seconds + time.monotonic() - began
-            with_what = together(partial.environment, *({"eval_batch": str(size)} for size in partial.smallest))
-            score = Score(asked, self.tasks.load(asked.task).metric, means(answers), file, seconds, with_what)
-            cost = replace(record.cost, evaluate_seconds=record.cost.evaluate_seconds + seconds)
-            scored = record.with_score(score, cost)
-            self.store.write(scored)
-            partial.remove()
-            return scored
-
-        return self.group.first(commit)
 
 
 def _finite(change: Change, trial: Trial) -> Change:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -25,33 +26,58 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The examples of one optimizer update, and the number of their tokens that are learnt."""
+    """The examples of one optimizer update, and the number of their tokens that are learnt.
+
+    ``tasks`` has the numbers of each task's examples if several tasks are learnt together.
+    """
 
     examples: tuple[int, ...]
     target_tokens: int
+    tasks: Mapping[str, range] = field(default_factory=dict)
 
-    def share(self, group: Group) -> tuple[int, ...]:
-        """Return one worker's examples; with fewer examples than workers, some workers have no example."""
-        return self.examples[group.rank :: group.size]
+    def share(self, group: Group) -> Mapping[str, Sequence[int]]:
+        """Return one worker's examples by task; with fewer examples than workers, some workers have no example."""
+        own = self.examples[group.rank :: group.size]
+        if not self.tasks:
+            return {"": own}
+        return {task: [number for number in own if number in numbers] for task, numbers in self.tasks.items()}
 
 
 def schedule_updates(method: TrainMethod, corpus: Lessons, recipe: Recipe, seed: int) -> list[Update]:
     """Return the updates of a training: epochs of seeded permutations of the target's examples, cut into batches.
 
-    The method may put examples of the sources in their places.
+    In a joint training, every update has equal parts of all tasks. The method may put examples of the sources in the
+    places of the target's.
 
     Raises:
         PluginError: the method returns another number of examples, or a number that it was not given.
     """
-    generator, size = torch.Generator().manual_seed(seed), recipe.batch_size
-    order: list[int] = []
-    while len(order) < recipe.updates * size:
-        order += torch.randperm(len(corpus.examples), generator=generator).tolist()
+    order, size = _drawn(corpus.taught, recipe, torch.Generator().manual_seed(seed)), recipe.batch_size
     value = _number(seed, _BEFORE_UPDATES)
     torch.manual_seed(value)  # a careless hook may draw from torch's own generator
-    order = mixed(method.mix, order[: recipe.updates * size], corpus.sources, torch.Generator().manual_seed(value))
+    order = mixed(method.mix, order, corpus.sources, torch.Generator().manual_seed(value))
     batches = [order[index * size : (index + 1) * size] for index in range(recipe.updates)]
-    return [Update(tuple(batch), corpus.target_tokens(batch, recipe.max_length)) for batch in batches]
+    return [Update(tuple(batch), corpus.target_tokens(batch, recipe.max_length), corpus.tasks) for batch in batches]
+
+
+def _drawn(taught: Sequence[range], recipe: Recipe, generator: torch.Generator) -> list[int]:
+    """Return the examples of all updates in order; of several ranges of numbers, each update has equal parts.
+
+    If these cannot be equal, the ranges take turns in having one example more.
+    """
+    streams, order = [_epochs(numbers, generator) for numbers in taught], list[int]()
+    part, left = divmod(recipe.batch_size, len(taught))
+    for index in range(recipe.updates):
+        for place, stream in enumerate(streams):
+            more = (place - index * left) % len(taught) < left
+            order += islice(stream, part + more)
+    return order
+
+
+def _epochs(numbers: range, generator: torch.Generator) -> Iterator[int]:
+    """Yield numbers without end, in epochs of seeded permutations."""
+    while True:
+        yield from (numbers[place] for place in torch.randperm(len(numbers), generator=generator).tolist())
 
 
 def seed_update(seed: int, index: int, group: Group = ALONE) -> torch.Generator:
@@ -108,10 +134,11 @@ class MicroBatchSize:
         """Return how many of ``count`` examples go into one micro-batch."""
         return max(1, min(self.most or recipe.micro_batch_size or count, self.found or count, count))
 
-    def split(self, examples: Sequence[int], recipe: Recipe) -> list[Sequence[int]]:
-        """Return the micro-batches of a worker's share."""
-        size = self.size(len(examples), recipe)
-        return [examples[at : at + size] for at in range(0, len(examples), size)]
+    def split(self, share: Mapping[str, Sequence[int]], recipe: Recipe) -> Iterator[tuple[str, Sequence[int]]]:
+        """Yield the micro-batches of a worker's share, each with its task."""
+        for task, examples in share.items():
+            size = self.size(len(examples), recipe)
+            yield from ((task, examples[at : at + size]) for at in range(0, len(examples), size))
 
     def halve(self, count: int, recipe: Recipe) -> None:
         """Halve the size of a micro-batch from now on.

@@ -18,14 +18,14 @@ from bench.plugins.tasks import Tasks
 from bench.spec import Dtype, ScoreSpec, Trial
 from bench.trial.evaluate import Answer
 from bench.trial.parity import Difference, Parity
-from bench.trial.runner import Hold, TrialRunner
+from bench.trial.scoring import Hold, Scorer
 
 Answers = list[Answer]
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 
 
-def compare_ways(bench: TrialRunner, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int) -> Parity:
+def compare_ways(scorer: Scorer, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int) -> Parity:
     """Return how a trial's answers change with batch size (1 or ``batch``), merging and dtype.
 
     Answers in other dtypes are compared with those in the ``eval_dtype`` of the trial's recipe.
@@ -36,17 +36,17 @@ def compare_ways(bench: TrialRunner, trial: Trial, change: Change, asked: Sequen
     for dtype in DTYPES:
         say(f"{dtype}: {sum(item.count for item in asked)} answers at batch {batch} and at batch 1")
         same = replace(trial, recipe=replace(trial.recipe, eval_dtype=dtype))
-        many, one = (_answers(bench, same, change, asked, size) for size in (batch, 1))
-        found += _differences(bench.tasks, f"batch 1 against {batch}, {dtype}", asked, one, many)
+        many, one = (_answers(scorer, same, change, asked, size) for size in (batch, 1))
+        found += _differences(scorer.tasks, f"batch 1 against {batch}, {dtype}", asked, one, many)
         if loads:
-            live = _answers(bench, same, change, asked, batch, unmerged)
-            found += _differences(bench.tasks, f"adapter against merged, {dtype}", asked, live, many)
+            live = _answers(scorer, same, change, asked, batch, unmerged)
+            found += _differences(scorer.tasks, f"adapter against merged, {dtype}", asked, live, many)
         usual[dtype] = many
     reference = trial.recipe.eval_dtype
     for dtype in DTYPES:
         if dtype != reference:
-            found += _differences(bench.tasks, f"{dtype} against {reference}", asked, usual[dtype], usual[reference])
-    environment = {**bench.generated_with(trial), "eval_batch": str(batch)}
+            found += _differences(scorer.tasks, f"{dtype} against {reference}", asked, usual[dtype], usual[reference])
+    environment = {**scorer.generated_with(trial), "eval_batch": str(batch)}
     environment |= {"change": "held live"} if change.live else {}
     note = f"peft cannot load the change of {trial.label}. Only the merged form is compared."
     if change.live:
@@ -55,11 +55,11 @@ def compare_ways(bench: TrialRunner, trial: Trial, change: Change, asked: Sequen
 
 
 def _answers(
-    bench: TrialRunner, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = Base.holding
+    scorer: Scorer, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = Base.holding
 ) -> list[Answers]:
     """Return the answers to each task, generated ``batch`` at a time."""
-    bench.resources = replace(bench.resources, eval_batch_size=batch)
-    return [bench.answers(trial, item, change, hold) for item in asked]
+    scorer.resources = replace(scorer.resources, eval_batch_size=batch)
+    return [scorer.answers(trial, item, change, hold) for item in asked]
 
 
 def _differences(

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from bench import (
     LowRank,
     PluginError,
     Recipe,
+    Start,
     Step,
     TrainMethod,
     hyper,
@@ -31,7 +32,7 @@ from bench import (
     lora_change,
     routed_change,
 )
-from bench.checks import checks, devices, edits, methods, plugins, training, trials
+from bench.checks import checks, devices, edits, methods, plugins, stages, training, trials
 
 
 @dataclass(kw_only=True)
@@ -312,6 +313,111 @@ class MasksOnTheCPU(Decay):
             adapter.b.mul_(torch.ones(adapter.b.shape))
 
 
+class ShrinksLater(Decay):
+    """Shrinks B from the second stage on; keeps every rule."""
+
+    made_for: ClassVar[Literal["target", "sequence", "joint"]] = "sequence"
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        super().start(model, start)
+        for adapter in lora_adapters(model) if start.stage > 1 and self.weight else ():
+            adapter.b.mul_(1 - self.weight)
+
+
+class LearnsEveryTaskAlike(Decay):
+    """Does in a sequence what plain LoRA does."""
+
+    made_for: ClassVar[Literal["target", "sequence", "joint"]] = "sequence"
+
+    @override
+    def on_update(self, step: Step) -> None:
+        """Shrinks nothing."""
+
+
+class StartsWithAnotherB(Decay):
+    """Alters B in every stage, also in the first."""
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        super().start(model, start)
+        for adapter in lora_adapters(model):
+            adapter.b.add_(0.1)
+
+
+class ForgetsThatItFolds(Decay):
+    """Trains new factors on the earlier ones, and returns both."""
+
+    folds: ClassVar[bool] = True
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        self._previous = start.previous
+
+    @override
+    def change(self, model: nn.Module) -> Change:
+        return self._previous or lora_change(model)
+
+
+class StartsByChance(Decay):
+    """Draws the start of stage 2 from Python's own generator."""
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        super().start(model, start)
+        for adapter in lora_adapters(model) if start.stage > 1 else ():
+            adapter.b.add_(random.random() / 10)
+
+
+class LosesItsCount(Decay):
+    """Counts the updates of a stage in a field that no checkpoint holds."""
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        super().start(model, start)
+        self._updates = 0
+
+    @override
+    def on_update(self, step: Step) -> None:
+        super().on_update(step)
+        self._updates += 1
+
+    @override
+    def keep(self, model: nn.Module) -> Mapping[str, Tensor]:
+        return {"updates": torch.tensor([self._updates])}
+
+
+class KeepsByMoving(Decay):
+    """Rescales the factors when it is asked what it keeps."""
+
+    @override
+    def keep(self, model: nn.Module) -> Mapping[str, Tensor]:
+        for adapter in lora_adapters(model):
+            adapter.b.mul_(2)
+        return {}
+
+
+class BanksTheNewTask(Decay):
+    """Banks a change for the task that it has just learnt."""
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        super().start(model, start)
+        self._tasks = start.tasks
+
+    @override
+    def bank(self, model: nn.Module) -> Mapping[str, Change]:
+        return {task: lora_change(model) for task in self._tasks}
+
+
+class StartsAnewWhenOff(Decay):
+    """Does not continue what the stage before has learnt."""
+
+    @override
+    def start(self, model: nn.Module, start: Start) -> None:
+        """Leaves the new factors."""
+
+
 class DropsTheConnector(Halve):
     @override
     def edit(self, change: Change, context: EditContext) -> Change:
@@ -403,6 +509,14 @@ BROKEN = [
     (training.check_resumes, LosesItsMask),
     (training.check_resumes, KeepsAGenerator),
     (training.check_accumulates, PenaltyPerMicroBatch),
+    (stages.check_first_stage_starts_at_the_base_model, StartsWithAnotherB),
+    (stages.check_next_stage_reproduces_outputs, ForgetsThatItFolds),
+    (stages.check_next_stage_differs_from_lora, LearnsEveryTaskAlike),
+    (stages.check_next_stage_is_deterministic, StartsByChance),
+    (stages.check_next_stage_resumes, LosesItsCount),
+    (stages.check_keep_and_bank_only_read, KeepsByMoving),
+    (stages.check_bank_has_only_earlier_tasks, BanksTheNewTask),
+    (stages.check_off_continues_as_plain_lora, StartsAnewWhenOff),
     (trials.check_change_survives_saving, ReturnsItsOwnDelta),
     (training.check_mixes_alike, MixesByChance),
     (trials.check_lane_keeps_no_trace, LeavesAGradient),
@@ -426,7 +540,7 @@ def test_a_check_catches_the_plugin_that_breaks_its_rule(check: Any, plugin: typ
         check(plugin)
 
 
-@pytest.mark.parametrize("plugin", [Decay, Mixes, Halve])
+@pytest.mark.parametrize("plugin", [Decay, Mixes, Halve, ShrinksLater])
 def test_a_method_that_keeps_every_rule_passes_every_check(plugin: type) -> None:
     for check in checks(plugin):
         check(plugin)
@@ -435,7 +549,7 @@ def test_a_method_that_keeps_every_rule_passes_every_check(plugin: type) -> None
 def test_every_check_of_methods_has_a_plugin_that_breaks_it() -> None:
     broken = {check for check, _ in BROKEN}
 
-    assert {*checks(Mixes), *checks(Halve)} == broken
+    assert {*checks(Mixes), *checks(Halve), *checks(ShrinksLater)} == broken
 
 
 def test_a_penalty_that_works_in_float32_alone_is_caught() -> None:

@@ -46,6 +46,17 @@ def test_the_method_of_the_readme_is_checked_and_reaches_a_leaderboard_row(tmp_p
     assert any(line.strip().startswith("proximal") for line in done[-1].stdout.splitlines())
 
 
+@pytest.mark.ray
+def test_the_sequence_method_of_the_readme_is_checked_and_reaches_a_row(tmp_path: Path) -> None:
+    parts = blocks("methods")
+    (tmp_path / "bench_anchored.py").write_text(parts["bench_anchored.py"], encoding="utf-8")
+
+    done = [bench(tmp_path, line.removeprefix("$ ")) for line in parts["try-sequence"].splitlines()]
+
+    assert [run.returncode for run in done] == [0, 0], done[-1].stderr
+    assert any(line.strip().startswith("anchored") for line in done[-1].stdout.splitlines())
+
+
 @pytest.mark.slow
 def test_the_method_of_the_front_page_keeps_the_rules(tmp_path: Path) -> None:
     (tmp_path / "proximal.py").write_text(blocks(".")["python"], encoding="utf-8")
@@ -57,6 +68,10 @@ def test_the_method_of_the_front_page_keeps_the_rules(tmp_path: Path) -> None:
 
 def test_the_method_of_the_readme_takes_at_most_40_lines() -> None:
     assert len(blocks("methods")["bench_proximal.py"].splitlines()) <= 40
+
+
+def test_the_sequence_method_of_the_readme_takes_at_most_60_lines() -> None:
+    assert len(blocks("methods")["bench_anchored.py"].splitlines()) <= 60
 
 
 @pytest.mark.slow

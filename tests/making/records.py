@@ -27,7 +27,13 @@ def write_scores(
     for item in asked:
         hits = round(right * item.count)
         rows = [
-            {"id": str(place), "prediction": str(place < hits), "scores": {"exact": float(place < hits)}}
+            {
+                "id": str(place),
+                "question": "is it?",
+                "answers": ["True"],
+                "prediction": str(place < hits),
+                "scores": {"exact": float(place < hits)},
+            }
             for place in range(item.count)
         ]
         score = _score(item, hits / item.count, store.scores_of(trial).write(item.key, rows))

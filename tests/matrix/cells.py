@@ -51,6 +51,12 @@ def factors_of(name: str) -> dict[str, Sequence[Scalar]]:
     return {**found, **_choices(plugin)}
 
 
+def has_own_stages(name: str) -> bool:
+    """Return whether the stages of a sequence continue each other in the method's own way."""
+    plugin = _METHODS[name]
+    return issubclass(plugin, TrainMethod) and (plugin.folds or plugin.start is not TrainMethod.start)
+
+
 def pairwise(factors: Mapping[str, Sequence[Scalar]]) -> list[Choices]:
     """Return combinations in which every pair of two factors' values occurs."""
     rows = list(everything(factors))

@@ -10,17 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bench.checks.runs import unequal
 from bench.cli.export import write_adapter, write_merged
 from bench.model.resident import Form
 from bench.plan.plan import cell_trial, edited
 from bench.plan.suite import SUITES
-from bench.spec import Job, Record, Resources, ScoreSpec
+from bench.spec import Connector, Job, Record, Resources, ScoreSpec, Trial
 from bench.store.changes import CHECKPOINT
 from bench.trial import evaluate as evaluation
 from bench.trial.runner import TrialRunner
 from bench.trial.ways import unmerged
 from tests.making.plugins import Vandal
-from tests.matrix.cells import TRAINED, Cell, Choices, cell, marked
+from tests.matrix.cells import TRAINED, Cell, Choices, cell, has_own_stages, marked
 from tests.matrix.conftest import LanesOf
 from tests.matrix.lanes import Lanes, suite_of
 from tests.matrix.test_trials import jobs_of
@@ -35,6 +36,7 @@ FACTORS = {
     "checkpointing": (False, True),
     "interruption": INTERRUPTIONS,
 }
+STAGED = [name for name in TRAINED if has_own_stages(name)]
 PATHS = [pytest.param(row, marks=marks, id="-".join(map(str, row.values()))) for row, marks in marked(FACTORS)]
 
 
@@ -93,6 +95,24 @@ def stopped(lane: TrialRunner, job: Job) -> list[tuple[int, float, float]]:
 
     assert lane.run(job, judge=stop).status == "stopped"
     return told
+
+
+@pytest.mark.pairwise
+@pytest.mark.parametrize("connector", ["full", "lora"])
+@pytest.mark.parametrize("method", STAGED)
+def test_the_stages_of_a_sequence_give_the_cpus_numbers(method: str, connector: Connector, lanes_of: LanesOf) -> None:
+    lanes, trials = lanes_of(connector, "float32"), list[Trial]()
+    for task in ("new_squares", "old_squares"):
+        alone = cell_trial(lanes.request, method, 2, task, 0)
+        trials.append(replace(alone, parent=trials[-1] if trials else None))
+
+    lanes.run_both([Job(trial, ()) for trial in trials])
+
+    here, there = (lane.store.change_of(trials[-1]) for lane in (lanes.cpu, lanes.pretend))
+    assert here.kept().keys() == there.kept().keys()
+    assert all(torch.equal(value, there.kept()[name]) for name, value in here.kept().items())
+    assert here.bank().keys() == there.bank().keys()
+    assert not any(unequal(change, there.bank()[task]) for task, change in here.bank().items())
 
 
 @pytest.mark.pairwise
@@ -211,7 +231,7 @@ def test_answers_on_the_device_are_the_same_at_batch_size_one_and_many(fresh_lan
     asked: ScoreSpec = job.asked[0]
 
     by_size = [
-        lanes.again(Resources(eval_batch_size=size)).pretend.answers(job.trial, asked, change) for size in (1, 2)
+        lanes.again(Resources(eval_batch_size=size)).pretend.scorer.answers(job.trial, asked, change) for size in (1, 2)
     ]
 
     assert by_size[0] == by_size[1]
@@ -229,7 +249,7 @@ def test_live_adapters_answer_as_on_the_cpu(method: str, fresh_lanes: LanesOf, m
     lanes.run_both([job])
 
     answers = [
-        lane.answers(job.trial, job.asked[0], lane.store.change_of(job.trial).read(), unmerged)
+        lane.scorer.answers(job.trial, job.asked[0], lane.store.change_of(job.trial).read(), unmerged)
         for lane in (lanes.cpu, lanes.pretend)
     ]
 

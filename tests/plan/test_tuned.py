@@ -28,7 +28,7 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 def read(folder: Path, place: tuned.QuestKey = PLACE, settings: tuned.Settings | None = None) -> tuned.Tuned:
-    return tuned.read(folder, MICRO, MICRO.recipe, settings or {}, [(Registry().method(place[0]), *place[1:])])
+    return tuned.read(folder, MICRO, MICRO.recipe, settings or {}, [(place, Registry().method(place[0]))])
 
 
 def test_a_cell_gets_what_the_search_chose_for_it(tmp_path: Path) -> None:

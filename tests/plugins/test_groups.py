@@ -26,7 +26,8 @@ def test_all_is_the_papers_methods_and_then_every_other_ranked_one_of_this_packa
     assert {"dac", "lines", "mdgd", "mdgd_gm", "mixlora"} <= {*found}
     left = {name for name in registry.names("method") if name not in found}
     assert left >= {"zero_shot", "rewind", "magnitude", "replay"}
-    assert not any(registry.method(name).ranked and not registry.method(name).trivial for name in left)
+    rows = [method for method in map(registry.method, left) if method.ranked and not method.trivial]
+    assert {method.made_for for method in rows} <= {"sequence", "joint"}
 
 
 def test_a_method_of_another_package_is_installed_and_not_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +44,7 @@ def test_a_method_that_is_added_to_this_package_joins_all_by_itself(monkeypatch:
     own = SimpleNamespace(value="anywhere:New", dist=SimpleNamespace(name="retain-bench"))
     monkeypatch.setattr(groups, "installed", lambda kind: {"new": (own,)})
     registry = Registry()
-    monkeypatch.setattr(registry, "method", lambda name: SimpleNamespace(ranked=True, trivial=False))
+    monkeypatch.setattr(registry, "method", lambda name: SimpleNamespace(ranked=True, trivial=False, made_for="target"))
 
     assert all_methods(registry) == (*PAPER, "new")
 

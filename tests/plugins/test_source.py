@@ -55,6 +55,18 @@ def test_neither_is_how_long_its_updates_take_nor_whether_all_leaves_it_out(tmp_
     assert digest_of(tmp_path, "slow", slow) == digest_of(tmp_path, "quick", quick)
 
 
+def test_neither_is_which_replies_have_the_form_that_a_task_asks_for(tmp_path: Path) -> None:
+    plain = (
+        "from bench import Task\nclass Mine(Task):\n"
+        "    def examples(self, split):\n        return []\n"
+        "    def score(self, examples, predictions):\n        return {}\n"
+    )
+    formed = plain + "    def follows(self, example, prediction):\n        return _short(prediction)\n"
+    formed += "def _short(text):\n    return len(text) < 3\n"
+
+    assert digest_of(tmp_path, "formed", formed) == digest_of(tmp_path, "unformed", plain)
+
+
 def test_all_else_is(tmp_path: Path) -> None:
     other = PRICED.replace("value / 2", "value / 3")
     used = PRICED.replace("return half(step.loss)", "return self._size(step)")

@@ -17,7 +17,7 @@ import bench
 LOADED = (
     "heavy = {'torch', 'ray', 'transformers', 'peft'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else 0)"
 )
-ROOMS = ("plan", "plugins", "leaderboard", "track")
+ROOMS = ("plan", "plugins", "leaderboard", "sequences", "track")
 
 
 def modules(room: str) -> list[str]:

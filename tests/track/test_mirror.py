@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from bench.spec import EVALUATED, Cost, Recipe, Record, Score, ScoreSpec, Trial
 from bench.store import left_out
 from bench.store.databases import database_file
 from bench.store.run_folder import Store
-from bench.track import Mirror, sync, tracking_uri, ui
+from bench.track import Mirror, Result, sync, tracking_uri, ui
 from bench.track.projection import NOT_SHOWN, project, reference_of
 from tests.making import boards
 from tests.making.waiting import PATIENCE_SECONDS, until
@@ -63,6 +64,23 @@ def test_a_trial_that_sees_source_data_says_so() -> None:
 
     assert "given" not in shown["lora"]
     assert shown["replay"]["given"] == shown["dare"]["given"] == "sees source data"
+
+
+def test_all_tasks_of_a_joint_trial_are_its_targets() -> None:
+    joint = replace(LORA, target="new+newer", together=("new", "newer"))
+    scores = {
+        asked(task).key: Score(asked(task), "accuracy", {"accuracy": value}, "f")
+        for task, value in {"new": 1.0, "newer": 0.5, "old": 0.25}.items()
+    }
+
+    metrics = project(Record(joint, "done", scores), None, {"new", "newer"}, Registry()).metrics
+
+    assert {name: value for name, value in metrics.items() if name.endswith("avg")} == {
+        "source/avg": 0.25,
+        "target/avg": 0.75,
+        "avg": 0.5,
+    }
+    assert metrics["target/newer"] == 0.5
 
 
 def asked(task: str, count: int = 2) -> ScoreSpec:
@@ -139,7 +157,7 @@ def mirrored(store: Store, tmp_path: Path) -> Store:
             record = store.read(trial)
             assert record is not None
             mirror.take(record)
-        mirror.finish(board(), [report])
+        mirror.finish(partial(Result.of_board, board(), [report]))
     return store
 
 
@@ -275,7 +293,7 @@ def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
 
     with Mirror(mirrored, plan(), COMMAND) as mirror:
         mirror.take(record)
-        mirror.finish(board(), [])
+        mirror.finish(partial(Result.of_board, board(), []))
 
     after = runs(mirrored.root)
     assert {name: run.info.run_id for name, run in after.items()} == before
@@ -355,7 +373,7 @@ def test_a_dead_server_is_one_warning_and_the_run_goes_on(
     with caplog.at_level(logging.WARNING, "bench"), Mirror(store, plan(), COMMAND) as mirror:
         for record in store.records():
             mirror.take(record)
-        mirror.finish(board(), [])
+        mirror.finish(partial(Result.of_board, board(), []))
 
     (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track.mirror"]
     assert warning.startswith("MLflow is not reachable (http://127.0.0.1:9: ")
@@ -379,7 +397,7 @@ def test_a_full_disk_is_one_warning_and_leaves_no_database_that_mlflow_cannot_us
     with caplog.at_level(logging.WARNING, "bench"), Mirror(store, plan(), COMMAND) as mirror:
         for record in store.records():
             mirror.take(record)
-        mirror.finish(board(), [])
+        mirror.finish(partial(Result.of_board, board(), []))
 
     (warning,) = [record.getMessage() for record in caplog.records if record.name == "bench.track.mirror"]
     assert warning.startswith(f"MLflow gets no copy. The disk is full: {store.root} has ")
@@ -422,7 +440,7 @@ def test_a_command_that_had_nothing_to_do_leaves_nothing(store: Store) -> None:
     (store.root / "mlflow.db").unlink()
 
     with Mirror(store, plan(), COMMAND) as mirror:
-        mirror.finish(board(), [])
+        mirror.finish(partial(Result.of_board, board(), []))
 
     assert not (store.root / "mlflow.db").exists()
 

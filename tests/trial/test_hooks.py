@@ -57,6 +57,7 @@ def returns(value: object) -> Callable[..., object]:
         ("mix", [0] * 7, "mix must return 8 example numbers, as many as it was given, it returned 7"),
         ("mix", [144] * 8, "mix must return numbers of order and of the sources, it returned 144"),
         ("mix", [-1] * 8, "mix must return numbers of order and of the sources, it returned -1"),
+        ("on_batch", "a", "on_batch must return nothing, because it acts in place, it returned str"),
         ("backward", 1.0, "backward must return nothing, because it acts in place, it returned float"),
         ("penalty", np.float64(1), "penalty must return a tensor of one number, or None, it returned numpy.float64"),
         ("penalty", torch.zeros(2, 3), "or None, it returned a tensor of shape [2, 3]"),

@@ -146,7 +146,7 @@ def test_a_finished_trial_is_not_done_again(
     run_all(plan, bench)
     before = store.read(of(plan, "lora").trial)
     monkeypatch.setattr("bench.trial.runner.fit", None)  # calling either would raise
-    monkeypatch.setattr("bench.trial.runner.evaluate", None)
+    monkeypatch.setattr("bench.trial.scoring.evaluate", None)
 
     after = bench.run(of(plan, "lora"))
 
@@ -160,7 +160,7 @@ def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
 ) -> None:
     plan, store, bench = plan_of("lora")
     run_all(plan, bench)
-    monkeypatch.setattr("bench.trial.runner.evaluate", None)
+    monkeypatch.setattr("bench.trial.scoring.evaluate", None)
     failed = bench.run(of(make(replace(plan.request, limit=5), store), "lora"))
 
     assert failed.status == "failed"
@@ -334,7 +334,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store, bench = plan_of("lora")
-    bench.resources = replace(bench.resources, eval_batch_size=5)
+    bench.scorer.resources = replace(bench.resources, eval_batch_size=5)
     asked: list[int] = []
     answer = evaluation.answer
 
@@ -369,7 +369,7 @@ def test_a_score_says_what_it_took_and_what_it_was_generated_with(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
     plan, store, bench = plan_of("lora")
-    bench.resources = replace(bench.resources, eval_batch_size=3)
+    bench.scorer.resources = replace(bench.resources, eval_batch_size=3)
 
     bench.run(of(plan, "lora"))
 

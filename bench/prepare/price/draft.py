@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,8 +33,8 @@ class Draft:
         return str(Path(model).resolve()) if Path(model).exists() else model
 
 
-def draft(asked: Request, store: Store) -> Draft:
-    """Return the plan of a request; if the model or data is missing, use the sizes that tasks declare.
+def draft(asked: Request, store: Store, plan: Callable[[Request, Store], Plan] = make) -> Draft:
+    """Return the ``plan`` of a request; if the model or data is missing, use the sizes that tasks declare.
 
     Raises:
         UsageError: the base model is not on this machine, and its shapes are not known; or a source that is taught has
@@ -46,7 +47,7 @@ def draft(asked: Request, store: Store) -> Draft:
     folder = None if assumed else asked.suite.folder
     reasons = _missing_tasks(asked)
     if folder is not None and not reasons:
-        return Draft(make(asked, store), folder)
+        return Draft(plan(asked, store), folder)
     tasks, missing = list(dict.fromkeys(name.partition("@")[0] for name in reasons)), []
     if tasks:
         missing.append(f"data of {', '.join(tasks)}: bench data get {','.join(tasks)}, or --data DIR")
@@ -54,7 +55,7 @@ def draft(asked: Request, store: Store) -> Draft:
         missing.append(f"base model {asked.suite.model}: bench run downloads it, or --model DIR")
     root = asked.tasks.reading.root
     faults = [reason for name, reason in reasons.items() if (root / name.partition("@")[0]).is_dir()]
-    return Draft(make(replace(asked, assumed=True), store), folder, tuple(missing), tuple(faults))
+    return Draft(plan(replace(asked, assumed=True), store), folder, tuple(missing), tuple(faults))
 
 
 def _missing_tasks(asked: Request) -> dict[str, str]:

@@ -46,7 +46,7 @@ def _training(records: Iterable[Record]) -> dict[str, float]:
     The first training on a target in a lane also computes the vision features of the images, so it does not stand for
     the others. Trainings of a few updates count only if there are no others: most of their time is such a start.
     """
-    trained = [record for record in records if record.trial.rank is not None and record.trial.parent is None]
+    trained = [record for record in records if record.trial.rank is not None and not record.trial.is_edit]
     timed = [record for record in trained if record.cost.train_seconds > 0]
     seconds = dict[str, list[float]]()
     for record in [each for each in timed if each.trial.recipe.updates >= _FEW] or timed:
@@ -62,7 +62,7 @@ def _answers(record: Record) -> Iterator[Counted]:
 
 
 def _edit(record: Record) -> Iterator[Counted]:
-    if record.trial.parent is not None:
+    if record.trial.is_edit:
         yield record.trial.method, 1, record.cost.train_seconds * _workers(record)
 
 

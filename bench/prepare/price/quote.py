@@ -17,6 +17,7 @@ from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, 
 from bench.prepare.price.rates import Fleet, Rates
 from bench.prepare.price.work import Todo, lane_count, todo, wall_seconds
 from bench.spec import Recipe, Resources, Trial
+from bench.trial.hooks import called
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
@@ -149,7 +150,8 @@ class Quote:
         return self._on_device(replace(found, method=name, rank=rank))
 
     def _dimensions(self, trial: Trial) -> Dimensions:
-        return self.blueprint.dimensions(trial.rank or 0, trial.recipe, self.tokens)
+        found = self.blueprint.dimensions(trial.rank or 0, trial.recipe, self.tokens)
+        return replace(found, tasks=max(1, len(trial.learns)))
 
     def _on_device(self, item: Footprint) -> Footprint:
         """Return a footprint; on a GPU, add the memory of the GPU's own libraries."""
@@ -169,7 +171,7 @@ class Quote:
     def pictures(self) -> int:
         """How many images a lane sees at most; there are fewer if questions share an image."""
         plan, asked = self.plan, self.plan.request
-        taught = {job.trial.target for job in plan.trainings if job.trial.target}
+        taught = {task for job in plan.trainings for task in job.trial.learns}
         scored = {item.task: item.count for job in plan.jobs for item in job.asked}
         seen = sum(size(asked, name, "train") for name in taught)
         return sum(scored.values()) + seen + self._mixed_in()
@@ -190,9 +192,35 @@ class Quote:
         """Return the bytes of a trial's change on disk."""
         if trial.rank is None:
             return 0
-        parent = None if trial.parent is None else self.change_bytes(trial.parent)
+        before = self._earlier(trial)
+        parent = self._own_bytes(trial.parent) if trial.parent and trial.is_edit else None
+        own = self._own_bytes(trial, parent)
+        if not before:
+            return own
+        # a sum with a sparse or dense change is dense
+        dense = any(self.plan.method(each).change_bytes(self._dimensions(each)) for each in before if each.is_edit)
+        whole = 4 * sum(layer.entries for layer in self._dimensions(trial).layers)
+        return whole if dense else own + self.change_bytes(before[0])
+
+    def _own_bytes(self, trial: Trial, parent: int | None = None) -> int:
+        """Return the bytes of what a trial itself has learnt, or made of its ``parent``."""
         known = self._adapted(trial)
         return change_bytes(self.plan.method(trial), parent, self._dimensions(trial), known.trained if known else 0)
+
+    def _earlier(self, trial: Trial) -> tuple[Trial, ...]:
+        """Return the trials of the stages whose change a trial adds its own to, the last first."""
+        before, method = trial.trained.parent, self.plan.method(trial.trained)
+        if before is None or not (before.is_edit or (isinstance(method, TrainMethod) and method.folds)):
+            return ()
+        return (before, *before.ancestors())
+
+    def _left_bytes(self, trial: Trial) -> int:
+        """Return the bytes that a trial leaves next to its change for later stages and for earlier tasks."""
+        method, stage = self.plan.method(trial), len(trial.tasks)
+        if not isinstance(method, TrainMethod):
+            return 0
+        own = self._own_bytes(trial) if self._earlier(trial) else 0
+        return own + called(method.left_bytes, self._dimensions(trial), stage)
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield the bytes on disk by part: base model, changes, scores, and checkpoints during training."""
@@ -201,6 +229,8 @@ class Quote:
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
         yield "changes", changes
+        if left := sum(self._left_bytes(job.trial) for job in self.plan.jobs):
+            yield "kept for later stages, and banks", left
         yield "scores", answers * ANSWER_BYTES
         # twice, because a checkpoint is kept until the next one is complete
         yield "checkpoints of running trainings", 2 * 12 * largest * self.lanes

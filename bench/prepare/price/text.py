@@ -24,7 +24,7 @@ def lines(quote: Quote) -> Iterator[str]:
 
 def _work(quote: Quote) -> Iterator[str]:
     plan, todo = quote.plan, quote.todo
-    yield f"Work: {len(plan.cells)} cells = {_grid(quote)}"
+    yield f"Work: {plan.what or f'{len(plan.cells)} cells = {_grid(quote)}'}"
     trains = [item for item in todo if item.trains]
     edits = sum(issubclass(type(plan.method(cell.trial)), EditMethod) for cell in plan.cells)
     shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} another cell's training" if edits else ""

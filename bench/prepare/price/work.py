@@ -55,7 +55,7 @@ def todo(plan: Plan) -> tuple[Todo, ...]:
         scores = job.asked if record is None else record.lacks(job.asked)
         new, trains = record is None, job.trial.id in trainings
         slowdown = called(plan.method(job.trial).slowdown) if new and trains else 1.0
-        found.append(Todo(job.trial, new and trains, scores, new and job.trial.parent is not None, slowdown))
+        found.append(Todo(job.trial, new and trains, scores, new and job.trial.is_edit, slowdown))
     return tuple(found)
 
 

@@ -6,14 +6,13 @@ import pytest
 
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.model.families import block_of
-from bench.plugins.groups import all_methods
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.plugins.registry import Registry
 from bench.prepare.price.memory import change_bytes
 from bench.spec import Connector
 from bench.trial.fit import fit
 
-TRAINING = [name for name in all_methods(Registry()) if issubclass(Registry().method(name), TrainMethod)]
+TRAINING = [name for name in Registry().names("method") if issubclass(Registry().method(name), TrainMethod)]
 
 
 @pytest.mark.parametrize("connector", ["full", "lora"])

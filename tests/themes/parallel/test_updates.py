@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from bench.checks.tiny import RECIPE
+from bench.plugins.method import TrainMethod
+from bench.plugins.registry import Registry
 from bench.spec import Recipe
+from bench.trial.stages import FIRST
 from bench.trial.updates import seed_update
+from tests.making.stage_runs import stage_after, train_stage
 
 pytestmark = pytest.mark.slow  # two processes import torch
 
@@ -29,7 +33,24 @@ METHODS: list[tuple[str, Mapping[str, Any]]] = [
     ("mixlora", {}),
     ("mixlora", {"condition": "input_lora_a"}),
     ("replay", {"share": 0.5}),
+    ("lilora", {}),
+    ("loda", {}),
     ("projected", {}),
+]
+# methods of a sequence, whose later stages read what all workers have seen
+LATER: list[tuple[str, Mapping[str, Any]]] = [
+    ("tree_lora", {"norm": "log"}),
+    ("tree_lora", {"source": "weights", "pick": "farthest", "draw": "multinomial"}),
+    ("loda", {"perturb": "descent", "rho_max": 0.5}),
+    ("dac", {"active": 0.5, "merged": 0.5, "coefficient": 3.0}),
+    ("lilora", {"lam": 20.0}),
+]
+
+JOINT: list[tuple[str, Mapping[str, Any]]] = [
+    ("lora", {}),
+    ("ortho_lora", {}),
+    ("ortho_lora", {"unit": "global"}),
+    ("mtl_lora", {}),
 ]
 
 
@@ -45,10 +66,12 @@ def gap(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     return float(((moved - also).norm(dim=1) / moved.norm(dim=1)).max())
 
 
-def learn(pair: Job, name: str, hyper: Mapping[str, Any], recipe: Recipe) -> tuple[Any, Any, Any]:
+def learn(
+    pair: Job, name: str, hyper: Mapping[str, Any], recipe: Recipe, *, joint: bool = False
+) -> tuple[Any, Any, Any]:
     """Return what one worker alone learns, and what each of two learns together."""
-    alone, _ = pair("learn", name, hyper, recipe, False)
-    first, second = pair("learn", name, hyper, recipe, True)
+    alone, _ = pair("learn", name, hyper, recipe, False, FIRST, joint)
+    first, second = pair("learn", name, hyper, recipe, True, FIRST, joint)
     return alone, first, second
 
 
@@ -66,6 +89,33 @@ def test_two_workers_make_the_update_of_one(pair: Job, name: str, hyper: Mapping
         assert torch.equal(first["masks"][key], mask)
         assert torch.equal(second["masks"][key], mask)
     assert bool(alone["masks"]) == (name == "lorasculpt")
+
+
+@pytest.mark.parametrize(("name", "hyper"), LATER)
+def test_two_workers_make_the_update_of_one_in_a_later_stage(pair: Job, name: str, hyper: Mapping[str, Any]) -> None:
+    method = Registry().method(name)
+    assert issubclass(method, TrainMethod)
+    before = train_stage(method(**hyper))
+    stage = stage_after(before, method(**hyper), 2)
+
+    alone, _ = pair("learn", name, hyper, WHOLE, False, stage)
+    first, second = pair("learn", name, hyper, WHOLE, True, stage)
+
+    assert gap(alone, first) < 3e-5
+    assert torch.equal(first["weights"], second["weights"])
+    assert first["losses"] == second["losses"]
+
+
+@pytest.mark.parametrize("batch_size", [16, 2])  # of 2 examples, each worker has one task of three
+@pytest.mark.parametrize(("name", "hyper"), JOINT)
+def test_two_workers_make_the_joint_update_of_one(
+    pair: Job, name: str, hyper: Mapping[str, Any], batch_size: int
+) -> None:
+    alone, first, second = learn(pair, name, hyper, replace(WHOLE, batch_size=batch_size), joint=True)
+
+    assert gap(alone, first) < 3e-3  # of few examples, a gradient may cancel out to 1e-8: Adam's step is its rounding
+    assert torch.equal(first["weights"], second["weights"])
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
 
 
 def test_a_worker_without_examples_takes_part(pair: Job) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, distributed, nn
 
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import WriteError
-from bench.plugins.method import Step, TrainMethod
+from bench.plugins.method import Start, Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
 from bench.spec import Job, Recipe, Record, Resources
@@ -28,6 +28,7 @@ from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
 from bench.trial.fit import fit
 from bench.trial.runner import TrialRunner
+from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import MicroBatchSize, seed_update
 from bench.trial.workers import ALONE, Failure, Group, joined
 
@@ -46,8 +47,11 @@ class Recording(TrainMethod):
             for item in adapted.parameters():
                 if item.requires_grad:
                     item.add_(torch.randn(item.shape, generator=generator), alpha=0.02)
-        self.weights = [_flat(adapted)]
         return adapted
+
+    def start(self, model: nn.Module, start: Start) -> None:
+        super().start(model, start)
+        self.weights = [_flat(model)]
 
     def on_update(self, step: Step) -> None:
         super().on_update(step)
@@ -115,15 +119,21 @@ class Crowded(Projected):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def learn(name: str, hyper: Mapping[str, Any], recipe: Recipe, together: bool) -> dict[str, Any]:
+def learn(
+    name: str,
+    hyper: Mapping[str, Any],
+    recipe: Recipe,
+    together: bool,
+    stage: Stage = FIRST,
+    joint: bool = False,
+) -> dict[str, Any]:
     """Train on the checks' squares, in one group or each worker for itself, and return all there is to compare."""
     ours: dict[str, type] = {"projected": Projected, "crowded": Crowded, "careless": Careless}
     method = type("Recorded", (Recording, ours.get(name) or Registry().method(name)), {})(**hyper)
-    micro_batch = MicroBatchSize()
-    fitted = fit(
-        method, RANK, 0, recipe, tiny().lessons, group=joined() if together else ALONE, micro_batch=micro_batch
-    )
-    assert fitted.change is not None
+    micro_batch, bench, group = MicroBatchSize(), tiny(), joined() if together else ALONE
+    lessons = bench.joint if joint else bench.lessons_of(method)
+    with stage.folded(lessons):
+        fitted = fit(method, RANK, 0, recipe, lessons, stage=stage, group=group, micro_batch=micro_batch)
     return {
         "weights": torch.stack(method.weights),
         "losses": fitted.losses,
@@ -144,7 +154,7 @@ STAGES: dict[str, tuple[Any, str]] = {
     "snapshot": (Snapshot, "write"),
     "commit": (StoredChange, "write"),
     "read": (StoredChange, "read"),
-    "evaluate": ("bench.trial.runner", "evaluate"),
+    "evaluate": ("bench.trial.scoring", "evaluate"),
     "scores": (StoredScores, "write"),
     "record": (Store, "write"),
     "edit": ("bench.trial.runner", "edit"),

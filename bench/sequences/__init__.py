@@ -1,0 +1,1 @@
+"""Turn the scores of a sequence of tasks into tables: the metrics, the matrix, several orders."""

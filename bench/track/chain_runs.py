@@ -1,0 +1,70 @@
+"""A run in MLflow for each chain of a sequence of tasks, with a curve over its stages, and the stages nested in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.spec import digest
+from bench.track.client import fill_run, metric
+from bench.track.command_run import origin
+
+_PARENT = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRun:
+    """A row of a sequence for one order and seed.
+
+    ``points`` are metrics with their value and their stage, from 1; ``stages`` are the ids of the trials.
+    """
+
+    name: str
+    params: Mapping[str, str]
+    points: tuple[tuple[str, float, int], ...]
+    stages: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The chain's key in MLflow; chains of other trials have another."""
+        return digest([self.name, *self.stages])[:12]
+
+    @property
+    def state(self) -> str:
+        """A digest of everything that is shown; a run with the same digest is up to date."""
+        return digest(asdict(self))[:12]
+
+
+def write_chains(client: Any, experiment: str, suite: str, command: str, chains: Sequence[ChainRun]) -> None:
+    """Bring the runs of chains up to date, nested in the ``command``'s run, and nest their stages in them.
+
+    A trial that several chains share is nested in the first of them. Stage 1 stays where it is, because it is an
+    ordinary trial.
+    """
+    taken: set[str] = set()
+    for chain in chains:
+        run = _run(client, experiment, suite, command, chain)
+        for trial in chain.stages[1:]:
+            if trial not in taken:
+                taken.add(trial)
+                for stage in client.search_runs([experiment], f"tags.trial = '{trial}'", max_results=1):
+                    if stage.data.tags.get(_PARENT) != run:
+                        client.set_tag(stage.info.run_id, _PARENT, run)
+
+
+def _run(client: Any, experiment: str, suite: str, command: str, chain: ChainRun) -> str:
+    """Return the id of a chain's run, after writing what it lacks."""
+    found = client.search_runs([experiment], f"tags.chain = '{chain.key}'", max_results=1)
+    if found and found[0].data.tags.get("state") == chain.state:
+        return str(found[0].info.run_id)
+    if found:  # MLflow never replaces the points of a curve
+        client.delete_run(found[0].info.run_id)
+    now = round(1000 * time.time())
+    run = client.create_run(experiment, start_time=now, tags={_PARENT: command}, run_name=chain.name)
+    points = [metric(name, value, now, stage) for name, value, stage in chain.points]
+    tags = {"kind": "chain", "chain": chain.key, "suite": suite, **origin(), **chain.params, "state": chain.state}
+    fill_run(client, run, points, chain.params, tags)
+    client.set_terminated(run.info.run_id, "FINISHED", now)
+    return str(run.info.run_id)
