@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from bench.spec import Recipe, Resources
+    from bench.recipe import Recipe
+    from bench.spec import Resources
 
 UNKNOWN = "unknown"
 AND = " and "  # joins the values of a field if a training was resumed in another environment

@@ -12,7 +12,8 @@ from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Recipe, Resources
+from bench.recipe import Recipe
+from bench.spec import Resources
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from bench.errors import StoreError
-from bench.spec import Cost, Recipe, Record, Score, ScoreSpec, Trial
+from bench.recipe import Recipe
+from bench.spec import Cost, Record, Score, ScoreSpec, Trial
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial(

@@ -21,7 +21,7 @@ from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.model.change import Change, Delta
 from bench.plugins.method import EditMethod, Method, Start, Step, TrainMethod
 from bench.plugins.registry import Registry
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import Fitted, fit

@@ -18,7 +18,8 @@ from bench.model.llava.tiny import Shape, Side, fresh, processor, word_tokenizer
 from bench.model.resident import Base
 from bench.plugins.method import Method
 from bench.plugins.task import Example, Split, Task
-from bench.spec import Recipe, ScoreSpec, digest
+from bench.recipe import Recipe
+from bench.spec import ScoreSpec, digest
 from bench.trial.corpus import Corpus
 from bench.trial.mixture import Lessons, Mixture, Union
 

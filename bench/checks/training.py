@@ -29,7 +29,7 @@ from bench.errors import PluginError, TrialError, first_line
 from bench.model.families import connector_of
 from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
-from bench.spec import CONNECTORS, Connector
+from bench.recipe import CONNECTORS, Connector
 from bench.trial.fit import Fitted, fit
 from bench.trial.hooks import called, mixed
 

@@ -13,8 +13,9 @@ from bench.cli.arguments import arg, flag, several, word
 from bench.errors import StoreError, UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
+from bench.recipe import CONNECTORS, Quantization
 from bench.sizes import GIB
-from bench.spec import CONNECTORS, Quantization, Resources
+from bench.spec import Resources
 from bench.store.places import local_path, place
 from bench.store.run_folder import Store
 

@@ -18,8 +18,9 @@ from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import BASELINE, Registry
+from bench.recipe import EVALUATED
 from bench.sizes import in_unit
-from bench.spec import EVALUATED, Record, Score, Trial
+from bench.spec import Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 

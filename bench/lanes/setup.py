@@ -16,7 +16,8 @@ from bench.plan.request import Request
 from bench.plugins.registry import REPLAY, Registry
 from bench.plugins.task import Fault, Reading, Split, Task
 from bench.plugins.tasks import Tasks, TaskSettings
-from bench.spec import Recipe, Resources
+from bench.recipe import Recipe
+from bench.spec import Resources
 from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store

@@ -16,7 +16,7 @@ from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
 from bench.model.families import block_of, connector_of, family_of
 from bench.model.family import Family, adapted_roles, role_of
 from bench.model.four_bit import dequantised
-from bench.spec import Recipe
+from bench.recipe import Recipe
 
 _NAME = "default"  # peft's name for the only adapter we insert
 

@@ -19,7 +19,7 @@ from bench.model.families import family_of
 from bench.model.family import Family, Features, Processor
 from bench.model.finite import first_not_finite
 from bench.model.holding import holding, write
-from bench.spec import Dtype, ImageMode, Quantization, Recipe
+from bench.recipe import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
     from PIL.Image import Image

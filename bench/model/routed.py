@@ -17,7 +17,7 @@ from torch.nn.functional import linear
 
 from bench.model.adapters import insert_lora, lora_adapters, lora_change
 from bench.model.change import Change, LowRank, Routed
-from bench.spec import Recipe
+from bench.recipe import Recipe
 
 _ROUTING = "routing"  # the attribute of a model with routers
 _PREFIX, _NAME = "base_model.model.", "default"  # peft's, for the model that it wraps and for its adapter

@@ -13,7 +13,8 @@ from bench.environment import commit
 from bench.plan.plan import Cell, Plan, cell_trial
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow
-from bench.spec import Connector, Scalar, Trial
+from bench.recipe import Connector
+from bench.spec import Scalar, Trial
 from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Store
 

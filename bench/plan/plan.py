@@ -17,7 +17,8 @@ from bench.plugins.method import EditMethod, Method, TrainMethod, mixes
 from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.plugins.source import LENGTH, of_plugin
 from bench.plugins.task import Split, Task
-from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, digest, reference_recipe
+from bench.recipe import reference_recipe
+from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, digest
 from bench.store.run_folder import Store
 
 

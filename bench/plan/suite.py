@@ -11,7 +11,8 @@ from bench.errors import UsageError
 from bench.model import checkpoints, families
 from bench.model.shapes import Shapes
 from bench.plugins.registry import suggest
-from bench.spec import Recipe, Scalar
+from bench.recipe import Recipe
+from bench.spec import Scalar
 
 _ASSETS = Path(str(files("bench"))) / "assets"
 

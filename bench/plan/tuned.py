@@ -12,7 +12,8 @@ from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry
-from bench.spec import Recipe, Scalar
+from bench.recipe import Recipe
+from bench.spec import Scalar
 from bench.store.json_note import read_note
 from bench.store.search_results import FILE
 

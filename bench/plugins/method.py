@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.model.adapters import Layer
     from bench.model.change import Change
-    from bench.spec import Recipe
+    from bench.recipe import Recipe
 
 Batch = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.errors import PluginError
-from bench.spec import Connector
+from bench.recipe import Connector
 
 _PLACE = ("table", "method", "rank", "target_task", "connector", "variant")
 

@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.plan.request import Request
 from bench.plugins.hyperparameters import Range, field_name, ranges
 from bench.plugins.method import Method
-from bench.spec import Recipe
+from bench.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.plugins.registry import Registry
-from bench.spec import EVALUATED, Recipe, Record, Scalar, Score, Trial, digest
+from bench.recipe import EVALUATED, Recipe
+from bench.spec import Record, Scalar, Score, Trial, digest
 
 NOT_SHOWN = frozenset({"lr"})  # fields of the recipe that are hidden: the method's own lr is shown
 

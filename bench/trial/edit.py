@@ -17,7 +17,7 @@ from bench.model.change import Change, Delta, Replaced
 from bench.model.four_bit import dequantised
 from bench.model.joining import plus
 from bench.plugins.method import Batch, EditContext, EditMethod
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.trial.corpus import Corpus
 from bench.trial.fit import Fitted
 from bench.trial.hooks import called

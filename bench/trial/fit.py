@@ -20,7 +20,7 @@ from bench.errors import TrialError
 from bench.model.adapters import on_pristine, tuned_connector
 from bench.model.change import Change
 from bench.plugins.method import Step, TrainMethod
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.store.changes import NO_HANDOVER, Handover
 from bench.trial.hooks import called
 from bench.trial.mixture import Lessons

@@ -15,7 +15,8 @@ from bench.errors import TrialError
 from bench.model.change import Change
 from bench.model.joining import plus
 from bench.plugins.method import Batch, Start, TrainMethod
-from bench.spec import Recipe, Trial, digest
+from bench.recipe import Recipe
+from bench.spec import Trial, digest
 
 if TYPE_CHECKING:
     from bench.store.run_folder import Store

@@ -14,7 +14,8 @@ import torch
 from bench.errors import TrialError
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
-from bench.spec import Recipe, digest
+from bench.recipe import Recipe
+from bench.spec import digest
 from bench.trial.hooks import mixed
 from bench.trial.mixture import Lessons
 from bench.trial.workers import ALONE, Group

@@ -10,7 +10,7 @@ from torch import nn
 from bench.model.holding import restore
 from bench.model.resident import Base, Form
 from bench.plugins.tasks import Tasks
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.trial.corpus import Corpus
 from bench.trial.features import FeatureCache
 

@@ -15,7 +15,8 @@ from bench.console import say
 from bench.model.change import Change
 from bench.model.resident import Base
 from bench.plugins.tasks import Tasks
-from bench.spec import Dtype, ScoreSpec, Trial
+from bench.recipe import Dtype
+from bench.spec import ScoreSpec, Trial
 from bench.trial.evaluate import Answer
 from bench.trial.parity import Difference, Parity
 from bench.trial.scoring import Hold, Scorer

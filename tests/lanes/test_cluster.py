@@ -10,7 +10,8 @@ from bench.lanes.broker import Broker
 from bench.lanes.cluster import check_address, devices, lanes_on
 from bench.lanes.nodes import lacking, unpacked
 from bench.plugins.registry import Registry
-from bench.spec import Job, Recipe, Trial
+from bench.recipe import Recipe
+from bench.spec import Job, Trial
 from bench.store.places import place
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.checks.tiny import Tiny
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.trial.stages import Stage
 from bench.trial.updates import schedule_updates
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.trial.fit import Fitted, fit
 from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import Update, schedule_updates

@@ -1,6 +1,7 @@
 """A trial that was never run, for tests of what is kept and told of one."""
 
-from bench.spec import Recipe, ScoreSpec, Trial
+from bench.recipe import Recipe
+from bench.spec import ScoreSpec, Trial
 
 TRIAL = Trial(
     method="lora",

@@ -14,7 +14,8 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Connector, Dtype, Job, Record, Resources
+from bench.recipe import Connector, Dtype
+from bench.spec import Job, Record, Resources
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
 from tests.making.records import weights

@@ -15,7 +15,8 @@ from bench.cli.export import write_adapter, write_merged
 from bench.model.resident import Form
 from bench.plan.plan import cell_trial, edited
 from bench.plan.suite import SUITES
-from bench.spec import Connector, Job, Record, Resources, ScoreSpec, Trial
+from bench.recipe import Connector
+from bench.spec import Job, Record, Resources, ScoreSpec, Trial
 from bench.store.changes import CHECKPOINT
 from bench.trial import evaluate as evaluation
 from bench.trial.runner import TrialRunner

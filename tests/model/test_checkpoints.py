@@ -16,7 +16,8 @@ from bench.errors import DataError, UsageError
 from bench.model import checkpoints
 from bench.model.families import check_checkpoint, shapes_in
 from bench.plan.suite import LORASCULPT, MICRO, Suite, by_revision
-from bench.spec import Recipe, Record, Trial
+from bench.recipe import Recipe
+from bench.spec import Record, Trial
 from bench.store.run_folder import Store
 from tests.layouts.checkpoint import write
 

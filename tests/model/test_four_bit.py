@@ -23,7 +23,7 @@ from bench.plan.suite import Suite
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.store.run_folder import Store
 from bench.trial.corpus import Corpus
 from bench.trial.fit import fit

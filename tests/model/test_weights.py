@@ -24,7 +24,7 @@ from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
 from bench.plugins.tasks import Tasks
-from bench.spec import Dtype
+from bench.recipe import Dtype
 from bench.trial.warm import Warm
 from tests.layouts.checkpoint import old_names, write
 

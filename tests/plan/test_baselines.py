@@ -16,7 +16,8 @@ from bench.plan.suite import LORASCULPT, MICRO
 from bench.plan.tuned import TunedChoice
 from bench.plugins.examples import read_examples
 from bench.plugins.tasks import Tasks
-from bench.spec import Connector, Job, Record, Score
+from bench.recipe import Connector
+from bench.spec import Job, Record, Score
 from bench.store.run_folder import Store
 
 PLACE = ("dare", 16, "icon_choice")

@@ -15,7 +15,7 @@ from bench.model.change import Change, Replaced
 from bench.model.llava.family import Llava
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.spec import Dtype
+from bench.recipe import Dtype
 from bench.trial.fit import fit
 from bench.trial.updates import tensor_cores
 

@@ -27,7 +27,8 @@ from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.spec import EVALUATED, Cost, Recipe, Record, Score, ScoreSpec, Trial
+from bench.recipe import EVALUATED, Recipe
+from bench.spec import Cost, Record, Score, ScoreSpec, Trial
 from bench.store import left_out
 from bench.store.databases import database_file
 from bench.store.run_folder import Store

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.prepare.pretrain.lessons import Album, Lesson
 from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, train
 from bench.prepare.pretrain.tower import features
-from bench.spec import TEMPLATE
+from bench.recipe import TEMPLATE
 from bench.trial.corpus import IGNORED
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.plugins.method import Dimensions, Method, TrainMethod
 from bench.prepare.price.blueprint import Adapted, Blueprint
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.trial.hooks import called
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -16,7 +16,8 @@ from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
 from bench.prepare.price.work import Todo, lane_count, todo, wall_seconds
-from bench.spec import Recipe, Resources, Trial
+from bench.recipe import Recipe
+from bench.spec import Resources, Trial
 from bench.trial.hooks import called
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer

@@ -9,7 +9,7 @@ from bench.model.families import block_of
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.plugins.registry import Registry
 from bench.prepare.price.memory import change_bytes
-from bench.spec import Connector
+from bench.recipe import Connector
 from bench.trial.fit import fit
 
 TRAINING = [name for name in Registry().names("method") if issubclass(Registry().method(name), TrainMethod)]

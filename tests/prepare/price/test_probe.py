@@ -11,7 +11,8 @@ import pytest
 
 from bench.cli.main import main
 from bench.prepare.price import probe
-from bench.spec import Cost, Job, Recipe, Record, Trial
+from bench.recipe import Recipe
+from bench.spec import Cost, Job, Record, Trial
 
 RECIPE = Recipe(updates=24, batch_size=8, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial("lora", {}, 2, "squares", 0, RECIPE, "", "", "")

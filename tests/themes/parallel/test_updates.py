@@ -10,7 +10,7 @@ import torch
 from bench.checks.tiny import RECIPE
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.spec import Recipe
+from bench.recipe import Recipe
 from bench.trial.stages import FIRST
 from bench.trial.updates import seed_update
 from tests.making.stage_runs import stage_after, train_stage

@@ -22,7 +22,8 @@ from bench.errors import WriteError
 from bench.plugins.method import Start, Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, Recipe, Record, Resources
+from bench.recipe import Recipe
+from bench.spec import Job, Record, Resources
 from bench.store.changes import Snapshot, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
