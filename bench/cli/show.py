@@ -113,13 +113,14 @@ def command_line(record: Record, output: Path, registry: Registry, reading: Sequ
             defaults = values(method(**suite.settings.get(name, {})))
             kept = {name: value for name, value in part.hyper.items() if name not in method.dropped}
             words += _settings(part.method, kept, defaults)
-        words += _settings("recipe", trial.recipe.to_json(), suite.recipe.to_json())
+        recipe = replace(trial.recipe, updates=trial.recipe.updates // max(len(trial.together), 1))
+        words += _settings("recipe", recipe.to_json(), suite.recipe.to_json())
     return shlex.join([*words, *reading, "--output", str(output)])
 
 
 def _chain_of(trial: Trial) -> list[str]:
     """Return the words with which bench sequence names the method of a stage, and the edit that follows each stage."""
-    if trial.sources:
+    if trial.sources or (trial.together and trial.method == BASELINE):
         return [BASELINE, "--baselines"]
     train, before = trial.trained, trial.trained.parent
     edit = trial if trial.is_edit else before
