@@ -26,6 +26,17 @@ class Chained(Cells, Command):
     tasks: str = arg("", "the tasks to learn one after another, in this order", "A,B,C")
     order: tuple[str, ...] = several("another order of the same tasks (repeatable)", "B,A,C", str)
 
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the options name tasks to learn one after another.
+
+        Raises:
+            UsageError: there is an order, but no tasks.
+        """
+        if self.order and not self.tasks:
+            raise UsageError(f"--order {self.order[0]} is another order of --tasks. Add --tasks, or drop --order.")
+        return bool(self.tasks)
+
     def named_tasks(self, registry: Registry) -> tuple[str, ...]:
         """Return the tasks in their order.
 

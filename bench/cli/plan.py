@@ -96,15 +96,17 @@ def _draft(options: PlanOptions, store: Store) -> Draft:
     """Return the plan of the cells, or of the sequence if the options name tasks.
 
     Raises:
-        UsageError: there is no plan, or a sequence is to fit into a budget.
+        UsageError: the options mean no plan, or a sequence is to fit into a budget.
     """
-    if not options.tasks:
+    if not options.is_sequence:
         return draft(read_request(options, options.output), store)
     if options.budget:
         raise UsageError("--budget proposes runs, not sequences of tasks. Drop --budget or --tasks.")
     registry = Registry(options.plugin)
     asked = read_request(options.chain_cells(registry), options.output, registry)
-    return draft(asked, store, lambda request, store: options.chain_request(registry, request).plan(store))
+    return draft(
+        asked, store, lambda request, store: options.chain_request(registry, request, options.output).plan(store)
+    )
 
 
 def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str]:

@@ -232,7 +232,7 @@ def tuned_chains(chosen: str, chains: ChainRequest, output: Path) -> tuned.Tuned
         ((method.name, rank, order_name(order)), request.registry.method(method.parts[-1]))
         for order, rank, method in product(chains.orders, request.ranks, chains.methods)
     ]
-    return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources)
+    return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources, "--tasks")
 
 
 def chain_methods(text: str, registry: Registry) -> tuple[ChainMethod, ...]:

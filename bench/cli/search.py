@@ -91,9 +91,9 @@ def search(options: SearchOptions) -> int:
     launch = options.launch()
     check_output(options.output, options.lanes)
     setting, registry = options.setting(), Registry(options.plugin)
-    cells = options.chain_cells(registry) if options.tasks else options
+    cells = options.chain_cells(registry) if options.is_sequence else options
     asked = replace(start_request(cells, options.output, registry), split="validation")
-    chains = options.chain_request(registry, asked) if options.tasks else None
+    chains = options.chain_request(registry, asked) if options.is_sequence else None
     if chains is not None:
         if not asked.sources:
             raise UsageError(

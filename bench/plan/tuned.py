@@ -34,18 +34,20 @@ class TunedChoice:
 Tuned = Mapping[QuestKey, TunedChoice]
 
 
-def read(
+def read(  # noqa: PLR0913  all that a search must share with the run
     path: Path,
     suite: Suite,
     recipe: Recipe,
     settings: Settings,
     places: Iterable[tuple[QuestKey, type[Method]]],
     sources: Sequence[str] | None = None,
+    option: str = "--targets",
 ) -> Tuned:
     """Return the configuration that a search chose for every place, by the key of its quest.
 
     ``path`` is the file or the run folder of the search. ``places`` holds each quest's key, and the method whose
-    hyperparameters it searched. A method that has nothing to search keeps its defaults.
+    hyperparameters it searched. A method that has nothing to search keeps its defaults. ``option`` is the one of
+    ``bench search`` that means a quest's target.
 
     Raises:
         UsageError: the search does not exist, lacks a place, or used another base model, recipe, parent or other
@@ -61,14 +63,14 @@ def read(
     for key, method in places:
         if not any(span.searched for span in ranges(method).values()):
             continue
-        row = _row_of(key, method.name, rows, settings, file)
+        row = _row_of(key, method.name, rows, settings, file, option)
         _check_alike(row, {**same, "parent": dict(settings.get(getattr(method, "parent", ""), {}))}, file)
         found[key] = TunedChoice(_valid(method, row["chosen"]["hyper"], file), int(row["tried"]))
     return found
 
 
 def _row_of(
-    key: QuestKey, varied: str, rows: Mapping[QuestKey, Mapping[str, Any]], settings: Settings, file: Path
+    key: QuestKey, varied: str, rows: Mapping[QuestKey, Mapping[str, Any]], settings: Settings, file: Path, option: str
 ) -> Mapping[str, Any]:
     """Return a quest's row of the file.
 
@@ -82,7 +84,7 @@ def _row_of(
     if row is None or row["chosen"] is None:
         raise UsageError(
             f"--tuned finds no configuration of {name} at rank {rank} on {target} in {file}. "
-            f"Run bench search --methods {name} --ranks {rank} --targets {target} first."
+            f"Run bench search --methods {name} --ranks {rank} {option} {target.replace('.', ',')} first."
         )
     return row
 

@@ -224,3 +224,23 @@ def test_gpus_are_asked_for_by_name_and_number() -> None:
     for text in ("H100:0", "H100:two", "H100:-1"):
         with pytest.raises(UsageError, match="needs a number of GPUs after the colon"):
             read_fleet(text)
+
+
+def test_a_plan_of_a_sequence_says_which_choice_of_a_search_it_lacks(
+    tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "search.json").write_text('{"chosen": []}', encoding="utf-8")
+    words = ["plan", "--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--output", str(tmp_path)]
+
+    assert main([*words, "--tasks", "new_squares,old_squares", "--methods", "slao", "--tuned"]) == 2
+
+    assert "search --methods slao --ranks 2 --tasks new_squares,old_squares first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["plan", "search"])
+def test_an_order_without_tasks_is_refused(
+    command: str, tiny_suite: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--suite", "tiny", "--order", "b,a", "--output", str(tmp_path)]) == 2
+
+    assert "--order b,a is another order of --tasks. Add --tasks, or drop --order." in capsys.readouterr().err
