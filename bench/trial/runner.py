@@ -33,7 +33,7 @@ from bench.trial.fit import Fitted, fit
 from bench.trial.mixture import Lessons, Mixture, Union
 from bench.trial.resume import Snapshots
 from bench.trial.scoring import OnTrialProgress, Scorer, silent
-from bench.trial.stages import Stage, stage_of
+from bench.trial.stages import stage_of
 from bench.trial.updates import MicroBatchSize
 from bench.trial.warm import Warm
 from bench.trial.workers import ALONE, Failure, Group
@@ -204,37 +204,24 @@ class TrialRunner:
         return split_mean(job.rungs, values, trial.tasks)
 
     def _fit(self, method: TrainMethod, trial: Trial, progress: OnTrialProgress, snapshots: Snapshots) -> Fitted:
-        lessons = self._lessons(trial)
-        stage = stage_of(trial, method, self.store)
+        lessons, stage = self._lessons(trial), stage_of(trial, method, self.store)
         assert trial.rank is not None
         with stage.folded(lessons):
-            return self._fitted(method, trial, lessons, stage, progress, snapshots)
-
-    def _fitted(
-        self,
-        method: TrainMethod,
-        trial: Trial,
-        lessons: Lessons,
-        stage: Stage,
-        progress: OnTrialProgress,
-        snapshots: Snapshots,
-    ) -> Fitted:
-        assert trial.rank is not None
-        return fit(
-            method,
-            trial.rank,
-            trial.seed,
-            trial.recipe,
-            lessons,
-            stage=stage,
-            checkpoint=self.store.folder(trial) / CHECKPOINT,
-            snapshots=snapshots,
-            progress=lambda index, total, loss: progress("train", index, total, loss),
-            group=self.group,
-            micro_batch=self._micro_batch,
-            gradient_checkpointing=self.resources.gradient_checkpointing,
-            environment=together(*self.group.gather(self._environment(trial))),
-        )
+            return fit(
+                method,
+                trial.rank,
+                trial.seed,
+                trial.recipe,
+                lessons,
+                stage=stage,
+                checkpoint=self.store.folder(trial) / CHECKPOINT,
+                snapshots=snapshots,
+                progress=lambda index, total, loss: progress("train", index, total, loss),
+                group=self.group,
+                micro_batch=self._micro_batch,
+                gradient_checkpointing=self.resources.gradient_checkpointing,
+                environment=together(*self.group.gather(self._environment(trial))),
+            )
 
     def _edit(self, method: EditMethod, trial: Trial, progress: OnTrialProgress) -> Fitted:
         if trial.parent is None:

@@ -16,7 +16,8 @@ from bench.model.change import Change
 from bench.model.joining import plus
 from bench.plugins.method import Batch, Start, TrainMethod
 from bench.recipe import Recipe
-from bench.spec import Trial, digest
+from bench.spec import Trial
+from bench.trial.updates import seed_from
 
 if TYPE_CHECKING:
     from bench.store.run_folder import Store
@@ -40,11 +41,11 @@ class Stage:
 
     def seed(self, seed: int) -> int:
         """Return the seed of the stage's draws; without it, all stages would draw the same start of A."""
-        return seed if len(self.tasks) == 1 else _number(seed, len(self.tasks))
+        return seed if len(self.tasks) == 1 else seed_from(seed, len(self.tasks))
 
     def start(self, lessons: Lessons, recipe: Recipe, seed: int) -> Start:
         """Return what the method's ``start`` receives."""
-        generator = torch.Generator().manual_seed(_number(seed, _START))
+        generator = torch.Generator().manual_seed(seed_from(seed, _START))
         batches, together = partial(calibration, lessons, recipe), tuple(lessons.tasks)
         return Start(self.tasks, self.previous, self.kept, self.folds, batches, generator, together)
 
@@ -87,7 +88,3 @@ def calibration(lessons: Lessons, recipe: Recipe, count: int) -> Sequence[Batch]
     indices = [number for numbers in lessons.taught for number in numbers[:count]]
     parts = [indices[at : at + _BATCH] for at in range(0, len(indices), _BATCH)]
     return [lessons.training_batch(part, recipe.max_length) for part in parts]
-
-
-def _number(*values: int | str) -> int:
-    return int(digest(list(values))[:15], 16)

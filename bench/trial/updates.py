@@ -54,7 +54,7 @@ def schedule_updates(method: TrainMethod, corpus: Lessons, recipe: Recipe, seed:
         PluginError: the method returns another number of examples, or a number that it was not given.
     """
     order, size = _drawn(corpus.taught, recipe, torch.Generator().manual_seed(seed)), recipe.batch_size
-    value = _number(seed, _BEFORE_UPDATES)
+    value = seed_from(seed, _BEFORE_UPDATES)
     torch.manual_seed(value)  # a careless hook may draw from torch's own generator
     order = mixed(method.mix, order, corpus.sources, torch.Generator().manual_seed(value))
     batches = [order[index * size : (index + 1) * size] for index in range(recipe.updates)]
@@ -87,8 +87,8 @@ def seed_update(seed: int, index: int, group: Group = ALONE) -> torch.Generator:
     The returned generator is the same on every worker of a group. torch's own generator, which dropout draws from,
     differs from worker to worker.
     """
-    value = _number(seed, index)
-    torch.manual_seed(value if group.size == 1 else _number(seed, index, group.rank))
+    value = seed_from(seed, index)
+    torch.manual_seed(value if group.size == 1 else seed_from(seed, index, group.rank))
     return torch.Generator().manual_seed(value)
 
 
@@ -116,7 +116,8 @@ def draw_alike(generator: torch.Generator, group: Group) -> None:
         torch.manual_seed(generator.initial_seed())
 
 
-def _number(*values: int) -> int:
+def seed_from(*values: int | str) -> int:
+    """Return a seed that depends on the values alone."""
     return int(digest(list(values))[:15], 16)
 
 
