@@ -14,8 +14,8 @@ from bench.model.family import role_of
 def plus(first: Change, second: Change) -> Change:
     """Return the change that applies ``first`` and then ``second``, which was learnt on base + ``first``.
 
-    Low-rank deltas are joined exactly: their factors are stacked, and B takes the scale. Of two tuned parameters the
-    later one stays. All other pairs become dense.
+    Low-rank deltas are joined exactly: their factors are stacked, and B takes the scale. Two sparse deltas stay sparse.
+    Of two tuned parameters the later one stays. All other pairs become dense.
 
     Raises:
         PluginError: a delta is not a plain change of weights, so nothing can be added to it.

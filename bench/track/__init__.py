@@ -1,6 +1,7 @@
 """Mirror the run folder in MLflow, which is never read back.
 
-Only the driver writes to MLflow; ``bench sync`` rebuilds all of it from the run folder.
+Only the driver writes to MLflow. ``bench sync`` rebuilds the runs of trials and searches from the run folder; tables,
+reports and the chains of a sequence are added only by the command that makes them.
 """
 
 from bench.track.chain_runs import ChainRun as ChainRun
