@@ -14,7 +14,8 @@ from torch import Tensor
 from bench.checks.tiny import RANK, Tiny, tiny
 from bench.trial.stages import Stage
 from bench.trial.updates import seed_update
-from tests.making.stage_runs import PLAIN, descent, slopes, updates_of
+from tests.making.stage_runs import PLAIN
+from tests.making.stages_by_hand import descent, slopes, updates_of
 
 
 @dataclass

@@ -1,24 +1,18 @@
-"""Train stages of a sequence of tasks on the tiny model, with the engine's loop and by hand from the equations."""
+"""Train stages of a sequence of tasks on the tiny model, with the engine's loop."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.plugins.method import TrainMethod
-from bench.plugins.registry import Registry
 from bench.recipe import Recipe
 from bench.trial.fit import Fitted, fit
 from bench.trial.stages import FIRST, Stage
-from bench.trial.updates import Update, schedule_updates
 
 PLAIN = replace(RECIPE, dropout=0.0)
 
@@ -40,6 +34,15 @@ def train_stage(method: TrainMethod, stage: Stage = FIRST, bench: Tiny | None = 
         return fit(method, RANK, 0, recipe, bench.lessons, stage=stage, **how)
 
 
+def train_stages(make: Callable[[], TrainMethod], count: int, recipe: Recipe = PLAIN) -> list[Fitted]:
+    """Train the first stages of a sequence, each by a new instance of the method."""
+    done = [train_stage(make(), FIRST, recipe=recipe)]
+    for number in range(2, count + 1):
+        method = make()
+        done.append(train_stage(method, stage_after(done[-1], method, number), recipe=recipe))
+    return done
+
+
 def killed_and_resumed(make: Callable[[], TrainMethod], stage: Stage, folder: Path) -> Fitted:
     """Train a stage that is killed two updates after a checkpoint, and resume it with a new instance of the method."""
 
@@ -52,38 +55,3 @@ def killed_and_resumed(make: Callable[[], TrainMethod], stage: Stage, folder: Pa
         train_stage(make(), stage, progress=die, **how)
     assert how["checkpoint"].is_file()
     return train_stage(make(), stage, **how)
-
-
-def slopes(
-    bench: Tiny, weights: Mapping[str, Tensor], batch: Mapping[str, Tensor], tokens: int
-) -> tuple[float, dict[str, Tensor]]:
-    """Return the loss of a batch, a sum divided by ``tokens``, at some weights of the base model, and its slopes."""
-    leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
-    words = {**batch, "num_items_in_batch": tokens, "use_cache": False}
-    loss = torch.func.functional_call(bench.base.model, leaves, (), words).loss
-    return loss.item(), dict(zip(leaves, torch.autograd.grad(loss, [*leaves.values()]), strict=True))
-
-
-def descent(factors: Sequence[Tensor], connector: Sequence[Tensor], recipe: Recipe) -> Callable[[], None]:
-    """Return a function that takes one step of AdamW on a cosine schedule, with the gradients in ``.grad``."""
-    groups = [{"params": [*factors], "lr": recipe.lr}, {"params": [*connector], "lr": recipe.connector_lr}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 0.5 * (1 + math.cos(math.pi * k / recipe.updates)))
-
-    def step() -> None:
-        optimizer.step()
-        cosine.step()
-
-    return step
-
-
-def updates_of(stage: Stage, bench: Tiny, recipe: Recipe) -> list[Update]:
-    """Return the updates of a stage whose seed is 0."""
-    return schedule_updates(baseline(), bench.lessons, recipe, stage.seed(0))
-
-
-def baseline() -> TrainMethod:
-    """Return plain LoRA."""
-    lora = Registry().method("lora")()
-    assert isinstance(lora, TrainMethod)
-    return lora

@@ -19,16 +19,8 @@ from bench.methods.lora import LoRA
 from bench.trial.resume import Snapshots
 from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import MicroBatchSize
-from tests.making.stage_chains import (
-    PLAIN,
-    connector_of,
-    drawn,
-    killed_and_resumed,
-    stage_after,
-    train_by_hand,
-    train_stage,
-    train_stages,
-)
+from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
+from tests.making.stages_by_hand import connector_of, drawn, train_by_hand
 
 B = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
 A = torch.tensor([[1.0, 2.0], [0.0, 1.0]])

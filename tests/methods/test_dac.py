@@ -17,7 +17,7 @@ from bench.methods.rank_pool import chosen, kept, overlap
 from bench.trial.fit import Fitted, fit
 from bench.trial.stages import FIRST
 from tests.making.hand_loop import train_by_hand
-from tests.making.stage_chains import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
+from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
 
 NAME = "model.language_model.layers.0.self_attn.q_proj.weight"
 FROZEN = replace(PLAIN, connector="frozen")

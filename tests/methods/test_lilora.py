@@ -26,7 +26,7 @@ from bench.trial.fit import Fitted
 from bench.trial.runner import TrialRunner
 from bench.trial.stages import FIRST, Stage
 from tests.making.hand_loop import train_by_hand
-from tests.making.stage_chains import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
+from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
 
 FROZEN = replace(PLAIN, connector="frozen")
 FFN = {"gate_proj", "up_proj", "down_proj"}

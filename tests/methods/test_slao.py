@@ -21,16 +21,8 @@ from bench.trial.fit import Fitted
 from bench.trial.resume import Snapshots
 from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import MicroBatchSize
-from tests.making.stage_chains import (
-    PLAIN,
-    connector_of,
-    drawn,
-    killed_and_resumed,
-    stage_after,
-    train_by_hand,
-    train_stage,
-    train_stages,
-)
+from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
+from tests.making.stages_by_hand import connector_of, drawn, train_by_hand
 
 
 @pytest.fixture(scope="module")

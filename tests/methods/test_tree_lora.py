@@ -17,15 +17,8 @@ from bench.model.change import LowRank, Replaced
 from bench.trial.fit import Fitted
 from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import seed_update
-from tests.making.stage_runs import (
-    PLAIN,
-    descent,
-    killed_and_resumed,
-    slopes,
-    stage_after,
-    train_stage,
-    updates_of,
-)
+from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage
+from tests.making.stages_by_hand import descent, slopes, updates_of
 
 PAST = [[torch.tensor([2.0, 1.0]), torch.tensor([1.0, 1.0])], [torch.tensor([-1.0, 1.0]), torch.tensor([0.0, 2.0])]]
 RELEASED = {"source": "weights", "pick": "farthest", "draw": "multinomial", "norm": "log"}

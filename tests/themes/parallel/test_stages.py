@@ -10,7 +10,7 @@ import torch
 from bench.checks.tiny import RECIPE
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from tests.making.stage_chains import stage_after, train_stages
+from tests.making.stage_runs import stage_after, train_stages
 
 pytestmark = pytest.mark.slow  # two processes import torch
 
