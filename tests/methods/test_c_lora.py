@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +15,8 @@ from bench.errors import PluginError
 from bench.methods.c_lora import CLoRA, Route, Twice, old_basis, overlap
 from bench.methods.dora import DoRA
 from bench.methods.lora import LoRA
-from bench.trial.resume import Snapshots
 from bench.trial.stages import FIRST, Stage
-from bench.trial.updates import MicroBatchSize
-from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
+from tests.making.stage_runs import PLAIN, stage_after, train_stage, train_stages
 from tests.making.stages_by_hand import connector_of, drawn, train_by_hand
 
 B = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
@@ -207,34 +204,6 @@ def test_what_a_stage_leaves_has_loras_rank_and_is_the_live_model(connector: Any
         torch.testing.assert_close(logits(model, bench), wanted, atol=1e-5, rtol=1e-5)
     factors = [delta for delta in fitted.change.values() if isinstance(delta, LowRank)]
     assert {(delta.b.shape[1], delta.a.shape[0]) for delta in factors} == {(RANK, RANK)}
-
-
-def test_a_snapshot_of_a_stage_does_not_change_what_it_leaves(third: Stage) -> None:
-    taken: dict[int, Any] = {}
-
-    watched = train_stage(CLoRA(), third, snapshots=Snapshots((3, PLAIN.updates), keep=taken.__setitem__))
-
-    alone = train_stage(CLoRA(), third)
-    assert unequal(watched.change, alone.change) == []
-    assert unequal(taken[PLAIN.updates], alone.change) == []
-    assert unequal(taken[3], alone.change)
-
-
-def test_a_stage_that_was_killed_resumes_to_the_same_bits(third: Stage, tmp_path: Path) -> None:
-    unbroken, resumed = train_stage(CLoRA(), third), killed_and_resumed(CLoRA, third, tmp_path)
-
-    assert resumed.losses == unbroken.losses
-    assert unequal(resumed.change, unbroken.change) == []
-    for name, value in unbroken.handover.kept.items():
-        assert torch.equal(resumed.handover.kept[name], value)
-
-
-def test_a_stage_in_two_micro_batches_learns_the_same(third: Stage) -> None:
-    whole, parts = (train_stage(CLoRA(), third, micro_batch=MicroBatchSize(size)) for size in (8, 4))
-
-    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
-    for name, delta in whole.change.items():
-        torch.testing.assert_close(parts.change[name].tensors(), delta.tensors(), atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")

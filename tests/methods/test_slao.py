@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +17,8 @@ from bench.methods.lora import LoRA
 from bench.methods.slao import SLAO, orthonormal_rows, share, toward
 from bench.model.adapters import tuned_connector
 from bench.trial.fit import Fitted
-from bench.trial.resume import Snapshots
 from bench.trial.stages import FIRST, Stage
-from bench.trial.updates import MicroBatchSize
-from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
+from tests.making.stage_runs import PLAIN, stage_after, train_stage, train_stages
 from tests.making.stages_by_hand import connector_of, drawn, train_by_hand
 
 
@@ -157,34 +154,6 @@ def test_a_stage_leaves_the_merged_factors_and_keeps_what_it_has_trained(third: 
     wanted = logits(watched.model, bench)
     with bench.base.holding(fitted.change) as model:
         torch.testing.assert_close(logits(model, bench), wanted, atol=1e-5, rtol=1e-5)
-
-
-def test_a_snapshot_of_a_stage_does_not_change_what_it_leaves(third: Stage) -> None:
-    taken: dict[int, Any] = {}
-
-    watched = train_stage(SLAO(), third, snapshots=Snapshots((3, PLAIN.updates), keep=taken.__setitem__))
-
-    alone = train_stage(SLAO(), third)
-    assert unequal(watched.change, alone.change) == []
-    assert unequal(taken[PLAIN.updates], alone.change) == []
-    assert unequal(taken[3], alone.change)
-
-
-def test_a_stage_that_was_killed_resumes_to_the_same_bits(third: Stage, tmp_path: Path) -> None:
-    unbroken, resumed = train_stage(SLAO(), third), killed_and_resumed(SLAO, third, tmp_path)
-
-    assert resumed.losses == unbroken.losses
-    assert unequal(resumed.change, unbroken.change) == []
-    for name, value in unbroken.handover.kept.items():
-        assert torch.equal(resumed.handover.kept[name], value)
-
-
-def test_a_stage_in_two_micro_batches_learns_the_same(third: Stage) -> None:
-    whole, parts = (train_stage(SLAO(), third, micro_batch=MicroBatchSize(size)) for size in (8, 4))
-
-    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
-    for name, delta in whole.change.items():
-        torch.testing.assert_close(parts.change[name].tensors(), delta.tensors(), atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
