@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -186,32 +185,6 @@ def test_one_target_is_the_joint_training_of_one_task() -> None:
     assert (
         alone.trainable_parameters > fit(LoRA(), RANK, 0, replace(RECIPE, updates=1), tiny().train).trainable_parameters
     )
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_any_micro_batch_makes_the_same_update(size: int) -> None:
-    whole, parts = joint(MTLLoRA()), joint(MTLLoRA(), size)
-
-    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
-
-
-class _Killed(Exception):  # noqa: N818  it simulates a kill signal
-    """Ends a training as a kill would."""
-
-
-def test_a_training_that_was_stopped_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    def die(index: int, total: int, loss: float) -> None:
-        if index == 3:
-            raise _Killed
-
-    unbroken, path = joint(MTLLoRA()), tmp_path / "checkpoint.pt"
-    with pytest.raises(_Killed):
-        joint(MTLLoRA(), checkpoint=path, every=2, progress=die)
-    resumed = joint(MTLLoRA(), checkpoint=path)
-
-    assert unbroken.losses == resumed.losses
-    for one, other in zip(answers(unbroken).values(), answers(resumed).values(), strict=True):
-        assert not unequal(one, other)
 
 
 def test_a_second_stage_is_refused() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,35 +135,10 @@ def test_one_target_is_lora_bit_for_bit() -> None:
     assert ours.losses == plain.losses
 
 
-@pytest.mark.parametrize("size", [1, 2])
-def test_any_micro_batch_makes_the_same_update(size: int) -> None:
-    whole, parts = joint(OrthoLoRA()), joint(OrthoLoRA(), size)
-
-    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
-
-
 def test_an_update_without_examples_of_a_task_takes_part() -> None:
     recipe = replace(WHOLE, batch_size=2)
 
     assert joint(OrthoLoRA(), recipe=recipe).losses != joint(LoRA(), recipe=recipe).losses
-
-
-class _Killed(Exception):  # noqa: N818  it simulates a kill signal
-    """Ends a training as a kill would."""
-
-
-def test_a_training_that_was_stopped_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    def die(index: int, total: int, loss: float) -> None:
-        if index == 3:
-            raise _Killed
-
-    unbroken, path = joint(OrthoLoRA()), tmp_path / "checkpoint.pt"
-    with pytest.raises(_Killed):
-        joint(OrthoLoRA(), checkpoint=path, every=2, progress=die)
-    resumed = joint(OrthoLoRA(), checkpoint=path)
-
-    assert not unequal(unbroken.change, resumed.change)
-    assert unbroken.losses == resumed.losses
 
 
 def test_it_keeps_the_gradients_of_every_task() -> None:
