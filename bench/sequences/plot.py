@@ -23,7 +23,7 @@ _ACROSS = (1, 2, 3, 2)  # panels in a row of the figure, by their number; three 
 _METHODS, _CONTROLS = plots.MARKS[:-2], plots.MARKS[-2:]  # controls are grey and black
 _PANEL = (4.2, 3.2)  # inches
 _TICK = 0.8  # inches for the name of a task
-_LEGEND = 2.3  # inches to the right of the panels
+_LEGEND = 3.4  # inches to the right of the panels
 _APART = 0.4  # of a stage, over which the rows are spread so that their intervals do not hide each other
 
 
@@ -47,7 +47,7 @@ def save_plot(board: SequenceBoard, folder: Path) -> list[Path]:
             for axes in panels[: len(blocks) : across]:
                 axes.set_ylabel("mean score of the tasks so far (x100)")
             handles, labels = panels[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside right upper", handlelength=3)
+            figure.legend(handles, labels, loc="outside right upper", handlelength=5)
             figure.suptitle(_title(board, rank, connector), x=0.01, ha="left")
             written += plots.save(figure, folder, name)
         written.append(plots.save_data(_frame(blocks), folder, name))
@@ -63,7 +63,7 @@ def _figures(board: SequenceBoard) -> dict[tuple[int, str], list[SequenceBlock]]
 
 def _title(board: SequenceBoard, rank: int, connector: str) -> str:
     seeds = f"{len(board.seeds)} seeds" if len(board.seeds) > 1 else f"seed {board.seeds[0]}"
-    return f"AP after each stage: {board.heading.suite}, rank {rank}, connector {connector}, {seeds}"
+    return f"AP after each stage\n{board.heading.suite}, rank {rank}, connector {connector}, {seeds}"
 
 
 def _drawn(block: SequenceBlock) -> Iterator[SequenceRow]:
