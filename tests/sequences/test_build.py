@@ -1,8 +1,7 @@
-"""The tables of a sequence from scores that were chosen: columns, marks, holes, seeds, orders, environments."""
+"""The tables of a sequence from scores that were chosen: columns, marks, seeds, orders, environments."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,52 +11,25 @@ from bench.leaderboard import build as leaderboard
 from bench.leaderboard.environments import facts
 from bench.leaderboard.stats import estimate, mean, resample
 from bench.leaderboard.tables import Heading
-from bench.sequences.board import SequenceBoard, SequenceRow
 from bench.sequences.build import build
 from bench.sequences.grouping import ChainScores
 from tests.making import boards
 from tests.making.boards import right
-from tests.making.sequences import SOURCES, TASK_ID, broken, chain, key, untouched, without
-
-A, B, C = TASKS = ("a", "b", "c")
-WORKED = ((80, 30, 20), (70, 60, 25), (64, 54, 90))
-ALONE = ((80, 0, 0), (0, 62, 0), (0, 0, 91))
-SOURCE = ((30, 20),)
-
-
-def plain(matrix: Sequence[Sequence[int]] = WORKED, order: Sequence[str] = TASKS, **more: object) -> ChainScores:
-    """Return a chain of plain LoRA on 100 examples a task."""
-    return made("lora", matrix, order, **more)
-
-
-def made(
-    method: str, matrix: Sequence[Sequence[int]] = WORKED, order: Sequence[str] = TASKS, **more: object
-) -> ChainScores:
-    return chain(key(method, given=str(more.pop("given", ""))), order, matrix, **more)  # type: ignore[arg-type]
-
-
-def alone(order: Sequence[str] = TASKS, seed: int = 0) -> ChainScores:
-    """Return plain LoRA on each task alone."""
-    place = [TASKS.index(task) for task in order]
-    matrix = [[ALONE[row][column] for column in place] for row in place]
-    return chain(key("lora", "independent", given=TASK_ID), order, matrix, seed=seed, apart=True)
-
-
-def zero_shot() -> ChainScores:
-    return untouched({"a": 50, "b": 28, "c": 22})
-
-
-def built(*chains: ChainScores, mixed: bool = False, **more: object) -> SequenceBoard:
-    heading = Heading("micro", mixed=mixed)
-    return build(chains, zero_shot(), tasks=TASKS, sources=SOURCES, heading=heading, **more)  # type: ignore[arg-type]
-
-
-def row(board: SequenceBoard, name: str, block: int = 0) -> SequenceRow:
-    return next(row for row in board.blocks[block].rows if row.key.name == name)
-
-
-def values(of: SequenceRow) -> dict[str, float]:
-    return {column: 100 * found.value for column, found in of.metrics.items()}
+from tests.making.sequences import SOURCES, TASK_ID, broken, chain, key, untouched
+from tests.making.worked_sequence import (
+    TASKS,
+    WORKED,
+    A,
+    B,
+    C,
+    alone,
+    built,
+    made,
+    plain,
+    row,
+    values,
+    zero_shot,
+)
 
 
 def test_the_worked_example_with_every_column() -> None:
@@ -127,15 +99,6 @@ def test_a_joint_training_has_scores_after_the_last_stage_and_the_columns_that_r
     assert stage.average is not None
     assert stage.average.value == pytest.approx(0.74)
     assert joint.difference["ap"].value == pytest.approx(0.74 - 2.08 / 3)
-
-
-def test_a_joint_training_that_failed_names_no_stage() -> None:
-    made = chain(key("lora", "joint"), TASKS, [(72, 60, 90)], [(50, 40)])
-    failed = replace(made.stages[0], status="failed", error="out of memory", primary={})
-
-    board = built(plain(), alone(), replace(made, stages=(failed,)))
-
-    assert row(board, "lora joint").trouble == "seed 0 failed: out of memory"
 
 
 def test_two_tasks() -> None:
@@ -259,58 +222,6 @@ def test_a_control_is_last_and_never_best() -> None:
     assert not any(each.best for each in rows if each.key.control)
 
 
-def test_a_failed_stage_is_the_reason_for_all_that_follow_it() -> None:
-    board = built(plain(), broken(made("slao"), 2, "out of memory"), alone())
-
-    found = row(board, "slao")
-    assert not found.metrics
-    assert found.trouble == "seed 0 failed: stage 2 (b): out of memory"
-    assert [stage.average and round(stage.average.value, 6) for stage in found.stages] == [0.8, None, None]
-    assert not found.best
-
-
-def test_a_chain_that_is_not_finished_has_no_metric_and_competes_in_none() -> None:
-    matrix = ((80, 30), (70, 60))
-    chains = [chain(key(name), "ab", matrix) for name in ("lora", "slao")]
-    board = build(
-        [*chains, broken(chain(key("loda"), "ab", ((80, 90), (70, 60))), 2)],
-        untouched({"a": 5, "b": 4}),
-        tasks="ab",
-        sources=SOURCES,
-        heading=Heading("micro"),
-    )
-
-    assert not row(board, "loda").metrics  # although FWT needs stage 1 alone
-    assert "fwt" in row(board, "slao").best
-    assert row(board, "loda").stages[0].scores["b"].value == 0.9
-
-
-def test_a_chain_that_did_not_run_says_so() -> None:
-    found = row(built(plain(), broken(made("slao"), 1), alone()), "slao")
-
-    assert found.trouble == "seed 0 missing: stage 1 (a): not run"
-    assert found.stages == ()
-    assert found.cost is None
-
-
-def test_tasks_learnt_alone_each_have_their_own_reason_and_leave_what_needs_them_empty() -> None:
-    apart = replace(alone(), stages=broken(alone(), 1, "stumbled").stages[:1] + alone().stages[1:])
-    board = built(plain(), apart)
-
-    control = row(board, "lora independent")
-    assert control.trouble == "seed 0 failed: stage 1 (a): stumbled"
-    assert {"apn", "intransigence"}.isdisjoint(row(board, "lora").metrics)
-    assert "ap" in row(board, "lora").metrics
-
-
-def test_each_task_learnt_alone_fails_by_itself() -> None:
-    bad = (broken(alone(), 1, "stumbled").stages[0], alone().stages[1], broken(alone(), 3, "fell").stages[2])
-
-    found = row(built(plain(), replace(alone(), stages=bad)), "lora independent")
-
-    assert found.trouble == "seed 0 failed: stage 1 (a): stumbled; seed 0 failed: stage 3 (c): fell"
-
-
 def few(of: ChainScores) -> ChainScores:
     """Return a chain that is scored on only ten examples of each task, all of them right."""
     cells = [replace(cell, primary=dict.fromkeys(cell.primary, right(10))) for cell in of.stages]
@@ -330,39 +241,6 @@ def test_a_change_that_is_0_by_design_has_no_interval_even_on_few_examples() -> 
         "intransigence": 0,
     }
     assert row(board, "lora").metrics["bwt"].half_width == pytest.approx(1 - 0.025**0.1)  # equal by chance
-
-
-def test_a_missing_score_is_a_hole_in_what_reads_it() -> None:
-    board = built(plain(), without(made("slao"), 2, A), alone())
-
-    found = row(board, "slao")
-    assert {"map", "forgetting"}.isdisjoint(found.metrics)
-    assert {"ap", "bwt", "fwt", "transfer", "learning"} <= found.metrics.keys()
-    assert found.trouble == "seed 0 missing: stage 2 (b): no scores on a"
-    assert A not in found.stages[1].scores
-    assert f"slao r16: {found.trouble}" in board.blocks[0].remarks
-
-
-def test_without_the_base_model_only_what_reads_it_is_missing() -> None:
-    board = build([plain(), alone()], None, tasks=TASKS, sources=SOURCES, heading=Heading("micro"))
-
-    found = row(board, "lora").metrics
-    assert {"fwt", "source_lost"}.isdisjoint(found)
-    assert {"ap", "bwt", "source"} <= found.keys()
-
-
-def test_the_base_model_may_have_failed() -> None:
-    bare = replace(zero_shot().stages[0], status="failed", error="no memory", primary={})
-    board = build(
-        [plain(), alone()],
-        replace(zero_shot(), stages=(bare,), forms={}),
-        tasks=TASKS,
-        sources=SOURCES,
-        heading=Heading("micro"),
-    )
-
-    assert row(board, "zero_shot").trouble == "seed 0 failed: no memory"
-    assert "fwt" not in row(board, "lora").metrics
 
 
 def test_several_seeds_are_averaged_and_their_noise_widens_the_interval() -> None:
