@@ -151,6 +151,10 @@ class CLoRA(LoRA):
         matrices = 6 * len(dimensions.layers) * dimensions.rank**2
         return {"routing matrices": 4 * matrices, "computed factors": 4 * 2 * dimensions.factors(dimensions.layers)}
 
+    @override
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        return 4 * dimensions.rank * sum(layer.rows + dimensions.rank for layer in dimensions.layers if stage > 1)
+
 
 def _origin(before: Delta, b: Tensor | None) -> Delta:
     """Return a delta with the B that the stage before has trained; after stage 1 it has this B already."""

@@ -152,6 +152,11 @@ class DAC(LoRA):
         connector = [layer for layer in dimensions.layers if layer.block is None]
         return 4 * (left.factors(dimensions.decoder) + dimensions.factors(connector))
 
+    @override
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        columns = math.ceil(self.merged * dimensions.rank) if self.coefficient > 0 else 0
+        return 4 * stage * columns * sum(layer.rows for layer in dimensions.decoder)
+
     def _most_voted(self, name: str, device: torch.device) -> Tensor:
         """Return the mask [rank] of the ranks of a layer's pool that would be merged now."""
         counts = self.counts_[name].to(device)

@@ -118,7 +118,7 @@ class LiLoRA(LoRA):
         self._layers: dict[str, _Shared] = {}
         for adapter in lora_adapters(wrapped):
             assert isinstance(adapter.b, nn.Parameter)
-            branch = Branch(adapter.b, math.ceil(round(self.sub_rank_share * rank, 6)))
+            branch = Branch(adapter.b, self._sub_rank(rank))
             self._layers[adapter.name] = _Shared(adapter.b, branch)
             compute_factors(wrapped, adapter, b=branch)
         return wrapped
@@ -176,17 +176,27 @@ class LiLoRA(LoRA):
         if self.lam == 0 or self.basis == "frozen":
             return {}
         rank, rows = dimensions.rank, [layer.rows for layer in self._adapted(dimensions)]
-        sub_rank = math.ceil(round(self.sub_rank_share * rank, 6))
+        sub_rank = self._sub_rank(rank)
         entries = sum(out * rank + sub_rank * (out + rank) for out in rows)
         return {"before the stage": 4 * entries, "distance of B0": 4 * rank * sum(rows)}
 
     @override
-    def change_bytes(self, dimensions: Dimensions) -> int | None:
+    def change_bytes(self, dimensions: Dimensions) -> int:
         return 4 * dimensions.factors(self._adapted(dimensions))
+
+    @override
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        rank, sub_rank = dimensions.rank, self._sub_rank(dimensions.rank)
+        rows = [layer.rows for layer in self._adapted(dimensions)]
+        kept = sum(out * rank + stage * (sub_rank * (out + rank) + 1) for out in rows)
+        return 4 * kept + (stage - 1) * (self.change_bytes(dimensions) + 4 * dimensions.connector)
 
     @override
     def slowdown(self) -> float:
         return 1.2  # with the penalty, from stage 2 on
+
+    def _sub_rank(self, rank: int) -> int:
+        return math.ceil(round(self.sub_rank_share * rank, 6))
 
     def _adapted(self, dimensions: Dimensions) -> list[LayerShape]:
         """Return the layers that get an adapter."""

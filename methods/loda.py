@@ -18,6 +18,8 @@ from .input_subspaces import eigenpairs, isolated, recalibration, second_moments
 if TYPE_CHECKING:
     from bench import Adapter, Change, Dimensions, Recipe, Start
 
+_READS = {"k_proj": "q_proj", "v_proj": "q_proj", "up_proj": "gate_proj"}  # layers that read the input of another
+
 
 class _Fixed(nn.Module):
     """A layer's fixed A, which takes the place of the one that LoRA has drawn."""
@@ -141,6 +143,11 @@ class LoDA(AlignedHalves):
     @override
     def change_bytes(self, dimensions: Dimensions) -> int:
         return 4 * dimensions.factors(dimensions.layers)
+
+    @override
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        inputs = {(layer.block, _READS.get(layer.role, layer.role)): layer.columns for layer in dimensions.decoder}
+        return 4 * sum(columns * min(self.sketch, columns) + 1 for columns in inputs.values())
 
     def _fix(self, adapters: Sequence[Adapter], new: Tensor, start: Start) -> None:
         """Fix A and Lambda of the layers that read one input, and keep the second moments of all tasks so far."""

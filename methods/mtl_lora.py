@@ -129,6 +129,14 @@ class MTLLoRA(LoRA):
         entries = sum(own + (self.bases - 1) * rank * layer.rows for layer in dimensions.layers)
         return {"bases and transforms": 16 * entries} if entries else {}  # with gradients and both moments
 
+    @override
+    def change_bytes(self, dimensions: Dimensions) -> int:
+        return 4 * dimensions.factors(dimensions.layers)
+
+    @override
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        return (dimensions.tasks - 1) * (self.change_bytes(dimensions) + 4 * dimensions.connector)
+
     def _change_of(self, model: nn.Module, task: str) -> Change:
         self.on_batch(model, task)
         return super().change(model)

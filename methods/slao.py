@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from bench import Change, Delta, Start
+    from bench import Change, Delta, Dimensions, Start
 
 
 def share(schedule: str, stage: int) -> float:
@@ -106,6 +106,13 @@ class SLAO(LoRA):
         if self.connector == "average":
             kept |= {name: delta.value for name, delta in tuned.items() if isinstance(delta, Replaced)}
         return kept
+
+    @override
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        if share(self.schedule, stage) == 1:
+            return 0
+        connector = dimensions.connector if self.connector == "average" else 0
+        return 4 * (dimensions.rank * sum(layer.rows for layer in dimensions.layers) + connector)
 
     def _origin(self, before: Delta, kept: Tensor | None) -> Delta:
         """Return where the training of a weight starts; ``kept`` is what the stage before has trained, if it merged."""

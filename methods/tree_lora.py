@@ -125,6 +125,11 @@ class TreeLoRA(LoRA):
         return {**self._kept, **{f"{self._stage}.{name}": mean for name, mean in self.means_.items()}}
 
     @override
+    def left_bytes(self, dimensions: Dimensions, stage: int) -> int:
+        means = dimensions.rank * sum(layer.columns for layer in dimensions.decoder)
+        return 4 * stage * means if self.reg > 0 else 0
+
+    @override
     def backward(self, step: Step) -> None:
         super().backward(step)
         if self._earlier and self.norm == "log":

@@ -55,7 +55,9 @@ def factors_of(name: str) -> dict[str, Sequence[Scalar]]:
 def has_own_stages(name: str) -> bool:
     """Return whether the stages of a sequence continue each other in the method's own way."""
     plugin = _METHODS[name]
-    return issubclass(plugin, TrainMethod) and (plugin.folds or plugin.start is not TrainMethod.start)
+    if not issubclass(plugin, TrainMethod) or plugin.made_for == "joint":
+        return False
+    return plugin.folds or plugin.start is not TrainMethod.start
 
 
 def pairwise(factors: Mapping[str, Sequence[Scalar]]) -> list[Choices]:

@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 from bench.checks.runs import unequal
 from bench.cli.export import write_adapter, write_merged
 from bench.model.resident import Form
+from bench.plan.chains import joint_trial
 from bench.plan.plan import cell_trial, edited
 from bench.plan.suite import SUITES
+from bench.plugins.registry import Registry
 from bench.recipe import Connector
 from bench.spec import Job, Record, Resources, ScoreSpec, Trial
 from bench.store.changes import CHECKPOINT
@@ -38,6 +40,7 @@ FACTORS = {
     "interruption": INTERRUPTIONS,
 }
 STAGED = [name for name in TRAINED if has_own_stages(name)]
+JOINT = [name for name in TRAINED if Registry().method(name).made_for == "joint"]
 PATHS = [pytest.param(row, marks=marks, id="-".join(map(str, row.values()))) for row, marks in marked(FACTORS)]
 
 
@@ -108,8 +111,23 @@ def test_the_stages_of_a_sequence_give_the_cpus_numbers(method: str, connector: 
         trials.append(replace(alone, parent=trials[-1] if trials else None))
 
     lanes.run_both([Job(trial, ()) for trial in trials])
+    assert_handover_is_equal(trials[-1], lanes)
 
-    here, there = (lane.store.change_of(trials[-1]) for lane in (lanes.cpu, lanes.pretend))
+
+@pytest.mark.pairwise
+@pytest.mark.parametrize("connector", ["full", "lora"])
+@pytest.mark.parametrize("method", ["lora", *JOINT])
+def test_a_joint_training_gives_the_cpus_numbers(method: str, connector: Connector, lanes_of: LanesOf) -> None:
+    lanes = lanes_of(connector, "float32")
+    trial = joint_trial(lanes.request, method, 2, ["new_squares", "old_squares"], 0)
+
+    lanes.run_both([Job(trial, ())])
+    assert_handover_is_equal(trial, lanes)
+
+
+def assert_handover_is_equal(trial: Trial, lanes: Lanes) -> None:
+    """Compare what a training has left for the next stage and for single tasks in both lanes."""
+    here, there = (lane.store.change_of(trial) for lane in (lanes.cpu, lanes.pretend))
     assert here.kept().keys() == there.kept().keys()
     assert all(torch.equal(value, there.kept()[name]) for name, value in here.kept().items())
     assert here.bank().keys() == there.bank().keys()
