@@ -13,7 +13,7 @@ from bench.errors import BenchError, DataError, PluginError, StoreError, TrialEr
 from bench.plugins.hyperparameters import hyper, option
 from bench.plugins.images import image_fault, rgb_image
 from bench.plugins.method import Dimensions, EditContext, EditMethod, LayerShape, Method, Start, Step, TrainMethod
-from bench.plugins.paper import Paper, PublishedRow, published_rows
+from bench.plugins.paper import Paper, PublishedRow, SequencePaper, published_rows
 from bench.plugins.task import Card, Download, Example, Fault, Reading, Split, Task
 from bench.recipe import Recipe
 
@@ -40,7 +40,7 @@ _LAZY = {
 
 __all__ = ["Dimensions", "EditContext", "EditMethod", "LayerShape", "Method", "Start", "Step", "TrainMethod"]
 __all__ += ["Card", "Download", "Example", "Fault", "Reading", "Recipe", "Split", "Task", "image_fault", "rgb_image"]
-__all__ += ["Paper", "PublishedRow", "hyper", "option", "published_rows"]
+__all__ += ["Paper", "PublishedRow", "SequencePaper", "hyper", "option", "published_rows"]
 __all__ += ["BenchError", "DataError", "PluginError", "StoreError", "TrialError", "UsageError"]
 __all__ += ["Adapter", "Layer", "compute_factors", "insert_lora", "lora_adapters", "lora_change"]
 __all__ += ["BlockStates", "decoder_blocks", "image_positions"]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from bench.cli.arguments import Command, arg, several, split_list
 from bench.cli.options import Cells
 from bench.cli.request import NO_SOURCE, chain_methods, task_names, tuned_chains
+from bench.cli.which_run import request_of
 from bench.errors import UsageError
 from bench.plan.chains import ChainMethod, ChainRequest, When, check_orders
 from bench.plan.request import Request
 from bench.plan.suite import named_suite
 from bench.plugins.registry import BASELINE, Registry
+from bench.store.runs import Run
 
 WHEN: tuple[When, ...] = get_args(When)
 _REFUSED = ("targets", "rewind")  # options of a leaderboard's cells that a sequence does not have
@@ -82,6 +84,20 @@ class Chained(Cells, Command):
         never = when == ["never"] or not left
         return (when[0] if when else "end", NO_SOURCE if never else ",".join(left))
 
+    def chained(self, registry: Registry) -> dict[str, Any]:
+        """Return what distinguishes the chains from cells, as JSON stores it; ``chains_of`` reads it.
+
+        Raises:
+            UsageError: a name is unknown, or methods cannot form a chain.
+        """
+        return {
+            "chains": [method.name for method in self.chain_methods(registry)],
+            "orders": [list(order) for order in self.orders()],
+            "when": self.scored(registry)[0],
+            "controls": self.baselines,
+            "tuned": self.tuned,
+        }
+
     def chain_cells(self, registry: Registry) -> Cells:
         """Return the options as those of a leaderboard's cells, whose targets are the tasks.
 
@@ -114,9 +130,29 @@ class Chained(Cells, Command):
         methods, when = self.chain_methods(registry), self.scored(registry)[0]
         found = ChainRequest(asked, methods, self.orders(), when, self.baselines)
         found.check()
-        if self.tuned is None or output is None:
-            return found
-        return replace(found, request=replace(asked, tuned=tuned_chains(self.tuned, found, output)))
+        return found if self.tuned is None or output is None else with_tuned(found, self.tuned, output)
+
+
+def chains_of(run: Run, output: Path) -> ChainRequest:
+    """Return the chains of a sequence whose note a run folder has.
+
+    Raises:
+        UsageError: the note names a method or task that this version does not know.
+    """
+    asked, kept = request_of(run, output), run.chained
+    methods = tuple(ChainMethod.read(name, asked.registry) for name in kept["chains"])
+    orders = tuple(tuple(order) for order in kept["orders"])
+    found = ChainRequest(asked, methods, orders, kept["when"], bool(kept["controls"]))
+    return found if kept["tuned"] is None else with_tuned(found, str(kept["tuned"]), output)
+
+
+def with_tuned(chains: ChainRequest, chosen: str, output: Path) -> ChainRequest:
+    """Return the chains, and those with what a search chose: that of the named place, or else of the run folder.
+
+    Raises:
+        UsageError: there is no search of these chains, or an older version chose what is now out of range.
+    """
+    return replace(chains, request=replace(chains.request, tuned=tuned_chains(chosen, chains, output)))
 
 
 def _in_order(text: str) -> tuple[str, ...]:

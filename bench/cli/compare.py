@@ -1,4 +1,4 @@
-"""``bench compare``: compare a finished leaderboard with a paper's published table."""
+"""``bench compare``: compare a finished run or sequence with a paper's published table."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli.arguments import Command, arg
+from bench.cli.chained import chains_of
 from bench.cli.options import Mix, Output
-from bench.cli.reports import board
+from bench.cli.reports import board, sequences
 from bench.cli.which_run import OneRun, request_of, shown_run
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.comparable import reasons
 from bench.papers.comparison_text import FORMS
 from bench.plan.chance import counted
-from bench.plan.plan import make
+from bench.plan.plan import Plan, make
 from bench.plan.request import Request
-from bench.plugins.paper import Paper
+from bench.plugins.paper import Paper, SequencePaper
 from bench.plugins.registry import Registry
+from bench.store.run_folder import Store
+
+if TYPE_CHECKING:
+    from bench.papers.comparison import Comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +46,14 @@ class CompareOptions(Output, Mix, OneRun, _Compared, Command):
 
 
 def compare(options: CompareOptions) -> int:
-    """Print a run's numbers next to the published ones, with a verdict on each.
+    """Print a run's or sequence's numbers next to the published ones, with a verdict on each.
 
     Raises:
         UsageError: the run is not comparable with the paper, or ``--tolerance`` is out of range.
     """
-    from bench.papers import comparison  # imported here because a refusal needs no pandas
-
-    paper: Paper = Registry().paper(options.paper)
+    paper = Registry().paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
-    store = options.store()
-    run = shown_run(store, options.output, options.run)
-    asked = request_of(run, options.output)
-    _refuse(paper, asked, options.output)
-    made = make(asked, store)
-    _refuse(paper, asked, options.output, counted(asked, store.read(made.zero_shot), made.asked[None]).left_out)
-    ours = board(made, store, run.command, mixed=options.mix)
-    found = comparison.compare(paper, ours, tolerance)
+    found = _of_run(options, paper, tolerance) if isinstance(paper, Paper) else _of_sequence(options, paper, tolerance)
     tell(FORMS[options.format](found))
     if options.format == "csv":
         for line in (found.summary, *found.remarks):
@@ -64,7 +61,37 @@ def compare(options: CompareOptions) -> int:
     return 0
 
 
-def _tolerance(asked: float | None, paper: Paper) -> float:
+def _of_run(options: CompareOptions, paper: Paper, tolerance: float) -> Comparison:
+    """Return the comparison of a run's leaderboard with the paper."""
+    from bench.papers import comparison  # imported here because a refusal needs no pandas
+
+    store = options.store()
+    run = shown_run(store, options.output, options.run)
+    asked = request_of(run, options.output)
+    _refuse(paper, asked, options.output)
+    made = make(asked, store)
+    _refuse(paper, asked, options.output, _left_out(made, store))
+    return comparison.compare(paper, board(made, store, run.command, mixed=options.mix), tolerance)
+
+
+def _of_sequence(options: CompareOptions, paper: SequencePaper, tolerance: float) -> Comparison:
+    """Return the comparison of a sequence's tables with the paper."""
+    from bench.papers.sequence_comparison import compare_sequences  # imported here because a refusal needs no pandas
+
+    store = options.store()
+    run = shown_run(store, options.output, options.run, ["sequence"])
+    chains = chains_of(run, options.output)
+    _refuse(paper, chains.request, options.output)
+    _refuse(paper, chains.request, options.output, _left_out(chains.plan(store), store))
+    return compare_sequences(paper, sequences(chains, store, run.command, mixed=options.mix), tolerance)
+
+
+def _left_out(made: Plan, store: Store) -> Collection[str]:
+    """Return the sources that Source leaves out."""
+    return counted(made.request, store.read(made.zero_shot), made.asked[None]).left_out
+
+
+def _tolerance(asked: float | None, paper: Paper | SequencePaper) -> float:
     """Return the tolerance in points: the command's if it gives one, else the paper's."""
     if asked is None:
         return paper.tolerance
@@ -73,7 +100,7 @@ def _tolerance(asked: float | None, paper: Paper) -> float:
     return asked
 
 
-def _refuse(paper: Paper, asked: Request, output: Path, left_out: Collection[str] = ()) -> None:
+def _refuse(paper: Paper | SequencePaper, asked: Request, output: Path, left_out: Collection[str] = ()) -> None:
     found = reasons(paper, asked, left_out)
     if found:
         text = f" {found[0]}." if len(found) == 1 else "".join(f"\n  {reason}." for reason in found)

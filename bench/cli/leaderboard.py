@@ -1,4 +1,4 @@
-"""``bench leaderboard``: print the leaderboard of a run folder."""
+"""``bench leaderboard``: print the leaderboard of a run, or the tables of a sequence, again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.cli.arguments import Command, arg
+from bench.cli.chained import chains_of
 from bench.cli.options import Cells, Mix, Output, Selecting
-from bench.cli.reports import board, print_board
+from bench.cli.reports import board, print_board, print_sequences, sequences
 from bench.cli.request import read_request
 from bench.cli.which_run import OneRun, cells_of, every_run, same_cells, shown_run
 from bench.errors import UsageError
@@ -27,22 +28,25 @@ class LeaderboardOptions(Mix, _Format, OneRun, Output, Cells, Command):
 
 
 def leaderboard(options: LeaderboardOptions) -> int:
-    """Print the leaderboard of a run folder to stdout, and nothing else."""
-    store = options.store()
-    cells, command = _meant(options, store)
-    made = make(read_request(cells, options.output), store)
-    print_board(board(made, store, command, mixed=options.mix), options.format)
+    """Print the leaderboard of a run, or the tables of a sequence, to stdout, and nothing else."""
+    store, selecting = options.store(), options.chosen(Selecting)
+    if selecting and options.run:
+        option = selecting[0].replace("_", "-")
+        raise UsageError(f"--run {options.run} says which cells are meant. Drop it or --{option}.")
+    if selecting:
+        same = (run for run in every_run(store) if same_cells(run, options))
+        _print_cells(options, options, store, next((run.command for run in same if run.kind == "run"), options.line))
+        return 0
+    run = shown_run(store, options.output, options.run, ["run", "sequence"])
+    if run.kind == "sequence":
+        print_sequences(
+            sequences(chains_of(run, options.output), store, run.command, mixed=options.mix), options.format
+        )
+    else:
+        _print_cells(options, cells_of(run, options), store, run.command)
     return 0
 
 
-def _meant(options: LeaderboardOptions, store: Store) -> tuple[Cells, str]:
-    """Return the cells to show and the command to name: those of a run, unless options select others."""
-    selecting = options.chosen(Selecting)
-    if not selecting:
-        run = shown_run(store, options.output, options.run)
-        return cells_of(run, options), run.command
-    if options.run:
-        option = selecting[0].replace("_", "-")
-        raise UsageError(f"--run {options.run} says which cells are meant. Drop it or --{option}.")
-    same = (run for run in every_run(store) if same_cells(run, options))
-    return options, next((run.command for run in same if run.kind == "run"), options.line)
+def _print_cells(options: LeaderboardOptions, cells: Cells, store: Store, command: str) -> None:
+    made = make(read_request(cells, options.output), store)
+    print_board(board(made, store, command, mixed=options.mix), options.format)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.console import say
 from bench.environment import commit
 from bench.errors import UsageError
+from bench.plan.chains import ChainRequest
 from bench.plan.chance import counted
 from bench.plan.plan import Plan
 from bench.plan.request import Request
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from bench.leaderboard.tables import Heading, Leaderboard
+    from bench.sequences.board import SequenceBoard
 
 _PLAIN_WIDTH = 120
 
@@ -37,6 +39,13 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
     from bench.leaderboard.from_store import leaderboard  # imported here because listings need no pandas
 
     return leaderboard(made, store, heading(made, store, command, mixed=mixed))
+
+
+def sequences(chains: ChainRequest, store: Store, command: str, *, mixed: bool = False) -> SequenceBoard:
+    """Return the tables of a sequence from the scores in the store."""
+    from bench.sequences.from_store import sequence_board  # imported here because listings need no pandas
+
+    return sequence_board(chains, store, heading(chains.plan(store), store, command, mixed=mixed))
 
 
 def heading(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Heading:
@@ -64,15 +73,38 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
     report = Registry().report(form)
     if form == "table":
         print_text(partial(report.module.render, board))
-        return
+    else:
+        _print_written(form, report.write, board, report.file)
+
+
+def print_sequences(board: SequenceBoard, form: str = "table") -> None:
+    """Print the tables of a sequence in one of the report formats.
+
+    Raises:
+        UsageError: the format does not exist, does not show sequences, or is not text.
+        PluginError: the report cannot be imported.
+    """
+    from bench.sequences.reports import render  # imported here because listings need no pandas
+
+    report = Registry().report(form)
+    if form == "table":
+        print_text(partial(render, board))
+    elif report.write_sequences is None:
+        raise UsageError(f"The report {form} does not show sequences, because it has no write_sequences.")
+    else:
+        _print_written(form, report.write_sequences, board, report.file_of("sequence"))
+
+
+def _print_written(form: str, write: Callable[..., Path], board: object, file: str) -> None:
+    """Print what a report writes into a file."""
     with TemporaryDirectory() as folder:
-        with guarded(report.write):
-            path = report.write(board, Path(folder) / report.file)
+        with guarded(write):
+            path = write(board, Path(folder) / file)
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"The report {form} is not text and cannot be printed. bench run writes it to {report.file}."
+                f"The report {form} is not text and cannot be printed. The run's folder has it as {file}."
             ) from error
     print(text, end="")
 

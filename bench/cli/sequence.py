@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.cli.arguments import arg, flag
 from bench.cli.chained import Chained
-from bench.cli.reports import heading, print_text
+from bench.cli.reports import print_sequences, sequences
 from bench.cli.run import Outcome, RunOptions, RunSteps, carry_out
 from bench.cli.which_run import new_run
 from bench.plan.chains import ChainRequest
-from bench.plan.plan import Plan
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 from bench.store.runs import Run
@@ -43,35 +42,25 @@ class SequenceOptions(RunOptions, Chained):
 def sequence(options: SequenceOptions) -> int:
     """Learn tasks one after another with every method, and show what each costs the earlier ones."""
     registry = Registry(options.plugin)
-    cells = options.chain_cells(registry)
-    run = new_run(
-        "sequence",
-        options.line,
-        cells,
-        chains=options.methods,
-        orders=options.orders(),
-        when=options.scored(registry)[0],
-        controls=options.baselines,
-        tuned=options.tuned,
-    )
-    chained = partial(options.chain_request, registry, output=options.output)
+    cells, chained = options.chain_cells(registry), options.chained(registry)
+    run = replace(new_run("sequence", options.line, cells, **chained), chained=chained)
+    chains_of = partial(options.chain_request, registry, output=options.output)
     steps = RunSteps(
         run,
-        lambda asked, store: chained(asked).plan(store),
+        lambda asked, store: chains_of(asked).plan(store),
         lambda made, store: None,
-        lambda made, store: _write(options, run, chained(made.request), made, store),
+        lambda made, store: _write(options, run, chains_of(made.request), store),
     )
     return carry_out(steps, options, cells, registry)
 
 
-def _write(options: SequenceOptions, run: Run, chains: ChainRequest, made: Plan, store: Store) -> Outcome:
+def _write(options: SequenceOptions, run: Run, chains: ChainRequest, store: Store) -> Outcome:
     """Write the tables and the plot of a sequence, and return what to print."""
-    from bench.sequences.from_store import sequence_board  # imported here because a plan needs no pandas
-    from bench.sequences.plot import save_plot
-    from bench.sequences.reports import render, write_reports
+    from bench.sequences.plot import save_plot  # imported here because a plan needs no pandas
+    from bench.sequences.reports import write_reports
     from bench.sequences.tracked import result
 
-    board = sequence_board(chains, store, heading(made, store, options.line, mixed=options.mix))
+    board = sequences(chains, store, options.line, mixed=options.mix)
     folder = store.root / run.reports
     paths = [*write_reports(board, folder), *save_plot(board, folder)]
-    return Outcome(paths, (), partial(result, board, chains, paths), partial(print_text, partial(render, board)))
+    return Outcome(paths, (), partial(result, board, chains, paths), partial(print_sequences, board))

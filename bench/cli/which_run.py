@@ -69,22 +69,26 @@ def largest(runs: Sequence[Run], census: Census) -> Run:
     return max(runs, key=size)
 
 
-def shown_run(store: Store, output: Path, name: str = "") -> Run:
-    """Return the run that ``--run`` names, else the largest one; if there are several, say which.
+def shown_run(store: Store, output: Path, name: str = "", kinds: Sequence[Kind] = ("run",)) -> Run:
+    """Return the run that ``--run`` names, of one of ``kinds``. Without a name, return the largest of the first kind.
+
+    If several could be meant, a line says which it is.
 
     Raises:
-        UsageError: there was no run, or none has this name.
+        UsageError: there was none of these kinds, or none has this name.
     """
-    found = [run for run in every_run(store) if run.kind == "run"]
+    found = [run for run in every_run(store) if run.kind in kinds]
     if not found:
-        raise UsageError(f"{output} has no run yet. Start one: bench run --output {output}")
+        kind, tasks = kinds[0], " --tasks A,B" if kinds[0] == "sequence" else ""
+        raise UsageError(f"{output} has no {kind} yet. Start one: bench {kind}{tasks} --output {output}")
     if name:
         return _named(name, found, store)
-    if len(found) == 1:
-        return found[0]
-    chosen = largest(found, store.census)
+    first = next(of for kind in kinds if (of := [run for run in found if run.kind == kind]))
+    if len(first) == 1:
+        return first[0]
+    chosen = largest(first, store.census)
     say(
-        f"This is the run {chosen.name}, the largest of {len(found)} runs. "
+        f"This is the {chosen.kind} {chosen.name}, the largest of {len(first)} {chosen.kind}s. "
         "bench ls runs lists them; --run NAME chooses another."
     )
     return chosen
@@ -98,9 +102,9 @@ def _named(name: str, found: Sequence[Run], store: Store) -> Run:
     matching = exact or [run for run in found if run.name.startswith(name)]
     if len(matching) > 1:
         names = ", ".join(run.name for run in matching)
-        raise UsageError(f"--run {name} matches {len(matching)} runs: {names}. Give the whole name.")
+        raise UsageError(f"--run {name} matches {len(matching)} {matching[0].kind}s: {names}. Give the whole name.")
     if not matching:
-        raise suggest("run", name, [_LATEST, *(run.name for run in found)])
+        raise suggest(found[0].kind, name, [_LATEST, *(run.name for run in found)])
     return matching[0]
 
 

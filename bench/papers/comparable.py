@@ -1,4 +1,4 @@
-"""List the reasons why a leaderboard cannot be compared with a paper's tables, one line each."""
+"""List the reasons why a run cannot be compared with a paper's tables, one line each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.errors import DataError
 from bench.model import checkpoints
 from bench.plan.suite import SUITES
 from bench.plugins.hyperparameters import values
-from bench.plugins.paper import Paper, compared_rows
+from bench.plugins.paper import Paper, SequencePaper, compared_rows
 
 if TYPE_CHECKING:
     from bench.plan.request import Request
@@ -21,7 +21,7 @@ _BUFFERS = 10_000  # numbers that some checkpoints have and others omit, such as
 _FREE = ("connector", "micro_batch_size")
 
 
-def reasons(paper: Paper, request: Request, left_out: Collection[str] = ()) -> tuple[str, ...]:
+def reasons(paper: Paper | SequencePaper, request: Request, left_out: Collection[str] = ()) -> tuple[str, ...]:
     """Return why a request's numbers cannot be compared with the paper's; empty if they can be.
 
     ``left_out`` has the sources that Source leaves out, because the base model is at chance.
@@ -33,7 +33,7 @@ def reasons(paper: Paper, request: Request, left_out: Collection[str] = ()) -> t
         )
     return (
         *_model(request),
-        *_sources(paper, request, left_out),
+        *(_sources(paper, request, left_out) if isinstance(paper, Paper) or paper.sources else ()),
         *_examples(request),
         *_recipe(request),
         *_hyperparameters(paper, request),
@@ -54,7 +54,7 @@ def _model(request: Request) -> Iterator[str]:
         yield f"the base model {found.model} (--model) has {count:,} parameters, but {own.model} has {wanted:,}"
 
 
-def _sources(paper: Paper, request: Request, left_out: Collection[str]) -> Iterator[str]:
+def _sources(paper: Paper | SequencePaper, request: Request, left_out: Collection[str]) -> Iterator[str]:
     missing = [name for name in paper.sources if name not in request.sources]
     extra = [name for name in request.sources if name not in paper.sources]
     if missing:
@@ -78,7 +78,7 @@ def _examples(request: Request) -> Iterator[str]:
         )
 
 
-def _sizes(paper: Paper, request: Request) -> Iterator[str]:
+def _sizes(paper: Paper | SequencePaper, request: Request) -> Iterator[str]:
     """Yield a reason for each split whose size is not the paper's.
 
     Task options (``samples``, ``expect=any``) or other files can change the size. Missing data gives no reason,
@@ -102,17 +102,19 @@ def _recipe(request: Request) -> Iterator[str]:
             yield f"recipe.{field.name} is {value} ({option}), but the suite's own value is {own}"
 
 
-def _hyperparameters(paper: Paper, request: Request) -> Iterator[str]:
+def _hyperparameters(paper: Paper | SequencePaper, request: Request) -> Iterator[str]:
     """Yield a reason for each changed hyperparameter of a compared method or of its parent.
 
     A method is compared if the paper has a row for it among the requested ones.
     """
+    places = request.targets if isinstance(paper, Paper) else {row.target for row in compared_rows(paper)}
     methods = dict.fromkeys(
-        row.method
+        name
         for row in compared_rows(paper)
+        for name in row.method.split("+")  # a chain of a method and an edit
         if row.rank in request.ranks
-        and row.method in request.methods
-        and row.target in request.targets
+        and name in request.methods
+        and row.target in places
         and row.connector == request.recipe.connector
     )
     parents = {name: getattr(request.registry.method(name), "parent", name) for name in methods}

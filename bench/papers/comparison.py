@@ -13,33 +13,34 @@ from typing import Literal, get_args
 from bench.errors import UsageError
 from bench.leaderboard.stats import Estimate
 from bench.leaderboard.tables import Leaderboard, Row
-from bench.plugins.paper import Paper, PublishedRow, compared_rows
+from bench.plan.row_key import RowKey
+from bench.plugins.paper import Paper, PublishedRow, SequencePaper, compared_rows
 
 Verdict = Literal["reproduced", "above", "below", "cannot tell"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 MatchKey = tuple[str, int | None, str, str | None, str]  # method, rank, target, connector, variant
 
+_TITLES = {"source": "Source", "target": "Target", "avg": "Avg"}
 _DECIMALS = 8  # as for interval bounds, so that a difference of exactly the tolerance is within it
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One number of a leaderboard and the published number, as fractions.
+    """One of our numbers and the published number, as fractions.
 
-    ``connector`` is that of our recipe; it is None for a reference row.
+    ``place`` is the target of a leaderboard, or the order of a sequence. ``key`` is that of our row. ``connector`` is
+    that of our recipe; it is None for a reference row. ``title`` is how tables write a score that sums up others; it is
+    empty for the score of one task.
     """
 
     table: str
-    target: str
-    row: Row
+    place: str
+    key: RowKey
     connector: str | None
     column: str
+    title: str
+    ours: Estimate
     published: float
-
-    @property
-    def ours(self) -> Estimate:
-        """Our number with its interval."""
-        return self.row.scores[self.column]
 
     @property
     def difference(self) -> Estimate:
@@ -51,15 +52,18 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Every number that a leaderboard and a paper share.
+    """Every number that a run and a paper share.
 
-    ``tolerance`` is in points. ``remarks`` name the rows that only one side has, and the trials that failed or were
-    done in a different environment, one line each.
+    ``place`` is the word for what has a table of its own, a target or an order. ``tolerance`` is in points.
+    ``setting`` and ``covered`` are the run's own texts. ``remarks`` name the rows that only one side has, and the
+    trials that failed or were done in a different environment, one line each.
     """
 
-    paper: Paper
+    paper: Paper | SequencePaper
     tolerance: float
-    board: Leaderboard
+    place: Literal["target", "order"]
+    setting: str
+    covered: str
     numbers: tuple[Compared, ...]
     remarks: tuple[str, ...]
 
@@ -100,18 +104,18 @@ def compare(paper: Paper, board: Leaderboard, tolerance: float) -> Comparison:
     if not numbers:
         raise UsageError(
             f"The leaderboard and the tables of {paper.name} have no row in common. The tables have methods "
-            f"{_listed(key[0] for key in theirs)}; ranks {_listed(key[1] for key in theirs if key[1])}; "
-            f"targets {_listed(key[2] for key in theirs)}. Run some of these rows."
+            f"{listed(key[0] for key in theirs)}; ranks {listed(key[1] for key in theirs if key[1])}; "
+            f"targets {listed(key[2] for key in theirs)}. Run some of these rows."
         )
     ours = {_key(row, table.target): row for table in board.tables for row in table.rows}
     here_only = [key for key in ours if key not in theirs and not key[4]]
     paper_only = [key for key in theirs if key not in ours and key[3] in (None, *board.connectors)]
     remarks = (
         *(line for key, row in ours.items() if key in theirs for line in _troubles(row, key[2])),
-        *_blocks("Not in the paper's tables", here_only),
-        *_blocks("Only in the paper's tables", paper_only),
+        *in_blocks("Not in the paper's tables", here_only),
+        *in_blocks("Only in the paper's tables", paper_only),
     )
-    return Comparison(paper, tolerance, board, numbers, remarks)
+    return Comparison(paper, tolerance, "target", board.setting, board.covered, numbers, remarks)
 
 
 def shared_numbers(
@@ -127,7 +131,8 @@ def shared_numbers(
             if (other := theirs.get(key)) is not None:
                 for column in board.columns:
                     if column in row.scores and column in other.scores:
-                        yield Compared(other.table, table.target, row, key[3], column, other.scores[column])
+                        title, ours, published = _TITLES.get(column, ""), row.scores[column], other.scores[column]
+                        yield Compared(other.table, table.target, row.key, key[3], column, title, ours, published)
 
 
 def _key(row: Row, target: str) -> MatchKey:
@@ -140,8 +145,9 @@ def _identity(number: Compared) -> tuple[object, ...]:
 
     The source scores of the zero-shot row are the same numbers in every target's table.
     """
-    shared = number.row.rank is None and number.column not in ("target", "avg")
-    return (*_key(number.row, "" if shared else number.target), number.column)
+    key = number.key
+    shared = key.rank is None and number.column not in ("target", "avg")
+    return (key, number.connector, "" if shared else number.place, number.column)
 
 
 def _troubles(row: Row, target: str) -> Iterator[str]:
@@ -151,15 +157,16 @@ def _troubles(row: Row, target: str) -> Iterator[str]:
         yield f"{row.label} on {target}: {text}"
 
 
-def _blocks(what: str, keys: Sequence[MatchKey]) -> Iterator[str]:
-    """Yield a line per target, rank and connector that names the methods."""
+def in_blocks(what: str, keys: Sequence[MatchKey]) -> Iterator[str]:
+    """Yield a line per target or order, rank and connector that names the methods."""
     blocks: dict[tuple[str, int | None, str | None], list[str]] = {}
-    for method, rank, target, connector, _ in keys:
-        blocks.setdefault((target, rank, connector), []).append(method)
+    for method, rank, target, connector, variant in keys:
+        blocks.setdefault((target, rank, connector), []).append(f"{method} {variant}".rstrip())
     for (on, of_rank, with_connector), methods in blocks.items():
         place = "" if of_rank is None else f", rank {of_rank}, connector {with_connector}"
         yield f"{what}: {', '.join(methods)} on {on}{place}"
 
 
-def _listed(values: Iterable[object]) -> str:
+def listed(values: Iterable[object]) -> str:
+    """Return the values, each once, separated by commas."""
     return ", ".join(dict.fromkeys(map(str, values)))

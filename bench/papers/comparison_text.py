@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 120
 _WORDS = ("target", "row", "method", "connector", "score", "verdict")  # left-aligned; numbers are right-aligned
-_NAMES = {"source": "Source", "target": "Target", "avg": "Avg"}  # in the table; the other formats have all scores
 
 _STUDY_HEAD = ("target", "row", "score", "ours", "interval", "paper", "difference")
 _STUDY_NOTE = (
@@ -26,26 +25,26 @@ _STUDY_NOTE = (
 
 
 def table(comparison: Comparison) -> Iterator[str]:
-    """Yield a table of Source, Target and Avg that fits 80 columns, and the notes under it."""
+    """Yield a table of the summarising scores that fits 80 columns, and the notes under it."""
     yield f"compared with {comparison.paper.citation}, tables {', '.join(comparison.paper.tables)}"
-    shown = [number for number in comparison.numbers if number.column in _NAMES]
-    for target, of_target in groupby(shown, lambda number: number.target):
-        yield f"\ntarget {target}   {comparison.board.setting}\n"
+    shown = [number for number in comparison.numbers if number.title]
+    for place, of_place in groupby(shown, lambda number: number.place):
+        yield f"\n{comparison.place} {place}   {comparison.setting}\n"
         head = ("method", "score", "ours", "", "paper", "difference", "verdict")
-        yield from text_table([head, *_lines(comparison, of_target)], left={0, 1, 3, 6})
+        yield from text_table([head, *_lines(comparison, of_place)], left={0, 1, 3, 6})
     yield ""
-    for note in (*_notes(comparison), "Use --format markdown or csv to see every source and both bounds."):
+    for note in (*_notes(comparison), "Use --format markdown or csv to see every score and both bounds."):
         yield textwrap.fill(note, _WIDTH, subsequent_indent="  ")
 
 
 def markdown(comparison: Comparison) -> Iterator[str]:
-    """Yield the lines of one Markdown table per target, with every number."""
-    yield f"# {comparison.board.setting}, compared with {comparison.paper.citation}"
+    """Yield the lines of one Markdown table per target or order, with every number."""
+    yield f"# {comparison.setting}, compared with {comparison.paper.citation}"
     head = ("method", "rank", "connector", "score", "ours", "interval", "paper", "difference", "verdict")
-    for target, of_target in groupby(comparison.numbers, lambda number: number.target):
-        yield f"\n## Target {target}\n"
+    for place, of_place in groupby(comparison.numbers, lambda number: number.place):
+        yield f"\n## {comparison.place.capitalize()} {place}\n"
         yield from _grid(
-            head, ((*_row_cells(number), *_score(number), comparison.verdict(number)) for number in of_target)
+            head, ((*_row_cells(number), *_score(number), comparison.verdict(number)) for number in of_place)
         )
     yield ""
     yield from (f"* {_safe(note)}" for note in _notes(comparison))
@@ -53,10 +52,10 @@ def markdown(comparison: Comparison) -> Iterator[str]:
 
 def comma_separated(comparison: Comparison) -> Iterator[str]:
     """Yield the lines of a CSV with every number, its interval and its verdict."""
-    frame = _frame(comparison.numbers).drop(columns="variant")
+    frame = _frame(comparison.numbers).drop(columns="variant").rename(columns={"target": comparison.place})
     frame.insert(0, "paper", comparison.paper.name)
-    frame.insert(2, "suite", comparison.board.heading.suite)
-    frame["connector"] = [number.row.connector for number in comparison.numbers]
+    frame.insert(2, "suite", comparison.paper.suite)
+    frame["connector"] = [number.key.connector for number in comparison.numbers]
     frame["verdict"] = [comparison.verdict(number) for number in comparison.numbers]
     yield from frame.to_csv(index=False, float_format="%.10g", lineterminator="\n").splitlines()
 
@@ -70,7 +69,7 @@ FORMS: Mapping[str, Callable[[Comparison], Iterator[str]]] = {
 
 def study_lines(numbers: Sequence[Compared]) -> Iterator[str]:
     """Yield a study's Source, Target and Avg next to the paper's, for the terminal."""
-    shown = [_study_cells(number) for number in numbers if number.column in _NAMES]
+    shown = [_study_cells(number) for number in numbers if number.title]
     yield from text_table([_STUDY_HEAD, *shown], left={0, 1, 2})
     yield _STUDY_NOTE
 
@@ -94,12 +93,12 @@ def _frame(numbers: Iterable[Compared]) -> DataFrame:
     lines = [
         {
             "table": number.table,
-            "target": number.target,
-            "method": number.row.method,
-            "variant": number.row.variant,
-            "rank": number.row.rank,
+            "target": number.place,
+            "method": number.key.method,
+            "variant": number.key.variant,
+            "rank": number.key.rank,
             "connector": number.connector,
-            "of": number.column,  # a source task, source, target or avg
+            "of": number.column,  # a task, or a score that sums up others, such as avg
             "value": number.ours.value,  # a fraction; CIDEr may exceed 1
             "low": number.ours.low,
             "high": number.ours.high,
@@ -121,36 +120,36 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         "is beyond. cannot tell: otherwise. Each number is judged by itself, although Source and Avg are computed from "
         "the others."
     )
-    yield comparison.board.covered
+    yield comparison.covered
     yield from comparison.remarks
 
 
 def _lines(comparison: Comparison, numbers: Iterator[Compared]) -> Iterator[Sequence[str]]:
     """Yield the cells of each number, under a heading per rank; a row's method is written only once."""
-    for block, of_block in groupby(numbers, lambda number: number.row.block):
+    for block, of_block in groupby(numbers, lambda number: number.key.block):
         if block[0]:
             yield (f"rank {block[0]}, connector {block[1]}",)
         previous = None
         for number in of_block:
-            name = "" if number.row.method == previous else f" {number.row.method}"
-            previous = number.row.method
+            name = "" if number.key.name == previous else f" {number.key.name}"
+            previous = number.key.name
             score, ours, _, *theirs = _score(number)
             yield (name, score, ours, f"±{100 * number.ours.half_width:.2f}", *theirs, comparison.verdict(number))
 
 
 def _row_cells(number: Compared) -> tuple[str, str, str]:
     """Return the method, the rank and the connector of a number's row."""
-    row = number.row
-    return (row.method, "-", "-") if row.rank is None else (row.method, str(row.rank), row.connector)
+    key = number.key
+    return (key.name, "-", "-") if key.rank is None else (key.name, str(key.rank), key.connector)
 
 
 def _study_cells(number: Compared) -> Sequence[str]:
-    return (number.target, number.row.label, *_score(number))
+    return (number.place, number.key.label, *_score(number))
 
 
 def _score(number: Compared) -> tuple[str, ...]:
     """Return a score's name, our value and its interval, the paper's value, and the difference."""
-    ours, name = number.ours, _NAMES.get(number.column, number.column)
+    ours, name = number.ours, number.title or number.column
     interval = f"[{100 * ours.low:z.2f}, {100 * ours.high:z.2f}]"
     return (name, ours.percent, interval, f"{100 * number.published:.2f}", number.difference.signed_percent)
 

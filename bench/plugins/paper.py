@@ -11,7 +11,8 @@ from pathlib import Path
 from bench.errors import PluginError
 from bench.recipe import Connector
 
-_PLACE = ("table", "method", "rank", "target_task", "connector", "variant")
+_TARGET, _ORDER = "target_task", "order"
+_PLACE = ("table", "method", "rank", _TARGET, _ORDER, "connector", "variant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,34 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True)
+class SequencePaper:
+    """A paper with published tables of sequences of tasks, as an entry point of ``bench.papers`` names it.
+
+    The fields mean what those of a Paper mean. ``sources`` are those whose mean is the paper's Source; without any, its
+    Source is not compared. ``file`` has the column ``order`` instead of target_task: the tasks in the order in which
+    they are learnt, joined by dots (``a.b.c``). A score's column is the name of a task, for its score after the last
+    stage, or of a column of a sequence's table (``ap``, ``bwt``, ``mif``). ``variant`` is that of a control, such as
+    ``joint``.
+    """
+
+    name: str
+    citation: str
+    suite: str
+    sources: tuple[str, ...]
+    connectors: Mapping[str, Connector]
+    tables: tuple[str, ...]
+    tolerance: float
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedRow:
     """A row of a published table.
 
-    ``scores`` are fractions by column (the name of a source, "source", "target" or "avg"). A reference row has
-    no rank and no connector. ``connector`` is the word that the recipe uses. ``variant`` is "" for the method itself;
-    otherwise it names a part or a setting of the method, as in an ablation.
+    ``target`` is the target, or the order of a sequence. ``scores`` are fractions by column (the name of a task,
+    "source", "target", "avg" or a column of a sequence's table). A reference row has no rank and no connector.
+    ``connector`` is the word that the recipe uses. ``variant`` is "" for the method itself; otherwise it names a part
+    or a setting of the method, as in an ablation.
     """
 
     table: str
@@ -60,39 +83,40 @@ class PublishedRow:
         return (self.method, self.rank, self.target)
 
 
-def published_rows(paper: Paper) -> tuple[PublishedRow, ...]:
+def published_rows(paper: Paper | SequencePaper) -> tuple[PublishedRow, ...]:
     """Return every row of every table of a paper, in the file's order.
 
     Raises:
         PluginError: the file is missing, lacks a column, or has a connector that ``paper.connectors`` does not map.
     """
-    return _read(paper.file, tuple(paper.connectors.items()))
+    return _read(paper.file, tuple(paper.connectors.items()), _TARGET if isinstance(paper, Paper) else _ORDER)
 
 
-def compared_rows(paper: Paper) -> tuple[PublishedRow, ...]:
-    """Return the rows that leaderboards are compared with: each cell once, without ablation variants."""
-    rows = [row for row in published_rows(paper) if row.table in paper.tables and not row.variant]
+def compared_rows(paper: Paper | SequencePaper) -> tuple[PublishedRow, ...]:
+    """Return the rows that results are compared with: each once, and of a Paper without ablation variants."""
+    rows = [row for row in published_rows(paper) if row.table in paper.tables]
     once: dict[object, PublishedRow] = {}
     for row in rows:
-        once.setdefault((*row.place, row.connector), row)
+        if not row.variant or isinstance(paper, SequencePaper):
+            once.setdefault((*row.place, row.connector, row.variant), row)
     return tuple(once.values())
 
 
 @cache
-def _read(file: Path, connectors: tuple[tuple[str, Connector], ...]) -> tuple[PublishedRow, ...]:
+def _read(file: Path, connectors: tuple[tuple[str, Connector], ...], target: str) -> tuple[PublishedRow, ...]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            return tuple(_row(line, dict(connectors)) for line in csv.DictReader(lines))
+            return tuple(_row(line, dict(connectors), target) for line in csv.DictReader(lines))
     except (OSError, ValueError, KeyError) as error:
         raise PluginError(f"{file} is not a table of published numbers: {error!r}.") from error
 
 
-def _row(line: Mapping[str, str], connectors: Mapping[str, Connector]) -> PublishedRow:
+def _row(line: Mapping[str, str], connectors: Mapping[str, Connector], target: str) -> PublishedRow:
     return PublishedRow(
         table=line["table"],
         method=line["method"],
         rank=int(line["rank"]) if line["rank"] else None,
-        target=line["target_task"],
+        target=line[target],
         connector=connectors[line["connector"]] if line["connector"] else None,
         variant=line["variant"],
         scores={name: float(text) / 100 for name, text in line.items() if name not in _PLACE and text},

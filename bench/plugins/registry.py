@@ -19,7 +19,7 @@ from bench.errors import PluginError, UsageError
 from bench.plugins.faults import FILE_MODULE, explained, is_hook, place_of
 from bench.plugins.guard import guarded
 from bench.plugins.method import EditMethod, Method, TrainMethod
-from bench.plugins.paper import Paper
+from bench.plugins.paper import Paper, SequencePaper
 from bench.plugins.source import is_engine
 from bench.plugins.task import Task
 from bench.spec import digest
@@ -124,16 +124,16 @@ class Registry:
                 )
         return tuple(found.values())
 
-    def paper(self, name: str) -> Paper:
+    def paper(self, name: str) -> Paper | SequencePaper:
         """Return a paper with published tables.
 
         Raises:
             UsageError: the paper does not exist.
-            PluginError: the paper cannot be imported or is not a ``bench.Paper``.
+            PluginError: the paper cannot be imported, or is neither a ``bench.Paper`` nor a ``bench.SequencePaper``.
         """
         paper = _import(self._entry("paper", name))
-        if not isinstance(paper, Paper):
-            raise PluginError(f"The paper {name!r} is {paper!r}, not a bench.Paper.")
+        if not isinstance(paper, (Paper, SequencePaper)):
+            raise PluginError(f"The paper {name!r} is {paper!r}, not a bench.Paper or a bench.SequencePaper.")
         return paper
 
     def add_file(self, path: Path) -> tuple[str, ...]:

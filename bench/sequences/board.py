@@ -222,6 +222,11 @@ class SequenceBoard:
         return notes.setting(self)
 
     @property
+    def covered(self) -> str:
+        """What the intervals cover."""
+        return words.covered(len(self.seeds))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """The notes under the blocks. Each report adds the legend of its own marks."""
         return tuple(notes.legend(self))

@@ -91,7 +91,7 @@ def legend(board: SequenceBoard) -> Iterator[str]:
     if board.summary:
         yield "The interval of a mean over orders does not cover the choice of the orders. Spread = highest - lowest."
     yield from board.heading.at_chance
-    yield words.covered(len(board.seeds))
+    yield board.covered
     if board.heading.parts:
         yield words.in_part(board.heading.parts)
     if any(key.control for key in keys):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import Paper
+from bench import Paper, SequencePaper
 from bench.cli.main import main
 from bench.cli.run import RunOptions
 from bench.cli.which_run import new_run
@@ -86,3 +86,64 @@ def test_a_finished_run_is_compared_with_its_paper_and_only_numbers_go_to_stdout
     ]
     assert "Of 2 compared numbers: 0 reproduced, 0 above, 2 below, 0 cannot tell (tolerance 2 points)." in captured.err
     assert "Not in the paper's tables: zero_shot on new_squares" in captured.err
+
+
+@pytest.fixture
+def finished(
+    tiny_installed: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A run folder with a finished sequence of the two tasks of the suite tiny."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    words = ["--suite", "tiny", "--tasks", "new_squares,old_squares", "--methods", "lora+lines", "--ranks", "2"]
+    assert main(["sequence", *words, "--lanes", "0", "--output", str(tmp_path / "runs")]) == 0
+    capsys.readouterr()
+    return tmp_path / "runs"
+
+
+def sequence_paper(folder: Path, order: str) -> SequencePaper:
+    file = folder / "made_up.csv"
+    file.write_text(
+        f"table,method,rank,order,connector,variant,old_squares,ap\n1,lora+lines,2,{order},full,,300,300\n",
+        encoding="utf-8",
+    )
+    return SequencePaper("made_up", "none", "tiny", (), {"full": "full"}, ("1",), 2.0, file)
+
+
+@pytest.mark.slow
+def test_a_finished_sequence_is_printed_again_and_compared_with_its_paper(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up = sequence_paper(tmp_path, "new_squares.old_squares")
+    monkeypatch.setattr(Registry, "paper", lambda self, name: {"made_up": made_up}[name])
+    (reports,) = (finished / "reports").glob("sequence-*")
+
+    assert main(["compare", "--paper", "made_up", "--format", "csv", "--output", str(finished)]) == 0
+
+    captured = capsys.readouterr()
+    lines = list(csv.DictReader(io.StringIO(captured.out)))
+    assert [(line["order"], line["method"], line["of"], line["published"], line["verdict"]) for line in lines] == [
+        ("new_squares.old_squares", "lora+lines", name, "3", "below") for name in ("old_squares", "ap")
+    ]
+    assert "Not in the paper's tables: lora, lora independent on new_squares.old_squares, rank 2" in captured.err
+    for form, file in (("csv", "sequence.csv"), ("markdown", "sequence.md")):
+        assert main(["leaderboard", "--run", "sequence", "--format", form, "--output", str(finished)]) == 0
+        assert capsys.readouterr().out == (reports / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_sequence_in_another_order_and_a_paper_of_the_other_kind_are_refused_in_one_line(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backwards = sequence_paper(tmp_path, "old_squares.new_squares")
+
+    assert main(["compare", "--paper", "lorasculpt", "--output", str(finished)]) == 2
+    other_kind = capsys.readouterr().err
+    monkeypatch.setattr(Registry, "paper", lambda self, name: backwards)
+    assert main(["compare", "--paper", "made_up", "--output", str(finished)]) == 2
+    other_order = capsys.readouterr().err
+
+    assert "has no run yet. Start one: bench run --output" in other_kind
+    assert "learnt its tasks in the order old_squares.new_squares, but this sequence in new_squares.old_squares" in (
+        other_order
+    )
+    assert (other_kind.count("\n"), other_order.count("\n")) == (1, 1)

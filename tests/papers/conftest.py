@@ -33,7 +33,9 @@ MadeUp = Callable[..., StudyResult]
 @pytest.fixture(scope="session")
 def paper() -> Paper:
     """The paper whose tables are compared."""
-    return Registry().paper("lorasculpt")
+    found = Registry().paper("lorasculpt")
+    assert isinstance(found, Paper)
+    return found
 
 
 @pytest.fixture
@@ -58,6 +60,7 @@ def tasks() -> Tasks:
 def paper_suite(micro: Suite, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite of the paper's name, with tasks of the paper's names that are coloured squares."""
     paper = tasks.registry.paper("lorasculpt")
+    assert isinstance(paper, Paper)
     for name in (*paper.sources, *paper.targets):
         tasks.registry.add(type(name, (Squares,), {"name": name}))
     made = replace(micro, name="lorasculpt", sources=paper.sources, targets=paper.targets)

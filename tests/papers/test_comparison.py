@@ -37,7 +37,7 @@ def said(found: Comparison, method: str) -> dict[str, tuple[float, str]]:
     return {
         number.column: (round(100 * number.difference.value, 2), found.verdict(number))
         for number in found.numbers
-        if number.row.method == method
+        if number.key.method == method
     }
 
 
@@ -66,7 +66,7 @@ def test_the_interval_of_the_difference_is_ours_moved_by_the_published_number(pa
 
     found = compare(paper, board_of(paper, noisy), 2.0)
 
-    number = next(n for n in found.numbers if n.row.method == "lora" and n.column == "target")
+    number = next(n for n in found.numbers if n.key.method == "lora" and n.column == "target")
     assert number.difference.value == pytest.approx(33 / 40 - 0.8252)
     assert number.difference.low == pytest.approx(number.ours.low - 0.8252)
     assert number.difference.half_width == pytest.approx(number.ours.half_width)
@@ -87,7 +87,7 @@ def test_table_2s_connectors_are_compared_where_they_fit(paper: Paper) -> None:
 
     found = compare(paper, made, 2.0)
 
-    tables = {number.row.method: number.table for number in found.numbers}
+    tables = {number.key.method: number.table for number in found.numbers}
     assert tables == {"zero_shot": "1", "lora": "2", "lorasculpt": "2"}
     assert said(found, "lorasculpt")["avg"] == (0.0, "reproduced")
     assert found.remarks == ("Only in the paper's tables: zero_shot on coco_caption",)

@@ -13,7 +13,9 @@ from tests.making.published import published
 
 @pytest.fixture(scope="module")
 def paper() -> Paper:
-    return Registry().paper("lorasculpt")
+    found = Registry().paper("lorasculpt")
+    assert isinstance(found, Paper)
+    return found
 
 
 def test_the_published_rows_are_fractions_by_column_with_the_recipes_words(paper: Paper) -> None:

@@ -40,7 +40,9 @@ def test_a_paper_that_is_none_is_an_error_with_what_it_is(monkeypatch: pytest.Mo
     odd = EntryPoint("odd", "math:pi", "bench.papers")
     monkeypatch.setattr(registry, "installed", lambda kind: {"odd": (odd,)})
 
-    with pytest.raises(PluginError, match=r"The paper 'odd' is 3\.14.*, not a bench\.Paper\."):
+    with pytest.raises(
+        PluginError, match=r"The paper 'odd' is 3\.14.*, not a bench\.Paper or a bench\.SequencePaper\."
+    ):
         Registry().paper("odd")
 
 

@@ -141,7 +141,7 @@ def test_the_published_number_is_next_to_ours(
     beside: Callable[[str], Numbers], name: str, row: tuple[str, str, int, str], connector: str, theirs: float | None
 ) -> None:
     numbers = {
-        (each.row.method, each.row.variant, each.row.rank, each.target, each.column): each for each in beside(name)
+        (each.key.method, each.key.variant, each.key.rank, each.place, each.column): each for each in beside(name)
     }
 
     number = numbers[(*row, "source")]
@@ -153,7 +153,7 @@ def test_the_published_number_is_next_to_ours(
 
 @pytest.mark.parametrize(("name", "rows"), [("table1", 44), ("table2", 5), ("table3", 6), ("tableI", 5)])
 def test_every_published_row_finds_its_own(beside: Callable[[str], Numbers], name: str, rows: int) -> None:
-    assert len({(each.row.label, each.target, each.connector) for each in beside(name)}) == rows
+    assert len({(each.key.label, each.place, each.connector) for each in beside(name)}) == rows
 
 
 def test_published_numbers_are_left_out_with_the_reason_where_they_are_not_comparable(
