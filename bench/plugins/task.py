@@ -148,18 +148,19 @@ class Task(ABC):
         """Return whether a reply has the form that the task asks for, right or wrong.
 
         ``example`` has the id, the question and the answers that are stored with a reply; it has no image and no hints.
-        The default is SMoLoRA's rules. A letter (``card.lettered``) is one of A to Z alone. A caption, if one of the
-        example's references ends with a period, ends with a period, and has more than four words or is part of a
-        reference. Any other reply has one or two words, or is an answer. Case does not matter. Tables count what
-        ``follows`` returns from stored replies, so the source of this hook is not part of a score's key.
+        The default is SMoLoRA's rules. A letter (``card.lettered``) is one of A to Z alone. A caption has more than four
+        words or is part of a reference, and ends with a period; ours needs the period only if one of the example's
+        references has it. Any other reply has one or two words, or is an answer. Case does not matter. Tables count
+        what ``follows`` returns from stored replies, so the source of this hook is not part of a score's key.
         """
         reply = prediction.strip()
         if self.card is not None and self.card.lettered:
             return re.fullmatch("[A-Z]", reply.upper()) is not None
         answers = [answer.strip().lower() for answer in example.answers]
-        if self.metric == _CAPTIONS and any(answer.endswith(".") for answer in answers):
-            part = any(reply.lower() in answer for answer in answers)
-            return reply.endswith(".") and (len(reply.split()) > _SHORT_CAPTION or part)
+        if self.metric == _CAPTIONS:
+            part = reply != "" and any(reply.lower() in answer for answer in answers)
+            ended = reply.endswith(".") or not any(answer.endswith(".") for answer in answers)
+            return ended and (len(reply.split()) > _SHORT_CAPTION or part)
         return 1 <= len(reply.split()) <= _SHORT_ANSWER or reply.lower() in answers
 
     def ready(self) -> None:  # noqa: B027  most tasks need no check

@@ -81,8 +81,17 @@ def test_a_caption_ends_with_a_period_and_is_long_or_part_of_a_reference(reply: 
     assert Captions().follows(example("a surfer", "A surfer on a board. "), reply) is follows
 
 
-def test_a_caption_whose_references_have_no_period_is_a_short_answer() -> None:
-    references = example("a red circle above a blue cross", "a circle")
-
-    assert Captions().follows(references, "A red circle above a blue cross")
-    assert not Captions().follows(references, "a blue cross above a red circle.")
+@pytest.mark.parametrize(
+    ("reply", "follows"),
+    [
+        ("a blue cross above a red circle", True),
+        ("a blue cross above a red circle.", True),
+        ("Red Circle above", True),
+        ("red", True),  # a part of a reference, as in SMoLoRA's rule
+        ("triangle", False),
+        ("a green ring", False),
+        ("", False),
+    ],
+)
+def test_a_caption_whose_references_have_no_period_needs_none(reply: str, follows: bool) -> None:
+    assert Captions().follows(example("a red circle above a blue cross", "a circle"), reply) is follows
