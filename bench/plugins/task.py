@@ -148,10 +148,11 @@ class Task(ABC):
         """Return whether a reply has the form that the task asks for, right or wrong.
 
         ``example`` has the id, the question and the answers that are stored with a reply; it has no image and no hints.
-        The default is SMoLoRA's rules. A letter (``card.lettered``) is one of A to Z alone. A caption has more than four
-        words or is part of a reference, and ends with a period; ours needs the period only if one of the example's
-        references has it. Any other reply has one or two words, or is an answer. Case does not matter. Tables count
-        what ``follows`` returns from stored replies, so the source of this hook is not part of a score's key.
+        The default is SMoLoRA's rules. A letter (``card.lettered``) is one of A to Z alone. A caption has more than
+        four words or is part of a reference, and ends with a period; ours needs the period only if one of the
+        example's references has it. Any other reply has one or two words, or is an answer. Case does not matter.
+        Tables count what ``follows`` returns from stored replies, so the source of this hook is not part of a score's
+        key.
         """
         reply = prediction.strip()
         if self.card is not None and self.card.lettered:

@@ -98,3 +98,40 @@ def test_stopped_trainings_free_their_lane_and_enter_no_front(
     }
     assert "updates were not trained" in ran.stdout
     assert ran.stderr.count("stopped early") == database.count("PRUNED")
+
+
+_THIRD = """
+
+class Newer(Squares):
+    \"\"\"What is learnt after New.\"\"\"
+    name: ClassVar[str] = "newer_squares"
+    first: int = 7000
+"""
+
+
+def test_a_chain_is_tuned_as_a_whole_and_its_choice_becomes_a_row(
+    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
+) -> None:
+    with tiny_tasks.open("a", encoding="utf-8") as file:
+        file.write(_THIRD)
+    output, order = tmp_path / "runs", "new_squares.newer_squares"
+    cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--tasks", order.replace(".", ","), "--ranks", "2"]
+    cells += ["--methods", "lora+lines", "--lanes", "1", "--output", str(output)]
+
+    def bench(*words: str) -> str:
+        ran = subprocess.run([*tiny_command, *words], capture_output=True, encoding="utf-8", timeout=600, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    bench("search", *cells, "--trials", "2")
+    (row,) = json.loads((output / "search.json").read_text(encoding="utf-8"))["chosen"]
+    table = bench("sequence", *cells, "--tuned")
+
+    assert (row["method"], row["target"], row["tried"], row["failed"]) == ("lora+lines", order, 2, 0)
+    assert row["split"] == "validation"
+    assert row["chosen"]["avg"] >= row["default"]["avg"]
+    assert {row["default"]["hyper"]["alpha"]} != {None}
+    trained = sorted(folder.name.rsplit("-", 1)[0] for folder in output.glob("lora-*"))
+    edited = order.replace(".", "+lines.")
+    assert trained.count(f"lora-r2-{edited}-s0") == 2  # a second stage for each try, on what its edit has left
+    assert "lora+lines tuned" in table

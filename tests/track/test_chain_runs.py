@@ -1,0 +1,83 @@
+"""Chains of a sequence as runs of MLflow, with a curve over stages and the stages nested in them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.track.chain_runs import ChainRun, write_chains
+from tests.track.conftest import client, runs
+
+LORA = ChainRun(
+    "lora r4 a.b s0",
+    {"method": "lora", "rank": "4", "order": "a.b"},
+    (("ap_k", 0.5, 1), ("task/a", 0.5, 1), ("ap_k", 0.75, 2), ("bwt", -0.25, 2)),
+    ("first", "second"),
+)
+LINES = replace(LORA, name="lora+lines r4 a.b s0", stages=("first", "edited"))
+REPLAY = replace(LORA, name="lora replay r4 a.b s0", stages=("first", "second", "third"))
+
+
+@pytest.fixture
+def root(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder whose experiment has a command and a run for each of four trials."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(database, tmp_path)
+    reader = client(tmp_path)
+    experiment = reader.create_experiment("small")
+    command = reader.create_run(experiment, run_name="command").info.run_id
+    for trial in ("first", "second", "third", "edited"):
+        tags = {"trial": trial, "mlflow.parentRunId": command}
+        reader.create_run(experiment, tags=tags, run_name=trial)
+    return tmp_path
+
+
+def write(root: Path, *chains: ChainRun) -> dict[str, Any]:
+    reader, experiment = client(root), client(root).get_experiment_by_name("small").experiment_id
+    write_chains(reader, experiment, "small", runs(root)["command"].info.run_id, chains)
+    return runs(root)
+
+
+def parent(run: Any) -> str:
+    return str(run.data.tags["mlflow.parentRunId"])
+
+
+def test_a_chain_is_a_run_of_the_command_with_its_numbers_after_each_stage(root: Path) -> None:
+    found = write(root, LORA)
+
+    run = found[LORA.name]
+    history = client(root).get_metric_history(run.info.run_id, "ap_k")
+    assert parent(run) == found["command"].info.run_id
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.75)]
+    assert run.data.metrics["bwt"] == -0.25
+    assert run.data.params == LORA.params
+    assert (run.info.status, run.data.tags["kind"], run.data.tags["suite"]) == ("FINISHED", "chain", "small")
+
+
+def test_stages_are_nested_in_their_chain_but_the_first_stays_an_ordinary_trial(root: Path) -> None:
+    found = write(root, LORA, LINES, REPLAY)
+
+    command = found["command"].info.run_id
+    nested = {name: parent(found[name]) for name in ("first", "second", "edited", "third")}
+    assert nested == {
+        "first": command,
+        "second": found[LORA.name].info.run_id,  # REPLAY has it too, and comes later
+        "edited": found[LINES.name].info.run_id,
+        "third": found[REPLAY.name].info.run_id,
+    }
+
+
+def test_the_same_chain_again_is_left_alone_and_another_number_replaces_its_run(root: Path) -> None:
+    first = write(root, LORA)[LORA.name].info.run_id
+
+    again = write(root, LORA)[LORA.name].info.run_id
+    changed = write(root, replace(LORA, points=(("ap_k", 0.25, 1),)))
+
+    assert again == first
+    assert changed[LORA.name].info.run_id != first
+    assert [point.value for point in client(root).get_metric_history(changed[LORA.name].info.run_id, "ap_k")] == [0.25]
+    assert parent(changed["second"]) == changed[LORA.name].info.run_id
