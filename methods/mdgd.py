@@ -38,14 +38,14 @@ class MDGD(VisualDrift):
     update theta is phi and L_v is 0, so g_v is 0 there and g_theta is g_task.
 
     The paper takes the gradients of full weights, and its authors say that the method does not carry over to LoRA. At
-    phi B _acts as 0, so that A would have no gradient. Therefore the gradients at phi are pulled back: each adapter
+    phi, B acts as 0, so A would get no gradient. Therefore the gradients at phi are pulled back: each adapter
     receives what the gradient G [out, in] of its W0 at phi means for it, dB = scale G A^T and dA = scale B^T G, without
     a matrix of size [out, in]. A connector that is tuned in full has its plain gradient at phi.
 
     Certain are the two projections, that phi is frozen, and that L_v compares image tokens. We know the paper from its
     abstract, captions and summaries only, and found no code. These are choices of ours:
 
-    ``reference``    ``pullback`` projects onto g_phi. ``none`` stops at g_theta, as an ablation at half of the cost.
+    ``reference``    ``pullback`` projects onto g_phi. ``none`` stops at g_theta: an ablation that costs half.
     ``lv``           the distance of two states: ``l1``, because a caption calls L_v a loss between representations and
                      shows no square, ``mse`` or ``cosine``.
     ``lv_layer``     the states that L_v compares: those of the ``last`` decoder block, or the ``mean`` of all blocks.

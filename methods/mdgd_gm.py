@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from bench import Dimensions, Step
 
+_DECIMALS = 4  # of a cosine; float32 sums in another order differ by 1e-7
+
 
 def kept(cosines: Sequence[float], sizes: Sequence[int], share: float) -> set[int]:
     """Return the places of the largest cosines that together reach ``share`` of all entries, at least one place.
@@ -45,6 +47,8 @@ class MDGDGM(VisualDrift):
 
     g_theta and g_phi are those of ``mdgd``; only their use differs. At each update the tensors with the largest cosines
     are kept until they hold the share ``alpha`` of all trained entries. This is the parameter-efficient form of MDGD.
+    At the first update theta is phi, so every cosine is 1 or 0. Cosines are compared with four decimals, so that the
+    first tensors are kept then, and not those that rounding prefers.
 
     Certain are the cosine and the share. These are choices of ours, because we found neither text nor code:
 
@@ -80,7 +84,7 @@ class MDGDGM(VisualDrift):
         for names, tuned, base in self._directions(step, self.granularity):
             groups.append(names)
             edited.append(tuned)
-            cosines.append(float(torch.cosine_similarity(tuned, base, dim=0)))
+            cosines.append(round(float(torch.cosine_similarity(tuned, base, dim=0)), _DECIMALS))
         places = kept(cosines, [len(vector) for vector in edited], self.alpha)
         for place, (names, vector) in enumerate(zip(groups, edited, strict=True)):
             write(parameters, names, vector if place in places else torch.zeros_like(vector))

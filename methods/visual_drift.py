@@ -146,8 +146,11 @@ class VisualDrift(LoRA):
 
     def _gathered(self, step: Step) -> list[Gradients]:
         """Return the gradients of L_v at theta, of the loss at phi and of L_v at phi, over all workers."""
-        zeros = {name: torch.zeros_like(value) for name, value in trained(step.model).items()}
-        found = [zeros | gradients for gradients in (self.visual_, self.base_, self.base_visual_)]
+        parameters = trained(step.model)
+        found = [
+            {name: own[name] if name in own else torch.zeros_like(value) for name, value in parameters.items()}
+            for own in (self.visual_, self.base_, self.base_visual_)
+        ]
         step.all_reduce([gradient for gradients in found for gradient in gradients.values()])
         self.visual_, self.base_, self.base_visual_ = {}, {}, {}
         return found

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from bench import Recipe, decoder_blocks, image_positions, lora_adapters
+from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.methods.lora import LoRA
 from bench.methods.mdgd import MDGD, onto
-from bench.methods.mdgd_gm import kept
-from bench.methods.visual_drift import at_the_base, drift, trained, without
+from bench.methods.mdgd_gm import MDGDGM, kept
+from bench.methods.visual_drift import VisualDrift, at_the_base, drift, trained, without
+from bench.trial.fit import fit
+from bench.trial.updates import MicroBatchSize
 
 _STEP = 1e-3
 
@@ -194,3 +197,16 @@ def slope(model: Any, weight: torch.Tensor, way: torch.Tensor, batch: dict[str, 
             losses.append(summed_loss(model, batch))
             weight -= size * way
     return (losses[0] - losses[1]) / (2 * _STEP)
+
+
+@pytest.mark.parametrize("method", [MDGD, MDGDGM])
+def test_smaller_micro_batches_make_the_same_updates_from_the_start(method: type[VisualDrift]) -> None:
+    recipe = replace(RECIPE, dropout=0.0, updates=2)
+
+    whole, parts = (
+        fit(method(), RANK, 0, recipe, tiny().lessons, micro_batch=MicroBatchSize(size)).change for size in (8, 2)
+    )
+
+    for name, delta in whole.items():
+        for part, value in delta.tensors().items():
+            assert (parts[name].tensors()[part] - value).norm() <= 1e-3 * value.norm(), (name, part)
