@@ -28,9 +28,9 @@ def factor(block: int, blocks: int, alpha: float) -> float:
 class LiNeS(EditMethod):
     """W = W0 + f_l * (W' - W0) for every changed parameter W' [out, in] or [out] of decoder block l.
 
-    f_l grows linearly from ``alpha`` in the first block to 1 in the last one, because early blocks hold what is general
-    and late blocks what is special to a task. The equation and the factor of what is outside the blocks are those of
-    the authors' code. Rewind is the same edit with one factor for all blocks.
+    f_l grows linearly from ``alpha`` in the first block to 1 in the last one, because early blocks hold general
+    knowledge and late blocks task-specific knowledge. The equation and the factor outside the blocks are those of the
+    authors' code. Rewind is the same edit with one factor for all blocks.
 
     ``alpha``      the factor of the first block. The authors choose it on the validation data of the target and of
                    control tasks. Here the control tasks are sources, which are for testing only, so the default is a

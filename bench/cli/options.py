@@ -112,8 +112,9 @@ class Rows(Suited):
 
     methods: str = arg(
         "paper",
-        "names, or paper (the methods of the LoRASculpt paper's table), all (every built-in method except references "
-        "and tools) or installed (every ranked method, also of plugins); words and names can be mixed; default: paper",
+        "names, or paper (the methods of the LoRASculpt paper's table), all (every built-in method for a single "
+        "target, without references and tools) or installed (also the ranked methods of plugins); words and names can "
+        "be mixed; default: paper",
         "A,B",
     )
     ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import UsageError
+from bench.text import did_you_mean
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,9 +55,10 @@ def adapted_roles(adapt: str) -> tuple[str, ...]:
     named = GROUPS.get(adapt) or tuple(part.strip() for part in adapt.split("+"))
     for role in named:
         if role not in ROLES:
+            like = did_you_mean(role, ROLES if len(named) > 1 else (*GROUPS, *ROLES))
             raise UsageError(
-                f"recipe.adapt is {adapt!r}, but {role!r} is not a layer of the decoder. Give one of "
-                f"{', '.join(GROUPS)}; or layers joined by +: {', '.join(ROLES)}. A group cannot be joined."
+                f"recipe.adapt is {adapt!r}, but {role!r} is not a layer of the decoder.{like} Give one of "
+                f"{', '.join(GROUPS)}, or layers joined by +: {', '.join(ROLES)}. Groups cannot be joined."
             )
     return tuple(role for role in ROLES if role in named)
 

@@ -200,8 +200,8 @@ def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -
     adapted = adapted_roles(request.recipe.adapt)
     if missing := [role for role in built.roles() if role not in adapted]:
         raise UsageError(
-            f"{name} reads the adapters of {', '.join(built.roles())}, but recipe.adapt={request.recipe.adapt} gives "
-            f"{', '.join(missing)} none. Leave {name} out, or adapt these layers too."
+            f"{name} needs adapters on {', '.join(built.roles())}, but recipe.adapt={request.recipe.adapt} puts none "
+            f"on {', '.join(missing)}. Leave {name} out, or adapt these layers too."
         )
     if not method.merges and request.recipe.quantization != "none":
         raise UsageError(

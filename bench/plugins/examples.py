@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import PluginError
+from bench.errors import BenchError, PluginError
+from bench.plugins.faults import explained
 from bench.plugins.task import Example, Split, Task
 
 
@@ -39,16 +40,21 @@ def read_examples(task: Task, split: Split) -> Sequence[Example]:
     """Return a split's examples after checking every one of them, except its image's pixels.
 
     Raises:
-        PluginError: the split is missing, or an example breaks the contract.
+        PluginError: the split is missing, the task fails, or an example breaks the contract.
+        BenchError: the task's own error, such as that its files are missing.
     """
     try:
         examples = task.examples(split)
-    except KeyError as error:
-        if error.args != (split,):
-            raise
+    except BenchError:
+        raise
+    except Exception as error:
+        if isinstance(error, KeyError) and error.args == (split,):
+            raise PluginError(
+                f"The task {task.name} has no {split} split: examples({split!r}) raises KeyError. "
+                "Return examples for train, validation and test."
+            ) from error
         raise PluginError(
-            f"The task {task.name} has no {split} split: examples({split!r}) raises KeyError. "
-            "Return examples for train, validation and test."
+            f"The task {task.name} gives no {split} examples: {explained(error, type(task))}. Mend the task."
         ) from error
     if not (hasattr(examples, "__len__") and hasattr(examples, "__getitem__")):
         raise PluginError(f"The task {task.name} returns {_kind(examples)} for {split}. Return a list of examples.")

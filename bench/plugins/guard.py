@@ -64,17 +64,19 @@ def interrupts() -> Iterator[None]:
     A termination (SIGTERM, from kill or a batch system) raises a KeyboardInterrupt too, so that the command ends as
     after Ctrl-C.
     """
-    if threading.current_thread() is not threading.main_thread() or not _is_python_handler():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGINT, _press)
-    signal.signal(signal.SIGTERM, _press)
+    # a shell starts a command in the background with SIGINT ignored, and a termination must end it well all the same
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = [number for number, handler in before.items() if handler in (signal.default_int_handler, signal.SIG_DFL)]
+    for number in ours:
+        signal.signal(number, _press)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, before)
+        for number in ours:
+            signal.signal(number, before[number])
         _pressed.clear()
 
 

@@ -208,6 +208,9 @@ def _import(entry: EntryPoint) -> Any:
         return entry.load()
 
 
+_NO_DOTS = " A plugin file imports from bench, not with a dot. Name a plugin that is installed: bench check NAME."
+
+
 @contextmanager
 def _importing(what: str, module: str = "") -> Iterator[None]:
     """Turn everything that an import may raise into a PluginError that names the line."""
@@ -216,7 +219,8 @@ def _importing(what: str, module: str = "") -> Iterator[None]:
             yield
     except Exception as error:
         sys.modules.pop(module, None)
-        raise PluginError(f"{explained(error).rstrip('.')}. {what} cannot be imported.") from error
+        hint = _NO_DOTS if isinstance(error, ImportError) and "relative import" in str(error) else ""
+        raise PluginError(f"{explained(error).rstrip('.')}. {what} cannot be imported.{hint}") from error
 
 
 def run_file(path: Path) -> Any:

@@ -65,18 +65,23 @@ def test_a_layer_that_no_decoder_has_is_refused(adapt: str) -> None:
         changed_recipe(MICRO.recipe, {"adapt": adapt})
 
 
+def test_a_mistyped_group_is_told_its_name() -> None:
+    with pytest.raises(UsageError, match=r"'Attention' is not a layer of the decoder\. Did you mean 'attention'\?"):
+        changed_recipe(MICRO.recipe, {"adapt": "Attention"})
+
+
 @pytest.mark.parametrize(
     ("method", "adapt", "message"),
     [
         (
             "orth_reg",
             "mlp",
-            "orth_reg reads the adapters of q_proj, v_proj, but recipe.adapt=mlp gives q_proj, v_proj none",
+            "orth_reg needs adapters on q_proj, v_proj, but recipe.adapt=mlp puts none on q_proj, v_proj",
         ),
         (
             "lorasculpt",
             "q_v",
-            "lorasculpt reads the adapters of q_proj, k_proj, v_proj, but recipe.adapt=q_v gives k_proj",
+            "but recipe.adapt=q_v puts none on k_proj.",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from bench import Example, PluginError, Split, Task
+from bench import DataError, Example, PluginError, Split, Task
 from bench.plugins.examples import check_scores, read_examples
 from bench.plugins.registry import Registry
 
@@ -68,6 +68,21 @@ def test_an_example_that_breaks_a_rule_is_told_with_the_rule_and_its_value(chang
 def test_a_missing_split_is_told_with_the_splits_that_a_task_needs() -> None:
     with pytest.raises(PluginError, match=r"has no validation split.*Return examples for train, validation and test\."):
         read_examples(One(SOUND), "validation")
+
+
+def test_a_task_that_fails_is_named_with_what_it_says_and_its_own_errors_pass() -> None:
+    class Failing(One):
+        error: ClassVar[Exception]
+
+        def examples(self, split: Split) -> Sequence[Example]:
+            raise self.error
+
+    Failing.error = ValueError("this task has no training split")
+    with pytest.raises(PluginError, match=r"gives no train examples: .*in examples: ValueError: this task has no"):
+        read_examples(Failing(), "train")
+    Failing.error = DataError("no files")
+    with pytest.raises(DataError, match="no files"):
+        read_examples(Failing(), "train")
 
 
 def test_a_task_without_a_main_metric_is_refused_when_it_is_loaded() -> None:

@@ -88,6 +88,25 @@ def test_the_handler_is_pythons_own_again_afterwards() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+IN_BACKGROUND = """
+import os, signal
+from bench.plugins.guard import interrupts
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts a command with &
+try:
+    with interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("ended", signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+"""
+
+
+def test_a_termination_ends_a_command_in_the_background_as_ctrl_c_would() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_BACKGROUND], capture_output=True, encoding="utf-8", check=True)
+
+    assert done.stdout.split() == ["ended", "True"]
+
+
 CHILDREN = """
 import os
 from bench.plugins.guard import guarded
