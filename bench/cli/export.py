@@ -51,7 +51,8 @@ def write_adapter(record: Record, store: Store, folder: Path) -> None:
     suite, change = _ready(record, store, folder)
     if not change.peft_loads:
         raise UsageError(
-            f"The change of {record.trial.label} is not LoRA or DoRA, and peft cannot load it. Use --merged DIR."
+            f"peft cannot load the change of {record.trial.label}, because it is not LoRA or DoRA with one rank and "
+            "one scale in all layers. Use --merged DIR."
         )
     with staged(folder) as here:
         change.save(here, base=str(suite.folder))
