@@ -135,6 +135,10 @@ class VisualDrift(LoRA):
         # CPU seconds on micro at rank 32, next to LoRA in one process: 3.2 with the gradients at phi, 1.9 without
         return 3.2 if self._reads_base else 1.9 if self._acts else 1.0
 
+    @override
+    def graphs(self) -> int:
+        return 2 if self._reads_base else 1  # the pass of phi runs while that of theta waits for its backward pass
+
     def _directions(self, step: Step, granularity: str) -> Iterator[tuple[list[str], Tensor, Tensor]]:
         """Yield the names, g_theta and g_phi of each group of parameters; g_phi is 0 if the method does not use it."""
         visual, base, base_visual = self._gathered(step)

@@ -253,6 +253,13 @@ class TrainMethod(Method):
         """
         return 0
 
+    def graphs(self) -> int:
+        """Return how many forward passes an update has in memory at once, with their activations and logits.
+
+        ``bench plan`` calls this hook. The source of this hook is not part of a trial's id either.
+        """
+        return 1
+
     def mix(self, order: Sequence[int], sources: Mapping[str, range], generator: Generator) -> Sequence[int]:
         """Return the numbers of the examples that a training sees, in order; called once, before the first update.
 

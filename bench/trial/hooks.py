@@ -105,6 +105,13 @@ def _not_numbers(value: Any) -> str:
     return next((f"{kind_of(item)} among them" for item in value if not isinstance(item, int)), "")
 
 
+def _not_count(value: Any) -> str:
+    """Say what a value is if it is not a whole number above 0."""
+    if not isinstance(value, int):
+        return kind_of(value)
+    return "" if value > 0 else str(value)
+
+
 # What every hook must return, and a function that says what else a value is.
 _NOTHING = ("nothing, because it acts in place", _unless(type(None)))
 _CHANGE = ("a bench.Change", _unless(Change))
@@ -124,5 +131,6 @@ _CONTRACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "memory": ("whole numbers of bytes by name", _not_sizes),
     "change_bytes": ("a whole number of bytes, or None", _unless(int, type(None))),
     "left_bytes": ("a whole number of bytes", _unless(int)),
+    "graphs": ("a whole number above 0", _not_count),
     "slowdown": ("a number above 0", _not_positive),
 }

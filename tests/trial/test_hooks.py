@@ -94,6 +94,8 @@ def test_a_wrong_return_of_an_edit_is_told_in_words() -> None:
         ("memory", 5, "memory must return whole numbers of bytes by name, it returned int"),
         ("memory", {"mask": 0.5}, "it returned 0.5 for 'mask'"),
         ("change_bytes", "12", "change_bytes must return a whole number of bytes, or None, it returned str"),
+        ("graphs", 0, "graphs must return a whole number above 0, it returned 0"),
+        ("graphs", 1.5, "graphs must return a whole number above 0, it returned float"),
         ("slowdown", None, "slowdown must return a number above 0, it returned None"),
         ("slowdown", 0, "slowdown must return a number above 0, it returned 0"),
         ("slowdown", float("nan"), "slowdown must return a number above 0, it returned nan"),
@@ -101,7 +103,7 @@ def test_a_wrong_return_of_an_edit_is_told_in_words() -> None:
 )
 def test_a_wrong_price_is_told_in_words(hook: str, value: object, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Odd, hook, returns(value))
-    given = () if hook == "slowdown" else (Dimensions((), 0, 2, 8),)
+    given = () if hook in ("slowdown", "graphs") else (Dimensions((), 0, 2, 8),)
 
     with pytest.raises(PluginError) as caught:
         called(getattr(Odd(), hook), *given)

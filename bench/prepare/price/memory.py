@@ -71,8 +71,9 @@ def training(
     text = blueprint.config.text_config
     blocks, size = text.num_hidden_layers, BYTES[recipe.train_dtype]
     tokens = dimensions.tokens
-    every = 1 if checkpointing else blocks
-    inputs = blocks * tokens * text.hidden_size * size if checkpointing else 0
+    graphs = called(method.graphs)
+    every = graphs * (1 if checkpointing else blocks)
+    inputs = graphs * blocks * tokens * text.hidden_size * size if checkpointing else 0
     return Footprint(
         method.name,
         dimensions.rank,
@@ -87,7 +88,7 @@ def training(
         },
         {
             "activations": every * adapted.example_bytes + inputs,
-            "logits": tokens * text.vocab_size * _LOGITS_BYTES[recipe.train_dtype],
+            "logits": graphs * tokens * text.vocab_size * _LOGITS_BYTES[recipe.train_dtype],
         },
         called(method.memory, dimensions),
     )

@@ -342,3 +342,14 @@ class Quoted:
 )
 def test_options_make_it_fit(quoted: Quoted, methods: list[str], expected: Fit) -> None:
     assert fitting_options(quoted, methods, 8) == expected  # type: ignore[arg-type]
+
+
+def test_a_method_with_two_forward_passes_at_once_holds_the_activations_of_both(drafted: Callable[..., Draft]) -> None:
+    words = ("--methods", "lora,mdgd", "--ranks", "64", "--targets", "iconqa")
+    whole = quoted(drafted(*words))
+    ablation = quoted(drafted(*words, "--set", "mdgd.reference=none"))
+
+    plain, mdgd = whole.footprint("lora", 64), whole.footprint("mdgd", 64)
+
+    assert mdgd.example == {part: 2 * size for part, size in plain.example.items()}
+    assert ablation.footprint("mdgd", 64).example == plain.example
