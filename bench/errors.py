@@ -36,7 +36,9 @@ class DataError(BenchError):
 
 
 class TrialError(BenchError):
-    """A trial could not be finished."""
+    """A trial could not be finished. ``hook`` names the hook of its method that is to blame, if one is."""
+
+    hook = ""
 
 
 class StoreError(BenchError):

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import IO, TypedDict
 
@@ -76,7 +77,8 @@ def _process() -> subprocess.Popen[str]:
 
 def _end(process: subprocess.Popen[str]) -> None:
     for pipe in (process.stdin, process.stdout):
-        _pipe(pipe).close()
+        with suppress(BrokenPipeError):  # the process may have died
+            _pipe(pipe).close()
     process.wait()
 
 

@@ -41,9 +41,9 @@ class Watched(TrainMethod):
     at which many gradients and penalties are exactly 0.
     """
 
-    name: ClassVar[str] = "watched"
     paper: ClassVar[str] = ""
 
+    name = property(lambda self: self.inner.name)  # type: ignore[assignment]
     made_for = property(lambda self: self.inner.made_for)  # type: ignore[assignment]
 
     inner: TrainMethod

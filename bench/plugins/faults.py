@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import FunctionType
 
-from bench.errors import BenchError, PluginError, one_line
+from bench.errors import BenchError, PluginError, TrialError, one_line
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.source import is_engine
 from bench.plugins.task import Task
@@ -23,6 +23,8 @@ def explained(error: BaseException, plugin: object = None) -> str:
 
     ``plugin`` is the class or the function that is to blame; without it, every plugin may be.
     """
+    if isinstance(error, TrialError) and error.hook and isinstance(plugin, type):
+        return f"{place_of(getattr(plugin, error.hook))}: {error}"
     if isinstance(error, BenchError):
         return str(error)
     text = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else one_line(error)}"

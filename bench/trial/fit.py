@@ -122,7 +122,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         draw_alike(generator, group)
         if (penalty := called(method.penalty, step)) is not None:
             penalty.backward()  # type: ignore[no-untyped-call]
-            _check_finite(float(penalty.detach()), index, f"penalty of {method.name}")
+            _check_finite(float(penalty.detach()), index, f"penalty of {method.name}", "penalty")
         called(method.on_gradients, step)
         if recipe.clip is not None:
             clip_grad_norm_(parameters, recipe.clip)
@@ -204,6 +204,8 @@ def _reference(model: nn.Module) -> Iterator[nn.Module]:
         yield model
 
 
-def _check_finite(value: float, index: int, what: str) -> None:
+def _check_finite(value: float, index: int, what: str, hook: str = "") -> None:
     if not math.isfinite(value):
-        raise TrialError(f"The {what} is {value} at update {index + 1}. Lower the learning rate (--set METHOD.lr=…).")
+        error = TrialError(f"The {what} is {value} at update {index + 1}. Lower the learning rate (--set METHOD.lr=…).")
+        error.hook = hook
+        raise error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
-from bench.errors import DataError
+from bench import Step
+from bench.errors import DataError, TrialError
+from bench.methods.lora import LoRA
 from bench.plugins.faults import explained, hooks
 from bench.plugins.registry import run_file
 
@@ -44,6 +48,19 @@ def test_an_error_that_was_raised_on_purpose_speaks_for_itself(helper: Path) -> 
 
     assert isinstance(error, DataError)
     assert explained(error) == "No such file."
+
+
+def test_an_error_of_a_trial_names_the_hook_that_is_to_blame() -> None:
+    class Steep(LoRA):  # type: ignore[misc]
+        def penalty(self, step: Step) -> Tensor | None:
+            raise NotImplementedError
+
+    error = TrialError("The penalty is nan.")
+    assert explained(error, Steep) == "The penalty is nan."
+
+    error.hook = "penalty"
+    assert re.fullmatch(r"test_faults\.py:\d+ in penalty: The penalty is nan\.", explained(error, Steep))
+    assert explained(error) == "The penalty is nan."
 
 
 def test_an_error_of_the_engine_names_no_plugin() -> None:
