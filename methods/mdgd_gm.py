@@ -47,8 +47,8 @@ class MDGDGM(VisualDrift):
 
     g_theta and g_phi are those of ``mdgd``; only their use differs. At each update the tensors with the largest cosines
     are kept until they hold the share ``alpha`` of all trained entries. This is the parameter-efficient form of MDGD.
-    At the first update theta is phi, so every cosine is 1 or 0. Cosines are compared with four decimals, so that the
-    first tensors are kept then, and not those that rounding prefers.
+    Without dropout every cosine is 1 or 0 at the first update, because theta is phi. Cosines are compared with four
+    decimals, so that the first tensors are kept then, and not those that rounding prefers.
 
     Certain are the cosine and the share. These are choices of ours, because we found neither text nor code:
 

@@ -11,6 +11,7 @@ from bench.cli.options import Cells
 from bench.cli.request import NO_SOURCE, chain_methods, task_names, tuned_chains
 from bench.cli.which_run import request_of
 from bench.errors import UsageError
+from bench.plan import tuned
 from bench.plan.chains import ChainMethod, ChainRequest, When, check_orders
 from bench.plan.request import Request
 from bench.plan.suite import named_suite
@@ -84,7 +85,7 @@ class Chained(Cells, Command):
         never = when == ["never"] or not left
         return (when[0] if when else "end", NO_SOURCE if never else ",".join(left))
 
-    def chained(self, registry: Registry) -> dict[str, Any]:
+    def chain_options(self, registry: Registry) -> dict[str, Any]:
         """Return what distinguishes the chains from cells, as JSON stores it; ``chains_of`` reads it.
 
         Raises:
@@ -125,33 +126,41 @@ class Chained(Cells, Command):
         The ``output`` may have the search whose choices ``--tuned`` adds.
 
         Raises:
-            UsageError: the tasks cannot be learnt as a sequence, or ``--tuned`` finds no search of it.
+            UsageError: the tasks cannot be learnt as a sequence, ``--tuned`` finds no search of it, or an older version
+            chose what is now out of range.
         """
         methods, when = self.chain_methods(registry), self.scored(registry)[0]
         found = ChainRequest(asked, methods, self.orders(), when, self.baselines)
         found.check()
-        return found if self.tuned is None or output is None else with_tuned(found, self.tuned, output)
+        if self.tuned is None or output is None:
+            return found
+        found = _with_tuned(found, self.tuned, output)
+        tuned.check_ranges(found.request.tuned, registry)
+        return found
 
 
-def chains_of(run: Run, output: Path) -> ChainRequest:
+def chains_of(run: Run, output: Path, typed: Command | None = None) -> ChainRequest:
     """Return the chains of a sequence whose note a run folder has.
 
+    Options that select no cells, such as --plugin, have the values that were ``typed``.
+
     Raises:
-        UsageError: the note names a method or task that this version does not know.
+        UsageError: the note does not say which chains it means, or names a method or task that is unknown here.
     """
-    asked, kept = request_of(run, output), run.chained
+    asked, kept = request_of(run, output, typed), run.chained
+    if not kept:
+        raise UsageError(
+            f"The note of {run.name} does not say which chains it means. Run its command again; nothing is trained "
+            f"again: {run.command}"
+        )
     methods = tuple(ChainMethod.read(name, asked.registry) for name in kept["chains"])
     orders = tuple(tuple(order) for order in kept["orders"])
     found = ChainRequest(asked, methods, orders, kept["when"], bool(kept["controls"]))
-    return found if kept["tuned"] is None else with_tuned(found, str(kept["tuned"]), output)
+    return found if kept["tuned"] is None else _with_tuned(found, str(kept["tuned"]), output)
 
 
-def with_tuned(chains: ChainRequest, chosen: str, output: Path) -> ChainRequest:
-    """Return the chains, and those with what a search chose: that of the named place, or else of the run folder.
-
-    Raises:
-        UsageError: there is no search of these chains, or an older version chose what is now out of range.
-    """
+def _with_tuned(chains: ChainRequest, chosen: str, output: Path) -> ChainRequest:
+    """Return the chains, and those with what a search chose: that of the named place, or else of the run folder."""
     return replace(chains, request=replace(chains.request, tuned=tuned_chains(chosen, chains, output)))
 
 

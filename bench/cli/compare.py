@@ -15,14 +15,13 @@ from bench.cli.reports import board, sequences
 from bench.cli.which_run import OneRun, request_of, shown_run
 from bench.console import say, tell
 from bench.errors import UsageError
-from bench.papers.comparable import reasons
+from bench.papers.comparable import reasons, sources_differ
 from bench.papers.comparison_text import FORMS
 from bench.plan.chance import counted
-from bench.plan.plan import Plan, make
+from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plugins.paper import Paper, SequencePaper
 from bench.plugins.registry import Registry
-from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
     from bench.papers.comparison import Comparison
@@ -66,11 +65,12 @@ def _of_run(options: CompareOptions, paper: Paper, tolerance: float) -> Comparis
     from bench.papers import comparison  # imported here because a refusal needs no pandas
 
     store = options.store()
-    run = shown_run(store, options.output, options.run)
+    run = shown_run(store, options.output, options.run, for_what=f"the paper {paper.name}")
     asked = request_of(run, options.output)
     _refuse(paper, asked, options.output)
     made = make(asked, store)
-    _refuse(paper, asked, options.output, _left_out(made, store))
+    left_out = counted(asked, store.read(made.zero_shot), made.asked[None]).left_out
+    _refuse(paper, asked, options.output, left_out)
     return comparison.compare(paper, board(made, store, run.command, mixed=options.mix), tolerance)
 
 
@@ -79,16 +79,12 @@ def _of_sequence(options: CompareOptions, paper: SequencePaper, tolerance: float
     from bench.papers.sequence_comparison import compare_sequences  # imported here because a refusal needs no pandas
 
     store = options.store()
-    run = shown_run(store, options.output, options.run, ["sequence"])
+    run = shown_run(store, options.output, options.run, ["sequence"], f"the paper {paper.name}")
     chains = chains_of(run, options.output)
     _refuse(paper, chains.request, options.output)
-    _refuse(paper, chains.request, options.output, _left_out(chains.plan(store), store))
-    return compare_sequences(paper, sequences(chains, store, run.command, mixed=options.mix), tolerance)
-
-
-def _left_out(made: Plan, store: Store) -> Collection[str]:
-    """Return the sources that Source leaves out."""
-    return counted(made.request, store.read(made.zero_shot), made.asked[None]).left_out
+    ours = sequences(chains, store, run.command, mixed=options.mix)
+    differ = sources_differ(paper, chains.request, ours.left_out) if paper.sources else ()
+    return compare_sequences(paper, ours, tolerance, tuple(differ))
 
 
 def _tolerance(asked: float | None, paper: Paper | SequencePaper) -> float:

@@ -40,7 +40,7 @@ def leaderboard(options: LeaderboardOptions) -> int:
     run = shown_run(store, options.output, options.run, ["run", "sequence"])
     if run.kind == "sequence":
         print_sequences(
-            sequences(chains_of(run, options.output), store, run.command, mixed=options.mix), options.format
+            sequences(chains_of(run, options.output, options), store, run.command, mixed=options.mix), options.format
         )
     else:
         _print_cells(options, cells_of(run, options), store, run.command)

@@ -73,12 +73,13 @@ _VERBS = (
     Verb(
         "leaderboard",
         "print the leaderboard of the run folder",
-        about="Print the leaderboard of the run with the most finished cells, or of the cells that the options name.",
+        about="Print the leaderboard of the run with the most finished cells, or of the cells that the options name; "
+        "with --run also the tables of a sequence.",
     ),
     Verb(
         "compare",
-        "compare the leaderboard with a paper's published table, and give verdicts",
-        about="Compare a run's leaderboard with a paper's table; refuse a run that is not comparable.",
+        "compare a run or a sequence with a paper's published table, and give verdicts",
+        about="Compare a run or a sequence with a paper's table; refuse what is not comparable.",
     ),
     Verb("show", "print one trial: its scores, cost, command, and what it forgot"),
     Verb("check", "check methods, tasks and reports against their contracts"),

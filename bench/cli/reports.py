@@ -38,27 +38,27 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Lea
     """
     from bench.leaderboard.from_store import leaderboard  # imported here because listings need no pandas
 
-    return leaderboard(made, store, heading(made, store, command, mixed=mixed))
+    return leaderboard(made, store, heading(made.request, store, command, mixed=mixed))
 
 
 def sequences(chains: ChainRequest, store: Store, command: str, *, mixed: bool = False) -> SequenceBoard:
     """Return the tables of a sequence from the scores in the store."""
     from bench.sequences.from_store import sequence_board  # imported here because listings need no pandas
 
-    return sequence_board(chains, store, heading(chains.plan(store), store, command, mixed=mixed))
+    return sequence_board(chains, store, heading(chains.request, store, command, mixed=mixed))
 
 
-def heading(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Heading:
-    """Return the heading of the tables of a plan, which names the ``command``."""
+def heading(request: Request, store: Store, command: str, *, mixed: bool = False) -> Heading:
+    """Return the heading of the tables of a request, which names the ``command``."""
     from bench.leaderboard.tables import Heading
     from bench.papers.lorasculpt.warmup import suite_settings
 
     return Heading(
-        made.request.suite.name,
+        request.suite.name,
         command=command,
         commit=commit(),
         mixed=mixed,
-        settings=suite_settings(made.request),
+        settings=suite_settings(request),
         older=store.census.older,
     )
 
@@ -84,15 +84,17 @@ def print_sequences(board: SequenceBoard, form: str = "table") -> None:
         UsageError: the format does not exist, does not show sequences, or is not text.
         PluginError: the report cannot be imported.
     """
-    from bench.sequences.reports import render  # imported here because listings need no pandas
+    from bench.sequences.reports import FILE, render  # imported here because listings need no pandas
 
     report = Registry().report(form)
     if form == "table":
         print_text(partial(render, board))
     elif report.write_sequences is None:
-        raise UsageError(f"The report {form} does not show sequences, because it has no write_sequences.")
+        raise UsageError(
+            f"The report {form} does not show sequences, because it has no write_sequences. Use --format table."
+        )
     else:
-        _print_written(form, report.write_sequences, board, report.file_of("sequence"))
+        _print_written(form, report.write_sequences, board, report.file_of(FILE))
 
 
 def _print_written(form: str, write: Callable[..., Path], board: object, file: str) -> None:

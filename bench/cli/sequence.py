@@ -42,16 +42,21 @@ class SequenceOptions(RunOptions, Chained):
 def sequence(options: SequenceOptions) -> int:
     """Learn tasks one after another with every method, and show what each costs the earlier ones."""
     registry = Registry(options.plugin)
-    cells, chained = options.chain_cells(registry), options.chained(registry)
-    run = replace(new_run("sequence", options.line, cells, **chained), chained=chained)
-    chains_of = partial(options.chain_request, registry, output=options.output)
+    cells, run = options.chain_cells(registry), noted(options, registry)
+    meant = partial(options.chain_request, registry, output=options.output)
     steps = RunSteps(
         run,
-        lambda asked, store: chains_of(asked).plan(store),
+        lambda asked, store: meant(asked).plan(store),
         lambda made, store: None,
-        lambda made, store: _write(options, run, chains_of(made.request), store),
+        lambda made, store: _write(options, run, meant(made.request), store),
     )
     return carry_out(steps, options, cells, registry)
+
+
+def noted(options: SequenceOptions, registry: Registry) -> Run:
+    """Return the note of a sequence that starts now, without its trials."""
+    chained = options.chain_options(registry)
+    return replace(new_run("sequence", options.line, options.chain_cells(registry), **chained), chained=chained)
 
 
 def _write(options: SequenceOptions, run: Run, chains: ChainRequest, store: Store) -> Outcome:

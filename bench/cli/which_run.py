@@ -40,8 +40,8 @@ class OneRun:
 
     run: str = arg(
         "",
-        "a run of the run folder: its name, the start of its name, or latest (default: the run with the most finished "
-        "cells; bench ls runs lists them)",
+        "a run or sequence of the run folder: its name, the start of its name, or latest (default: the run with the "
+        "most finished cells; bench ls runs lists them)",
         "NAME",
     )
 
@@ -69,20 +69,21 @@ def largest(runs: Sequence[Run], census: Census) -> Run:
     return max(runs, key=size)
 
 
-def shown_run(store: Store, output: Path, name: str = "", kinds: Sequence[Kind] = ("run",)) -> Run:
+def shown_run(store: Store, output: Path, name: str = "", kinds: Sequence[Kind] = ("run",), for_what: str = "") -> Run:
     """Return the run that ``--run`` names, of one of ``kinds``. Without a name, return the largest of the first kind.
 
-    If several could be meant, a line says which it is.
+    If several could be meant, a line says which it is. ``for_what`` is what needs these kinds, for messages.
 
     Raises:
         UsageError: there was none of these kinds, or none has this name.
     """
-    found = [run for run in every_run(store) if run.kind in kinds]
+    every = every_run(store)
+    found = [run for run in every if run.kind in kinds]
+    if name:
+        return _named(name, every, kinds, store, for_what)
     if not found:
         kind, tasks = kinds[0], " --tasks A,B" if kinds[0] == "sequence" else ""
         raise UsageError(f"{output} has no {kind} yet. Start one: bench {kind}{tasks} --output {output}")
-    if name:
-        return _named(name, found, store)
     first = next(of for kind in kinds if (of := [run for run in found if run.kind == kind]))
     if len(first) == 1:
         return first[0]
@@ -94,18 +95,29 @@ def shown_run(store: Store, output: Path, name: str = "", kinds: Sequence[Kind] 
     return chosen
 
 
-def _named(name: str, found: Sequence[Run], store: Store) -> Run:
-    if name == _LATEST:
+def _named(name: str, every: Sequence[Run], kinds: Sequence[Kind], store: Store, for_what: str) -> Run:
+    found, kind = [run for run in every if run.kind in kinds], " or ".join(kinds)
+    if name == _LATEST and found:
         pointed = latest_run(store)
         return next((run for run in found if run.name == pointed), found[-1])
-    exact = [run for run in found if run.name == name]
-    matching = exact or [run for run in found if run.name.startswith(name)]
+    matching = _matching(name, found)
     if len(matching) > 1:
         names = ", ".join(run.name for run in matching)
-        raise UsageError(f"--run {name} matches {len(matching)} {matching[0].kind}s: {names}. Give the whole name.")
-    if not matching:
-        raise suggest(found[0].kind, name, [_LATEST, *(run.name for run in found)])
-    return matching[0]
+        raise UsageError(f"--run {name} matches {len(matching)} runs: {names}. Give the whole name.")
+    if matching:
+        return matching[0]
+    if others := _matching(name, every):
+        needs = for_what or "this command"
+        raise UsageError(
+            f"{others[0].name} is a {others[0].kind}, and {needs} needs a {kind}. bench ls runs lists them."
+        )
+    raise suggest(kind, name, [_LATEST, *(run.name for run in found)])
+
+
+def _matching(name: str, runs: Sequence[Run]) -> list[Run]:
+    """Return the run of a name, or else those whose name begins so."""
+    exact = [run for run in runs if run.name == name]
+    return exact or [run for run in runs if run.name.startswith(name)]
 
 
 def run_of(store: Store, trial: Trial) -> Run | None:

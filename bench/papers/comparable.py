@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from bench.errors import DataError
 from bench.model import checkpoints
+from bench.plan.chains import tasks_in
 from bench.plan.suite import SUITES
 from bench.plugins.hyperparameters import values
-from bench.plugins.paper import Paper, SequencePaper, compared_rows
+from bench.plugins.paper import Paper, PublishedRow, SequencePaper, compared_rows
 
 if TYPE_CHECKING:
     from bench.plan.request import Request
@@ -24,7 +25,8 @@ _FREE = ("connector", "micro_batch_size")
 def reasons(paper: Paper | SequencePaper, request: Request, left_out: Collection[str] = ()) -> tuple[str, ...]:
     """Return why a request's numbers cannot be compared with the paper's; empty if they can be.
 
-    ``left_out`` has the sources that Source leaves out, because the base model is at chance.
+    ``left_out`` has the sources that Source leaves out, because the base model is at chance. Of a sequence, only Source
+    depends on the sources, so they are no reason here.
     """
     if request.suite.name != paper.suite:
         return (
@@ -33,7 +35,7 @@ def reasons(paper: Paper | SequencePaper, request: Request, left_out: Collection
         )
     return (
         *_model(request),
-        *(_sources(paper, request, left_out) if isinstance(paper, Paper) or paper.sources else ()),
+        *(sources_differ(paper, request, left_out) if isinstance(paper, Paper) else ()),
         *_examples(request),
         *_recipe(request),
         *_hyperparameters(paper, request),
@@ -54,7 +56,8 @@ def _model(request: Request) -> Iterator[str]:
         yield f"the base model {found.model} (--model) has {count:,} parameters, but {own.model} has {wanted:,}"
 
 
-def _sources(paper: Paper | SequencePaper, request: Request, left_out: Collection[str]) -> Iterator[str]:
+def sources_differ(paper: Paper | SequencePaper, request: Request, left_out: Collection[str]) -> Iterator[str]:
+    """Yield why a request's Source is another mean than the paper's."""
     missing = [name for name in paper.sources if name not in request.sources]
     extra = [name for name in request.sources if name not in paper.sources]
     if missing:
@@ -102,20 +105,24 @@ def _recipe(request: Request) -> Iterator[str]:
             yield f"recipe.{field.name} is {value} ({option}), but the suite's own value is {own}"
 
 
+def _parts(row: PublishedRow) -> list[str]:
+    """Return the methods of a row: one, or the two of a chain."""
+    return row.method.split("+")
+
+
 def _hyperparameters(paper: Paper | SequencePaper, request: Request) -> Iterator[str]:
     """Yield a reason for each changed hyperparameter of a compared method or of its parent.
 
     A method is compared if the paper has a row for it among the requested ones.
     """
-    places = request.targets if isinstance(paper, Paper) else {row.target for row in compared_rows(paper)}
     methods = dict.fromkeys(
         name
         for row in compared_rows(paper)
-        for name in row.method.split("+")  # a chain of a method and an edit
         if row.rank in request.ranks
-        and name in request.methods
-        and row.target in places
+        and set(_parts(row)) <= set(request.methods)
+        and set(tasks_in(row.target)) <= set(request.targets)
         and row.connector == request.recipe.connector
+        for name in _parts(row)
     )
     parents = {name: getattr(request.registry.method(name), "parent", name) for name in methods}
     for name in dict.fromkeys(used for pair in parents.items() for used in pair):

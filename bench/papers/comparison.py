@@ -54,14 +54,14 @@ class Compared:
 class Comparison:
     """Every number that a run and a paper share.
 
-    ``place`` is the word for what has a table of its own, a target or an order. ``tolerance`` is in points.
-    ``setting`` and ``covered`` are the run's own texts. ``remarks`` name the rows that only one side has, and the
+    ``grouped_by`` says what has a table of its own. ``tolerance`` is in points. ``setting`` and ``covered`` are the
+    run's own texts. ``remarks`` name the rows that only one side has, and the
     trials that failed or were done in a different environment, one line each.
     """
 
     paper: Paper | SequencePaper
     tolerance: float
-    place: Literal["target", "order"]
+    grouped_by: Literal["target", "order"]
     setting: str
     covered: str
     numbers: tuple[Compared, ...]
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def summary(self) -> str:
-        """The count of each verdict. A source score of the zero-shot row counts only once."""
+        """The count of each verdict. A source score of the zero-shot row counts once, others once for each place."""
         once = {_identity(number): self.verdict(number) for number in self.numbers}
         counts = Counter(once.values())
         each = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)

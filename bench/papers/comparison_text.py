@@ -27,9 +27,9 @@ _STUDY_NOTE = (
 def table(comparison: Comparison) -> Iterator[str]:
     """Yield a table of the summarising scores that fits 80 columns, and the notes under it."""
     yield f"compared with {comparison.paper.citation}, tables {', '.join(comparison.paper.tables)}"
-    shown = [number for number in comparison.numbers if number.title]
+    shown = [number for number in comparison.numbers if number.title] or comparison.numbers
     for place, of_place in groupby(shown, lambda number: number.place):
-        yield f"\n{comparison.place} {place}   {comparison.setting}\n"
+        yield f"\n{comparison.grouped_by} {place}   {comparison.setting}\n"
         head = ("method", "score", "ours", "", "paper", "difference", "verdict")
         yield from text_table([head, *_lines(comparison, of_place)], left={0, 1, 3, 6})
     yield ""
@@ -42,7 +42,7 @@ def markdown(comparison: Comparison) -> Iterator[str]:
     yield f"# {comparison.setting}, compared with {comparison.paper.citation}"
     head = ("method", "rank", "connector", "score", "ours", "interval", "paper", "difference", "verdict")
     for place, of_place in groupby(comparison.numbers, lambda number: number.place):
-        yield f"\n## {comparison.place.capitalize()} {place}\n"
+        yield f"\n## {comparison.grouped_by.capitalize()} {place}\n"
         yield from _grid(
             head, ((*_row_cells(number), *_score(number), comparison.verdict(number)) for number in of_place)
         )
@@ -52,7 +52,9 @@ def markdown(comparison: Comparison) -> Iterator[str]:
 
 def comma_separated(comparison: Comparison) -> Iterator[str]:
     """Yield the lines of a CSV with every number, its interval and its verdict."""
-    frame = _frame(comparison.numbers).drop(columns="variant").rename(columns={"target": comparison.place})
+    frame = _frame(comparison.numbers).rename(columns={"target": comparison.grouped_by})
+    if comparison.grouped_by == "target":
+        del frame["variant"]  # only methods' own rows are compared
     frame.insert(0, "paper", comparison.paper.name)
     frame.insert(2, "suite", comparison.paper.suite)
     frame["connector"] = [number.key.connector for number in comparison.numbers]
@@ -117,8 +119,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     yield (
         "Scores are x100. difference = ours - the paper's. The paper's number is held fixed, because its noise is not "
         f"known. reproduced: the whole interval of the difference is within {within}. above, below: the whole interval "
-        "is beyond. cannot tell: otherwise. Each number is judged by itself, although Source and Avg are computed from "
-        "the others."
+        "is beyond. cannot tell: otherwise. Each number is judged by itself, although some, such as Avg or AP, are "
+        "computed from the others."
     )
     yield comparison.covered
     yield from comparison.remarks

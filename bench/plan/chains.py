@@ -28,6 +28,7 @@ TASK_ID = "task id given"  # how reports say that a user must know the task of e
 INDEPENDENT = "independent"
 JOINT = "joint"
 _AND = "+"
+_THEN = "."  # between the tasks of an order
 _REWIND = "rewind"
 _REWOUND = "rewound after each stage"
 
@@ -87,7 +88,12 @@ def _check_edit(text: str, train: type[TrainMethod], edit: str, registry: Regist
 
 def order_name(order: Sequence[str]) -> str:
     """Return the name of an order, as files and tables write it."""
-    return ".".join(order)
+    return _THEN.join(order)
+
+
+def tasks_in(name: str) -> tuple[str, ...]:
+    """Return the tasks of an order from its name."""
+    return tuple(name.split(_THEN))
 
 
 def check_orders(orders: Sequence[Sequence[str]]) -> None:

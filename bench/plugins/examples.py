@@ -53,9 +53,8 @@ def read_examples(task: Task, split: Split) -> Sequence[Example]:
                 f"The task {task.name} has no {split} split: examples({split!r}) raises KeyError. "
                 "Return examples for train, validation and test."
             ) from error
-        raise PluginError(
-            f"The task {task.name} gives no {split} examples: {explained(error, type(task))}. Mend the task."
-        ) from error
+        reason = explained(error, type(task)).rstrip(".")
+        raise PluginError(f"The task {task.name} gives no {split} examples: {reason}. Mend the task.") from error
     if not (hasattr(examples, "__len__") and hasattr(examples, "__getitem__")):
         raise PluginError(f"The task {task.name} returns {_kind(examples)} for {split}. Return a list of examples.")
     seen: set[str] = set()

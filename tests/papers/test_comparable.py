@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import Paper, Reading
+from bench import Paper, Reading, SequencePaper
 from bench.model import checkpoints
-from bench.papers.comparable import reasons
+from bench.papers.comparable import reasons, sources_differ
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, MICRO, Suite
 from bench.plan.tuned import TunedChoice
@@ -114,3 +114,38 @@ def test_a_source_that_is_left_out_makes_source_another_mean(paper: Paper) -> No
 
     assert reason.startswith("Source is another mean, because it leaves out textvqa, where the base model is at chance")
     assert reason.endswith("with --every-source; nothing is trained again")
+
+
+def sequence_paper(folder: Path, *methods: str) -> SequencePaper:
+    file = folder / f"{'_'.join(methods)}.csv"
+    rows = [f"1,{method},32,iconqa.coco_caption,full,,50" for method in methods]
+    file.write_text("\n".join(["table,method,rank,order,connector,variant,ap", *rows]) + "\n", encoding="utf-8")
+    return SequencePaper("sequences", "none", "lorasculpt", SOURCES, {"full": "full"}, ("1",), 2.0, file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sources": SOURCES[:2]}, ""),  # only Source depends on the sources
+        ({"suite": MICRO}, "the suite is micro"),
+        ({"limit": 100}, "--limit 100 scores only a part"),
+        ({"settings": {"lorasculpt": {"density": 0.2}}}, ""),  # the paper has no row of it
+        ({"settings": {"dare": {"drop_rate": 0.2}}}, "dare.drop_rate is 0.2 (--set), but the method's own value is"),
+        ({"methods": ("lora",), "settings": {"dare": {"drop_rate": 0.2}}}, ""),
+    ],
+)
+def test_a_sequence_is_comparable_if_its_compared_rows_are_the_papers(
+    changes: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    found = reasons(sequence_paper(tmp_path, "lora", "lora+dare"), asked(**changes))
+
+    assert len(found) == (reason != "")
+    assert "".join(found).startswith(reason)
+
+
+def test_sources_that_differ_are_told_for_source_alone(tmp_path: Path) -> None:
+    paper = sequence_paper(tmp_path, "lora")
+
+    assert list(sources_differ(paper, asked(), ())) == []
+    (reason,) = sources_differ(paper, asked(sources=SOURCES[:2]), ())
+    assert reason == "Source is another mean, because it lacks the paper's source tasks gqa, textvqa"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from bench.papers import comparison_text
 from bench.papers.comparison import Comparison
 from bench.papers.sequence_comparison import compare_sequences
 from bench.sequences.board import SequenceBoard
-from tests.making.sequences import TASK_ID, broken, chain, key
-from tests.making.worked_sequence import ALONE, TASKS, alone, built, made, plain
+from tests.making.sequences import SOURCES, TASK_ID, broken, chain, key
+from tests.making.worked_sequence import ALONE, TASKS, WORKED, alone, built, made, plain
 
 HEAD = "table,method,rank,order,connector,variant,a,b,c,ap,bwt,mif"
 OURS = (
@@ -23,10 +24,10 @@ OURS = (
 )
 
 
-def paper_of(folder: Path, *rows: str, head: str = HEAD) -> SequencePaper:
-    file = folder / "made_up.csv"
+def paper_of(folder: Path, *rows: str, head: str = HEAD, sources: tuple[str, ...] = ()) -> SequencePaper:
+    file = folder / f"made_up_{len(rows)}_{len(sources)}.csv"
     file.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
-    return SequencePaper("made_up", "Nobody, 2026", "micro", (), {"full": "full"}, ("1",), 2.0, file)
+    return SequencePaper("made_up", "Nobody, 2026", "micro", sources, {"full": "full"}, ("1",), 2.0, file)
 
 
 def board() -> SequenceBoard:
@@ -64,7 +65,7 @@ def test_rows_orders_and_columns_that_one_side_lacks_are_named(tmp_path: Path) -
         "1,lora,16,c.b.a,full,,,,,70,,",
         "2,lora,32,a.b.c,full,,,,,1,,",
     )
-    paper = paper_of(tmp_path, *(f"{row},50" for row in rows), head=f"{HEAD},source")
+    paper = paper_of(tmp_path, *(f"{row},50" for row in rows), head=f"{HEAD},source", sources=SOURCES)
 
     found = compare_sequences(paper, built(plain(sources=[None, None, None]), made("slao"), alone()), 2.0)
 
@@ -75,6 +76,48 @@ def test_rows_orders_and_columns_that_one_side_lacks_are_named(tmp_path: Path) -
         "Only in the paper's tables: loda on a.b.c, rank 16, connector full",
         "Only in the paper's tables: the order c.b.a",
     )
+
+
+@pytest.mark.parametrize(
+    ("sources", "reasons", "compared"),
+    [((), (), False), (SOURCES, (), True), (SOURCES, ("it lacks the paper's source tasks gqa",), False)],
+)
+def test_source_is_compared_only_if_it_is_the_same_mean(
+    sources: tuple[str, ...], reasons: tuple[str, ...], compared: bool, tmp_path: Path
+) -> None:
+    paper = paper_of(tmp_path, f"{OURS[1]},50", head=f"{HEAD},source", sources=sources)
+
+    found = compare_sequences(paper, board(), 2.0, reasons)
+
+    assert (("lora", "source") in verdicts(found)) == compared
+    assert ("lora", "ap") in verdicts(found)
+    assert [line for line in found.remarks if "Source" in line] == [
+        f"Source is not compared: {reason}" for reason in reasons
+    ]
+
+
+def test_of_two_orders_the_one_that_both_have_is_compared(tmp_path: Path) -> None:
+    backwards = TASKS[::-1]
+
+    found = compare_sequences(
+        paper_of(tmp_path, *OURS), built(plain(), alone(), plain(order=backwards), alone(backwards)), 2.0
+    )
+
+    assert {number.place for number in found.numbers} == {"a.b.c"}
+    assert "Not in the paper's tables: lora, lora independent on c.b.a, rank 16, connector full" in found.remarks
+
+
+def test_a_joint_training_is_compared_after_its_last_stage(tmp_path: Path) -> None:
+    joint = replace(
+        chain(key("lora", "joint"), TASKS, WORKED), stages=chain(key("lora", "joint"), TASKS, WORKED).stages[-1:]
+    )
+    joint = replace(joint, asked=joint.asked[-1:])
+    paper = paper_of(tmp_path, "1,lora,16,a.b.c,full,joint,64,54,90,69.33,,")
+
+    found = verdicts(compare_sequences(paper, built(plain(), alone(), joint), 2.0))
+
+    assert found["lora joint", "c"] == (90.0, 90.0, 0.0)
+    assert found["lora joint", "ap"] == (69.33, 69.33, 0.0)
 
 
 def test_a_stage_that_failed_is_named_and_its_row_compared_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -90,14 +133,14 @@ def test_another_order_is_refused_with_the_command_of_the_papers(tmp_path: Path)
     order = TASKS[::-1]
     backwards = built(plain(order=order), alone(order))
 
-    with pytest.raises(UsageError, match=r"in the order a\.b\.c, but this sequence in c\.b\.a\..*--tasks a,b,c"):
+    with pytest.raises(UsageError, match=r"has the order a\.b\.c, but this sequence has c\.b\.a\..*--tasks a,b,c"):
         compare_sequences(paper_of(tmp_path, *OURS), backwards, 2.0)
 
 
 def test_no_row_in_common_is_an_error_that_says_what_was_published(tmp_path: Path) -> None:
     other = built(chain(key("lilora", given=TASK_ID), TASKS, [[1, 1, 1]] * 3))
 
-    with pytest.raises(UsageError, match=r"no number in common\. The tables have methods lora, slao; ranks 16\. Run"):
+    with pytest.raises(UsageError, match=r"no number in common\. The tables have the rows lora, slao; ranks 16\. Run"):
         compare_sequences(paper_of(tmp_path, *OURS[1:3]), other, 2.0)
 
 
@@ -120,4 +163,21 @@ def test_the_text_names_the_order_and_both_numbers(tmp_path: Path) -> None:
     assert any(line.startswith("lora AP 69.33 ±") and " 69.33 +0.00 " in line for line in text)
     assert "## Order a.b.c" in markdown
     assert "| lora independent | 16 | full | AP |" in markdown
-    assert csv[0].startswith("paper,table,suite,order,method,rank,connector,of,value")
+    assert csv[0].startswith("paper,table,suite,order,method,variant,rank,connector,of,value")
+    assert any(line.startswith("made_up,1,micro,a.b.c,lora,independent,16,full,ap,") for line in csv)
+    assert "independent" in markdown
+
+
+def test_a_paper_without_rows_of_its_tables_is_an_error_of_the_paper(tmp_path: Path) -> None:
+    paper = replace(paper_of(tmp_path, *OURS), tables=("7",))
+
+    with pytest.raises(PluginError, match=r"has no row of the tables 7\. Correct the paper's tables"):
+        compare_sequences(paper, board(), 2.0)
+
+
+def test_a_paper_with_task_scores_alone_has_a_table_of_them(tmp_path: Path) -> None:
+    found = compare_sequences(paper_of(tmp_path, "1,lora,16,a.b.c,full,,64,54,90,,,"), board(), 2.0)
+
+    text = [" ".join(line.split()) for line in comparison_text.table(found)]
+
+    assert any(line.startswith("lora a 64.00 ±") for line in text)

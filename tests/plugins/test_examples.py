@@ -77,8 +77,11 @@ def test_a_task_that_fails_is_named_with_what_it_says_and_its_own_errors_pass() 
         def examples(self, split: Split) -> Sequence[Example]:
             raise self.error
 
-    Failing.error = ValueError("this task has no training split")
-    with pytest.raises(PluginError, match=r"gives no train examples: .*in examples: ValueError: this task has no"):
+    Failing.error = ValueError("this task has no training split.")
+    with pytest.raises(
+        PluginError,
+        match=r"gives no train examples: .*in examples: ValueError: this task has no training split\. Mend the",
+    ):
         read_examples(Failing(), "train")
     Failing.error = DataError("no files")
     with pytest.raises(DataError, match="no files"):

@@ -72,7 +72,7 @@ def training(
     blocks, size = text.num_hidden_layers, BYTES[recipe.train_dtype]
     tokens = dimensions.tokens
     graphs = called(method.graphs)
-    every = graphs * (1 if checkpointing else blocks)
+    every = 1 if checkpointing else graphs * blocks
     inputs = graphs * blocks * tokens * text.hidden_size * size if checkpointing else 0
     return Footprint(
         method.name,

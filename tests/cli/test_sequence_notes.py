@@ -1,0 +1,81 @@
+"""The note of a sequence, from which its tables are shown and compared again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.cli.chained import chains_of
+from bench.cli.main import main
+from bench.cli.request import read_request
+from bench.cli.sequence import SequenceOptions, noted
+from bench.plan.suite import Suite
+from bench.plugins.registry import Registry
+from bench.store.run_folder import Store
+from bench.store.runs import Run, read_runs, save_run
+from tests.making.commands import typed
+
+ORDER = "new_squares,old_squares"
+COMMON = ("--suite", "tiny", "--ranks", "2,4", "--tasks", ORDER)
+
+
+def kept(note: Run, output: Path) -> Run:
+    """Return the note as a later command reads it."""
+    store = Store(output)
+    store.prepare()
+    save_run(store, note)
+    (found,) = read_runs(store)
+    return found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--methods", "lora+dare,slao,mtl_lora", "--baselines"),
+        ("--order", "old_squares,new_squares", "--sources", "never"),
+        ("--sources", "every", "--seeds", "0,1", "--limit", "4", "--set", "recipe.updates=3"),
+    ],
+)
+def test_the_note_means_the_chains_and_scores_of_its_command(
+    words: tuple[str, ...], tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path
+) -> None:
+    options = typed(SequenceOptions, *COMMON, *words, "--plugin", str(tiny_tasks), "--output", str(tmp_path / "runs"))
+    registry = Registry(options.plugin)
+    asked = read_request(options.chain_cells(registry), options.output, registry)
+    meant = options.chain_request(registry, asked, options.output)
+
+    again = chains_of(kept(noted(options, registry), options.output), options.output)
+
+    assert [chain.stages[-1].id for chain in again.chains()] == [chain.stages[-1].id for chain in meant.chains()]
+    assert [chain.key for chain in again.chains()] == [chain.key for chain in meant.chains()]
+    assert again.plan(Store(options.output)).jobs == meant.plan(Store(options.output)).jobs
+
+
+def test_a_note_without_chains_is_refused_with_its_command(
+    tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = typed(SequenceOptions, *COMMON, "--plugin", str(tiny_tasks))
+    kept(replace(noted(options, Registry(options.plugin)), chained={}, command="bench sequence …"), tmp_path)
+
+    assert main(["leaderboard", "--output", str(tmp_path)]) == 2
+
+    error = capsys.readouterr().err
+    assert (
+        "does not say which chains it means. Run its command again; nothing is trained again: bench sequence …" in error
+    )
+    assert error.count("\n") == 1
+
+
+def test_a_name_of_the_other_kind_is_told_with_what_is_needed(
+    tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = typed(SequenceOptions, *COMMON, "--plugin", str(tiny_tasks))
+    note = kept(noted(options, Registry(options.plugin)), tmp_path)
+
+    assert main(["compare", "--paper", "lorasculpt", "--run", "sequence", "--output", str(tmp_path)]) == 2
+    assert f"{note.name} is a sequence, and the paper lorasculpt needs a run. bench ls" in capsys.readouterr().err
+    assert main(["leaderboard", "--run", "other", "--output", str(tmp_path)]) == 2
+    assert "No run or sequence named 'other'." in capsys.readouterr().err
