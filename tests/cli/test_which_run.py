@@ -106,7 +106,7 @@ def test_another_run_is_shown_by_its_name_or_as_the_latest(two_runs: Path, capsy
     ("given", "message"),
     [
         ("--run tiny-lora", "--run tiny-lora matches 2 runs: tiny-lora-dare-r2-"),
-        ("--run tinny", "No run named 'tinny'."),
+        ("--run tinny", "No run or sequence named 'tinny'."),
         ("--run latest --ranks 2", "--run latest says which cells are meant. Drop it or --ranks."),
     ],
 )
