@@ -5,15 +5,11 @@ from pathlib import Path
 import pytest
 
 from bench.cli.options import Cells
-from bench.cli.request import read_request, start_request, tuned_chains
+from bench.cli.request import read_request, start_request
 from bench.errors import UsageError
-from bench.plan.chains import ChainMethod, ChainRequest
-from bench.plan.request import Request
-from bench.plan.suite import MICRO, Suite
+from bench.plan.suite import MICRO
 from bench.plugins.groups import all_methods, paper_methods
 from bench.plugins.registry import Registry
-from bench.plugins.tasks import Tasks
-from bench.store import search_results
 
 PLUGIN = '''
 from pathlib import Path
@@ -95,26 +91,3 @@ def test_installed_is_mixed_with_names_too(tmp_path: Path) -> None:
 def test_a_word_that_names_no_method_gets_the_nearest_word_or_name(word: str, meant: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"No method named '{word}'. Did you mean '{meant}'"):
         read_request(Cells(methods=word), tmp_path)
-
-
-@pytest.mark.parametrize(("rate", "refused"), [(0.3, False), (0.01, True)])
-def test_a_sequence_is_not_trained_with_a_choice_outside_the_range_of_now(
-    rate: float, refused: bool, tiny_suite: Suite, squares: Tasks, tmp_path: Path
-) -> None:
-    order = ("new_squares", "old_squares")
-    asked = Request(tiny_suite, ("lora", "dare"), (2,), order, (), tiny_suite.recipe, tasks=squares)
-    row = {"method": "lora+dare", "rank": 2, "target": ".".join(order), "model": tiny_suite.revision(), "tried": 9}
-    row |= {
-        "recipe": tiny_suite.recipe.to_json(),
-        "parent": {},
-        "sources": [],
-        "chosen": {"hyper": {"drop_rate": rate}},
-    }
-    (tmp_path / search_results.FILE).write_text(json.dumps({"chosen": [row]}), encoding="utf-8")
-    chains = ChainRequest(asked, (ChainMethod("lora", "dare"),), (order,))
-
-    if refused:
-        with pytest.raises(UsageError, match=r"older version chose lora\+dare\.drop_rate = 0\.01"):
-            tuned_chains("", chains, tmp_path)
-    else:
-        assert tuned_chains("", chains, tmp_path)["lora+dare", 2, "new_squares.old_squares"].tries == 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from bench.cli.chained import chains_of
 from bench.cli.main import main
 from bench.cli.request import read_request
 from bench.cli.sequence import SequenceOptions, noted
+from bench.errors import UsageError
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
+from bench.store import search_results
 from bench.store.run_folder import Store
 from bench.store.runs import Run, read_runs, save_run
 from tests.making.commands import typed
@@ -79,3 +82,26 @@ def test_a_name_of_the_other_kind_is_told_with_what_is_needed(
     assert f"{note.name} is a sequence, and the paper lorasculpt needs a run. bench ls" in capsys.readouterr().err
     assert main(["leaderboard", "--run", "other", "--output", str(tmp_path)]) == 2
     assert "No run or sequence named 'other'." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rate", "refused"), [(0.3, False), (0.01, True)])
+def test_a_choice_outside_the_range_of_now_is_shown_but_not_trained_with(
+    rate: float, refused: bool, tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path
+) -> None:
+    row = {"method": "lora+dare", "rank": 2, "target": "new_squares.old_squares", "tried": 9, "parent": {}}
+    row |= {"model": tiny_suite.revision(), "recipe": tiny_suite.recipe.to_json(), "sources": []}
+    row |= {"chosen": {"hyper": {"drop_rate": rate}}}
+    (tmp_path / search_results.FILE).write_text(json.dumps({"chosen": [row]}), encoding="utf-8")
+    words = ("--suite", "tiny", "--ranks", "2", "--tasks", ORDER, "--methods", "lora+dare", "--tuned")
+    options = typed(SequenceOptions, *words, "--plugin", str(tiny_tasks), "--output", str(tmp_path))
+    registry = Registry(options.plugin)
+    asked = read_request(options.chain_cells(registry), options.output, registry)
+
+    if refused:
+        with pytest.raises(UsageError, match=r"older version chose lora\+dare\.drop_rate = 0\.01"):
+            options.chain_request(registry, asked, options.output)
+    else:
+        options.chain_request(registry, asked, options.output)
+
+    shown = chains_of(kept(noted(options, registry), tmp_path), tmp_path)
+    assert shown.request.tuned["lora+dare", 2, "new_squares.old_squares"].tries == 9
