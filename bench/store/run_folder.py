@@ -18,12 +18,14 @@ from bench.store.changes import StoredChange
 from bench.store.json_note import read_note, write_note
 from bench.store.places import replace_file
 from bench.store.scores import StoredScores
+from bench.store.told_apart import told_apart
 
 log = logging.getLogger(__name__)
 
 RECORD = "record.json"
 _MODELS = "models.json"
 _ERROR = "error.txt"
+_LISTED = 8  # trials that a message lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,11 @@ class Store:
             return found[0]
         if not found:
             raise UsageError(f"No trial named {name!r} in {self.root}. List the trials with bench ls trials.")
-        names = ", ".join(record.trial.folder for record in found[:6])
-        raise UsageError(f"{name!r} matches {len(found)} trials: {names}. Give the whole id.")
+        if len({record.trial.label for record in found}) == 1:
+            each = "; ".join(told_apart([record.trial for record in found][:_LISTED]))
+            raise UsageError(f"{name!r} matches {len(found)} trials: {each}. Give the id.")
+        names = ", ".join(record.trial.folder for record in found[:_LISTED])
+        raise UsageError(f"{name!r} matches {len(found)} trials: {names}. Give the whole name.")
 
     def write(self, record: Record) -> None:
         """Commit a record; an earlier record is replaced atomically."""
