@@ -57,7 +57,7 @@ _VERBS = (
     Verb("run", "train, evaluate and rank methods; resumes where it stopped"),
     Verb("search", "tune every method with the same budget on validation; resumes where it stopped"),
     Verb("sequence", "learn several tasks one after another, and show what each costs the earlier ones; resumes"),
-    Verb("study", "run an experiment of the LoRASculpt paper on any suite; `study ls` lists them"),
+    Verb("study", "run an experiment of a paper on any suite; `study ls` lists them"),
     Verb("plan", "print what a run would do, what is cached, and what the run costs"),
     Verb(
         "data",
