@@ -26,17 +26,15 @@ class DAC(LoRA):
 
     A router R [rank, in] of each matrix scores the ranks for an example: R x, where x [in] is what the matrix reads of
     the example. The example trains only the K ranks with the highest scores, and votes for them. After the training,
-    the M ranks with the most votes stay, and the others are dropped. ``rank`` is the number of ranks that are trained.
-
-    So the kept model is not the trained one: it has M ranks, and each example was trained with K.
+    the M ranks with the most votes stay. ``rank`` is the number of ranks that are trained, so the kept model has M
+    ranks, and each example was trained with K.
 
     In a sequence of tasks, a stage trains a new pool on a base model that has the merged ranks of the earlier stages,
     and AGO keeps new columns of B orthogonal to old ones: L = L_task + coefficient * mean of R(P^T B) over the
     matrices. P [out, m] are the merged columns of all earlier tasks. B [out, M] are the current ones: those of the M
     ranks with the most votes before this update, so at the first update the first M. Stage 1 has no P and no such term.
 
-    ``active``  K = ceil(active * rank). The released code trains 8 of 12 ranks.
-    ``merged``  M = ceil(merged * rank). The released code keeps 4 of 12 ranks.
+    ``active``, ``merged``: K = ceil(active * rank), M = ceil(merged * rank). As released, they are 8 and 4 of 12 ranks.
     ``router``  ``random`` leaves R at its random start, as the released code does: the scores only choose, so R has no
                 gradient there. ``straight_through`` trains R through the softmax of the scores; a choice of ours.
     ``guide``   a choice of ours, because a decoder has no class token and its first token is the same everywhere:
@@ -49,13 +47,10 @@ class DAC(LoRA):
                 ``mean`` is the mean of p^T b, as the paper writes it: it is linear in b, so it has no minimum.
                 ``abs_mean`` is the mean of |p^T b|; a choice of ours.
 
-    ``coefficient`` has no search range, because with one target it does nothing.
-
     Deviations from the released code: scale is the recipe's, not 1 / rank. A connector's adapters are plain LoRA, and
-    AGO leaves them out. The votes of the current update count from the next one on.
-
-    With ``off`` set, stage 1 equals LoRA. Later stages equal LoRA whose earlier stages are merged, and not LoRA's own
-    chain, which continues its factors.
+    AGO leaves them out. The votes of the current update count from the next one on. ``coefficient`` is not searched,
+    because with one target it does nothing. With ``off`` set, stage 1 equals LoRA, and later stages equal LoRA whose
+    earlier stages are merged, not LoRA's own chain.
     """
 
     name: ClassVar[str] = "dac"
