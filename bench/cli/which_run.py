@@ -79,7 +79,7 @@ def shown_run(store: Store, output: Path, name: str = "", kinds: Sequence[Kind] 
     """
     every = every_run(store)
     found = [run for run in every if run.kind in kinds]
-    if name:
+    if name and every:
         return _named(name, every, kinds, store, for_what)
     if not found:
         kind, tasks = kinds[0], " --tasks A,B" if kinds[0] == "sequence" else ""

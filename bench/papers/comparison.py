@@ -55,8 +55,8 @@ class Comparison:
     """Every number that a run and a paper share.
 
     ``grouped_by`` says what has a table of its own. ``tolerance`` is in points. ``setting`` and ``covered`` are the
-    run's own texts. ``remarks`` name the rows that only one side has, and the
-    trials that failed or were done in a different environment, one line each.
+    run's own texts. ``remarks`` name the rows that only one side has, and the trials that failed or were done in a
+    different environment, one line each.
     """
 
     paper: Paper | SequencePaper

@@ -66,7 +66,7 @@ class PublishedRow:
     ``target`` is the target, or the order of a sequence. ``scores`` are fractions by column (the name of a task,
     "source", "target", "avg" or a column of a sequence's table). A reference row has no rank and no connector.
     ``connector`` is the word that the recipe uses. ``variant`` is "" for the method itself; otherwise it names a part
-    or a setting of the method, as in an ablation.
+    or a setting of the method, as in an ablation, or a control of a sequence.
     """
 
     table: str
@@ -103,20 +103,20 @@ def compared_rows(paper: Paper | SequencePaper) -> tuple[PublishedRow, ...]:
 
 
 @cache
-def _read(file: Path, connectors: tuple[tuple[str, Connector], ...], target: str) -> tuple[PublishedRow, ...]:
+def _read(file: Path, connectors: tuple[tuple[str, Connector], ...], column: str) -> tuple[PublishedRow, ...]:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            return tuple(_row(line, dict(connectors), target) for line in csv.DictReader(lines))
+            return tuple(_row(line, dict(connectors), column) for line in csv.DictReader(lines))
     except (OSError, ValueError, KeyError) as error:
         raise PluginError(f"{file} is not a table of published numbers: {error!r}.") from error
 
 
-def _row(line: Mapping[str, str], connectors: Mapping[str, Connector], target: str) -> PublishedRow:
+def _row(line: Mapping[str, str], connectors: Mapping[str, Connector], column: str) -> PublishedRow:
     return PublishedRow(
         table=line["table"],
         method=line["method"],
         rank=int(line["rank"]) if line["rank"] else None,
-        target=line[target],
+        target=line[column],
         connector=connectors[line["connector"]] if line["connector"] else None,
         variant=line["variant"],
         scores={name: float(text) / 100 for name, text in line.items() if name not in _PLACE and text},

@@ -41,6 +41,7 @@ def test_a_leaderboard_of_micro_is_refused_with_the_reason(tmp_path: Path, capsy
     ("words", "message"),
     [
         ("--paper lorasculpt", "has no run yet. Start one: bench run --output"),
+        ("--paper lorasculpt --run micro", "has no run yet. Start one: bench run --output"),
         ("--paper lorasclpt", "No paper named 'lorasclpt'. Did you mean 'lorasculpt'? Known: lorasculpt."),
         ("--paper lorasculpt --tolerance -1", "--tolerance is -1; give 0 or more points on the scale from 0 to 100."),
         ("--paper lorasculpt --tolerance nan", "--tolerance is nan; give 0 or more points"),
