@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import zip_longest
 
@@ -28,6 +29,15 @@ def text_table(
         yield (row[0] if len(row) == 1 else gap.join(cells)).rstrip()
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "cell"), counted(42, "cell")
+    ('1 cell', '42 cells')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that a mistyped one probably means, in any case; None if none is like it.
 
@@ -42,3 +52,36 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'NAME'?", or an empty text if no known word is like the mistyped one."""
     return "" if (name := nearest(word, known)) is None else f" Did you mean {name!r}?"
+
+
+def shareable(text: str) -> str:
+    """Return a text for readers elsewhere: without absolute paths, and without users, passwords and hosts in addresses.
+
+    Of an absolute path only the last part stays. Addresses of the web and of object stores keep their host.
+
+    >>> shareable("bench run --output /home/ann/runs --storage postgresql://ann:secret@db:5432/bench")
+    'bench run --output …/runs --storage postgresql://…/bench'
+    >>> shareable("bench export lora --to '/tmp/my adapters' --data s3://ann@bucket/data")
+    "bench export lora --to '…/my adapters' --data s3://bucket/data"
+    """
+    return _PLACE.sub(_without_place, text)
+
+
+# A host of --address; an address; or an absolute path, which may be in quotes, or start with a user's home.
+_PLACE = re.compile(
+    r"(?P<option>--address[ =])(?!auto\b)\S+|file://[^\s'\"]*/(?P<file>[^\s/'\"]+)"
+    r"|(?P<scheme>\b[a-z][a-z0-9+.-]*)://(?P<user>[^\s/@'\"]*@)?(?P<host>[^\s/'\"]*)"
+    r"|(?P<quote>['\"])(?:~[\w.-]*)?/[^'\"\n]*?(?P<named>[^/'\"\n]*)/*(?P=quote)"
+    r"|(?<![\w.:/…~>)-])(?:~[\w.-]*)?/(?:[^\s/'\":,;()<>|]+/+)*(?P<last>[^\s/'\":,;()<>|]+)/*"
+)
+_PUBLIC = {"http", "https", "s3", "gs", "hf", "abfs", "az"}
+
+
+def _without_place(found: re.Match[str]) -> str:
+    if option := found["option"]:
+        return f"{option}…"
+    if scheme := found["scheme"]:
+        return f"{scheme}://{found['host'] if scheme in _PUBLIC else '…'}"
+    if quote := found["quote"]:
+        return f"{quote}…/{found['named']}{quote}"
+    return f"…/{found['file'] or found['last']}"

@@ -20,14 +20,25 @@ SUFFIX = "txt"  # the report's file is leaderboard.txt
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """The parts of a table that fit a width."""
+    """The parts of a table that fit a width. They are left out in this order, so forgetting stays longest."""
 
     costs: bool = True
+    sources: bool = True
+    tries: bool = True
+    halves: bool = True
     intervals: bool = True
     forgetting: bool = True
 
 
-_DETAILS = (_Detail(), _Detail(costs=False), _Detail(False, False), _Detail(False, False, False))
+_PARTS = {
+    "costs": "costs",
+    "sources": "the score of each source",
+    "tries": "tries and not above",
+    "halves": "the intervals of Source and Target",
+    "intervals": "the interval of Avg",
+    "forgetting": "forgetting",
+}
+_DETAILS = tuple(_Detail(*(place >= left_out for place in range(len(_PARTS)))) for left_out in range(len(_PARTS) + 1))
 
 
 def write(leaderboard: Leaderboard, path: Path) -> Path:
@@ -50,7 +61,7 @@ def render(leaderboard: Leaderboard, width: int = 100) -> Text:
         text.append_text(grid).append("\n")
         if leaderboard.spread_shown:
             text.append_text(aligned(list(_seed_lines(leaderboard, table)), width)).append("\n")
-        if any(row.gain for row in table.rows):
+        if any(row.gain and not row.control for row in table.rows):
             text.append_text(aligned(list(_gain_lines(table)), width)).append("\n")
         text.append(wrapped([leaderboard.resolution(table), *table.remarks], width)).append("\n")
     return text.append(wrapped([*_legend(leaderboard, detail), *leaderboard.notes], width))
@@ -72,27 +83,31 @@ def _legend(leaderboard: Leaderboard, detail: _Detail) -> Iterator[str]:
     baseline = leaderboard.baseline
     yield f"=  {leaderboard.tie}; in Avg - {baseline}: the interval covers 0"
     yield "±  the longer side of an interval; both bounds, lenient scores and every seed are in the CSV"
-    left_out = [
-        name
-        for name, shown in (
-            ("costs", detail.costs),
-            ("intervals of the scores", detail.intervals),
-            ("forgetting", detail.forgetting),
-        )
-        if not shown
-    ]
+    left_out = [text for name, text in _PARTS.items() if not getattr(detail, name) and _has(leaderboard, name)]
     if left_out:
         yield f"Left out at this width: {', '.join(left_out)}."
 
 
+def _has(leaderboard: Leaderboard, part: str) -> bool:
+    """Whether a leaderboard has a part of the table at any width."""
+    if part == "tries":
+        return leaderboard.tuned or leaderboard.controlled
+    return bool(leaderboard.sources) if part in ("sources", "forgetting") else True
+
+
+def _wide(column: str, detail: _Detail) -> bool:
+    """Whether a column has its interval next to it."""
+    return detail.intervals if column == "avg" else detail.halves and column in ("source", "target")
+
+
 def _lines(leaderboard: Leaderboard, table: Table, detail: _Detail) -> Iterator[Line]:
-    heads = [("", "tries")] if leaderboard.tuned else []
-    heads += [split_head(source) for source in leaderboard.sources]
+    heads = [("", "tries")] if leaderboard.tuned and detail.tries else []
+    heads += [split_head(source) for source in leaderboard.sources if detail.sources]
     for name in ("Source", "Target", "Avg"):
-        heads += [("", name), ("", "")] if detail.intervals else [("", name)]
+        heads += [("", name), ("", "")] if _wide(name.lower(), detail) else [("", name)]
     heads += [("Source", "lost")] if detail.forgetting else []
     heads += [("Avg", f"- {leaderboard.baseline}"), ("", "")]
-    heads += [("not", "above")] if leaderboard.controlled else []
+    heads += [("not", "above")] if leaderboard.controlled and detail.tries else []
     heads += [("train", "s"), ("peak", "GB"), ("", "params")] if detail.costs else []
     yield [Cell(""), *(Cell(upper) for upper, _ in heads)]
     yield [Cell("method"), *(Cell(lower) for _, lower in heads)]
@@ -106,17 +121,16 @@ def _lines(leaderboard: Leaderboard, table: Table, detail: _Detail) -> Iterator[
 
 def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
     cells = [Cell(f" ({row.name}){row.sign}" if row.control else f" {row.name}{row.sign}")]
-    cells += [Cell(str(row.tries) if row.tries > 1 else HOLE)] if leaderboard.tuned else []
-    for column in leaderboard.columns:
+    cells += [Cell(str(row.tries) if row.tries > 1 else HOLE)] if leaderboard.tuned and detail.tries else []
+    for column in leaderboard.columns if detail.sources else ("source", "target", "avg"):
         mark = row.mark(column)
         found = number(row.scores.get(column), MARKS[mark], "bold" if mark == "best" else "")
-        wide = detail.intervals and column not in leaderboard.sources
-        cells += found if wide else found[:1]
+        cells += found if _wide(column, detail) else found[:1]
     if detail.forgetting:
         lost = row.forgetting.get("source")
         cells.append(Cell(_lost(row, lost) if lost else HOLE))
     cells += _difference(row, "difference", "avg")
-    cells += [Cell(_unbeaten(row))] if leaderboard.controlled else []
+    cells += [Cell(_unbeaten(row))] if leaderboard.controlled and detail.tries else []
     return [*cells, *(Cell(text) for text in row.cost_texts)] if detail.costs else cells
 
 
@@ -131,11 +145,16 @@ def _lost(row: Row, lost: Estimate) -> str:
 
 def _difference(row: Row, quantity: Literal["difference", "gain"], column: str) -> list[Cell]:
     found = (row.difference if quantity == "difference" else row.gain).get(column)
-    return number(found, MARKS[row.verdict(quantity, found)] if found else " ", "", signed=True)
+    if found is None:
+        return number(None)
+    verdict = row.verdict(quantity, found)
+    color = "" if verdict else "green" if found.value > 0 else "red"
+    return number(found, MARKS[verdict], color, signed=True)
 
 
 def _failure(row: Row) -> Text:
-    return Text(f" {row.name}{row.sign}  ").append(row.trouble, style="red")
+    name = f"({row.name})" if row.control else row.name
+    return Text(f" {name}{row.sign}  ").append(row.trouble, style="red")
 
 
 def _seed_lines(leaderboard: Leaderboard, table: Table) -> Iterator[Line]:

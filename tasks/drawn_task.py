@@ -23,6 +23,7 @@ class DrawnTask(Task):
 
     primary: ClassVar[str] = "exact"
     max_new_tokens: ClassVar[int] = 4
+    pictures_may_be_copied: ClassVar[bool] = True
     training_pictures: ClassVar[int]
 
     @abstractmethod

@@ -19,7 +19,7 @@ from bench.plugins.registry import BASELINE, Registry
 from bench.store.runs import Run
 
 WHEN: tuple[When, ...] = get_args(When)
-_REFUSED = ("targets", "rewind")  # options of a leaderboard's cells that a sequence does not have
+_REFUSED = ("targets", "rewind", "sort")  # options of a leaderboard's cells that a sequence does not have
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.cli.arguments import Command, arg
 from bench.cli.chained import chains_of
-from bench.cli.options import Cells, Mix, Output, Selecting
+from bench.cli.options import Cells, Mix, Output, Selecting, Sorted
 from bench.cli.reports import board, print_board, print_sequences, sequences
 from bench.cli.request import read_request
 from bench.cli.which_run import OneRun, cells_of, every_run, same_cells, shown_run
@@ -23,7 +23,7 @@ class _Format:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaderboardOptions(Mix, _Format, OneRun, Output, Cells, Command):
+class LeaderboardOptions(Sorted, Mix, _Format, OneRun, Output, Cells, Command):
     """The options of ``bench leaderboard``."""
 
 
@@ -49,4 +49,4 @@ def leaderboard(options: LeaderboardOptions) -> int:
 
 def _print_cells(options: LeaderboardOptions, cells: Cells, store: Store, command: str) -> None:
     made = make(read_request(cells, options.output), store)
-    print_board(board(made, store, command, mixed=options.mix), options.format)
+    print_board(board(made, store, command, mixed=options.mix, sort=options.sort), options.format)

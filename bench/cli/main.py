@@ -77,6 +77,12 @@ _VERBS = (
         "with --run also the tables of a sequence.",
     ),
     Verb(
+        "report",
+        "write the report page of a run again, and print its path",
+        about="Write the report page of the run with the most finished cells, or of the run that --run names, and "
+        "print its path. Open it in a browser.",
+    ),
+    Verb(
         "compare",
         "compare a run or a sequence with a paper's published table, and give verdicts",
         about="Compare a run or a sequence with a paper's table; refuse what is not comparable.",

@@ -13,6 +13,7 @@ from bench.cli.arguments import arg, flag, several, word
 from bench.errors import StoreError, UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
+from bench.plan.row_key import SORTS
 from bench.recipe import CONNECTORS, Quantization
 from bench.sizes import GIB
 from bench.spec import Resources
@@ -265,6 +266,18 @@ class Mix:
     """The option that compares rows of different environments."""
 
     mix: bool = flag("compare rows even if their environments differ, and say so (default: mark them, with no verdict)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sorted:
+    """The option that sorts a leaderboard."""
+
+    sort: str = arg(
+        "avg",
+        "sort the rows of a rank by avg, source, target or lost (least forgetting first), or as --methods lists them: "
+        "method (default: avg)",
+        choices=SORTS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench.plugins.registry import Registry
 from bench.spec import FIT_VERSION
 from bench.store.places import staged
 from bench.store.run_folder import Store
+from bench.text import shareable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,14 +33,15 @@ if TYPE_CHECKING:
 _PLAIN_WIDTH = 120
 
 
-def board(made: Plan, store: Store, command: str, *, mixed: bool = False) -> Leaderboard:
-    """Return the leaderboard of a plan from the scores in the store.
+def board(made: Plan, store: Store, command: str, *, mixed: bool = False, sort: str = "avg") -> Leaderboard:
+    """Return the leaderboard of a plan from the scores in the store, sorted within each rank.
 
     ``command`` is the command that the reports name. ``mixed`` also compares rows whose environments differ.
     """
     from bench.leaderboard.from_store import leaderboard  # imported here because listings need no pandas
+    from bench.leaderboard.ranking import ranked
 
-    return leaderboard(made, store, heading(made.request, store, command, mixed=mixed))
+    return ranked(leaderboard(made, store, heading(made.request, store, command, mixed=mixed)), sort)
 
 
 def sequences(chains: ChainRequest, store: Store, command: str, *, mixed: bool = False) -> SequenceBoard:
@@ -55,7 +58,7 @@ def heading(request: Request, store: Store, command: str, *, mixed: bool = False
 
     return Heading(
         request.suite.name,
-        command=command,
+        command=shareable(command),
         commit=commit(),
         mixed=mixed,
         settings=suite_settings(request),
@@ -112,11 +115,13 @@ def _print_written(form: str, write: Callable[..., Path], board: object, file: s
 
 
 def print_text(render: Callable[[int], Text]) -> None:
-    """Print what ``render`` makes for the width of the terminal, without wrapping it."""
+    """Print what ``render`` makes for the width of the terminal, or for $COLUMNS in a pipe, without wrapping it."""
     from rich.console import Console
 
     console = Console(soft_wrap=True)
-    console.print(render(console.width if console.is_terminal else _PLAIN_WIDTH))
+    columns = os.environ.get("COLUMNS", "")
+    plain = int(columns) if columns.isdecimal() and int(columns) else _PLAIN_WIDTH
+    console.print(render(console.width if console.is_terminal else plain))
 
 
 def write_reports(board: Leaderboard, folder: Path) -> list[Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.arguments import Command
-from bench.cli.options import Cells, Mix, Output, Starts
+from bench.cli.options import Cells, Mix, Output, Sorted, Starts
+from bench.cli.pages import put_page, repeater
 from bench.cli.reports import (
     board,
     list_failures,
@@ -40,20 +41,26 @@ from bench.track import Mirror, Result, tracking_uri
 
 if TYPE_CHECKING:
     from bench.lanes.broker import Event
+    from bench.leaderboard.tables import Leaderboard
+    from bench.page.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Mix, Starts, Output, Cells, Command):
+class RunOptions(Sorted, Mix, Starts, Output, Cells, Command):
     """The options of ``bench run``, and of every command that runs a plan and ranks its cells."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command has written: the files, what MLflow shows, and what is printed: tables first, then lines."""
+    """What a command has written: the files, what MLflow shows, and what is printed: tables first, then lines.
+
+    ``page`` returns its report page.
+    """
 
     paths: Sequence[Path]
     lines: Iterable[str]
     result: Callable[[], Result]
+    page: Callable[[], Page]
     show: Callable[[], None] = lambda: None
 
 
@@ -117,10 +124,10 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
             outcome = steps.write(made, store)
             save_run(store, replace(with_trials(steps.run, made), finished=True))
             mirror.finish(outcome.result)
+            page = put_page(outcome.page, store, steps.run)
     outcome.show()
     tell(outcome.lines)
-    for path in outcome.paths:
-        say(f"wrote {path}")
+    _tell_files([*outcome.paths, page], store.root, options.output)
     _tell_larger(with_trials(steps.run, made), made, store)
     code = list_failures(made, store)
     steps.end(made, store)
@@ -184,6 +191,13 @@ def _planned_again(plan: Callable[[], Plan], run: Run, store: Store) -> Plan:
     return made
 
 
+def _tell_files(paths: Sequence[Path], root: Path, output: Path) -> None:
+    """Say which files a command has written in the run folder ``output``, and which to open."""
+    folder = paths[-1].parent
+    say(f"wrote {output / folder.relative_to(root)}: {', '.join(str(path.relative_to(folder)) for path in paths)}")
+    say(f"Open {output / paths[-1].relative_to(root)} in a browser.")
+
+
 def _tell_larger(run: Run, made: Plan, store: Store) -> None:
     """Say so if bench leaderboard shows another run than this one."""
     before = store.census
@@ -200,12 +214,24 @@ def _tell_larger(run: Run, made: Plan, store: Store) -> None:
 
 def _write(options: RunOptions, run: Run, made: Plan, store: Store) -> Outcome:
     """Write the leaderboard, and the trade-off curves if ``--rewind`` asks for them."""
-    ranked = board(made, store, options.line, mixed=options.mix)
+    from bench.page.build import run_page  # imported here because a dry run needs no figures
+
+    ranked = board(made, store, options.line, mixed=options.mix, sort=options.sort)
     reports = store.root / run.reports
-    paths = write_reports(ranked, reports)
+    paths = [*write_reports(ranked, reports), *_scatter(ranked, reports)]
     more, lines = _curves(made, store, reports, mixed=options.mix) if made.request.strengths else ((), ())
     paths += more
-    return Outcome(paths, lines, partial(Result.of_board, ranked, paths), partial(print_board, ranked))
+    page = partial(run_page, ranked, made, store, more, repeater(options, options.output, made.request.registry))
+    return Outcome(paths, lines, partial(Result.of_board, ranked, paths), page, partial(print_board, ranked))
+
+
+def _scatter(ranked: Leaderboard, folder: Path) -> Sequence[Path]:
+    """Write the figure of Source against Target, and return its files."""
+    from bench.leaderboard import scatter  # imported here because a dry run needs no figures
+
+    with staged(folder) as here:
+        names = [path.name for path in scatter.save(ranked, here)]
+    return [folder / name for name in names]
 
 
 def _curves(made: Plan, store: Store, reports: Path, *, mixed: bool) -> tuple[Sequence[Path], Iterable[str]]:

@@ -7,10 +7,13 @@ from functools import partial
 
 from bench.cli.arguments import arg, flag
 from bench.cli.chained import Chained
+from bench.cli.options import Cells
+from bench.cli.pages import repeater
 from bench.cli.reports import print_sequences, sequences
 from bench.cli.run import Outcome, RunOptions, RunSteps, carry_out
 from bench.cli.which_run import new_run
 from bench.plan.chains import ChainRequest
+from bench.plan.plan import Plan
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 from bench.store.runs import Run
@@ -20,7 +23,7 @@ from bench.store.runs import Run
 class SequenceOptions(RunOptions, Chained):
     """The options of ``bench sequence``. The command refuses the hidden ones."""
 
-    hidden = ("targets", "rewind")
+    hidden = ("targets", "rewind", "sort")
 
     baselines: bool = flag(
         "add controls of plain LoRA: scaled back after each stage, replay of earlier tasks, and all tasks at once"
@@ -48,7 +51,7 @@ def sequence(options: SequenceOptions) -> int:
         run,
         lambda asked, store: meant(asked).plan(store),
         lambda made, store: None,
-        lambda made, store: _write(options, run, meant(made.request), store),
+        lambda made, store: _write(options, cells, run, meant(made.request), made, store),
     )
     return carry_out(steps, options, cells, registry)
 
@@ -59,8 +62,9 @@ def noted(options: SequenceOptions, registry: Registry) -> Run:
     return replace(new_run("sequence", options.line, options.chain_cells(registry), **chained), chained=chained)
 
 
-def _write(options: SequenceOptions, run: Run, chains: ChainRequest, store: Store) -> Outcome:
+def _write(options: SequenceOptions, cells: Cells, run: Run, chains: ChainRequest, made: Plan, store: Store) -> Outcome:
     """Write the tables and the plot of a sequence, and return what to print."""
+    from bench.page.sequence import sequence_page
     from bench.sequences.plot import save_plot  # imported here because a plan needs no pandas
     from bench.sequences.reports import write_reports
     from bench.sequences.tracked import result
@@ -68,4 +72,5 @@ def _write(options: SequenceOptions, run: Run, chains: ChainRequest, store: Stor
     board = sequences(chains, store, options.line, mixed=options.mix)
     folder = store.root / run.reports
     paths = [*write_reports(board, folder), *save_plot(board, folder)]
-    return Outcome(paths, (), partial(result, board, chains, paths), partial(print_sequences, board))
+    page = partial(sequence_page, board, made, store, paths, repeater(cells, options.output, made.request.registry))
+    return Outcome(paths, (), partial(result, board, chains, paths), page, partial(print_sequences, board))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import arg, several, word
 from bench.cli.options import Cells
+from bench.cli.pages import repeater
 from bench.cli.reports import board, print_board, write_reports
 from bench.cli.run import Outcome, RunOptions, RunSteps, carry_out
 from bench.cli.which_run import new_run
@@ -132,7 +133,9 @@ def _save(chosen: Study, run: Run, made: Plan, store: Store) -> None:
 
 def _write(options: StudyOptions, chosen: Study, run: Run, made: Plan, store: Store) -> Outcome:
     """Write the result of a study into its folder."""
-    ranked = board(made, store, options.line, mixed=options.mix)
+    from bench.page.build import run_page  # imported here because a dry run needs no figures
+
+    ranked = board(made, store, options.line, mixed=options.mix, sort=options.sort)
     found = StudyResult(made, store, ranked, published.rows(made.request, left_out.read(store, made.zero_shot)))
     folder = store.root / run.reports
     with staged(folder) as here:
@@ -144,7 +147,9 @@ def _write(options: StudyOptions, chosen: Study, run: Run, made: Plan, store: St
             paths, lines = _figure(chosen, drawing, here)
     files = [folder / path.name for path in paths]
     result = partial(Result.of_board, ranked, files)
-    return Outcome(files, lines, result, *([partial(print_board, ranked)] if chosen.draw is None else []))
+    repeat = repeater(options, options.output, made.request.registry)
+    page = partial(run_page, ranked, made, store, files, repeat, chosen.title)
+    return Outcome(files, lines, result, page, *([partial(print_board, ranked)] if chosen.draw is None else []))
 
 
 def _table(chosen: Study, found: StudyResult, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:

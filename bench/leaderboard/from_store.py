@@ -19,6 +19,7 @@ from bench.plan.request import Request
 from bench.plugins.registry import BASELINE
 from bench.spec import Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.text import shareable
 
 LENIENT = "lenient"
 
@@ -81,7 +82,7 @@ def scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScore
         target=trial.target,
         seed=trial.seed,
         status="missing" if record.error == NOT_RUN else "failed" if failed else "done",
-        error=record.error if failed else None,
+        error=shareable(record.error or "") if failed else None,
         primary=primary,
         lenient=lenient,
         answers=answers,

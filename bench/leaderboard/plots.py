@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SEQUENTIAL = "cividis"  # a colour map that is readable with and without colour vision, and in grey
 FAINT = "#8c8c8c"  # contrast 3.4 to 1 on white, for lines and marks in the background
 INK = "#262626"
+GRID = "#e4e4e4"
 
 _STYLE: dict[str, Any] = {
     "axes.edgecolor": FAINT,
@@ -44,7 +45,7 @@ _STYLE: dict[str, Any] = {
     "figure.titlesize": 10.5,
     "font.family": "DejaVu Sans",  # ships with matplotlib, so it is the same everywhere
     "font.size": 9,
-    "grid.color": "#e4e4e4",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
@@ -121,6 +122,15 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
+def plain(figure: Figure) -> None:
+    """Show texts as they are: a dollar sign in a name does not start a formula. Tick labels of log axes stay."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and "\\mathdefault" not in text.get_text():
+            text.set_parse_math(False)
+
+
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Save a figure as ``name``.png and ``name``.svg in ``folder``, and return both paths.
 
@@ -128,6 +138,7 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    plain(figure)
     with style():
         figure.savefig(png, metadata={"Software": None})
         figure.savefig(svg, metadata={"Creator": None, "Date": None})

@@ -20,6 +20,7 @@ from bench.plugins.task import Split, Task
 from bench.recipe import reference_recipe
 from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, digest
 from bench.store.run_folder import Store
+from bench.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,10 @@ class Plan:
         trainings = self.trainings
         cached = sum(map(self.done, trainings))
         ready = sum(map(self.done, self.jobs))
-        what = self.what or f"{len(self.cells)} cells"
+        what = self.what or counted(len(self.cells), "cell")
         return (
-            f"{what}, {len(trainings)} trainings; cached: {ready} of {len(self.jobs)} trials, "
-            f"{cached} of {len(trainings)} trainings"
+            f"{what}, {counted(len(trainings), 'training')}; cached: {ready} of {counted(len(self.jobs), 'trial')}, "
+            f"{cached} of {counted(len(trainings), 'training')}"
             f"{'; more rows follow from their results' if self.unsettled else ''}"
         )
 

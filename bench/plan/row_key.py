@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+SORTS = ("avg", "source", "target", "lost", "method")  # how the rows of a rank can be sorted; lost: least forgetting
+
 
 @dataclass(frozen=True, slots=True)
 class RowKey:

@@ -13,9 +13,9 @@ from bench.spec import digest
 LENGTH = 16  # hex digits of a digest
 _PYTHON = {"builtins", "abc"}
 PLUGIN_FOLDERS = ("methods", "tasks", "results")
-# Class variables that no result depends on: texts that people read (a new address is not new data), score ranges, and
-# what plans must know of a method.
-_TEXTS = {"card", "remark", "dropped", "highest", "trivial", "merges", "made_for"}
+# Class variables that no result depends on: texts that people read (a new address is not new data), what a report page
+# may show, score ranges, and what plans must know of a method.
+_TEXTS = {"card", "pictures_may_be_copied", "remark", "dropped", "highest", "trivial", "merges", "made_for"}
 # These price or refuse a run, or judge stored replies when a table is made; nothing that is stored depends on them.
 _HOOKS = {"memory", "change_bytes", "left_bytes", "graphs", "roles", "slowdown", "follows"}
 

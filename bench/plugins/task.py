@@ -101,7 +101,8 @@ class Task(ABC):
     ``variant`` ``lmms``. An answer has at most ``max_new_tokens`` tokens, unless ``variant_tokens`` has another limit
     for the variant; its main metric is ``primary``, unless ``variant_metrics`` has another one. A score is from 0 to 1;
     ``highest`` has the largest value of a metric that may exceed 1. ``sizes`` is the number of examples in a split, if
-    it is known before the data is downloaded. A task with options, such as the source of its files, is a
+    it is known before the data is downloaded. If ``pictures_may_be_copied``, a report page shows small copies of the
+    pictures; set it only if their licence allows that. A task with options, such as the source of its files, is a
     ``@dataclass(eq=False, kw_only=True)`` with ``option`` fields, which ``--set TASK.FIELD=VALUE`` sets.
     """
 
@@ -115,6 +116,7 @@ class Task(ABC):
     highest: ClassVar[Mapping[str, float]] = {}
     sizes: ClassVar[Mapping[Split, int]] = {}
     card: ClassVar[Card | None] = None
+    pictures_may_be_copied: ClassVar[bool] = False
 
     reading: Reading = Reading()  # set on the instance before anything is read, like variant
     variant: str = ""

@@ -232,7 +232,7 @@ def test_a_run_prints_the_leaderboard_on_stdout_and_writes_every_report(
 
     assert "lora" in captured.out
     assert "dare" in captured.out
-    assert "2 cells, 1 trainings" in captured.err
+    assert "2 cells, 1 training" in captured.err
     assert {path.name for path in ran.glob("reports/*/leaderboard.*")} >= {
         "leaderboard.md",
         "leaderboard.csv",
@@ -252,7 +252,7 @@ def test_the_same_command_again_does_nothing_and_prints_the_same(
     assert code == 0
     assert "lora" in again.out
     assert report.read_bytes() == first
-    assert "cached: 3 of 3 trials, 1 of 1 trainings" in again.err
+    assert "cached: 3 of 3 trials, 1 of 1 training" in again.err
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(
@@ -261,7 +261,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
     output = tmp_path / "runs"
 
     assert main(["run", *words, "--dry-run", "--output", str(output)]) == 0
-    assert "2 cells, 1 trainings; cached: 0 of 3 trials" in capsys.readouterr().out
+    assert "2 cells, 1 training; cached: 0 of 3 trials" in capsys.readouterr().out
     assert not output.exists()
 
 

@@ -69,7 +69,7 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
     )
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("2 cells, 1 trainings; cached: 0 of 3 trials")
+    assert lines[0].startswith("2 cells, 1 training; cached: 0 of 3 trials")
     assert [line.split()[:2] for line in lines[1:4]] == [["to", "do"]] * 3
     assert lines[5] == "Work: 2 cells = 2 methods x 1 rank x 1 target x 1 seed"
     assert lines[-1].startswith("Time: not known for this model and device")

@@ -170,7 +170,7 @@ def test_figures_are_drawn_from_snapshots_and_changes_of_real_trainings(
     captured = capsys.readouterr()
     assert (curves, densities) == (0, 0)
     assert "9 cells, 2 trainings; cached: 0 of 10 trials" in captured.err
-    assert "1 cells, 1 trainings; cached: 2 of 2 trials" in captured.err
+    assert "1 cell, 1 training; cached: 2 of 2 trials" in captured.err
     for name in ("fig3", "fig5"):
         (folder,) = output.glob(f"reports/study-{name}-tiny-r2-*")
         assert {path.suffix for path in folder.glob(f"{name}.*")} == {".png", ".svg", ".csv", ".md"}

@@ -25,14 +25,17 @@ def test_a_few_seeds_are_all_printed_with_their_range(leaderboard_of_two_seeds: 
     [
         (120, ""),
         (90, "Left out at this width: costs."),
-        (80, "Left out at this width: costs, intervals of the scores."),
+        (80, "Left out at this width: costs, the score of each source."),
+        (60, "costs, the score of each source, the intervals of Source and Target"),
     ],
 )
 def test_a_narrow_terminal_gets_less_and_is_told_so(leaderboard: Leaderboard, width: int, left_out: str) -> None:
     text = table.render(leaderboard, width).plain
 
     assert max(len(line) for line in text.splitlines()) <= width
-    assert left_out in text
+    assert left_out in " ".join(text.split())
+    assert "lost" in text
+    assert "- lora" in text
     assert ("Left out" in text) == bool(left_out)
 
 

@@ -26,9 +26,9 @@ OPTIONS = "--ranks 2 --targets icon_choice --limit 24 --set recipe.updates=40 --
 RUN = f"run --methods lora,dare,lorasculpt --tuned --baselines --rewind 0.5,1 {OPTIONS} --set recipe.lr=0.02 --dry-run"
 
 COMMANDS = {
-    "leaderboard.txt": "leaderboard --format table",
-    "leaderboard.md": "leaderboard --format markdown",
-    "leaderboard.tex": "leaderboard --format latex",
+    "leaderboard.txt": "leaderboard --format table --sort method",
+    "leaderboard.md": "leaderboard --format markdown --sort method",
+    "leaderboard.tex": "leaderboard --format latex --sort method",
     "trials.txt": "ls trials",
     "show.txt": "show @LORA",
     "examples.txt": "show @LORA --examples",
@@ -41,7 +41,7 @@ OLD_COMMANDS = {
     "show.txt": "show ca1ced0516fd",
     "examples.txt": "show ca1ced0516fd --examples",
     "command.txt": "show 70ae3989216d --command",
-    "leaderboard.txt": "leaderboard --format table",
+    "leaderboard.txt": "leaderboard --format table --sort method",
 }
 
 
@@ -94,7 +94,7 @@ def test_a_run_folder_is_read_to_the_byte(file: str, runs: Path, capsys: pytest.
 
 
 def test_a_leaderboard_is_written_to_the_byte(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["leaderboard", "--format", "csv"]) == 0
+    assert main(["leaderboard", "--format", "csv", "--sort", "method"]) == 0
 
     assert capsys.readouterr().out == (runs / "leaderboard.csv").read_text(encoding="utf-8")
 

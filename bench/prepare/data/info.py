@@ -28,6 +28,7 @@ def lines(tasks: Tasks, name: str) -> Iterator[str]:
         yield from _field("data", "are part of the package that provides the task")
     else:
         yield from _origin(task.card, task.reading.root)
+    yield from _field("pictures", f"a report page {'shows' if task.pictures_may_be_copied else 'does not show'} copies")
     yield from _field("splits", "\n".join(_splits(task)))
     yield from _field("scores", f"{task.metric}; up to {_tokens(task)}")
     for variant in task.variants or ("",):

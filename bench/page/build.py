@@ -1,0 +1,167 @@
+"""Gather what the page of a run shows: tables, figures, changed examples, environments and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from bench.leaderboard import scatter
+from bench.leaderboard.tables import Leaderboard
+from bench.page import changed, losses, ranking
+from bench.page.page import Page, Section
+from bench.page.rows import PageRows
+from bench.page.svg import inline, themed
+from bench.page.thumbnails import Budget, thumbnails
+from bench.plan.plan import Plan
+from bench.spec import Record, Trial
+from bench.store.run_folder import Store
+from bench.text import shareable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURE_BYTES = 2_500_000  # for all pictures of a page
+
+Repeat = Callable[[Record], str]  # the command that repeats a trial
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A figure of a page: a title, the ``<svg>``, and a sentence on how to read it."""
+
+    title: str
+    svg: Markup
+    says: str = ""
+
+
+def run_page(
+    board: Leaderboard, made: Plan, store: Store, figures: Sequence[Path], repeat: Repeat, title: str = ""
+) -> Page:
+    """Return the page of a run, or of a study with a ``title``.
+
+    ``figures`` are files that it has written, such as its trade-off curves, of which SVG files are shown.
+    """
+    rows = PageRows.of_board(board)
+    tasks = changed.changed_tasks(made, store, rows)
+    data, pictures, remarks = _browsed(made, tasks)
+    named = ((rows.id(cell.key), cell.key.label, cell.trial) for cell in made.cells)
+    sections = [
+        Section(
+            "leaderboard", "Leaderboard", "leaderboard.html", {"board": board, "tables": ranking.tables(board, rows)}
+        ),
+        *figure_section("tradeoff", "Source against Target", _scatters(board, rows)),
+        *figure_section("curves", title or "Trade-off curves", written(figures, rows)),
+        Section("kept", "What each source kept", "kept.html", {"tables": ranking.tables(board, rows)}),
+        Section("forgotten", "Forgotten and learnt examples", "forgotten.html", {"tasks": tasks, "remarks": remarks}),
+        *figure_section("losses", "Losses", _losses(board, made, store, rows)),
+        *figure_section("costs", "Cost against Avg", _costs(board, rows)),
+        Section(
+            "reading",
+            "What the numbers say, and what they do not",
+            "reading.html",
+            {"board": board, "best": "the highest number of its rank"},
+        ),
+        Section("origin", "Environment and commands", "origin.html", origin(made, store, named, repeat)),
+    ]
+    return Page(
+        title=title or f"{board.heading.suite}: {', '.join(table.target for table in board.tables)}",
+        setting=board.setting,
+        command=board.heading.command or "",
+        made=now(),
+        sections=sections,
+        names=rows.names,
+        ranks=rows.ranks,
+        rows=rows.as_json(),
+        data=data,
+        pictures=pictures,
+    )
+
+
+def now() -> str:
+    """Return the time at which a page is made, as it shows it."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def figure_section(anchor: str, title: str, found: Iterator[Drawn]) -> Iterator[Section]:
+    """Yield a section with figures if there are any."""
+    if figures := list(found):
+        yield Section(anchor, title, "figures.html", {"figures": figures})
+
+
+def _scatters(board: Leaderboard, rows: PageRows) -> Iterator[Drawn]:
+    says = (
+        "Right is better at the new task, up is better at the old ones. Bars are 95 % intervals. The dotted line is "
+        "Source before training. The grey steps join the rows that no other ranked row exceeds in both numbers."
+    )
+    for number, table in enumerate(board.tables):
+        made = scatter.draw(board, [table.target])
+        yield from _drawn(made, f"s{number}", rows, f"Source against Target for {table.target}", says)
+
+
+def _costs(board: Leaderboard, rows: PageRows) -> Iterator[Drawn]:
+    for number, table in enumerate(board.tables):
+        made = scatter.draw_costs(board, [table.target])
+        says = "Seconds on the machine that ran it. An edit after a training counts only its own seconds."
+        yield from _drawn(made, f"c{number}", rows, f"Training time against Avg for {table.target}", says)
+
+
+def _losses(board: Leaderboard, made: Plan, store: Store, rows: PageRows) -> Iterator[Drawn]:
+    looks = scatter.looks(board)
+    for number, table in enumerate(board.tables):
+        figure = losses.draw(made, store, table.target, looks)
+        says = "The mean over seeds and neighbouring updates. A method's penalty is not part of the loss."
+        yield from _drawn(figure, f"l{number}", rows, f"Training loss for {table.target}", says)
+
+
+def _drawn(figure: Figure | None, name: str, rows: PageRows, title: str, says: str) -> Iterator[Drawn]:
+    if figure is not None:
+        yield Drawn(title, inline(figure, name, rows.marks, title), says)
+
+
+def written(paths: Sequence[Path], rows: PageRows) -> Iterator[Drawn]:
+    """Yield the figures of the SVG files that a command has written."""
+    for number, path in enumerate(path for path in paths if path.suffix == ".svg"):
+        title = path.stem.replace("_", " ")
+        yield Drawn(title, themed(path.read_text(encoding="utf-8"), f"w{number}", rows.marks, title))
+
+
+def _browsed(made: Plan, tasks: Sequence[changed.ChangedTask]) -> tuple[dict[str, object], dict[str, bytes], list[str]]:
+    """Return the scripts of changed examples, their pictures, and why pictures are missing."""
+    budget, remarks = Budget(PICTURE_BYTES), []
+    data: dict[str, object] = {}
+    pictures: dict[str, bytes] = {}
+    for number, task in enumerate(tasks):
+        wanted = (item.example["id"] for item in task.examples)
+        found = thumbnails(made.request.tasks.load(task.task), made.request.split, wanted, budget, f"{number}-")
+        names, files, remark = found
+        data[f"changed-{number}"] = changed.as_json(task, names)
+        pictures |= files
+        remarks += [remark] if remark else []
+    return data, pictures, remarks
+
+
+def origin(made: Plan, store: Store, named: Iterable[tuple[str, str, Trial]], repeat: Repeat) -> dict[str, object]:
+    """Return the facts of the environments, the base model's revision, and the command of every trial.
+
+    ``named`` has the id of a row, or nothing, and a name for each trial.
+    """
+    facts: dict[str, dict[str, None]] = {}
+    commands = []
+    for row, name, trial in named:
+        record = store.read(trial)
+        if record is not None and trial.target is not None:
+            for field, value in record.environment.items():
+                facts.setdefault(field, {})[shareable(value)] = None
+            where = f"{name} · {trial.target} · seed {trial.seed}"
+            commands.append((row, where, trial.id, shareable(repeat(record))))
+    return {
+        "facts": {field: list(values) for field, values in facts.items()},
+        "model": made.request.suite.name,
+        "revision": made.zero_shot.model,
+        "commands": commands,
+    }

@@ -1,0 +1,220 @@
+// Sort, filter and browse. Every text of the data is set as text, never as HTML.
+"use strict";
+
+const page = (() => {
+  const BATCH = 60; // examples shown at once
+  const KINDS = { lost: "lost", form: "lost the form", knowledge: "lost the knowledge", gained: "learnt" };
+  const taken = {};
+  const waiting = {};
+  let rows = {};
+  let shown = BATCH;
+
+  const all = (selector, under = document) => [...under.querySelectorAll(selector)];
+  const one = (selector) => document.querySelector(selector);
+
+  function made(tag, text, name) {
+    const element = document.createElement(tag);
+    if (text !== undefined) element.textContent = text;
+    if (name) element.className = name;
+    return element;
+  }
+
+  // Rows -----------------------------------------------------------------------------------------
+
+  function checked(name) {
+    return new Set(all(`#filters input[name="${name}"]:checked`).map((box) => box.value));
+  }
+
+  function visible(id) {
+    const row = rows[id];
+    if (!row || !row.rank || !one("#filters")) return true;
+    return checked("name").has(row.name) && checked("rank").has(String(row.rank));
+  }
+
+  function filter() {
+    const kept = new Set(Object.keys(rows).filter(visible));
+    all("[data-row]").forEach((part) => part.classList.toggle("off", !kept.has(part.dataset.row)));
+    all("tbody").forEach((body) => {
+      const lines = all("tr[data-row]", body);
+      const head = body.querySelector("tr.block");
+      if (head) head.classList.toggle("off", lines.every((line) => line.classList.contains("off")));
+    });
+    const total = Object.keys(rows).length;
+    const status = one("#filtered");
+    if (status) status.textContent = kept.size === total ? "" : `(${kept.size} of ${total} rows shown)`;
+    list();
+  }
+
+  // Tables ---------------------------------------------------------------------------------------
+
+  function value(line, index) {
+    const cell = line.children[index];
+    if (!cell) return NaN;
+    if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
+    return cell.classList.contains("name") ? cell.textContent : NaN;
+  }
+
+  function order(a, b) {
+    if (typeof a === "string" && typeof b === "string") return a.localeCompare(b);
+    if (Number.isNaN(a)) return Number.isNaN(b) ? 0 : Infinity; // what is not known goes last, up or down
+    return Number.isNaN(b) ? -Infinity : a - b;
+  }
+
+  function sort(heading) {
+    const table = heading.closest("table");
+    const index = [...heading.parentElement.children].indexOf(heading);
+    const first = heading.classList.contains("name") ? "ascending" : "descending";
+    const other = first === "ascending" ? "descending" : "ascending";
+    const now = heading.getAttribute("aria-sort") === first ? other : first;
+    all("th[aria-sort]", table).forEach((each) => each.removeAttribute("aria-sort"));
+    heading.setAttribute("aria-sort", now);
+    const sign = now === "ascending" ? 1 : -1;
+    all("tbody", table).forEach((body) => {
+      const lines = all("tr[data-row]", body).map((line) => [value(line, index), line]);
+      lines.sort(([a], [b]) => {
+        const found = order(a, b);
+        return Math.abs(found) === Infinity ? found : sign * found;
+      });
+      body.append(...lines.map(([, line]) => line));
+    });
+  }
+
+  function columns() {
+    const hidden = new Set(all("input.columns").filter((box) => !box.checked).map((box) => box.value));
+    all("table.board").forEach((table) => {
+      const heads = [...table.tHead.rows[0].children];
+      heads.forEach((head, index) => {
+        if (!head.dataset.group) return;
+        const off = hidden.has(head.dataset.group);
+        head.classList.toggle("off", off);
+        all("tr[data-row]", table).forEach((line) => {
+          const cell = line.children[index];
+          if (cell && !cell.classList.contains("trouble")) cell.classList.toggle("off", off);
+        });
+      });
+    });
+  }
+
+  // Changed examples -------------------------------------------------------------------------------
+
+  function load(name, then) {
+    if (taken[name]) return then(taken[name]);
+    waiting[name] = then;
+    const script = made("script");
+    script.src = `data/${name}.js`;
+    script.onerror = () => { one("#browsed").textContent = `data/${name}.js is missing; copy the whole folder.`; };
+    document.head.append(script);
+  }
+
+  function take(name, data) {
+    taken[name] = data;
+    if (waiting[name]) waiting[name](data);
+    delete waiting[name];
+  }
+
+  function matching(changes, want) {
+    return changes.filter(([row, , target, , , kind]) =>
+      (!want.kind || kind === want.kind || (want.kind === "lost" && kind !== "gained"))
+      && (!want.row || row === want.row) && (!want.target || target === want.target) && visible(row));
+  }
+
+  // "lora r16, r32; dora r16": the rows that gave a reply, each name once with its ranks.
+  function names(by) {
+    const ranks = new Map();
+    for (const [row, seed] of by) {
+      const { name, rank } = rows[row] || { name: row, rank: 0 };
+      if (!ranks.has(name)) ranks.set(name, new Set());
+      ranks.get(name).add(`${rank ? `r${rank}` : ""}${seed === null ? "" : ` seed ${seed}`}`.trim());
+    }
+    return [...ranks].map(([name, of]) => `${name} ${[...of].join(", ")}`.trim()).join("; ");
+  }
+
+  function card(data, example, changes, many) {
+    const box = made("article", undefined, "example");
+    if (example.picture) {
+      const picture = made("img");
+      picture.src = `pictures/${example.picture}`;
+      picture.alt = `picture of example ${example.id}`;
+      picture.loading = "lazy";
+      box.append(picture);
+    }
+    const question = made("p");
+    question.append(made("strong", example.question), " ", made("small", example.id));
+    const answers = made("p", `accepted: ${example.answers.join(" | ")}`);
+    const before = made("p", `before training: ${example.before || "(empty)"} `);
+    before.append(made("small", `score ${(100 * example.base).toFixed(0)}`));
+    box.append(question, answers, before);
+    const groups = new Map();
+    for (const [row, seed, target, reply, score, kind] of changes) {
+      const key = `${reply}:${kind}:${target}`;
+      if (!groups.has(key)) groups.set(key, { reply, kind, score, target, by: [] });
+      groups.get(key).by.push([row, many.seeds ? seed : null]);
+    }
+    const replies = made("ul");
+    for (const { reply, kind, score, target, by } of groups.values()) {
+      const item = made("li");
+      item.append(made("span", KINDS[kind], "kind"), ` ${data.replies[reply] || "(empty)"} `,
+        made("small", `score ${(100 * score).toFixed(0)} · ${many.targets ? `after ${target}: ` : ""}${names(by)}`));
+      replies.append(item);
+    }
+    box.append(replies);
+    return box;
+  }
+
+  function list() {
+    const form = one("#browse");
+    if (!form || !form.task.value) return;
+    const name = form.task.value;
+    load(name, (data) => {
+      if (form.task.value !== name) return;
+      const want = { row: form.row.value, kind: form.kind.value, target: form.target.value };
+      const least = Number(form.least.value) || 1;
+      const found = data.examples.map((example) => [example, matching(example.changes, want)])
+        .filter(([, changes]) => new Set(changes.map(([row]) => row)).size >= least);
+      const several = (place) => new Set(data.examples.flatMap(({ changes }) => changes.map((it) => it[place]))).size > 1;
+      const many = { seeds: several(1), targets: several(2) };
+      one("#browsed").textContent = `${found.length} of ${data.compared} examples of ${data.task}`
+        + ` (${data.metric}), ${Math.min(shown, found.length)} shown`;
+      one("#examples").replaceChildren(
+        ...found.slice(0, shown).map(([example, changes]) => card(data, example, changes, many)));
+      one("#more").hidden = found.length <= shown;
+    });
+  }
+
+  function options(select, pairs) {
+    for (const [value, text] of pairs) {
+      const option = made("option", text);
+      option.value = value;
+      select.append(option);
+    }
+  }
+
+  function browse() {
+    const form = one("#browse");
+    if (!form) return;
+    options(form.row, Object.entries(rows).filter(([, row]) => row.rank)
+      .map(([id, row]) => [id, `${row.name} r${row.rank}`]));
+    options(form.target, all("table[data-target]").map((table) => [table.dataset.target, table.dataset.target]));
+    form.addEventListener("input", () => { shown = BATCH; list(); });
+    form.addEventListener("submit", (event) => event.preventDefault());
+    one("#more").addEventListener("click", () => { shown += BATCH; list(); });
+  }
+
+  function start(known) {
+    rows = known;
+    all("th .sort").forEach((button) => button.addEventListener("click", () => sort(button.closest("th"))));
+    all("input.columns").forEach((box) => box.addEventListener("change", columns));
+    all("#filters input").forEach((box) => box.addEventListener("change", filter));
+    for (const [kind, on] of [["all", true], ["none", false]]) {
+      all(`[data-${kind}]`).forEach((button) => button.addEventListener("click", () => {
+        all(`#filters input[name="${button.dataset[kind]}"]`).forEach((box) => { box.checked = on; });
+        filter();
+      }));
+    }
+    columns();
+    browse();
+    list();
+  }
+
+  return { start, take };
+})();

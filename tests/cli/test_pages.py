@@ -1,0 +1,48 @@
+"""The report pages that commands leave in a run folder."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from bench.store.run_folder import Store
+from bench.store.runs import latest_run
+
+pytestmark = pytest.mark.slow
+
+
+def test_no_report_names_an_absolute_path_or_this_machine(two_runs: Path, tmp_path: Path) -> None:
+    names = {"command.json", "latest.json"}  # the notes of runs, which resume from these paths
+    files = [path for path in two_runs.glob("report*/**/*") if path.is_file() and path.name not in names]
+
+    texts = {path: path.read_bytes() for path in files}
+
+    assert {path.suffix for path in files} >= {".html", ".js", ".csv", ".md", ".tex", ".txt", ".png", ".svg"}
+    for private in (str(tmp_path), f"{Path.home()}/", rf"\b{re.escape(platform.node())}\b"):
+        found = re.compile(private.encode())
+        assert [path for path, text in texts.items() if path.suffix != ".png" and found.search(text)] == []
+    assert b"--output \xe2\x80\xa6/runs" in next(
+        text for path, text in texts.items() if path.suffix == ".html" and b"<main" in text
+    )
+
+
+def test_the_latest_page_is_one_click_away(two_runs: Path) -> None:
+    (address,) = re.findall(r'url=([^"]*)"', (two_runs / "report" / "index.html").read_text(encoding="utf-8"))
+
+    page = (two_runs / "report" / address).resolve()
+    assert page.is_file()
+    assert page.parent.name == latest_run(Store(two_runs))
+
+
+def test_a_page_can_be_written_again(two_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = two_runs.glob("reports/*dare*/index.html")
+    path.unlink()
+
+    assert main(["report", "--output", str(two_runs)]) == 0
+
+    assert capsys.readouterr().out.endswith(f"{path}\n")
+    assert path.is_file()

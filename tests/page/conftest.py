@@ -1,0 +1,86 @@
+"""A finished run whose questions, answers and replies are made up, some of them to break a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from bench.leaderboard.from_store import leaderboard
+from bench.leaderboard.tables import Heading, Leaderboard
+from bench.page.build import run_page
+from bench.page.page import Page, write_page
+from bench.plan.plan import Plan, make
+from bench.plan.request import Request
+from bench.plan.suite import Suite
+from bench.plugins.tasks import Tasks
+from bench.spec import Cost, Record, Score, Trial
+from bench.store.run_folder import Store
+
+EVIL = {
+    "question": "</script><script>window.broken = 1</script>",
+    "answer": '<img src=x onerror="window.broken = 2">\'\u2028',
+    "reply": '=cmd()|"<b onclick=alert(1)>\\input{x}\n</p>',
+}
+PLANTED = 3  # the place of the example that every method loses but keeps in its reply
+
+
+@dataclass(frozen=True)
+class MadeRun:
+    """A run whose scores were written by hand."""
+
+    plan: Plan
+    store: Store
+
+    @property
+    def board(self) -> Leaderboard:
+        return leaderboard(self.plan, self.store, Heading("tiny", command="bench run --output …/runs"))
+
+    def page(self) -> Page:
+        return run_page(self.board, self.plan, self.store, [], lambda record: f"bench run {record.trial.label}")
+
+    def write(self, folder: Path) -> Path:
+        return write_page(self.page(), folder)
+
+
+@pytest.fixture
+def made_run(tiny_suite: Suite, squares: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeRun:
+    """Two ranks of LoRA, DARE and L2 on the suite tiny, with controls; its pictures may be copied."""
+    (store := Store(tmp_path / "runs")).prepare()
+    for name in (*tiny_suite.targets, *tiny_suite.sources):
+        monkeypatch.setattr(squares.registry.task_class(name), "pictures_may_be_copied", True)
+    recipe = replace(tiny_suite.recipe, updates=1)
+    request = Request(
+        tiny_suite, ("lora", "dare", "l2"), (2, 4), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares
+    )
+    plan = make(request, store)
+    for job in plan.jobs:
+        store.begin(job.trial)
+        record = Record(job.trial, "done", cost=Cost(3.0, 1.0, 10**9, 1000, 10**6), environment={"torch": "2.13.0"})
+        for item in job.asked:
+            ids = [example.id for example in squares.load(item.task).examples("test")][: item.count]
+            rows = [_row(job.trial, item.task, name, place) for place, name in enumerate(ids)]
+            mean = sum(row["scores"]["exact"] for row in rows) / len(rows)
+            file = store.scores_of(job.trial).write(item.key, rows)
+            record = record.with_score(Score(item, "exact", {"exact": mean, "lenient": mean}, file), record.cost)
+        store.write(record)
+    return MadeRun(plan, store)
+
+
+def _row(trial: Trial, task: str, name: str, place: int) -> dict[str, Mapping[str, float]]:
+    """Return the line of an example.
+
+    The base model is right on every other example. A trained model is right where the base model is, except in two
+    places: it loses PLANTED, whose answer is in its reply, and the example after the next, whose answer is not.
+    """
+    base = place % 2 == 1
+    lost = trial.rank is not None and place in (PLANTED, PLANTED + 2)
+    texts = {"question": f"what is it? {place}", "answers": ["red"], "prediction": "red" if base else "blue"}
+    if place == PLANTED:
+        texts = {"question": EVIL["question"], "answers": [EVIL["answer"]], "prediction": EVIL["answer"]}
+    if lost:
+        texts["prediction"] = EVIL["reply"] + EVIL["answer"] if place == PLANTED else f"blue {trial.method}"
+    scores = {"exact": float(base and not lost), "lenient": float(base and (not lost or place == PLANTED))}
+    return {"id": name, **texts, "scores": scores}  # type: ignore[dict-item]

@@ -1,0 +1,112 @@
+"""The page in a real browser, opened from the disk. Without Chromium these tests are skipped and say so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.page.conftest import EVIL, MadeRun
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, made_run: MadeRun, tmp_path: Path) -> Iterator[Any]:
+    """The page of the made-up run; the test fails if the page logs an error or asks for anything outside its folder."""
+    path = made_run.write(tmp_path / "page")
+    page = browser.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else troubles.append(asked.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector("article.example")
+    yield page
+    assert not troubles
+    assert page.evaluate("window.broken") is None
+    page.close()
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = (
+        page.locator("table.board >> nth=0").locator("tbody >> nth=1").locator("th.name").all_inner_texts()
+    )
+    return found
+
+
+def test_a_click_on_a_heading_sorts_each_rank(opened: Any) -> None:
+    heading = opened.locator("table.board >> nth=0").locator("thead button", has_text="method")
+
+    heading.click()
+    assert names(opened) == ["dare", "l2", "lora"]
+    heading.focus()
+    opened.keyboard.press("Enter")
+    assert names(opened) == ["lora", "l2", "dare"]
+    assert opened.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_a_filter_hides_a_row_in_tables_figures_and_examples(opened: Any) -> None:
+    opened.locator("#filters summary").click()
+    opened.locator('#filters input[value="dare"]').uncheck()
+
+    assert not opened.locator("tr[data-row]:visible", has_text="dare").count()
+    assert opened.locator("svg [data-row].off").count()
+    assert "(5 of 7 rows shown)" in opened.locator("#filtered").inner_text()
+    assert "dare" not in opened.locator("#examples").inner_text()
+    assert "lora" in opened.locator("#examples").inner_text()
+
+
+def test_the_browser_of_forgetting_finds_a_planted_example_with_its_picture(opened: Any) -> None:
+    (label,) = opened.locator("#browse option", has_text="old_squares").all_inner_texts()
+    assert label.startswith("old_squares (2 of ")
+    opened.locator("#browse select[name=task]").select_option(label=label)
+    opened.locator("#browse select[name=kind]").select_option("form")
+    opened.locator("#browse input[name=least]").fill("6")
+
+    card = opened.locator("article.example")
+    assert card.count() == 1
+    assert EVIL["question"] in card.inner_text()
+    assert "lost the form" in card.inner_text()
+    picture = card.locator("img")
+    picture.scroll_into_view_if_needed()
+    opened.wait_for_function("document.querySelector('article.example img').naturalWidth > 0")
+    opened.locator("#browse input[name=least]").fill("7")
+    assert opened.locator("article.example").count() == 0
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_its_window(opened: Any, width: int, scheme: str) -> None:
+    opened.emulate_media(color_scheme=scheme)
+    opened.set_viewport_size({"width": width, "height": 900})
+
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    ink, paper = (opened.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+    bright = [sum(int(part) for part in colour[4:-1].split(",")) for colour in (ink, paper)]
+    assert (bright[0] < bright[1]) == (scheme == "light")
+
+
+def test_columns_can_be_hidden(opened: Any) -> None:
+    assert not opened.locator("th[data-group=costs] >> nth=0").is_visible()
+
+    opened.locator('input.columns[value="costs"]').check()
+    opened.locator('input.columns[value="sources"]').uncheck()
+
+    assert opened.locator("th[data-group=costs] >> nth=0").is_visible()
+    assert not opened.locator("th[data-group=sources] >> nth=0").is_visible()

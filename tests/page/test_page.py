@@ -1,0 +1,205 @@
+"""The files of a page: what they show, and that no text of others becomes code."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench.leaderboard.build import build
+from bench.leaderboard.tables import Heading
+from bench.page import changed, ranking
+from bench.page.page import Page, Section, as_json, forward, write_page
+from bench.page.rows import PageRows
+from bench.page.svg import themed
+from bench.page.thumbnails import Budget, thumbnails
+from tests.making import boards
+from tests.page.conftest import EVIL, PLANTED, MadeRun
+
+NASTY = "</td><script>window.broken=3</script><img src=x onerror=alert(1)>\"'&$x$"
+
+
+class Tags(HTMLParser):
+    """Collects the tags of a page with their attributes, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def data_of(folder: Path, name: str) -> dict[str, object]:
+    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
+    found = re.fullmatch(r'page\.take\("[^"]*", (.*)\);\n', text)
+    assert found is not None
+    assert not set("<>&\u2028") & set(text)
+    loaded: dict[str, object] = json.loads(found[1])
+    return loaded
+
+
+def test_a_page_is_one_folder_that_fetches_nothing(made_run: MadeRun, tmp_path: Path) -> None:
+    path = made_run.write(tmp_path / "page")
+
+    tags = Tags(path.read_text(encoding="utf-8")).tags
+    addresses = [value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href")]
+    assert addresses
+    for address in addresses:
+        assert address is not None
+        assert address.startswith(("#", "data:,")) or (path.parent / address).is_file(), address
+    everything = [file for file in path.parent.rglob("*") if file.is_file()]
+    assert {file.suffix for file in everything} == {".html", ".css", ".js", ".webp"}
+    for file in everything:
+        if file.suffix != ".webp":
+            text = file.read_text(encoding="utf-8").replace("http://www.w3.org/", "")
+            assert "http:" not in text
+            assert "https:" not in text
+
+
+def test_the_page_has_every_part_and_every_row(made_run: MadeRun, tmp_path: Path) -> None:
+    path = made_run.write(tmp_path / "page")
+
+    found = Tags(path.read_text(encoding="utf-8"))
+    sections = [attributes.get("id") for tag, attributes in found.tags if tag == "section"]
+    assert sections == ["leaderboard", "tradeoff", "kept", "forgotten", "costs", "reading", "origin"]
+    rows = {attributes["data-row"] for tag, attributes in found.tags if tag == "tr" and "data-row" in attributes}
+    assert len(rows) == 7
+    assert {"rank 2", "rank 4", "before training"} <= set(re.findall(r"rank \d|before training", found.text))
+    assert "bench run lora-r2-new_squares-s0" in found.text
+
+
+def test_a_figure_carries_the_rows_of_the_page(made_run: MadeRun, tmp_path: Path) -> None:
+    page = made_run.page()
+
+    (figure,) = next(section for section in page.sections if section.anchor == "tradeoff").values["figures"]
+    drawn = set(re.findall(r'data-row="(r\d+)"', figure.svg))
+    assert drawn == {row for row, of in page.rows.items() if of["rank"]} | {"r0"}
+    assert "#262626" not in figure.svg
+    assert "var(--ink)" in figure.svg
+
+
+def test_no_text_of_a_stored_reply_becomes_code(made_run: MadeRun, tmp_path: Path) -> None:
+    path = made_run.write(tmp_path / "page")
+
+    scripts = [attributes for tag, attributes in Tags(path.read_text(encoding="utf-8")).tags if tag == "script"]
+    assert scripts == [{"src": "page.js"}, {}]
+    data = data_of(path.parent, "changed-0")
+    assert isinstance(data["examples"], list)
+    (planted,) = [example for example in data["examples"] if example["question"] == EVIL["question"]]
+    assert planted["answers"] == [EVIL["answer"]]
+    assert EVIL["reply"] + EVIL["answer"] in data["replies"]  # type: ignore[operator]
+
+
+def test_no_name_of_a_method_or_task_becomes_code(tmp_path: Path) -> None:
+    scores = {"source": boards.right(5), NASTY: boards.right(6)}
+    cells = [boards.cell(name, NASTY, scores) for name in ("lora", NASTY)]
+    zero_shot = boards.zero_shot(scores)
+    board = build(cells, zero_shot, sources=["source"], targets=[NASTY], heading=Heading(NASTY, command=NASTY))
+    rows = PageRows.of_board(board)
+    values = {"board": board, "tables": ranking.tables(board, rows)}
+    sections = [Section("a", NASTY, "leaderboard.html", values), Section("b", NASTY, "kept.html", values)]
+
+    path = write_page(
+        Page(NASTY, board.setting, NASTY, "today", sections, rows.names, rows.ranks, rows.as_json()), tmp_path
+    )
+
+    html = path.read_text(encoding="utf-8")
+    tags = Tags(html).tags
+    assert [attributes for tag, attributes in tags if tag == "script"] == [{"src": "page.js"}, {}]
+    assert not [tag for tag, attributes in tags if tag == "img" or any(name.startswith("on") for name in attributes)]
+    assert NASTY in Tags(html).text
+
+
+def test_a_change_says_whether_the_form_or_the_knowledge_is_lost(made_run: MadeRun) -> None:
+    rows = PageRows.of_board(made_run.board)
+
+    source = next(
+        task for task in changed.changed_tasks(made_run.plan, made_run.store, rows) if task.task == "old_squares"
+    )
+
+    kinds = {example.example["question"]: {change.kind for change in example.changes} for example in source.examples}
+    assert kinds == {EVIL["question"]: {"form"}, f"what is it? {PLANTED + 2}": {"knowledge"}}
+    assert [example.lost_by for example in source.examples] == [6, 6]
+
+
+def test_of_captions_only_the_largest_losses_are_kept(made_run: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changed, "CAPTIONS", "exact")
+    monkeypatch.setattr(changed, "CAPTION_LOSSES", 1)
+    rows = PageRows.of_board(made_run.board)
+
+    for task in changed.changed_tasks(made_run.plan, made_run.store, rows):
+        assert [change.kind for example in task.examples for change in example.changes] == ["lost"] * 6
+
+
+def test_a_task_whose_pictures_may_not_be_copied_has_none(
+    made_run: MadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = made_run.plan.request.registry
+    monkeypatch.setattr(registry.task_class("old_squares"), "pictures_may_be_copied", False)
+
+    path = made_run.write(tmp_path / "page")
+
+    text = Tags(path.read_text(encoding="utf-8")).text
+    assert "The pictures of old_squares are not shown, because its licence does not allow copies." in text
+    by_task = {data["task"]: data for data in (data_of(path.parent, f"changed-{number}") for number in range(2))}
+    assert not any(example["picture"] for example in by_task["old_squares"]["examples"])  # type: ignore[attr-defined]
+    assert all(example["picture"] for example in by_task["new_squares"]["examples"])  # type: ignore[attr-defined]
+
+
+def test_pictures_stop_at_the_budget_and_say_so(made_run: MadeRun) -> None:
+    task = made_run.plan.request.tasks.load("old_squares")
+    ids = [example.id for example in task.examples("test")]
+    whole = thumbnails(task, "test", ids, Budget(10**6), "x-")
+    first = len(whole[1][whole[0][ids[0]]])
+
+    names, files, remark = thumbnails(task, "test", ids, Budget(first), "x-")
+
+    assert list(names) == ids[:1]
+    assert len(files) == 1
+    assert remark == "Only 1 examples of old_squares have a picture, to keep the page small."
+    assert whole[2] == ""
+
+
+def test_data_is_safe_inside_a_script() -> None:
+    text = as_json({"a": "</script><!--\u2028\u2029&"})
+
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == {"a": "</script><!--\u2028\u2029&"}
+
+
+def test_the_address_of_the_latest_page_is_text() -> None:
+    html = forward('../reports/"><script>/index.html')
+
+    assert [tag for tag, _ in Tags(html).tags if tag == "script"] == []
+
+
+def test_ids_of_two_figures_differ() -> None:
+    svg = '<?xml?><svg width="1"><g id="a" clip-path="url(#p)"/><use xlink:href="#m"/><g id="row:x"/></svg>'
+
+    text = themed(svg, "f1", {"row:x": "r3"}, "a <b>")
+
+    assert text == (
+        '<svg role="img" aria-label="a &lt;b&gt;" width="1"><g id="f1-a" clip-path="url(#f1-p)"/>'
+        '<use xlink:href="#f1-m"/><g data-row="r3"/></svg>'
+    )
+
+
+def test_a_run_with_holes_has_a_page(made_run: MadeRun, tmp_path: Path) -> None:
+    for cell in made_run.plan.cells[::2]:
+        record = made_run.store.read(cell.trial)
+        assert record is not None
+        made_run.store.write(replace(record, status="failed", scores={}, error="broke"))
+
+    text = Tags(made_run.write(tmp_path / "page").read_text(encoding="utf-8")).text
+
+    assert "failed: broke" in text
