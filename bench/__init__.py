@@ -1,7 +1,7 @@
 """retain-bench: how much does a multimodal LLM forget when it learns a new task?
 
-These names are the whole interface for plugin authors. The names in ``_LAZY`` are imported when they are first used,
-because most of them load torch.
+These names are the whole interface for plugin authors and for readers of a run folder (``read``). The names in
+``_LAZY`` are imported when they are first used, because most of them load torch.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.model.routed import insert_routed, routed_change
     from bench.model.states import BlockStates, decoder_blocks, image_positions
     from bench.sequences.board import OrderSummary, SequenceBlock, SequenceBoard, SequenceRow, StageScores
+    from bench.store.frames import RunFolder, read
 
 __version__ = "0.2.0"
 
@@ -35,6 +36,7 @@ _LAZY = {
     "bench.model.change": ("Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Routed", "Sparse"),
     "bench.model.routed": ("insert_routed", "routed_change"),
     "bench.model.states": ("BlockStates", "decoder_blocks", "image_positions"),
+    "bench.store.frames": ("RunFolder", "read"),
     "bench.sequences.board": ("OrderSummary", "SequenceBlock", "SequenceBoard", "SequenceRow", "StageScores"),
 }
 
@@ -48,6 +50,7 @@ __all__ += ["Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Ro
 __all__ += ["insert_routed", "routed_change"]
 __all__ += ["Estimate", "Leaderboard", "Row", "Table"]
 __all__ += ["OrderSummary", "SequenceBlock", "SequenceBoard", "SequenceRow", "StageScores"]
+__all__ += ["RunFolder", "read"]
 
 
 def __getattr__(name: str) -> object:

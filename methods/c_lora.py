@@ -104,6 +104,7 @@ class CLoRA(LoRA):
     """
 
     name: ClassVar[str] = "c_lora"
+    display: ClassVar[str] = "C-LoRA"
     paper: ClassVar[str] = "Zhang et al., C-LoRA: Continual Low-Rank Adaptation, 2025, arXiv:2502.17920"
     made_for: ClassVar[Literal["target", "sequence", "joint"]] = "sequence"
 

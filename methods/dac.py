@@ -54,6 +54,7 @@ class DAC(LoRA):
     """
 
     name: ClassVar[str] = "dac"
+    display: ClassVar[str] = "DAC"
     paper: ClassVar[str] = "Decomposing and Composing (DAC), AAAI 2026, arXiv:2601.22828"
     off: ClassVar[dict[str, float]] = {"active": 1.0, "merged": 1.0, "coefficient": 0.0}
     folds: ClassVar[bool] = True

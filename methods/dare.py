@@ -50,6 +50,7 @@ class DARE(EditMethod):
     """
 
     name: ClassVar[str] = "dare"
+    display: ClassVar[str] = "DARE"
     paper: ClassVar[str] = "Yu et al., Language Models are Super Mario, ICML 2024, arXiv:2311.03099"
     off: ClassVar[dict[str, float]] = {"drop_rate": 0.0}
 

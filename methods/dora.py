@@ -33,6 +33,7 @@ class DoRA(LoRA):
     """
 
     name: ClassVar[str] = "dora"
+    display: ClassVar[str] = "DoRA"
     paper: ClassVar[str] = "Liu et al., DoRA, ICML 2024, arXiv:2402.09353"
 
     @override

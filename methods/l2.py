@@ -63,6 +63,7 @@ class L2(LoRA):
     """
 
     name: ClassVar[str] = "l2"
+    display: ClassVar[str] = "L2-Reg"
     paper: ClassVar[str] = "Liang et al., LoRASculpt, CVPR 2025, arXiv:2503.16843, App. F(d)"
     off: ClassVar[dict[str, float]] = {"coefficient": 0.0}
 

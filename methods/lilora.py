@@ -98,6 +98,7 @@ class LiLoRA(LoRA):
     """
 
     name: ClassVar[str] = "lilora"
+    display: ClassVar[str] = "LiLoRA"
     paper: ClassVar[str] = "LoRA in LoRA (LiLoRA), AAAI 2026, arXiv:2508.06202"
     made_for: ClassVar[Literal["target", "sequence", "joint"]] = "sequence"
     remark: ClassVar[str] = "made for a sequence of tasks; with one target, nothing in it acts against forgetting"

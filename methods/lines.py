@@ -40,6 +40,7 @@ class LiNeS(EditMethod):
     """
 
     name: ClassVar[str] = "lines"
+    display: ClassVar[str] = "LiNeS"
     paper: ClassVar[str] = "Wang et al., LiNeS, ICLR 2025, arXiv:2410.17146"
     off: ClassVar[dict[str, float]] = {"alpha": 1.0}
 

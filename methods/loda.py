@@ -81,6 +81,7 @@ class LoDA(AlignedHalves):
     """
 
     name: ClassVar[str] = "loda"
+    display: ClassVar[str] = "LoDA"
     paper: ClassVar[str] = "LoDA, Task-Driven Subspace Decomposition, ICML 2026, arXiv:2603.00191"
     aliases: ClassVar[Mapping[str, str]] = {"w_G": "general_weight"}
     made_for: ClassVar[Literal["target", "sequence", "joint"]] = "sequence"

@@ -20,6 +20,7 @@ class LoRA(TrainMethod):
     """W = W0 + scale * B A, with A and B trained and W0 frozen. It is the baseline of every other method."""
 
     name: ClassVar[str] = "lora"
+    display: ClassVar[str] = "LoRA"
     paper: ClassVar[str] = "Hu et al., LoRA, ICLR 2022, arXiv:2106.09685"
 
     @override

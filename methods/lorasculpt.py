@@ -146,6 +146,7 @@ class LoRASculpt(LoRA):
     """
 
     name: ClassVar[str] = "lorasculpt"
+    display: ClassVar[str] = "LoRASculpt"
     paper: ClassVar[str] = "Liang et al., LoRASculpt, CVPR 2025, arXiv:2503.16843"
     off: ClassVar[dict[str, float]] = {"alpha": 0.0, "beta": 0.0, "density": 1.0}
     aliases: ClassVar[Mapping[str, str]] = {"s": "density"}

@@ -37,6 +37,7 @@ class Magnitude(EditMethod):
     """
 
     name: ClassVar[str] = "magnitude"
+    display: ClassVar[str] = "Magnitude pruning"
     paper: ClassVar[str] = "Han et al., Learning both Weights and Connections, NeurIPS 2015, arXiv:1506.02626"
     off: ClassVar[dict[str, float]] = {"density": 1.0}
     trivial: ClassVar[bool] = True

@@ -57,6 +57,7 @@ class MDGD(VisualDrift):
     """
 
     name: ClassVar[str] = "mdgd"
+    display: ClassVar[str] = "MDGD"
     paper: ClassVar[str] = "Wu et al., MDGD, Findings of EMNLP 2025, arXiv:2502.11740"
     off: ClassVar[dict[str, float | str]] = {"strength": 0.0, "reference": "none"}
 

@@ -61,6 +61,7 @@ class MDGDGM(VisualDrift):
     """
 
     name: ClassVar[str] = "mdgd_gm"
+    display: ClassVar[str] = "MDGD-GM"
     paper: ClassVar[str] = "Wu et al., MDGD, Findings of EMNLP 2025, arXiv:2502.11740"
     off: ClassVar[dict[str, float]] = {"strength": 0.0, "alpha": 1.0}
 

@@ -57,6 +57,7 @@ class MixLoRA(TrainMethod):
     """
 
     name: ClassVar[str] = "mixlora"
+    display: ClassVar[str] = "MixLoRA"
     paper: ClassVar[str] = "Shen et al., Conditional Mixture of LoRA, Findings of ACL 2024, arXiv:2402.15896"
     merges: ClassVar[bool] = False
     remark: ClassVar[str] = "each example chooses its own factors, so the change is held live and never merged"

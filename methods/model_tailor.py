@@ -136,6 +136,7 @@ class ModelTailor(EditMethod):
     """
 
     name: ClassVar[str] = "model_tailor"
+    display: ClassVar[str] = "Model Tailor"
     paper: ClassVar[str] = "Zhu et al., Model Tailor, ICML 2024, arXiv:2402.12048"
     off: ClassVar[dict[str, float]] = {"density": 1.0}
 

@@ -78,6 +78,7 @@ class MTLLoRA(LoRA):
     """
 
     name: ClassVar[str] = "mtl_lora"
+    display: ClassVar[str] = "MTL-LoRA"
     paper: ClassVar[str] = "Yang et al., MTL-LoRA, AAAI 2025, arXiv:2410.09437"
     off: ClassVar[dict[str, float | str]] = {"bases": 1, "transform": "identity"}
     aliases: ClassVar[dict[str, str]] = {"n": "bases", "tau": "temperature"}

@@ -88,6 +88,7 @@ class OrthReg(LoRA):
     """
 
     name: ClassVar[str] = "orth_reg"
+    display: ClassVar[str] = "Orth-Reg"
     paper: ClassVar[str] = "Hu et al., PEGO, ECCV 2024, arXiv:2407.15085"
     off: ClassVar[dict[str, float]] = {"coefficient": 0.0}
 

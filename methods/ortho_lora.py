@@ -59,6 +59,7 @@ class OrthoLoRA(LoRA):
     """
 
     name: ClassVar[str] = "ortho_lora"
+    display: ClassVar[str] = "Ortho-LoRA"
     paper: ClassVar[str] = "Ortho-LoRA, arXiv:2601.09684"
     off: ClassVar[dict[str, str]] = {"unit": "none"}
     made_for: ClassVar[Literal["target", "sequence", "joint"]] = "joint"

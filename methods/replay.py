@@ -49,6 +49,7 @@ class Replay(LoRA):
     """
 
     name: ClassVar[str] = "replay"
+    display: ClassVar[str] = "LoRA with replay"
     paper: ClassVar[str] = (
         "Robins, Catastrophic forgetting, rehearsal and pseudorehearsal, Connection Science 7, 1995, "
         "doi:10.1080/09540099550039318"

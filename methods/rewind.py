@@ -23,6 +23,7 @@ class Rewind(EditMethod):
     """
 
     name: ClassVar[str] = "rewind"
+    display: ClassVar[str] = "Rewind"
     paper: ClassVar[str] = "Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, arXiv:2109.01903"
     off: ClassVar[dict[str, float]] = {"strength": 1.0}
     trivial: ClassVar[bool] = True

@@ -76,6 +76,7 @@ class SLAO(LoRA):
     """
 
     name: ClassVar[str] = "slao"
+    display: ClassVar[str] = "SLAO"
     paper: ClassVar[str] = "Qiao & Mahdavi, Merge before Forget (SLAO), ICLR 2026, arXiv:2512.23017"
     made_for: ClassVar[Literal["target", "sequence", "joint"]] = "sequence"
     off: ClassVar[dict[str, str]] = {"schedule": "constant", "init_a": "previous"}

@@ -89,6 +89,7 @@ class TreeLoRA(LoRA):
     """
 
     name: ClassVar[str] = "tree_lora"
+    display: ClassVar[str] = "TreeLoRA"
     paper: ClassVar[str] = "Qian et al., TreeLoRA, ICML 2025, arXiv:2506.10355"
     off: ClassVar[dict[str, float]] = {"reg": 0.0}
     made_for: ClassVar[Literal["target", "sequence", "joint"]] = "sequence"

@@ -13,5 +13,6 @@ class ZeroShot(Method):
     """W = W0 without training or edit, so forgetting is 0 by definition."""
 
     name: ClassVar[str] = "zero_shot"
+    display: ClassVar[str] = "Zero-shot"
     paper: ClassVar[str] = "The base model's own card"
     ranked: ClassVar[bool] = False

@@ -35,6 +35,7 @@ COLUMNS = (
     "status",  # done, failed, missing
     "error",
 )
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # A leaderboard with a row that was given what plain LoRA is not, such as source data, has a last column: given.
 
 
@@ -65,7 +66,15 @@ def render(leaderboard: Leaderboard) -> str:
 
 
 def _text(frame: pd.DataFrame) -> str:
+    for name in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            frame[name] = frame[name].map(_harmless)
     return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _harmless(value: object) -> object:
+    """Return a text that spreadsheets show and do not compute: an apostrophe goes before =, +, - and @."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _left_out(leaderboard: Leaderboard) -> Iterator[dict[str, object]]:

@@ -2,19 +2,19 @@ r"""The leaderboard, and a sequence of tasks, as LaTeX tables like those of pape
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench import Leaderboard, OrderSummary, Row, SequenceBlock, SequenceBoard, SequenceRow, Table
+    from bench import Estimate, Leaderboard, OrderSummary, Row, SequenceBlock, SequenceBoard, SequenceRow, Table
 
 SUFFIX = "tex"  # the report's file is leaderboard.tex
 
 _HOLE = "--"
 _END = r"\\"
 _FINISH = (r"\bottomrule", r"\end{tabular}", r"\end{table*}", "")
-_TIED = r"$^{=}$: cannot be told apart from the highest, because the paired interval covers 0."
+_MARKED = "Bold: {best}; $^{{=}}$: not told apart from it; $\\pm$: 95\\% intervals."
 _ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -58,16 +58,18 @@ def render_sequences(board: SequenceBoard) -> str:
 
 
 def _sequence(board: SequenceBoard, number: int, block: SequenceBlock) -> Iterator[str]:
-    titles = [*board.columns.values(), f"AP - {board.baseline}", "kept MB"]
-    caption = [f"Rank {block.rank}, order {', '.join(block.order)}: {board.setting}.", f"Bold: {board.best}."]
-    notes = [_TIED, *map(_safe, board.notes)] if number == 1 else [r"Notes: Table~\ref{tab:sequence-1}."]
-    remarks = (_safe(f"{remark}.") for remark in block.remarks)
-    words = [*map(_safe, caption), *notes, _safe(block.limits), *remarks]
-    yield from _begin(" ".join(words), f"sequence-{number}", f"l{'c' * len(titles)}")
+    title = board.heading.title
+    titles = [*board.columns.values(), f"AP - {title(board.baseline)}", "kept MB"]
+    order = ", ".join(map(title, block.order))
+    caption = _safe(f"Rank {block.rank}, order {order}; {_short(board)}.")
+    yield from _comments([f"{board.setting}.", f"=: {board.tie}.", *board.notes, block.limits, *block.remarks])
+    yield from _begin(f"{caption} {_marked_by(board.best)}", f"sequence-{number}", f"l{'c' * len(titles)}")
     yield f"Method & {' & '.join(map(_safe, titles))} {_END}"
     yield r"\midrule"
     for row in block.rows:
-        yield f"{{{_safe(row.title)}}} & {_sequence_cells(board, row, len(titles))} {_END}"
+        signs = row.title.removeprefix("(").removeprefix(row.key.name).removeprefix(")")
+        name = _safe(f"{board.heading.row_title(row.key)}{signs}")
+        yield f"{{{name}}} & {_sequence_cells(board, row, len(titles))} {_END}"
     yield from _FINISH
 
 
@@ -75,23 +77,21 @@ def _sequence_cells(board: SequenceBoard, row: SequenceRow, width: int) -> str:
     if not row.metrics:
         return rf"\multicolumn{{{width}}}{{l}}{{{_safe(row.trouble)}}}"
     cells = [
-        _marked(row.metrics[column].percent, row.mark(column)) if column in row.metrics else _HOLE
-        for column in board.columns
+        _number(row.metrics.get(column), row.mark(column), wide=column in ("ap", "source")) for column in board.columns
     ]
     found = row.difference.get("ap")
-    mark = row.verdict("difference", found) if found else ""
-    cells.append(_HOLE if found is None else _marked(found.signed_percent, mark))
+    cells.append(_number(found, row.verdict("difference", found) if found else "", wide=True, signed=True))
     kept, _ = row.cost_texts
     return " & ".join([*cells, kept if kept != "-" else _HOLE])
 
 
 def _over_orders(board: SequenceBoard) -> Iterator[str]:
-    caption = f"Over {len(board.orders)} orders: mean (lowest to highest). {board.setting}."
+    caption = f"Over {len(board.orders)} orders: mean (lowest to highest); {_short(board)}."
     yield from _begin(_safe(caption), "sequence-orders", "lcccc")
     yield f"Method & Rank & AP & BWT & Source {_END}"
     yield r"\midrule"
     for line in board.summary:
-        name = f"({line.key.name})" if line.key.control else line.key.name
+        name = board.heading.row_title(line.key)
         numbers = (_over(line, column) for column in ("ap", "bwt", "source"))
         yield f"{{{_safe(name)}}} & {line.key.rank} & {' & '.join(numbers)} {_END}"
     yield from _FINISH
@@ -114,53 +114,62 @@ def _begin(caption: str, label: str, columns: str) -> Iterator[str]:
 
 
 def _table(leaderboard: Leaderboard, table: Table) -> Iterator[str]:
-    columns = len(leaderboard.columns) + 1
-    names = [*(_safe(source) for source in leaderboard.sources), "Source", "Target", "Avg"]
-    place, numbers = table.target.replace("_", "-"), f"l{'c' * len(leaderboard.sources)}|c|c|c"
-    yield from _begin(_caption(leaderboard, table), place, numbers)
-    yield f"Method & {' & '.join(names)} {_END}"
+    title, sources = leaderboard.heading.title, leaderboard.sources
+    names = [*map(title, sources), "Source", "Target", "Avg", "Forgetting", f"Avg - {title(leaderboard.baseline)}"]
+    place, numbers = table.target.replace("_", "-"), f"l{'c' * len(sources)}|c|c|c|c|c"
+    notes = [f"{leaderboard.setting}.", f"=: {leaderboard.tie}.", *leaderboard.notes, leaderboard.resolution(table)]
+    yield from _comments([*notes, *table.remarks])
+    caption = _safe(f"Fine-tuned on {title(table.target)}, {_short(leaderboard)}.")
+    yield from _begin(f"{caption} {_marked_by('the highest of its rank')}", place, numbers)
+    yield f"Method & {' & '.join(map(_safe, names))} {_END}"
     for block in table.blocks():
         yield r"\midrule"
         if block[0].rank is not None:
             connector = f", connector {_safe(block[0].connector)}" if len(leaderboard.connectors) > 1 else ""
-            yield rf"\multicolumn{{{columns}}}{{l}}{{\textit{{Rank {block[0].rank}{connector}}}}} {_END}"
+            spanned = rf"\multicolumn{{{len(names) + 1}}}{{l}}"
+            yield rf"{spanned}{{\textit{{Rank {block[0].rank}{connector}}}}} {_END}"
         for row in block:
-            name = _safe((f"({row.name})" if row.control else row.name) + row.sign)
-            yield f"{name} & {_cells(leaderboard, row)} {_END}"
+            name = _safe(f"{leaderboard.heading.row_title(row.key)}{row.sign}")
+            yield f"{{{name}}} & {_cells(leaderboard, row)} {_END}"
     yield from _FINISH
 
 
 def _cells(leaderboard: Leaderboard, row: Row) -> str:
     if not row.scores:
-        return rf"\multicolumn{{{len(leaderboard.columns)}}}{{l}}{{{_safe(row.trouble)}}}"
-    return " & ".join(_score(row, column) for column in leaderboard.columns)
+        return rf"\multicolumn{{{len(leaderboard.sources) + 5}}}{{l}}{{{_safe(row.trouble)}}}"
+    wide = ("source", "target", "avg")
+    cells = [_number(row.scores.get(column), row.mark(column), wide=column in wide) for column in leaderboard.columns]
+    lost, gap = row.forgetting.get("source"), row.difference.get("avg")
+    cells.append(_number(lost, row.verdict("forgetting", lost) if lost else "", wide=True))
+    cells.append(_number(gap, row.verdict("difference", gap) if gap else "", wide=True, signed=True))
+    return " & ".join(cells)
 
 
-def _score(row: Row, column: str) -> str:
-    if column not in row.scores:
+def _number(estimate: Estimate | None, mark: str, *, wide: bool = False, signed: bool = False) -> str:
+    """Return a number with its mark, and with its interval if it is ``wide``."""
+    if estimate is None:
         return _HOLE
-    return _marked(row.scores[column].percent, row.mark(column))
+    text = estimate.signed_percent if signed else estimate.percent
+    text = f"$-${text[1:]}" if text.startswith("-") else text
+    marked = {"best": rf"\textbf{{{text}}}", "tied": f"{text}$^{{=}}$", "foreign": text + _ESCAPES["†"], "": text}[mark]
+    return marked + (rf"{{\scriptsize$\pm${100 * estimate.half_width:.2f}}}" if wide else "")
 
 
-def _marked(text: str, mark: str) -> str:
-    if mark == "best":
-        return rf"\textbf{{{text}}}"
-    return text + {"tied": "$^{=}$", "foreign": _ESCAPES["†"], "": ""}[mark]
+def _short(board: Leaderboard | SequenceBoard) -> str:
+    """Return suite and seeds for a caption; the comments above a table have the rest."""
+    count = len(board.seeds)
+    return f"suite {board.heading.suite}, {count} seed{'s' * (count != 1)}"
 
 
-def _caption(leaderboard: Leaderboard, table: Table) -> str:
-    sentences = [
-        f"Fine-tuned on {table.target}: {leaderboard.setting}.",
-        "Bold: the highest number of its rank.",
-    ]
-    holes = [f"{remark}." for remark in table.remarks]
-    text = [
-        *map(_safe, sentences),
-        _TIED,
-        *map(_safe, leaderboard.notes),
-        _safe(leaderboard.resolution(table)),
-    ]
-    return " ".join([*text, *map(_safe, holes)])
+def _marked_by(best: str) -> str:
+    """Return what the marks of a table mean, for its caption."""
+    return _MARKED.format(best=_safe(best))
+
+
+def _comments(sentences: Sequence[str]) -> Iterator[str]:
+    """Yield sentences as comments above a table, so that its caption stays short."""
+    for sentence in sentences:
+        yield f"% {' '.join(sentence.split())}"
 
 
 def _safe(text: str) -> str:

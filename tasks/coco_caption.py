@@ -55,6 +55,7 @@ class COCOCaption(DataSet):
     """
 
     name: ClassVar[str] = "coco_caption"
+    display: ClassVar[str] = "COCO Caption"
     paper: ClassVar[str] = "https://cocodataset.org (Chen et al., 2015); split of Karpathy and Fei-Fei, 2015"
     primary: ClassVar[str] = "cider"
     highest: ClassVar[Mapping[str, float]] = {"cider": 10.0}

@@ -32,6 +32,7 @@ class EasyVQA(DrawnTask):
     """
 
     name: ClassVar[str] = "easy_vqa"
+    display: ClassVar[str] = "easy-VQA"
     paper: ClassVar[str] = "https://pypi.org/project/easy-vqa (V. Zhou, MIT); stands for GQA"
 
     @override

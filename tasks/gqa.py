@@ -31,6 +31,7 @@ class GQA(DataSet):
     """
 
     name: ClassVar[str] = "gqa"
+    display: ClassVar[str] = "GQA"
     paper: ClassVar[str] = "https://cs.stanford.edu/people/dorarad/gqa (Hudson and Manning, 2019)"
     primary: ClassVar[str] = "exact"
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 12_578}

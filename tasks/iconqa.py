@@ -44,6 +44,7 @@ class IconQA(DataSet):
     """
 
     name: ClassVar[str] = "iconqa"
+    display: ClassVar[str] = "IconQA"
     paper: ClassVar[str] = "https://iconqa.github.io (Lu et al., 2021)"
     primary: ClassVar[str] = "exact"
     variants: ClassVar[tuple[str, ...]] = ("lorasculpt", "llava_mcq", "lmms")

@@ -36,6 +36,7 @@ class OCRVQA(DataSet):
     """
 
     name: ClassVar[str] = "ocrvqa"
+    display: ClassVar[str] = "OCR-VQA"
     paper: ClassVar[str] = "https://ocr-vqa.github.io (Mishra et al., 2019)"
     primary: ClassVar[str] = "exact"
     sizes: ClassVar[Mapping[Split, int]] = {"train": 10_000, "validation": 1_000, "test": 2_000}

@@ -35,6 +35,7 @@ class OKVQA(DataSet):
     """
 
     name: ClassVar[str] = "okvqa"
+    display: ClassVar[str] = "OK-VQA"
     paper: ClassVar[str] = "https://okvqa.allenai.org (Marino et al., 2019)"
     primary: ClassVar[str] = "vqa_accuracy"
     variants: ClassVar[tuple[str, ...]] = ("llava", "lmms", ANY_ANSWER)

@@ -37,6 +37,7 @@ class TextVQA(DataSet):
     """
 
     name: ClassVar[str] = "textvqa"
+    display: ClassVar[str] = "TextVQA"
     paper: ClassVar[str] = "https://textvqa.org (Singh et al., 2019)"
     primary: ClassVar[str] = "vqa_accuracy"
     variants: ClassVar[tuple[str, ...]] = ("ocr", "no_ocr", "lmms", ANY_ANSWER)

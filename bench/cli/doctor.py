@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.cli.arguments import Command, arg
-from bench.cli.options import Modelled, Suited, TaskData
+from bench.cli.options import Modelled, Suited, TaskData, TextOrJson
 from bench.cli.request import read_data
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -18,12 +18,13 @@ from bench.plan.suite import Suite, named_suite
 from bench.plugins.tasks import Tasks
 from bench.prepare.doctor import accelerator, machine, model_and_data, services, software
 from bench.prepare.doctor.diagnosis import Diagnosis
+from bench.store.json_note import json_text
 
 _RAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions(TaskData, Modelled, Suited, Command):
+class DoctorOptions(TextOrJson, TaskData, Modelled, Suited, Command):
     """The options of ``bench doctor``; they describe the run to check for."""
 
     suite: str = arg("micro", "the suite to check (default: micro)", "NAME")
@@ -51,9 +52,14 @@ def doctor(options: DoctorOptions) -> int:
     if options.model is not None:
         suite = replace(suite, model=options.model)
     counts = {"ok": 0, "warn": 0, "FAIL": 0}
+    found = []
     for diagnosis in _diagnoses(options, suite, tasks):
         counts[diagnosis.level] += 1
-        tell([str(diagnosis)])
+        found.append(asdict(diagnosis))
+        if options.format == "text":
+            tell([str(diagnosis)])
+    if options.format == "json":
+        print(json_text(found))
     warnings, failures = counts["warn"], counts["FAIL"]
     say(f"{counts['ok']} ok, {warnings} warning{'s' * (warnings != 1)}, {failures} failure{'s' * (failures != 1)}")
     return 1 if counts["FAIL"] else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from bench.cli.arguments import Command, arg
 from bench.cli.chained import chains_of
@@ -19,7 +18,7 @@ from bench.store.run_folder import Store
 
 @dataclass(frozen=True, kw_only=True)
 class _Format:
-    format: str = arg("table", "output format (default: table)", choices=partial(Registry().names, "report"))
+    format: str = arg("table", "output format (default: table)", choices=lambda: (*Registry().names("report"), "json"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -281,6 +281,13 @@ class Sorted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextOrJson:
+    """The option that prints JSON for other programs."""
+
+    format: str = arg("text", "text, or json for other programs (default: text)", choices=("text", "json"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class OneTrial:
     """The argument that names a trial."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import arg, flag, words_of
 from bench.cli.chained import Chained
-from bench.cli.options import HowTrialsRun, Output
+from bench.cli.options import HowTrialsRun, Output, TextOrJson
 from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -17,6 +17,7 @@ from bench.plugins.registry import Registry
 from bench.prepare.price.draft import Draft, draft
 from bench.prepare.price.measured import measured, this_machine
 from bench.prepare.price.rates import GPUS, REFERENCE, Fleet, ProbeResult, Rates, here, published
+from bench.store.json_note import json_text
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _LARGE = 1e9  # parameters; a smaller model runs well on a CPU
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanOptions(HowTrialsRun, Output, Chained):
+class PlanOptions(TextOrJson, HowTrialsRun, Output, Chained):
     """The options of ``bench plan``; if they name tasks, those of ``bench sequence``."""
 
     lanes: int | None = arg(
@@ -56,20 +57,42 @@ class PlanOptions(HowTrialsRun, Output, Chained):
 
 def plan(options: PlanOptions) -> int:
     """Print what a run would do, and what the run costs."""
+    from bench.prepare.price.as_json import as_json  # imported here because these load torch
+    from bench.prepare.price.text import lines
+
     store = options.store()
     fleet = read_fleet(options.gpu) if options.gpu else None
     how = options.launch().resources
     hours = None if options.budget is None else _hours(options.budget)
+    if hours is not None and options.format == "json":
+        raise UsageError("--budget proposes runs as text. Drop --format json or --budget.")
     found = _draft(options, store)
-    tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
-    from bench.prepare.price.blueprint import Blueprint
-    from bench.prepare.price.quote import Quote
-    from bench.prepare.price.text import lines
-
+    if options.format == "text":
+        tell(_head(found, whole=not (options.gpu or options.probe or options.budget)))
     if options.probe:
         from bench.prepare.price.probe import probe
 
         say(f"wrote {probe(found, how, store)}")
+    quote = _quote(options, found, store, fleet)
+    if options.format == "json":
+        print(json_text(as_json(quote, tuple(found.missing))))
+        return 0
+    tell(lines(quote))
+    if hours is not None:
+        tell(["", *_proposals(quote, hours, options)])
+    return 0
+
+
+def _quote(options: PlanOptions, found: Draft, store: Store, fleet: Fleet | None) -> Quote:
+    """Return the price of a plan on a fleet, or else on this machine.
+
+    Raises:
+        UsageError: a trial needs more GPUs than there are.
+    """
+    from bench.prepare.price.blueprint import Blueprint
+    from bench.prepare.price.quote import Quote
+
+    how = options.launch().resources
     blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
     if options.address and fleet is None:
         say(
@@ -85,11 +108,7 @@ def plan(options: PlanOptions) -> int:
         )
     elsewhere = known is None and fleet is not None
     rates = _rates(found, store, fleet, blueprint.parameters, recorded=not (options.gpu or elsewhere))
-    quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
-    tell(lines(quote))
-    if hours is not None:
-        tell(["", *_proposals(quote, hours, options)])
-    return 0
+    return Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
 
 
 def _draft(options: PlanOptions, store: Store) -> Draft:

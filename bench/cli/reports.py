@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 from bench.console import say
 from bench.environment import commit
-from bench.errors import UsageError
+from bench.errors import PluginError, UsageError
 from bench.plan.chains import ChainRequest
 from bench.plan.chance import counted
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plan.words import check_words
+from bench.plugins.display import display_name
 from bench.plugins.guard import guarded
-from bench.plugins.registry import Registry
+from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry
 from bench.spec import FIT_VERSION
+from bench.store.frames import LEADERBOARD, SCORES, scores_frame
+from bench.store.json_note import json_text
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.text import shareable
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from bench.sequences.board import SequenceBoard
 
 _PLAIN_WIDTH = 120
+JSON = "leaderboard.json"
 
 
 def board(made: Plan, store: Store, command: str, *, mixed: bool = False, sort: str = "avg") -> Leaderboard:
@@ -56,6 +60,9 @@ def heading(request: Request, store: Store, command: str, *, mixed: bool = False
     from bench.leaderboard.tables import Heading
     from bench.papers.lorasculpt.warmup import suite_settings
 
+    registry = request.registry
+    plugins: list[type] = [registry.method(name) for name in (*request.methods, BASELINE, ZERO_SHOT)]
+    plugins += [type(request.tasks.load(name)) for name in (*request.targets, *request.sources)]
     return Heading(
         request.suite.name,
         command=shareable(command),
@@ -63,16 +70,22 @@ def heading(request: Request, store: Store, command: str, *, mixed: bool = False
         mixed=mixed,
         settings=suite_settings(request),
         older=store.census.older,
+        titles={plugin.name: display_name(plugin) for plugin in plugins},  # type: ignore[attr-defined]
     )
 
 
 def print_board(board: Leaderboard, form: str = "table") -> None:
-    """Print a leaderboard in one of the report formats.
+    """Print a leaderboard in one of the report formats, or as JSON.
 
     Raises:
         UsageError: the format does not exist, or is not text.
         PluginError: the report cannot be imported.
     """
+    if form == "json":
+        from bench.leaderboard.as_json import as_json  # imported here because listings need no pandas
+
+        print(json_text(as_json(board)))
+        return
     report = Registry().report(form)
     if form == "table":
         print_text(partial(report.module.render, board))
@@ -81,14 +94,18 @@ def print_board(board: Leaderboard, form: str = "table") -> None:
 
 
 def print_sequences(board: SequenceBoard, form: str = "table") -> None:
-    """Print the tables of a sequence in one of the report formats.
+    """Print the tables of a sequence in one of the report formats, or as JSON.
 
     Raises:
         UsageError: the format does not exist, does not show sequences, or is not text.
         PluginError: the report cannot be imported.
     """
+    from bench.sequences.as_json import as_json
     from bench.sequences.reports import FILE, render  # imported here because listings need no pandas
 
+    if form == "json":
+        print(json_text(as_json(board)))
+        return
     report = Registry().report(form)
     if form == "table":
         print_text(partial(render, board))
@@ -125,17 +142,33 @@ def print_text(render: Callable[[int], Text]) -> None:
 
 
 def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
-    """Write a leaderboard into a folder in every report format, and return the files.
+    """Write a leaderboard into a folder in every report format, as JSON and as Parquet, and return the files.
 
     Raises:
         PluginError: a report cannot be imported, or two reports write the same file.
     """
+    from bench.leaderboard.as_json import as_json  # imported here because listings need no pandas
+
     reports = Registry().reports()
     with staged(folder) as here:
         for report in reports:
+            if report.file == JSON:
+                raise PluginError(
+                    f"The report {report.name} writes {JSON}, as the engine does. Give it another SUFFIX."
+                )
             with guarded(report.write):
                 report.write(board, here / report.file)
-    return [folder / report.file for report in reports]
+        (here / JSON).write_text(f"{json_text(as_json(board))}\n", encoding="utf-8")
+        board.whole_frame().to_parquet(here / LEADERBOARD, index=False)
+    return [folder / name for name in (*(report.file for report in reports), JSON, LEADERBOARD)]
+
+
+def write_scores(made: Plan, store: Store, folder: Path) -> Path:
+    """Write the score of every example of a plan's trials into a folder, as Parquet, and return the file."""
+    records = (store.read(job.trial) for job in made.jobs)
+    with staged(folder) as here:
+        scores_frame(store, (record for record in records if record is not None)).to_parquet(here / SCORES, index=False)
+    return folder / SCORES
 
 
 def older_trials(count: int) -> str:

@@ -20,6 +20,7 @@ from bench.cli.reports import (
     tell_sources,
     tell_unknown_words,
     write_reports,
+    write_scores,
 )
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
@@ -124,10 +125,11 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
             outcome = steps.write(made, store)
             save_run(store, replace(with_trials(steps.run, made), finished=True))
             mirror.finish(outcome.result)
+            scores = write_scores(made, store, store.root / steps.run.reports)
             page = put_page(outcome.page, store, steps.run)
     outcome.show()
     tell(outcome.lines)
-    _tell_files([*outcome.paths, page], store.root, options.output)
+    _tell_files([*outcome.paths, scores, page], store.root, options.output)
     _tell_larger(with_trials(steps.run, made), made, store)
     code = list_failures(made, store)
     steps.end(made, store)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.arguments import Command, flag, words_of
-from bench.cli.options import Cells, OneTrial, Output, Plugins
+from bench.cli.options import Cells, OneTrial, Output, Plugins, TextOrJson
 from bench.cli.which_run import run_of
 from bench.errors import UsageError
 from bench.lanes.progress import pace
@@ -21,6 +21,7 @@ from bench.plugins.registry import BASELINE, Registry
 from bench.recipe import EVALUATED
 from bench.sizes import in_unit
 from bench.spec import Record, Score, Trial
+from bench.store.json_note import json_text
 from bench.store.run_folder import Store
 from bench.trial import parity
 
@@ -32,7 +33,7 @@ class _Shown(OneTrial):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowOptions(Output, Plugins, _Shown, Command):
+class ShowOptions(TextOrJson, Output, Plugins, _Shown, Command):
     """The options of ``bench show``."""
 
 
@@ -40,6 +41,11 @@ def show(options: ShowOptions) -> int:
     """Print one trial."""
     store = options.existing()
     record = store.find(options.trial)
+    if options.format == "json":
+        if options.command or options.examples:
+            raise UsageError("--format json prints the record of a trial. Drop it, or --command and --examples.")
+        print(json_text(record.to_json()))
+        return 0
     ran = run_of(store, record.trial)
     cells = Cells.selected(ran.selection) if ran else Cells()
     plugins = options.plugin or cells.plugin

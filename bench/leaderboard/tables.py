@@ -52,7 +52,8 @@ class Heading:
     If ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
     for each task that was scored only in part: "gqa 50 of 12,578". ``settings`` names what the suite sets differently
     than the methods do, and ``older`` counts the trials of an older version that the run folder also has. ``at_chance``
-    has a sentence for each source that Source leaves out, or one sentence if no source is above chance.
+    has a sentence for each source that Source leaves out, or one sentence if no source is above chance. ``titles`` has
+    the names that papers use, by the names of methods and tasks.
     """
 
     suite: str
@@ -64,6 +65,16 @@ class Heading:
     settings: tuple[str, ...] = ()
     older: int = 0
     at_chance: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, name: str) -> str:
+        """Return the name that papers use for a method or a task, or its own name."""
+        return self.titles.get(name, name)
+
+    def row_title(self, key: RowKey) -> str:
+        """Return a row's name with the name that papers use for its method; a control is in brackets."""
+        name = f"{self.title(key.method)} {key.variant}".rstrip()
+        return f"({name})" if key.control else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +319,15 @@ class Leaderboard:
         return pd.DataFrame([self._line(row) for row in table.rows]).astype(
             {"rank": "Int64", "peak_memory_bytes": "Int64", "trainable_parameters": "Int64"}
         )
+
+    def whole_frame(self) -> pd.DataFrame:
+        """Return the tables of all targets as one data frame, whose first column is the target."""
+        parts = []
+        for table in self.tables:
+            frame = self.frame(table.target)
+            frame.insert(0, "target_task", table.target)
+            parts.append(frame)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     def _line(self, row: Row) -> dict[str, object]:
         line: dict[str, object] = {"method": row.method, "variant": row.variant, "rank": row.rank}

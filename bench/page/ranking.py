@@ -154,7 +154,7 @@ def _line(
     cells = tuple(_cell(board, row, column.name, scales[column.name]) for column in columns) if row.scores else ()
     name = f"({row.name})" if row.control else row.name
     more = (*row.notes, *([f"not above {', '.join(row.unbeaten)}"] if row.unbeaten else []))
-    return TableLine(rows.id(row.key), f"{name} {row.sign}".rstrip(), place, row.control, cells, row.trouble, more)
+    return TableLine(rows.id(row.key), f"{name}{row.sign}", place, row.control, cells, row.trouble, more)
 
 
 def _cell(board: Leaderboard, row: Row, column: str, bounds: tuple[float, float]) -> TableCell:

@@ -147,6 +147,7 @@ class Method(ABC):
     settings that make the method equal to its baseline. ``aliases`` maps a paper's letters to hyperparameters, for use
     on the command line. A method that is not ``ranked`` is a reference row: it is shown, but never marked as best.
     A ``trivial`` method is a tool of controls and studies: ``--methods all`` leaves it out, and its name chooses it.
+    ``display`` is the name that papers use, for tables in LaTeX; without one of its own, a method has ``name``.
     ``remark`` is a sentence that every table with a row of the method prints once. ``merges`` is false if the change
     depends on the example (``bench.Routed``); then it is held live, and what needs merged weights refuses the method.
     ``made_for`` says what the method is for. One made for a ``sequence`` of tasks learns the first task as plain LoRA
@@ -157,6 +158,7 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    display: ClassVar[str]
     paper: ClassVar[str]
     off: ClassVar[Mapping[str, Scalar]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}

@@ -15,7 +15,7 @@ _PYTHON = {"builtins", "abc"}
 PLUGIN_FOLDERS = ("methods", "tasks", "results")
 # Class variables that no result depends on: texts that people read (a new address is not new data), what a report page
 # may show, score ranges, and what plans must know of a method.
-_TEXTS = {"card", "pictures_may_be_copied", "remark", "dropped", "highest", "trivial", "merges", "made_for"}
+_TEXTS = {"card", "display", "pictures_may_be_copied", "remark", "dropped", "highest", "trivial", "merges", "made_for"}
 # These price or refuse a run, or judge stored replies when a table is made; nothing that is stored depends on them.
 _HOOKS = {"memory", "change_bytes", "left_bytes", "graphs", "roles", "slowdown", "follows"}
 

@@ -97,6 +97,7 @@ class Card:
 class Task(ABC):
     """A data set with its prompt and its metric; a changed prompt, split or metric needs a new name.
 
+    ``display`` is the name that papers use, for tables in LaTeX; without one of its own, a task has ``name``.
     ``variants`` names the prompts of the task, the default first: ``iconqa@lmms`` is the task ``iconqa`` with the
     ``variant`` ``lmms``. An answer has at most ``max_new_tokens`` tokens, unless ``variant_tokens`` has another limit
     for the variant; its main metric is ``primary``, unless ``variant_metrics`` has another one. A score is from 0 to 1;
@@ -107,6 +108,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    display: ClassVar[str]
     paper: ClassVar[str]
     primary: ClassVar[str]
     max_new_tokens: ClassVar[int] = 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from bench.plugins.guard import guarded
 from bench.plugins.registry import Registry
 from bench.sequences.as_json import as_json
 from bench.sequences.board import SequenceBoard
+from bench.store.json_note import json_text
 from bench.store.places import staged
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ def write_reports(board: SequenceBoard, folder: Path) -> list[Path]:
                 )
             with guarded(report.write_sequences):
                 report.write_sequences(board, here / file)
-        text = json.dumps(as_json(board), indent=1, allow_nan=False)
-        (here / _JSON).write_text(f"{text}\n", encoding="utf-8")
+        (here / _JSON).write_text(f"{json_text(as_json(board))}\n", encoding="utf-8")
         names = sorted(path.name for path in here.iterdir())
     return [folder / name for name in names]

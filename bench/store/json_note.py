@@ -36,3 +36,8 @@ def write_note(path: Path, data: object, *, indent: int | None = 1, sort_keys: b
     """Write data to a JSON file atomically, and create its folder; ``indent`` and ``sort_keys`` are those of json."""
     make(path.parent)
     replace_file(path, json.dumps(data, indent=indent, sort_keys=sort_keys) + "\n")
+
+
+def json_text(data: object) -> str:
+    """Return data as JSON for other programs: indented, in UTF-8, without NaN."""
+    return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)

@@ -60,12 +60,12 @@ def test_its_file_has_the_suffix_that_its_module_names_or_else_its_own_name(
     install: Install, leaderboard: Leaderboard, tmp_path: Path
 ) -> None:
     install("page", 'SUFFIX = "html"\n')
-    install("json")
+    install("yaml")
 
     files = write_reports(leaderboard, tmp_path / "runs")
 
     assert {path.name for path in files} == {
-        f"leaderboard.{end}" for end in ("csv", "html", "json", "md", "tex", "txt")
+        f"leaderboard.{end}" for end in ("csv", "html", "json", "md", "parquet", "tex", "txt", "yaml")
     }
     assert all(path.is_file() for path in files)
 
@@ -74,6 +74,13 @@ def test_two_reports_never_write_one_file(install: Install, leaderboard: Leaderb
     install("page", 'SUFFIX = "md"\n')
 
     with pytest.raises(PluginError, match=r"markdown and page both write leaderboard\.md"):
+        write_reports(leaderboard, tmp_path / "runs")
+
+
+def test_the_engines_own_file_is_not_overwritten(install: Install, leaderboard: Leaderboard, tmp_path: Path) -> None:
+    install("json")
+
+    with pytest.raises(PluginError, match=r"The report json writes leaderboard\.json, as the engine does"):
         write_reports(leaderboard, tmp_path / "runs")
 
 

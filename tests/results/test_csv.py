@@ -55,3 +55,17 @@ def test_a_source_that_source_leaves_out_is_a_line_of_every_row(leaderboard: Lea
     lines = frame[frame.quantity == "left out"]
     assert set(lines.of) == {"sign_words"}
     assert len(lines) == sum(len(table.rows) for table in leaderboard.tables)
+
+
+def test_a_text_that_a_spreadsheet_would_compute_is_shown(leaderboard: Leaderboard) -> None:
+    table = leaderboard.tables[0]
+    formula = replace(table.rows[1], key=replace(table.rows[1].key, method='=cmd("calc")', variant="@sum"))
+    evil = replace(leaderboard, tables=(replace(table, rows=(table.rows[0], formula)),))
+
+    frame = read(evil)
+
+    assert set(frame.method) == {table.rows[0].method, '\'=cmd("calc")'}
+    assert set(frame.variant.dropna()) == {"'@sum"}
+    numbers = read(leaderboard)
+    assert numbers.value.dtype == "float64"
+    assert (numbers.low < 0).any()

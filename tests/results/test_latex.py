@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 from bench.leaderboard.tables import Leaderboard
@@ -13,7 +14,7 @@ def test_the_latex_of_a_fixed_leaderboard(leaderboard: Leaderboard, tmp_path: Pa
 
 
 def test_every_line_of_the_body_fills_the_columns(leaderboard: Leaderboard) -> None:
-    columns = len(leaderboard.columns) + 1
+    columns = len(leaderboard.columns) + 3  # method, forgetting, and the difference from the baseline
     lines = [line for line in latex.render(leaderboard).splitlines() if line.endswith("\\\\")]
 
     assert lines
@@ -27,3 +28,23 @@ def test_braces_and_the_other_special_characters_stay_in_balance(leaderboard: Le
 
     assert "out of memory (\\_50\\%\\_)" in text
     assert text.count("{") == text.count("}")
+
+
+def test_names_are_those_of_papers_and_no_name_becomes_a_command(leaderboard: Leaderboard) -> None:
+    titles = {"lora": "LoRA", "dora": r"\input{secret}", "easy_vqa": "easy-VQA", "icon_choice": "50% & $x$\n\\end"}
+    heading = replace(leaderboard.heading, titles=titles)
+
+    text = latex.render(replace(leaderboard, heading=heading))
+
+    assert "{LoRA} & 60.00" in text
+    assert "Method & easy-VQA & sign\\_words & Source" in text
+    assert r"\input" not in text
+    assert r"{\textbackslash{}input\{secret\}} & 65.00" in text
+    assert r"Fine-tuned on 50\% \& \$x\$" in text
+
+
+def test_a_caption_is_short_and_the_notes_are_comments(leaderboard: Leaderboard) -> None:
+    captions = [line for line in latex.render(leaderboard).splitlines() if line.startswith(r"\caption")]
+
+    assert all(len(caption) < 200 for caption in captions)
+    assert any("With one seed" in line for line in latex.render(leaderboard).splitlines() if line.startswith("% "))

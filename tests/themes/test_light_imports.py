@@ -50,9 +50,7 @@ def test_the_check_finds_a_module_that_loads_torch() -> None:
     assert "torch" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "words", [["ls"], ["ls", "tasks"], ["ls", "suites"], ["leaderboard", "--help"], ["run", "--help"]]
-)
+@pytest.mark.parametrize("words", [["ls", "tasks"], ["ls", "suites"], ["leaderboard", "--help"], ["run", "--help"]])
 def test_listings_load_no_torch(words: list[str]) -> None:
     done = run(
         f"from bench.cli.main import main\ntry:\n    code = main({words!r})\nexcept SystemExit as end:\n"

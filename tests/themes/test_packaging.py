@@ -50,6 +50,7 @@ UNNAMED = {
     "Decomposed": "a kind of Delta: what DoRA learns",
     "PublishedRow": "what published_rows returns",
     "Reading": "the type of Task.reading",
+    "RunFolder": "what read returns",
     "StoreError": "an error that a caller may get",
     "TrialError": "an error that a caller may get",
 }
