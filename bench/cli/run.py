@@ -172,7 +172,8 @@ def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
     setup = lane_setup(made.request, store, launch)
     evaluated: list[Score] = []
     events: Generator[Event] = lanes.run(made.pending, made.records, setup)
-    with closing(events), Progress(len(made.jobs), len(made.jobs) - len(made.pending)) as progress:
+    work = {job.trial.id: made.work(job) for job in made.pending}
+    with closing(events), Progress(len(made.jobs), len(made.jobs) - len(made.pending), work) as progress:
         for event in events:
             progress.take(event)
             if event.record is not None:

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from bench.console import say
 from bench.errors import Gone, TrialError, WriteError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
@@ -53,6 +54,8 @@ def run(
     if launch.lanes == 0:
         yield from _run_here(Broker(jobs, stored), setup)
         return
+    where = "Starting Ray on this machine" if launch.address is None else f"Joining the Ray cluster at {launch.address}"
+    say(f"{where}; the first trial starts in some seconds.")
     with cluster.devices(launch.lanes, launch.address, setup.output, launch.resources.workers) as found:
         if launch.address is not None:
             nodes.check(setup.folders(found.scratch), setup.scored, gpus=found.gpus)

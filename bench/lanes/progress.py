@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Self
 
-from rich.progress import MofNCompleteColumn, TaskID
+from rich.progress import TaskID
 
 from bench.console import progress_bar
 from bench.lanes.broker import Event
@@ -15,17 +15,23 @@ from bench.spec import Record, Score
 class Progress:
     """Count trials as events arrive, and draw one bar for all trials and one for each lane.
 
-    ``done`` trials of ``total`` were finished before. ``total`` is None if it is not known.
+    ``done`` trials of ``total`` were finished before. ``total`` is None if it is not known. ``work`` has the examples
+    that each trial still trains on, and the answers that it still generates, by its id. The time left follows from
+    these, so that it is known before the first trial ends, and a training counts more than an edit.
     """
 
-    def __init__(self, total: int | None, done: int = 0) -> None:
+    def __init__(self, total: int | None, done: int = 0, work: Mapping[str, tuple[int, int]] | None = None) -> None:
         self._total = total
         self._ended = done
         self._failed = 0
+        self._work = work or {}
+        self._reached: dict[str, float] = {}
         self._lanes: dict[int, TaskID] = {}
-        self._bar = progress_bar(MofNCompleteColumn(), "{task.fields[detail]}", lasting=False, seconds=float("inf"))
-        self._trials = self._bar.add_task("trials", total=total, completed=done, detail="")
+        self._bar = progress_bar("{task.fields[count]}", "{task.fields[detail]}", lasting=False, seconds=float("inf"))
+        whole = sum(map(sum, self._work.values())) if work else total
+        self._trials = self._bar.add_task("trials", total=whole, completed=0 if work else done, detail="", count="")
         self._bar.advance(self._trials, 0)  # the first sample: the pace counts from now
+        self._count()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -38,19 +44,39 @@ class Progress:
         """Count an event and draw it."""
         lane = self._lanes.get(event.lane)
         if lane is None:
-            lane = self._lanes[event.lane] = self._bar.add_task("", total=None, detail="", stage=None)
+            lane = self._lanes[event.lane] = self._bar.add_task("", total=None, detail="", stage=None, count="")
+        self._reach(event)
         if event.kind in {"started", "progress"}:
             self._advance(lane, event)
             return
         self._bar.update(lane, visible=False, stage=None)
         self._ended += event.kind in {"done", "failed"}
         self._failed += event.kind == "failed"
-        self._bar.update(self._trials, completed=self._ended, detail=f"{self._failed} failed" if self._failed else "")
+        self._count()
         count = f"[{self._ended}]" if self._total is None else f"[{self._ended}/{self._total}]"
         if event.kind == "stopped":
             self._say(f"{count}  {event.label} stopped early")
         if event.record is not None:
             self._say(f"{count}  {describe(event.record)}")
+
+    def _count(self) -> None:
+        """Draw how many trials have ended, and how much of the work is done."""
+        done = sum(self._reached.values()) if self._work else self._ended
+        count = f"{self._ended}" if self._total is None else f"{self._ended}/{self._total}"
+        detail = f"{self._failed} failed" if self._failed else ""
+        self._bar.update(self._trials, completed=done, count=count, detail=detail)
+
+    def _reach(self, event: Event) -> None:
+        """Note how much of a trial's work is done; a stage that starts again takes nothing back."""
+        if event.trial not in self._work:
+            return
+        trained, answered = self._work[event.trial]
+        share = event.step / event.steps if event.steps else 0.0
+        done = {"train": trained * share, "evaluate": trained + answered * share}.get(event.stage, 0.0)
+        if event.kind not in {"started", "progress"}:
+            done = trained + answered
+        self._reached[event.trial] = max(done, self._reached.get(event.trial, 0.0))
+        self._count()
 
     def _advance(self, lane: TaskID, event: Event) -> None:
         """Draw how far a lane's trial is; steps before the point of resuming do not count for the pace."""
@@ -64,6 +90,7 @@ class Progress:
         self._bar.update(
             lane,
             description=f"lane {event.lane}: {event.label} · {event.stage or 'starting'}",
+            count=f"{event.step}/{event.steps}" if event.steps else "",
             detail=f"loss {event.loss:.3f}" if event.stage == "train" else pace,
             stage=stage,
         )

@@ -76,6 +76,14 @@ class Plan:
         registry = self.request.registry
         return tuple(job for job in self.jobs if issubclass(registry.method(job.trial.method), TrainMethod))
 
+    def work(self, job: Job) -> tuple[int, int]:
+        """Return how many examples a job still trains on, and how many answers it still generates."""
+        record = self.records.get(job.trial.id)
+        missing = job.asked if record is None else record.lacks(job.asked)
+        recipe = job.trial.recipe
+        trains = record is None and issubclass(self.request.registry.method(job.trial.method), TrainMethod)
+        return (recipe.updates * recipe.batch_size if trains else 0, sum(item.count for item in missing))
+
     def method(self, trial: Trial) -> Method:
         """Return a trial's method with its hyperparameters."""
         return self.request.registry.method(trial.method)(**trial.hyper)

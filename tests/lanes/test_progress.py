@@ -63,6 +63,27 @@ def test_the_time_left_follows_from_the_trials_that_ended_since_the_start(monkey
     assert trials.time_remaining == 400
 
 
+def test_the_time_left_counts_the_steps_of_running_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("rich.console.monotonic", lambda: now)
+    drawn = Progress(3, 0, {"lora": (900, 100), "dora": (900, 100), "dare": (0, 100)})
+    trials = drawn._bar.tasks[0]
+
+    def at(seconds: float, kind: str, trial: str, stage: str = "", step: int = 0) -> float | None:
+        nonlocal now
+        now = seconds
+        drawn.take(Event(kind, trial, 0, stage, step, 10, 0.5, label=trial))  # type: ignore[arg-type]
+        return trials.time_remaining
+
+    assert at(0.0, "started", "lora") is None
+    assert at(9.0, "progress", "lora", "train", 1) == 201  # 90 of 2,100 examples in 9 seconds
+    assert at(20.0, "progress", "lora", "evaluate", 10) == 22  # 1,000 of 2,100 in 20 seconds
+    assert at(20.0, "progress", "lora", "train", 1) == 22  # a restarted trial takes nothing back
+    assert trials.fields["count"] == "0/3"
+    assert at(20.0, "done", "lora") == 22
+    assert trials.fields["count"] == "1/3"
+
+
 def test_off_a_terminal_a_run_is_one_line_a_finished_trial(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(total=3, done=1) as drawn:
         drawn.take(Event("started", "t", 0, label="lora"))
