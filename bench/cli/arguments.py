@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -18,6 +19,7 @@ T = TypeVar("T")
 Options = TypeVar("Options", bound="Command")
 
 _EITHER = "either"
+_LONGEST_RANGE = 1000
 _OWN = {"group", "least", "name", "positional"}  # settings of a field that argparse does not know
 
 
@@ -53,6 +55,20 @@ def word(text: str, metavar: str) -> str:
 def either(text: str, metavar: str) -> Path | None:
     """Return a field for one of several options, of which a command must give exactly one."""
     return arg(None, text, metavar, type=local_path, group=_EITHER)
+
+
+def ranges(text: str) -> str:
+    """Return a list of whole numbers with its ranges written out; another text stays as it is.
+
+    >>> ranges("0-4"), ranges("16,32"), ranges("0,2-3"), ranges("4-0")
+    ('0,1,2,3,4', '16,32', '0,2,3', '4-0')
+    """
+    return re.sub(r"(?<![\w.-])(\d{1,6})-(\d{1,6})(?![\w.-])", _written_out, str(text))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    first, last = int(found[1]), int(found[2])
+    return ",".join(map(str, range(first, last + 1))) if 0 <= last - first < _LONGEST_RANGE else found[0]
 
 
 def split_list(option: str, text: str, read: Callable[[str], T], wanted: str) -> tuple[T, ...]:

@@ -18,6 +18,7 @@ from bench.cli.arguments import Command, add_options, read_options
 from bench.errors import BenchError, DiskFullError, PluginError, UsageError
 from bench.plugins.guard import guarded, interrupts
 from bench.store.disk_errors import refusal
+from bench.text import did_you_mean
 
 _EPILOG = (
     "Exit codes: 0 success, 1 a trial or a check failed or the command was stopped by its disk or data, "
@@ -168,9 +169,39 @@ def _whole_words(words: Sequence[str]) -> Sequence[str]:
 
 def parse(words: Sequence[str]) -> tuple[Verb, Command] | None:
     """Return the verb of a command and its options, or None if there is no verb."""
-    parsed = parser().parse_args(words)
+    if words and words[0] == "help":
+        words = [*words[1:], "--help"]
+    _check_verbs(words, _VERBS, "bench")
+    parsed, unknown = parser().parse_known_args(words)
     verb: Verb | None = parsed.verb
+    if unknown:
+        raise _unknown_word(unknown[0], verb)
     return None if verb is None else (verb, read_options(verb.options, parsed, words))
+
+
+def _check_verbs(words: Sequence[str], verbs: Sequence[Verb], path: str) -> None:
+    """Refuse a verb that does not exist, and say which one is probably meant."""
+    if not words or words[0].startswith("-"):
+        return
+    found = next((verb for verb in verbs if verb.name == words[0]), None)
+    if found is None:
+        hint = did_you_mean(words[0], [verb.name for verb in verbs])
+        raise UsageError(f"{path} has no command {words[0]!r}.{hint} {path} --help lists all commands.")
+    if found.verbs:
+        _check_verbs(words[1:], found.verbs, f"{path} {found.name}")
+
+
+def _unknown_word(word: str, verb: Verb | None) -> UsageError:
+    """Return the error for a word that a verb does not take."""
+    if verb is None:
+        return UsageError(f"bench has no option {word}. bench --help lists what it has.")
+    name, command = word.partition("=")[0], " ".join(["bench", *(v.name for v in _VERBS if verb in v.verbs), verb.name])
+    if not name.startswith("-"):
+        return UsageError(f"{command} does not take {word!r}. {command} --help lists what it takes.")
+    own = ArgumentParser(add_help=False)
+    add_options(own, verb.options)
+    known = [option for action in own._actions for option in action.option_strings]
+    return UsageError(f"{command} has no option {name}.{did_you_mean(name, known)} {command} --help lists all options.")
 
 
 def parser() -> ArgumentParser:

@@ -9,7 +9,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from bench.cli.arguments import arg, flag, several, word
+from bench.cli.arguments import arg, flag, ranges, several, word
 from bench.errors import StoreError, UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
@@ -118,11 +118,11 @@ class Rows(Suited):
         "be mixed; default: paper",
         "A,B",
     )
-    ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M")
+    ranks: str = arg("32", "LoRA ranks (default: 32)", "N,M", type=ranges)
     targets: str = arg("all", "tasks to learn (default: all of the suite)", "A,B")
     sources: str = arg("all", "source tasks, which may be forgotten (default: all of the suite)", "A,B")
     every_source: bool = flag("count every source in Source, also one at chance, which has nothing to forget")
-    seeds: str = arg("0", "training seeds (default: 0)", "N,M")
+    seeds: str = arg("0", "training seeds, such as 0,1 or 0-4 (default: 0)", "N,M", type=ranges)
     limit: str | None = arg(None, "score only the first N examples of each task", "N")
     connector: str | None = arg(None, "how the connector is trained (default: the suite's)", choices=CONNECTORS)
     set: tuple[str, ...] = several(

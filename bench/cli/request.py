@@ -283,7 +283,7 @@ def _limit(text: str) -> int:
 
 
 def _numbers(option: str, text: str, *, least: int) -> tuple[int, ...]:
-    numbers = split_list(option, text, int, "whole numbers separated by commas")
+    numbers = split_list(option, text, int, "whole numbers separated by commas, or a range such as 0-4")
     if (lowest := min(numbers)) < least:
         raise UsageError(f"{option} has {lowest}; the smallest allowed value is {least}.")
     return numbers

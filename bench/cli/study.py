@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.arguments import arg, several, word
+from bench.cli.arguments import arg, ranges, several, word
 from bench.cli.options import Cells
 from bench.cli.pages import repeater
 from bench.cli.reports import board, print_board, write_reports
@@ -42,7 +42,7 @@ class StudyOptions(RunOptions):
 
     name: str = word("name of a study, or ls to list all studies", "NAME")
     suite: str = arg("micro", "the suite (default: micro)", "NAME")
-    ranks: str = arg("", "LoRA ranks (default: the study's)", "N,M")
+    ranks: str = arg("", "LoRA ranks (default: the study's)", "N,M", type=ranges)
     targets: str = arg("", "tasks to learn (default: all of the suite or its first one, as the study says)", "A,B")
     set: tuple[str, ...] = several(
         "set a field of the recipe, or an option of a task (repeatable)", "NAME.FIELD=VALUE", str
