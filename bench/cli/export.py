@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.arguments import Command, either
-from bench.cli.options import OneTrial, Output
+from bench.cli.options import Cells, OneTrial, Output
+from bench.cli.show import command_line, reading
+from bench.cli.which_run import run_of
 from bench.console import say
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
+from bench.page.card import Exported, model_card
 from bench.plan.suite import Suite, by_revision
+from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store.places import staged, sweep_stages
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
     from bench.model.change import Change
+
+_CARD = "README.md"  # where a hub looks for a model's card
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +49,21 @@ def export(options: ExportOptions) -> int:
 
 
 def write_adapter(record: Record, store: Store, folder: Path) -> None:
-    """Write a trial's change as a peft adapter.
+    """Write a trial's change as a peft adapter with its model card.
 
     Raises:
         UsageError: the trial failed, peft cannot load its change, or the folder is not empty.
     """
     suite, change = _ready(record, store, folder)
+    card = _card(record, store, suite, merged=False)
     if not change.peft_loads:
         raise UsageError(
             f"peft cannot load the change of {record.trial.label}, because it is not LoRA or DoRA with one rank and "
             "one scale in all layers. Use --merged DIR."
         )
     with staged(folder) as here:
-        change.save(here, base=str(suite.folder))
+        change.save(here, base=suite.model_name)
+        (here / _CARD).write_text(card, encoding="utf-8")
 
 
 def write_merged(record: Record, store: Store, folder: Path) -> None:
@@ -86,6 +94,26 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
     with staged(folder) as here:
         save_model(model, here)
         processor.save_pretrained(here)
+        (here / _CARD).write_text(_card(record, store, suite, merged=True), encoding="utf-8")
+
+
+def _card(record: Record, store: Store, suite: Suite, *, merged: bool) -> str:
+    """Return the model card of a trial, with the command that repeats it if its plugins can be loaded."""
+    trial = record.trial
+    ran = run_of(store, trial)
+    cells = Cells.selected(ran.selection) if ran else Cells()
+    try:
+        registry = Registry(cells.plugin)
+        command = command_line(record, Path(store.root.name), registry, reading(cells, registry))
+    except BenchError:  # the plugin's file is gone; the trial can be exported without it
+        registry, command = Registry(), ""
+    licences = {task: _licence(registry, task) for task in trial.tasks if task in registry.names("task")}
+    return model_card(Exported(record, store, suite, merged, licences, command))
+
+
+def _licence(registry: Registry, task: str) -> str:
+    card = registry.task_class(task).card
+    return "drawn by the package that provides the task" if card is None else card.licence
 
 
 def _ready(record: Record, store: Store, folder: Path) -> tuple[Suite, Change]:

@@ -56,6 +56,18 @@ class Suite:
         """
         return families.shapes_in(self.folder) if self.here() else families.published_shapes(self.model)
 
+    @property
+    def packaged(self) -> bool:
+        """Whether the base model comes with the package."""
+        return Path(self.model).is_relative_to(_ASSETS)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the base model for people elsewhere: its id on the hub, or the name of its folder."""
+        if self.packaged:
+            return f"retain-bench/{self.name}"
+        return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
+
     def here(self) -> bool:
         """Return whether the base model is on this machine."""
         try:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from bench import rgb_image
@@ -79,6 +81,33 @@ def test_an_exported_merged_model_answers_alike_in_plain_transformers(
     model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
 
     assert answers(model, tiny_suite) == stored(ran, label)
+
+
+@pytest.mark.parametrize("form", ["adapter", "merged"])
+def test_an_export_carries_a_card_whose_snippet_answers_as_the_trial_did(
+    form: str, ran: Path, tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label, folder = "lora-r2-new_squares-s0", tmp_path / form
+    assert main(["export", label, f"--{form}", str(folder), "--output", str(ran)]) == 0
+    capsys.readouterr()
+
+    card = (folder / "README.md").read_text(encoding="utf-8")
+
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["library_name"] == ("peft" if form == "adapter" else "transformers")
+    assert "| new_squares | learnt | exact |" in card
+    assert "| old_squares | may be forgotten | exact |" in card
+    assert "bench run --suite tiny" in card
+    for path in folder.iterdir():
+        assert path.stat().st_mode & 0o044 == 0o044, path
+        if path.suffix != ".safetensors":
+            assert str(tmp_path) not in path.read_text(encoding="utf-8"), path
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    code = code.replace('"FOLDER"', repr(str(folder))).replace('"BASE"', repr(str(tiny_suite.folder)))
+    for example, answer in zip(Squares().examples("test")[:3], stored(ran, label), strict=False):
+        asked = code.replace('"YOUR QUESTION"', repr(example.question))
+        exec(compile(asked, "card", "exec"), {"image": rgb_image(example.image)})
+        assert capsys.readouterr().out.strip() == answer
 
 
 def test_a_change_that_peft_cannot_express_says_what_to_do(
