@@ -14,6 +14,7 @@ from bench.leaderboard import plots
 from bench.leaderboard.environments import BySeed, against, described, merged
 from bench.leaderboard.from_store import environments_of, scores_by_task
 from bench.leaderboard.notes import FOREIGN
+from bench.leaderboard.scatter import gid_of
 from bench.leaderboard.stats import Draws, Estimate, FloatArray, bounded, estimate, mean, resample
 from bench.plan.baselines import curve
 from bench.plan.chance import counted
@@ -138,9 +139,16 @@ def _draw(axes: Axes, curves: Sequence[Curve], title: str) -> None:
         mark = plots.MARKS[methods.index(item.key.method) % len(plots.MARKS)]
         order = sorted(item.source)
         x, y = ([100 * part[strength].value for strength in order] for part in (item.learnt, item.source))
-        axes.plot(x, y, label=item.key.name, linestyle="--" if item.key.variant else "-", alpha=0.9, **mark.line)
+        (line,) = axes.plot(
+            x, y, label=item.key.name, linestyle="--" if item.key.variant else "-", alpha=0.9, **mark.line
+        )
+        bounds = [estimate(item.source[strength]) for strength in order]
+        low, high = [100 * value.low for value in bounds], [100 * value.high for value in bounds]
+        band = axes.fill_between(x, low, high, color=mark.color, alpha=0.1, linewidth=0)
+        for artist in (line, band):
+            artist.set_gid(gid_of(item.key))
     axes.plot([x[0]], [y[0]], marker="o", markersize=9, color=plots.INK, linestyle="none", label="base model")
-    axes.set(xlabel="Target (x100)", ylabel="Source (x100)", title=title)
+    axes.set(xlabel="Target (x100); right and up is better", ylabel="Source (x100), bands: 95 %", title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
