@@ -92,6 +92,7 @@ _VERBS = (
     Verb("check", "check methods, tasks and reports against their contracts"),
     Verb("doctor", "check versions, GPUs, disks, data, model and services; say what to fix"),
     Verb("export", "write a trial as a peft adapter or a merged model"),
+    Verb("publish", "gather a run as a folder to publish, or upload it to a hub"),
     Verb("clean", "delete leftovers, and with --trials finished trials that nothing needs, after asking"),
     Verb("theory", "test LoRASculpt's theorems on the density of BA with random masks"),
     Verb("pretrain", "build a base model that comes with the package, such as micro's, from scratch"),

@@ -1,0 +1,162 @@
+"""``bench publish``: gather a run as a folder that others can read, cite and compare with, or upload it to a hub."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.cli.arguments import Command, arg, flag
+from bench.cli.options import Output
+from bench.cli.which_run import OneRun, shown_run
+from bench.console import say, tell
+from bench.errors import DataError, UsageError, one_line
+from bench.sizes import readable_size
+from bench.spec import EVAL_VERSION, FIT_VERSION
+from bench.store.json_note import json_text
+from bench.store.places import local_path, staged
+from bench.store.run_folder import Store
+from bench.store.runs import FOLDER, Run
+from bench.text import counted, shareable
+
+MANIFEST = "run.json"
+SCHEMA = 1  # raised if a field of the manifest is renamed, removed or means something else
+_HUB = "hub:"
+_PRIVATE = {"command.json", "study.json"}  # they have the absolute paths from which a run resumes
+_CARD = "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishOptions(OneRun, Output, Command):
+    """The options of ``bench publish``."""
+
+    to: str = arg("", "an empty folder, or hub:OWNER/NAME for a data set on the hub (needs a login)", "DIR|hub:O/N")
+    yes: bool = flag("upload to the hub; without it, the files are only listed")
+
+
+def publish(options: PublishOptions) -> int:
+    """Write a run as a publication pack, or upload it."""
+    if not options.to:
+        raise UsageError("--to is missing. Name an empty folder, or hub:OWNER/NAME.")
+    store = options.existing()
+    run = shown_run(store, options.output, options.run, ["run", "sequence", "study"])
+    files = pack(store, run)
+    if options.to.startswith(_HUB):
+        return _upload(files, options.to.removeprefix(_HUB), run, yes=options.yes)
+    folder = local_path(options.to)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty. Choose a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_pack(files, folder)
+    say(f"wrote {folder}: {counted(len(files), 'file')}, {readable_size(sum(map(len, files.values())))}")
+    say(f"Open {folder / 'index.html'} in a browser.")
+    return 0
+
+
+def pack(store: Store, run: Run) -> dict[str, bytes]:
+    """Return the files of a publication pack by their path: the reports, the page, a card and a manifest.
+
+    Raises:
+        UsageError: the run has no reports yet.
+    """
+    root = store.root / (run.reports or FOLDER)
+    found = sorted(path for path in root.rglob("*") if path.is_file() and path.name not in _PRIVATE)
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+    if "index.html" not in files:
+        raise UsageError(f"The run {run.name} has no reports yet. Run its command again: {run.command}")
+    table = next((text for name, text in files.items() if name.endswith(".md")), b"").decode("utf-8")
+    files[_CARD] = _card(run, table).encode("utf-8")
+    files[MANIFEST] = f"{json_text(_manifest(store, run, files))}\n".encode()
+    return files
+
+
+def write_pack(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the files of a pack into a folder."""
+    with staged(folder) as here:
+        for name, data in files.items():
+            path = here / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+def _manifest(store: Store, run: Run, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what others need to know before they compare numbers: versions, base model, environments, digests."""
+    records = [record for record in store.records() if record.trial.id in set(run.trials)]
+    facts: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, value in record.environment.items():
+            facts.setdefault(name, {})[shareable(value)] = None
+    return {
+        "schema": SCHEMA,
+        "name": run.name,
+        "kind": run.kind,
+        "command": shareable(run.command),
+        "started": run.started,
+        "finished": run.finished,
+        "suite": run.selection.get("suite"),
+        "base_models": sorted({record.trial.model for record in records}),
+        "fit_version": FIT_VERSION,
+        "eval_version": EVAL_VERSION,
+        "trials": {record.trial.label: record.trial.id for record in records},
+        "environment": {name: list(values) for name, values in facts.items()},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+
+
+def _card(run: Run, table: str) -> str:
+    """Return the card of a pack: what it is, how it was made, how to read it, and its table."""
+    return f"""---
+tags: [retain-bench]
+---
+
+# {run.name}
+
+A {run.kind} of retain-bench: how much a multimodal LLM forgets when it is fine-tuned, with every method on equal terms.
+
+* Open `index.html` in a browser: tables, figures, and the examples that were forgotten.
+* `scores.parquet` has the score of every example; `*.json` and `*.csv` have every number of the tables.
+* `{MANIFEST}` has versions, environments, the ids of all trials, and the digest of every file.
+
+The command:
+
+    {shareable(run.command)}
+
+The pack has no weights and no data sets. Questions, accepted answers and replies are in it, as far as they changed or
+were scored; the licences of the data sets apply to them.
+
+{table}"""
+
+
+def _upload(files: Mapping[str, bytes], address: str, run: Run, *, yes: bool) -> int:
+    """List the files of a pack, and with ``yes`` upload them as a data set on the hub.
+
+    Raises:
+        UsageError: the address is not OWNER/NAME.
+        DataError: the hub refuses the files.
+    """
+    if address.count("/") != 1 or not all(address.split("/")):
+        raise UsageError(f"--to hub:{address} is not an address. Write hub:OWNER/NAME.")
+    tell(f"  {readable_size(len(data)):>9}  {name}" for name, data in files.items())
+    whole = f"{counted(len(files), 'file')}, {readable_size(sum(map(len, files.values())))}"
+    if not yes:
+        say(f"{whole} would go to the public data set {address} on the hub. Add --yes to upload them.")
+        return 0
+    from huggingface_hub import HfApi  # imported here because only an upload needs it
+
+    with TemporaryDirectory() as folder:
+        write_pack(files, Path(folder))
+        try:
+            api = HfApi()
+            api.create_repo(address, repo_type="dataset", exist_ok=True)
+            api.upload_folder(
+                repo_id=address, repo_type="dataset", folder_path=folder, commit_message=f"Add {run.name}"
+            )
+        except Exception as error:
+            raise DataError(
+                f"The hub refused {address}: {one_line(error)}. Log in with `hf auth login`, or choose another name."
+            ) from error
+    say(f"uploaded {whole} to the data set {address}")
+    return 0

@@ -1,0 +1,102 @@
+"""A run as a publication pack, in a folder and on a made-up hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli.main import main
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """A hub that notes what it is asked to do."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    class Api:
+        def create_repo(self, name: str, **options: Any) -> None:
+            calls.append((f"create {name}", options))
+
+        def upload_folder(self, *, folder_path: str, **options: Any) -> None:
+            files = sorted(path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*.*"))
+            calls.append(("upload", {**options, "files": files}))
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    return calls
+
+
+def test_a_pack_has_everything_a_reader_needs_and_nothing_private(two_runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+
+    assert main(["publish", "--run", "latest", "--to", str(folder), "--output", str(two_runs)]) == 0
+
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"index.html", "page.js", "README.md", "run.json", "scores.parquet", "leaderboard.json"} <= names
+    assert "command.json" not in names
+    manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert names == {*manifest["files"], "run.json"}
+    assert set(manifest["trials"]) == {"zero_shot", "lora-r2-new_squares-s0"}
+    assert manifest["environment"]["torch"]
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix not in {".png", ".parquet", ".webp"}:
+            assert str(tmp_path) not in path.read_text(encoding="utf-8"), path
+    assert "# Leaderboard: suite tiny" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_nothing_goes_to_the_hub_without_yes(
+    two_runs: Path, hub: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["publish", "--run", "latest", "--to", "hub:ann/forgetting", "--output", str(two_runs)]
+
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert hub == []
+    assert "would go to the public data set ann/forgetting on the hub. Add --yes to upload them." in printed.err
+    assert "index.html" in printed.out
+
+    assert main([*words, "--yes"]) == 0
+    (create, _), (upload, options) = hub
+    assert (create, upload) == ("create ann/forgetting", "upload")
+    assert options["repo_type"] == "dataset"
+    assert {"README.md", "run.json", "index.html"} <= set(options["files"])
+
+
+def test_a_hub_that_refuses_is_one_line(
+    two_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("401 unauthorized")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    words = ["publish", "--run", "latest", "--to", "hub:ann/forgetting", "--yes", "--output", str(two_runs)]
+    capsys.readouterr()
+
+    assert main(words) == 1
+
+    assert "The hub refused ann/forgetting: 401 unauthorized. Log in with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        ("", "--to is missing."),
+        ("hub:ann", "--to hub:ann is not an address. Write hub:OWNER/NAME."),
+        ("{runs}", "is not empty. Choose a new folder."),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(
+    to: str, told: str, two_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--to", to.format(runs=two_runs)] if to else []
+
+    assert main(["publish", "--run", "latest", *words, "--output", str(two_runs)]) == 2
+
+    assert told in capsys.readouterr().err
