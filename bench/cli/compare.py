@@ -22,6 +22,7 @@ from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plugins.paper import Paper, SequencePaper
 from bench.plugins.registry import Registry
+from bench.store.places import local_path
 
 if TYPE_CHECKING:
     from bench.papers.comparison import Comparison
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Compared:
-    paper: str = arg("", "the paper, such as lorasculpt", "NAME", required=True)
+    paper: str = arg("", "the paper, such as lorasculpt", "NAME")
+    others: Path | None = arg(
+        None, "a run that somebody published with bench publish", "FOLDER", name="--with", type=local_path
+    )
     tolerance: float | None = arg(
         None,
         "a number is reproduced if its interval is within this many points (default: the paper's own)",
@@ -45,11 +49,16 @@ class CompareOptions(Output, Mix, OneRun, _Compared, Command):
 
 
 def compare(options: CompareOptions) -> int:
-    """Print a run's or sequence's numbers next to the published ones, with a verdict on each.
+    """Print a run's or sequence's numbers next to published ones, with a verdict on each.
 
     Raises:
-        UsageError: the run is not comparable with the paper, or ``--tolerance`` is out of range.
+        UsageError: the run is not comparable, ``--tolerance`` is out of range, or the options do not say what to
+            compare with.
     """
+    if (options.others is None) == (not options.paper):
+        raise UsageError("Give one of --paper NAME and --with FOLDER.")
+    if options.others is not None:
+        return _with_other(options, options.others)
     paper = Registry().paper(options.paper)
     tolerance = _tolerance(options.tolerance, paper)
     found = _of_run(options, paper, tolerance) if isinstance(paper, Paper) else _of_sequence(options, paper, tolerance)
@@ -57,6 +66,33 @@ def compare(options: CompareOptions) -> int:
     if options.format == "csv":
         for line in (found.summary, *found.remarks):
             say(line)
+    return 0
+
+
+def _with_other(options: CompareOptions, folder: Path) -> int:
+    """Print a run's leaderboard next to the one that somebody published.
+
+    Raises:
+        UsageError: the two runs are not comparable.
+    """
+    from bench.papers import other_run  # imported here because a refusal of the options needs no pandas
+
+    if options.format != "table" or options.tolerance is not None:
+        raise UsageError("--with prints a table without verdicts. Drop --format and --tolerance.")
+    other, store = other_run.read_other(folder), options.store()
+    run = shown_run(store, options.output, options.run)
+    made = make(request_of(run, options.output), store)
+    ours = board(made, store, run.command, mixed=options.mix)
+    reasons = list(other_run.refusals(other, ours.heading.suite, made.zero_shot.model))
+    if reasons:
+        raise UsageError(f"{folder} cannot be compared with this run: {'; '.join(reasons)}.")
+    facts: dict[str, frozenset[str]] = {}
+    for record in made.records.values():
+        for name, value in record.environment.items():
+            facts[name] = facts.get(name, frozenset()) | {value}
+    tell(other_run.lines(ours, other))
+    for line in other_run.environment_lines(other, facts):
+        say(line)
     return 0
 
 

@@ -100,3 +100,72 @@ def test_a_place_that_cannot_be_is_refused(
     assert main(["publish", "--run", "latest", *words, "--output", str(two_runs)]) == 2
 
     assert told in capsys.readouterr().err
+
+
+@pytest.fixture
+def published(two_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    folder = tmp_path / "theirs"
+    assert main(["publish", "--to", str(folder), "--output", str(two_runs)]) == 0
+    capsys.readouterr()
+    return folder
+
+
+def change(path: Path, **fields: object) -> None:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**data, **fields}), encoding="utf-8")
+
+
+def test_a_published_run_stands_next_to_ours(
+    two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = json.loads((published / "leaderboard.json").read_text(encoding="utf-8"))
+    (table,) = board["tables"]
+    dare = next(row for row in table["rows"] if row["method"] == "dare")
+    dare["scores"]["avg"] = {"value": 0.9, "low": 0.85, "high": 0.95, "by_seed": {"0": 0.9}}
+    table["rows"] = [*table["rows"], {**dare, "method": "theirs"}]
+    change(published / "leaderboard.json", **board)
+    change(published / "run.json", environment={"torch": ["1.0"]})
+
+    assert main(["compare", "--with", str(published), "--run", "tiny-lora-dare", "--output", str(two_runs)]) == 0
+
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    place = lines.index(next(line for line in lines if line.startswith("dare r2")))
+    assert "90.00 ±5.00" in lines[place + 3]
+    assert "=" not in lines[place + 3]
+    assert "+0.00= " in lines[place + 1]
+    assert "only there: theirs r2" in lines
+    assert "torch: " in printed.err
+    assert "1.0 there; a difference may come from it" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"suite": "micro"}, "it is of suite micro, and yours of tiny"),
+        ({"base_models": ["abc"]}, "its base model has revision abc, and yours"),
+        ({"fit_version": 1}, "it was trained and edited by version 1 of the rules, and yours by"),
+        ({"schema": 99}, "has schema 99, and this version reads 1. Update bench."),
+    ],
+)
+def test_a_run_that_is_not_comparable_is_refused(
+    fields: dict[str, object], told: str, two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(published / "run.json", **fields)
+
+    assert main(["compare", "--with", str(published), "--output", str(two_runs)]) == 2
+
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--paper", "lorasculpt", "--with", "x"]])
+def test_one_thing_is_compared_with(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *words]) == 2
+
+    assert "Give one of --paper NAME and --with FOLDER." in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_a_pack_is_refused(two_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--with", str(two_runs), "--output", str(two_runs)]) == 2
+
+    assert "has no run.json. Name a folder of a run that bench publish wrote." in capsys.readouterr().err

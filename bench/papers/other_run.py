@@ -1,0 +1,133 @@
+"""Compare a leaderboard with a run that somebody else published, row by row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+from bench.errors import StoreError, UsageError
+from bench.leaderboard.as_json import SCHEMA
+from bench.leaderboard.environments import LEARNT_WITH
+from bench.leaderboard.tables import Leaderboard, Row, Table
+from bench.spec import EVAL_VERSION, FIT_VERSION
+from bench.text import text_table
+
+MANIFEST, BOARD = "run.json", "leaderboard.json"
+_COLUMNS = ("source", "target", "avg")
+_HEADS = ("", "ours", "theirs", "difference")
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRun:
+    """A published run: its manifest and its leaderboard, as ``bench publish`` writes them."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    board: Mapping[str, Any]
+
+    def row(self, target: str, row: Row) -> Mapping[str, Any] | None:
+        """Return the row of the same method, variant, rank and connector, or None."""
+        for table in self.board["tables"]:
+            for other in table["rows"] if table["target"] == target else ():
+                place = (other["method"], other["variant"], other["rank"], other["connector"])
+                if place == (row.method, row.variant, row.rank, row.connector):
+                    found: Mapping[str, Any] = other
+                    return found
+        return None
+
+
+def read_other(folder: Path) -> OtherRun:
+    """Read a folder that ``bench publish`` wrote.
+
+    Raises:
+        UsageError: the folder is not such a folder, or has no leaderboard, or is of a newer version.
+        StoreError: a file is damaged.
+    """
+    found = []
+    for name in (MANIFEST, BOARD):
+        path = folder / name
+        if not path.is_file():
+            raise UsageError(f"{folder} has no {name}. Name a folder of a run that bench publish wrote.")
+        try:
+            data = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} is damaged ({error}). Get the folder again.") from error
+        if data.get("schema") != SCHEMA:
+            raise UsageError(f"{path} has schema {data.get('schema')}, and this version reads {SCHEMA}. Update bench.")
+        found.append(data)
+    return OtherRun(folder, *found)
+
+
+def refusals(other: OtherRun, suite: str, model: str) -> Iterator[str]:
+    """Yield why numbers of two runs must not stand next to each other."""
+    theirs = other.manifest
+    if theirs["suite"] != suite:
+        yield f"it is of suite {theirs['suite']}, and yours of {suite}"
+    if theirs["base_models"] != [model]:
+        yield f"its base model has revision {', '.join(theirs['base_models'])}, and yours {model}"
+    for name, mine in (("fit_version", FIT_VERSION), ("eval_version", EVAL_VERSION)):
+        if theirs[name] != mine:
+            what = "trained and edited" if name == "fit_version" else "answered and scored"
+            yield f"it was {what} by version {theirs[name]} of the rules, and yours by {mine}"
+
+
+def environment_lines(other: OtherRun, ours: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Yield a line for each field in which the environments differ and that may move a number."""
+    for name in LEARNT_WITH:
+        theirs, mine = other.manifest["environment"].get(name, []), sorted(ours.get(name, ()))
+        if theirs and mine and sorted(theirs) != mine:
+            yield f"{name}: {', '.join(mine)} here, {', '.join(theirs)} there; a difference may come from it"
+
+
+def lines(ours: Leaderboard, other: OtherRun) -> Iterator[str]:
+    """Yield a table per target of the rows that both runs have, and the names of the others."""
+    for table in ours.tables:
+        yield f"target {table.target}"
+        rows = [list(_HEADS)]
+        for block in table.blocks():
+            for row in block:
+                theirs = other.row(table.target, row)
+                if theirs is not None and row.scores and theirs["scores"]:
+                    rows += [[row.label, "", "", ""], *_numbers(row, theirs["scores"])]
+        if len(rows) > 1:
+            yield from text_table(rows)
+        yield from _missing(table, other)
+        yield ""
+    yield (
+        "Scores are x100. ±: 95 % intervals; those of a difference treat the two runs as independent. "
+        "=: the interval covers 0."
+    )
+
+
+def _numbers(row: Row, theirs: Mapping[str, Any]) -> Iterator[list[str]]:
+    for column in _COLUMNS:
+        if column in row.scores and column in theirs:
+            mine, their = row.scores[column], theirs[column]
+            half = max(their["high"] - their["value"], their["value"] - their["low"])
+            gap, wide = mine.value - their["value"], hypot(mine.half_width, half)
+            mark = "=" if abs(gap) <= wide else " "
+            yield [
+                f"  {column.capitalize()}",
+                f"{mine.percent} ±{100 * mine.half_width:.2f}",
+                f"{100 * their['value']:.2f} ±{100 * half:.2f}",
+                f"{100 * gap:+z.2f}{mark} ±{100 * wide:.2f}",
+            ]
+
+
+def _missing(table: Table, other: OtherRun) -> Iterator[str]:
+    mine = {(row.method, row.variant, row.rank, row.connector): row.label for row in table.rows if row.scores}
+    theirs = {
+        (row["method"], row["variant"], row["rank"], row["connector"]): f"{row['method']} {row['variant']}".rstrip()
+        + (f" r{row['rank']}" if row["rank"] else "")
+        for each in other.board["tables"]
+        if each["target"] == table.target
+        for row in each["rows"]
+        if row["scores"]
+    }
+    for where, only, known in (("here", mine, theirs), ("there", theirs, mine)):
+        if names := [name for place, name in only.items() if place not in known]:
+            yield f"only {where}: {', '.join(names)}"
