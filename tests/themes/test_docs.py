@@ -67,7 +67,7 @@ def test_every_command_is_one_that_bench_understands(path: Path) -> None:
     assert [line for line in commands(path.read_text(encoding="utf-8")) if not understood(line)] == []
 
 
-@pytest.mark.parametrize("line", ["bench rnu", "bench run --rank 8", "bench data", "bench compare --output paper"])
+@pytest.mark.parametrize("line", ["bench rnu", "bench run --rank 8", "bench data", "bench export lora"])
 def test_a_command_with_a_mistake_is_not_understood(line: str) -> None:
     assert list(commands(f"```console\n$ {line}  # why\n```\n")) == [line]
     assert not understood(line)
