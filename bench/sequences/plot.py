@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.leaderboard import plots
+from bench.leaderboard.scatter import gid_of
 from bench.leaderboard.stats import bounded
 from bench.plan.row_key import RowKey
 from bench.sequences.board import SequenceBlock, SequenceBoard, SequenceRow
@@ -24,6 +25,7 @@ _METHODS, _CONTROLS = plots.MARKS[:-2], plots.MARKS[-2:]  # controls are grey an
 _PANEL = (4.2, 3.2)  # inches
 _TICK = 0.8  # inches for the name of a task
 _LEGEND = 3.4  # inches to the right of the panels
+_LINE = 0.19  # inches for a line of the legend
 _APART = 0.4  # of a stage, over which the rows are spread so that their intervals do not hide each other
 
 
@@ -37,9 +39,10 @@ def save_plot(board: SequenceBoard, folder: Path) -> list[Path]:
             across = _ACROSS[len(blocks) - 1] if len(blocks) <= len(_ACROSS) else max(_ACROSS)
             down = ceil(len(blocks) / across)
             wide = max(_PANEL[0], _TICK * len(board.tasks))
-            figure = plots.figure(across * wide + _LEGEND, down * _PANEL[1] + 0.4)
-            panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel().tolist()
             looks = _looks(blocks)
+            lines = sum(_label(key).count("\n") + 1 for key in looks)
+            figure = plots.figure(across * wide + _LEGEND, max(down * _PANEL[1], lines * _LINE) + 0.4)
+            panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel().tolist()
             for block, axes in zip(blocks, panels, strict=False):
                 _draw(axes, block, looks)
             for axes in panels[len(blocks) :]:
@@ -89,7 +92,7 @@ def _draw(axes: Axes, block: SequenceBlock, looks: Mapping[RowKey, Mapping[str, 
         value, low, high = (
             np.array([each[name] for each in values], dtype=float) for name in ("ap", "ap_low", "ap_high")
         )
-        axes.errorbar(
+        bar = axes.errorbar(
             np.array([stage.number for stage in row.stages] if row else []) + shift,
             100 * value,  # a stage without a score is NaN, which breaks the line
             yerr=100 * np.stack([value - low, high - value]),
@@ -98,6 +101,8 @@ def _draw(axes: Axes, block: SequenceBlock, looks: Mapping[RowKey, Mapping[str, 
             capsize=2,
             **look,
         )
+        for artist in (bar.lines[0], *bar.lines[1], *bar.lines[2]):
+            artist.set_gid(gid_of(key))
     names = [f"{number}\n{task.replace('_', chr(10))}" for number, task in enumerate(block.order, 1)]
     axes.set_xticks(range(1, len(block.order) + 1), names)
     axes.set(xlabel="stage, and the task that it learns", xlim=(0.6, len(block.order) + 0.4))
