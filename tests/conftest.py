@@ -42,6 +42,7 @@ TinyLlava = Callable[[], nn.Module]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it, and it is the width of tables in a pipe
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from bench.cli.reports import (
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, DataError, PluginError, UsageError, first_line
 from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
 from bench.lanes.setup import Launch, lane_setup, note_data, unteachable
@@ -125,11 +125,10 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
             outcome = steps.write(made, store)
             save_run(store, replace(with_trials(steps.run, made), finished=True))
             mirror.finish(outcome.result)
-            scores = write_scores(made, store, store.root / steps.run.reports)
-            page = put_page(outcome.page, store, steps.run)
-    outcome.show()
-    tell(outcome.lines)
-    _tell_files([*outcome.paths, scores, page], store.root, options.output)
+            outcome.show()
+            tell(outcome.lines)
+            more = _page(outcome, steps.run, made, store)
+    _tell_files([*outcome.paths, *more], store.root, options.output)
     _tell_larger(with_trials(steps.run, made), made, store)
     code = list_failures(made, store)
     steps.end(made, store)
@@ -194,11 +193,25 @@ def _planned_again(plan: Callable[[], Plan], run: Run, store: Store) -> Plan:
     return made
 
 
+def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
+    """Write the scores of all examples and the report page; if a task cannot be read any more, say so.
+
+    The run is finished and its tables are written, so a fault of a plugin or of its data does not fail the command.
+    """
+    written = [write_scores(made, store, store.root / run.reports)]
+    try:
+        written.append(put_page(outcome.page, store, run))
+    except (DataError, PluginError, UsageError) as error:
+        say(f"The report page was not written, because {first_line(error)} bench report --run {run.name} writes it.")
+    return written
+
+
 def _tell_files(paths: Sequence[Path], root: Path, output: Path) -> None:
     """Say which files a command has written in the run folder ``output``, and which to open."""
     folder = paths[-1].parent
     say(f"wrote {output / folder.relative_to(root)}: {', '.join(str(path.relative_to(folder)) for path in paths)}")
-    say(f"Open {output / paths[-1].relative_to(root)} in a browser.")
+    if paths[-1].suffix == ".html":
+        say(f"Open {output / paths[-1].relative_to(root)} in a browser.")
 
 
 def _tell_larger(run: Run, made: Plan, store: Store) -> None:

@@ -78,8 +78,13 @@ def _looks(blocks: Sequence[SequenceBlock]) -> dict[RowKey, dict[str, Any]]:
     """Return the keywords for the line of every row, the same in all panels; no two rows look alike."""
     keys = dict.fromkeys(row.key for block in blocks for row in _drawn(block))
     found: dict[RowKey, dict[str, Any]] = {}
-    for control, marks, styles in ((False, _METHODS, ("-", ":", "-.")), (True, _CONTROLS, ("--", "-."))):
-        looks = cycle({**mark.line, "linestyle": style} for style in styles for mark in marks)
+    rounds = ((False, _METHODS, ("-", ":", "-.")), (True, _CONTROLS, ("--", "-.")))
+    for control, marks, styles in rounds:
+        # a marker's filling tells apart rows that have a single point, and so no line
+        fillings = dict(zip(styles, ("full", "none", "left"), strict=False))
+        looks = cycle(
+            {**mark.line, "linestyle": style, "fillstyle": fillings[style]} for style in styles for mark in marks
+        )
         found |= dict(zip((key for key in keys if key.control == control), looks, strict=False))
     return found
 

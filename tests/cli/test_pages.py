@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
+from bench.errors import PluginError
 from bench.store.run_folder import Store
 from bench.store.runs import latest_run
 
@@ -46,3 +47,19 @@ def test_a_page_can_be_written_again(two_runs: Path, capsys: pytest.CaptureFixtu
 
     assert capsys.readouterr().out.endswith(f"{path}\n")
     assert path.is_file()
+
+
+def test_a_fault_of_the_page_does_not_fail_a_finished_run(
+    one_mlflow: None, tiny_words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fault(*_: object) -> None:
+        raise PluginError("old_squares is gone.")
+
+    monkeypatch.setattr("bench.page.build.changed.changed_tasks", fault)
+
+    assert main(["run", "--methods", "lora", *tiny_words, "--lanes", "0"]) == 0
+
+    printed = capsys.readouterr()
+    assert "target new_squares" in printed.out
+    assert "The report page was not written, because old_squares is gone. bench report --run" in printed.err
+    assert "Open " not in printed.err

@@ -224,7 +224,7 @@ def test_every_report_marks_the_row_and_says_which_field_with_both_values() -> N
     assert "| +40.00 † [" in page
     assert "0.00 †" in page  # Source lost: zero-shot was scored in batches of 64
     tex = latex.render(found)
-    assert r"dora $^{\dagger}$ &" in tex
+    assert r"{dora $^{\dagger}$} &" in tex
     assert r"scored with batch size 8 (lora r16: 64) on gqa, vqa, new" in tex
     assert r"\textbf" not in tex
     frame = pd.read_csv(StringIO(csv.render(found)))
