@@ -55,33 +55,50 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def shareable(text: str) -> str:
-    """Return a text for readers elsewhere: without absolute paths, and without users, passwords and hosts in addresses.
+    """Return a text for readers elsewhere: without absolute paths, and without users, passwords and private hosts.
 
-    Of an absolute path only the last part stays. Addresses of the web and of object stores keep their host.
+    Of an absolute path only the last part stays. Addresses of the web and of object stores keep their host, unless it
+    is a number or has no dot; all other addresses lose everything after ``://``. A path with spaces is recognised only
+    in quotes.
 
     >>> shareable("bench run --output /home/ann/runs --storage postgresql://ann:secret@db:5432/bench")
-    'bench run --output …/runs --storage postgresql://…/bench'
+    'bench run --output …/runs --storage postgresql://…'
     >>> shareable("bench export lora --to '/tmp/my adapters' --data s3://ann@bucket/data")
     "bench export lora --to '…/my adapters' --data s3://bucket/data"
     """
     return _PLACE.sub(_without_place, text)
 
 
-# A host of --address; an address; or an absolute path, which may be in quotes, or start with a user's home.
+# A host of --address; an address; a file on another host; an absolute path in quotes; or any absolute path, which may
+# start with a user's home.
 _PLACE = re.compile(
-    r"(?P<option>--address[ =])(?!auto\b)\S+|file://[^\s'\"]*/(?P<file>[^\s/'\"]+)"
-    r"|(?P<scheme>\b[a-z][a-z0-9+.-]*)://(?P<user>[^\s/@'\"]*@)?(?P<host>[^\s/'\"]*)"
+    r"(?P<option>--address[ =])(?!auto\b)\S+"
+    r"|(?P<scheme>\b[a-z][a-z0-9+.-]*)://(?P<rest>[^\s'\"<>]*)"
+    r"|(?P<remote>\b[\w.-]+@[\w.-]+:[^\s'\"<>]+)"
     r"|(?P<quote>['\"])(?:~[\w.-]*)?/[^'\"\n]*?(?P<named>[^/'\"\n]*)/*(?P=quote)"
-    r"|(?<![\w.:/…~>)-])(?:~[\w.-]*)?/(?:[^\s/'\":,;()<>|]+/+)*(?P<last>[^\s/'\":,;()<>|]+)/*"
+    r"|(?<![\w.…/~<-])(?:~[\w.-]*)?/(?:[^\s/'\":;<>]+/+)*(?P<last>[^\s/'\":;<>]+)/*"
 )
-_PUBLIC = {"http", "https", "s3", "gs", "hf", "abfs", "az"}
+_WEB = {"http", "https"}
+_STORES = {"s3", "gs", "hf", "abfs", "az"}
 
 
 def _without_place(found: re.Match[str]) -> str:
     if option := found["option"]:
         return f"{option}…"
     if scheme := found["scheme"]:
-        return f"{scheme}://{found['host'] if scheme in _PUBLIC else '…'}"
+        return f"{scheme}://{_public(scheme, found['rest'])}"
+    if found["remote"]:
+        return "…"
     if quote := found["quote"]:
         return f"{quote}…/{found['named']}{quote}"
-    return f"…/{found['file'] or found['last']}"
+    return f"…/{found['last']}"
+
+
+def _public(scheme: str, rest: str) -> str:
+    """Return the part of an address after ``://`` without user, password, query and private host."""
+    place, slash, path = rest.partition("?")[0].partition("/")
+    host = place.rpartition("@")[2]
+    if scheme in _WEB:
+        private = "." not in host or re.fullmatch(r"[\d.:]+", host) is not None
+        return f"{'…' if private else host}{slash}{path}"
+    return f"{host}{slash}{path}" if scheme in _STORES else "…"

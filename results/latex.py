@@ -21,6 +21,7 @@ _ESCAPES = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "†": r"$^{\dagger}$",
@@ -101,7 +102,8 @@ def _over(line: OrderSummary, column: str) -> str:
     found = line.columns.get(column)
     if found is None:
         return _HOLE
-    return f"{found.mean.percent} ({100 * found.lowest:z.2f} to {100 * found.highest:z.2f})"
+    text = f"{found.mean.percent} ({100 * found.lowest:z.2f} to {100 * found.highest:z.2f})"
+    return text.replace("-", "$-$")
 
 
 def _begin(caption: str, label: str, columns: str) -> Iterator[str]:

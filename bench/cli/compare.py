@@ -83,15 +83,14 @@ def _with_other(options: CompareOptions, folder: Path) -> int:
     run = shown_run(store, options.output, options.run)
     made = make(request_of(run, options.output), store)
     ours = board(made, store, run.command, mixed=options.mix)
-    reasons = list(other_run.refusals(other, ours.heading.suite, made.zero_shot.model))
-    if reasons:
-        raise UsageError(f"{folder} cannot be compared with this run: {'; '.join(reasons)}.")
+    if differences := list(other_run.refusals(other, ours, made)):
+        raise UsageError(f"{folder} cannot be compared with this run: {'; '.join(differences)}.")
     facts: dict[str, frozenset[str]] = {}
     for record in made.records.values():
         for name, value in record.environment.items():
             facts[name] = facts.get(name, frozenset()) | {value}
     tell(other_run.lines(ours, other))
-    for line in other_run.environment_lines(other, facts):
+    for line in (*other_run.remarks(other, ours, made), *other_run.environment_lines(other, facts)):
         say(line)
     return 0
 

@@ -75,8 +75,15 @@ def _about(plugin: type) -> str:
 
 
 def _fields(plugin: type) -> list[Facts]:
-    defaults = {item.name: item.default for item in dataclasses.fields(plugin)}
-    return [_field(name, defaults[name], span) for name, span in ranges(plugin).items()]
+    fields = {item.name: item for item in dataclasses.fields(plugin)}
+    return [_field(name, _default(fields[name]), span) for name, span in ranges(plugin).items()]
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """Return a field's default as JSON knows it; None if it has none."""
+    missing = dataclasses.MISSING
+    found = field.default if field.default_factory is missing else field.default_factory()
+    return None if found is missing else found if isinstance(found, int | float | str | None) else str(found)
 
 
 def _field(name: str, default: Any, span: Range) -> Facts:
@@ -119,7 +126,7 @@ def _text(value: Any) -> str:
         return ", ".join(map(_text, value)) or "-"
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
+    return " ".join(str(value).split())
 
 
 def _valid(valid: Facts) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,6 @@ from bench.cli.which_run import OneRun, shown_run
 from bench.console import say, tell
 from bench.errors import DataError, UsageError, one_line
 from bench.sizes import readable_size
-from bench.spec import EVAL_VERSION, FIT_VERSION
 from bench.store.json_note import json_text
 from bench.store.places import local_path, staged
 from bench.store.run_folder import Store
@@ -46,10 +47,15 @@ def publish(options: PublishOptions) -> int:
     files = pack(store, run)
     if options.to.startswith(_HUB):
         return _upload(files, options.to.removeprefix(_HUB), run, yes=options.yes)
+    if "://" in options.to:
+        raise UsageError(f"--to {options.to} is a URL. Name a folder, or hub:OWNER/NAME.")
     folder = local_path(options.to)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty. Choose a new folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty. Choose a new folder.")
+    except OSError as error:
+        raise UsageError(f"Cannot write to {folder}: {error.strerror}. Choose another folder.") from error
     write_pack(files, folder)
     say(f"wrote {folder}: {counted(len(files), 'file')}, {readable_size(sum(map(len, files.values())))}")
     say(f"Open {folder / 'index.html'} in a browser.")
@@ -65,8 +71,8 @@ def pack(store: Store, run: Run) -> dict[str, bytes]:
     root = store.root / (run.reports or FOLDER)
     found = sorted(path for path in root.rglob("*") if path.is_file() and path.name not in _PRIVATE)
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
-    if "index.html" not in files:
-        raise UsageError(f"The run {run.name} has no reports yet. Run its command again: {run.command}")
+    if not run.finished or "index.html" not in files:
+        raise UsageError(f"The run {run.name} is not finished. Run its command again: {run.command}")
     table = next((text for name, text in files.items() if name.endswith(".md")), b"").decode("utf-8")
     files[_CARD] = _card(run, table).encode("utf-8")
     files[MANIFEST] = f"{json_text(_manifest(store, run, files))}\n".encode()
@@ -83,24 +89,29 @@ def write_pack(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _manifest(store: Store, run: Run, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return what others need to know before they compare numbers: versions, base model, environments, digests."""
-    records = [record for record in store.records() if record.trial.id in set(run.trials)]
+    """Return what others need to know before they compare numbers: versions, base model, what was scored, digests."""
+    trials = set(run.trials)
+    records = [record for record in store.records() if record.trial.id in trials]
+    shown = {key for keys in run.scores.values() for key in keys}
+    scored = [score.asked for record in records for key, score in record.scores.items() if key in shown]
     facts: dict[str, dict[str, None]] = {}
     for record in records:
         for name, value in record.environment.items():
             facts.setdefault(name, {})[shareable(value)] = None
+    recipes = Counter(json_text(record.trial.recipe.to_json()) for record in records if record.trial.target)
     return {
         "schema": SCHEMA,
         "name": run.name,
         "kind": run.kind,
         "command": shareable(run.command),
         "started": run.started,
-        "finished": run.finished,
         "suite": run.selection.get("suite"),
         "base_models": sorted({record.trial.model for record in records}),
-        "fit_version": FIT_VERSION,
-        "eval_version": EVAL_VERSION,
-        "trials": {record.trial.label: record.trial.id for record in records},
+        "fit_versions": sorted({record.trial.version for record in records}),
+        "eval_versions": sorted({asked.version for asked in scored}),
+        "recipe": json.loads(recipes.most_common(1)[0][0]) if recipes else {},
+        "scored": {asked.task: {"examples": asked.examples, "count": asked.count} for asked in scored},
+        "trials": {record.trial.id: record.trial.label for record in records},
         "environment": {name: list(values) for name, values in facts.items()},
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }

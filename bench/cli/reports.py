@@ -152,9 +152,9 @@ def write_reports(board: Leaderboard, folder: Path) -> list[Path]:
     reports = Registry().reports()
     with staged(folder) as here:
         for report in reports:
-            if report.file == JSON:
+            if report.file in (JSON, LEADERBOARD):
                 raise PluginError(
-                    f"The report {report.name} writes {JSON}, as the engine does. Give it another SUFFIX."
+                    f"The report {report.name} writes {report.file}, as the engine does. Give it another SUFFIX."
                 )
             with guarded(report.write):
                 report.write(board, here / report.file)

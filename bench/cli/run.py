@@ -25,7 +25,7 @@ from bench.cli.reports import (
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell
-from bench.errors import BenchError, DataError, PluginError, UsageError, first_line
+from bench.errors import BenchError, UsageError, WriteError, first_line
 from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
 from bench.lanes.setup import Launch, lane_setup, note_data, unteachable
@@ -194,20 +194,32 @@ def _planned_again(plan: Callable[[], Plan], run: Run, store: Store) -> Plan:
 
 
 def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
-    """Write the scores of all examples and the report page; if a task cannot be read any more, say so.
+    """Write the scores of all examples and the report page; if one cannot be written, say why.
 
-    The run is finished and its tables are written, so a fault of a plugin or of its data does not fail the command.
+    The run is finished and its tables are written, so only a disk that refuses files fails the command.
     """
-    written = [write_scores(made, store, store.root / run.reports)]
-    try:
-        written.append(put_page(outcome.page, store, run))
-    except (DataError, PluginError, UsageError) as error:
-        say(f"The report page was not written, because {first_line(error)} bench report --run {run.name} writes it.")
+    steps: dict[str, Callable[[], Path]] = {
+        "scores.parquet": lambda: write_scores(made, store, store.root / run.reports),
+        "The report page": lambda: put_page(outcome.page, store, run),
+    }
+    written = []
+    for what, write in steps.items():
+        try:
+            written.append(write())
+        except WriteError:
+            raise
+        except Exception as error:  # noqa: BLE001  plugins and their data may raise anything
+            reason = first_line(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            say(
+                f"{what} was not written: {reason} Mend that, then run the same command again; it trains nothing again."
+            )
     return written
 
 
 def _tell_files(paths: Sequence[Path], root: Path, output: Path) -> None:
     """Say which files a command has written in the run folder ``output``, and which to open."""
+    if not paths:
+        return
     folder = paths[-1].parent
     say(f"wrote {output / folder.relative_to(root)}: {', '.join(str(path.relative_to(folder)) for path in paths)}")
     if paths[-1].suffix == ".html":

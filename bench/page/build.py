@@ -141,7 +141,7 @@ def _browsed(made: Plan, tasks: Sequence[changed.ChangedTask]) -> tuple[dict[str
         names, files, remark = found
         data[f"changed-{number}"] = changed.as_json(task, names)
         pictures |= files
-        remarks += [remark] if remark else []
+        remarks += [shareable(remark)] if remark else []
     return data, pictures, remarks
 
 

@@ -18,6 +18,7 @@ from bench.text import shareable
 
 _USE_ADAPTER = """\
 from peft import PeftModel
+from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 base = {base}
@@ -26,12 +27,14 @@ model = PeftModel.from_pretrained(model, "FOLDER")  # this folder
 processor = AutoProcessor.from_pretrained(base)
 """
 _USE_MERGED = """\
+from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 model = LlavaForConditionalGeneration.from_pretrained("FOLDER")  # this folder
 processor = AutoProcessor.from_pretrained("FOLDER")
 """
 _ASK = """\
+image = Image.open("PICTURE").convert("RGB")
 prompt = "{template}".replace("{{prompt}}", "YOUR QUESTION")
 batch = processor(text=prompt, images=image, return_tensors="pt")
 reply = model.generate(**batch, do_sample=False, max_new_tokens={tokens})[0, batch["input_ids"].shape[1] :]
@@ -56,7 +59,7 @@ class Exported:
 
 def model_card(exported: Exported) -> str:
     """Return the card as Markdown with the hub's header; it names no absolute path."""
-    return shareable("\n".join(_lines(exported))) + "\n"
+    return "\n".join(_lines(exported)) + "\n"
 
 
 def _lines(exported: Exported) -> Iterator[str]:
@@ -165,7 +168,7 @@ def _training(exported: Exported, trial: Trial) -> Iterator[str]:
         yield ""
         yield "The command that repeats it:"
         yield ""
-        yield f"    {exported.command}"
+        yield f"    {shareable(exported.command)}"
     yield ""
 
 
@@ -181,4 +184,4 @@ def _licence(exported: Exported) -> Iterator[str]:
 
 
 def _pairs(facts: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {' '.join(value.split())}" for name, value in facts.items()) or "not noted"
+    return ", ".join(f"{name} {shareable(' '.join(value.split()))}" for name, value in facts.items()) or "not noted"

@@ -39,8 +39,7 @@ def draw(made: Plan, store: Store, target: str, looks: Mapping[RowKey, Mapping[s
         panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
         for axes, (rank, rows) in zip(panels, sorted(found.items()), strict=True):
             for key, by_seed in rows.items():
-                shortest = min(map(len, by_seed))
-                steps, means = _binned(np.mean([losses[:shortest] for losses in by_seed], axis=0))
+                steps, means = _binned(_mean(by_seed))
                 look = {name: value for name, value in looks[key].items() if name == "color"}
                 dashed = "--" if key.variant else "-"
                 (line,) = axes.plot(steps, means, dashed, label=key.name, linewidth=1.2, **look)
@@ -53,7 +52,20 @@ def draw(made: Plan, store: Store, target: str, looks: Mapping[RowKey, Mapping[s
 
 
 def _losses(trial: Trial, store: Store) -> list[float]:
-    return [loss for loss in store.change_of(trial).losses() if np.isfinite(loss) and loss > 0]
+    """Return the losses of a training that is done; a failed one has only a part of them."""
+    record = store.read(trial)
+    return store.change_of(trial).losses() if record is not None and record.status == "done" else []
+
+
+def _mean(by_seed: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return the mean over seeds of each update; a value that is not finite counts as missing."""
+    longest = max(map(len, by_seed))
+    table = np.full((len(by_seed), longest), np.nan)
+    for line, losses in zip(table, by_seed, strict=True):
+        line[: len(losses)] = np.where(np.isfinite(losses), losses, np.nan)
+    known = ~np.isnan(table)
+    mean: np.ndarray = np.where(known, table, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return mean
 
 
 def _binned(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

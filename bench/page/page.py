@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.store.places import staged
+from bench.store.places import remove, staged
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,6 +58,8 @@ def write_page(page: Page, folder: Path) -> Path:
     Raises:
         WriteError: the disk refuses a file.
     """
+    for kind in ("data", "pictures"):  # of an earlier page, whose task may not allow copies of pictures any more
+        remove(folder / kind)
     with staged(folder) as here:
         html = _templates().get_template("page.html").render(page=page, rows=as_json(page.rows))
         (here / INDEX).write_text(html, encoding="utf-8")

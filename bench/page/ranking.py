@@ -130,11 +130,18 @@ def scale(estimates: Iterable[Estimate | None]) -> tuple[float, float]:
 
 def _blocks(board: Leaderboard, table: Table, line: Callable[[Row, str], TableLine | None]) -> Iterator[TableBlock]:
     for block in table.blocks():
-        places = iter(range(1, len(block) + 1))
-        numbered = [(row, str(next(places)) if row.ranked and "avg" in row.scores else "") for row in block]
-        found = [made for row, place in numbered if (made := line(row, place)) is not None]
+        found = [made for row in block if (made := line(row, _place(row, block))) is not None]
         if found:
             yield TableBlock(_title(board, block[0]), tuple(found))
+
+
+def _place(row: Row, block: Sequence[Row]) -> str:
+    """Return a row's place by Avg among the rows that compete, whatever they are sorted by, or nothing."""
+    rivals = [other for other in block if other.ranked and "avg" in other.scores and not other.given]
+    rivals = [other for other in rivals if not other.refuses("rank")]
+    if row not in rivals:
+        return ""
+    return str(1 + sum(other.scores["avg"].value > row.scores["avg"].value for other in rivals))
 
 
 def _title(board: Leaderboard, row: Row) -> str:

@@ -41,7 +41,11 @@ def thumbnails(
     missing, or nothing. An id that differs from the task's is left out.
     """
     if not task.pictures_may_be_copied:
-        return {}, {}, f"The pictures of {task.name} are not shown, because its licence does not allow copies."
+        return (
+            {},
+            {},
+            f"The pictures of {task.name} are not shown, because the task does not say that they may be copied.",
+        )
     try:
         examples = {example.id: example for example in read_examples(task, split)}
     except BenchError as error:

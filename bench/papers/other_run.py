@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -13,10 +14,13 @@ from bench.errors import StoreError, UsageError
 from bench.leaderboard.as_json import SCHEMA
 from bench.leaderboard.environments import LEARNT_WITH
 from bench.leaderboard.tables import Leaderboard, Row, Table
+from bench.plan.plan import Plan
 from bench.spec import EVAL_VERSION, FIT_VERSION
-from bench.text import text_table
+from bench.text import shareable, text_table
 
 MANIFEST, BOARD = "run.json", "leaderboard.json"
+_FIELDS = ("suite", "base_models", "fit_versions", "eval_versions", "recipe", "scored", "environment")
+_CONTROL = re.compile(r"\\u00[01][0-9a-f]|\\u007f|[\x00-\x08\x0b-\x1f\x7f]")  # a terminal obeys some of them
 _COLUMNS = ("source", "target", "avg")
 _HEADS = ("", "ours", "theirs", "difference")
 
@@ -44,41 +48,67 @@ def read_other(folder: Path) -> OtherRun:
     """Read a folder that ``bench publish`` wrote.
 
     Raises:
-        UsageError: the folder is not such a folder, or has no leaderboard, or is of a newer version.
+        UsageError: the folder is not such a folder, or has no leaderboard, or is of another version.
         StoreError: a file is damaged.
     """
     found = []
-    for name in (MANIFEST, BOARD):
+    for name, fields in ((MANIFEST, _FIELDS), (BOARD, ("sources", "left_out", "tables"))):
         path = folder / name
         if not path.is_file():
             raise UsageError(f"{folder} has no {name}. Name a folder of a run that bench publish wrote.")
         try:
-            data = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            data = dict(json.loads(_CONTROL.sub("", path.read_text(encoding="utf-8"))))
+            schema = data["schema"]
+            if schema == SCHEMA and (lacking := [field for field in fields if field not in data]):
+                raise ValueError(f"it lacks {', '.join(lacking)}")
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path} is damaged ({error}). Get the folder again.") from error
-        if data.get("schema") != SCHEMA:
-            raise UsageError(f"{path} has schema {data.get('schema')}, and this version reads {SCHEMA}. Update bench.")
+        if schema != SCHEMA:
+            raise UsageError(f"{path} has schema {schema}, and this version reads {SCHEMA}. Update bench.")
         found.append(data)
     return OtherRun(folder, *found)
 
 
-def refusals(other: OtherRun, suite: str, model: str) -> Iterator[str]:
+def refusals(other: OtherRun, ours: Leaderboard, plan: Plan) -> Iterator[str]:
     """Yield why numbers of two runs must not stand next to each other."""
     theirs = other.manifest
-    if theirs["suite"] != suite:
-        yield f"it is of suite {theirs['suite']}, and yours of {suite}"
-    if theirs["base_models"] != [model]:
-        yield f"its base model has revision {', '.join(theirs['base_models'])}, and yours {model}"
-    for name, mine in (("fit_version", FIT_VERSION), ("eval_version", EVAL_VERSION)):
-        if theirs[name] != mine:
-            what = "trained and edited" if name == "fit_version" else "answered and scored"
-            yield f"it was {what} by version {theirs[name]} of the rules, and yours by {mine}"
+    if theirs["suite"] != ours.heading.suite:
+        yield f"it is of suite {theirs['suite']}, and yours of {ours.heading.suite}"
+    for name, what, mine in (
+        ("base_models", "its base model has revision", plan.zero_shot.model),
+        ("fit_versions", "it was trained and edited by version", FIT_VERSION),
+        ("eval_versions", "it was answered and scored by version", EVAL_VERSION),
+    ):
+        if theirs[name] != [mine]:
+            yield f"{what} {', '.join(map(str, theirs[name]))}, and yours {mine}"
+    for name, tasks in (("sources", ours.sources), ("left_out", ours.left_out)):
+        if tuple(other.board[name]) != tasks:
+            what = "its sources are" if name == "sources" else "its Source leaves out"
+            yield f"{what} {_listed(other.board[name])}, and yours {_listed(tasks)}"
+    for asked in plan.asked[None]:
+        scored = theirs["scored"].get(asked.task)
+        if scored is not None and scored["examples"] != asked.examples:
+            yield f"it scored {scored['count']:,} examples of {asked.task}, and yours other {asked.count:,}"
+
+
+def remarks(other: OtherRun, ours: Leaderboard, plan: Plan) -> Iterator[str]:
+    """Yield what differs and may explain a difference: seeds and fields of the recipe."""
+    if tuple(other.board.get("seeds", ())) != ours.seeds:
+        yield f"seeds: {_listed(ours.seeds)} here, {_listed(other.board.get('seeds', ()))} there"
+    mine = plan.request.recipe.to_json()
+    for name, value in other.manifest["recipe"].items():
+        if name in mine and mine[name] != value:
+            yield f"recipe.{name}: {mine[name]} here, {value} there"
+
+
+def _listed(items: Iterable[object]) -> str:
+    return ", ".join(map(str, items)) or "none"
 
 
 def environment_lines(other: OtherRun, ours: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """Yield a line for each field in which the environments differ and that may move a number."""
     for name in LEARNT_WITH:
-        theirs, mine = other.manifest["environment"].get(name, []), sorted(ours.get(name, ()))
+        theirs, mine = other.manifest["environment"].get(name, []), sorted(map(shareable, ours.get(name, ())))
         if theirs and mine and sorted(theirs) != mine:
             yield f"{name}: {', '.join(mine)} here, {', '.join(theirs)} there; a difference may come from it"
 

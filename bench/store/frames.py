@@ -13,7 +13,7 @@ from bench.errors import StoreError
 from bench.spec import Record, Score, Trial
 from bench.store.places import place
 from bench.store.run_folder import Store
-from bench.store.runs import latest_run, read_runs
+from bench.store.runs import read_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,15 +64,20 @@ class RunFolder:
 def read(folder: str | PathLike[str], run: str = "") -> RunFolder:
     """Read a run folder, a directory or a URL, as data frames of pandas.
 
-    ``run`` names the run of the ``leaderboard``; it is the latest by default. ``bench ls runs`` lists the names.
+    ``run`` names the run of the ``leaderboard``; by default it is the latest that has one. ``bench ls runs`` lists the
+    names.
 
     Raises:
         StoreError: there is no such run folder.
     """
     root = place(str(folder))
-    if not root.is_dir():
+    known = read_runs(Store(root)) if root.is_dir() else []
+    if not known:
         raise StoreError(f"There is no run folder {root}. Start one: bench run --output {root}")
-    return RunFolder(root, run or latest_run(Store(root)))
+    if run and run not in [each.name for each in known]:
+        raise StoreError(f"{root} has no run {run!r}. Known: {', '.join(each.name for each in known)}.")
+    tables = [each.name for each in known if (root / each.reports / LEADERBOARD).is_file()]
+    return RunFolder(root, run or (tables or [known[-1].name])[-1])
 
 
 def scores_frame(store: Store, records: Iterable[Record]) -> pd.DataFrame:
@@ -112,4 +117,5 @@ def _trial_line(record: Record) -> dict[str, Any]:
     line |= {"rank": trial.rank, "target": trial.target, "seed": trial.seed, "error": record.error}
     line |= {name: getattr(cost, name) for name in cost.__slots__}
     line |= {f"hyper.{name}": value for name, value in trial.hyper.items()}
-    return line | {score.asked.task: score.value for score in record.scores.values() if score.asked.split == "test"}
+    tested = (score for score in record.scores.values() if score.asked.split == "test")
+    return line | {f"score.{score.asked.task}": score.value for score in tested}

@@ -105,8 +105,10 @@ def test_an_export_carries_a_card_whose_snippet_answers_as_the_trial_did(
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     code = code.replace('"FOLDER"', repr(str(folder))).replace('"BASE"', repr(str(tiny_suite.folder)))
     for example, answer in zip(Squares().examples("test")[:3], stored(ran, label), strict=False):
+        rgb_image(example.image).save(tmp_path / "picture.png")
         asked = code.replace('"YOUR QUESTION"', repr(example.question))
-        exec(compile(asked, "card", "exec"), {"image": rgb_image(example.image)})
+        asked = asked.replace('"PICTURE"', repr(str(tmp_path / "picture.png")))
+        exec(compile(asked, "card", "exec"), {})
         assert capsys.readouterr().out.strip() == answer
 
 

@@ -22,7 +22,7 @@ def test_a_run_folder_is_read_as_data_frames(two_runs: Path) -> None:
     assert found.scores["score"].between(0, 1).all()
     means = found.scores.groupby(["label", "task"])["score"].mean()
     for trial in found.trials.to_dict("records"):
-        assert means[trial["label"], "old_squares"] == pytest.approx(trial["old_squares"])
+        assert means[trial["label"], "old_squares"] == pytest.approx(trial["score.old_squares"])
     assert set(found.leaderboard["method"]) == {"zero_shot", "lora"}  # the latest run has no dare
 
 

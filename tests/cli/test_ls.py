@@ -11,6 +11,20 @@ import pytest
 from bench.cli.main import main
 from bench.plugins.registry import Registry
 
+ODD = """
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from bench.methods.lora import LoRA
+
+
+@dataclass(kw_only=True)
+class Odd(LoRA):
+    name: ClassVar[str] = "odd"
+    paper: ClassVar[str] = "none"
+    parts: list = field(default_factory=lambda: [1, 2])
+"""
+
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     assert main(["ls", *words, "--format", "json"]) == 0
@@ -79,3 +93,11 @@ def test_trials_and_runs_are_json_too(two_runs: Path, capsys: pytest.CaptureFixt
     board = json.loads(capsys.readouterr().out)
     assert (board["schema"], board["kind"]) == (1, "leaderboard")
     assert [row["method"] for row in board["tables"][0]["rows"]] == ["zero_shot", "lora"]
+
+
+def test_a_field_without_a_plain_default_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "odd.py").write_text(ODD, encoding="utf-8")
+
+    found = printed(capsys, "methods", "odd", "--plugin", str(tmp_path / "odd.py"))
+
+    assert {field["name"]: field["default"] for field in found["fields"]}["parts"] == "[1, 2]"

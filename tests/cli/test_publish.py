@@ -43,7 +43,9 @@ def test_a_pack_has_everything_a_reader_needs_and_nothing_private(two_runs: Path
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
     assert names == {*manifest["files"], "run.json"}
-    assert set(manifest["trials"]) == {"zero_shot", "lora-r2-new_squares-s0"}
+    assert set(manifest["trials"].values()) == {"zero_shot", "lora-r2-new_squares-s0"}
+    assert set(manifest["scored"]) == {"old_squares", "new_squares"}
+    assert manifest["recipe"]["batch_size"]
     assert manifest["environment"]["torch"]
     for path in folder.rglob("*"):
         if path.is_file() and path.suffix not in {".png", ".parquet", ".webp"}:
@@ -90,6 +92,8 @@ def test_a_hub_that_refuses_is_one_line(
         ("", "--to is missing."),
         ("hub:ann", "--to hub:ann is not an address. Write hub:OWNER/NAME."),
         ("{runs}", "is not empty. Choose a new folder."),
+        ("{runs}/models.json", "Cannot write to"),
+        ("s3://bucket/x", "is a URL. Name a folder, or hub:OWNER/NAME."),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(
@@ -124,7 +128,8 @@ def test_a_published_run_stands_next_to_ours(
     dare["scores"]["avg"] = {"value": 0.9, "low": 0.85, "high": 0.95, "by_seed": {"0": 0.9}}
     table["rows"] = [*table["rows"], {**dare, "method": "theirs"}]
     change(published / "leaderboard.json", **board)
-    change(published / "run.json", environment={"torch": ["1.0"]})
+    recipe = json.loads((published / "run.json").read_text(encoding="utf-8"))["recipe"]
+    change(published / "run.json", environment={"torch": ["1.0"]}, recipe={**recipe, "batch_size": 99})
 
     assert main(["compare", "--with", str(published), "--run", "tiny-lora-dare", "--output", str(two_runs)]) == 0
 
@@ -137,6 +142,7 @@ def test_a_published_run_stands_next_to_ours(
     assert "only there: theirs r2" in lines
     assert "torch: " in printed.err
     assert "1.0 there; a difference may come from it" in printed.err
+    assert "recipe.batch_size: " in printed.err
 
 
 @pytest.mark.parametrize(
@@ -144,14 +150,16 @@ def test_a_published_run_stands_next_to_ours(
     [
         ({"suite": "micro"}, "it is of suite micro, and yours of tiny"),
         ({"base_models": ["abc"]}, "its base model has revision abc, and yours"),
-        ({"fit_version": 1}, "it was trained and edited by version 1 of the rules, and yours by"),
+        ({"fit_versions": [1]}, "it was trained and edited by version 1, and yours"),
+        ({"scored": {"old_squares": {"examples": "x", "count": 3}}}, "it scored 3 examples of old_squares, and yours"),
+        ({"left_out": ["old_squares"]}, "its Source leaves out old_squares, and yours none"),
         ({"schema": 99}, "has schema 99, and this version reads 1. Update bench."),
     ],
 )
 def test_a_run_that_is_not_comparable_is_refused(
     fields: dict[str, object], told: str, two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(published / "run.json", **fields)
+    change(published / ("leaderboard.json" if "left_out" in fields else "run.json"), **fields)
 
     assert main(["compare", "--with", str(published), "--output", str(two_runs)]) == 2
 
@@ -169,3 +177,25 @@ def test_a_folder_that_is_not_a_pack_is_refused(two_runs: Path, capsys: pytest.C
     assert main(["compare", "--with", str(two_runs), "--output", str(two_runs)]) == 2
 
     assert "has no run.json. Name a folder of a run that bench publish wrote." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"schema": 1}', "{"])
+def test_a_damaged_pack_is_one_line(
+    text: str, two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (published / "run.json").write_text(text, encoding="utf-8")
+
+    assert main(["compare", "--with", str(published), "--output", str(two_runs)]) == 1
+
+    assert "run.json is damaged (" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finished_is_not_published(
+    two_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (note,) = two_runs.glob("reports/*dare*/command.json")
+    change(note, finished=False)
+
+    assert main(["publish", "--run", note.parent.name, "--to", str(tmp_path / "x"), "--output", str(two_runs)]) == 2
+
+    assert "is not finished. Run its command again: bench run" in capsys.readouterr().err

@@ -150,7 +150,7 @@ def test_a_task_whose_pictures_may_not_be_copied_has_none(
     path = made_run.write(tmp_path / "page")
 
     text = Tags(path.read_text(encoding="utf-8")).text
-    assert "The pictures of old_squares are not shown, because its licence does not allow copies." in text
+    assert "The pictures of old_squares are not shown, because the task does not say that they may be copied." in text
     by_task = {data["task"]: data for data in (data_of(path.parent, f"changed-{number}") for number in range(2))}
     assert not any(example["picture"] for example in by_task["old_squares"]["examples"])  # type: ignore[attr-defined]
     assert all(example["picture"] for example in by_task["new_squares"]["examples"])  # type: ignore[attr-defined]

@@ -25,14 +25,15 @@ const page = (() => {
     return new Set(all(`#filters input[name="${name}"]:checked`).map((box) => box.value));
   }
 
-  function visible(id) {
-    const row = rows[id];
-    if (!row || !row.rank || !one("#filters")) return true;
-    return checked("name").has(row.name) && checked("rank").has(String(row.rank));
+  // The ids of the rows that the filters leave, read from the boxes once for each use.
+  function left() {
+    const [names, ranks] = [checked("name"), checked("rank")];
+    const shown = ([, row]) => !row.rank || !one("#filters") || (names.has(row.name) && ranks.has(String(row.rank)));
+    return new Set(Object.entries(rows).filter(shown).map(([id]) => id));
   }
 
   function filter() {
-    const kept = new Set(Object.keys(rows).filter(visible));
+    const kept = left();
     all("[data-row]").forEach((part) => part.classList.toggle("off", !kept.has(part.dataset.row)));
     all("tbody").forEach((body) => {
       const lines = all("tr[data-row]", body);
@@ -112,10 +113,10 @@ const page = (() => {
     delete waiting[name];
   }
 
-  function matching(changes, want) {
+  function matching(changes, want, kept) {
     return changes.filter(([row, , target, , , kind]) =>
       (!want.kind || kind === want.kind || (want.kind === "lost" && kind !== "gained"))
-      && (!want.row || row === want.row) && (!want.target || target === want.target) && visible(row));
+      && (!want.row || row === want.row) && (!want.target || target === want.target) && kept.has(row));
   }
 
   // "lora r16, r32; dora r16": the rows that gave a reply, each name once with its ranks.
@@ -168,8 +169,9 @@ const page = (() => {
     load(name, (data) => {
       if (form.task.value !== name) return;
       const want = { row: form.row.value, kind: form.kind.value, target: form.target.value };
+      const kept = left();
       const least = Number(form.least.value) || 1;
-      const found = data.examples.map((example) => [example, matching(example.changes, want)])
+      const found = data.examples.map((example) => [example, matching(example.changes, want, kept)])
         .filter(([, changes]) => new Set(changes.map(([row]) => row)).size >= least);
       const several = (place) => new Set(data.examples.flatMap(({ changes }) => changes.map((it) => it[place]))).size > 1;
       const many = { seeds: several(1), targets: several(2) };
