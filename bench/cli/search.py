@@ -99,7 +99,9 @@ def search(options: SearchOptions) -> int:
             raise UsageError(
                 "A search is judged by AP and Source, and there is no source left. Name some: --sources A,B."
             )
-        setting = replace(setting, margin=None)  # a stage alone says little about the chain
+        if "margin" in options.typed:
+            raise UsageError("--margin stops single trainings, and a stage alone says little about its chain. Drop it.")
+        setting = replace(setting, margin=None)
     store = options.store()
     tell_older(store)
     tell_unknown_words(asked)
@@ -108,7 +110,7 @@ def search(options: SearchOptions) -> int:
     note = replace(new_run("search", options.line, cells, FOLDER, **varied, **more), methods=asked.methods)
     keep = partial(_keep, note, store, options.output)
     quests, results = run(chains or asked, setting, store, launch, options.line, keep)
-    tell(lines(quests, results))
+    tell(lines(quests, results, f"bench sequence --tasks {options.tasks}" if chains else "bench run"))
     say(f"wrote {options.output / FILE}")
     return 1 if any(result.count("failed") for result in results) else 0
 

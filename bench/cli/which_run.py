@@ -83,6 +83,11 @@ def shown_run(store: Store, output: Path, name: str = "", kinds: Sequence[Kind] 
         return _named(name, every, kinds, store, for_what)
     if not found:
         kind, tasks = kinds[0], " --tasks A,B" if kinds[0] == "sequence" else ""
+        if every:
+            others = ", ".join(dict.fromkeys(f"the {run.kind} {run.name}" for run in every))
+            raise UsageError(
+                f"{output} has no {kind} yet, only {others}. Start one: bench {kind}{tasks} --output {output}"
+            )
         raise UsageError(f"{output} has no {kind} yet. Start one: bench {kind}{tasks} --output {output}")
     first = next(of for kind in kinds if (of := [run for run in found if run.kind == kind]))
     if len(first) == 1:

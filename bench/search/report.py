@@ -46,8 +46,8 @@ def write(store: Store, quest: Quest, result: SearchResult) -> bool:
     return True
 
 
-def lines(quests: Sequence[Quest], results: Sequence[SearchResult]) -> Iterator[str]:
-    """Yield the lines of the results' table, with validation scores x 100."""
+def lines(quests: Sequence[Quest], results: Sequence[SearchResult], tuned: str = "bench run") -> Iterator[str]:
+    """Yield the lines of the results' table, with validation scores x 100; ``tuned`` is what runs the choices."""
     yield from text_table([_HEADS, *map(_cells, results)], left={0, len(_HEADS) - 1}, least=_WIDTHS, gap=" ")
     if stopped := sum(result.count("stopped") for result in results):
         trained = sum(quest.updates * len(result.configurations) for quest, result in zip(quests, results, strict=True))
@@ -60,7 +60,7 @@ def lines(quests: Sequence[Quest], results: Sequence[SearchResult]) -> Iterator[
         listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
         count = sum(item.avg is not None for item in result.configurations)
         yield f"{result.label}: what mattered for Avg: {listed}; {count} configurations give only a hint."
-    yield "Validation scores x 100; the test splits were not read. bench run --tuned runs the chosen configurations."
+    yield f"Validation scores x 100; the test splits were not read. {tuned} --tuned runs the chosen configurations."
 
 
 def _cells(result: SearchResult) -> Sequence[str]:

@@ -63,6 +63,7 @@ class Metric:
     relative: bool = False
 
 
+_UNSETTLED = 1 / 40  # of the resamples may have no value
 _EARLIER, _LATER = (0, -1), (1, None)  # the tasks but the last, and but the first
 
 METRICS = (
@@ -163,10 +164,23 @@ def _measured(
         )
         for width in (0, RESAMPLES)
     )
-    if not (np.isfinite(points).all() and np.isfinite(resampled).all()):
+    settled = _settled(resampled)
+    if settled is None or not np.isfinite(points).all():
         return None
     leasts = [max((draws.least for draws in column if draws), default=0.0) for column in zip(*parts, strict=True)]
-    return Draws(seeds, points, resampled, float(np.mean(leasts[slice(*metric.over)])))
+    return Draws(seeds, points, settled, float(np.mean(leasts[slice(*metric.over)])))
+
+
+def _settled(resampled: FloatArray) -> FloatArray | None:
+    """Return resampled values [seeds, n] without those that are not finite; None if a seed has too many.
+
+    A ratio has no value on a resample on which its divisor is 0. It would be large there, so it gets the seed's largest
+    value. Up to a fortieth of the resamples may be such: that is the tail that an interval of 95 % leaves out anyway.
+    """
+    finite = np.isfinite(resampled)
+    if (1 - finite.mean(axis=-1) > _UNSETTLED).any():
+        return None
+    return np.where(finite, resampled, np.where(finite, resampled, -np.inf).max(axis=-1, keepdims=True))
 
 
 def _stacked(draws: Sequence[Draws | None], seeds: int, width: int) -> FloatArray:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.leaderboard import notes as words
 from bench.leaderboard.notes import FOREIGN
+from bench.plan.chains import INDEPENDENT
 from bench.plugins.registry import BASELINE
 from bench.sizes import MB
 
@@ -75,6 +76,9 @@ def remarks(block: SequenceBlock) -> Iterator[str]:
             labels.setdefault(text, []).append(row.key.label)
     for text, of in labels.items():
         yield f"{FOREIGN} {', '.join(of)}: {text}"
+    alone = any(row.key.variant == INDEPENDENT and "ap" in row.metrics for row in block.rows)
+    if alone and not any("apn" in row.metrics for row in block.rows):
+        yield "APn is left out, because a task that is learnt alone scores 0, or close to 0."
     yield from words.given_lines([row.key for row in block.rows])
     methods = {row.key.method: row.key.remark for row in block.rows if row.key.remark}
     yield from (f"{method}: {text}" for method, text in methods.items())

@@ -32,8 +32,16 @@ def _run(block: SequenceBlock, row: SequenceRow, chain: Chain) -> ChainRun:
         f"{row.key.label} {order} s{chain.seed}",
         {name: value for name, value in params.items() if value},
         tuple(_points(row, chain.seed)),
-        () if chain.apart else tuple(trial.id for trial in chain.stages),
+        () if chain.apart else tuple(dict.fromkeys(_ids(chain))),
     )
+
+
+def _ids(chain: Chain) -> Iterator[str]:
+    """Yield the ids of a chain's trials; an edit comes after the training that it edits."""
+    for trial in chain.stages:
+        if trial.is_edit and trial.parent is not None:
+            yield trial.parent.id
+        yield trial.id
 
 
 def _points(row: SequenceRow, seed: int) -> Iterator[tuple[str, float, int]]:
@@ -44,6 +52,10 @@ def _points(row: SequenceRow, seed: int) -> Iterator[tuple[str, float, int]]:
         for name, value in {**scores, "ap_k": stage.average, "source": stage.source}.items():
             if value is not None and seed in value.by_seed:
                 yield name, value.by_seed[seed], stage.number
+    if row.cost is not None:
+        yield "cost/seconds_per_stage", row.cost.seconds, row.stages[-1].number
+        if row.cost.kept_bytes is not None:
+            yield "cost/kept_bytes", float(row.cost.kept_bytes), row.stages[-1].number
     for column, value in row.metrics.items():
         if seed in value.by_seed and column != "source":
             yield column, value.by_seed[seed], row.stages[-1].number

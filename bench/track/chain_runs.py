@@ -40,8 +40,8 @@ class ChainRun:
 def write_chains(client: Any, experiment: str, suite: str, command: str, chains: Sequence[ChainRun]) -> None:
     """Bring the runs of chains up to date, nested in the ``command``'s run, and nest their stages in them.
 
-    A trial that several chains share is nested in the first of them. Stage 1 stays where it is, because it is an
-    ordinary trial.
+    A trial that several chains share is nested in the first of them. The first training stays where it is, because it
+    is an ordinary trial; so do those of a row whose tasks are learnt apart.
     """
     taken: set[str] = set()
     for chain in chains:

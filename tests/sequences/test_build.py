@@ -402,6 +402,25 @@ def test_scores_of_nothing_on_a_task_alone_leave_the_relative_average_out() -> N
     assert found["intransigence"].value == pytest.approx((0 - 60 + 1) / 300)
 
 
+def test_a_task_that_few_resamples_score_0_on_does_not_hide_the_relative_average() -> None:
+    few = 5  # right answers of 100: about 12 of 2,000 resamples have none
+    apart = chain(key("lora", "independent", given=TASK_ID), TASKS, ((80, 0, 0), (0, few, 0), (0, 0, 91)), apart=True)
+    board = built(plain(), apart)
+
+    found = row(board, "lora").metrics["apn"]
+
+    assert np.isfinite([found.low, found.high]).all()
+    assert not any("APn is left out" in remark for remark in board.blocks[0].remarks)
+
+
+def test_a_block_without_the_relative_average_says_why() -> None:
+    apart = chain(key("lora", "independent", given=TASK_ID), TASKS, ((80, 0, 0), (0, 1, 0), (0, 0, 91)), apart=True)
+    board = built(plain(), apart)
+
+    assert "apn" not in row(board, "lora").metrics
+    assert "APn is left out, because a task that is learnt alone scores 0, or close to 0." in board.blocks[0].remarks
+
+
 def test_numbers_do_not_depend_on_the_order_of_the_rows() -> None:
     rows = [plain(), made("slao", ((80, 30, 20), (70, 60, 25), (74, 64, 90))), alone()]
 
