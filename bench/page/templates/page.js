@@ -213,6 +213,9 @@ const page = (() => {
         filter();
       }));
     }
+    if (window.innerWidth < 700) { // a phone shows forgetting and differences first
+      all('input.columns[value="sources"]').forEach((box) => { box.checked = false; });
+    }
     columns();
     browse();
     list();
