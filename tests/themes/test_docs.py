@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+import bench
 from bench.cli import main
 from bench.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("methods", "tasks", "results", "deploy")
 PAGES = [
-    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md"),
     *(ROOT / folder / "README.md" for folder in FOLDERS),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
@@ -124,3 +126,9 @@ def test_every_move_leads_to_a_file_that_exists() -> None:
 
     assert len(paths) > 100
     assert [path for path in sorted(paths) if not (ROOT / "bench" / path).is_file()] == []
+
+
+def test_the_citation_names_the_version_that_is_installed() -> None:
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+    assert yaml.safe_load(text)["version"] == bench.__version__
