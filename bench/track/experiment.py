@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bench.leaderboard.tables import Leaderboard
 
-_TABLE = "leaderboard.json"
+_TABLE = "rows.json"  # not leaderboard.json, which is one of the reports
 
 
 @dataclass(frozen=True, slots=True)

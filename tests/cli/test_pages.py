@@ -69,3 +69,15 @@ def test_a_fault_of_the_page_does_not_fail_a_finished_run(
     assert re.search(r"The report page was not written: (OSError: )?old_squares is gone\. Mend that, then", printed.err)
     assert "scores.parquet" in printed.err
     assert "Open " not in printed.err
+
+
+def test_mlflow_has_the_table_and_the_report_of_a_run(two_runs: Path) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()], "tags.kind = 'command'")
+    files = {file.path for file in client.list_artifacts(runs[0].info.run_id)}
+
+    assert {"rows.json", "leaderboard.json", "leaderboard.md", "source-target.png"} <= files
+    table = client.load_table(runs[0].info.experiment_id, "rows.json", [runs[0].info.run_id])
+    assert "avg" in table.columns

@@ -171,7 +171,7 @@ def test_a_command_is_a_run_with_a_nested_run_per_trial(mirrored: Store, monkeyp
     assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *found.values())} == {"FINISHED"}
     assert parent.data.tags["command"] == COMMAND
-    table = client(mirrored.root).load_table(parent.info.experiment_id, "leaderboard.json", [parent.info.run_id])
+    table = client(mirrored.root).load_table(parent.info.experiment_id, "rows.json", [parent.info.run_id])
     assert table[["target", "method", "rank"]].to_numpy().tolist() == [["new", "lora", 4]]
     assert read(parent, "leaderboard.md") == "# Leaderboard\n"
 
@@ -299,7 +299,7 @@ def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
     after = runs(mirrored.root)
     assert {name: run.info.run_id for name, run in after.items()} == before
     assert after["lora-r4-new-s0"].data.metrics["source/avg"] == 0.5
-    assert len(json.loads(read(after[COMMAND], "leaderboard.json"))["data"]) == 1
+    assert len(json.loads(read(after[COMMAND], "rows.json"))["data"]) == 1
 
 
 def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> None:
