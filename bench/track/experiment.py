@@ -22,6 +22,7 @@ from bench.track.chain_runs import ChainRun, write_chains
 from bench.track.client import connect, fill_run, metric, open_experiment
 from bench.track.command_run import command_run, origin
 from bench.track.moved import local_folder
+from bench.track.note import describe
 from bench.track.projection import Projection, project
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ _TABLE = "rows.json"  # not leaderboard.json, which is one of the reports
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command adds to its run at its end: a table, the files of its reports, and the chains of a sequence."""
+    """What a command adds to its run at its end: a table, its reports' files, a sequence's chains, a description."""
 
     table: DataFrame
     files: tuple[Path, ...] = ()
     chains: tuple[ChainRun, ...] = ()
+    note: str = ""
 
     @classmethod
     def of_board(cls, board: Leaderboard, files: Sequence[Path]) -> Result:
@@ -48,7 +50,7 @@ class Result:
         frames = [board.frame(table.target).assign(target=table.target) for table in board.tables]
         frame = pd.concat(frames, ignore_index=True)
         frame.insert(0, "target", frame.pop("target"))
-        return cls(frame, tuple(files))
+        return cls(frame, tuple(files), note=describe(board))
 
 
 class Experiment:
@@ -90,6 +92,8 @@ class Experiment:
         for file in result.files:
             with fetched(file) as copy:
                 self._client.log_artifact(run, str(copy))
+        if result.note:
+            self._client.set_tag(run, "mlflow.note.content", result.note)
         write_chains(self._client, self._id, self._suite, run, result.chains)
 
     def end(self, status: str) -> None:
