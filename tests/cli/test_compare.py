@@ -143,7 +143,8 @@ def test_a_sequence_in_another_order_and_a_paper_of_the_other_kind_are_refused_i
     assert main(["compare", "--paper", "made_up", "--output", str(finished)]) == 2
     other_order = capsys.readouterr().err
 
-    assert "has no run yet. Start one: bench run --output" in other_kind
+    assert "has no run yet, only the sequence " in other_kind
+    assert "Start one: bench run --output" in other_kind
     assert (
         "has the order old_squares.new_squares, but this sequence has new_squares.old_squares. A score" in other_order
     )

@@ -22,7 +22,8 @@ RUN = (
     *("run", "--methods", "lora", "--ranks", "16", "--lanes", "0", "--targets", "icon_choice", "--sources", "café"),
     *("--limit", "4", "--set", "recipe.updates=2", "--plugin", "plügin.py", "--output", "läufe"),
 )
-TIMED = {"record.json", "fitted.json", ".lock", "mlflow.db"}  # hold seconds, or are MLflow's copy
+# They hold seconds, or are MLflow's copy.
+TIMED = {"record.json", "fitted.json", ".lock", "mlflow.db", "leaderboard.parquet"}
 
 PLUGIN = '''
 """Ein Prüfling: é und 🙂."""
@@ -80,6 +81,8 @@ def _content(here: Path, folder: Path) -> dict[str, bytes]:
             files[name] = path.read_bytes().replace(json.dumps(str(folder))[1:-1].encode(), b"FOLDER")
             if path.stem == "leaderboard":  # has seconds, bytes and the commit
                 files[name] = re.sub(rb"Commit: \S+|[\d. ]+", b" ", files[name])
+            if path.name == "index.html":  # has seconds, the time, and figures of seconds
+                files[name] = re.sub(rb"<svg.*?</svg>|[\d.e+ -]+", b" ", files[name], flags=re.DOTALL)
             if path.name == "command.json":
                 files[name] = re.sub(rb'"started": "[^"]+"', b"", files[name])
     for path in (here / "läufe").glob("*/record.json"):
