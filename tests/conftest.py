@@ -36,13 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
 IMAGE_TOKEN, FIRST_WORD, VOCABULARY = 3, 4, 27  # of the checks' tokenizer
 PATCHES = 4
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and it is the width of tables in a pipe
+
 TinyLlava = Callable[[], nn.Module]
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it, and it is the width of tables in a pipe
 
 
 @pytest.fixture
