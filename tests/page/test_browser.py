@@ -31,6 +31,7 @@ def opened(browser: Any, made_run: MadeRun, tmp_path: Path) -> Iterator[Any]:
     """The page of the made-up run; the test fails if the page logs an error or asks for anything outside its folder."""
     path = made_run.write(tmp_path / "page")
     page = browser.new_page()
+    page.set_default_timeout(180_000)  # milliseconds; a busy machine is slow
     troubles: list[str] = []
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: troubles.append(str(error)))
