@@ -8,12 +8,14 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.text import shareable
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +63,19 @@ def evaluation_environment(model: nn.Module, dtype: str, batch: int, device: tor
     facts = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "pillow")}
     facts |= {"attention": attention(model), "dtype": dtype, "eval_batch": str(batch)}
     return facts | {"processor": _processor()} | _device(device)
+
+
+def known_facts(environments: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return every value of each field, the first one first, in a form that people elsewhere may read.
+
+    >>> known_facts([{"device": "A100"}, {"device": "H100", "torch": "2.13.0"}, {"device": "A100"}])
+    {'device': ['A100', 'H100'], 'torch': ['2.13.0']}
+    """
+    found: dict[str, dict[str, None]] = {}
+    for facts in environments:
+        for name, value in facts.items():
+            found.setdefault(name, {})[shareable(value)] = None
+    return {name: list(values) for name, values in found.items()}
 
 
 def together(*environments: Mapping[str, str]) -> dict[str, str]:

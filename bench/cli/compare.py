@@ -14,6 +14,7 @@ from bench.cli.options import Mix, Output
 from bench.cli.reports import board, sequences
 from bench.cli.which_run import OneRun, request_of, shown_run
 from bench.console import say, tell
+from bench.environment import known_facts
 from bench.errors import UsageError
 from bench.papers.comparable import reasons, sources_differ
 from bench.papers.comparison_text import FORMS
@@ -85,10 +86,7 @@ def _with_other(options: CompareOptions, folder: Path) -> int:
     ours = board(made, store, run.command, mixed=options.mix)
     if differences := list(other_run.refusals(other, ours, made)):
         raise UsageError(f"{folder} cannot be compared with this run: {'; '.join(differences)}.")
-    facts: dict[str, frozenset[str]] = {}
-    for record in made.records.values():
-        for name, value in record.environment.items():
-            facts[name] = facts.get(name, frozenset()) | {value}
+    facts = known_facts(record.environment for record in made.records.values())
     tell(other_run.lines(ours, other))
     for line in (*other_run.remarks(other, ours, made), *other_run.environment_lines(other, facts)):
         say(line)

@@ -15,7 +15,9 @@ from bench.cli.arguments import Command, arg, flag
 from bench.cli.options import Output
 from bench.cli.which_run import OneRun, shown_run
 from bench.console import say, tell
+from bench.environment import known_facts
 from bench.errors import DataError, UsageError, one_line
+from bench.papers.other_run import MANIFEST, MANIFEST_SCHEMA
 from bench.sizes import readable_size
 from bench.store.json_note import json_text
 from bench.store.places import local_path, staged
@@ -23,8 +25,6 @@ from bench.store.run_folder import Store
 from bench.store.runs import FOLDER, Run
 from bench.text import counted, shareable
 
-MANIFEST = "run.json"
-SCHEMA = 1  # raised if a field of the manifest is renamed, removed or means something else
 _HUB = "hub:"
 _PRIVATE = {"command.json", "study.json"}  # they have the absolute paths from which a run resumes
 _CARD = "README.md"
@@ -94,13 +94,9 @@ def _manifest(store: Store, run: Run, files: Mapping[str, bytes]) -> dict[str, A
     records = [record for record in store.records() if record.trial.id in trials]
     shown = {key for keys in run.scores.values() for key in keys}
     scored = [score.asked for record in records for key, score in record.scores.items() if key in shown]
-    facts: dict[str, dict[str, None]] = {}
-    for record in records:
-        for name, value in record.environment.items():
-            facts.setdefault(name, {})[shareable(value)] = None
     recipes = Counter(json_text(record.trial.recipe.to_json()) for record in records if record.trial.target)
     return {
-        "schema": SCHEMA,
+        "schema": MANIFEST_SCHEMA,
         "name": run.name,
         "kind": run.kind,
         "command": shareable(run.command),
@@ -112,7 +108,7 @@ def _manifest(store: Store, run: Run, files: Mapping[str, bytes]) -> dict[str, A
         "recipe": json.loads(recipes.most_common(1)[0][0]) if recipes else {},
         "scored": {asked.task: {"examples": asked.examples, "count": asked.count} for asked in scored},
         "trials": {record.trial.id: record.trial.label for record in records},
-        "environment": {name: list(values) for name, values in facts.items()},
+        "environment": known_facts(record.environment for record in records),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
 

@@ -61,8 +61,10 @@ def heading(request: Request, store: Store, command: str, *, mixed: bool = False
     from bench.papers.lorasculpt.warmup import suite_settings
 
     registry = request.registry
-    plugins: list[type] = [registry.method(name) for name in (*request.methods, BASELINE, ZERO_SHOT)]
-    plugins += [type(request.tasks.load(name)) for name in (*request.targets, *request.sources)]
+    titles = {name: display_name(registry.method(name)) for name in (*request.methods, BASELINE, ZERO_SHOT)}
+    for name in (*request.targets, *request.sources):
+        task, at, variant = name.partition("@")
+        titles[name] = f"{display_name(registry.task_class(task))}{at}{variant}"
     return Heading(
         request.suite.name,
         command=shareable(command),
@@ -70,7 +72,7 @@ def heading(request: Request, store: Store, command: str, *, mixed: bool = False
         mixed=mixed,
         settings=suite_settings(request),
         older=store.census.older,
-        titles={plugin.name: display_name(plugin) for plugin in plugins},  # type: ignore[attr-defined]
+        titles=titles,
     )
 
 

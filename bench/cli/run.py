@@ -128,7 +128,7 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
             outcome.show()
             tell(outcome.lines)
             more = _page(outcome, steps.run, made, store)
-    _tell_files([*outcome.paths, *more], store.root, options.output)
+    _tell_files([*outcome.paths, *more], store.root, Path(steps.run.reports), options.output)
     _tell_larger(with_trials(steps.run, made), made, store)
     code = list_failures(made, store)
     steps.end(made, store)
@@ -216,14 +216,13 @@ def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
     return written
 
 
-def _tell_files(paths: Sequence[Path], root: Path, output: Path) -> None:
-    """Say which files a command has written in the run folder ``output``, and which to open."""
-    if not paths:
-        return
-    folder = paths[-1].parent
-    say(f"wrote {output / folder.relative_to(root)}: {', '.join(str(path.relative_to(folder)) for path in paths)}")
-    if paths[-1].suffix == ".html":
-        say(f"Open {output / paths[-1].relative_to(root)} in a browser.")
+def _tell_files(paths: Sequence[Path], root: Path, reports: Path, output: Path) -> None:
+    """Say which files of the folder ``reports`` a command has written in the run folder, and which to open."""
+    if paths:
+        names = (str(path.relative_to(root / reports)) for path in paths)
+        say(f"wrote {output / reports}: {', '.join(names)}")
+        if paths[-1].suffix == ".html":
+            say(f"Open {output / paths[-1].relative_to(root)} in a browser.")
 
 
 def _tell_larger(run: Run, made: Plan, store: Store) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.leaderboard.stats import Estimate
-from bench.leaderboard.tables import Leaderboard, Problem, Row, Table
+from bench.leaderboard.tables import Heading, Leaderboard, Problem, Row, Table
 from bench.plan.row_key import RowKey
 
 SCHEMA = 1  # raised if a field is renamed, removed or means something else
@@ -15,14 +15,10 @@ SCHEMA = 1  # raised if a field is renamed, removed or means something else
 
 def as_json(board: Leaderboard) -> dict[str, Any]:
     """Return the tables, ready for JSON. Scores are fractions; a number that could not be measured is absent."""
-    heading = board.heading
     return {
         "schema": SCHEMA,
         "kind": "leaderboard",
-        "suite": heading.suite,
-        "command": heading.command,
-        "commit": heading.commit,
-        "environment": heading.environment,
+        **heading_json(board.heading),
         "sources": list(board.sources),
         "left_out": list(board.left_out),
         "baseline": board.baseline,
@@ -31,6 +27,11 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "tables": [_table(table) for table in board.tables],
         "notes": list(board.notes),
     }
+
+
+def heading_json(heading: Heading) -> dict[str, Any]:
+    """Return the origin of the tables."""
+    return {name: getattr(heading, name) for name in ("suite", "command", "commit", "environment")}
 
 
 def _table(table: Table) -> dict[str, Any]:

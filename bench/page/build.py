@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from bench.environment import known_facts
 from bench.leaderboard import scatter
 from bench.leaderboard.tables import Leaderboard
 from bench.page import changed, losses, ranking
@@ -24,6 +25,8 @@ from bench.text import shareable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from bench.sequences.board import SequenceBoard
 
 PICTURE_BYTES = 2_500_000  # for all pictures of a page
 
@@ -47,44 +50,44 @@ def run_page(
     ``figures`` are files that it has written, such as its trade-off curves, of which SVG files are shown.
     """
     rows = PageRows.of_board(board)
-    tasks = changed.changed_tasks(made, store, rows)
+    tasks, tables = changed.changed_tasks(made, store, rows), ranking.tables(board, rows)
     data, pictures, remarks = _browsed(made, tasks)
     named = ((rows.id(cell.key), cell.key.label, cell.trial) for cell in made.cells)
     sections = [
-        Section(
-            "leaderboard", "Leaderboard", "leaderboard.html", {"board": board, "tables": ranking.tables(board, rows)}
-        ),
+        Section("leaderboard", "Leaderboard", "leaderboard.html", {"board": board, "tables": tables}),
         *figure_section("tradeoff", "Source against Target", _scatters(board, rows)),
         *figure_section("curves", title or "Trade-off curves", written(figures, rows)),
-        Section("kept", "What each source kept", "kept.html", {"tables": ranking.tables(board, rows)}),
+        Section("kept", "What each source kept", "kept.html", {"tables": tables}),
         Section("forgotten", "Forgotten and learnt examples", "forgotten.html", {"tasks": tasks, "remarks": remarks}),
         *figure_section("losses", "Losses", _losses(board, made, store, rows)),
         *figure_section("costs", "Cost against Avg", _costs(board, rows)),
-        Section(
-            "reading",
-            "What the numbers say, and what they do not",
-            "reading.html",
-            {"board": board, "best": "the highest number of its rank"},
-        ),
-        Section("origin", "Environment and commands", "origin.html", origin(made, store, named, repeat)),
+        *closing(board, "the highest number of its rank", origin(made, store, named, repeat)),
     ]
+    title = title or f"{board.heading.suite}: {', '.join(table.target for table in board.tables)}"
+    return replace(page_of(board, title, sections, rows), data=data, pictures=pictures)
+
+
+def closing(board: Leaderboard | SequenceBoard, best: str, origin: Mapping[str, object]) -> tuple[Section, Section]:
+    """Return the last sections of every page: what its numbers say, and where they come from."""
+    reading = {"board": board, "best": best}
+    return (
+        Section("reading", "What the numbers say, and what they do not", "reading.html", reading),
+        Section("origin", "Environment and commands", "origin.html", origin),
+    )
+
+
+def page_of(board: Leaderboard | SequenceBoard, title: str, sections: Sequence[Section], rows: PageRows) -> Page:
+    """Return a page with the heading of a board and the filters of its rows."""
     return Page(
-        title=title or f"{board.heading.suite}: {', '.join(table.target for table in board.tables)}",
+        title=title,
         setting=board.setting,
         command=board.heading.command or "",
-        made=now(),
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         sections=sections,
         names=rows.names,
         ranks=rows.ranks,
         rows=rows.as_json(),
-        data=data,
-        pictures=pictures,
     )
-
-
-def now() -> str:
-    """Return the time at which a page is made, as it shows it."""
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def figure_section(anchor: str, title: str, found: Iterator[Drawn]) -> Iterator[Section]:
@@ -150,17 +153,15 @@ def origin(made: Plan, store: Store, named: Iterable[tuple[str, str, Trial]], re
 
     ``named`` has the id of a row, or nothing, and a name for each trial.
     """
-    facts: dict[str, dict[str, None]] = {}
-    commands = []
+    environments, commands = [], []
     for row, name, trial in named:
         record = store.read(trial)
         if record is not None and trial.target is not None:
-            for field, value in record.environment.items():
-                facts.setdefault(field, {})[shareable(value)] = None
+            environments.append(record.environment)
             where = f"{name} · {trial.target} · seed {trial.seed}"
             commands.append((row, where, trial.id, shareable(repeat(record))))
     return {
-        "facts": {field: list(values) for field, values in facts.items()},
+        "facts": known_facts(environments),
         "model": made.request.suite.name,
         "revision": made.zero_shot.model,
         "commands": commands,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.leaderboard.stats import Estimate
-from bench.page.build import Repeat, figure_section, now, origin, written
+from bench.page.build import Repeat, closing, figure_section, origin, page_of, written
 from bench.page.page import Page, Section
 from bench.page.ranking import Column, TableCell, TableLine, number, scale
 from bench.page.rows import PageRows
@@ -40,24 +40,9 @@ def sequence_page(board: SequenceBoard, made: Plan, store: Store, figures: Seque
         Section("leaderboard", "Leaderboard of each order", "orders.html", {"blocks": blocks, "board": board}),
         *figure_section("lines", "AP after each stage", written(figures, rows)),
         Section("stages", "Scores after each stage", "stages.html", {"blocks": blocks}),
-        Section(
-            "reading",
-            "What the numbers say, and what they do not",
-            "reading.html",
-            {"board": board, "best": board.best},
-        ),
-        Section("origin", "Environment and commands", "origin.html", origin(made, store, named, repeat)),
+        *closing(board, board.best, origin(made, store, named, repeat)),
     ]
-    return Page(
-        title=f"{board.heading.suite}: a sequence of {', '.join(board.tasks)}",
-        setting=board.setting,
-        command=board.heading.command or "",
-        made=now(),
-        sections=sections,
-        names=rows.names,
-        ranks=rows.ranks,
-        rows=rows.as_json(),
-    )
+    return page_of(board, f"{board.heading.suite}: a sequence of {', '.join(board.tasks)}", sections, rows)
 
 
 def _block(board: SequenceBoard, block: SequenceBlock, rows: PageRows) -> BlockTable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -16,9 +16,10 @@ from bench.leaderboard.environments import LEARNT_WITH
 from bench.leaderboard.tables import Leaderboard, Row, Table
 from bench.plan.plan import Plan
 from bench.spec import EVAL_VERSION, FIT_VERSION
-from bench.text import shareable, text_table
+from bench.text import text_table
 
 MANIFEST, BOARD = "run.json", "leaderboard.json"
+MANIFEST_SCHEMA = 1  # raised if a field of the manifest is renamed, removed or means something else
 _FIELDS = ("suite", "base_models", "fit_versions", "eval_versions", "recipe", "scored", "environment")
 _CONTROL = re.compile(r"\\u00[01][0-9a-f]|\\u007f|[\x00-\x08\x0b-\x1f\x7f]")  # a terminal obeys some of them
 _COLUMNS = ("source", "target", "avg")
@@ -52,19 +53,22 @@ def read_other(folder: Path) -> OtherRun:
         StoreError: a file is damaged.
     """
     found = []
-    for name, fields in ((MANIFEST, _FIELDS), (BOARD, ("sources", "left_out", "tables"))):
+    for name, known, fields in (
+        (MANIFEST, MANIFEST_SCHEMA, _FIELDS),
+        (BOARD, SCHEMA, ("sources", "left_out", "tables")),
+    ):
         path = folder / name
         if not path.is_file():
             raise UsageError(f"{folder} has no {name}. Name a folder of a run that bench publish wrote.")
         try:
             data = dict(json.loads(_CONTROL.sub("", path.read_text(encoding="utf-8"))))
             schema = data["schema"]
-            if schema == SCHEMA and (lacking := [field for field in fields if field not in data]):
+            if schema == known and (lacking := [field for field in fields if field not in data]):
                 raise ValueError(f"it lacks {', '.join(lacking)}")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path} is damaged ({error}). Get the folder again.") from error
-        if schema != SCHEMA:
-            raise UsageError(f"{path} has schema {schema}, and this version reads {SCHEMA}. Update bench.")
+        if schema != known:
+            raise UsageError(f"{path} has schema {schema}, and this version reads {known}. Update bench.")
         found.append(data)
     return OtherRun(folder, *found)
 
@@ -105,10 +109,10 @@ def _listed(items: Iterable[object]) -> str:
     return ", ".join(map(str, items)) or "none"
 
 
-def environment_lines(other: OtherRun, ours: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def environment_lines(other: OtherRun, ours: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield a line for each field in which the environments differ and that may move a number."""
     for name in LEARNT_WITH:
-        theirs, mine = other.manifest["environment"].get(name, []), sorted(map(shareable, ours.get(name, ())))
+        theirs, mine = other.manifest["environment"].get(name, []), sorted(ours.get(name, ()))
         if theirs and mine and sorted(theirs) != mine:
             yield f"{name}: {', '.join(mine)} here, {', '.join(theirs)} there; a difference may come from it"
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.leaderboard.as_json import SCHEMA, estimate_json, estimates_json, key_json, problems_json
+from bench.leaderboard.as_json import SCHEMA, estimate_json, estimates_json, heading_json, key_json, problems_json
 from bench.sequences.board import OrderSummary, SequenceBlock, SequenceBoard, SequenceRow, StageScores
 
 
 def as_json(board: SequenceBoard) -> dict[str, Any]:
     """Return the tables, ready for JSON. Scores are fractions; a number that could not be measured is absent."""
-    heading = board.heading
     return {
         "schema": SCHEMA,
         "kind": "sequence",
-        "suite": heading.suite,
-        "command": heading.command,
-        "commit": heading.commit,
-        "environment": heading.environment,
+        **heading_json(board.heading),
         "tasks": list(board.tasks),
         "sources": list(board.sources),
         "left_out": list(board.left_out),
