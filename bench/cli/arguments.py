@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
+from inspect import get_annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -18,17 +21,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Options = TypeVar("Options", bound="Command")
 
+FILE_SECTION, MESSAGE_SECTION = "a run in a file", "messages"  # the help shows these sections last
+
 _EITHER = "either"
+_LATE: dict[str | None, int] = {FILE_SECTION: 1, MESSAGE_SECTION: 2}
 _LONGEST_RANGE = 1000
-_OWN = {"group", "least", "name", "positional"}  # settings of a field that argparse does not know
+_OWN = {"group", "least", "name", "positional", "variable"}  # settings of a field that argparse does not know
 
 
 def arg(default: T, text: str, metavar: str | None = None, **settings: object) -> T:
     """Return a field for an option, with ``settings`` for ``add_argument``.
 
-    The option's value is a number if ``default`` is one. Four settings are not argparse's: ``name`` (if it differs
-    from the field's), ``group`` (the title of the option's section in the help), ``least`` (the smallest number that is
-    allowed) and ``choices`` as a function.
+    The option's value is a number if ``default`` is one. Five settings are not argparse's: ``name`` (if it differs
+    from the field's), ``group`` (the title of the option's section in the help, if it is not its class's ``section``),
+    ``least`` (the smallest number that is allowed), ``variable`` (the environment variable that replaces the default)
+    and ``choices`` as a function.
     """
     known = {"type": type(default)} if isinstance(default, int | float) else {}
     found: T = field(default=default, metadata={"help": text, "metavar": metavar, **known, **settings})
@@ -93,18 +100,22 @@ def split_list(option: str, text: str, read: Callable[[str], T], wanted: str) ->
 class Command:
     """A command as it was typed: its words, and the names of the options that were given.
 
-    The help leaves out the options of ``hidden``, which the command knows only to refuse them.
+    The help leaves out the options of ``hidden``, which the command knows only to refuse them. It shows the options of
+    a class under the title ``section``.
     """
 
     hidden: ClassVar[tuple[str, ...]] = ()
+    section: ClassVar[str | None] = MESSAGE_SECTION
 
+    quiet: bool = flag("print results, warnings and errors, and nothing else", name=("--quiet", "-q"))
+    verbose: bool = flag("print tracebacks of errors, and what the libraries log", name=("--verbose", "-v"))
     words: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
-        """The command as one line."""
-        return " ".join(["bench", *self.words])
+        """The command as one line that a shell reads."""
+        return shlex.join(["bench", *self.words])
 
     def chosen(self, options: type[DataclassInstance]) -> list[str]:
         """Return the names of a class's options that were typed."""
@@ -117,11 +128,8 @@ def add_options(parser: ArgumentParser, options: type[Command]) -> None:
     The fields of the last base come first, so list the bases of a class in reverse order.
     """
     groups: dict[str | None, _ActionsContainer] = {None: parser}
-    for item in fields(options):
-        if not item.metadata:
-            continue
+    for title, item in titled_fields(options):
         settings = {name: value for name, value in item.metadata.items() if name not in _OWN}
-        title = item.metadata.get("group")
         if title not in groups:
             exclusive = title == _EITHER
             groups[title] = (
@@ -134,12 +142,32 @@ def add_options(parser: ArgumentParser, options: type[Command]) -> None:
         if item.metadata.get("positional"):
             groups[title].add_argument(item.name, default=item.default, **settings)
         else:
-            groups[title].add_argument(_name(item), dest=item.name, default=SUPPRESS, **settings)
+            groups[title].add_argument(*_names(item), dest=item.name, default=SUPPRESS, **settings)
 
 
-def _name(item: Field[Any]) -> str:
-    """Return an option's name on the command line."""
-    return str(item.metadata.get("name", f"--{item.name.replace('_', '-')}"))
+def titled_fields(options: type[Command]) -> list[tuple[str | None, Field[Any]]]:
+    """Return the fields of a class that are options or arguments, with the titles of their sections in the help."""
+    found = [(_title(options, item), item) for item in fields(options) if item.metadata]
+    return sorted(found, key=lambda each: _LATE.get(each[0], 0))
+
+
+def _title(options: type[Command], item: Field[Any]) -> str | None:
+    """Return the title of an option's section: its own, or that of the class which adds it."""
+    if item.metadata.get("positional") or "group" in item.metadata:
+        return item.metadata.get("group")
+    owners = (owner for owner in options.__mro__ if item.name in get_annotations(owner) and "section" in vars(owner))
+    return next((vars(owner)["section"] for owner in owners), None)
+
+
+def _names(item: Field[Any]) -> tuple[str, ...]:
+    """Return an option's names on the command line."""
+    names = item.metadata.get("name", f"--{item.name.replace('_', '-')}")
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def option_name(item: Field[Any]) -> str:
+    """Return the first of an option's names on the command line."""
+    return _names(item)[0]
 
 
 def read_options(options: type[Options], parsed: Namespace, words: Sequence[str]) -> Options:
@@ -150,12 +178,14 @@ def read_options(options: type[Options], parsed: Namespace, words: Sequence[str]
     """
     known = {item.name: item for item in fields(options)}
     typed = {name: value for name, value in vars(parsed).items() if name in known}
+    given = {name: item for name, item in known.items() if os.environ.get(item.metadata.get("variable", ""))}
     for name, value in typed.items():
         least = known[name].metadata.get("least")
         if least is not None and value < least:
             wanted = f"at least {least}" if least else "0 or more"
-            raise UsageError(f"{_name(known[name])} is {value}; give {wanted}.")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
+            raise UsageError(f"{option_name(known[name])} is {value}; give {wanted}.")
+    values = {name: item.metadata["type"](os.environ[item.metadata["variable"]]) for name, item in given.items()}
+    values |= {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}
     return options(**values, words=tuple(words), typed=tuple(typed))
 
 
@@ -165,5 +195,5 @@ def words_of(options: DataclassInstance, names: Iterable[str]) -> list[str]:
     for name in names:
         value = getattr(options, name)
         for each in value if isinstance(value, tuple) else (value,):
-            words += [_name(known[name])] if each is True else [_name(known[name]), str(each)]
+            words += [option_name(known[name])] if each is True else [option_name(known[name]), str(each)]
     return words

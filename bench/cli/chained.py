@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from bench.cli.arguments import Command, arg, several, split_list
+from bench.cli.config_file import Kept
 from bench.cli.options import Cells
 from bench.cli.request import NO_SOURCE, chain_methods, task_names, tuned_chains
 from bench.cli.which_run import request_of
@@ -23,8 +24,10 @@ _REFUSED = ("targets", "rewind", "sort")  # options of a leaderboard's cells tha
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chained(Cells, Command):
+class Chained(Cells, Kept):
     """Cells that may also be those of a sequence: then their tasks are learnt one after another."""
+
+    section: ClassVar[str | None] = "what is compared"
 
     tasks: str = arg("", "the tasks to learn one after another, in this order", "A,B,C")
     order: tuple[str, ...] = several("another order of the same tasks (repeatable)", "B,A,C", str)

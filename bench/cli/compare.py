@@ -13,7 +13,7 @@ from bench.cli.chained import chains_of
 from bench.cli.options import Mix, Output
 from bench.cli.reports import board, sequences
 from bench.cli.which_run import OneRun, request_of, shown_run
-from bench.console import say, tell
+from bench.console import tell, warn
 from bench.environment import known_facts
 from bench.errors import UsageError
 from bench.papers.comparable import reasons, sources_differ
@@ -66,7 +66,7 @@ def compare(options: CompareOptions) -> int:
     tell(FORMS[options.format](found))
     if options.format == "csv":
         for line in (found.summary, *found.remarks):
-            say(line)
+            warn(line)
     return 0
 
 
@@ -89,7 +89,7 @@ def _with_other(options: CompareOptions, folder: Path) -> int:
     facts = known_facts(record.environment for record in made.records.values())
     tell(other_run.lines(ours, other))
     for line in (*other_run.remarks(other, ours, made), *other_run.environment_lines(other, facts)):
-        say(line)
+        warn(line)
     return 0
 
 

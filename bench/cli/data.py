@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.cli.arguments import Command, arg, flag, word
 from bench.cli.options import Plugins, TaskData
 from bench.cli.request import read_data, task_names
-from bench.console import agreed, say, tell
+from bench.console import agreed, say, tell, warn
 from bench.errors import DataError, UsageError, WriteError
 from bench.model.checkpoints import resolve
 from bench.plan.suite import LORASCULPT
@@ -125,7 +125,7 @@ def _write(report: DataReport, path: Path) -> None:
         replace_file(path, report.as_json())
         say(f"wrote {path}")
     except WriteError as error:
-        say(f"The report was not written. {error.reason} Name another file with --report.")
+        warn(f"The report was not written. {error.reason} Name another file with --report.")
 
 
 def info(options: InfoOptions) -> int:
@@ -141,20 +141,20 @@ def _files(root: Path, tasks: Sequence[Task], *, yes: bool) -> int:
     tell(fetching.lines(made, root))
     fetching.check_space(root, made.space)
     if made.items and not yes and not agreed("Download? [y/N] "):
-        say("Nothing was downloaded. Add --yes to skip the question.")
+        warn("Nothing was downloaded. Add --yes to skip the question.")
         return 1
     failed = bool(made.by_hand)
     for item in made.items:
         try:
             fetching.bring(root, item)
         except DataError as error:
-            say(f"{error}")
+            warn(f"{error}")
             failed = True
     for task in tasks:
         try:
             failed |= fetching.bring_pictures(root, task, yes=yes)
         except DataError as error:
-            say(f"{task.name}'s images: {error}")
+            warn(f"{task.name}'s images: {error}")
             failed = True
     say(
         "Some files are missing. Run the same command again to resume."

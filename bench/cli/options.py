@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from os.path import expanduser
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.cli.arguments import arg, flag, ranges, several, word
 from bench.errors import StoreError, UsageError
@@ -20,7 +20,8 @@ from bench.spec import Resources
 from bench.store.places import local_path, place
 from bench.store.run_folder import Store
 
-_HOW = "how trials run"
+_COMPARED, _MODEL = "what is compared", "suite and base model"
+_FOLDERS, _HOW, _PRINTED = "data, plugins and run folder", "how trials run", "what is printed"
 _RUNS = Resources()
 BASES: dict[str, Quantization] = {"full": "none", "4bit": "4bit"}
 
@@ -29,12 +30,16 @@ BASES: dict[str, Quantization] = {"full": "none", "4bit": "4bit"}
 class Suited:
     """The option that chooses the suite."""
 
+    section: ClassVar[str | None] = _MODEL
+
     suite: str = arg("micro", "the suite: base model, tasks and recipe (default: micro)", "NAME")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Modelled:
     """The option that replaces the base model."""
+
+    section: ClassVar[str | None] = _MODEL
 
     model: str | None = arg(
         None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID", type=expanduser
@@ -45,6 +50,8 @@ class Modelled:
 class Based:
     """The option that chooses the precision of the base model's weights."""
 
+    section: ClassVar[str | None] = _MODEL
+
     base: str | None = arg(
         None, "the base model's weights during training: full, or 4bit for QLoRA (default: full)", choices=BASES
     )
@@ -54,12 +61,16 @@ class Based:
 class Data:
     """The option that names the data folder."""
 
+    section: ClassVar[str | None] = _FOLDERS
+
     data: Path | None = arg(None, "folder of the tasks' data (default: $BENCH_DATA, else data)", "DIR", type=local_path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData(Data):
     """Options of a command that reads tasks and plans nothing."""
+
+    section: ClassVar[str | None] = _FOLDERS
 
     set: tuple[str, ...] = several("set an option of a task (repeatable)", "TASK.FIELD=VALUE", str)
 
@@ -68,12 +79,16 @@ class TaskData(Data):
 class CellData(Data):
     """Options that say how the data of cells is read."""
 
+    section: ClassVar[str | None] = _FOLDERS
+
     skip_bad: int = arg(0, "skip up to N broken records per split (default: 0)", "N", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plugins:
     """The option that loads files of plugins."""
+
+    section: ClassVar[str | None] = _FOLDERS
 
     plugin: tuple[Path, ...] = several("load the methods and tasks of a file (repeatable)", "FILE.py", local_path)
 
@@ -82,11 +97,14 @@ class Plugins:
 class Output:
     """The option that names the run folder."""
 
+    section: ClassVar[str | None] = _FOLDERS
+
     output: Path = arg(
         Path("runs"),
-        "run folder: a directory, or a URL such as s3://bucket/runs (default: runs)",
+        "run folder: a directory, or a URL such as s3://bucket/runs (default: $BENCH_OUTPUT, else runs)",
         "DIR|URL",
         type=place,
+        variable="BENCH_OUTPUT",
     )
 
     def store(self) -> Store:
@@ -110,6 +128,8 @@ class Output:
 @dataclass(frozen=True, kw_only=True)
 class Rows(Suited):
     """Options that choose the suite, the rows of a leaderboard, and what they are scored on."""
+
+    section: ClassVar[str | None] = _COMPARED
 
     methods: str = arg(
         "paper",
@@ -198,36 +218,34 @@ def _restored(item: Field[Any], value: Any) -> Any:
 class HowTrialsRun:
     """Options that choose how trials run. They change results only by rounding."""
 
+    section: ClassVar[str | None] = _HOW
+
     gpus_per_trial: int = arg(
-        _RUNS.workers, "GPUs per trial, or CPU cores if there is no GPU (default: 1)", "N", group=_HOW, least=1
+        _RUNS.workers, "GPUs per trial, or CPU cores if there is no GPU (default: 1)", "N", least=1
     )
     address: str | None = arg(
         None,
         "use a running Ray cluster, with one lane per free GPU, or per CPU without GPUs (default: start Ray here)",
         "auto|HOST:PORT",
-        group=_HOW,
     )
     micro_batch: int | None = arg(
         None,
         "largest number of examples that a worker trains on at once (default: the recipe's)",
         "N",
         type=int,
-        group=_HOW,
         least=1,
     )
-    gradient_checkpointing: bool = flag("use less memory for training, and more time", group=_HOW)
+    gradient_checkpointing: bool = flag("use less memory for training, and more time")
     eval_batch: int = arg(
         _RUNS.eval_batch_size,
         f"number of answers generated at once (default: {_RUNS.eval_batch_size})",
         "N",
-        group=_HOW,
         least=1,
     )
     feature_cache: float = arg(
         _RUNS.feature_cache_bytes / GIB,
         f"memory for the vision features that a lane keeps (default: {_RUNS.feature_cache_bytes / GIB:g})",
         "GIB",
-        group=_HOW,
     )
     lanes: int | None = arg(
         None, "number of lanes (default: one per GPU or CPU core; 0: run in this process)", "N", type=int, least=0
@@ -258,6 +276,8 @@ class HowTrialsRun:
 class Starts(HowTrialsRun):
     """Options of a command that runs a plan, or only prints it."""
 
+    section: ClassVar[str | None] = _HOW
+
     dry_run: bool = flag("print the plan and stop")
 
 
@@ -265,12 +285,16 @@ class Starts(HowTrialsRun):
 class Mix:
     """The option that compares rows of different environments."""
 
+    section: ClassVar[str | None] = _PRINTED
+
     mix: bool = flag("compare rows even if their environments differ, and say so (default: mark them, with no verdict)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sorted:
     """The option that sorts a leaderboard."""
+
+    section: ClassVar[str | None] = _PRINTED
 
     sort: str = arg(
         "avg",
@@ -283,6 +307,8 @@ class Sorted:
 @dataclass(frozen=True, kw_only=True)
 class TextOrJson:
     """The option that prints JSON for other programs."""
+
+    section: ClassVar[str | None] = _PRINTED
 
     format: str = arg("text", "text, or json for other programs (default: text)", choices=("text", "json"))
 

@@ -14,7 +14,7 @@ from typing import Any
 from bench.cli.arguments import Command, arg, flag
 from bench.cli.options import Output
 from bench.cli.which_run import OneRun, shown_run
-from bench.console import say, tell
+from bench.console import say, tell, warn
 from bench.environment import known_facts
 from bench.errors import DataError, UsageError, one_line
 from bench.papers.other_run import MANIFEST, MANIFEST_SCHEMA
@@ -149,7 +149,7 @@ def _upload(files: Mapping[str, bytes], address: str, run: Run, *, yes: bool) ->
     tell(f"  {readable_size(len(data)):>9}  {name}" for name, data in files.items())
     whole = f"{counted(len(files), 'file')}, {readable_size(sum(map(len, files.values())))}"
     if not yes:
-        say(f"{whole} would go to the public data set {address} on the hub. Add --yes to upload them.")
+        warn(f"{whole} would go to the public data set {address} on the hub. Add --yes to upload them.")
         return 0
     from huggingface_hub import HfApi  # imported here because only an upload needs it
 

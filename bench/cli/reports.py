@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from bench.console import say
+from bench.console import warn
 from bench.environment import commit
 from bench.errors import PluginError, UsageError
 from bench.plan.chains import ChainRequest
@@ -184,7 +184,7 @@ def older_trials(count: int) -> str:
 def tell_older(store: Store) -> None:
     """Say how many trials of an older version a run folder has, before their settings are trained again."""
     if count := store.census.older:
-        say(f"{older_trials(count)} What this command needs of them is trained again.")
+        warn(f"{older_trials(count)} What this command needs of them is trained again.")
 
 
 def tell_unknown_words(asked: Request) -> None:
@@ -195,14 +195,14 @@ def tell_unknown_words(asked: Request) -> None:
     """
     if asked.suite.here():
         for warning in check_words(asked):
-            say(warning)
+            warn(warning)
 
 
 def tell_sources(made: Plan, store: Store) -> Collection[str]:
     """Say which sources have nothing to forget, if zero-shot is measured; return those that Source leaves out."""
     counting = counted(made.request, store.read(made.zero_shot), made.asked[None])
     for line in counting.lines():
-        say(line)
+        warn(line)
     return counting.left_out
 
 
@@ -213,6 +213,6 @@ def list_failures(made: Plan, store: Store) -> int:
         record = store.read(job.trial)
         if record is None or record.failed(job.asked):
             reason = f"{record.error} ({store.folder(job.trial)}/error.txt)" if record else "did not run"
-            say(f"failed: {job.trial.label}: {reason}")
+            warn(f"failed: {job.trial.label}: {reason}")
             code = 1
     return code

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.cli.arguments import split_list
 from bench.cli.options import BASES, Cells, TaskData
-from bench.console import say
+from bench.console import warn
 from bench.errors import UsageError
 from bench.model import checkpoints
 from bench.model.families import check_checkpoint, shapes_in
@@ -215,7 +215,7 @@ def _tuned(chosen: str, request: Request, output: Path, *, quiet: bool) -> tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
     without = tuned.left_out(path)
     for name in (name for name in request.methods if name in without and not quiet):
-        say(f"--tuned: {name} runs untuned, because {without[name]}.")
+        warn(f"--tuned: {name} runs untuned, because {without[name]}.")
     names = [name for name in request.methods if name not in without]
     places = [(key, request.registry.method(key[0])) for key in product(names, request.ranks, request.targets)]
     return tuned.read(path, request.suite, request.recipe, request.settings, places, request.sources)

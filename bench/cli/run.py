@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.arguments import Command
+from bench.cli.config_file import Kept
 from bench.cli.options import Cells, Mix, Output, Sorted, Starts
 from bench.cli.pages import put_page, repeater
 from bench.cli.reports import (
@@ -24,7 +24,7 @@ from bench.cli.reports import (
 )
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
-from bench.console import say, tell
+from bench.console import say, tell, warn
 from bench.errors import BenchError, UsageError, WriteError, first_line
 from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Sorted, Mix, Starts, Output, Cells, Command):
+class RunOptions(Sorted, Mix, Starts, Output, Cells, Kept):
     """The options of ``bench run``, and of every command that runs a plan and ranks its cells."""
 
 
@@ -144,8 +144,9 @@ def _dry_run(made: Plan, store: Store) -> int:
 
 def _begin(steps: RunSteps, made: Plan, store: Store, output: Path) -> None:
     """Say what a command does, and note its run, its data and its sources before the first trial starts."""
-    for line in (made.summary(), *made.notes):
-        say(line)
+    say(made.summary())
+    for line in made.notes:
+        warn(line)
     keep_run(store, with_trials(steps.run, made), output)
     steps.save(made, store)
     if made.pending:
@@ -210,7 +211,7 @@ def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
             raise
         except Exception as error:  # noqa: BLE001  plugins and their data may raise anything
             reason = first_line(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            say(
+            warn(
                 f"{what} was not written: {reason} Mend that, then run the same command again; it trains nothing again."
             )
     return written

@@ -14,7 +14,7 @@ from bench.cli.pages import repeater
 from bench.cli.reports import board, print_board, write_reports
 from bench.cli.run import Outcome, RunOptions, RunSteps, carry_out
 from bench.cli.which_run import new_run
-from bench.console import say, tell
+from bench.console import tell, warn
 from bench.errors import UsageError
 from bench.leaderboard import plots
 from bench.papers import comparison_text, published
@@ -165,7 +165,7 @@ def _table(chosen: Study, found: StudyResult, folder: Path) -> tuple[Sequence[Pa
 def _figure(chosen: Study, drawing: Drawing | None, folder: Path) -> tuple[Sequence[Path], Sequence[str]]:
     """Write a figure and its numbers; the numbers or a summary of them are printed."""
     if drawing is None:
-        say(f"Nothing was drawn for {chosen.name} because no trial has what it shows.")
+        warn(f"Nothing was drawn for {chosen.name} because no trial has what it shows.")
         return [], []
     paths = [*plots.save(drawing.figure, folder, chosen.name), plots.save_data(drawing.frame, folder, chosen.name)]
     body = [f"![{chosen.title}]({chosen.name}.png)", "", "```", *drawing.lines, "```"]

@@ -10,7 +10,7 @@ from typing import Any
 from bench.cli.arguments import Command, arg
 from bench.cli.options import Cells, Selecting
 from bench.cli.request import read_request, split_known
-from bench.console import say
+from bench.console import say, warn
 from bench.errors import BenchError, UsageError
 from bench.plan.baselines import make
 from bench.plan.plan import Plan
@@ -148,7 +148,7 @@ def cells_of(run: Run, typed: Command | None = None) -> Cells:
     ]
     reasons += [f"this version has no option --{name.replace('_', '-')}" for name in gone]
     if reasons:
-        say(f"The run {run.name} has settings that this version leaves out: {'; '.join(reasons)}")
+        warn(f"The run {run.name} has settings that this version leaves out: {'; '.join(reasons)}")
     return known
 
 
@@ -178,7 +178,7 @@ def planned(run: Run, store: Store, output: Path) -> Run:
     try:
         return with_trials(run, make(request_of(run, output), store))
     except BenchError as error:
-        say(f"The cells of the run {run.name} are not known, because its command cannot be read: {error}")
+        warn(f"The cells of the run {run.name} are not known, because its command cannot be read: {error}")
         return run
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.console import say
+from bench.console import warn
 from bench.errors import DataError, first_line
 from bench.lanes import nodes
 from bench.model.checkpoints import pinned
@@ -149,4 +149,4 @@ def _note_split(request: Request, store: Store, name: str, split: Split, untaugh
         path = store.root / "data" / f"{name}-{split}.json"
         write_note(path, manifest)
         if count := len(task.faults(split)) + len(untaught):
-            say(f"{name} {split}: {count:,} broken record{'s' * (count != 1)} skipped; {path} lists them.")
+            warn(f"{name} {split}: {count:,} broken record{'s' * (count != 1)} skipped; {path} lists them.")

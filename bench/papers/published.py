@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from bench.console import say
+from bench.console import warn
 from bench.papers.comparable import reasons
 from bench.papers.study import StudyResult
 from bench.plan.request import Request
@@ -32,7 +32,7 @@ def rows(request: Request, left_out: Collection[str] = ()) -> tuple[PublishedRow
         return ()
     found = reasons(paper, request, left_out)
     for reason in found:
-        say(f"The published numbers are left out: {reason}.")
+        warn(f"The published numbers are left out: {reason}.")
     return () if found else published_rows(paper)
 
 

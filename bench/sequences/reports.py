@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.console import say
+from bench.console import warn
 from bench.errors import PluginError
 from bench.plugins.guard import guarded
 from bench.plugins.registry import Registry
@@ -40,7 +40,7 @@ def write_reports(board: SequenceBoard, folder: Path) -> list[Path]:
     with staged(folder) as here:
         for report in Registry().reports():
             if report.write_sequences is None:
-                say(f"The report {report.name} does not show sequences, because it has no write_sequences.")
+                warn(f"The report {report.name} does not show sequences, because it has no write_sequences.")
                 continue
             if (file := report.file_of(FILE)) == _JSON:
                 raise PluginError(

@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
-from bench.cli.reports import list_failures
+from bench.cli.reports import list_failures, print_text
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
@@ -28,3 +29,16 @@ def test_only_a_trial_that_failed_is_listed_with_the_file_of_its_error(
         f"failed: {lora.trial.label}: no memory ({store.folder(lora.trial)}/error.txt)",
         f"failed: {dora.trial.label}: did not run",
     ]
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_a_table_has_no_colours_if_the_reader_wants_none(
+    variable: str, coloured: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", variable)
+
+    print_text(lambda width: Text("a loss", style="red"))
+
+    assert ("\x1b[31m" in capsys.readouterr().out) is coloured

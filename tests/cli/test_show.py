@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.cli.main import parse
 from bench.cli.options import Cells
+from bench.cli.parser import parse
 from bench.cli.request import read_request
 from bench.cli.sequence import SequenceOptions
 from bench.cli.show import command_line, examples, overview, reading

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bench import __version__
-from bench.cli import main
+from bench.cli.parser import parse
 from bench.cli.run import RunOptions
 from tests.making.commands import typed
 
@@ -86,7 +86,7 @@ def test_every_command_is_one_that_bench_understands() -> None:
     found = commands()
     assert len(found) >= 5
     for line in found:
-        assert main.parse(shlex.split(line)[1:]) is not None, line
+        assert parse(shlex.split(line)[1:]) is not None, line
 
 
 def test_the_job_joins_its_cluster_and_writes_where_all_pods_can() -> None:

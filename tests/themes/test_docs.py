@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import bench
-from bench.cli import main
+from bench.cli.parser import parse
 from bench.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SHELL = re.compile(r"^```(?:console|bash|sh|shell)\b[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OPTIONS = re.compile(r"^```yaml title=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -36,7 +37,7 @@ def commands(text: str) -> Iterator[str]:
     """Yield every bench command of a page's shell blocks, without prompt and comment."""
     for block in SHELL.findall(text):
         for line in block.splitlines():
-            for part in line.removeprefix("$ ").partition("  #")[0].split("&&"):
+            for part in line.removeprefix("$ ").partition("  #")[0].partition(" > ")[0].split("&&"):
                 if part.strip().startswith("bench "):
                     yield part.strip()
 
@@ -49,7 +50,7 @@ def anchors(text: str) -> set[str]:
 
 def understood(line: str) -> bool:
     try:
-        return main.parse(shlex.split(line)[1:]) is not None
+        return parse(shlex.split(line)[1:]) is not None
     except (SystemExit, UsageError):
         return False
 
@@ -65,7 +66,13 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_every_command_is_one_that_bench_understands(path: Path) -> None:
+def test_every_command_is_one_that_bench_understands(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file, text in OPTIONS.findall(path.read_text(encoding="utf-8")):
+        (tmp_path / file).write_text(text, encoding="utf-8")
+
     assert [line for line in commands(path.read_text(encoding="utf-8")) if not understood(line)] == []
 
 

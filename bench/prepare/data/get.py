@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.console import agreed, say, tell
+from bench.console import agreed, say, tell, warn
 from bench.errors import DataError, UsageError
 from bench.plugins.task import Download, Task
 from bench.prepare.data import checksums, pictures
@@ -137,7 +137,7 @@ def bring_pictures(root: Path, task: Task, *, yes: bool) -> bool:
         f" {len(tally.failed):,} failed."
     )
     for name, reason in list({**tally.failed, **tally.dead}.items())[:3]:
-        say(f"  {name}: {reason}")
+        warn(f"  {name}: {reason}")
     return bool(tally.failed)
 
 

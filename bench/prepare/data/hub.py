@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.console import agreed, say, tell
+from bench.console import agreed, say, tell, warn
 from bench.errors import DataError, UsageError
 from bench.plugins.task import Card, Task
 from bench.prepare.data.check import SPLITS
@@ -29,7 +29,7 @@ def get(tasks: Sequence[Task], root: Path, *, yes: bool) -> int:
         needed += (transfer or 0) + 2 * (unpacked or 0)  # the hub's cache, its tables and the images of the task
     check_space(root, needed)
     if not yes and not agreed("Download? [y/N] "):
-        say("Nothing was downloaded. Add --yes to skip the question.")
+        warn("Nothing was downloaded. Add --yes to skip the question.")
         return 1
     return max(0, *(_read(task) for task in tasks))
 
@@ -87,7 +87,7 @@ def _read(task: Task) -> int:
         except DataError as error:
             if full := refusal(error, task.reading.root):
                 raise full from error
-            say(f"{task.name} {split}: {error}")
+            warn(f"{task.name} {split}: {error}")
             failed = 1
     if not failed:
         say(f"{task.name} is complete. Run with --set {task.name}.source=hub.")

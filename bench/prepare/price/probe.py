@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from bench.console import say
+from bench.console import say, warn
 from bench.errors import TrialError, UsageError
 from bench.prepare.price.draft import Draft
 from bench.prepare.price.rates import ProbeResult
@@ -84,7 +84,7 @@ def _updates(runner: TrialRunner, trial: Trial) -> float | None:
 
     record = runner.run(Job(trial, ()), tick)
     if record.status != "done":
-        say(f"{trial.method}: not probed: {record.error}")
+        warn(f"{trial.method}: not probed: {record.error}")
         return None
     seconds = times[-1] - times[_WARM_UPDATES - 1]
     return (len(times) - _WARM_UPDATES) * trial.recipe.batch_size / seconds

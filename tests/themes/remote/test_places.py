@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli.main import parse
+from bench.cli.parser import parse
 from bench.errors import UsageError
 from bench.store.places import check, drafted, fetched, is_remote, place, probe, put, remove, replace_file, staged
 
