@@ -10,9 +10,9 @@ from typing import get_args
 
 from bench.cli.arguments import arg, split_list
 from bench.cli.chained import Chained
-from bench.cli.options import HowTrialsRun, Output
+from bench.cli.options import Output, Starts
 from bench.cli.reports import tell_older, tell_unknown_words
-from bench.cli.request import start_request
+from bench.cli.request import read_request, start_request
 from bench.cli.run import check_output
 from bench.cli.which_run import keep_run, new_run
 from bench.console import say, tell
@@ -31,7 +31,7 @@ from bench.store.search_results import FILE, FOLDER, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(HowTrialsRun, Output, Chained):
+class SearchOptions(Starts, Output, Chained):
     """The options of ``bench search``. If they name tasks, it tunes the chains of ``bench sequence``."""
 
     lanes: int | None = arg(None, "number of lanes (default: one per GPU or CPU core)", "N", type=int, least=0)
@@ -92,7 +92,8 @@ def search(options: SearchOptions) -> int:
     check_output(options.output, options.lanes)
     setting, registry = options.setting(), Registry(options.plugin)
     cells = options.chain_cells(registry) if options.is_sequence else options
-    asked = replace(start_request(cells, options.output, registry), split="validation")
+    read = read_request if options.dry_run else start_request
+    asked = replace(read(cells, options.output, registry), split="validation")
     chains = options.chain_request(registry, asked) if options.is_sequence else None
     if chains is not None:
         if not asked.sources:
@@ -105,6 +106,11 @@ def search(options: SearchOptions) -> int:
     store = options.store()
     tell_older(store)
     tell_unknown_words(asked)
+    if options.dry_run:
+        from bench.cli.search_plan import plan_lines  # imported here because it loads torch
+
+        tell(plan_lines(chains or asked, setting, store, launch))
+        return 0
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
     more = {"chains": options.methods, "orders": options.orders()} if chains else {}
     note = replace(new_run("search", options.line, cells, FOLDER, **varied, **more), methods=asked.methods)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from bench.errors import UsageError, without_password
 from bench.plugins.hyperparameters import Range
 from bench.spec import Scalar, digest
+from bench.store.databases import database_file
 from bench.store.search_results import Configuration
 
 if TYPE_CHECKING:
@@ -116,8 +117,7 @@ class SearchStudy:
         return Suggestion(trial.number, trial.params)
 
     def _whole(self, trial: FrozenTrial) -> bool:
-        """Whether a configuration has all its hyperparameters, and so has been handed out."""
-        return trial.state is not TrialState.WAITING and set(self._distributions) <= set(trial.params)
+        return _is_whole(trial, self._distributions)
 
     def tell(self, number: int, source: float, target: float) -> None:
         """Store a configuration's result; a second result for the same configuration is ignored."""
@@ -188,6 +188,23 @@ def _on_a_line(trial: FrozenTrial, value: float) -> FrozenTrial:
             params[name] = log(params[name])
             spans[name] = optuna.distributions.FloatDistribution(log(span.low), log(span.high))
     return optuna.trial.create_trial(params=params, distributions=spans, value=value)
+
+
+def count_tried(name: str, storage: str, space: Mapping[str, Range]) -> int:
+    """Return how many configurations of a study were handed out; 0 if there is no such study, or no such file."""
+    file = database_file(storage)
+    if file is not None and not file.is_file():
+        return 0
+    try:
+        study = optuna.load_study(study_name=name, storage=_opened(storage))
+    except KeyError:
+        return 0
+    return sum(_is_whole(trial, space) for trial in study.trials)
+
+
+def _is_whole(trial: FrozenTrial, names: Iterable[str]) -> bool:
+    """Whether a configuration has all its hyperparameters, and so has been handed out."""
+    return trial.state is not TrialState.WAITING and set(names) <= set(trial.params)
 
 
 def _opened(storage: str) -> optuna.storages.BaseStorage:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-from bench.console import say
+from bench.console import warn
 from bench.environment import commit
 from bench.lanes import lanes
 from bench.lanes.broker import Event
@@ -56,14 +56,23 @@ class SearchSettings:
     objective: Objective = "avg"
     fields: tuple[str, ...] | None = None
 
+    @property
+    def lead(self) -> float | None:
+        """The margin as a fraction."""
+        return None if self.margin is None else self.margin / 100
+
 
 def quests(
     asked: Request | ChainRequest, found: Mapping[str, Space], store: Store, setting: SearchSettings
 ) -> tuple[Quest, ...]:
     """Return a quest for each method, rank and target, or for each chain; its study may be an earlier command's."""
-    margin = None if setting.margin is None else setting.margin / 100
-    subjects = _chains(asked, store) if isinstance(asked, ChainRequest) else _cells(asked, store)
-    return tuple(Quest(each, _study(each, found[each.varied], setting, margin), margin) for each in subjects)
+    margin = setting.lead
+    return tuple(Quest(each, _study(each, found[each.varied], setting), margin) for each in subjects(asked, store))
+
+
+def subjects(asked: Request | ChainRequest, store: Store) -> Iterator[Subject]:
+    """Return what is searched: each method, rank and target, or each chain."""
+    return _chains(asked, store) if isinstance(asked, ChainRequest) else _cells(asked, store)
 
 
 def _cells(request: Request, store: Store) -> Iterator[Subject]:
@@ -77,15 +86,24 @@ def _chains(asked: ChainRequest, store: Store) -> Iterator[Subject]:
         yield ChainSubject(one, store, replace(asked, request=one, methods=(chain,), orders=(order,)))
 
 
-def _study(subject: Subject, space: Space, setting: SearchSettings, margin: float | None) -> SearchStudy:
-    # Everything that decides the scores of a configuration; if any of it changes, the study is a new one.
+def study_name(subject: Subject, space: Space, setting: SearchSettings) -> str:
+    """Return the name of a study, with a digest of everything that decides the scores of a configuration."""
     same: list[object] = [job.to_json() for job in subject.plan({}).jobs]
-    same += [{name: repr(span) for name, span in space.searched.items()}, setting.seed, setting.sampler, margin]
+    same += [{name: repr(span) for name, span in space.searched.items()}, setting.seed, setting.sampler, setting.lead]
+    return f"{subject.label}-{digest(same)[:8]}"
+
+
+def storage_of(setting: SearchSettings, store: Store) -> str:
+    """Return the address of the studies' database."""
+    return setting.storage or database_url(store.root / _DATABASE)
+
+
+def _study(subject: Subject, space: Space, setting: SearchSettings) -> SearchStudy:
     return SearchStudy(
-        f"{subject.label}-{digest(same)[:8]}",
-        setting.storage or database_url(subject.store.root / _DATABASE),
+        study_name(subject, space, setting),
+        storage_of(setting, subject.store),
         space.searched,
-        _defaults(subject.request, subject.varied),
+        defaults(subject.request, subject.varied),
         setting.seed,
         setting.sampler,
         _owner(subject.store) if setting.storage else "",
@@ -97,7 +115,7 @@ def _owner(store: Store) -> str:
     return str(store.root) if is_remote(store.root) else f"{socket.gethostname()}:{store.root}"
 
 
-def _defaults(request: Request, method: str) -> dict[str, Scalar]:
+def defaults(request: Request, method: str) -> dict[str, Scalar]:
     """Return the defaults of a method; if its learning rate is None, take that of the recipe."""
     chosen = values(request.registry.method(method)(**request.settings_of(method)))
     if chosen.get("lr", 0) is None:
@@ -118,16 +136,16 @@ def run(
     ``keep`` is called after zero-shot is scored and before the first configuration, without results, and at the end.
     """
     request = wanted.request if isinstance(wanted, ChainRequest) else wanted
-    found = spaces(replace(request, methods=_varied(wanted)), setting.fields)
+    found = wanted_spaces(wanted, setting)
     if setting.storage is not None:
         check_storage(setting.storage)
     known(store.root / FILE)  # find a damaged file now rather than after the search
     with store.locked():
         counting = _counted(request, store, launch)
-        asked = quests(_scored_on(wanted, counting.names), found, store, setting)
+        asked = quests(restricted(wanted, counting.names), found, store, setting)
         for method, part in found.items():
             for field, reason in part.left_out.items():
-                say(f"{method}.{field} is not searched: {reason}")
+                warn(f"{method}.{field} is not searched: {reason}")
         keep(asked, ())
         _work(request, asked, setting.trials, store, launch)
         same = provenance(request, setting) | {"left_out": sorted(counting.left_out)}
@@ -138,11 +156,21 @@ def run(
     return asked, results
 
 
-def _scored_on(wanted: Request | ChainRequest, sources: tuple[str, ...]) -> Request | ChainRequest:
+def restricted(wanted: Request | ChainRequest, sources: tuple[str, ...]) -> Request | ChainRequest:
     """Return what is wanted with only these sources."""
     if isinstance(wanted, Request):
         return replace(wanted, sources=sources)
     return replace(wanted, request=replace(wanted.request, sources=sources))
+
+
+def wanted_spaces(wanted: Request | ChainRequest, setting: SearchSettings) -> dict[str, Space]:
+    """Return the space of each method whose hyperparameters are searched.
+
+    Raises:
+        UsageError: a method has nothing to search, or a field is not one of a method.
+    """
+    request = wanted.request if isinstance(wanted, ChainRequest) else wanted
+    return spaces(replace(request, methods=_varied(wanted)), setting.fields)
 
 
 def _varied(wanted: Request | ChainRequest) -> tuple[str, ...]:
@@ -161,7 +189,7 @@ def _counted(request: Request, store: Store, launch: Launch) -> Counted:
         _drain(lanes.run((job,), records, lane_setup(request, store, launch)), 1)
     counting = counted(request, store.read(job.trial), job.asked)
     for line in counting.lines():
-        say(line)
+        warn(line)
     return counting
 
 
@@ -254,6 +282,6 @@ def save_choices(store: Store, results: Sequence[SearchResult]) -> None:
         row = result.facts
         old = rows.get(key := (row["method"], row["rank"], row["target"]), row)
         if differ := [name for name in _COMPARED if old.get(name) != row[name]]:
-            say(f"{result.label}: {FILE} had a choice from other {', '.join(differ)}. It is replaced.")
+            warn(f"{result.label}: {FILE} had a choice from other {', '.join(differ)}. It is replaced.")
         rows[key] = row
     write_note(store.root / FILE, {"chosen": list(rows.values())})
