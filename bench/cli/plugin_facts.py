@@ -11,7 +11,7 @@ from typing import Any
 from bench.plan.suite import SUITES
 from bench.plugins.groups import GROUPS, SEQUENCE_GROUPS
 from bench.plugins.hyperparameters import Range, ranges
-from bench.plugins.method import EditMethod
+from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import Registry
 from bench.text import text_table
 
@@ -24,7 +24,7 @@ def method_facts(registry: Registry, name: str) -> Facts:
     words = [word for word, members in _groups(registry).items() if name in members]
     return {
         "name": name,
-        "kind": f"edits {method.parent}" if issubclass(method, EditMethod) else "trains",
+        "kind": _kind(method),
         "for": method.made_for,
         "in": words,
         "about": _about(method),
@@ -65,6 +65,12 @@ def suite_facts(name: str) -> Facts:
 def _groups(registry: Registry) -> Mapping[str, Sequence[str]]:
     found = {word: members(registry) for word, members in GROUPS.items() if word != "installed"}
     return found | {f"sequence {word}": members(registry) for word, members in SEQUENCE_GROUPS.items()}
+
+
+def _kind(method: type[Method]) -> str:
+    if issubclass(method, EditMethod):
+        return f"edits {method.parent}"
+    return "trains" if issubclass(method, TrainMethod) else "reference"
 
 
 def _about(plugin: type) -> str:
@@ -111,7 +117,7 @@ def details(facts: Facts) -> Iterator[str]:
     if facts.get("fields"):
         yield ""
         rows = [
-            [each["name"], _text(each["default"]), _valid(each["valid"]), _searched(each["searched"])]
+            [each["name"], _text(each["default"]), valid_text(each["valid"]), searched_text(each["searched"])]
             for each in facts["fields"]
         ]
         yield from text_table([["field", "default", "valid", "searched"], *rows], left=range(4))
@@ -129,7 +135,8 @@ def _text(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def _valid(valid: Facts) -> str:
+def valid_text(valid: Facts) -> str:
+    """Return the valid values of a field in words."""
     if "choices" in valid:
         return _text(valid["choices"])
     low, high = valid.get("minimum"), valid.get("maximum")
@@ -138,7 +145,8 @@ def _valid(valid: Facts) -> str:
     return f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else "any"
 
 
-def _searched(searched: Facts) -> str:
+def searched_text(searched: Facts) -> str:
+    """Return in words which values of a field a search varies."""
     if "choices" in searched:
         return _text(searched["choices"])
     return f"{searched['low']:g} to {searched['high']:g}{', log' * searched['log']}" if searched else "-"

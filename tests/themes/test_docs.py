@@ -82,11 +82,26 @@ def test_a_command_with_a_mistake_is_not_understood(line: str) -> None:
     assert not understood(line)
 
 
-def test_every_page_can_be_reached_from_the_index() -> None:
-    index = ROOT / "docs" / "index.md"
-    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))}
+def linked(path: Path) -> set[Path]:
+    """Return the files to which a page has a link."""
+    links = LINK.findall(FENCED.sub("", path.read_text(encoding="utf-8")))
+    return {(path.parent / link.partition("#")[0]).resolve() for link in links if "://" not in link and link[0] != "#"}
 
-    assert [name(path) for path in PAGES if path != index and path.resolve() not in linked] == []
+
+def test_every_page_can_be_reached_from_the_index_by_following_links() -> None:
+    reached, new = set[Path](), {(ROOT / "docs" / "index.md").resolve()}
+    while new:
+        reached |= new
+        new = {page.resolve() for page in PAGES} & set.union(*map(linked, new)) - reached
+
+    assert [name(path) for path in PAGES if path.resolve() not in reached] == []
+
+
+def test_the_index_names_every_page_that_has_no_overview_of_its_own() -> None:
+    index = ROOT / "docs" / "index.md"
+    named = linked(index) | linked(ROOT / "docs" / "methods.md")
+
+    assert [name(path) for path in PAGES if path != index and path.resolve() not in named] == []
 
 
 def test_the_readme_has_at_most_150_lines_that_fit_a_screen() -> None:
