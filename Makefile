@@ -30,8 +30,10 @@ fast: check  ## the inner loop: checks and the tests that need no Ray and no tra
 matrix: $(VENV)/installed-dev  ## every combination of choices on the pretend accelerator; make test runs a selection
 	$(BIN)/python -m pytest tests/matrix -m matrix
 
-picture: $(VENV)/installed-dev  ## draw the rooms of the engine again, after a room or an import between rooms changed
+picture: $(VENV)/installed-dev  ## draw the pictures of the docs again, and write the tables of the methods' pages
 	$(BIN)/python docs/architecture_picture.py
+	$(BIN)/python docs/readme_picture.py
+	$(BIN)/python docs/method_pages.py
 
 setup: $(VENV)/installed-dev  ## install again, for instance after adding an entry point
 	$(PIP) --no-deps --editable .

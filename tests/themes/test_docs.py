@@ -118,18 +118,35 @@ def test_every_line_of_a_page_fits_a_screen_except_tables_and_commands(path: Pat
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "    bench "))] == []
 
 
-def test_the_picture_of_the_architecture_is_drawn_from_the_code_as_it_is() -> None:
-    script = ROOT / "docs" / "architecture_picture.py"
+@pytest.mark.parametrize(
+    ("script", "picture"),
+    [("architecture_picture.py", "architecture.svg"), ("readme_picture.py", "source-target.svg")],
+)
+def test_a_picture_is_drawn_from_the_code_and_the_numbers_as_they_are(script: str, picture: str) -> None:
     drawn = subprocess.run(
-        [sys.executable, "-c", "import runpy, sys; print(runpy.run_path(sys.argv[1])['picture'](), end='')", script],
+        [
+            sys.executable,
+            "-c",
+            "import runpy, sys; print(runpy.run_path(sys.argv[1])['picture'](), end='')",
+            ROOT / "docs" / script,
+        ],
         capture_output=True,
         encoding="utf-8",
         check=True,
     )
 
-    assert drawn.stdout == (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8"), (
-        "draw it again: make picture"
-    )
+    assert drawn.stdout == (ROOT / "docs" / picture).read_text(encoding="utf-8"), "draw it again: make picture"
+
+
+def test_the_rows_of_the_readme_are_rows_of_the_page_of_results() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    page = (ROOT / "docs" / "results-micro.md").read_text(encoding="utf-8").partition("target scene_caption")[0]
+    published = [re.split(r" {2,}| (?=[-+±\d])", line.strip()) for line in page.splitlines()]
+    rows = [re.split(r" {2,}| (?=[-+±\d])", line.strip()) for line in table.splitlines() if re.search(r"±\d", line)]
+
+    assert len(rows) == 10
+    for name, tries, *numbers in rows:
+        assert any(row[:2] == [name, tries] and set(numbers) <= set(row) for row in published), name
 
 
 def test_every_room_is_on_the_page_of_the_architecture() -> None:
