@@ -50,4 +50,4 @@ def _sequence(options: ReportOptions, store: Store, run: Run) -> Path:
     shown = sequences(chains, store, run.command, mixed=options.mix)
     figures = sorted((store.root / run.reports).glob("sequence-*.svg"))
     repeat = repeater(cells_of(run), options.output, chains.request.registry)
-    return put_page(lambda: sequence_page(shown, chains.plan(store), store, figures, repeat), store, run)
+    return put_page(lambda: sequence_page(shown, chains, chains.plan(store), store, figures, repeat), store, run)

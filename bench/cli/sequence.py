@@ -72,5 +72,6 @@ def _write(options: SequenceOptions, cells: Cells, run: Run, chains: ChainReques
     board = sequences(chains, store, options.line, mixed=options.mix)
     folder = store.root / run.reports
     paths = [*write_reports(board, folder), *save_plot(board, folder)]
-    page = partial(sequence_page, board, made, store, paths, repeater(cells, options.output, made.request.registry))
+    repeat = repeater(cells, options.output, made.request.registry)
+    page = partial(sequence_page, board, chains, made, store, paths, repeat)
     return Outcome(paths, (), partial(result, board, chains, paths), page, partial(print_sequences, board))

@@ -13,11 +13,12 @@ from markupsafe import Markup
 from bench.environment import known_facts
 from bench.leaderboard import scatter
 from bench.leaderboard.tables import Leaderboard
-from bench.page import changed, losses, ranking
+from bench.page import losses, ranking
+from bench.page.browser import OF_RUNS, browser
+from bench.page.changed import changed_tasks
 from bench.page.page import Page, Section
 from bench.page.rows import PageRows
 from bench.page.svg import inline, themed
-from bench.page.thumbnails import Budget, thumbnails
 from bench.plan.plan import Plan
 from bench.spec import Record, Trial
 from bench.store.run_folder import Store
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bench.sequences.board import SequenceBoard
-
-PICTURE_BYTES = 2_500_000  # for all pictures of a page
 
 Repeat = Callable[[Record], str]  # the command that repeats a trial
 
@@ -50,21 +49,21 @@ def run_page(
     ``figures`` are files that it has written, such as its trade-off curves, of which SVG files are shown.
     """
     rows = PageRows.of_board(board)
-    tasks, tables = changed.changed_tasks(made, store, rows), ranking.tables(board, rows)
-    data, pictures, remarks = _browsed(made, tasks)
+    tables, tasks = ranking.tables(board, rows), changed_tasks(made, store, rows)
+    forgotten = browser(made.request, tasks, rows, OF_RUNS, "Target", "Forgotten and learnt examples")
     named = ((rows.id(cell.key), cell.key.label, cell.trial) for cell in made.cells)
     sections = [
         Section("leaderboard", "Leaderboard", "leaderboard.html", {"board": board, "tables": tables}),
         *figure_section("tradeoff", "Source against Target", _scatters(board, rows)),
         *figure_section("curves", title or "Trade-off curves", written(figures, rows)),
         Section("kept", "What each source kept", "kept.html", {"tables": tables}),
-        Section("forgotten", "Forgotten and learnt examples", "forgotten.html", {"tasks": tasks, "remarks": remarks}),
+        forgotten.section,
         *figure_section("losses", "Losses", _losses(board, made, store, rows)),
         *figure_section("costs", "Cost against Avg", _costs(board, rows)),
         *closing(board, "the highest number of its rank", origin(made, store, named, repeat)),
     ]
     title = title or f"{board.heading.suite}: {', '.join(table.target for table in board.tables)}"
-    return replace(page_of(board, title, sections, rows), data=data, pictures=pictures)
+    return replace(page_of(board, title, sections, rows), data=forgotten.data, pictures=forgotten.pictures)
 
 
 def closing(board: Leaderboard | SequenceBoard, best: str, origin: Mapping[str, object]) -> tuple[Section, Section]:
@@ -131,21 +130,6 @@ def written(paths: Sequence[Path], rows: PageRows) -> Iterator[Drawn]:
     for number, path in enumerate(path for path in paths if path.suffix == ".svg"):
         title = path.stem.replace("_", " ")
         yield Drawn(title, themed(path.read_text(encoding="utf-8"), f"w{number}", rows.marks, title))
-
-
-def _browsed(made: Plan, tasks: Sequence[changed.ChangedTask]) -> tuple[dict[str, object], dict[str, bytes], list[str]]:
-    """Return the scripts of changed examples, their pictures, and why pictures are missing."""
-    budget, remarks = Budget(PICTURE_BYTES), []
-    data: dict[str, object] = {}
-    pictures: dict[str, bytes] = {}
-    for number, task in enumerate(tasks):
-        wanted = (item.example["id"] for item in task.examples)
-        found = thumbnails(made.request.tasks.load(task.task), made.request.split, wanted, budget, f"{number}-")
-        names, files, remark = found
-        data[f"changed-{number}"] = changed.as_json(task, names)
-        pictures |= files
-        remarks += [shareable(remark)] if remark else []
-    return data, pictures, remarks
 
 
 def origin(made: Plan, store: Store, named: Iterable[tuple[str, str, Trial]], repeat: Repeat) -> dict[str, object]:

@@ -1,22 +1,45 @@
-"""Find the examples whose score changed against the untouched base model, for the page's browser of forgetting."""
+"""Find the examples whose score changed, for a page's browser: against the base model, or since they were learnt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.leaderboard.from_store import LENIENT
 from bench.page.rows import PageRows
 from bench.plan.plan import Plan
-from bench.spec import Record, ScoreSpec
+from bench.spec import ScoreSpec, Trial
 from bench.store.run_folder import Store
 
 CHANGED = 0.5  # of a score from 0 to 1; a caption's CIDEr has no such threshold
 CAPTIONS = "cider"
 CAPTION_LOSSES = 50  # the largest losses of CIDEr of a trial
+LISTED = 20_000  # changes that a task's list has at most, shared equally by its trials
+LEAST = 50  # changes of each trial that a list has, however many trials there are
+_NAMED = 3  # trials that a remark names
 
 Example = Mapping[str, Any]  # a line of a stored score
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The replies of a trial to a task, and those to the same examples ``before``, with the task's main metric.
+
+    ``row`` is the row's id on the page. ``place`` is the target, or the order of a sequence.
+    """
+
+    metric: str
+    row: str
+    seed: int
+    place: str
+    before: Sequence[Example]
+    after: Sequence[Example]
+
+    @property
+    def trial(self) -> tuple[str, int, str]:
+        """What distinguishes the trial from the others of a task."""
+        return (self.row, self.seed, self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +48,24 @@ class Change:
 
     row: str
     seed: int
-    target: str
+    place: str
+    before: Example
+    base: float
     reply: str
     score: float
     kind: str
 
+    @property
+    def trial(self) -> tuple[str, int, str]:
+        """The trial, as ``Compared`` names it."""
+        return (self.row, self.seed, self.place)
+
 
 @dataclass(slots=True)
 class ChangedExample:
-    """An example that some trial answers better or worse than the base model, with the changes of all trials."""
+    """An example that some trial answers better or worse than before, with the changes of all trials."""
 
     example: Example
-    base: float
     changes: list[Change] = field(default_factory=list)
 
     @property
@@ -47,62 +76,99 @@ class ChangedExample:
 
 @dataclass(slots=True)
 class ChangedTask:
-    """The examples of a task that changed, those that most rows lost first, and how many were compared."""
+    """The examples of a task that changed, those that most rows lost first, and how many were compared.
+
+    ``same_before`` says that all trials are compared with the same replies. Of each trial the list has the ``limit``
+    largest changes; ``cut`` has the number of all changes of each trial that has more.
+    """
 
     task: str
     metric: str
     compared: int
     examples: list[ChangedExample]
+    same_before: bool = True
+    limit: int = LISTED
+    cut: Mapping[tuple[str, int, str], int] = field(default_factory=dict)
+
+    def remark(self, rows: PageRows) -> str:
+        """Return the sentence on what the list leaves out, or nothing."""
+        if not self.cut:
+            return ""
+        names = {row.id: f"{row.name} r{row.rank}" for row in rows.by_key.values()}
+        worst = sorted(self.cut.items(), key=lambda item: -item[1])
+        named = [f"{names[row]} seed {seed}, {place}: {count}" for (row, seed, place), count in worst[:_NAMED]]
+        more = f"; and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+        return (
+            f"Of {self.task} this list shows the {self.limit} largest changes of each trial, and "
+            f"{len(worst)} {'trial has' if len(worst) == 1 else 'trials have'} more ({'; '.join(named)}{more}). "
+            "All are in scores.parquet."
+        )
 
 
 def changed_tasks(made: Plan, store: Store, rows: PageRows) -> list[ChangedTask]:
     """Return what changed for each task that the base model and the cells of a plan were scored on."""
-    zero_shot = store.read(made.zero_shot)
-    if zero_shot is None:
-        return []
     found = []
     for item in made.asked[None]:
-        score = zero_shot.scores.get(item.key)
-        if score is not None:
-            before = store.scores_of(made.zero_shot).read(score)
-            known = {row["id"]: ChangedExample(row, row["scores"][score.primary]) for row in before}
-            _compare(made, store, rows, item, known)
-            changed = [example for example in known.values() if example.changes]
-            changed.sort(key=lambda example: -example.lost_by)
-            found.append(ChangedTask(item.task, score.primary, len(known), changed))
-    return found
+        before = replies(store, made.zero_shot, item)
+        if before is not None:
+            found.append(changed_task(item.task, _cells(made, store, rows, item, before[1])))
+    return [task for task in found if task.compared]
 
 
-def _compare(made: Plan, store: Store, rows: PageRows, item: ScoreSpec, known: Mapping[str, ChangedExample]) -> None:
-    """Add the changes of every cell to the examples of a task."""
+def _cells(made: Plan, store: Store, rows: PageRows, item: ScoreSpec, before: Sequence[Example]) -> Iterator[Compared]:
+    """Yield the replies of every cell to a task next to those of the base model."""
     for cell in made.cells:
-        record = store.read(cell.trial)
-        if record is None or cell.trial.target is None or item.key not in record.scores:
-            continue
-        for example, reply, score, kind in _changes(store, record, item, known):
-            example.changes.append(Change(rows.id(cell.key), cell.trial.seed, cell.trial.target, reply, score, kind))
+        target = cell.trial.target
+        if target is not None and (after := replies(store, cell.trial, item)) is not None:
+            yield Compared(after[0], rows.id(cell.key), cell.trial.seed, target, before, after[1])
+
+
+def replies(store: Store, trial: Trial, item: ScoreSpec) -> tuple[str, Sequence[Example]] | None:
+    """Return the task's main metric and a trial's stored replies, or None if it was not scored."""
+    record = store.read(trial)
+    score = None if record is None else record.scores.get(item.key)
+    return None if score is None else (score.primary, store.scores_of(trial).read(score))
+
+
+def changed_task(task: str, pairs: Iterable[Compared], *, same_before: bool = True) -> ChangedTask:
+    """Return what changed for a task in all trials that were compared."""
+    known: dict[str, ChangedExample] = {}
+    trials, metric = 0, ""
+    for each in pairs:
+        trials, metric = trials + 1, each.metric
+        before = {row["id"]: row for row in each.before}
+        for row in each.before:
+            known.setdefault(row["id"], ChangedExample(row))
+        for old, row, kind in _changes(before, [row for row in each.after if row["id"] in before], metric):
+            scores = (old["scores"][metric], row["scores"][metric])
+            change = Change(*each.trial, old, scores[0], row["prediction"], scores[1], kind)
+            known[row["id"]].changes.append(change)
+    limit = max(LEAST, LISTED // max(trials, 1))
+    cut = _cut(known.values(), limit)
+    changed = [example for example in known.values() if example.changes]
+    changed.sort(key=lambda example: -example.lost_by)
+    return ChangedTask(task, metric, len(known), changed, same_before, limit, cut)
 
 
 def _changes(
-    store: Store, record: Record, item: ScoreSpec, known: Mapping[str, ChangedExample]
-) -> Iterator[tuple[ChangedExample, str, float, str]]:
-    """Yield the examples that a trial answers better or worse, with its reply, its score and the kind of change."""
-    score = record.scores[item.key]
-    after = [row for row in store.scores_of(record.trial).read(score) if row["id"] in known]
-    losses = _largest_losses(after, known, score.primary) if score.primary == CAPTIONS else None
+    before: Mapping[str, Example], after: Sequence[Example], metric: str
+) -> Iterator[tuple[Example, Example, str]]:
+    """Yield the earlier and the later line of each example that changed, and the kind of the change."""
+    losses = _largest_losses(before, after, metric) if metric == CAPTIONS else None
     for row in after:
-        example, now = known[row["id"]], row["scores"][score.primary]
+        old = before[row["id"]]
+        gain = row["scores"][metric] - old["scores"][metric]
         if losses is not None:
             if row["id"] in losses:
-                yield example, row["prediction"], now, "lost"
-        elif now - example.base >= CHANGED:
-            yield example, row["prediction"], now, "gained"
-        elif example.base - now >= CHANGED:
-            yield example, row["prediction"], now, _kind(row)
+                yield old, row, "lost"
+        elif gain >= CHANGED:
+            yield old, row, "gained"
+        elif -gain >= CHANGED:
+            yield old, row, _kind(row)
 
 
-def _largest_losses(after: Sequence[Example], known: Mapping[str, ChangedExample], metric: str) -> frozenset[str]:
-    losses = {row["id"]: known[row["id"]].base - row["scores"][metric] for row in after}
+def _largest_losses(before: Mapping[str, Example], after: Sequence[Example], metric: str) -> frozenset[str]:
+    losses = {row["id"]: before[row["id"]]["scores"][metric] - row["scores"][metric] for row in after}
     worst = sorted((name for name, loss in losses.items() if loss > 0), key=lambda name: -losses[name])
     return frozenset(worst[:CAPTION_LOSSES])
 
@@ -114,38 +180,60 @@ def _kind(row: Example) -> str:
     return "form" if row["scores"][LENIENT] >= CHANGED else "knowledge"
 
 
+def _cut(examples: Iterable[ChangedExample], limit: int) -> dict[tuple[str, int, str], int]:
+    """Keep the ``limit`` largest changes of each trial, and return how many the others had.
+
+    Of equal changes, those of examples that most rows lost are kept, so that the rows of a list share examples.
+    """
+    by_trial: dict[tuple[str, int, str], list[tuple[float, int, ChangedExample, Change]]] = {}
+    for example in examples:
+        lost_by = example.lost_by
+        for change in example.changes:
+            size = abs(change.score - change.base)
+            by_trial.setdefault(change.trial, []).append((-size, -lost_by, example, change))
+    over = {trial: found for trial, found in by_trial.items() if len(found) > limit}
+    for found in over.values():
+        for _, _, example, change in sorted(found, key=lambda item: item[:2])[limit:]:
+            example.changes.remove(change)
+    return {trial: len(found) for trial, found in over.items()}
+
+
 def as_json(task: ChangedTask, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """Return a task's changes as JSON; replies are stored once. ``pictures`` has a file by the id of an example."""
-    replies: dict[str, int] = {}
-    examples = []
-    for item in task.examples:
-        row = item.example
-        examples.append(
-            {
-                "id": row["id"],
-                "question": row["question"],
-                "answers": list(dict.fromkeys(row["answers"])),
-                "before": row["prediction"],
-                "base": round(item.base, 4),
-                "picture": pictures.get(row["id"], ""),
-                "lost": item.lost_by,
-                "changes": [
-                    [
-                        each.row,
-                        each.seed,
-                        each.target,
-                        replies.setdefault(each.reply, len(replies)),
-                        round(each.score, 4),
-                        each.kind,
-                    ]
-                    for each in item.changes
-                ],
-            }
-        )
+    """Return a task's changes as JSON; replies are stored once. ``pictures`` has a file by the id of an example.
+
+    If the trials are compared with different replies, each change also has the number and the score of its own.
+    """
+    found: dict[str, int] = {}
+    examples = [_example_json(item, task.same_before, pictures, found) for item in task.examples]
     return {
         "task": task.task,
         "metric": task.metric,
         "compared": task.compared,
-        "replies": list(replies),
+        "replies": list(found),
         "examples": examples,
+    }
+
+
+def _example_json(
+    item: ChangedExample, same_before: bool, pictures: Mapping[str, str], found: dict[str, int]
+) -> dict[str, Any]:
+    """Return an example as JSON, and add its replies to those ``found``."""
+
+    def number(reply: str) -> int:
+        return found.setdefault(reply, len(found))
+
+    row, changes = item.example, []
+    for each in item.changes:
+        line = [each.row, each.seed, each.place, number(each.reply), round(each.score, 4), each.kind]
+        changes.append(line if same_before else [*line, number(each.before["prediction"]), round(each.base, 4)])
+    first = item.changes[0]
+    before = {"before": row["prediction"], "base": round(first.base, 4)} if same_before else {}
+    return {
+        "id": row["id"],
+        "question": row["question"],
+        "answers": list(dict.fromkeys(row["answers"])),
+        **before,
+        "picture": pictures.get(row["id"], ""),
+        "lost": item.lost_by,
+        "changes": changes,
     }

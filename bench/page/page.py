@@ -1,7 +1,8 @@
-"""Write a report page: one folder with an HTML file, its style and script, data as scripts, and small pictures."""
+"""Write a report page: an HTML file, and next to it a folder with its style, script, data as scripts, and pictures."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +11,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.store.places import remove, staged
+from bench.store.places import remove, replace_file, staged
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 INDEX = "index.html"
+FILES = "files"  # the folder of what an HTML file loads
 _TEMPLATES = "templates"
 _STATIC = ("page.css", "page.js")
+_EARLIER = ("data", "pictures", *_STATIC)  # where earlier pages had these files
 # A script of data is a file of its own, but these letters end a script or a line in some readers, so they are escaped.
 _ESCAPED = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
@@ -53,28 +56,49 @@ class Page:
 
 
 def write_page(page: Page, folder: Path) -> Path:
-    """Write a page into a folder and return the path of its HTML file. Earlier files of the same name are replaced.
+    """Write a page into a folder and return the path of its HTML file.
+
+    What the HTML file loads lies in a folder named by its content. It is written first, then the HTML file, and then
+    the files of the earlier page are removed. So a command that is killed leaves the earlier page or the new one whole.
 
     Raises:
         WriteError: the disk refuses a file.
     """
-    for kind in ("data", "pictures"):  # of an earlier page, whose task may not allow copies of pictures any more
-        remove(folder / kind)
-    with staged(folder) as here:
-        html = _templates().get_template("page.html").render(page=page, rows=as_json(page.rows))
-        (here / INDEX).write_text(html, encoding="utf-8")
-        for name in _STATIC:
-            text = files("bench.page").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")
-            (here / name).write_text(text, encoding="utf-8")
-        for kind, parts in (("data", page.data), ("pictures", page.pictures)):
-            if parts:
-                (here / kind).mkdir()
-        for name, data in page.data.items():
-            text = f"page.take({as_json(name)}, {as_json(data)});\n"
-            (here / "data" / f"{name}.js").write_text(text, encoding="utf-8")
-        for name, found in page.pictures.items():
-            (here / "pictures" / name).write_bytes(found)
+    parts = _parts(page)
+    place = f"{FILES}/{_digest(parts)}"
+    html = (
+        _templates()
+        .get_template("page.html")
+        .render(page=page, rows=as_json(page.rows), files=place, place=as_json(place))
+    )
+    with staged(folder / place) as here:
+        for name, data in parts.items():
+            (here / name).parent.mkdir(exist_ok=True)
+            (here / name).write_bytes(data)
+    replace_file(folder / INDEX, html)
+    for old in (folder / FILES).iterdir():
+        if old.name != (folder / place).name:
+            remove(old)
+    for name in _EARLIER:
+        remove(folder / name)
     return folder / INDEX
+
+
+def _parts(page: Page) -> dict[str, bytes]:
+    """Return the files that a page loads, by their path."""
+    found = {name: files("bench.page").joinpath(_TEMPLATES, name).read_bytes() for name in _STATIC}
+    for name, data in page.data.items():
+        found[f"data/{name}.js"] = f"page.take({as_json(name)}, {as_json(data)});\n".encode()
+    return found | {f"pictures/{name}": picture for name, picture in page.pictures.items()}
+
+
+def _digest(parts: Mapping[str, bytes]) -> str:
+    """Return a short digest of files and their paths."""
+    whole = hashlib.sha256()
+    for name, data in parts.items():
+        whole.update(f"{name} {len(data)}\n".encode())
+        whole.update(data)
+    return whole.hexdigest()[:10]
 
 
 def forward(address: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.leaderboard.stats import Estimate
+from bench.page.browser import OF_SEQUENCES, browser
 from bench.page.build import Repeat, closing, figure_section, origin, page_of, written
+from bench.page.changed_stages import changed_stages
 from bench.page.page import Page, Section
 from bench.page.ranking import Column, TableCell, TableLine, number, scale
 from bench.page.rows import PageRows
+from bench.plan.chains import ChainRequest
 from bench.plan.plan import Plan
 from bench.sequences.board import SequenceBlock, SequenceBoard, SequenceRow, StageScores
 from bench.sequences.notes import cost_texts
@@ -31,18 +34,24 @@ class BlockTable:
     sentences: tuple[str, ...]
 
 
-def sequence_page(board: SequenceBoard, made: Plan, store: Store, figures: Sequence[Path], repeat: Repeat) -> Page:
+def sequence_page(
+    board: SequenceBoard, chains: ChainRequest, made: Plan, store: Store, figures: Sequence[Path], repeat: Repeat
+) -> Page:
     """Return the page of a sequence; of the ``figures`` that it has written, SVG files are shown."""
     rows = PageRows.of(row.key for row in board.rows)
+    tasks = changed_stages(chains, store, rows)
+    forgotten = browser(made.request, tasks, rows, OF_SEQUENCES, "Order", "Forgotten examples of earlier tasks")
     blocks = [_block(board, block, rows) for block in board.blocks]
     named = (("", job.trial.label, job.trial) for job in made.jobs)
     sections = [
         Section("leaderboard", "Leaderboard of each order", "orders.html", {"blocks": blocks, "board": board}),
         *figure_section("lines", "AP after each stage", written(figures, rows)),
         Section("stages", "Scores after each stage", "stages.html", {"blocks": blocks}),
+        forgotten.section,
         *closing(board, board.best, origin(made, store, named, repeat)),
     ]
-    return page_of(board, f"{board.heading.suite}: a sequence of {', '.join(board.tasks)}", sections, rows)
+    page = page_of(board, f"{board.heading.suite}: a sequence of {', '.join(board.tasks)}", sections, rows)
+    return replace(page, data=forgotten.data, pictures=forgotten.pictures)
 
 
 def _block(board: SequenceBoard, block: SequenceBlock, rows: PageRows) -> BlockTable:

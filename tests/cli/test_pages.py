@@ -60,7 +60,7 @@ def test_a_fault_of_the_page_does_not_fail_a_finished_run(
     def fault(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("bench.page.build.changed.changed_tasks", fault)
+    monkeypatch.setattr("bench.page.build.changed_tasks", fault)
 
     assert main(["run", "--methods", "lora", *tiny_words, "--lanes", "0"]) == 0
 

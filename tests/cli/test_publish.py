@@ -37,7 +37,8 @@ def test_a_pack_has_everything_a_reader_needs_and_nothing_private(two_runs: Path
     assert main(["publish", "--run", "latest", "--to", str(folder), "--output", str(two_runs)]) == 0
 
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert {"index.html", "page.js", "README.md", "run.json", "scores.parquet", "leaderboard.json"} <= names
+    assert {"index.html", "README.md", "run.json", "scores.parquet", "leaderboard.json"} <= names
+    assert any(name.startswith("files/") and name.endswith("/page.js") for name in names)
     assert "command.json" not in names
     manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     for name, digest in manifest["files"].items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,13 @@ from bench.leaderboard.from_store import leaderboard
 from bench.leaderboard.tables import Heading, Leaderboard
 from bench.page.build import run_page
 from bench.page.page import Page, write_page
+from bench.page.sequence import sequence_page
+from bench.plan.chains import ChainMethod, ChainRequest
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
+from bench.sequences.from_store import sequence_board
 from bench.spec import Cost, Record, Score, Trial
 from bench.store.run_folder import Store
 
@@ -56,20 +60,76 @@ def made_run(tiny_suite: Suite, squares: Tasks, tmp_path: Path, monkeypatch: pyt
         tiny_suite, ("lora", "dare", "l2"), (2, 4), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares
     )
     plan = make(request, store)
+    write_records(plan, store, _row)
+    return MadeRun(plan, store)
+
+
+Row = Callable[[Trial, str, str, int], Mapping[str, Any]]
+
+
+def write_records(plan: Plan, store: Store, row: Row) -> None:
+    """Write the record of every job of a plan; ``row`` makes the line of an example."""
+    tasks = plan.request.tasks
     for job in plan.jobs:
         store.begin(job.trial)
         record = Record(job.trial, "done", cost=Cost(3.0, 1.0, 10**9, 1000, 10**6), environment={"torch": "2.13.0"})
         for item in job.asked:
-            ids = [example.id for example in squares.load(item.task).examples("test")][: item.count]
-            rows = [_row(job.trial, item.task, name, place) for place, name in enumerate(ids)]
+            ids = [example.id for example in tasks.load(item.task).examples("test")][: item.count]
+            rows = [row(job.trial, item.task, name, place) for place, name in enumerate(ids)]
             mean = sum(row["scores"]["exact"] for row in rows) / len(rows)
             file = store.scores_of(job.trial).write(item.key, rows)
             record = record.with_score(Score(item, "exact", {"exact": mean, "lenient": mean}, file), record.cost)
         store.write(record)
-    return MadeRun(plan, store)
 
 
-def _row(trial: Trial, task: str, name: str, place: int) -> dict[str, Mapping[str, float]]:
+@dataclass(frozen=True)
+class MadeSequence:
+    """A sequence of two tasks whose scores were written by hand."""
+
+    chains: ChainRequest
+    store: Store
+
+    def page(self) -> Page:
+        board = sequence_board(self.chains, self.store, Heading("tiny", command="bench sequence --output …/runs"))
+        plan = self.chains.plan(self.store)
+        return sequence_page(board, self.chains, plan, self.store, [], lambda record: f"bench {record.trial.label}")
+
+    def write(self, folder: Path) -> Path:
+        return write_page(self.page(), folder)
+
+
+@pytest.fixture
+def made_sequence(tiny_suite: Suite, squares: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeSequence:
+    """Two orders of two tasks, learnt by LoRA and by LoRA with DARE; the first task of an order is half forgotten."""
+    (store := Store(tmp_path / "runs")).prepare()
+    tasks = (*tiny_suite.targets, *tiny_suite.sources)
+    for name in tasks:
+        monkeypatch.setattr(squares.registry.task_class(name), "pictures_may_be_copied", True)
+    recipe = replace(tiny_suite.recipe, updates=1)
+    request = Request(tiny_suite, ("lora", "dare"), (2,), tasks, ("icon_choice",), recipe, limit=8, tasks=squares)
+    methods = (ChainMethod("lora"), ChainMethod("lora", "dare"))
+    chains = ChainRequest(request, methods, (tasks, tasks[::-1]))
+    write_records(chains.plan(store), store, _stage_row)
+    return MadeSequence(chains, store)
+
+
+def _stage_row(trial: Trial, task: str, name: str, place: int) -> Mapping[str, Any]:
+    """Return the line of an example: a later stage loses PLANTED, with its answer in the reply, and the next example.
+
+    The base model is right on all sources and wrong on all tasks.
+    """
+    learnt = not trial.tasks if task == "icon_choice" else trial.target == task
+    lost = task != trial.target and (task in trial.tasks or (bool(trial.tasks) and task == "icon_choice"))
+    right = learnt or (lost and place not in (PLANTED, PLANTED + 1))
+    form = lost and place == PLANTED
+    texts = {"question": f"what is it? {place}", "answers": ["red"], "prediction": "red" if right else "blue"}
+    if place == PLANTED:
+        texts = {"question": EVIL["question"], "answers": [EVIL["answer"]], "prediction": EVIL["answer"]}
+        texts["prediction"] = EVIL["reply"] + EVIL["answer"] if lost else EVIL["answer"] if right else "blue"
+    return {"id": name, **texts, "scores": {"exact": float(right), "lenient": float(right or form)}}
+
+
+def _row(trial: Trial, task: str, name: str, place: int) -> Mapping[str, Any]:
     """Return the line of an example.
 
     The base model is right on every other example. A trained model is right where the base model is, except in two
@@ -83,4 +143,4 @@ def _row(trial: Trial, task: str, name: str, place: int) -> dict[str, Mapping[st
     if lost:
         texts["prediction"] = EVIL["reply"] + EVIL["answer"] if place == PLANTED else f"blue {trial.method}"
     scores = {"exact": float(base and not lost), "lenient": float(base and (not lost or place == PLANTED))}
-    return {"id": name, **texts, "scores": scores}  # type: ignore[dict-item]
+    return {"id": name, **texts, "scores": scores}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.page.conftest import EVIL, MadeRun
+from tests.page.conftest import EVIL, MadeRun, MadeSequence
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -26,10 +27,9 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-@pytest.fixture
-def opened(browser: Any, made_run: MadeRun, tmp_path: Path) -> Iterator[Any]:
-    """The page of the made-up run; the test fails if the page logs an error or asks for anything outside its folder."""
-    path = made_run.write(tmp_path / "page")
+@contextmanager
+def shown(browser: Any, path: Path, wait_for: str = "article.example") -> Iterator[Any]:
+    """Open a page; the test fails if the page logs an error or asks for anything outside its folder."""
     page = browser.new_page()
     page.set_default_timeout(180_000)  # milliseconds; a busy machine is slow
     troubles: list[str] = []
@@ -37,11 +37,18 @@ def opened(browser: Any, made_run: MadeRun, tmp_path: Path) -> Iterator[Any]:
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else troubles.append(asked.url))
     page.goto(path.as_uri())
-    page.wait_for_selector("article.example")
+    page.wait_for_selector(wait_for)
     yield page
     assert not troubles
     assert page.evaluate("window.broken") is None
     page.close()
+
+
+@pytest.fixture
+def opened(browser: Any, made_run: MadeRun, tmp_path: Path) -> Iterator[Any]:
+    """The page of the made-up run."""
+    with shown(browser, made_run.write(tmp_path / "page")) as page:
+        yield page
 
 
 def names(page: Any) -> list[str]:
@@ -111,3 +118,31 @@ def test_columns_can_be_hidden(opened: Any) -> None:
 
     assert opened.locator("th[data-group=costs] >> nth=0").is_visible()
     assert not opened.locator("th[data-group=sources] >> nth=0").is_visible()
+
+
+def test_the_browser_of_a_sequence_finds_what_a_later_stage_lost(
+    browser: Any, made_sequence: MadeSequence, tmp_path: Path
+) -> None:
+    with shown(browser, made_sequence.write(tmp_path / "page")) as page:
+        cards, form = page.locator("article.example"), page.locator("#browse")
+        assert form.locator("select[name=task] option").all_inner_texts() == [
+            "new_squares (2 of 8 changed)",
+            "old_squares (2 of 8 changed)",
+            "icon_choice (2 of 8 changed)",
+        ]
+        form.locator("select[name=kind]").select_option("form")
+        form.locator("input[name=least]").fill("2")
+        (text,) = cards.all_inner_texts()
+        assert EVIL["question"] in text
+        assert f"after its stage: {EVIL['answer'][:20]}" in text
+        assert "lora r2" in text
+        assert "lora+dare r2" in text
+        assert cards.locator("img").count() == 1
+        form.locator("select[name=place]").select_option("old_squares, new_squares")
+        assert cards.count() == 0  # new_squares is the last task of this order
+        form.locator("select[name=task]").select_option("changed-1")
+        assert cards.count() == 1
+        form.locator("select[name=kind]").select_option("knowledge")
+        assert "after its stage: red" in cards.inner_text()
+        form.locator("select[name=task]").select_option("changed-2")
+        assert "before training: red" in cards.inner_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,12 +14,14 @@ import pytest
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import Heading
 from bench.page import changed, ranking
+from bench.page.changed_stages import changed_stages
 from bench.page.page import Page, Section, as_json, forward, write_page
 from bench.page.rows import PageRows
 from bench.page.svg import themed
 from bench.page.thumbnails import Budget, thumbnails
+from bench.plan.row_key import RowKey
 from tests.making import boards
-from tests.page.conftest import EVIL, PLANTED, MadeRun
+from tests.page.conftest import EVIL, PLANTED, MadeRun, MadeSequence
 
 NASTY = "</td><script>window.broken=3</script><img src=x onerror=alert(1)>\"'&$x$"
 
@@ -40,12 +43,21 @@ class Tags(HTMLParser):
 
 
 def data_of(folder: Path, name: str) -> dict[str, object]:
-    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
+    (path,) = folder.glob(f"files/*/data/{name}.js")
+    text = path.read_text(encoding="utf-8")
     found = re.fullmatch(r'page\.take\("[^"]*", (.*)\);\n', text)
     assert found is not None
     assert not set("<>&\u2028") & set(text)
     loaded: dict[str, object] = json.loads(found[1])
     return loaded
+
+
+def scripts_of(path: Path) -> int:
+    """Return how many scripts a page has: that of every page, and the line that starts it. No other is allowed."""
+    scripts = [attributes for tag, attributes in Tags(path.read_text(encoding="utf-8")).tags if tag == "script"]
+    assert re.fullmatch(r"files/[0-9a-f]{10}/page\.js", scripts[0]["src"] or "")
+    assert scripts[1:] == [{}]
+    return len(scripts)
 
 
 def test_a_page_is_one_folder_that_fetches_nothing(made_run: MadeRun, tmp_path: Path) -> None:
@@ -91,8 +103,7 @@ def test_a_figure_carries_the_rows_of_the_page(made_run: MadeRun, tmp_path: Path
 def test_no_text_of_a_stored_reply_becomes_code(made_run: MadeRun, tmp_path: Path) -> None:
     path = made_run.write(tmp_path / "page")
 
-    scripts = [attributes for tag, attributes in Tags(path.read_text(encoding="utf-8")).tags if tag == "script"]
-    assert scripts == [{"src": "page.js"}, {}]
+    assert scripts_of(path) == 2
     data = data_of(path.parent, "changed-0")
     assert isinstance(data["examples"], list)
     (planted,) = [example for example in data["examples"] if example["question"] == EVIL["question"]]
@@ -115,7 +126,7 @@ def test_no_name_of_a_method_or_task_becomes_code(tmp_path: Path) -> None:
 
     html = path.read_text(encoding="utf-8")
     tags = Tags(html).tags
-    assert [attributes for tag, attributes in tags if tag == "script"] == [{"src": "page.js"}, {}]
+    assert scripts_of(path) == 2
     assert not [tag for tag, attributes in tags if tag == "img" or any(name.startswith("on") for name in attributes)]
     assert NASTY in Tags(html).text
 
@@ -130,6 +141,28 @@ def test_a_change_says_whether_the_form_or_the_knowledge_is_lost(made_run: MadeR
     kinds = {example.example["question"]: {change.kind for change in example.changes} for example in source.examples}
     assert kinds == {EVIL["question"]: {"form"}, f"what is it? {PLANTED + 2}": {"knowledge"}}
     assert [example.lost_by for example in source.examples] == [6, 6]
+
+
+def test_a_task_is_compared_with_its_own_stage_and_a_source_with_the_base_model(made_sequence: MadeSequence) -> None:
+    chains = made_sequence.chains
+    rows = PageRows.of(chain.key for chain in chains.chains())
+
+    by_task = {task.task: task for task in changed_stages(chains, made_sequence.store, rows)}
+
+    places = {
+        name: {change.place for each in task.examples for change in each.changes} for name, task in by_task.items()
+    }
+    assert places == {
+        "new_squares": {"new_squares, old_squares"},
+        "old_squares": {"old_squares, new_squares"},
+        "icon_choice": {"new_squares, old_squares", "old_squares, new_squares"},
+    }
+    for task in by_task.values():
+        assert [next(change.kind for change in each.changes) for each in task.examples] == ["form", "knowledge"]
+        assert [each.lost_by for each in task.examples] == [2, 2]
+        assert {(change.base, change.score) for each in task.examples for change in each.changes} == {(1.0, 0.0)}
+    apart = [rows.id(chain.key) for chain in chains.chains() if chain.apart]
+    assert not {change.row for task in by_task.values() for each in task.examples for change in each.changes} & {*apart}
 
 
 def test_of_captions_only_the_largest_losses_are_kept(made_run: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +201,80 @@ def test_pictures_stop_at_the_budget_and_say_so(made_run: MadeRun) -> None:
     assert len(files) == 1
     assert remark == "Only 1 examples of old_squares have a picture, to keep the page small."
     assert whole[2] == ""
+
+
+def test_a_page_that_is_written_again_leaves_no_file_of_the_earlier_one(made_run: MadeRun, tmp_path: Path) -> None:
+    page = made_run.page()
+    folder = tmp_path / "page"
+    (folder / "pictures").mkdir(parents=True)  # where an earlier version kept them
+    write_page(page, folder)
+
+    path = write_page(replace(page, pictures={}), folder)
+
+    assert not list(folder.rglob("*.webp"))
+    assert {each.name for each in folder.iterdir()} == {"index.html", "files"}
+    (files,) = (folder / "files").iterdir()
+    assert f"files/{files.name}/page.js" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("where", ["bench.page.page.replace_file", "bench.page.page.remove"])
+def test_a_page_whose_writing_is_cut_off_is_whole(
+    where: str, made_run: MadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    page, folder = made_run.page(), tmp_path / "page"
+    path = write_page(page, folder)
+    monkeypatch.setattr(where, killed)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_page(replace(page, title="another", pictures=dict(list(page.pictures.items())[:1])), folder)
+
+    html = path.read_text(encoding="utf-8")
+    assert ("<title>another</title>" in html) == (where == "bench.page.page.remove")
+    sources = [each["src"] for tag, each in Tags(html).tags if tag == "script" and "src" in each]
+    assert all((folder / str(source)).is_file() for source in sources)
+    files = (folder / str(sources[0])).parent
+    assert len(list(files.glob("pictures/*.webp"))) == (1 if where == "bench.page.page.remove" else len(page.pictures))
+
+
+def rows_of(*changed_in: tuple[str, Sequence[int]]) -> list[changed.Compared]:
+    """Return trials that lose the examples of these numbers, of ten examples that were right before."""
+
+    def lines(wrong: Sequence[int]) -> list[dict[str, object]]:
+        scores = [float(number not in wrong) for number in range(10)]
+        return [
+            {"id": f"e{n}", "question": "?", "answers": ["a"], "prediction": f"{s}", "scores": {"exact": s}}
+            for n, s in enumerate(scores)
+        ]
+
+    return [changed.Compared("exact", row, 0, "new", lines(()), lines(lost)) for row, lost in changed_in]
+
+
+def test_a_long_list_keeps_the_largest_changes_of_each_trial_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changed, "LISTED", 6)
+    monkeypatch.setattr(changed, "LEAST", 2)
+    rows = PageRows.of([RowKey("lora", rank=2), RowKey("dora", rank=2), RowKey("l2", rank=2)])
+
+    task = changed.changed_task("old", rows_of(("r0", range(8)), ("r1", (6, 7, 8)), ("r2", (9,))))
+
+    found = {
+        row: {each.example["id"] for each in task.examples if row in [change.row for change in each.changes]}
+        for row in ("r0", "r1", "r2")
+    }
+    assert found == {"r0": {"e6", "e7"}, "r1": {"e6", "e7"}, "r2": {"e9"}}  # those that several rows lost come first
+    assert task.remark(rows) == (
+        "Of old this list shows the 2 largest changes of each trial, and 2 trials have more "
+        "(lora r2 seed 0, new: 8; dora r2 seed 0, new: 3). All are in scores.parquet."
+    )
+
+
+def test_a_list_of_a_run_with_few_trials_is_whole() -> None:
+    task = changed.changed_task("old", rows_of(("r0", range(10)), ("r1", range(10))))
+
+    assert sum(len(example.changes) for example in task.examples) == 20
+    assert task.remark(PageRows.of([])) == ""
 
 
 def test_data_is_safe_inside_a_script() -> None:

@@ -221,7 +221,7 @@ def test_two_studies_share_their_trials_and_leave_no_table_of_a_run(
     assert "The paper's table lacks the row rkh" in " ".join(first[0].split())
     assert first[0] == again[0]
     reports = {f"leaderboard.{suffix}" for suffix in ("csv", "json", "md", "parquet", "tex", "txt")}
-    reports |= {"scores.parquet", "index.html", "page.css", "page.js", "data"}
+    reports |= {"scores.parquet", "index.html", "files"}
     (folder,) = output.glob("reports/study-table3-*")
     assert {path.name for path in folder.iterdir()} == {*reports, "command.json", "study.json", "table3.md"}
     assert main(["leaderboard", "--output", str(output)]) == 2

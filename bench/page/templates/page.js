@@ -7,6 +7,7 @@ const page = (() => {
   const taken = {};
   const waiting = {};
   let rows = {};
+  let files = "."; // the folder of what the page loads
   let shown = BATCH;
 
   const all = (selector, under = document) => [...under.querySelectorAll(selector)];
@@ -102,8 +103,8 @@ const page = (() => {
     if (taken[name]) return then(taken[name]);
     waiting[name] = then;
     const script = made("script");
-    script.src = `data/${name}.js`;
-    script.onerror = () => { one("#browsed").textContent = `data/${name}.js is missing; copy the whole folder.`; };
+    script.src = `${files}/data/${name}.js`;
+    script.onerror = () => { one("#browsed").textContent = `${script.getAttribute("src")} is missing; copy the whole folder.`; };
     document.head.append(script);
   }
 
@@ -114,9 +115,9 @@ const page = (() => {
   }
 
   function matching(changes, want, kept) {
-    return changes.filter(([row, , target, , , kind]) =>
+    return changes.filter(([row, , place, , , kind]) =>
       (!want.kind || kind === want.kind || (want.kind === "lost" && kind !== "gained"))
-      && (!want.row || row === want.row) && (!want.target || target === want.target) && kept.has(row));
+      && (!want.row || row === want.row) && (!want.place || place === want.place) && kept.has(row));
   }
 
   // "lora r16, r32; dora r16": the rows that gave a reply, each name once with its ranks.
@@ -134,7 +135,7 @@ const page = (() => {
     const box = made("article", undefined, "example");
     if (example.picture) {
       const picture = made("img");
-      picture.src = `pictures/${example.picture}`;
+      picture.src = `${files}/pictures/${example.picture}`;
       picture.alt = `picture of example ${example.id}`;
       picture.loading = "lazy";
       box.append(picture);
@@ -142,20 +143,28 @@ const page = (() => {
     const question = made("p");
     question.append(made("strong", example.question), " ", made("small", example.id));
     const answers = made("p", `accepted: ${example.answers.join(" | ")}`);
-    const before = made("p", `before training: ${example.before || "(empty)"} `);
-    before.append(made("small", `score ${(100 * example.base).toFixed(0)}`));
-    box.append(question, answers, before);
+    box.append(question, answers);
+    const percent = (score) => `score ${(100 * score).toFixed(0)}`;
+    if (example.before !== undefined) {
+      const before = made("p", `before training: ${example.before || "(empty)"} `);
+      before.append(made("small", percent(example.base)));
+      box.append(before);
+    }
     const groups = new Map();
-    for (const [row, seed, target, reply, score, kind] of changes) {
-      const key = `${reply}:${kind}:${target}`;
-      if (!groups.has(key)) groups.set(key, { reply, kind, score, target, by: [] });
+    for (const [row, seed, place, reply, score, kind, before, base] of changes) {
+      const key = `${reply}:${kind}:${many.places ? place : ""}:${before}`;
+      if (!groups.has(key)) groups.set(key, { reply, kind, score, place, before, base, by: [] });
       groups.get(key).by.push([row, many.seeds ? seed : null]);
     }
     const replies = made("ul");
-    for (const { reply, kind, score, target, by } of groups.values()) {
+    for (const { reply, kind, score, place, before, base, by } of groups.values()) {
       const item = made("li");
-      item.append(made("span", KINDS[kind], "kind"), ` ${data.replies[reply] || "(empty)"} `,
-        made("small", `score ${(100 * score).toFixed(0)} · ${many.targets ? `after ${target}: ` : ""}${names(by)}`));
+      item.append(made("span", KINDS[kind], "kind"));
+      if (before !== undefined) {
+        item.append(` after its stage: ${data.replies[before] || "(empty)"} `, made("small", percent(base)), " · at the end:");
+      }
+      const where = many.places ? `${one("#browse").dataset.where} ${place}: ` : "";
+      item.append(` ${data.replies[reply] || "(empty)"} `, made("small", `${percent(score)} · ${where}${names(by)}`));
       replies.append(item);
     }
     box.append(replies);
@@ -168,13 +177,13 @@ const page = (() => {
     const name = form.task.value;
     load(name, (data) => {
       if (form.task.value !== name) return;
-      const want = { row: form.row.value, kind: form.kind.value, target: form.target.value };
+      const want = { row: form.row.value, kind: form.kind.value, place: form.place.value };
       const kept = left();
       const least = Number(form.least.value) || 1;
       const found = data.examples.map((example) => [example, matching(example.changes, want, kept)])
         .filter(([, changes]) => new Set(changes.map(([row]) => row)).size >= least);
       const several = (place) => new Set(data.examples.flatMap(({ changes }) => changes.map((it) => it[place]))).size > 1;
-      const many = { seeds: several(1), targets: several(2) };
+      const many = { seeds: several(1), places: several(2) };
       one("#browsed").textContent = `${found.length} of ${data.compared} examples of ${data.task}`
         + ` (${data.metric}), ${Math.min(shown, found.length)} shown`;
       one("#examples").replaceChildren(
@@ -196,14 +205,14 @@ const page = (() => {
     if (!form) return;
     options(form.row, Object.entries(rows).filter(([, row]) => row.rank)
       .map(([id, row]) => [id, `${row.name} r${row.rank}`]));
-    options(form.target, all("table[data-target]").map((table) => [table.dataset.target, table.dataset.target]));
     form.addEventListener("input", () => { shown = BATCH; list(); });
     form.addEventListener("submit", (event) => event.preventDefault());
     one("#more").addEventListener("click", () => { shown += BATCH; list(); });
   }
 
-  function start(known) {
+  function start(known, place) {
     rows = known;
+    files = place;
     all("th .sort").forEach((button) => button.addEventListener("click", () => sort(button.closest("th"))));
     all("input.columns").forEach((box) => box.addEventListener("change", columns));
     all("#filters input").forEach((box) => box.addEventListener("change", filter));
