@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.config_file import Kept
 from bench.cli.options import Cells, Mix, Output, Sorted, Starts
-from bench.cli.pages import put_page, repeater
+from bench.cli.pages import put_page, repeater, tell_files, written_if_possible
 from bench.cli.reports import (
     board,
     list_failures,
@@ -25,7 +25,7 @@ from bench.cli.reports import (
 from bench.cli.request import read_request, start_request
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell, warn
-from bench.errors import BenchError, UsageError, WriteError, first_line
+from bench.errors import BenchError, UsageError
 from bench.lanes import lanes
 from bench.lanes.progress import Progress, closing_line
 from bench.lanes.setup import Launch, lane_setup, note_data, unteachable
@@ -128,7 +128,7 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
             outcome.show()
             tell(outcome.lines)
             more = _page(outcome, steps.run, made, store)
-    _tell_files([*outcome.paths, *more], store.root, Path(steps.run.reports), options.output)
+    tell_files([*outcome.paths, *more], store.root, Path(steps.run.reports), options.output)
     _tell_larger(with_trials(steps.run, made), made, store)
     code = list_failures(made, store)
     steps.end(made, store)
@@ -203,27 +203,7 @@ def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
         "scores.parquet": lambda: write_scores(made, store, store.root / run.reports),
         "The report page": lambda: put_page(outcome.page, store, run),
     }
-    written = []
-    for what, write in steps.items():
-        try:
-            written.append(write())
-        except WriteError:
-            raise
-        except Exception as error:  # noqa: BLE001  plugins and their data may raise anything
-            reason = first_line(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            warn(
-                f"{what} was not written: {reason} Mend that, then run the same command again; it trains nothing again."
-            )
-    return written
-
-
-def _tell_files(paths: Sequence[Path], root: Path, reports: Path, output: Path) -> None:
-    """Say which files of the folder ``reports`` a command has written in the run folder, and which to open."""
-    if paths:
-        names = (str(path.relative_to(root / reports)) for path in paths)
-        say(f"wrote {output / reports}: {', '.join(names)}")
-        if paths[-1].suffix == ".html":
-            say(f"Open {output / paths[-1].relative_to(root)} in a browser.")
+    return written_if_possible(steps)
 
 
 def _tell_larger(run: Run, made: Plan, store: Store) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from bench.cli.arguments import arg, split_list
 from bench.cli.chained import Chained
 from bench.cli.options import Output, Starts
+from bench.cli.pages import tell_files
 from bench.cli.reports import tell_older, tell_unknown_words
 from bench.cli.request import read_request, start_request
 from bench.cli.run import check_output
+from bench.cli.search_page import write_search_page
 from bench.cli.which_run import keep_run, new_run
 from bench.console import say, tell
 from bench.errors import UsageError
@@ -26,6 +27,7 @@ from bench.search.report import lines
 from bench.search.run import SearchSettings, run
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
+from bench.store.runs import FOLDER as REPORTS
 from bench.store.runs import Run, save_run
 from bench.store.search_results import FILE, FOLDER, SearchResult
 
@@ -114,10 +116,19 @@ def search(options: SearchOptions) -> int:
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
     more = {"chains": options.methods, "orders": options.orders()} if chains else {}
     note = replace(new_run("search", options.line, cells, FOLDER, **varied, **more), methods=asked.methods)
-    keep = partial(_keep, note, store, options.output)
-    quests, results = run(chains or asked, setting, store, launch, options.line, keep)
-    tell(lines(quests, results, f"bench sequence --tasks {options.tasks}" if chains else "bench run"))
+    written: list[Path] = []
+
+    def keep(asked: Sequence[Quest], results: Sequence[SearchResult]) -> None:
+        _keep(note, store, options.output, asked, results)
+        if results:
+            written.extend(write_search_page(note, results, store, options.output))
+
+    _, results = run(chains or asked, setting, store, launch, options.line, keep)
+    tell(lines(results, f"bench sequence --tasks {options.tasks}" if chains else "bench run"))
     say(f"wrote {options.output / FILE}")
+    labels = ", ".join(result.label for result in results)
+    say(f"wrote front, slices, parallel and history (.png, .svg, .csv) in {options.output / FOLDER}: {labels}")
+    tell_files(written, store.root, Path(REPORTS) / note.name, options.output)
     return 1 if any(result.count("failed") for result in results) else 0
 
 

@@ -22,7 +22,8 @@ class Progress:
 
     def __init__(self, total: int | None, done: int = 0, work: Mapping[str, tuple[int, int]] | None = None) -> None:
         self._total = total
-        self._ended = done
+        self._done = done
+        self._over: set[str] = set()  # a search may ask for more scores of a trial that has ended
         self._failed = 0
         self._work = work or {}
         self._reached: dict[str, float] = {}
@@ -50,7 +51,7 @@ class Progress:
             self._advance(lane, event)
             return
         self._bar.update(lane, visible=False, stage=None)
-        self._ended += event.kind in {"done", "failed"}
+        self._over.add(event.trial)
         self._failed += event.kind == "failed"
         self._count()
         count = f"[{self._ended}]" if self._total is None else f"[{self._ended}/{self._total}]"
@@ -58,6 +59,10 @@ class Progress:
             self._say(f"{count}  {event.label} stopped early")
         if event.record is not None:
             self._say(f"{count}  {describe(event.record)}")
+
+    @property
+    def _ended(self) -> int:
+        return self._done + len(self._over)
 
     def _count(self) -> None:
         """Draw how many trials have ended, and how much of the work is done."""

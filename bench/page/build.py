@@ -149,4 +149,6 @@ def origin(made: Plan, store: Store, named: Iterable[tuple[str, str, Trial]], re
         "model": made.request.suite.name,
         "revision": made.zero_shot.model,
         "commands": commands,
+        "what": "What the trainings of this table ran with:",
+        "repeats": "The command that repeats each trial",
     }

@@ -21,12 +21,16 @@ SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: ``name`` for scripts, and ``group`` for the switches that hide columns."""
+    """A column of a table: ``name`` for scripts, and ``group`` for the switches that hide columns.
+
+    A column of ``text`` has words instead of numbers.
+    """
 
     name: str
     title: str
     group: str
     says: str = ""
+    text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.environment import commit
+from bench.errors import StoreError
 from bench.plan.plan import Cell, Plan, cell_trial
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 120  # of printed captions and lines
 _RECORD = "study.json"
+_DAMAGED = "{path} is damaged ({error}). Delete it and run bench study again."
 _OLD = "studies"  # version 0.1.0 kept the files of a study here, by its name
 
 
@@ -133,6 +135,18 @@ def save_record(folder: Path, name: str, command: str, plan: Plan) -> None:
     write_note(folder / _RECORD, data)
 
 
+def read_name(folder: Path) -> str:
+    """Return the name of the study whose record is in the folder of its reports.
+
+    Raises:
+        StoreError: the record is damaged or missing.
+    """
+    name = read_note(folder / _RECORD, lambda data: str(data["study"]), _DAMAGED)
+    if name is None:
+        raise StoreError(f"{folder / _RECORD} is missing. Run bench study again.")
+    return name
+
+
 def studied(store: Store) -> set[str]:
     """Return the ids of all trials that the studies of version 0.1.0 in a run folder need.
 
@@ -141,8 +155,7 @@ def studied(store: Store) -> set[str]:
     """
     found: set[str] = set()
     for path in sorted(store.root.glob(f"{_OLD}/*/{_RECORD}")):
-        damaged = "{path} is damaged ({error}). Delete it and run bench study again."
-        found |= read_note(path, lambda data: set(data["trials"]), damaged) or set()
+        found |= read_note(path, lambda data: set(data["trials"]), _DAMAGED) or set()
     return found
 
 

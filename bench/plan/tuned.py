@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.plan.row_key import RowKey
 from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
@@ -15,7 +16,7 @@ from bench.plugins.registry import Registry
 from bench.recipe import Recipe
 from bench.spec import Scalar
 from bench.store.json_note import read_note
-from bench.store.search_results import FILE
+from bench.store.search_results import FILE, SearchResult
 
 _DAMAGED = "{path} is not a file that bench search writes ({error!r}). Delete it and search again."
 
@@ -32,6 +33,12 @@ class TunedChoice:
 
 
 Tuned = Mapping[QuestKey, TunedChoice]
+
+
+def quest_row(result: SearchResult) -> RowKey:
+    """Return the key of the row that a page and a figure give to the result of a quest."""
+    facts = result.facts
+    return RowKey(str(facts["method"]), rank=int(facts["rank"]), connector=str(facts["recipe"].get("connector", "")))
 
 
 def read(  # noqa: PLR0913  all that a search must share with the run

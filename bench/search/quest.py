@@ -11,9 +11,10 @@ from bench.plan.request import Request
 from bench.search.optuna_study import SearchStudy
 from bench.search.pareto import Point
 from bench.search.subject import Subject
-from bench.spec import Job, Record, Scalar, ScoreSpec, split_mean
+from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, split_mean
 from bench.store.run_folder import Store
 from bench.store.search_results import Configuration
+from bench.text import shareable
 
 RUNGS = (1 / 3, 2 / 3)  # the shares of the updates after which a training is scored, and perhaps stopped
 _RUNG_EXAMPLES = 50  # how many examples of each task's validation split are scored at a rung, the same for all tasks
@@ -118,10 +119,50 @@ class Quest:
         here = Point(0, source, target)
         return any(rival is not None and rival.dominates(here, self.margin or 0.0) for rival in rivals)
 
+    def stopped_at(self, tried: Configuration) -> int | None:
+        """Return the update after which a configuration was stopped; None if it was not, or if that is not known."""
+        seen = self.seen(tried.hyper) if tried.state == "stopped" else {}
+        return max(seen) if seen else None
+
     def saved(self, tried: Configuration) -> int:
         """Return how many updates the early stop of a configuration saved; 0 if that is not known."""
-        seen = self.seen(tried.hyper) if tried.state == "stopped" else {}
-        return self.updates - max(seen) if seen else 0
+        step = self.stopped_at(tried)
+        return 0 if step is None else self.updates - step
+
+    def ended(self, tried: Configuration) -> Configuration:
+        """Return a configuration with its trials, where it was stopped, and why it failed."""
+        jobs = self.jobs(tried.hyper)
+        records = (self.store.read(job.trial) for job in jobs) if tried.state == "failed" else ()
+        reasons = [record.error for record in records if record is not None and record.status == "failed"]
+        return replace(
+            tried,
+            trials=tuple(job.trial.id for job in jobs if job.asked),
+            step=self.stopped_at(tried),
+            reason=shareable(reasons[0] or "") if reasons else "",
+        )
+
+    def planned(self, trials: int) -> int:
+        """Return how many trials a budget of ``trials`` configurations still has, if no two are the same."""
+        jobs = self.plan({}).jobs
+        own = len(jobs) - 1 - len(self.shared)  # without zero-shot
+        ended = sum(item.state != "running" for item in self.study.tried()[:trials])
+        return own * (trials - ended)
+
+    @property
+    def shared(self) -> tuple[Job, ...]:
+        """The jobs that all configurations share: trainings whose results they edit or continue."""
+        plan = self.plan({})
+        return tuple(
+            job
+            for job in plan.jobs
+            if job.trial.id != plan.zero_shot.id
+            and all(part.method != self.subject.varied for part in _line(job.trial))
+        )
+
+
+def _line(trial: Trial) -> tuple[Trial, ...]:
+    """Return a trial and its ancestors."""
+    return (trial, *trial.ancestors())
 
 
 def measure(jobs: Sequence[Job], records: Mapping[str, Record]) -> tuple[float, float] | None:

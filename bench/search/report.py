@@ -46,11 +46,11 @@ def write(store: Store, quest: Quest, result: SearchResult) -> bool:
     return True
 
 
-def lines(quests: Sequence[Quest], results: Sequence[SearchResult], tuned: str = "bench run") -> Iterator[str]:
+def lines(results: Sequence[SearchResult], tuned: str = "bench run") -> Iterator[str]:
     """Yield the lines of the results' table, with validation scores x 100; ``tuned`` is what runs the choices."""
     yield from text_table([_HEADS, *map(_cells, results)], left={0, len(_HEADS) - 1}, least=_WIDTHS, gap=" ")
     if stopped := sum(result.count("stopped") for result in results):
-        trained = sum(quest.updates * len(result.configurations) for quest, result in zip(quests, results, strict=True))
+        trained = sum(result.updates or 0 for result in results)
         saved = sum(result.facts["updates_saved"] for result in results)
         yield f"Stopped early: {stopped}; {saved} of {trained} updates were not trained ({saved / trained:.0%})."
     for result in results:

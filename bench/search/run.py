@@ -133,7 +133,8 @@ def run(
 ) -> tuple[tuple[Quest, ...], list[SearchResult]]:
     """Search; return the quests and their results. Configurations of earlier commands are not tried again.
 
-    ``keep`` is called after zero-shot is scored and before the first configuration, without results, and at the end.
+    ``keep`` is called after zero-shot is scored and before the first configuration, without results, and at the end,
+    when all files are written. The run folder is locked at both times.
     """
     request = wanted.request if isinstance(wanted, ChainRequest) else wanted
     found = wanted_spaces(wanted, setting)
@@ -150,9 +151,9 @@ def run(
         _work(request, asked, setting.trials, store, launch)
         same = provenance(request, setting) | {"left_out": sorted(counting.left_out)}
         results = [quest_result(quest, setting, same, command) for quest in asked]
-        keep(asked, results)
         save_choices(store, results)
         report.publish(store, asked, results)
+        keep(asked, results)
     return asked, results
 
 
@@ -203,11 +204,22 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
         think(broker, crew, asked, trials)
 
     note_data(request, store)
-    _drain(lanes.run((), {}, lane_setup(request, store, launch), drive), None)
+    _drain(lanes.run((), {}, lane_setup(request, store, launch), drive), trials_left(asked, trials, store))
 
 
-def _drain(events: Generator[Event], total: int | None) -> None:
-    """Run the lanes to their end and draw their progress; ``total`` is None if the count of trials is not known."""
+def trials_left(asked: Sequence[Quest], trials: int, store: Store) -> int:
+    """Return how many trials a search still has, if it draws no configuration twice."""
+    shared = {job.trial.id: job.trial for quest in asked for job in quest.shared}
+    own: set[str] = set()  # a training that one quest edits may be the first configuration of another
+    for quest in asked:
+        own |= {job.trial.id for job in quest.jobs(quest.study.first)} - {job.trial.id for job in quest.shared}
+    records = [store.read(trial) for key, trial in shared.items() if key not in own]
+    missing = sum(record is None or record.status != "done" for record in records)
+    return missing + sum(quest.planned(trials) for quest in asked)
+
+
+def _drain(events: Generator[Event], total: int) -> None:
+    """Run the lanes to their end and draw their progress over ``total`` trials."""
     with closing(events), Progress(total) as progress:
         for event in events:
             progress.take(event)
@@ -229,7 +241,9 @@ def quest_result(quest: Quest, setting: SearchSettings, provenance: Mapping[str,
         "tried": len(tried),
         "failed": states.count("failed"),
         "stopped": states.count("stopped"),
+        "updates": quest.updates,
         "updates_saved": sum(map(quest.saved, tried)),
+        "order": list(quest.subject.order),
         "hypervolume": hypervolume(points),
         "front": [asdict(point) for point in front(points)],
         "parent": dict(quest.request.settings.get(parent, {})),
@@ -239,7 +253,7 @@ def quest_result(quest: Quest, setting: SearchSettings, provenance: Mapping[str,
         **provenance,
     }
     space = {name: in_words(span) for name, span in quest.study.space.items()}
-    return SearchResult(quest.label, command, space, facts, tuple(_with_trials(quest, item) for item in tried))
+    return SearchResult(quest.label, command, space, facts, tuple(map(quest.ended, tried)))
 
 
 def _told(quest: Quest, found: Iterator[Configuration]) -> dict[str, Any] | None:
@@ -249,10 +263,6 @@ def _told(quest: Quest, found: Iterator[Configuration]) -> dict[str, Any] | None
         return None
     scores = {name: getattr(item, name) for name in ("number", "source", "target", "avg")}
     return {"hyper": quest.hyper(item.hyper), **scores}
-
-
-def _with_trials(quest: Quest, item: Configuration) -> Configuration:
-    return replace(item, trials=tuple(job.trial.id for job in quest.jobs(item.hyper) if job.asked))
 
 
 def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:

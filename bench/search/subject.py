@@ -35,6 +35,11 @@ class Subject:
         return "{}-r{}-{}".format(*self.key)
 
     @property
+    def order(self) -> tuple[str, ...]:
+        """The tasks of a chain in their order, or nothing for a single target."""
+        return ()
+
+    @property
     def varied(self) -> str:
         """The method whose hyperparameters are searched."""
         return self.key[0]
@@ -71,6 +76,11 @@ class ChainSubject(Subject):
     def key(self) -> QuestKey:
         (method,), (rank,), (order,) = self.chains.methods, self.request.ranks, self.chains.orders
         return (method.name, rank, order_name(order))
+
+    @property
+    @override
+    def order(self) -> tuple[str, ...]:
+        return self.chains.orders[0]
 
     @property
     @override

@@ -19,7 +19,8 @@ FOLDER = "search"
 class Configuration:
     """One configuration; its scores are fractions on validation.
 
-    ``state`` is done, failed, stopped or running. ``trials`` are the ids of its trials, one per seed.
+    ``state`` is done, failed, stopped or running. ``trials`` are the ids of its trials, one per seed. ``step`` is the
+    update after which it was stopped, if that is known, and ``reason`` is why it failed.
     """
 
     number: int
@@ -28,6 +29,8 @@ class Configuration:
     source: float | None
     target: float | None
     trials: tuple[str, ...] = ()
+    step: int | None = None
+    reason: str = ""
 
     @property
     def avg(self) -> float | None:
@@ -49,6 +52,17 @@ class SearchResult:
     def chosen(self) -> int | None:
         """The number of the chosen configuration, or None if no configuration was chosen."""
         return _number(self.facts["chosen"])
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The tasks of a sequence in their order, or nothing for a search of a single target."""
+        return tuple(self.facts.get("order", ()))
+
+    @property
+    def updates(self) -> int | None:
+        """How many updates all configurations have without early stopping; None in a file of an earlier version."""
+        each = self.facts.get("updates")
+        return None if each is None else int(each) * len(self.configurations)
 
     @property
     def default(self) -> int | None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.cli.main import main
+from bench.cli.options import Cells
+from bench.cli.which_run import new_run
 from bench.errors import PluginError
 from bench.store.run_folder import Store
-from bench.store.runs import latest_run
+from bench.store.runs import latest_run, read_runs, save_run
+from tests.making.searches import COMMAND, result
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +89,49 @@ def test_mlflow_has_the_table_and_the_report_of_a_run(two_runs: Path) -> None:
     note = runs[0].data.tags["mlflow.note.content"]
     assert "| method | rank | Source | Target | Avg | lost | Avg - lora |" in note
     assert "| lora | 2 | " in note
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Path:
+    """A run folder whose latest command is a search of two methods, written by hand."""
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    cells = Cells(methods="lora,dare", ranks="4", targets="new")
+    found = (result("dare"), result())
+    for each in found:
+        (folder := store.root / "search" / each.label).mkdir(parents=True)
+        (folder / "search.json").write_text(each.text(), encoding="utf-8")
+    note = replace(new_run("search", COMMAND, cells, "search"), methods=("lora", "dare"), finished=True)
+    save_run(store, note)
+    return store.root
+
+
+def test_the_page_of_the_latest_search_can_be_written_again(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--output", str(searched)]) == 0
+
+    printed = capsys.readouterr()
+    (path,) = searched.glob("reports/search-*/index.html")
+    assert printed.out == f"{path}\n"
+    assert "the latest command" in printed.err
+    html = path.read_text(encoding="utf-8")
+    assert html.index("lora, rank 4, new") < html.index("dare, rank 4, new")  # as the command names them
+    assert "bench run --methods lora,dare --ranks 4 --targets new --tuned --output …/runs" in html
+    assert {each.name for each in path.parent.glob("fronts.*")} == {"fronts.csv", "fronts.png", "fronts.svg"}
+    address = (searched / "report" / "index.html").read_text(encoding="utf-8")
+    assert f"../reports/{path.parent.name}/index.html" in address
+
+
+def test_a_search_whose_results_are_gone_or_that_is_not_finished_has_no_page(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (note,) = read_runs(Store(searched))
+    words = ["report", "--run", note.name, "--output", str(searched)]
+    assert main([*words, "--sort", "avg"]) == 2
+    assert "--sort is an option of a leaderboard" in capsys.readouterr().err
+    shutil.rmtree(searched / "search")
+    assert main(words) == 2
+    assert "were replaced by a later search" in capsys.readouterr().err
+    save_run(Store(searched), replace(note, finished=False))
+    assert main(words) == 2
+    assert f"is not finished. Run its command again: {COMMAND}" in " ".join(capsys.readouterr().err.split())
+    assert main(["report", "--output", str(searched)]) == 2  # an unfinished search is not taken without its name

@@ -59,7 +59,7 @@ def test_the_time_left_follows_from_the_trials_that_ended_since_the_start(monkey
     assert trials.time_remaining is None
     for moment in (100.0, 200.0):
         now = moment
-        drawn.take(Event("failed", "t", 0, label="lora"))
+        drawn.take(Event("failed", f"t{moment}", 0, label="lora"))
     assert trials.time_remaining == 400
 
 
@@ -91,7 +91,7 @@ def test_off_a_terminal_a_run_is_one_line_a_finished_trial(capsys: pytest.Captur
         drawn.take(Event("stopped", "t", 0, label="lora"))
         drawn.take(Event("failed", "u", 0, record=FAILED, label="dora"))
 
-    assert capsys.readouterr().err == f"[1/3]  lora stopped early\n[2/3]  {FAILED.trial.label} FAILED: out of memory\n"
+    assert capsys.readouterr().err == f"[2/3]  lora stopped early\n[3/3]  {FAILED.trial.label} FAILED: out of memory\n"
 
 
 def test_on_a_terminal_every_running_lane_has_a_bar(

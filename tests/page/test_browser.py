@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.making.searches import result
 from tests.page.conftest import EVIL, MadeRun, MadeSequence
+from tests.page.test_search_page import written
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -146,3 +148,29 @@ def test_the_browser_of_a_sequence_finds_what_a_later_stage_lost(
         assert "after its stage: red" in cards.inner_text()
         form.locator("select[name=task]").select_option("changed-2")
         assert "before training: red" in cards.inner_text()
+
+
+def test_the_page_of_a_search_sorts_filters_and_draws(browser: Any, tmp_path: Path) -> None:
+    path = written([result(), result("<b>xxx")], tmp_path, draw=True)
+
+    with shown(browser, path, "table.tries") as page:
+        table = page.locator("table.tries >> nth=0")
+        numbers = table.locator("tbody th.name")
+        table.locator("thead button", has_text="Avg").click()
+        assert numbers.all_inner_texts() == ["3", "0", "4", "1", "2"]
+        table.locator("thead button", has_text="form").click()
+        assert numbers.all_inner_texts()[-2:] == ["1", "2"]
+        page.locator("select.states").select_option("failed")
+        assert table.locator("tbody tr:visible").count() == 1
+        assert "out of memory" in table.locator("tbody tr:visible").inner_text()
+        page.locator("select.states").select_option("")
+        part = page.locator("details.late >> nth=0")
+        part.locator("summary").click()
+        part.locator("figure >> nth=3").wait_for()
+        assert part.locator("svg").count() == 4
+        page.locator("#filters summary").click()
+        page.locator('#filters input[value="lora"]').uncheck()
+        assert not page.locator("h3", has_text="lora").is_visible()
+        assert page.locator("h3", has_text="<b>xxx").is_visible()
+        page.set_viewport_size({"width": 400, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400

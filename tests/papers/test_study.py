@@ -224,6 +224,9 @@ def test_two_studies_share_their_trials_and_leave_no_table_of_a_run(
     reports |= {"scores.parquet", "index.html", "files"}
     (folder,) = output.glob("reports/study-table3-*")
     assert {path.name for path in folder.iterdir()} == {*reports, "command.json", "study.json", "table3.md"}
+    (folder / "index.html").unlink()
+    assert main(["report", "--run", folder.name, "--output", str(output)]) == 0
+    assert capsys.readouterr().out == f"{folder / 'index.html'}\n"
     assert main(["leaderboard", "--output", str(output)]) == 2
     assert "has no run yet" in capsys.readouterr().err
     record = json.loads(of_table3.read_text(encoding="utf-8"))

@@ -8,10 +8,12 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.search import figures
+from bench.search.pareto import Point
 from bench.search.quest import Quest
 from bench.search.report import lines, publish
-from bench.search.run import SearchSettings, provenance, quest_result, quests
+from bench.search.run import SearchSettings, provenance, quest_result, quests, trials_left
 from bench.search.space import spaces
+from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.store.search_results import SearchResult, search_results
 
@@ -71,11 +73,46 @@ def test_a_search_leaves_a_folder_per_quest_and_draws_nothing_twice(
 def test_the_table_says_what_mattered_and_how_little_that_means(quest: Quest) -> None:
     result = searched(quest)
 
-    (line,) = [line for line in lines([quest], [result]) if "mattered" in line]
+    (line,) = [line for line in lines([result]) if "mattered" in line]
 
     assert line.startswith("lorasculpt-r2-new_squares: what mattered for Avg: ")
     assert line.endswith("; 5 configurations give only a hint.")
     assert json.loads(result.text())["facts"]["importance"] == result.facts["importance"]
+
+
+def test_a_result_says_why_a_configuration_failed_and_where_it_was_stopped(
+    quest: Quest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (quest.study.ask(2) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    (job, *_) = quest.jobs(first.hyper)
+    quest.store.begin(job.trial)
+    quest.store.write(Record(job.trial, "failed", error="no memory at /home/ann/runs"))
+    quest.study.fail(first.number)
+    quest.study.prune(second.number)
+    monkeypatch.setattr(Quest, "seen", lambda self, hyper: {2: Point(0, 0.1, 0.1), 4: Point(0, 0.1, 0.1)})
+
+    setting = SearchSettings(trials=2)
+    failed, stopped = quest_result(quest, setting, provenance(quest.request, setting), "bench search").configurations
+
+    assert (failed.state, failed.reason, failed.step) == ("failed", "no memory at …/runs", None)
+    assert (stopped.state, stopped.reason, stopped.step) == ("stopped", "", 4)
+
+
+def test_the_trials_that_a_search_still_has_are_counted_once(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> None:
+    cells = (("lora", "dare"), (2,), tiny_suite.targets, tiny_suite.sources)
+    request = Request(tiny_suite, *cells, tiny_suite.recipe, split="validation", tasks=squares)
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    lora, dare = quests(request, spaces(request), store, SearchSettings())
+
+    assert trials_left([lora, dare], 3, store) == 6  # the default of lora is what dare edits
+    assert trials_left([dare], 3, store) == 4
+    asked = dare.study.ask(3)
+    assert asked is not None
+    dare.study.tell(asked.number, 0.5, 0.5)
+    assert trials_left([lora, dare], 3, store) == 5
 
 
 def test_a_range_reads_as_words(quest: Quest) -> None:

@@ -53,11 +53,12 @@ const page = (() => {
     const cell = line.children[index];
     if (!cell) return NaN;
     if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
-    return cell.classList.contains("name") ? cell.textContent : NaN;
+    return cell.classList.contains("name") || cell.classList.contains("text") ? cell.textContent.trim() : NaN;
   }
 
   function order(a, b) {
     if (typeof a === "string" && typeof b === "string") return a.localeCompare(b);
+    if (typeof a === "string" || typeof b === "string") return typeof a === "string" ? Infinity : -Infinity;
     if (Number.isNaN(a)) return Number.isNaN(b) ? 0 : Infinity; // what is not known goes last, up or down
     return Number.isNaN(b) ? -Infinity : a - b;
   }
@@ -65,7 +66,7 @@ const page = (() => {
   function sort(heading) {
     const table = heading.closest("table");
     const index = [...heading.parentElement.children].indexOf(heading);
-    const first = heading.classList.contains("name") ? "ascending" : "descending";
+    const first = heading.matches(".name, .text") ? "ascending" : "descending";
     const other = first === "ascending" ? "descending" : "ascending";
     const now = heading.getAttribute("aria-sort") === first ? other : first;
     all("th[aria-sort]", table).forEach((each) => each.removeAttribute("aria-sort"));
@@ -97,14 +98,39 @@ const page = (() => {
     });
   }
 
+  // Hide the configurations of a search that are not in the state that its list names.
+  function states() {
+    const list = one("select.states");
+    all("[data-state]").forEach((line) => {
+      line.classList.toggle("out", Boolean(list.value) && !line.dataset.state.split(" ").includes(list.value));
+    });
+  }
+
+  // Draw the figures of a search when their part is opened. The texts in them were escaped when they were drawn.
+  function draw(part) {
+    if (!part.open || part.dataset.drawn) return;
+    part.dataset.drawn = "yes";
+    load(part.dataset.load, (figures) => {
+      part.querySelector("[role=status]").remove();
+      for (const { name, title, svg } of figures) {
+        const figure = made("figure", undefined, name);
+        const scroll = made("div", undefined, "scroll");
+        scroll.tabIndex = 0;
+        scroll.append(document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true));
+        figure.append(made("figcaption", `${title}.`), scroll);
+        part.append(figure);
+      }
+    }, part.querySelector("[role=status]"));
+  }
+
   // Changed examples -------------------------------------------------------------------------------
 
-  function load(name, then) {
+  function load(name, then, status = one("#browsed")) {
     if (taken[name]) return then(taken[name]);
     waiting[name] = then;
     const script = made("script");
     script.src = `${files}/data/${name}.js`;
-    script.onerror = () => { one("#browsed").textContent = `${script.getAttribute("src")} is missing; copy the whole folder.`; };
+    script.onerror = () => { status.textContent = `${script.getAttribute("src")} is missing; copy the whole folder.`; };
     document.head.append(script);
   }
 
@@ -225,6 +251,8 @@ const page = (() => {
     if (window.innerWidth < 700) { // a phone shows forgetting and differences first
       all('input.columns[value="sources"]').forEach((box) => { box.checked = false; });
     }
+    all("select.states").forEach((select) => select.addEventListener("change", states));
+    all("details.late").forEach((part) => part.addEventListener("toggle", () => draw(part)));
     columns();
     browse();
     list();

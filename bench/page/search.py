@@ -1,0 +1,151 @@
+"""Gather what the page of a search shows: the choices, the fronts, every configuration, and the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.environment import known_facts
+from bench.page.build import figure_section, written
+from bench.page.page import Page, Section
+from bench.page.rows import PageRows
+from bench.page.svg import themed
+from bench.page.tries import chosen_blocks, chosen_columns, target_name, title_of, tries
+from bench.plan.tuned import quest_row
+from bench.spec import Record
+from bench.store.run_folder import Store
+from bench.store.search_results import SearchResult
+from bench.text import counted, shareable
+
+_FIGURES = {
+    "front": "The front",
+    "slices": "Each hyperparameter against the scores",
+    "parallel": "Hyperparameters and scores of each configuration",
+    "history": "The best so far",
+}
+_FRONTS = (
+    "Right is better at the old tasks, up is better at the new one. Small pale marks are all configurations that have "
+    "scores; a line is the front of a method. A ring marks the chosen configuration, a square the default."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A finished search: its command, the results of its quests, and the figure of all fronts, if it was drawn.
+
+    ``following`` is the command that runs the choices. ``repeat`` returns the command that repeats a trial.
+    """
+
+    command: str
+    results: Sequence[SearchResult]
+    fronts: Sequence[Path]
+    following: str
+    repeat: Callable[[Record], str]
+
+
+def search_page(found: Searched, store: Store) -> Page:
+    """Return the page of a search."""
+    results = found.results
+    rows = PageRows.of(map(quest_row, results))
+    data = {f"figures-{number}": list(_figures(result, store, number)) for number, result in enumerate(results)}
+    data = {name: figures for name, figures in data.items() if figures}
+    quests = [
+        tries(result, rows, number, f"figures-{number}" if f"figures-{number}" in data else "")
+        for number, result in enumerate(results)
+    ]
+    facts, target = results[0].facts, target_name(results)
+    choices = {
+        "columns": chosen_columns(results),
+        "blocks": chosen_blocks(results, rows),
+        "following": shareable(found.following),
+    }
+    targets = ", ".join(
+        dict.fromkeys(title_of(result).partition(", rank ")[2].partition(", ")[2] for result in results)
+    )
+    fronts = (item for item in written(found.fronts, rows))
+    reading = {"target": target, "facts": facts, "sizes": _sizes(facts), "stops": facts["margin"] is not None}
+    sections = [
+        Section("chosen", "What was chosen", "chosen.html", choices),
+        *figure_section("fronts", f"Source against {target}", _titled(fronts)),
+        Section("tries", "Every configuration", "tries.html", {"quests": quests}),
+        Section("reading", "What the numbers say, and what they do not", "search_reading.html", reading),
+        Section("origin", "Environment and commands", "origin.html", _origin(found, rows, store)),
+    ]
+    return Page(
+        title=f"{facts['suite']}: a search on {targets}",
+        setting=_setting(facts),
+        command=shareable(found.command),
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        sections=sections,
+        names=rows.names,
+        ranks=rows.ranks,
+        rows=rows.as_json(),
+        data=data,
+    )
+
+
+def _titled(figures: Iterator[Any]) -> Iterator[Any]:
+    for figure in figures:
+        yield type(figure)("The fronts of all methods", figure.svg, _FRONTS)
+
+
+def _setting(facts: Mapping[str, Any]) -> str:
+    """Return what all quests of the search share, on one line."""
+    limit = "all examples" if facts["limit"] is None else f"the first {facts['limit']} examples"
+    margin = "no early stopping" if facts["margin"] is None else f"early stopping at {facts['margin']:g} points"
+    parts = [
+        f"{counted(facts['trials'], 'configuration')} for each method",
+        f"{facts['recipe']['updates']:,} updates",
+        f"seeds {', '.join(map(str, facts['seeds']))}",
+        f"validation, {limit} of each task",
+        f"sampler {facts['sampler']}",
+        margin,
+        f"chosen by {facts['objective']}",
+        f"commit {facts['commit']}" if facts["commit"] else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _sizes(facts: Mapping[str, Any]) -> str:
+    limit = "every validation example" if facts["limit"] is None else f"at most {facts['limit']} examples"
+    return f"{limit} of each task and {counted(len(facts['seeds']), 'seed')}"
+
+
+def _figures(result: SearchResult, store: Store, number: int) -> Iterator[dict[str, str]]:
+    """Yield the figures in the folder of a quest, in the page's colours; the page loads them when it needs them."""
+    folder = store.root / "search" / result.label
+    for name, title in _FIGURES.items():
+        path = folder / f"{name}.svg"
+        if path.is_file():
+            svg = themed(path.read_text(encoding="utf-8"), f"q{number}{name}", {}, f"{title}: {result.label}")
+            yield {"name": name, "title": title, "svg": str(svg)}
+
+
+def _origin(found: Searched, rows: PageRows, store: Store) -> dict[str, object]:
+    """Return the environments of all trials, the base model, and the commands of the chosen configurations."""
+    chosen: dict[str, tuple[str, str]] = {}
+    tried: set[str] = set()
+    for result in found.results:
+        for item in result.configurations:
+            tried.update(item.trials)
+            if item.number == result.chosen:
+                where = (rows.id(quest_row(result)), f"{title_of(result)}, configuration {item.number}")
+                chosen |= dict.fromkeys(item.trials, where)
+    records = [record for record in store.records() if record.trial.id in tried]
+    commands = [
+        (*chosen[record.trial.id], record.trial.id, shareable(found.repeat(record)))
+        for record in records
+        if record.trial.id in chosen
+    ]
+    facts = found.results[0].facts
+    return {
+        "facts": known_facts(record.environment for record in records),
+        "model": facts["suite"],
+        "revision": facts["model"],
+        "commands": commands,
+        "what": "What the trainings of this search ran with:",
+        "repeats": "The command that trains each chosen configuration and scores it on the test splits",
+    }
