@@ -185,16 +185,17 @@ def _cut(examples: Iterable[ChangedExample], limit: int) -> dict[tuple[str, int,
 
     Of equal changes, those of examples that most rows lost are kept, so that the rows of a list share examples.
     """
-    by_trial: dict[tuple[str, int, str], list[tuple[float, int, ChangedExample, Change]]] = {}
+    examples = list(examples)
+    by_trial: dict[tuple[str, int, str], list[tuple[float, int, Change]]] = {}
     for example in examples:
         lost_by = example.lost_by
         for change in example.changes:
-            size = abs(change.score - change.base)
-            by_trial.setdefault(change.trial, []).append((-size, -lost_by, example, change))
+            by_trial.setdefault(change.trial, []).append((-abs(change.score - change.base), -lost_by, change))
     over = {trial: found for trial, found in by_trial.items() if len(found) > limit}
-    for found in over.values():
-        for _, _, example, change in sorted(found, key=lambda item: item[:2])[limit:]:
-            example.changes.remove(change)
+    if over:
+        cut = {id(item[2]) for found in over.values() for item in sorted(found, key=lambda item: item[:2])[limit:]}
+        for example in examples:
+            example.changes = [change for change in example.changes if id(change) not in cut]
     return {trial: len(found) for trial, found in over.items()}
 
 
