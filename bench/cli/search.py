@@ -18,13 +18,16 @@ from bench.cli.search_page import write_search_page
 from bench.cli.which_run import keep_run, new_run
 from bench.console import say, tell
 from bench.errors import UsageError
+from bench.lanes.setup import Launch
+from bench.plan.chains import ChainRequest
 from bench.plan.plan import base_trial
+from bench.plan.request import Request
 from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.search.optuna_study import Sampler
 from bench.search.pareto import Objective
 from bench.search.quest import Quest
 from bench.search.report import lines
-from bench.search.run import SearchSettings, run
+from bench.search.run import SearchSettings, requested, run
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER as REPORTS
@@ -90,41 +93,54 @@ class SearchOptions(Starts, Output, Chained):
 
 def search(options: SearchOptions) -> int:
     """Tune every method with the same budget on validation."""
-    launch = options.launch()
+    launch, setting, registry = options.launch(), options.setting(), Registry(options.plugin)
     check_output(options.output, options.lanes)
-    setting, registry = options.setting(), Registry(options.plugin)
     cells = options.chain_cells(registry) if options.is_sequence else options
     read = read_request if options.dry_run else start_request
-    asked = replace(read(cells, options.output, registry), split="validation")
-    chains = options.chain_request(registry, asked) if options.is_sequence else None
-    if chains is not None:
-        if not asked.sources:
-            raise UsageError(
-                "A search is judged by AP and Source, and there is no source left. Name some: --sources A,B."
-            )
-        if "margin" in options.typed:
-            raise UsageError("--margin stops single trainings, and a stage alone says little about its chain. Drop it.")
-        setting = replace(setting, margin=None)
-    store = options.store()
+    request = replace(read(cells, options.output, registry), split="validation")
+    wanted: Request | ChainRequest = request
+    if options.is_sequence:
+        wanted, setting = _chains(options, registry, request), replace(setting, margin=None)
+    request, store = requested(wanted), options.store()
     tell_older(store)
-    tell_unknown_words(asked)
+    tell_unknown_words(request)
     if options.dry_run:
         from bench.cli.search_plan import plan_lines  # imported here because it loads torch
 
-        tell(plan_lines(chains or asked, setting, store, launch))
+        tell(plan_lines(wanted, setting, store, launch))
         return 0
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
-    more = {"chains": options.methods, "orders": options.orders()} if chains else {}
-    note = replace(new_run("search", options.line, cells, FOLDER, **varied, **more), methods=asked.methods)
-    written: list[Path] = []
+    more = {"chains": options.methods, "orders": options.orders()} if options.is_sequence else {}
+    note = replace(new_run("search", options.line, cells, FOLDER, **varied, **more), methods=request.methods)
+    return _carry_out(options, wanted, setting, launch, note)
+
+
+def _chains(options: SearchOptions, registry: Registry, request: Request) -> ChainRequest:
+    """Return the chains to tune.
+
+    Raises:
+        UsageError: no source is left, or a margin is given.
+    """
+    if not request.sources:
+        raise UsageError("A search is judged by AP and Source, and there is no source left. Name some: --sources A,B.")
+    if "margin" in options.typed:
+        raise UsageError("--margin stops single trainings, and a stage alone says little about its chain. Drop it.")
+    return options.chain_request(registry, request)
+
+
+def _carry_out(
+    options: SearchOptions, wanted: Request | ChainRequest, setting: SearchSettings, launch: Launch, note: Run
+) -> int:
+    """Search, print the choices, write the page, and return the exit code."""
+    store, written = options.store(), list[Path]()
 
     def keep(asked: Sequence[Quest], results: Sequence[SearchResult]) -> None:
         _keep(note, store, options.output, asked, results)
         if results:
             written.extend(write_search_page(note, results, store, options.output))
 
-    _, results = run(chains or asked, setting, store, launch, options.line, keep)
-    tell(lines(results, f"bench sequence --tasks {options.tasks}" if chains else "bench run"))
+    _, results = run(wanted, setting, store, launch, options.line, keep)
+    tell(lines(results, f"bench sequence --tasks {options.tasks}" if options.is_sequence else "bench run"))
     say(f"wrote {options.output / FILE}")
     labels = ", ".join(result.label for result in results)
     say(f"wrote front, slices, parallel and history (.png, .svg, .csv) in {options.output / FOLDER}: {labels}")

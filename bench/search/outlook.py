@@ -11,7 +11,7 @@ from bench.plan.plan import Plan, base_trial
 from bench.plan.plan import asked as specs_of
 from bench.plan.request import Request
 from bench.search.optuna_study import count_tried
-from bench.search.run import SearchSettings, defaults, restricted, storage_of, study_name, subjects
+from bench.search.run import SearchSettings, defaults, requested, restricted, storage_of, study_name, subjects
 from bench.search.space import Space
 from bench.search.subject import Subject
 from bench.spec import Scalar
@@ -66,7 +66,7 @@ def outlooks(
     wanted: Request | ChainRequest, found: Mapping[str, Space], setting: SearchSettings, store: Store
 ) -> tuple[Outlook, ...]:
     """Return what is left of each search. If zero-shot is not scored yet, every source counts."""
-    request = wanted.request if isinstance(wanted, ChainRequest) else wanted
+    request = requested(wanted)
     asked = specs_of(request, ())
     names = counted(request, store.read(base_trial(request)), asked).names
     result = []

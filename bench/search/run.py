@@ -70,6 +70,11 @@ def quests(
     return tuple(Quest(each, _study(each, found[each.varied], setting), margin) for each in subjects(asked, store))
 
 
+def requested(wanted: Request | ChainRequest) -> Request:
+    """Return the request of a search, also of one of chains."""
+    return wanted.request if isinstance(wanted, ChainRequest) else wanted
+
+
 def subjects(asked: Request | ChainRequest, store: Store) -> Iterator[Subject]:
     """Return what is searched: each method, rank and target, or each chain."""
     return _chains(asked, store) if isinstance(asked, ChainRequest) else _cells(asked, store)
@@ -136,7 +141,7 @@ def run(
     ``keep`` is called after zero-shot is scored and before the first configuration, without results, and at the end,
     when all files are written. The run folder is locked at both times.
     """
-    request = wanted.request if isinstance(wanted, ChainRequest) else wanted
+    request = requested(wanted)
     found = wanted_spaces(wanted, setting)
     if setting.storage is not None:
         check_storage(setting.storage)
@@ -170,7 +175,7 @@ def wanted_spaces(wanted: Request | ChainRequest, setting: SearchSettings) -> di
     Raises:
         UsageError: a method has nothing to search, or a field is not one of a method.
     """
-    request = wanted.request if isinstance(wanted, ChainRequest) else wanted
+    request = requested(wanted)
     return spaces(replace(request, methods=_varied(wanted)), setting.fields)
 
 
