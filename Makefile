@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Two processes share the test files; a test that starts Ray takes all cores, so these run one after another.
 TWO := --numprocesses 2 --dist loadfile
 
-.PHONY: run test check fast matrix picture setup clean python
+.PHONY: run test check fast matrix picture docs setup clean python
 
 run: $(VENV)/installed  ## install, then train, measure and rank the paper's methods on micro
 	$(BIN)/bench run --methods paper --ranks 16,32,64
@@ -35,6 +35,9 @@ picture: $(VENV)/installed-dev  ## draw the pictures of the docs again, and writ
 	$(BIN)/python docs/readme_picture.py
 	$(BIN)/python docs/method_pages.py
 
+docs: $(VENV)/installed-docs  ## build the site of the pages; open build/site/index.html by a double click
+	$(BIN)/python docs/site/build.py
+
 setup: $(VENV)/installed-dev  ## install again, for instance after adding an entry point
 	$(PIP) --no-deps --editable .
 
@@ -50,6 +53,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | python
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable ".[dev]"
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) --editable ".[docs]"
 	touch $@
 
 clean:
