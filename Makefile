@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Two processes share the test files; a test that starts Ray takes all cores, so these run one after another.
 TWO := --numprocesses 2 --dist loadfile
 
-.PHONY: run test check fast matrix picture docs setup clean python
+.PHONY: run test check fast matrix picture pages docs setup clean python
 
 run: $(VENV)/installed  ## install, then train, measure and rank the paper's methods on micro
 	$(BIN)/bench run --methods paper --ranks 16,32,64
@@ -30,10 +30,13 @@ fast: check  ## the inner loop: checks and the tests that need no Ray and no tra
 matrix: $(VENV)/installed-dev  ## every combination of choices on the pretend accelerator; make test runs a selection
 	$(BIN)/python -m pytest tests/matrix -m matrix
 
-picture: $(VENV)/installed-dev  ## draw the pictures of the docs again, and write the tables of the methods' pages
+picture: $(VENV)/installed-dev  ## draw the pictures of the docs again
 	$(BIN)/python docs/architecture_picture.py
 	$(BIN)/python docs/readme_picture.py
+
+pages: $(VENV)/installed-dev  ## write again what pages take from the code: the command line, the tables of methods
 	$(BIN)/python docs/method_pages.py
+	$(BIN)/python docs/command_line_page.py
 
 docs: $(VENV)/installed-docs  ## build the site of the pages; open build/site/index.html by a double click
 	$(BIN)/python docs/site/build.py

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 import bench
+from bench.cli.arguments import option_name, titled_fields
 from bench.cli.parser import parse
+from bench.cli.verbs import leaves
 from bench.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +72,7 @@ def test_every_command_is_one_that_bench_understands(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").touch()
     for file, text in OPTIONS.findall(path.read_text(encoding="utf-8")):
         (tmp_path / file).write_text(text, encoding="utf-8")
 
@@ -118,24 +121,26 @@ def test_every_line_of_a_page_fits_a_screen_except_tables_and_commands(path: Pat
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "    bench "))] == []
 
 
+def made_by(script: str, function: str) -> str:
+    """Return what a function of a script in docs/ returns, in a process of its own."""
+    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])[sys.argv[2]](), end='')"
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code, str(ROOT / "docs" / script), function],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    return done.stdout
+
+
 @pytest.mark.parametrize(
     ("script", "picture"),
     [("architecture_picture.py", "architecture.svg"), ("readme_picture.py", "source-target.svg")],
 )
 def test_a_picture_is_drawn_from_the_code_and_the_numbers_as_they_are(script: str, picture: str) -> None:
-    drawn = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import runpy, sys; print(runpy.run_path(sys.argv[1])['picture'](), end='')",
-            ROOT / "docs" / script,
-        ],
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
+    kept = (ROOT / "docs" / picture).read_text(encoding="utf-8")
 
-    assert drawn.stdout == (ROOT / "docs" / picture).read_text(encoding="utf-8"), "draw it again: make picture"
+    assert made_by(script, "picture") == kept, "draw it again: make picture"
 
 
 def test_the_rows_of_the_readme_are_rows_of_the_page_of_results() -> None:
@@ -147,6 +152,21 @@ def test_the_rows_of_the_readme_are_rows_of_the_page_of_results() -> None:
     assert len(rows) == 10
     for name, tries, *numbers in rows:
         assert any(row[:2] == [name, tries] and set(numbers) <= set(row) for row in published), name
+
+
+def test_the_page_of_the_command_line_is_written_from_the_parsers_as_they_are() -> None:
+    kept = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+    assert made_by("command_line_page.py", "page") == kept, "write it again: make pages"
+
+
+def test_the_page_of_the_command_line_has_every_option_of_every_command() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for words, verb in leaves():
+        section = text.partition(f"\n## bench {words}\n")[2].partition("\n## ")[0]
+        known = [item for _, item in titled_fields(verb.options) if item.name not in verb.options.hidden]
+        wanted = [option_name(item) for item in known if not item.metadata.get("positional")]
+        assert [name for name in wanted if f"| `{name}" not in section] == [], words
 
 
 def test_every_room_is_on_the_page_of_the_architecture() -> None:
