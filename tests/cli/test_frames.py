@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -24,6 +25,19 @@ def test_a_run_folder_is_read_as_data_frames(two_runs: Path) -> None:
     for trial in found.trials.to_dict("records"):
         assert means[trial["label"], "old_squares"] == pytest.approx(trial["score.old_squares"])
     assert set(found.leaderboard["method"]) == {"zero_shot", "lora"}  # the latest run has no dare
+
+
+def test_the_lines_of_the_page_that_check_a_number_by_hand_give_the_leaderboards_numbers(two_runs: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-numbers-are-made.md"
+    lines = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    lines = lines.replace('"check"', repr(str(two_runs))).replace("icon_choice", "new_squares")
+
+    exec(compile(lines, page.name, "exec"), known := dict[str, Any]())
+
+    row = bench.read(two_runs).leaderboard.set_index("method").loc["lora"]
+    assert known["source"] == pytest.approx(100 * row["source"])
+    assert known["means"]["new_squares"] == pytest.approx(100 * row["target"])
+    assert (known["source"] + known["means"]["new_squares"]) / 2 == pytest.approx(100 * row["avg"])
 
 
 def test_the_leaderboard_of_a_named_run_is_read(two_runs: Path) -> None:
