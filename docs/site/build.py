@@ -34,7 +34,7 @@ def groups() -> Iterator[tuple[str, list[tuple[str, Path]]]]:
     """Yield the groups of the index, each with the title and the path of its pages: the first link of each line."""
     for part in INDEX.read_text(encoding="utf-8").split("\n## ")[1:]:
         title, _, text = part.partition("\n")
-        yield title, [(name, (DOCS / link).resolve()) for name, link in _ENTRY.findall(text)]
+        yield title, [(name.replace("`", ""), (DOCS / link).resolve()) for name, link in _ENTRY.findall(text)]
 
 
 def place(path: Path) -> str:
