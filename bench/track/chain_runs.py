@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.spec import digest
 from bench.track.client import fill_run, metric
-from bench.track.command_run import origin
+from bench.track.command_run import all_runs, origin
+from bench.track.points import UNITS, in_points
 
 _PARENT = "mlflow.parentRunId"
 
@@ -18,7 +19,7 @@ _PARENT = "mlflow.parentRunId"
 class ChainRun:
     """A row of a sequence for one order and seed.
 
-    ``points`` are metrics with their value and their stage, from 1; ``stages`` are the ids of the trials.
+    ``points`` are metrics with their value, a fraction, and their stage, from 1; ``stages`` are the ids of the trials.
     """
 
     name: str
@@ -34,7 +35,7 @@ class ChainRun:
     @property
     def state(self) -> str:
         """A digest of everything that is shown; a run with the same digest is up to date."""
-        return digest(asdict(self))[:12]
+        return digest([UNITS, asdict(self)])[:12]
 
 
 def write_chains(client: Any, experiment: str, suite: str, command: str, chains: Sequence[ChainRun]) -> None:
@@ -54,6 +55,29 @@ def write_chains(client: Any, experiment: str, suite: str, command: str, chains:
                         client.set_tag(stage.info.run_id, _PARENT, run)
 
 
+def change_units(client: Any, experiment: str, commands: Collection[str]) -> None:
+    """Replace the runs of chains under some ``commands`` that an earlier version wrote in fractions.
+
+    MLflow never replaces the points of a curve, so the new runs have the points times 100, and the earlier ones go to
+    MLflow's trash. Only the command that made a chain has its numbers, so they are read from MLflow here.
+    """
+    for old in all_runs(client, experiment, "tags.kind = 'chain' and tags.units IS NULL"):
+        if old.data.tags.get(_PARENT) not in commands:
+            continue
+        tags = {key: value for key, value in old.data.tags.items() if key != "state"}
+        start, key = old.info.start_time, old.info.run_id
+        run = client.create_run(experiment, start_time=start, tags={}, run_name=old.info.run_name)
+        points = [point for name in old.data.metrics for point in client.get_metric_history(key, name)]
+        values = [
+            metric(each.key, in_points({each.key: each.value})[each.key], each.timestamp, each.step) for each in points
+        ]
+        fill_run(client, run, values, old.data.params, {**tags, "units": UNITS})
+        client.set_terminated(run.info.run_id, old.info.status, old.info.end_time)
+        for stage in all_runs(client, experiment, f"tags.`{_PARENT}` = '{key}'"):
+            client.set_tag(stage.info.run_id, _PARENT, run.info.run_id)
+        client.delete_run(key)
+
+
 def _run(client: Any, experiment: str, suite: str, command: str, chain: ChainRun) -> str:
     """Return the id of a chain's run, after writing what it lacks."""
     found = client.search_runs([experiment], f"tags.chain = '{chain.key}'", max_results=1)
@@ -63,8 +87,16 @@ def _run(client: Any, experiment: str, suite: str, command: str, chain: ChainRun
         client.delete_run(found[0].info.run_id)
     now = round(1000 * time.time())
     run = client.create_run(experiment, start_time=now, tags={_PARENT: command}, run_name=chain.name)
-    points = [metric(name, value, now, stage) for name, value, stage in chain.points]
-    tags = {"kind": "chain", "chain": chain.key, "suite": suite, **origin(), **chain.params, "state": chain.state}
+    points = [metric(name, in_points({name: value})[name], now, stage) for name, value, stage in chain.points]
+    tags = {
+        "kind": "chain",
+        "units": UNITS,
+        "chain": chain.key,
+        "suite": suite,
+        **origin(),
+        **chain.params,
+        "state": chain.state,
+    }
     fill_run(client, run, points, chain.params, tags)
     client.set_terminated(run.info.run_id, "FINISHED", now)
     return str(run.info.run_id)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from bench.errors import BenchError, StoreError, UsageError, one_line, without_p
 from bench.store.databases import database_file, database_url
 from bench.store.disk_errors import refusal
 from bench.store.places import drafted, is_remote
+from bench.track.command_run import folder_digest, output_name
 from bench.track.moved import ARTIFACTS, follow, local_folder
+from bench.track.points import UNITS
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-VIEW = "bench"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -28,13 +29,6 @@ SETTINGS = {
 
 _BATCH = 800  # a request may hold 1,000 metrics, params and tags; the last request carries all three
 _DATABASE = "mlflow.db"
-_VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-# The kinds of runs that the leaderboard view leaves out.
-_NO_ROWS = ("command", "search", "quest", "configuration", "chain")
-_COLUMNS = (
-    *("metrics.`avg`", "metrics.`source/avg`", "metrics.`target/avg`", "metrics.`forgetting/avg`"),
-    *("tags.`method`", "tags.`rank`", "tags.`target`", "tags.`seed`"),
-)
 
 
 def tracking_uri(output: Path) -> str:
@@ -91,8 +85,8 @@ def prepare(output: Path) -> None:
         follow(file, root)
 
 
-def open_experiment(client: Any, suite: str, output: Path) -> str:
-    """Return the id of a suite's experiment; create the experiment if it does not exist.
+def open_experiment(client: Any, suite: str, output: Path) -> Any:
+    """Return a suite's experiment, MLflow's own object; create the experiment if it does not exist.
 
     For a database on this machine the client decides where MLflow's files go, so they go to the run folder. A server
     has its own place for them.
@@ -104,15 +98,18 @@ def open_experiment(client: Any, suite: str, output: Path) -> str:
     if known is not None:
         if known.lifecycle_stage == "deleted":
             client.restore_experiment(known.experiment_id)
-        if known.tags.get(_VIEW_TAG, _view()) != _view():  # an earlier version saved another view
-            client.set_experiment_tag(known.experiment_id, _VIEW_TAG, _view())
         _check_place(known, output)
-        return str(known.experiment_id)
+        return known
     tags = {
         "mlflow.experimentKind": "custom_model_development",  # otherwise the UI asks for the kind
-        _VIEW_TAG: _view(),
+        units_tag(output): UNITS,
     }
-    return str(client.create_experiment(suite, artifact_location=_artifacts(output), tags=tags))
+    return client.get_experiment(client.create_experiment(suite, artifact_location=_artifacts(output), tags=tags))
+
+
+def units_tag(output: Path) -> str:
+    """Return the experiment's tag that says in which units the runs of a run folder are."""
+    return f"bench.units.{folder_digest(output_name(output))}"
 
 
 def _check_place(experiment: Any, output: Path) -> None:
@@ -139,21 +136,6 @@ def _artifacts(output: Path) -> str | None:
     return (folder.resolve() / ARTIFACTS).as_uri()
 
 
-def _view() -> str:
-    """Return the saved view that ``ui`` opens: every trial with its scores, best first.
-
-    Without a saved view, MLflow's table shows no metric. The format is that of MLflow's "Views" menu (3.17).
-    """
-    state = {
-        "searchFilter": " and ".join(f"tags.kind != '{kind}'" for kind in _NO_ROWS),
-        "orderByKey": "metrics.`avg`",
-        "orderByAsc": False,
-        "runsHiddenMode": "SHOW_ALL",  # charts would otherwise show only ten runs
-        "selectedColumns": _COLUMNS,
-    }
-    return json.dumps({"name": "Leaderboard", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
-
-
 def metric(name: str, value: float, timestamp: int, step: int) -> Any:
     """Return one point of a curve; ``timestamp`` is in milliseconds.
 
@@ -165,10 +147,19 @@ def metric(name: str, value: float, timestamp: int, step: int) -> Any:
 
 
 def fill_run(client: Any, run: Any, metrics: Sequence[Any], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Write numbers, missing parameters and, in the last request, tags; then delete tags that are out of date."""
+    """Write numbers, missing parameters and, in the last request, tags; then delete tags that are out of date.
+
+    MLflow shows the latest of several values, and the highest of those with the same time. So a value that replaces
+    another has the current time, and an equal one is not written again.
+    """
     from mlflow.entities import Param, RunTag
 
-    key = run.info.run_id
+    key, there, now = run.info.run_id, run.data.metrics, round(1000 * time.time())
+    metrics = [
+        metric(item.key, item.value, max(now, item.timestamp), 0) if item.step == 0 and item.key in there else item
+        for item in metrics
+        if item.step != 0 or there.get(item.key) != item.value
+    ]
     while len(metrics) > _BATCH:
         client.log_batch(key, metrics[:_BATCH])
         metrics = metrics[_BATCH:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,23 @@ def command_run(client: Any, experiment: str, suite: str, root: Path, line: str,
         found = client.create_run(experiment, tags=tags, run_name=line[:250])
     client.update_run(found.info.run_id, "RUNNING")
     return str(found.info.run_id)
+
+
+def command_runs(client: Any, experiment: str, root: Path) -> list[str]:
+    """Return the ids of the runs of all commands that worked in a run folder."""
+    condition = f"tags.kind = 'command' and tags.folder = '{folder_digest(output_name(root))}'"
+    return [str(run.info.run_id) for run in all_runs(client, experiment, condition)]
+
+
+def all_runs(client: Any, experiment: str, condition: str) -> Iterator[Any]:
+    """Yield every run that meets a condition, page after page."""
+    token = None
+    while True:
+        page = client.search_runs([experiment], condition, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def origin() -> dict[str, str]:

@@ -18,12 +18,15 @@ from bench.store import left_out
 from bench.store.changes import CHANGE
 from bench.store.places import drafted, fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
-from bench.track.chain_runs import ChainRun, write_chains
-from bench.track.client import connect, fill_run, metric, open_experiment
-from bench.track.command_run import command_run, origin
+from bench.track.chain_runs import ChainRun, change_units, write_chains
+from bench.track.client import connect, fill_run, metric, open_experiment, units_tag
+from bench.track.command_run import command_run, command_runs, origin
 from bench.track.moved import local_folder
-from bench.track.note import describe
+from bench.track.note import FIGURE, describe, picture
+from bench.track.points import UNITS
 from bench.track.projection import Projection, project
+from bench.track.trial_names import TrialNames, tries_in
+from bench.track.views import commands_view, save_views, target_views
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,25 +66,68 @@ class Experiment:
         self._targets = targets
         self._registry = registry
         self._client = connect(store.root)
-        self._id = open_experiment(self._client, suite, store.root)
+        self._opened = open_experiment(self._client, suite, store.root)
+        self._id = str(self._opened.experiment_id)
         self._parent: str | None = None
-        self._states: dict[str, str] = {}
+        self._states: dict[tuple[str, str | None], str] = {}
+        self._names = TrialNames(registry, SUITES.get(suite), tries_in(store.root))
+        self._shown: set[tuple[str, str]] = set()
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an earlier version wrote runs of the run folder, whose scores are fractions."""
+        return bool(self._opened.tags.get(units_tag(self._store.root)) != UNITS)
 
     def write(self, record: Record, zero_shot: Record | None) -> bool:
-        """Bring one trial's run up to date; return whether anything was written."""
-        without = left_out.read(self._store, (zero_shot or record).trial)
-        suite = SUITES.get(self._suite)
-        sources = suite.sources if suite else ()
-        projection = project(record, zero_shot, self._targets, self._registry, without, sources)
-        trial, state = record.trial.id, projection.state
+        """Bring one trial's run up to date, or the base model's run for each target; return whether any was not."""
+        if record.trial.rank is not None:
+            return self._write(record, zero_shot, None)
+        scored = {score.asked.task for score in record.scores.values()}
+        each: list[str | None] = [*sorted(scored.intersection(self._targets))] or [None]
+        return any([self._write(record, zero_shot, target) for target in each])
+
+    def _write(self, record: Record, zero_shot: Record | None, of: str | None) -> bool:
+        projection = self._project(record, zero_shot, of)
+        trial, state = (record.trial.id, of), projection.state
         if self._states.get(trial) == state:
             return False
-        runs = self._client.search_runs([self._id], f"tags.trial = '{trial}'", max_results=1)
-        current = bool(runs) and runs[0].info.status != "RUNNING" and runs[0].data.tags.get("state") == state
+        run = self._found(record, of)
+        current = run is not None and run.info.status != "RUNNING" and run.data.tags.get("state") == state
         if not current:
-            self._fill(self._own(runs, projection.params) or self._create(record, projection.name), record, projection)
+            self._fill(self._own(run, record, projection) or self._create(record, projection), record, projection)
+        self._save_views(projection.tags)
         self._states[trial] = state
         return not current
+
+    def _project(self, record: Record, zero_shot: Record | None, of: str | None) -> Projection:
+        without = left_out.read(self._store, (zero_shot or record).trial)
+        name = " ".join(filter(None, (self._names.of(record.trial), of)))
+        return project(record, zero_shot, self._targets, self._registry, without, self._sources, name=name, of=of)
+
+    def _save_views(self, tags: Mapping[str, str]) -> None:
+        """Save a view of a trial's target, so that it is there while a long command works."""
+        shown = (tags.get("target", ""), tags.get("split", ""))
+        if "stage" in tags or not all(shown) or shown in self._shown:
+            return
+        self._shown.add(shown)
+        targets, splits = zip(*self._shown, strict=True)
+        split = "test" if "test" in splits else max(splits)
+        views = [*target_views(set(targets), self._sources, split), commands_view()]
+        save_views(self._client, self._client.get_experiment(self._id), views)
+
+    @property
+    def _sources(self) -> Sequence[str]:
+        suite = SUITES.get(self._suite)
+        return suite.sources if suite else ()
+
+    def _found(self, record: Record, of: str | None) -> Any | None:
+        """Return the run of a trial, or None. Earlier versions showed the base model in one run without a target."""
+        same = f"tags.trial = '{record.trial.id}'"
+        wanted = [same] if of is None else [f"{same} and tags.target = '{of}'", f"{same} and tags.target IS NULL"]
+        for condition in wanted:
+            if runs := self._client.search_runs([self._id], condition, max_results=1):
+                return runs[0]
+        return None
 
     def add_result(self, result: Result) -> None:
         """Add a command's table, which MLflow shows, its reports and its chains to the command's run."""
@@ -93,7 +139,8 @@ class Experiment:
             with fetched(file) as copy:
                 self._client.log_artifact(run, str(copy))
         if result.note:
-            self._client.set_tag(run, "mlflow.note.content", result.note)
+            drawn = any(file.name == FIGURE for file in result.files)
+            self._client.set_tag(run, "mlflow.note.content", result.note + (picture(run) if drawn else ""))
         write_chains(self._client, self._id, self._suite, run, result.chains)
 
     def end(self, status: str) -> None:
@@ -101,26 +148,36 @@ class Experiment:
         if self._parent is not None:
             self._client.set_terminated(self._parent, status)
 
-    def _own(self, runs: Sequence[Any], params: Mapping[str, str]) -> Any | None:
-        """Return a trial's run, or None if there is none yet.
+    def modernize(self) -> None:
+        """Note that every run of the run folder is in this version's units, after the chains' runs were changed."""
+        change_units(self._client, self._id, command_runs(self._client, self._id, self._store.root))
+        self._client.set_experiment_tag(self._id, units_tag(self._store.root), UNITS)
 
-        MLflow never changes a parameter of a run. A run that an older version wrote with another value is deleted.
+    def _own(self, run: Any | None, record: Record, projection: Projection) -> Any | None:
+        """Return the run that was found if it can be brought up to date, or None.
+
+        MLflow never changes a parameter of a run, and removes no metric. A run that an older version wrote with another
+        value is deleted, and so is one that shows the base model's scores on several targets.
         """
-        if not runs:
+        if run is None:
             return None
-        if all(params.get(name, value) == value for name, value in runs[0].data.params.items()):
-            return runs[0]
-        self._client.delete_run(runs[0].info.run_id)
+        params, metrics = run.data.params, run.data.metrics
+        same = all(projection.params.get(name, value) == value for name, value in params.items())
+        names = {name.replace("@", ":") for name in projection.metrics}
+        if same and (record.trial.rank is not None or metrics.keys() <= names):
+            return run
+        self._client.delete_run(run.info.run_id)
         return None
 
-    def _create(self, record: Record, name: str) -> Any:
+    def _create(self, record: Record, projection: Projection) -> Any:
         """Create a trial's run nested in the command's; its start time is the trial's."""
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
+        target = {"target": projection.tags["target"]} if "target" in projection.tags else {}
         return self._client.create_run(
             self._id,
             start_time=_written(self._store, record) - round(1000 * seconds),
-            tags={"mlflow.parentRunId": self._command_run(), "trial": record.trial.id},
-            run_name=name,
+            tags={"mlflow.parentRunId": self._command_run(), "trial": record.trial.id, **target},
+            run_name=projection.name,
         )
 
     def _fill(self, run: Any, record: Record, projection: Projection) -> None:
@@ -132,6 +189,8 @@ class Experiment:
         metrics += [metric(name, value, now, 0) for name, value in projection.metrics.items()]
         tags = {**projection.tags, **self._origin(record), "state": projection.state}
         fill_run(self._client, run, metrics, projection.params, tags)
+        if run.info.run_name != projection.name:
+            self._client.update_run(run.info.run_id, name=projection.name)
         self._client.set_terminated(run.info.run_id, "FINISHED" if record.status == "done" else "FAILED", now)
 
     def _origin(self, record: Record) -> dict[str, str]:

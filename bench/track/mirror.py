@@ -102,10 +102,22 @@ class Mirror:
         if not interrupted:
             for record in self._taken.values():  # zero-shot may have come after the trials that are compared with it
                 self._write(record)
+            if self._experiment.is_older:
+                self._modernize(self._experiment)
         if self._result is not None:
             self._experiment.add_result(self._result())
         failed = any(record.status == "failed" for record in self._taken.values())
         self._experiment.end("KILLED" if interrupted else "FAILED" if failed else "FINISHED")
+
+    def _modernize(self, experiment: Experiment) -> None:
+        """Write all trials and searches again that an earlier version wrote, so that all scores have one unit."""
+        records = list(self._store.records())
+        zero_shots = [record for record in records if record.trial.rank is None]
+        for record in records:
+            if _suite(record, self._store) == self._plan.request.suite.name:
+                experiment.write(record, reference_of(record, zero_shots))
+        searches.write(self._store.root)
+        experiment.modernize()
 
 
 def sync(store: Store, registry: Registry) -> int:
@@ -125,6 +137,8 @@ def sync(store: Store, registry: Registry) -> int:
         for suite, members in suites.items():
             experiment = Experiment(store, suite, "bench sync", _targets(store), registry)
             written += sum(experiment.write(record, reference_of(record, zero_shots)) for record in members)
+            if experiment.is_older:
+                experiment.modernize()
             experiment.end("FINISHED")
         written += searches.write(store.root)
     except BenchError:

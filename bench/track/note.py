@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard, Row
 
+FIGURE = "source-target.png"
 _LONGEST = 7_500  # MLflow keeps 8,000 letters of a tag
 _HEADS = ("method", "rank", "Source", "Target", "Avg", "lost", "Avg - ")
 
@@ -24,8 +25,13 @@ def describe(board: Leaderboard) -> str:
     return "\n".join(kept)
 
 
+def picture(run: str) -> str:
+    """Return Markdown that shows the figure of Source against Target, an artifact of an MLflow ``run``."""
+    return f"\n\n![Source against Target](get-artifact?path={FIGURE}&run_uuid={run})"
+
+
 def _lines(board: Leaderboard) -> Iterator[str]:
-    yield f"{board.setting}. The figure source-target.png and all reports are among the artifacts."
+    yield f"{board.setting}. All reports are among the artifacts."
     for table in board.tables:
         yield ""
         yield f"**{table.target}**"

@@ -11,6 +11,7 @@ from bench.errors import BenchError
 from bench.plugins.registry import Registry
 from bench.recipe import EVALUATED, Recipe
 from bench.spec import Record, Scalar, Score, Trial, digest
+from bench.track.points import UNITS, in_points
 
 NOT_SHOWN = frozenset({"lr"})  # fields of the recipe that are hidden: the method's own lr is shown
 
@@ -28,36 +29,42 @@ class Projection:
     @property
     def state(self) -> str:
         """A digest of everything that is shown; a tracker's run with the same digest is up to date."""
-        return digest(asdict(self))[:12]
+        return digest([UNITS, asdict(self)])[:12]
 
 
-def project(
+def project(  # noqa: PLR0913  all that decides what is shown
     record: Record,
     zero_shot: Record | None,
     targets: Collection[str],
     registry: Registry,
     left_out: Collection[str] = (),
     sources: Collection[str] = (),
+    *,
+    name: str = "",
+    of: str | None = None,
 ) -> Projection:
     """Return what is shown of a record; forgetting compares it with ``zero_shot`` on the same examples.
 
     A trial's own task is its target. The other tasks that it or an earlier stage of its sequence learns, and those of
     ``targets`` that are not among the suite's ``sources``, are shown by name alone. All others are sources. The
-    untouched base model learns no task; for its record, ``targets`` are the targets. ``registry`` knows the papers of
-    the methods. The means over sources do not count the sources in ``left_out``.
+    untouched base model learns no task; its record is shown once for each target, ``of``, with the Avg that the
+    target's table has. ``registry`` knows the papers of the methods. The means over sources do not count the sources in
+    ``left_out``. ``name`` is shown instead of the trial's label.
     """
     scores, trial = _newest(record), record.trial
-    learnt = {*trial.learns} or {*targets}
-    others = {*trial.tasks, *(name for name in targets if name not in sources)} - learnt
+    learnt = trial.learns or ((of,) if of else tuple(targets))
+    others = {*trial.tasks, *(task for task in targets if task not in sources)}.difference(learnt)
     return Projection(
-        name=record.trial.label,
-        params=_params(record.trial),
-        tags=_tags(record, scores, registry),
-        metrics={
-            **_scores(trial, scores, learnt, others, left_out),
-            **_forgetting(record, scores, zero_shot, {*left_out, *others}),
-            **_cost(record),
-        },
+        name=name or trial.label,
+        params=_params(trial),
+        tags=_tags(record, scores, registry, of),
+        metrics=in_points(
+            {
+                **_scores(scores, learnt, others, left_out),
+                **_forgetting(record, scores, zero_shot, {*left_out, *others}),
+                **_cost(record),
+            }
+        ),
         predictions={task: score.file for task, score in scores.items()},
     )
 
@@ -113,14 +120,15 @@ def _recipe(recipe: Recipe, names: Iterable[str]) -> dict[str, Any]:
     return {f"recipe.{name}": getattr(recipe, name) for name in names}
 
 
-def _tags(record: Record, scores: Mapping[str, Score], registry: Registry) -> dict[str, str]:
+def _tags(record: Record, scores: Mapping[str, Score], registry: Registry, of: str | None) -> dict[str, str]:
+    """Return the tags; ``stage`` is the place of a trial in a sequence of tasks, counted from 1 and shown from 2."""
     trial = record.trial
     counts = sorted({score.asked.count for score in scores.values()})
     tags = {
         "kind": "trial" if trial.target else "reference",
         "method": trial.method,
         "rank": trial.rank,
-        "target": trial.target,
+        "target": trial.target or of,
         "seed": None if trial.rank is None else trial.seed,
         "connector": None if trial.rank is None else trial.recipe.connector,
         "trial": trial.id,
@@ -128,6 +136,7 @@ def _tags(record: Record, scores: Mapping[str, Score], registry: Registry) -> di
         "edits": trial.parent.id if trial.parent and trial.is_edit else None,
         "continues": trial.parent.id if trial.parent and not trial.is_edit else None,
         "tasks": " > ".join(trial.tasks) if len(trial.tasks) > 1 else None,
+        "stage": len(trial.targets) if len(trial.targets) > 1 else None,
         "given": trial.given,
         "model": trial.model,
         "commit": record.environment.get("commit"),
@@ -150,13 +159,9 @@ def _paper(method: str, registry: Registry) -> str | None:
 
 
 def _scores(
-    trial: Trial,
-    scores: Mapping[str, Score],
-    learnt: Collection[str | None],
-    others: Collection[str],
-    left_out: Collection[str],
+    scores: Mapping[str, Score], learnt: Collection[str], others: Collection[str], left_out: Collection[str]
 ) -> dict[str, float]:
-    own = [scores[task].value for task in trial.learns if task in scores]
+    own = [scores[task].value for task in learnt if task in scores]
     metrics: dict[str, float] = {}
     for task, score in scores.items():
         place = f"{'target' if task in learnt else 'task' if task in others else 'source'}/{task}"

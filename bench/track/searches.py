@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from bench.spec import digest
 from bench.store.places import fetched, modified
 from bench.store.search_results import FILE, Configuration, SearchResult, search_results
 from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri, unreachable
-from bench.track.command_run import command_run, folder_digest, origin, output_name, quest_key
+from bench.track.command_run import all_runs, command_run, folder_digest, origin, output_name, quest_key
+from bench.track.points import UNITS, in_points
+from bench.track.views import save_views, searches_view
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +43,11 @@ def write(root: Path) -> int:
 def _write(client: Any, root: Path, result: SearchResult, folder: Path) -> bool:
     """Write one quest, its state last, so that an interrupted write is repeated."""
     suite = str(result.facts["suite"])
-    experiment = open_experiment(client, suite, root)
+    opened = open_experiment(client, suite, root)
+    experiment = str(opened.experiment_id)
+    save_views(client, opened, [searches_view()])
     key = quest_key(result.facts["study"], folder_digest(output_name(root)))
-    state = digest(asdict(result))[:12]
+    state = digest([UNITS, asdict(result)])[:12]
     runs = client.search_runs([experiment], f"tags.kind = 'quest' and tags.quest = '{key}'", max_results=1)
     if runs and runs[0].data.tags.get("state") == state:
         return False
@@ -67,11 +71,11 @@ def _write_configurations(client: Any, experiment: str, result: SearchResult, qu
     parent, key, now = quest
     there = {
         run.data.tags["number"]: run
-        for run in _all(client, experiment, f"tags.kind = 'configuration' and tags.quest = '{key}'")
+        for run in all_runs(client, experiment, f"tags.kind = 'configuration' and tags.quest = '{key}'")
     }
     for item in result.configurations:
         shown = _configuration_tags(result, item)
-        run, state = there.get(str(item.number)), digest([asdict(item), shown])[:12]
+        run, state = there.get(str(item.number)), digest([UNITS, asdict(item), shown])[:12]
         if run is not None and run.data.tags.get("result") == state:
             continue
         tags = {"kind": "configuration", "quest": key, "number": str(item.number), "mlflow.parentRunId": parent}
@@ -79,14 +83,15 @@ def _write_configurations(client: Any, experiment: str, result: SearchResult, qu
             name = f"search/{result.label}/{item.number}"
             run = client.create_run(experiment, start_time=now, tags=tags, run_name=name)
         scores = {"source": item.source, "target": item.target, "avg": item.avg}
-        values = [metric(f"validation/{name}", value, now, 0) for name, value in scores.items() if value is not None]
+        known = in_points({f"validation/{name}": value for name, value in scores.items() if value is not None})
+        values = [metric(name, value, now, 0) for name, value in known.items()]
         hyper = {f"{result.facts['method']}.{name}": value for name, value in item.hyper.items()}
         fill_run(client, run, values, _text(hyper), {**tags, **shown, "result": state})
         client.set_terminated(run.info.run_id, _STATUS.get(item.state, "FINISHED"), now)
 
 
 def metrics(result: SearchResult) -> dict[str, float]:
-    """Return a quest's numbers: counts, hypervolume, scores of default and choice, importances."""
+    """Return a quest's numbers: counts, hypervolume (of fractions), scores of default and choice, importances."""
     facts = result.facts
     values = {
         "hypervolume": float(facts["hypervolume"]),
@@ -97,7 +102,8 @@ def metrics(result: SearchResult) -> dict[str, float]:
     }
     for place in ("default", "chosen"):
         if facts[place] is not None:
-            values |= {f"{place}/{name}": float(facts[place][name]) for name in ("source", "target", "avg")}
+            scores = {f"{place}/{name}": float(facts[place][name]) for name in ("source", "target", "avg")}
+            values |= in_points(scores)
     for objective, shares in facts["importance"].items():
         values |= {f"importance/{objective}/{name}": float(share) for name, share in shares.items()}
     return values
@@ -128,13 +134,3 @@ def _configuration_tags(result: SearchResult, item: Configuration) -> dict[str, 
 
 def _text(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value)[:5000] for name, value in values.items()}
-
-
-def _all(client: Any, experiment: str, condition: str) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_runs([experiment], condition, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

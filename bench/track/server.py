@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -20,14 +20,20 @@ from urllib.parse import urlsplit
 
 from bench.errors import StoreError, UsageError, without_password
 from bench.store.databases import database_file
-from bench.track.client import SETTINGS, VARIABLE, VIEW, prepare, tracking_uri
+from bench.track.client import SETTINGS, VARIABLE, prepare, tracking_uri
 from bench.track.moved import ARTIFACTS
+from bench.track.views import names_in
 
 log = logging.getLogger(__name__)
 
 
-def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int:
-    """Serve MLflow on this machine until Ctrl-C; ``say`` prints the address.
+def ui(
+    output: Path,
+    port: int,
+    say: Callable[[str], None] = log.warning,
+    browse: Callable[[str], object] | None = None,
+) -> int:
+    """Serve MLflow on this machine until Ctrl-C; ``say`` prints the addresses, and ``browse`` opens the first view.
 
     Raises:
         UsageError: the run folder has nothing to serve, or the port is in use.
@@ -55,8 +61,12 @@ def ui(output: Path, port: int, say: Callable[[str], None] = log.warning) -> int
         )
         try:
             _wait_until_ready(server, port, noise)
-            for line in _addresses(port):
-                say(line)
+            say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)")
+            addresses = list(_addresses(port))
+            for name, address in addresses:
+                say(f"{name}: {address}")
+            if browse is not None and addresses:
+                browse(addresses[0][1])
             server.wait()
             raise StoreError(f"MLflow's server ended: {_last_words(noise)}")
         except KeyboardInterrupt:
@@ -108,15 +118,18 @@ def _last_words(noise: IO[bytes]) -> str:
     return without_password(lines[-1])
 
 
-def _addresses(port: int) -> list[str]:
-    """Return lines with the addresses to open: the leaderboard view of every suite's experiment."""
+def _addresses(port: int) -> Iterator[tuple[str, str]]:
+    """Yield the name and the address of each saved view of every suite's experiment.
+
+    Without ``workflowType``, MLflow opens its pages for language models, which have nothing to show.
+    """
     answer = _request(port, "POST", "/api/2.0/mlflow/experiments/search", {"max_results": 100})
-    lines = [f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)"]
     for item in json.loads(answer).get("experiments", ()):
-        if any(tag["key"].endswith(f".{VIEW}") for tag in item.get("tags", ())):
-            place = f"#/experiments/{item['experiment_id']}/runs?viewStateShareKey={VIEW}"
-            lines.append(f"{item['name']}: http://127.0.0.1:{port}/{place}")
-    return lines
+        names = names_in({tag["key"]: tag["value"] for tag in item.get("tags", ())})
+        for key, name in names.items():
+            words = f"viewStateShareKey={key}&workflowType=machine_learning"
+            place = f"http://127.0.0.1:{port}/#/experiments/{item['experiment_id']}/runs?{words}"
+            yield f"{item['name']}, {name}", place
 
 
 def _request(port: int, verb: str, path: str, body: Mapping[str, object] | None = None) -> bytes:

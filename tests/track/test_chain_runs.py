@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.track.chain_runs import ChainRun, write_chains
+from bench.track.chain_runs import ChainRun, change_units, write_chains
 from tests.track.conftest import client, runs
 
 LORA = ChainRun(
@@ -52,8 +52,8 @@ def test_a_chain_is_a_run_of_the_command_with_its_numbers_after_each_stage(root:
     run = found[LORA.name]
     history = client(root).get_metric_history(run.info.run_id, "ap_k")
     assert parent(run) == found["command"].info.run_id
-    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.75)]
-    assert run.data.metrics["bwt"] == -0.25
+    assert [(point.step, point.value) for point in history] == [(1, 50.0), (2, 75.0)]
+    assert run.data.metrics["bwt"] == -25.0
     assert run.data.params == LORA.params
     assert (run.info.status, run.data.tags["kind"], run.data.tags["suite"]) == ("FINISHED", "chain", "small")
 
@@ -79,5 +79,26 @@ def test_the_same_chain_again_is_left_alone_and_another_number_replaces_its_run(
 
     assert again == first
     assert changed[LORA.name].info.run_id != first
-    assert [point.value for point in client(root).get_metric_history(changed[LORA.name].info.run_id, "ap_k")] == [0.25]
+    assert [point.value for point in client(root).get_metric_history(changed[LORA.name].info.run_id, "ap_k")] == [25.0]
     assert parent(changed["second"]) == changed[LORA.name].info.run_id
+
+
+def test_a_chain_in_fractions_of_an_earlier_version_is_replaced_by_one_in_points(root: Path) -> None:
+    before = write(root, LORA)
+    reader, old = client(root), before[LORA.name].info.run_id
+    experiment = before[LORA.name].info.experiment_id
+    reader.delete_tag(old, "units")
+    reader.log_metric(old, "bwt", -0.25, step=3)
+    reader.log_metric(old, "cost/seconds_per_stage", 7.0, step=2)
+
+    change_units(reader, experiment, ["another command"])
+    assert runs(root)[LORA.name].info.run_id == old
+    change_units(reader, experiment, [before["command"].info.run_id])
+
+    after = runs(root)
+    run = after[LORA.name]
+    assert [(point.step, point.value) for point in reader.get_metric_history(run.info.run_id, "bwt")][-1] == (3, -25.0)
+    assert run.data.metrics["cost/seconds_per_stage"] == 7.0
+    assert (parent(run), run.data.params) == (before["command"].info.run_id, LORA.params)
+    assert parent(after["second"]) == run.info.run_id
+    assert reader.get_run(old).info.lifecycle_stage == "deleted"  # in MLflow's trash

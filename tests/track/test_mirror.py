@@ -77,11 +77,34 @@ def test_all_tasks_of_a_joint_trial_are_its_targets() -> None:
     metrics = project(Record(joint, "done", scores), None, {"new", "newer"}, Registry()).metrics
 
     assert {name: value for name, value in metrics.items() if name.endswith("avg")} == {
-        "source/avg": 0.25,
-        "target/avg": 0.75,
-        "avg": 0.5,
+        "source/avg": 25.0,
+        "target/avg": 75.0,
+        "avg": 50.0,
     }
-    assert metrics["target/newer"] == 0.5
+    assert metrics["target/newer"] == 50.0
+
+
+def test_the_base_model_has_an_avg_for_each_target_and_other_targets_are_no_sources() -> None:
+    scores = {
+        asked(task).key: Score(asked(task), "accuracy", {"accuracy": value}, "f")
+        for task, value in {"old": 0.5, "new": 0.25, "newer": 1.0}.items()
+    }
+    record = Record(ZERO_SHOT, "done", scores)
+
+    new, newer = (project(record, None, {"new", "newer"}, Registry(), of=of) for of in ("new", "newer"))
+
+    assert (new.metrics["avg"], newer.metrics["avg"]) == (37.5, 75.0)
+    assert (new.tags["target"], newer.tags["target"]) == ("new", "newer")
+    assert (new.metrics["source/avg"], new.metrics["task/newer"]) == (50.0, 100.0)
+
+
+def test_scores_have_the_two_decimals_of_the_table_and_costs_keep_their_units() -> None:
+    score = Score(asked("new"), "accuracy", {"accuracy": 0.24693749}, "f")
+    record = Record(LORA, "done", {asked("new").key: score}, Cost(train_seconds=7.125))
+
+    metrics = project(record, None, {"new"}, Registry()).metrics
+
+    assert (metrics["target/new"], metrics["cost/train_seconds"]) == (24.69, 7.125)
 
 
 def asked(task: str, count: int = 2) -> ScoreSpec:
@@ -167,7 +190,7 @@ def test_a_command_is_a_run_with_a_nested_run_per_trial(mirrored: Store, monkeyp
     found = runs(mirrored.root)
 
     parent = found.pop(COMMAND)
-    assert sorted(found) == ["dare-r4-new-s0", "lora-r4-new-s0", "zero_shot"]
+    assert sorted(found) == ["dare-r4-new-s0 drop_rate=0.5", "lora-r4-new-s0", "zero_shot new"]
     assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *found.values())} == {"FINISHED"}
     assert parent.data.tags["command"] == COMMAND
@@ -181,18 +204,18 @@ def test_a_trial_has_scores_forgetting_cost_and_its_loss_curve(mirrored: Store) 
 
     assert run.data.metrics == pytest.approx(
         {
-            "source/old": 0.25,
-            "source/older": 0.5,
-            "source/old/lenient": 0.35,
-            "source/older/lenient": 0.6,
-            "source/avg": 0.375,
-            "target/new": 1.0,
-            "target/new/lenient": 1.1,
-            "target/avg": 1.0,
-            "avg": 0.6875,
-            "forgetting/old": 0.5,
-            "forgetting/older": 0.5,
-            "forgetting/avg": 0.5,
+            "source/old": 25.0,
+            "source/older": 50.0,
+            "source/old/lenient": 35.0,
+            "source/older/lenient": 60.0,
+            "source/avg": 37.5,
+            "target/new": 100.0,
+            "target/new/lenient": 110.0,
+            "target/avg": 100.0,
+            "avg": 68.75,
+            "forgetting/old": 50.0,
+            "forgetting/older": 50.0,
+            "forgetting/avg": 50.0,
             "cost/train_seconds": 7.0,
             "cost/evaluate_seconds": 0.0,
             "cost/peak_memory_bytes": 0.0,
@@ -265,7 +288,7 @@ def test_a_hyperparameter_never_stands_for_a_field_of_the_trial_that_has_its_nam
 
 
 def test_sync_replaces_a_run_in_which_an_older_version_wrote_another_value(mirrored: Store) -> None:
-    stale = runs(mirrored.root)["dare-r4-new-s0"]
+    stale = runs(mirrored.root)["dare-r4-new-s0 drop_rate=0.5"]
     reader = client(mirrored.root)
     for key, value in (("state", "older"), ("trial", LORA.id)):  # LORA's parameters are not those of this run
         reader.set_tag(stale.info.run_id, key, value)
@@ -274,7 +297,10 @@ def test_sync_replaces_a_run_in_which_an_older_version_wrote_another_value(mirro
     assert sync(mirrored, Registry()) == 2
 
     found = runs(mirrored.root)
-    assert {found[name].data.params["method"] for name in ("lora-r4-new-s0", "dare-r4-new-s0")} == {"lora", "dare"}
+    assert {found[name].data.params["method"] for name in ("lora-r4-new-s0", "dare-r4-new-s0 drop_rate=0.5")} == {
+        "lora",
+        "dare",
+    }
     assert reader.get_run(stale.info.run_id).info.lifecycle_stage == "deleted"
 
 
@@ -298,7 +324,7 @@ def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
 
     after = runs(mirrored.root)
     assert {name: run.info.run_id for name, run in after.items()} == before
-    assert after["lora-r4-new-s0"].data.metrics["source/avg"] == 0.5
+    assert after["lora-r4-new-s0"].data.metrics["source/avg"] == 50.0
     assert len(json.loads(read(after[COMMAND], "rows.json"))["data"]) == 1
 
 
@@ -307,9 +333,9 @@ def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> No
     assert sync(store, Registry()) == 0
 
     found = runs(store.root)
-    assert sorted(found) == ["bench sync", "dare-r4-new-s0", "lora-r4-new-s0", "zero_shot"]
-    assert found["dare-r4-new-s0"].data.metrics["forgetting/avg"] == 0.125
-    assert found["zero_shot"].data.metrics["target/new"] == 0.25
+    assert sorted(found) == ["bench sync", "dare-r4-new-s0 drop_rate=0.5", "lora-r4-new-s0", "zero_shot new"]
+    assert found["dare-r4-new-s0 drop_rate=0.5"].data.metrics["forgetting/avg"] == 12.5
+    assert found["zero_shot new"].data.metrics["target/new"] == 25.0
 
 
 def test_sync_leaves_alone_what_a_command_has_mirrored(mirrored: Store) -> None:
@@ -323,6 +349,76 @@ def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
 
     assert sync(store, Registry()) == 1
     assert runs(store.root)["lora-r4-new-s0"].data.metrics["avg"] == 0.0
+
+
+@pytest.fixture
+def older(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that an earlier version mirrored: fractions, one run of the base model without a target, one view."""
+    put(store, LORA, {"old": 0.875, "older": 1.0, "new": 1.0})  # forgetting is negative
+    with monkeypatch.context() as earlier:
+        earlier.setattr("bench.track.projection.in_points", dict)
+        earlier.setattr("bench.track.projection.UNITS", "fractions")
+        sync(store, Registry())
+    reader = client(store.root)
+    experiment = reader.get_experiment_by_name("small")
+    base = runs(store.root)["zero_shot new"].info.run_id
+    reader.update_run(base, name="zero_shot")
+    reader.delete_tag(base, "target")
+    reader.log_metric(base, "target/other", 0.5)  # of a second target
+    for tag in experiment.tags:
+        if tag.startswith(("bench.", "mlflow.shared")):
+            reader.delete_experiment_tag(experiment.experiment_id, tag)
+    reader.set_experiment_tag(experiment.experiment_id, "mlflow.sharedViewState.bench", "{}")
+    return store
+
+
+def check_is_in_points(store: Store, before: dict[str, Any]) -> None:
+    """Assert that every run has points, and that no run is there twice or was replaced except the base model's."""
+    after = runs(store.root)
+    tags = client(store.root).get_experiment_by_name("small").tags
+    lora = after["lora-r4-new-s0"]
+    assert lora.info.run_id == before["lora-r4-new-s0"].info.run_id
+    assert (lora.data.metrics["source/old"], lora.data.metrics["forgetting/old"]) == (87.5, -12.5)
+    assert after["zero_shot new"].data.metrics["avg"] == 56.25
+    assert "target/other" not in after["zero_shot new"].data.metrics
+    assert sum(run.data.tags.get("kind") in {"trial", "reference"} for run in after.values()) == 3
+    assert "mlflow.sharedViewState.bench" not in tags
+    assert "mlflow.sharedViewState.bench.target.new" in tags
+
+
+def test_sync_brings_the_fractions_of_an_earlier_version_up_to_date(older: Store) -> None:
+    before = runs(older.root)
+    assert before["lora-r4-new-s0"].data.metrics["forgetting/old"] == -0.125
+
+    assert sync(older, Registry()) == 3
+
+    check_is_in_points(older, before)
+    assert sync(older, Registry()) == 0
+
+
+def test_the_next_command_brings_all_runs_of_an_earlier_version_up_to_date(older: Store) -> None:
+    before, record = runs(older.root), older.read(DARE)
+    assert record is not None
+
+    with Mirror(older, plan(), COMMAND) as mirror:
+        mirror.take(record)  # the command needed this trial alone
+
+    check_is_in_points(older, before)
+    assert sync(older, Registry()) == 0
+
+
+def test_the_page_of_a_command_shows_the_figure_of_its_reports(store: Store, tmp_path: Path) -> None:
+    figure, record = tmp_path / "source-target.png", store.read(LORA)
+    figure.write_bytes(b"")
+    assert record is not None
+
+    with Mirror(store, plan(), COMMAND) as mirror:
+        mirror.take(record)
+        mirror.finish(partial(Result.of_board, board(), [figure]))
+
+    run = runs(store.root)[COMMAND]
+    address = f"(get-artifact?path=source-target.png&run_uuid={run.info.run_id})"
+    assert run.data.tags["mlflow.note.content"].endswith(address)
 
 
 def test_a_trial_that_was_cut_short_is_mirrored_again(store: Store) -> None:
@@ -460,7 +556,7 @@ def test_a_task_counts_with_the_score_of_most_examples(store: Store) -> None:
 
     projection = project(Record(LORA, "done", scores), store.read(ZERO_SHOT), {"new"}, Registry())
 
-    assert projection.metrics["source/old"] == 0.5
+    assert projection.metrics["source/old"] == 50.0
     assert "forgetting/old" not in projection.metrics  # zero-shot was scored on other examples
 
 
@@ -479,7 +575,7 @@ def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(st
 
     sync(store, Registry())
 
-    assert runs(store.root)["lora-r4-new@short-s0"].data.metrics["source/old:lmms"] == 0.5
+    assert runs(store.root)["lora-r4-new@short-s0"].data.metrics["source/old:lmms"] == 50.0
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
@@ -512,12 +608,17 @@ def test_the_server_names_the_leaderboard_view_and_ends_on_ctrl_c(store: Store) 
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8")
     assert server.stdout is not None
 
-    first, second = server.stdout.readline(), server.stdout.readline()
+    first, *views = (server.stdout.readline() for _ in range(4))
     server.send_signal(signal.SIGINT)
     rest, _ = server.communicate(timeout=PATIENCE_SECONDS)
 
     assert f"http://127.0.0.1:{port} " in first
-    assert second == f"small: http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=bench\n"
+    place = f"http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey="
+    assert views == [
+        f"small, new: {place}bench.target.new&workflowType=machine_learning\n",
+        f"small, Commands: {place}bench.commands&workflowType=machine_learning\n",
+        f"small, All trials: {place}bench.trials&workflowType=machine_learning\n",
+    ]
     assert (rest, server.returncode) == ("", 0)
     with pytest.raises(ConnectionRefusedError):
         HTTPConnection("127.0.0.1", port, timeout=60).request("GET", "/health")
@@ -530,7 +631,7 @@ def test_the_means_leave_out_the_sources_that_the_last_command_left_out(store: S
 
     metrics = project(record, reference, {"new"}, Registry(), left_out.read(store, ZERO_SHOT)).metrics
 
-    assert metrics["source/older"] == 0.5
-    assert metrics["source/avg"] == 0.25
-    assert metrics["avg"] == (0.25 + 1.0) / 2
-    assert metrics["forgetting/avg"] == 0.5
+    assert metrics["source/older"] == 50.0
+    assert metrics["source/avg"] == 25.0
+    assert metrics["avg"] == (25.0 + 100.0) / 2
+    assert metrics["forgetting/avg"] == 50.0

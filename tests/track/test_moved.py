@@ -31,7 +31,7 @@ def write(root: Path, text: str = "first") -> str:
     """Write a file as a command in a process of its own does, and return the id of its run."""
     another_process()
     connected = tracked.connect(root)
-    experiment = tracked.open_experiment(connected, "small", root)
+    experiment = tracked.open_experiment(connected, "small", root).experiment_id
     run = command_run(connected, experiment, "small", root, "bench run")
     connected.log_text(run, text, "reports/notes.txt")
     return run

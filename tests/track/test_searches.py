@@ -11,7 +11,7 @@ from bench.errors import StoreError
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 from bench.store.search_results import Configuration, SearchResult
-from bench.track import mirror_searches, sync, tracking_uri
+from bench.track import mirror_searches, sync
 from bench.track.searches import metrics, write
 from tests.track.conftest import another_process, client, runs
 
@@ -83,12 +83,12 @@ def test_a_quest_shows_what_was_searched_what_it_came_to_and_what_mattered(root:
         "failed": 1,
         "stopped": 1,
         "front": 1,
-        "default/source": 0.5,
-        "default/target": 0.25,
-        "default/avg": 0.375,
-        "chosen/source": 0.75,
-        "chosen/target": 0.5,
-        "chosen/avg": 0.625,
+        "default/source": 50.0,
+        "default/target": 25.0,
+        "default/avg": 37.5,
+        "chosen/source": 75.0,
+        "chosen/target": 50.0,
+        "chosen/avg": 62.5,
         "importance/avg/drop_rate": 1.0,
     }
     assert quest.data.params["range.drop_rate"] == "0.1 to 0.9"
@@ -101,7 +101,7 @@ def test_a_configuration_has_both_objectives_its_hyperparameters_and_its_trials(
     mirror_searches(root)
 
     run = runs(root)["search/dare-r4-new/1"]
-    assert run.data.metrics == {"validation/source": 0.75, "validation/target": 0.5, "validation/avg": 0.625}
+    assert run.data.metrics == {"validation/source": 75.0, "validation/target": 50.0, "validation/avg": 62.5}
     assert run.data.params == {"dare.drop_rate": "0.25"}
     assert (run.data.tags["kind"], run.data.tags["trials"], run.data.tags["is"]) == ("configuration", "c d", "chosen")
 
@@ -145,7 +145,7 @@ def test_a_search_that_goes_on_with_a_larger_budget_goes_on_in_its_quests_run(ro
     quest = after["search/dare-r4-new"]
     assert quest.data.tags["mlflow.parentRunId"] == after["bench search --trials 5"].info.run_id
     assert (quest.data.tags["budget"], quest.data.tags["chosen.drop_rate"]) == ("5", "0.2")
-    assert quest.data.metrics["chosen/source"] == 1.0
+    assert quest.data.metrics["chosen/source"] == 100.0
     assert [after[f"search/dare-r4-new/{number}"].data.tags.get("is") for number in (0, 1, 4)] == [
         "default",
         None,
@@ -164,18 +164,17 @@ def test_a_quest_of_which_everything_failed_has_failed(root: Path) -> None:
     assert "chosen/avg" not in quest.data.metrics
 
 
-def test_the_leaderboard_view_lists_trials_and_nothing_of_searches(root: Path) -> None:
-    from mlflow import MlflowClient
-
-    old = MlflowClient(tracking_uri(root)).create_experiment("small", tags={"mlflow.sharedViewState.bench": "{}"})
-
+def test_the_view_of_searches_lists_configurations_and_nothing_else(root: Path) -> None:
     mirror_searches(root)
 
     reader = client(root)
-    state = json.loads(reader.get_experiment(old).tags["mlflow.sharedViewState.bench"])["state"]
-    shown = json.loads(state)["searchFilter"]
-    reader.create_run(old, tags={"kind": "trial"}, run_name="a trial")
-    assert [run.info.run_name for run in reader.search_runs([old], shown)] == ["a trial"]
+    experiment = reader.get_experiment_by_name("small")
+    state = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.bench.searches"])["state"])
+    listed = reader.search_runs(
+        [experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"]
+    )
+    assert [run.data.tags["number"] for run in listed][:2] == ["1", "0"]  # the others have no scores
+    assert len(listed) == len(ROWS)
 
 
 def test_a_dead_server_is_one_warning(
