@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import webbrowser
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import track
-from bench.cli.arguments import Command, arg
+from bench.cli.arguments import Command, arg, flag
 from bench.cli.options import Output
 from bench.console import say
 from bench.plugins.registry import Registry
@@ -16,6 +20,7 @@ class UiOptions(Output, Command):
     """The options of ``bench ui``."""
 
     port: int = arg(5000, "local port (default: 5000)", "N")
+    no_browser: bool = flag("print the addresses, and open no browser")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,16 @@ class SyncOptions(Output, Command):
 
 def ui(options: UiOptions) -> int:
     """Open MLflow on this machine."""
-    return track.ui(options.output.resolve(), options.port, say)
+    return track.ui(options.output.resolve(), options.port, say, None if options.no_browser else _browser())
+
+
+def _browser() -> Callable[[str], object] | None:
+    """Return what opens an address in a browser, or None if nobody would see it.
+
+    Without a display, a browser in the terminal would hide the addresses that ``bench ui`` prints.
+    """
+    display = sys.platform in {"darwin", "win32"} or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return webbrowser.open if display and sys.stdout.isatty() else None
 
 
 def sync(options: SyncOptions) -> int:
