@@ -75,7 +75,7 @@ def target_views(targets: Collection[str], sources: Collection[str], split: str)
             f"tags.target = '{target}' and tags.trial IS NOT NULL and tags.stage IS NULL and tags.split = '{split}'",
             _columns(_SCORES, ("method", "rank", "seed", "examples")),
             charts=_target_charts(sources),
-            folded=_folded(targets, sources),
+            folded=_folded(target, targets, sources),
         )
     columns = _columns(_SCORES, ("target", "method", "rank", "seed", "split", "examples"))
     yield View(_ALL_TRIALS, "All trials", "tags.trial IS NOT NULL", columns, sort="tags.`target`")
@@ -128,24 +128,27 @@ def _columns(metrics: Collection[str], tags: Collection[str]) -> tuple[str, ...]
 
 
 def _target_charts(sources: Collection[str]) -> dict[str, Sequence[Mapping[str, Any]]]:
-    """Return the charts by section: what one looks at first, then losses, then each source."""
+    """Return the charts by section: what one looks at first, then losses, then each source.
+
+    A section that is named like the first part of metrics also gets those that the view does not know.
+    """
     return {
         "Source against Target": [_scatter(_SOURCE, _TARGET)],
         "Loss": [{"type": "LINE", "metricKey": "train/loss", "useGlobalXaxisKey": True}],
         "Scores": _bars((_AVG, _SOURCE, _TARGET)),
-        "Forgetting": _bars((_LOST, *(f"forgetting/{name}" for name in sources))),
-        "Sources": _bars([f"source/{name}" for name in sources]),
+        "forgetting": _bars((_LOST, *(f"forgetting/{name}" for name in sources))),
+        "source": _bars([f"source/{name}" for name in sources]),
     }
 
 
-def _folded(targets: Collection[str], sources: Collection[str]) -> tuple[str, ...]:
-    """Return the sections that MLflow fills by itself, named like the first parts of metrics; costs come last."""
-    own = [
-        f"{place}/{name}"
-        for place, names in (("target", targets), ("task", targets), ("source", sources))
-        for name in names
-    ]
-    return ("target", "task", "source", "forgetting", *own, "cost")
+def _folded(target: str, targets: Collection[str], sources: Collection[str]) -> tuple[str, ...]:
+    """Return the sections that MLflow fills by itself, named like the first parts of metrics; costs come last.
+
+    ``target/NAME`` and ``source/NAME`` hold a task's other metrics, such as its lenient score.
+    """
+    others = [f"task/{name}" for name in sorted(targets) if name != target]
+    own = ["target", f"target/{target}", *(f"source/{name}" for name in sources)]
+    return (*own, *(["task", *others] if others else []), "cost")
 
 
 def _bars(metrics: Collection[str]) -> list[dict[str, Any]]:
