@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench import track
 from bench.cli.arguments import Command, arg, flag
 from bench.cli.options import Output
-from bench.console import say
+from bench.console import say, warn
 from bench.plugins.registry import Registry
 
 
@@ -30,7 +30,7 @@ class SyncOptions(Output, Command):
 
 def ui(options: UiOptions) -> int:
     """Open MLflow on this machine."""
-    return track.ui(options.output.resolve(), options.port, say, None if options.no_browser else _browser())
+    return track.ui(options.output.resolve(), options.port, warn, None if options.no_browser else _browser())
 
 
 def _browser() -> Callable[[str], object] | None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
+from bench.cli.verbs import VERBS
 from tests.making.run_folders import THEMES, unpacked
 from tests.themes.test_docs import PAGES, commands
 
@@ -37,7 +38,7 @@ def planned(line: str) -> list[str] | None:
         words[words.index("--output") + 1] = "runs"
     if "lorasculpt" in words and words[0] in ("run", "plan"):
         return ["plan", *(word for word in words[1:] if word not in ONLY_RUN)]
-    verb = next(verb for verb in main._VERBS if verb.name == words[0])
+    verb = next(verb for verb in VERBS if verb.name == words[0])
     if words[0] == "plan":
         return words
     plans = not verb.verbs and "dry_run" in {item.name for item in fields(verb.options)}
@@ -69,7 +70,7 @@ def test_a_command_that_trains_can_be_planned(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BENCH_DATA", raising=False)
 
-    code = main.main(words)
+    code = main(words)
 
     printed = capsys.readouterr()
     assert code == 0 or "--tuned finds no finished search" in printed.err, printed.err
@@ -83,7 +84,7 @@ def test_a_command_that_reads_a_run_folder_reads_a_stored_one(
 ) -> None:
     unpacked("run_folder", tmp_path, monkeypatch)
 
-    code = main.main(words)
+    code = main(words)
 
     printed = capsys.readouterr()
     assert code == 0, printed.err
