@@ -1,7 +1,6 @@
-"""The examples of the three READMEs for plugin authors, executed as written, outside the repository."""
+"""The examples of the guides for plugin authors, executed as written, outside the repository."""
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -9,14 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(name: str) -> dict[str, str]:
-    """Return a README's fenced blocks by title, or by language where they have none."""
-    text = (ROOT / name / "README.md").read_text(encoding="utf-8")
-    return {title or language: content for language, title, content in BLOCK.findall(text)}
+from tests.making.guides import blocks, page
 
 
 def bench(folder: Path, line: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -35,53 +27,84 @@ def bench(folder: Path, line: str, path: Path | None = None) -> subprocess.Compl
     )
 
 
-@pytest.mark.ray
-def test_the_method_of_the_readme_is_checked_and_reaches_a_leaderboard_row(tmp_path: Path) -> None:
-    parts = blocks("methods")
-    (tmp_path / "bench_proximal.py").write_text(parts["bench_proximal.py"], encoding="utf-8")
+def follow(
+    folder: Path, page: str, file: str, commands: str, *, more: str = ""
+) -> list[subprocess.CompletedProcess[str]]:
+    """Save a file of a page, and run the commands of one of its blocks; ``more`` is added to each ``bench run``."""
+    parts = blocks(page)
+    (folder / file).write_text(parts[file], encoding="utf-8")
+    lines = [line.removeprefix("$ ") for line in parts[commands].splitlines()]
+    return [bench(folder, f"{line} {more}" if line.startswith("bench run") else line) for line in lines]
 
-    done = [bench(tmp_path, line.removeprefix("$ ")) for line in parts["try"].splitlines()]
+
+def has_row(run: subprocess.CompletedProcess[str], name: str) -> bool:
+    """Return whether a table that was printed has a row of a method."""
+    return any(line.strip().startswith(name) for line in run.stdout.splitlines())
+
+
+@pytest.mark.ray
+def test_the_method_of_the_guide_is_checked_and_reaches_a_leaderboard_row(tmp_path: Path) -> None:
+    done = follow(tmp_path, "docs/add-a-method.md", "bench_proximal.py", "try")
 
     assert [run.returncode for run in done] == [0, 0], done[-1].stderr
-    assert any(line.strip().startswith("proximal") for line in done[-1].stdout.splitlines())
+    assert has_row(done[-1], "proximal")
+
+
+@pytest.mark.slow
+def test_the_edit_of_the_guide_is_checked_and_reaches_a_leaderboard_row(tmp_path: Path) -> None:
+    done = follow(tmp_path, "docs/add-an-edit.md", "bench_truncated.py", "try", more="--lanes 0")
+
+    assert [run.returncode for run in done] == [0, 0], done[-1].stderr
+    assert has_row(done[-1], "truncated")
 
 
 @pytest.mark.ray
-def test_the_sequence_method_of_the_readme_is_checked_and_reaches_a_row(tmp_path: Path) -> None:
-    parts = blocks("methods")
-    (tmp_path / "bench_anchored.py").write_text(parts["bench_anchored.py"], encoding="utf-8")
-
-    done = [bench(tmp_path, line.removeprefix("$ ")) for line in parts["try-sequence"].splitlines()]
+def test_the_sequence_method_of_the_guide_is_checked_and_reaches_a_row(tmp_path: Path) -> None:
+    done = follow(tmp_path, "docs/add-a-sequence-method.md", "bench_anchored.py", "try")
 
     assert [run.returncode for run in done] == [0, 0], done[-1].stderr
-    assert any(line.strip().startswith("anchored") for line in done[-1].stdout.splitlines())
+    assert has_row(done[-1], "anchored")
+
+
+@pytest.mark.slow
+def test_the_idea_of_the_guide_is_checked_and_reaches_a_row(tmp_path: Path) -> None:
+    few = "--lanes 0 --set recipe.updates=10 --sources easy_vqa"
+    checked = follow(tmp_path, "docs/from-idea-to-table.md", "bench_freeze.py", "check")
+    ran = follow(tmp_path, "docs/from-idea-to-table.md", "bench_freeze.py", "try", more=few)
+
+    assert checked[0].returncode == 0, checked[0].stdout
+    assert checked[0].stdout.splitlines()[-1] in page("docs/from-idea-to-table.md")
+    assert ran[0].returncode == 0, ran[0].stderr
+    assert has_row(ran[0], "freeze_b")
 
 
 @pytest.mark.slow
 def test_the_method_of_the_front_page_keeps_the_rules(tmp_path: Path) -> None:
-    (tmp_path / "proximal.py").write_text(blocks(".")["python"], encoding="utf-8")
+    (tmp_path / "proximal.py").write_text(blocks("README.md")["python"], encoding="utf-8")
 
     checked = bench(tmp_path, "bench check proximal.py")
 
     assert checked.returncode == 0, checked.stdout
 
 
-def test_the_method_of_the_readme_takes_at_most_40_lines() -> None:
-    assert len(blocks("methods")["bench_proximal.py"].splitlines()) <= 40
-
-
-def test_the_sequence_method_of_the_readme_takes_at_most_60_lines() -> None:
-    assert len(blocks("methods")["bench_anchored.py"].splitlines()) <= 60
+@pytest.mark.parametrize(
+    ("page", "file", "most"),
+    [
+        ("docs/add-a-method.md", "bench_proximal.py", 40),
+        ("docs/add-an-edit.md", "bench_truncated.py", 45),
+        ("docs/add-a-sequence-method.md", "bench_anchored.py", 60),
+        ("docs/add-a-task.md", "photos.py", 60),
+        ("docs/add-a-report.md", "bench_ranking.py", 60),
+        ("docs/from-idea-to-table.md", "bench_freeze.py", 25),
+    ],
+)
+def test_the_examples_of_the_guides_stay_short(page: str, file: str, most: int) -> None:
+    assert len(blocks(page)[file].splitlines()) <= most
 
 
 @pytest.mark.slow
-def test_the_package_of_the_readme_is_found_without_a_plugin_option(tmp_path: Path) -> None:
-    parts = blocks("methods")
-    for name in ("bench_proximal.py", "pyproject.toml"):
-        (tmp_path / name).write_text(parts[name], encoding="utf-8")
-    site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
-    subprocess.run([*install, str(tmp_path)], check=True, capture_output=True)
+def test_the_package_of_the_guide_is_found_without_a_plugin_option(tmp_path: Path) -> None:
+    site = installed(tmp_path, "docs/add-a-method.md", "bench_proximal.py")
 
     listed = bench(tmp_path, "bench ls methods", site)
     checked = bench(tmp_path, "bench check proximal", site)
@@ -91,13 +114,36 @@ def test_the_package_of_the_readme_is_found_without_a_plugin_option(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_task_of_the_readme_is_checked_and_can_be_learnt(tmp_path: Path) -> None:
-    (tmp_path / "light_dark.py").write_text(blocks("tasks")["python"], encoding="utf-8")
-    run = "bench run --plugin light_dark.py --targets light_dark --sources easy_vqa --methods lora --ranks 16"
+def test_the_report_of_the_guide_is_found_and_keeps_the_rules(tmp_path: Path) -> None:
+    site = installed(tmp_path, "docs/add-a-report.md", "bench_ranking.py")
 
-    checked = bench(tmp_path, "bench check light_dark.py")
-    ran = bench(tmp_path, f"{run} --limit 20 --set recipe.updates=10 --lanes 0")
+    checked = bench(tmp_path, "bench check ranking", site)
+
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.slow
+def test_the_task_of_the_guide_is_checked_and_can_be_learnt(tmp_path: Path) -> None:
+    parts = blocks("docs/add-a-task.md")
+    for name in ("photos.py", "make_photos.py"):
+        (tmp_path / name).write_text(parts[name], encoding="utf-8")
+    drawing, check, run = (line.removeprefix("$ ") for line in parts["try"].splitlines())
+
+    subprocess.run([sys.executable, *shlex.split(drawing)[1:]], cwd=tmp_path, check=True)
+    checked = bench(tmp_path, check)
+    ran = bench(tmp_path, f"{run} --sources easy_vqa --limit 20 --set recipe.updates=10 --lanes 0")
 
     assert checked.returncode == 0, checked.stdout
     assert ran.returncode == 0, ran.stderr
-    assert "light_dark" in ran.stdout
+    assert "photos" in ran.stdout
+
+
+def installed(folder: Path, page: str, module: str) -> Path:
+    """Install the package of a page as its reader would, into a folder of its own, and return that folder."""
+    parts = blocks(page)
+    for name in (module, "pyproject.toml"):
+        (folder / name).write_text(parts[name], encoding="utf-8")
+    site = folder / "site"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*install, str(folder)], check=True, capture_output=True)
+    return site
