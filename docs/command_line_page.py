@@ -19,7 +19,7 @@ _HEAD = """\
 # The command line
 
 `make pages` writes this page from the parsers of `bench`. `bench --help` lists the commands, and `bench COMMAND --help`
-the options of one. [Getting started](getting-started.md#the-main-options) says what the main options are for.
+the options of one. [Running the benchmark](running.md#the-main-options) says what the main options are for.
 """
 _DEFAULT = re.compile(r"(?:;| \()\s*default: ((?:[^()]|\([^()]*\))+?)\)?$")
 
