@@ -106,11 +106,12 @@ def facts(method: type[Method], old: str) -> Iterator[str]:
     """Yield the table of what the class says of itself."""
     module = method.__module__.rpartition(".")[2]
     words = method_facts(registry(), method.name)["in"]
+    alone = "`--methods installed`, or its name" if method.trivial and method.ranked else "its name alone"
     yield from ("| | |", "|---|---|")
     yield f"| paper | {method.paper} |"
     yield f"| code | [`{module}.py`](../../methods/{module}.py) |"
     yield f"| kind | {_kind(method)} |"
-    yield f"| meant by | {', '.join(f'`--methods {word}`' for word in words) or 'its name alone'} |".replace(
+    yield f"| meant by | {', '.join(f'`--methods {word}`' for word in words) or alone} |".replace(
         "`--methods sequence ", "`bench sequence --methods "
     )
     if hooks := [hook for hook in _HOOKS if _overrides(method, hook)]:
@@ -203,7 +204,8 @@ def results(method: type[Method], old: str) -> Iterator[str]:
     """Yield a method's rows of the page of results on micro, next to LoRA's."""
     yield from ("| target | row | Source | Target | Avg | Avg - LoRA |", "|---|---|---:|---:|---:|---:|")
     for target, row, numbers in _rows("results-micro.md", r"^target (\w+)", columns=13):
-        if row.removesuffix(" tuned") in {method.name, "lora"} or row == f"(lora {method.name})":
+        plain = row.removesuffix(" ‡")
+        if plain.removesuffix(" tuned") in {method.name, "lora"} or plain == f"(lora {method.name})":
             scores = [" ".join(numbers[at : at + 2]) for at in (4, 6, 8)]
             gain = "-" if numbers[11] == "-" else f"{numbers[11]} {numbers[12]}"
             yield f"| `{target}` | {row} | {_plain(' | '.join(scores))} | {gain} |"

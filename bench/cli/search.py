@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from bench.cli.arguments import arg, split_list
+from bench.cli.arguments import arg, flag, split_list
 from bench.cli.chained import Chained
 from bench.cli.options import Output, Starts
 from bench.cli.pages import tell_files
@@ -37,8 +37,14 @@ from bench.store.search_results import FILE, FOLDER, SearchResult
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(Starts, Output, Chained):
-    """The options of ``bench search``. If they name tasks, it tunes the chains of ``bench sequence``."""
+    """The options of ``bench search``. If they name tasks, it tunes the chains of ``bench sequence``.
 
+    The command refuses the hidden ones.
+    """
+
+    hidden = ("tuned", "baselines", "rewind")
+
+    dry_run: bool = flag("print which configurations and trainings are left, and stop")
     lanes: int | None = arg(None, "number of lanes (default: one per GPU or CPU core)", "N", type=int, least=0)
     trials: int = arg(20, "configurations per method, rank and target (default: 20)", "N", least=1)
     fields: str | None = arg(None, "search only these hyperparameters (default: all that have a search range)", "A,B")

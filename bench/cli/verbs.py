@@ -108,10 +108,10 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
         ),
         Verb(
             "report",
-            "write the report page of a run again, and print its path",
+            "write the report page of a run, sequence, search or study again, and print its path",
             ("bench report", "bench report --run latest --sort target"),
-            about="Write the report page of the run with the most finished cells, or of the run that --run names, and "
-            "print its path. Open it in a browser.",
+            about="Write the report page of a finished run, sequence, search or study again, and print its path. Open "
+            "it in a browser.",
         ),
         Verb(
             "show",
