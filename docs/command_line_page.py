@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from bench.cli.parser import full_parser
+from bench.cli.parser import argument_text, full_parser
 from bench.cli.verbs import GROUPS, Verb
 
 PAGE = Path(__file__).parent / "command-line.md"
@@ -76,10 +76,7 @@ def _is_shown(action: Action) -> bool:
 def _synopsis(path: str, parser: ArgumentParser) -> str:
     """Return how a command is typed. argparse's own usage depends on the version of Python and on the width."""
     words = [path]
-    for action in parser._actions:
-        if not action.option_strings and _is_shown(action):
-            name = _typed(action)
-            words.append({"*": f"[{name} ...]", "?": f"[{name}]", "+": f"{name} ..."}.get(str(action.nargs), name))
+    words += [argument_text(each) for each in parser._actions if not each.option_strings and _is_shown(each)]
     for group in parser._mutually_exclusive_groups:
         words.append(f"({' | '.join(_typed(action) for action in group._group_actions)})")
     return " ".join([*words, "[OPTION ...]"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
@@ -11,11 +12,13 @@ from typing import Any, ClassVar, NoReturn, cast
 
 import yaml
 
-from bench.cli.arguments import FILE_SECTION, Command, add_options, arg, option_name, titled_fields
+from bench.cli.arguments import FILE_SECTION, Command, add_options, arg, option_name, read_options, titled_fields
 from bench.console import say, warn
-from bench.errors import UsageError, first_line
-from bench.store.places import local_path
+from bench.errors import UsageError, first_line, without_password
+from bench.store.places import drafted, local_path
 from bench.text import did_you_mean
+
+_NEVER_SAVED = ("dry_run",)  # a file that starts nothing is of no use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,10 @@ def with_file(words: Sequence[str], options: Kept, others: Iterable[type[Command
     Raises:
         UsageError: the file cannot be read, an option is unknown, or a value is not possible.
     """
-    path = cast(Path, options.config)
-    given, known = _read(path), _kept(type(options))
-    named = {str(key).replace("-", "_"): value for key, value in given.items()}
+    path, known = cast(Path, options.config), _kept(type(options))
+    if sum(word == "--config" or word.startswith("--config=") for word in words) > 1:
+        raise UsageError("--config is given twice. Give one file.")
+    named = _named(path, _read(path))
     if left := [name for name in named if name not in known]:
         foreign = {name for other in others for name in _kept(other)}
         for name in left:
@@ -55,8 +59,22 @@ def with_file(words: Sequence[str], options: Kept, others: Iterable[type[Command
                 )
         warn(f"{path}: bench {words[0]} does not use {', '.join(left)}: it has no such option.")
     found = [word for name in named if name in known for word in _words(path, known[name], named[name])]
-    _Checker(path, type(options)).parse_args(found)
+    try:
+        read_options(type(options), _Checker(path, type(options)).parse_args(found), found)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     return [words[0], *found, *_without_file(words[1:])]
+
+
+def _named(path: Path, given: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the values of a file by the names of options, whose words may be joined by - or _."""
+    named = dict[str, Any]()
+    for key, value in given.items():
+        name = str(key).replace("-", "_")
+        if name in named:
+            raise UsageError(f"{path}: {name} stands twice, once with - and once with _. Drop one.")
+        named[name] = value
+    return named
 
 
 def save_config(options: Kept) -> None:
@@ -66,13 +84,15 @@ def save_config(options: Kept) -> None:
         UsageError: the file exists, or cannot be written.
     """
     path = cast(Path, options.save_config)
-    command = f"bench {options.words[0]} --config {path}"
+    if path.exists():
+        raise UsageError(f"--save-config {path} exists. Delete it, or name another file.")
+    arguments = [getattr(options, item.name) for _, item in titled_fields(type(options)) if _is_argument(item)]
+    command = shlex.join(["bench", options.words[0], *arguments, "--config", str(path)])
     text = "\n".join([f"# Start with: {command}", "# An option behind a # has its default.", *_lines(options)])
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(f"{text}\n")
-    except FileExistsError:
-        raise UsageError(f"--save-config {path} exists. Delete it, or name another file.") from None
+        with drafted(path) as draft:
+            draft.touch(mode=0o666 if without_password(text) == text else 0o600)
+            draft.write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--save-config {path} cannot be written: {error.strerror}. Name another file.") from None
     say(f"wrote {path}. Start with: {command}")
@@ -89,7 +109,7 @@ def _lines(options: Kept) -> Iterator[str]:
             yield from ("", f"## {title or 'options'}")
         yield ""
         yield from wrap(item.metadata["help"], 100, initial_indent="# ", subsequent_indent="# ")
-        typed = item.name in options.typed
+        typed = item.name in options.typed and item.name not in _NEVER_SAVED
         value = _plain(item, getattr(options, item.name) if typed else item.default)
         yield from (f"{'' if typed else '#'}{line}" for line in _dumped({item.name: value}))
 
@@ -114,8 +134,12 @@ def _kept(options: type[Command]) -> dict[str, Field[Any]]:
     return {
         item.name: item
         for _, item in titled_fields(options)
-        if item.name not in own and item.name not in options.hidden and not item.metadata.get("positional")
+        if item.name not in own and item.name not in options.hidden and not _is_argument(item)
     }
+
+
+def _is_argument(item: Field[Any]) -> bool:
+    return bool(item.metadata.get("positional"))
 
 
 def _read(path: Path) -> Mapping[Any, Any]:
@@ -138,16 +162,24 @@ def _read(path: Path) -> Mapping[Any, Any]:
 
 
 class _Once(yaml.SafeLoader):  # type: ignore[misc]
-    """A YAML reader that refuses a key which stands twice in a mapping."""
+    """A YAML reader that refuses a key which stands twice in a mapping, and leaves numbers as they are written.
+
+    YAML 1.1 reads 010 as 8 and 1:30 as 90, but every value becomes a word of the command.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping."""
+        before = set[Any]()
+        for key, _ in node.value:
+            if key.value in before:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            before.add(key.value)
         found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        if len(found) < len(node.value):
-            keys = [key.value for key, _ in node.value]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"{twice} stands twice", node.start_mark)
         return found
+
+
+for _kind in ("int", "float", "timestamp"):
+    _Once.add_constructor(f"tag:yaml.org,2002:{_kind}", yaml.SafeLoader.construct_yaml_str)
 
 
 class _Checker(ArgumentParser):
@@ -163,7 +195,7 @@ class _Checker(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the error of a value that is not possible."""
-        raise UsageError(f"{self._path}: {message}.")
+        raise UsageError(f"{message}.")
 
 
 def _words(path: Path, item: Field[Any], value: Any) -> list[str]:
@@ -179,11 +211,11 @@ def _words(path: Path, item: Field[Any], value: Any) -> list[str]:
         if isinstance(value, bool):
             return [name] if value else []
         if kind == "store_true":
-            raise UsageError(f"{path}: {item.name} is {value!r}; give true or false.")
+            raise UsageError(f"{path}: {item.name} is {value}; give true or false.")
     if kind == "append":
         return [f"{name}={text}" for text in _several(value)]
     if isinstance(value, bool | Mapping):
-        raise UsageError(f"{path}: {item.name} is {value!r}; give text or a number, in quotes if YAML misreads it.")
+        raise UsageError(f"{path}: {item.name} is {value}; give text or a number, in quotes if YAML misreads it.")
     return [f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"]
 
 

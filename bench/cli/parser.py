@@ -67,6 +67,8 @@ def _unknown_word(word: str, verb: Verb | None) -> UsageError:
     own = ArgumentParser(add_help=False)
     add_options(own, verb.options)
     known = [option for action in own._actions for option in action.option_strings]
+    if name in known:
+        return UsageError(f"{name} comes after the command. Write {command} {name}.")
     return UsageError(f"{command} has no option {name}.{did_you_mean(name, known)} {command} --help lists all options.")
 
 
@@ -147,10 +149,10 @@ class _Parser(ArgumentParser):
         add_options(self, verb.options)
         if len(titled_fields(verb.options)) > _MANY:
             places = [action for action in self._actions if not action.option_strings]
-            self.usage = " ".join(["%(prog)s [OPTION ...]", *(_synopsis(action) for action in places)])
+            self.usage = " ".join(["%(prog)s [OPTION ...]", *(argument_text(action) for action in places)])
 
 
-def _synopsis(place: Action) -> str:
+def argument_text(place: Action) -> str:
     """Return a positional argument as the synopsis of a verb names it."""
     name = str(place.metavar or place.dest)
     if place.choices and not place.metavar:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import arg, flag, words_of
 from bench.cli.chained import Chained
-from bench.cli.options import HowTrialsRun, Output, TextOrJson
+from bench.cli.launch_options import HowTrialsRun
+from bench.cli.options import Output, TextOrJson
 from bench.cli.request import read_request
 from bench.console import say, tell
 from bench.errors import UsageError

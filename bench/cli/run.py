@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.config_file import Kept
-from bench.cli.options import Cells, Mix, Output, Sorted, Starts
+from bench.cli.launch_options import Starts
+from bench.cli.options import Cells, Mix, Output, Sorted
 from bench.cli.pages import put_page, repeater, tell_files, written_if_possible
 from bench.cli.reports import (
     board,

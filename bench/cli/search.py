@@ -9,7 +9,8 @@ from typing import get_args
 
 from bench.cli.arguments import arg, flag, split_list
 from bench.cli.chained import Chained
-from bench.cli.options import Output, Starts
+from bench.cli.launch_options import Starts
+from bench.cli.options import Output
 from bench.cli.pages import tell_files
 from bench.cli.reports import tell_older, tell_unknown_words
 from bench.cli.request import read_request, start_request

@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def file(folder: Path, text: str) -> Path:
         "--methods lora,dare --ranks 16-18 --seeds 0-2 --limit 20 --baselines --rewind 0.5",
         "--tuned --base 4bit --lanes 0 --feature-cache 0.5 --mix --sort lost",
         "--tuned some/folder --set dare.drop_rate=0.5 --set recipe.lr=1e-3 --plugin a.py --plugin b.py",
-        "--output s_1/läufe --data d --model some/model --address auto --skip-bad 2 --quiet --dry-run",
+        "--output s_1/läufe --data d --model some/model --address auto --skip-bad 2 --quiet",
         "--sources none --every-source --connector frozen --micro-batch 4 --gradient-checkpointing",
     ],
 )
@@ -105,7 +106,10 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
         ("sort: bets", "argument --sort: invalid choice: 'bets'"),
         ("baselines: 3", "baselines is 3; give true or false."),
         ("methods: on", "methods is True; give text or a number, in quotes if YAML misreads it."),
-        ("ranks: 16\nranks: 32", "cannot be read as YAML: ranks stands twice in line 1."),
+        ("ranks: 16\nranks: 32", "cannot be read as YAML: ranks stands twice in line 2."),
+        ("ranks: 16\n\nlanes: 1\nranks: 32", "cannot be read as YAML: ranks stands twice in line 4."),
+        ("gpus-per-trial: 1\ngpus_per_trial: 2", "gpus_per_trial stands twice, once with - and once with _."),
+        ("lanes: -1", "--lanes is -1; give 0 or more."),
         ("[", "cannot be read as YAML: "),
         ("lora", "holds no options. Write one a line, such as methods: lora,dare."),
     ],
@@ -146,3 +150,50 @@ def test_one_file_serves_a_search_a_plan_and_a_run(tmp_path: Path, capsys: pytes
     assert kinds["search"].trials == 3
     assert isinstance(kinds["plan"], PlanOptions)
     assert kinds["plan"].methods == "lora"
+
+
+@pytest.mark.parametrize("value", ["020", "1e-3", "1:30", "1.50", "0x3", "2026-11-30"])
+def test_a_number_is_read_as_it_is_written(value: str, tmp_path: Path) -> None:
+    found = read(file(tmp_path, f"model: {value}\nset: {{recipe: {{lr: {value}}}}}\n"))
+
+    assert found.model == value
+    assert found.set == (f"recipe.lr={value}",)
+
+
+def test_a_key_that_a_merge_brings_may_be_replaced(tmp_path: Path) -> None:
+    found = read(file(tmp_path, "set:\n  <<: {recipe.lr: 0.1, recipe.updates: 5}\n  recipe.lr: 0.2\n"))
+
+    assert sorted(found.set) == ["recipe.lr=0.2", "recipe.updates=5"]
+
+
+def test_two_files_are_refused(tmp_path: Path) -> None:
+    path = file(tmp_path, "ranks: 16\n")
+
+    with pytest.raises(UsageError, match=r"--config is given twice\. Give one file\."):
+        read(path, f"--config={path}")
+
+
+def test_what_starts_a_saved_command_is_told_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "my study.yaml"
+
+    assert main(["study", "effective_rank", "--ranks", "8", "--dry-run", "--save-config", str(path)]) == 0
+
+    told = capsys.readouterr().err
+    command = f"bench study effective_rank --config '{path}'"
+    assert told == f"wrote {path}. Start with: {command}\n"
+    assert path.read_text(encoding="utf-8").startswith(f"# Start with: {command}\n")
+    found = parse(shlex.split(command)[1:])
+    assert found is not None
+    assert (vars(found[1])["name"], vars(found[1])["ranks"], vars(found[1])["dry_run"]) == (
+        "effective_rank",
+        "8",
+        False,
+    )
+
+
+def test_only_its_owner_can_read_a_saved_password(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for path, storage in zip(paths, ["postgresql://host/x", "postgresql://ann:secret@host/x"], strict=True):
+        assert main(["search", "--storage", storage, "--save-config", str(path)]) == 0
+
+    assert [path.stat().st_mode & 0o077 != 0 for path in paths] == [True, False]

@@ -140,6 +140,7 @@ def test_an_abbreviated_option_is_refused_not_overlooked(capsys: pytest.CaptureF
         (["data", "get", "gqa", "--fource"], "bench data get has no option --fource."),
         (["run", "--Method=lora"], "bench run has no option --Method. Did you mean '--methods'?"),
         (["doctor", "micro"], "bench doctor does not take 'micro'."),
+        (["--quiet", "ls"], "--quiet comes after the command. Write bench ls --quiet."),
         (["--verison"], "bench has no option --verison."),
     ],
 )

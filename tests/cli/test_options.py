@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli.arguments import add_options
+from bench.cli.launch_options import HowTrialsRun
 from bench.cli.leaderboard import LeaderboardOptions
-from bench.cli.options import Cells, HowTrialsRun
+from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.cli.run import RunOptions
 from bench.cli.study import StudyOptions

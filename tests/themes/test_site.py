@@ -54,7 +54,8 @@ def test_the_site_has_every_page_of_docs_and_those_that_the_index_names(built: P
     docs = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
     named = {Path(builder["place"](path)).with_suffix(".html") for _, pages in builder["groups"]() for _, path in pages}
 
-    assert Path("repository/methods/readme.html") in named or Path("add-a-method.html") in named
+    assert Path("repository/methods/readme.html") in named
+    assert Path("add-a-method.html") in named
     assert [str(path) for path in sorted(docs | named) if not (built / "site" / path).is_file()] == []
 
 
@@ -110,7 +111,7 @@ def test_a_link_leads_from_one_folder_to_another(built: Path) -> None:
     page = (built / "site" / "repository" / "tasks" / "readme.html").read_text(encoding="utf-8")
     readme = (built / "site" / "repository" / "readme.html").read_text(encoding="utf-8")
 
-    assert 'href="../bench/plugins/task.py.txt"' in page or 'href="../../add-a-task.html"' in page
+    assert 'href="../../add-a-task.html"' in page
     assert 'href="../getting-started.html"' in readme
 
 
