@@ -85,7 +85,7 @@ def picture() -> str:
 
 def _axes(before: float) -> list[str]:
     parts = [
-        f'<text class="title" x="{_LEFT}" y="24">What was learnt, and what was kept: micro, letters, rank 32</text>'
+        f'<text class="title" x="{_LEFT}" y="24">What was learnt, and what was kept: micro, icon_choice, rank 32</text>'
     ]
     for target in range(20, 101, 20):
         parts.append(_line(x(target), _TOP, x(target), _BOTTOM, "grid"))
