@@ -100,8 +100,9 @@ class SearchOptions(Starts, Output, Chained):
 
 def search(options: SearchOptions) -> int:
     """Tune every method with the same budget on validation."""
-    launch, setting, registry = options.launch(), options.setting(), Registry(options.plugin)
+    launch = options.launch()
     check_output(options.output, options.lanes)
+    setting, registry = options.setting(), Registry(options.plugin)
     cells = options.chain_cells(registry) if options.is_sequence else options
     read = read_request if options.dry_run else start_request
     request = replace(read(cells, options.output, registry), split="validation")

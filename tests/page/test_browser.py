@@ -143,11 +143,12 @@ def test_the_browser_of_a_sequence_finds_what_a_later_stage_lost(
         form.locator("select[name=place]").select_option("old_squares, new_squares")
         assert cards.count() == 0  # new_squares is the last task of this order
         form.locator("select[name=task]").select_option("changed-1")
+        cards.first.wait_for()  # a task's examples are loaded when it is chosen
         assert cards.count() == 1
         form.locator("select[name=kind]").select_option("knowledge")
         assert "after its stage: red" in cards.inner_text()
         form.locator("select[name=task]").select_option("changed-2")
-        assert "before training: red" in cards.inner_text()
+        cards.get_by_text("before training: red").wait_for()
 
 
 def test_the_page_of_a_search_sorts_filters_and_draws(browser: Any, tmp_path: Path) -> None:

@@ -47,7 +47,6 @@ def test_a_plugin_folder_cannot_be_imported_under_a_second_name(folder: str) -> 
 # What neither a README nor a built-in plugin names, and why a plugin's author has it all the same.
 UNNAMED = {
     "BenchError": "the base of the errors, to catch them all",
-    "Decomposed": "a kind of Delta: what DoRA learns",
     "PublishedRow": "what published_rows returns",
     "Reading": "the type of Task.reading",
     "RunFolder": "what read returns",
@@ -80,10 +79,10 @@ def test_what_is_loaded_when_first_used_is_what_a_type_checker_sees() -> None:
     assert {str(node.module): tuple(alias.name for alias in node.names) for node in lines} == bench._LAZY
 
 
-def test_every_public_name_is_used_by_a_built_in_plugin_or_told_of_in_a_readme() -> None:
+def test_every_public_name_is_used_by_a_built_in_plugin_or_told_of_in_a_guide() -> None:
     folders = [ROOT / name for name in ("methods", "tasks", "results")]
     used = set().union(*(imported(path) for folder in folders for path in folder.glob("*.py")))
-    told = set().union(*(quoted(folder / "README.md") for folder in folders))
+    told = set().union(*(quoted(path) for path in (ROOT / "docs").glob("add-a*.md")))
 
     assert set(bench.__all__) - used - told == set(UNNAMED)
 
