@@ -52,21 +52,10 @@ def ui(
         say(str(error))
     before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGHUP)}
     with TemporaryFile() as noise:
-        server = subprocess.Popen(
-            _server_command(uri, output, port),
-            env={**os.environ, **SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=noise,
-            stderr=noise,
-            start_new_session=True,  # Ctrl-C must reach only this process, which ends the server and its workers
-        )
+        server = _start(uri, output, port, noise)
         try:
             _wait_until_ready(server, port, noise)
-            say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)")
-            addresses = list(_addresses(port))
-            for name, address in addresses:
-                say(f"{name}: {address}")
-            if browse is not None and addresses:
-                browse(addresses[0][1])
+            _show(port, say, browse)
             server.wait()
             raise StoreError(f"MLflow's server ended: {_last_words(noise)}")
         except KeyboardInterrupt:
@@ -77,12 +66,33 @@ def ui(
                 signal.signal(each, handler)
 
 
+def _show(port: int, say: Callable[[str], None], browse: Callable[[str], object] | None) -> None:
+    """Print the addresses of the server and of its views, and open the first view."""
+    say(f"MLflow is at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    addresses = list(_addresses(port))
+    for name, address in addresses:
+        say(f"{name}: {address}")
+    if browse is not None and addresses:
+        browse(addresses[0][1])
+
+
 def _check_free(port: int) -> None:
     try:
         with socket.create_server(("127.0.0.1", port)):
             pass
     except (OSError, OverflowError) as error:
         raise UsageError(f"Port {port} cannot be used ({error}). Choose another with --port.") from error
+
+
+def _start(uri: str, output: Path, port: int, noise: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start MLflow's server, which writes all that it prints to ``noise``."""
+    return subprocess.Popen(
+        _server_command(uri, output, port),
+        env={**os.environ, **SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=noise,
+        stderr=noise,
+        start_new_session=True,  # Ctrl-C must reach only this process, which ends the server and its workers
+    )
 
 
 def _server_command(uri: str, output: Path, port: int) -> list[str]:

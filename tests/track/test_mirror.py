@@ -1,161 +1,32 @@
 import json
 import logging
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import pytest
-import torch
 
 from bench.errors import DiskFullError, StoreError, UsageError
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import Heading, Leaderboard
-from bench.model import checkpoints
-from bench.model.change import Change, LowRank
-from bench.plan import suite
-from bench.plan.plan import Cell, Plan
-from bench.plan.request import Request
-from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.recipe import EVALUATED, Recipe
-from bench.spec import Cost, Record, Score, ScoreSpec, Trial
+from bench.spec import Record
 from bench.store import left_out
 from bench.store.databases import database_file
 from bench.store.run_folder import Store
-from bench.track import Mirror, Result, sync, tracking_uri, ui
-from bench.track.projection import NOT_SHOWN, project, reference_of
+from bench.track import Mirror, Result, sync, tracking_uri
+from bench.track.projection import project
 from tests.making import boards
-from tests.making.waiting import PATIENCE_SECONDS, until
+from tests.making.mirrors import COMMAND, DARE, LORA, ZERO_SHOT, plan, put
+from tests.making.waiting import until
 from tests.track.conftest import client, runs
-
-COMMAND = "bench run --methods lora,dare"
-RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)
-ZERO_SHOT = Trial(
-    method="zero_shot",
-    hyper={},
-    rank=None,
-    target=None,
-    seed=0,
-    recipe=Recipe(updates=0, batch_size=0, lr=0.0, connector_lr=0.0),
-    model="m",
-    data="",
-    code="",
-)
-LORA = replace(ZERO_SHOT, method="lora", hyper={"lr": None}, rank=4, target="new", recipe=RECIPE, data="d", code="c")
-DARE = replace(LORA, method="dare", hyper={"drop_rate": 0.5}, parent=LORA)
-FACTS = {"commit": "0123456789ab", "device": "cpu"}
-
-
-def test_a_trial_that_sees_source_data_says_so() -> None:
-    replay = replace(LORA, method="replay", sources=("old",))
-    edit = replace(DARE, parent=replay)
-    shown = {
-        trial.method: project(Record(trial, "done"), None, {"new"}, Registry()).tags for trial in (LORA, replay, edit)
-    }
-
-    assert "given" not in shown["lora"]
-    assert shown["replay"]["given"] == shown["dare"]["given"] == "sees source data"
-
-
-def test_all_tasks_of_a_joint_trial_are_its_targets() -> None:
-    joint = replace(LORA, target="new+newer", together=("new", "newer"))
-    scores = {
-        asked(task).key: Score(asked(task), "accuracy", {"accuracy": value}, "f")
-        for task, value in {"new": 1.0, "newer": 0.5, "old": 0.25}.items()
-    }
-
-    metrics = project(Record(joint, "done", scores), None, {"new", "newer"}, Registry()).metrics
-
-    assert {name: value for name, value in metrics.items() if name.endswith("avg")} == {
-        "source/avg": 25.0,
-        "target/avg": 75.0,
-        "avg": 50.0,
-    }
-    assert metrics["target/newer"] == 50.0
-
-
-def test_the_base_model_has_an_avg_for_each_target_and_other_targets_are_no_sources() -> None:
-    scores = {
-        asked(task).key: Score(asked(task), "accuracy", {"accuracy": value}, "f")
-        for task, value in {"old": 0.5, "new": 0.25, "newer": 1.0}.items()
-    }
-    record = Record(ZERO_SHOT, "done", scores)
-
-    new, newer = (project(record, None, {"new", "newer"}, Registry(), of=of) for of in ("new", "newer"))
-
-    assert (new.metrics["avg"], newer.metrics["avg"]) == (37.5, 75.0)
-    assert (new.tags["target"], newer.tags["target"]) == ("new", "newer")
-    assert (new.metrics["source/avg"], new.metrics["task/newer"]) == (50.0, 100.0)
-
-
-def test_scores_have_the_two_decimals_of_the_table_and_costs_keep_their_units() -> None:
-    score = Score(asked("new"), "accuracy", {"accuracy": 0.24693749}, "f")
-    record = Record(LORA, "done", {asked("new").key: score}, Cost(train_seconds=7.125))
-
-    metrics = project(record, None, {"new"}, Registry()).metrics
-
-    assert (metrics["target/new"], metrics["cost/train_seconds"]) == (24.69, 7.125)
-
-
-def asked(task: str, count: int = 2) -> ScoreSpec:
-    return ScoreSpec(task=task, split="test", count=count, examples=f"{task}{count}", max_new_tokens=8, code="c")
-
-
-def put(store: Store, trial: Trial, values: dict[str, float], count: int = 2) -> Record:
-    """Write a done record: one score per task, its lenient score a tenth higher; a change and losses if it trains."""
-    scores = {}
-    for task, value in values.items():
-        item = asked(task, count)
-        metrics = {"accuracy": value, "lenient": value + 0.1}
-        file = store.scores_of(trial).write(item.key, [{"id": str(row), "scores": metrics} for row in range(count)])
-        scores[item.key] = Score(item, "accuracy", metrics, file)
-    if trial.target:
-        losses = [3.0, 2.0, 1.0] if trial.parent is None else []
-        change = Change({"x.weight": LowRank(torch.ones(2, 1), torch.ones(1, 3), 2.0)})
-        store.change_of(trial).write(change, losses, {"seconds": 7.0})
-    record = Record(trial, "done", scores, Cost(train_seconds=7.0, change_bytes=20), FACTS)
-    store.write(record)
-    return record
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A run folder with zero-shot, lora and dare, of a suite named small whose base model is of revision m."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(checkpoints, "revision", lambda folder: "m")
-    monkeypatch.setattr(checkpoints, "resolve", Path)
-    monkeypatch.setitem(suite.SUITES, "micro", small())
-    monkeypatch.setattr(Suite, "here", lambda self: True)
-    store = Store(tmp_path / "o'brien's a%20b?c runs #1 {ü}")
-    store.prepare()
-    shutil.copy(database, store.root)
-    for trial, values in (
-        (ZERO_SHOT, {"old": 0.75, "older": 1.0, "new": 0.25}),
-        (LORA, {"old": 0.25, "older": 0.5, "new": 1.0}),
-        (DARE, {"old": 0.5, "older": 1.0, "new": 0.75}),
-    ):
-        store.folder(trial).mkdir()
-        put(store, trial, values)
-    return store
-
-
-def small() -> Suite:
-    return Suite("small", "model", ("old", "older"), ("new",), RECIPE)
-
-
-def plan() -> Plan:
-    request = Request(small(), ("lora", "dare"), (4,), ("new",), ("old", "older"), RECIPE)
-    return Plan(request, ZERO_SHOT, tuple(Cell.of(request.registry, trial) for trial in (LORA, DARE)), (), {})
 
 
 def board() -> Leaderboard:
@@ -247,46 +118,6 @@ def test_a_learning_rate_left_to_the_recipe_is_shown_as_the_recipes(mirrored: St
     assert runs(mirrored.root)["lora-r4-new-s0"].data.params["lora.lr"] == "0.001"
 
 
-def test_every_field_of_the_recipe_is_shown_or_named_as_not_shown() -> None:
-    recipe = replace(RECIPE, micro_batch_size=1, clip=1.0)  # None is not shown
-
-    params = project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}, Registry()).params
-
-    shown = {name.removeprefix("recipe.") for name in params if name.startswith("recipe.")}
-    assert shown | NOT_SHOWN == {field.name for field in fields(Recipe)}
-    assert not shown & NOT_SHOWN
-
-
-def test_a_trial_on_a_4_bit_base_does_not_look_like_one_on_the_full_weights() -> None:
-    recipes = (RECIPE, replace(RECIPE, quantization="4bit"))
-
-    full, quantized = (
-        project(Record(replace(LORA, recipe=recipe), "done"), None, {"new"}, Registry()).params for recipe in recipes
-    )
-
-    assert (full["recipe.quantization"], quantized["recipe.quantization"]) == ("none", "4bit")
-
-
-def test_the_zero_shot_row_shows_what_evaluation_reads_of_the_recipe() -> None:
-    params = project(Record(ZERO_SHOT, "done"), None, {"new"}, Registry()).params
-
-    assert params.keys() == {"method", *(f"recipe.{name}" for name in EVALUATED)}
-
-
-def test_an_edit_shows_the_recipes_learning_rate_where_its_parent_took_that() -> None:
-    assert project(Record(DARE, "done"), None, {"new"}, Registry()).params["lora.lr"] == "0.001"
-
-
-def test_a_hyperparameter_never_stands_for_a_field_of_the_trial_that_has_its_name() -> None:
-    names = ("method", "rank", "target", "seed", "edits")
-    trial = replace(DARE, method="mine", hyper={name: f"my {name}" for name in names})
-
-    params = project(Record(trial, "done"), None, {"new"}, Registry()).params
-
-    assert [params[name] for name in names] == ["mine", "4", "new", "0", "lora-r4-new-s0"]
-    assert [params[f"mine.{name}"] for name in names] == [f"my {name}" for name in names]
-
-
 def test_sync_replaces_a_run_in_which_an_older_version_wrote_another_value(mirrored: Store) -> None:
     stale = runs(mirrored.root)["dare-r4-new-s0 drop_rate=0.5"]
     reader = client(mirrored.root)
@@ -349,62 +180,6 @@ def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
 
     assert sync(store, Registry()) == 1
     assert runs(store.root)["lora-r4-new-s0"].data.metrics["avg"] == 0.0
-
-
-@pytest.fixture
-def older(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store that an earlier version mirrored: fractions, one run of the base model without a target, one view."""
-    put(store, LORA, {"old": 0.875, "older": 1.0, "new": 1.0})  # forgetting is negative
-    with monkeypatch.context() as earlier:
-        earlier.setattr("bench.track.projection.in_points", dict)
-        earlier.setattr("bench.track.projection.UNITS", "fractions")
-        sync(store, Registry())
-    reader = client(store.root)
-    experiment = reader.get_experiment_by_name("small")
-    base = runs(store.root)["zero_shot new"].info.run_id
-    reader.update_run(base, name="zero_shot")
-    reader.delete_tag(base, "target")
-    reader.log_metric(base, "target/other", 0.5)  # of a second target
-    for tag in experiment.tags:
-        if tag.startswith(("bench.", "mlflow.shared")):
-            reader.delete_experiment_tag(experiment.experiment_id, tag)
-    reader.set_experiment_tag(experiment.experiment_id, "mlflow.sharedViewState.bench", "{}")
-    return store
-
-
-def check_is_in_points(store: Store, before: dict[str, Any]) -> None:
-    """Assert that every run has points, and that no run is there twice or was replaced except the base model's."""
-    after = runs(store.root)
-    tags = client(store.root).get_experiment_by_name("small").tags
-    lora = after["lora-r4-new-s0"]
-    assert lora.info.run_id == before["lora-r4-new-s0"].info.run_id
-    assert (lora.data.metrics["source/old"], lora.data.metrics["forgetting/old"]) == (87.5, -12.5)
-    assert after["zero_shot new"].data.metrics["avg"] == 56.25
-    assert "target/other" not in after["zero_shot new"].data.metrics
-    assert sum(run.data.tags.get("kind") in {"trial", "reference"} for run in after.values()) == 3
-    assert "mlflow.sharedViewState.bench" not in tags
-    assert "mlflow.sharedViewState.bench.target.new" in tags
-
-
-def test_sync_brings_the_fractions_of_an_earlier_version_up_to_date(older: Store) -> None:
-    before = runs(older.root)
-    assert before["lora-r4-new-s0"].data.metrics["forgetting/old"] == -0.125
-
-    assert sync(older, Registry()) == 3
-
-    check_is_in_points(older, before)
-    assert sync(older, Registry()) == 0
-
-
-def test_the_next_command_brings_all_runs_of_an_earlier_version_up_to_date(older: Store) -> None:
-    before, record = runs(older.root), older.read(DARE)
-    assert record is not None
-
-    with Mirror(older, plan(), COMMAND) as mirror:
-        mirror.take(record)  # the command needed this trial alone
-
-    check_is_in_points(older, before)
-    assert sync(older, Registry()) == 0
 
 
 def test_the_page_of_a_command_shows_the_figure_of_its_reports(store: Store, tmp_path: Path) -> None:
@@ -550,26 +325,6 @@ def test_a_database_is_refused_on_a_remote_run_folder(output: str, monkeypatch: 
         tracking_uri(Path(output))
 
 
-def test_a_task_counts_with_the_score_of_most_examples(store: Store) -> None:
-    few, many = asked("old", 2), asked("old", 4)
-    scores = {item.key: Score(item, "accuracy", {"accuracy": value}, "f") for item, value in ((many, 0.5), (few, 1.0))}
-
-    projection = project(Record(LORA, "done", scores), store.read(ZERO_SHOT), {"new"}, Registry())
-
-    assert projection.metrics["source/old"] == 50.0
-    assert "forgetting/old" not in projection.metrics  # zero-shot was scored on other examples
-
-
-@pytest.mark.parametrize("read", [{"eval_dtype": "bfloat16"}, {"template": "{prompt}"}, {"image": "pad"}])
-def test_a_trial_is_compared_with_the_zero_shot_row_of_the_same_recipe(read: dict[str, Any]) -> None:
-    trials = (LORA, replace(LORA, recipe=replace(RECIPE, **read)))
-    zero_shots = [
-        Record(replace(ZERO_SHOT, recipe=replace(ZERO_SHOT.recipe, **changed)), "done") for changed in ({}, read)
-    ]
-
-    assert [reference_of(Record(trial, "done"), zero_shots) for trial in trials] == zero_shots
-
-
 def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(store: Store) -> None:
     put(store, replace(LORA, target="new@short"), {"old@lmms": 0.5, "new@short": 1.0})
 
@@ -582,46 +337,6 @@ def test_importing_the_tracker_does_not_import_mlflow() -> None:
     code = "import sys, bench.track; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_server_is_refused_where_it_cannot_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="Run bench run or bench sync first"):
-        ui(store.root / "elsewhere", 0)
-
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="--port"):
-        ui(store.root, taken.getsockname()[1])
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
-    with pytest.raises(UsageError, match="Open http://host"):
-        ui(store.root, 0)
-
-
-@pytest.mark.slow
-def test_the_server_names_the_leaderboard_view_and_ends_on_ctrl_c(store: Store) -> None:
-    sync(store, Registry())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    code = (
-        "import sys; from functools import partial; from pathlib import Path; from bench.track import ui; "
-        f"sys.exit(ui(Path({str(store.root)!r}), {port}, partial(print, flush=True)))"
-    )
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8")
-    assert server.stdout is not None
-
-    first, *views = (server.stdout.readline() for _ in range(4))
-    server.send_signal(signal.SIGINT)
-    rest, _ = server.communicate(timeout=PATIENCE_SECONDS)
-
-    assert f"http://127.0.0.1:{port} " in first
-    place = f"http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey="
-    assert views == [
-        f"small, new: {place}bench.target.new&workflowType=machine_learning\n",
-        f"small, Commands: {place}bench.commands&workflowType=machine_learning\n",
-        f"small, All trials: {place}bench.trials&workflowType=machine_learning\n",
-    ]
-    assert (rest, server.returncode) == ("", 0)
-    with pytest.raises(ConnectionRefusedError):
-        HTTPConnection("127.0.0.1", port, timeout=60).request("GET", "/health")
 
 
 def test_the_means_leave_out_the_sources_that_the_last_command_left_out(store: Store) -> None:
