@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.spec import digest
 from bench.store.places import is_remote
+from bench.text import shareable
 
 
 def output_name(root: Path) -> str:
@@ -31,7 +32,8 @@ def quest_key(study: str, folder: str) -> str:
 def command_run(client: Any, experiment: str, suite: str, root: Path, line: str, kind: str = "command") -> str:
     """Return the id of a command's run and mark it as running; ``kind`` is command or search.
 
-    A run of the same command ``line`` on the same run folder is resumed.
+    A run of the same command ``line`` on the same run folder is resumed. Tags keep the whole line and folder, by which
+    a run is found; its name and description are for readers elsewhere.
     """
     found = None
     output = output_name(root)
@@ -49,10 +51,10 @@ def command_run(client: Any, experiment: str, suite: str, root: Path, line: str,
             "output": output,
             "folder": folder,
             "suite": suite,
-            "mlflow.note.content": f"`{line}`\n\nin `{output}`",
+            "mlflow.note.content": f"`{shareable(line)}`\n\nin the run folder `{root.name}`",
             **origin(),
         }
-        found = client.create_run(experiment, tags=tags, run_name=line[:250])
+        found = client.create_run(experiment, tags=tags, run_name=shareable(line)[:250])
     client.update_run(found.info.run_id, "RUNNING")
     return str(found.info.run_id)
 

@@ -87,7 +87,7 @@ def commands_view() -> View:
         f"{KEY}.commands",
         "Commands",
         "tags.kind = 'command'",
-        _columns((), ("suite", "output")),
+        _columns((), ("suite",)),
         "attributes.start_time",
     )
 

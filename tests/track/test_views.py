@@ -59,3 +59,7 @@ def test_views_are_listed_with_the_targets_first_and_views_of_other_people_are_l
 
     assert list(names_in(tags).values()) == ["gqa@lmms", "new", "Commands", "Searches", "All trials"]
     assert all(key.startswith(f"{KEY}.") for key in names_in(tags))
+
+
+def test_the_view_of_commands_does_not_show_where_run_folders_are() -> None:
+    assert state(commands_view())["selectedColumns"] == ["tags.`suite`"]
