@@ -13,6 +13,7 @@ from bench.track.command_run import all_runs, origin
 from bench.track.points import UNITS, in_points
 
 _PARENT = "mlflow.parentRunId"
+_FROM = "migrated_from"  # the run that a run replaces, by which an interrupted migration is resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +56,36 @@ def write_chains(client: Any, experiment: str, suite: str, command: str, chains:
                         client.set_tag(stage.info.run_id, _PARENT, run)
 
 
-def change_units(client: Any, experiment: str, commands: Collection[str]) -> None:
-    """Replace the runs of chains under some ``commands`` that an earlier version wrote in fractions.
+def change_units(client: Any, experiment: str, commands: Collection[str] | None) -> None:
+    """Replace the runs of chains that an earlier version wrote in fractions, of some ``commands`` or of all (None).
 
     MLflow never replaces the points of a curve, so the new runs have the points times 100, and the earlier ones go to
     MLflow's trash. Only the command that made a chain has its numbers, so they are read from MLflow here.
     """
-    for old in all_runs(client, experiment, "tags.kind = 'chain' and tags.units IS NULL"):
-        if old.data.tags.get(_PARENT) not in commands:
-            continue
-        tags = {key: value for key, value in old.data.tags.items() if key != "state"}
-        start, key = old.info.start_time, old.info.run_id
-        run = client.create_run(experiment, start_time=start, tags={}, run_name=old.info.run_name)
-        points = [point for name in old.data.metrics for point in client.get_metric_history(key, name)]
-        values = [
-            metric(each.key, in_points({each.key: each.value})[each.key], each.timestamp, each.step) for each in points
-        ]
-        fill_run(client, run, values, old.data.params, {**tags, "units": UNITS})
-        client.set_terminated(run.info.run_id, old.info.status, old.info.end_time)
-        for stage in all_runs(client, experiment, f"tags.`{_PARENT}` = '{key}'"):
-            client.set_tag(stage.info.run_id, _PARENT, run.info.run_id)
-        client.delete_run(key)
+    for old in list(all_runs(client, experiment, "tags.kind = 'chain' and tags.units IS NULL")):
+        if commands is None or old.data.tags.get(_PARENT) in commands:
+            run = _in_points(client, experiment, old)
+            for stage in list(all_runs(client, experiment, f"tags.`{_PARENT}` = '{old.info.run_id}'")):
+                client.set_tag(stage.info.run_id, _PARENT, run)
+            client.delete_run(old.info.run_id)
+
+
+def _in_points(client: Any, experiment: str, old: Any) -> str:
+    """Return the id of the run that replaces a chain's ``old`` run; a run that was written in part is written again."""
+    key, tags = old.info.run_id, {name: value for name, value in old.data.tags.items() if name != "state"}
+    for found in client.search_runs([experiment], f"tags.{_FROM} = '{key}'"):
+        if found.data.tags.get("units") == UNITS and found.info.status == old.info.status:
+            return str(found.info.run_id)
+        client.delete_run(found.info.run_id)
+    origins = {_FROM: key, **({_PARENT: tags[_PARENT]} if _PARENT in tags else {})}
+    run = client.create_run(experiment, start_time=old.info.start_time, tags=origins, run_name=old.info.run_name)
+    points = [point for name in old.data.metrics for point in client.get_metric_history(key, name)]
+    values = [
+        metric(each.key, in_points({each.key: each.value})[each.key], each.timestamp, each.step) for each in points
+    ]
+    fill_run(client, run, values, old.data.params, {**tags, **origins, "units": UNITS})
+    client.set_terminated(run.info.run_id, old.info.status, old.info.end_time)
+    return str(run.info.run_id)
 
 
 def _run(client: Any, experiment: str, suite: str, command: str, chain: ChainRun) -> str:

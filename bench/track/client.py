@@ -71,18 +71,23 @@ def connect(output: Path) -> Any:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def has_own_database(output: Path) -> bool:
+    """Return whether MLflow's database is the one in the run folder, so that all its runs are of that folder."""
+    if is_remote(output):
+        return False
+    root = output.resolve()
+    file = database_file(tracking_uri(root))
+    return file is not None and file.resolve() == root / _DATABASE
+
+
 def prepare(output: Path) -> None:
     """Write the place of the run folder into its own database, if the folder was moved or copied.
 
     Raises:
         StoreError: the database cannot be changed.
     """
-    if is_remote(output):
-        return
-    root = output.resolve()
-    file = database_file(tracking_uri(root))
-    if file is not None and file.resolve() == root / _DATABASE:
-        follow(file, root)
+    if has_own_database(output):
+        follow(output.resolve() / _DATABASE, output.resolve())
 
 
 def open_experiment(client: Any, suite: str, output: Path) -> Any:
@@ -108,8 +113,12 @@ def open_experiment(client: Any, suite: str, output: Path) -> Any:
 
 
 def units_tag(output: Path) -> str:
-    """Return the experiment's tag that says in which units the runs of a run folder are."""
-    return f"bench.units.{folder_digest(output_name(output))}"
+    """Return the experiment's tag that says in which units the runs of a run folder are.
+
+    On a server that several run folders share, the tag names the folder. The folder's own database needs no name, so
+    the tag still holds if the folder was moved or another machine uses it.
+    """
+    return "bench.units" if has_own_database(output) else f"bench.units.{folder_digest(output_name(output))}"
 
 
 def _check_place(experiment: Any, output: Path) -> None:

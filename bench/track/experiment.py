@@ -19,20 +19,23 @@ from bench.store.changes import CHANGE
 from bench.store.places import drafted, fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
 from bench.track.chain_runs import ChainRun, change_units, write_chains
-from bench.track.client import connect, fill_run, metric, open_experiment, units_tag
+from bench.track.client import connect, fill_run, has_own_database, metric, open_experiment, units_tag
 from bench.track.command_run import command_run, command_runs, origin
 from bench.track.moved import local_folder
 from bench.track.note import FIGURE, describe, picture
 from bench.track.points import UNITS
 from bench.track.projection import Projection, project
+from bench.track.shown import Shown
 from bench.track.trial_names import TrialNames, tries_in
-from bench.track.views import commands_view, save_views, target_views
+from bench.track.views import save_views
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from bench.leaderboard.tables import Leaderboard
 
+_PARENT = "mlflow.parentRunId"
+_LOSS = "train/loss"
 _TABLE = "rows.json"  # not leaderboard.json, which is one of the reports
 
 
@@ -57,9 +60,20 @@ class Result:
 
 
 class Experiment:
-    """A suite's experiment and the run of the command that writes to it; use it from one thread only."""
+    """A suite's experiment and the run of the command that writes to it; use it from one thread only.
 
-    def __init__(self, store: Store, suite: str, command: str, targets: Collection[str], registry: Registry) -> None:
+    ``records`` are those of the suite that the run folder has.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        suite: str,
+        command: str,
+        targets: Collection[str],
+        registry: Registry,
+        records: Collection[Record],
+    ) -> None:
         self._store = store
         self._suite = suite
         self._command = command
@@ -71,7 +85,7 @@ class Experiment:
         self._parent: str | None = None
         self._states: dict[tuple[str, str | None], str] = {}
         self._names = TrialNames(registry, SUITES.get(suite), tries_in(store.root))
-        self._shown: set[tuple[str, str]] = set()
+        self._shown = Shown(records, self._sources)
 
     @property
     def is_older(self) -> bool:
@@ -94,8 +108,10 @@ class Experiment:
         run = self._found(record, of)
         current = run is not None and run.info.status != "RUNNING" and run.data.tags.get("state") == state
         if not current:
-            self._fill(self._own(run, record, projection) or self._create(record, projection), record, projection)
-        self._save_views(projection.tags)
+            own = self._own(run, record, projection)
+            self._fill(own or self._create(record, projection, run), record, projection)
+        if self._shown.add(projection):  # now, so that the view is there while a long command works
+            save_views(self._client, self._client.get_experiment(self._id), list(self._shown.views()))
         self._states[trial] = state
         return not current
 
@@ -103,17 +119,6 @@ class Experiment:
         without = left_out.read(self._store, (zero_shot or record).trial)
         name = " ".join(filter(None, (self._names.of(record.trial), of)))
         return project(record, zero_shot, self._targets, self._registry, without, self._sources, name=name, of=of)
-
-    def _save_views(self, tags: Mapping[str, str]) -> None:
-        """Save a view of a trial's target, so that it is there while a long command works."""
-        shown = (tags.get("target", ""), tags.get("split", ""))
-        if "stage" in tags or not all(shown) or shown in self._shown:
-            return
-        self._shown.add(shown)
-        targets, splits = zip(*self._shown, strict=True)
-        split = "test" if "test" in splits else max(splits)
-        views = [*target_views(set(targets), self._sources, split), commands_view()]
-        save_views(self._client, self._client.get_experiment(self._id), views)
 
     @property
     def _sources(self) -> Sequence[str]:
@@ -150,33 +155,38 @@ class Experiment:
 
     def modernize(self) -> None:
         """Note that every run of the run folder is in this version's units, after the chains' runs were changed."""
-        change_units(self._client, self._id, command_runs(self._client, self._id, self._store.root))
-        self._client.set_experiment_tag(self._id, units_tag(self._store.root), UNITS)
+        root = self._store.root
+        commands = None if has_own_database(root) else command_runs(self._client, self._id, root)
+        change_units(self._client, self._id, commands)
+        self._client.set_experiment_tag(self._id, units_tag(root), UNITS)
 
     def _own(self, run: Any | None, record: Record, projection: Projection) -> Any | None:
         """Return the run that was found if it can be brought up to date, or None.
 
         MLflow never changes a parameter of a run, and removes no metric. A run that an older version wrote with another
-        value is deleted, and so is one that shows the base model's scores on several targets.
+        value is deleted. So is one with a metric that is no longer written, if that metric may be a fraction, or if the
+        run shows the base model's scores on several targets.
         """
         if run is None:
             return None
         params, metrics = run.data.params, run.data.metrics
         same = all(projection.params.get(name, value) == value for name, value in params.items())
-        names = {name.replace("@", ":") for name in projection.metrics}
-        if same and (record.trial.rank is not None or metrics.keys() <= names):
+        names = {_LOSS, *(name.replace("@", ":") for name in projection.metrics)}
+        in_points = record.trial.rank is not None and run.data.tags.get("units") == UNITS
+        if same and (in_points or metrics.keys() <= names):
             return run
         self._client.delete_run(run.info.run_id)
         return None
 
-    def _create(self, record: Record, projection: Projection) -> Any:
-        """Create a trial's run nested in the command's; its start time is the trial's."""
+    def _create(self, record: Record, projection: Projection, replaced: Any | None) -> Any:
+        """Create a trial's run, nested where the replaced run was or in the command's; it starts when the trial did."""
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
         target = {"target": projection.tags["target"]} if "target" in projection.tags else {}
+        parent = None if replaced is None else replaced.data.tags.get(_PARENT)
         return self._client.create_run(
             self._id,
             start_time=_written(self._store, record) - round(1000 * seconds),
-            tags={"mlflow.parentRunId": self._command_run(), "trial": record.trial.id, **target},
+            tags={_PARENT: parent or self._command_run(), "trial": record.trial.id, **target},
             run_name=projection.name,
         )
 
@@ -185,9 +195,9 @@ class Experiment:
         now = _written(self._store, record)
         self._add_files(run, record, projection)
         losses = [] if _has_losses(run) else self._store.change_of(record.trial).losses()
-        metrics = [metric("train/loss", loss, now, step) for step, loss in enumerate(losses, 1)]
+        metrics = [metric(_LOSS, loss, now, step) for step, loss in enumerate(losses, 1)]
         metrics += [metric(name, value, now, 0) for name, value in projection.metrics.items()]
-        tags = {**projection.tags, **self._origin(record), "state": projection.state}
+        tags = {**projection.tags, **self._origin(record), "units": UNITS, "state": projection.state}
         fill_run(self._client, run, metrics, projection.params, tags)
         if run.info.run_name != projection.name:
             self._client.update_run(run.info.run_id, name=projection.name)
@@ -223,7 +233,7 @@ class Experiment:
 
 
 def _has_losses(run: Any) -> bool:
-    return run.info.status != "RUNNING" and "train/loss" in run.data.metrics
+    return run.info.status != "RUNNING" and _LOSS in run.data.metrics
 
 
 def _written(store: Store, record: Record) -> int:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from bench.console import say
 from bench.errors import BenchError, StoreError, UsageError, one_line, without_password
 from bench.plan.suite import by_revision
 from bench.plugins.registry import Registry
 from bench.spec import Record
 from bench.store.disk_errors import refusal
 from bench.store.run_folder import Store
+from bench.text import counted
 from bench.track import searches
 from bench.track.client import VARIABLE, tracking_uri, unreachable
 from bench.track.experiment import Experiment, Result
@@ -92,8 +94,9 @@ class Mirror:
             return
         if self._experiment is None:
             request = self._plan.request
-            targets = {*request.targets, *_targets(self._store)}
-            self._experiment = Experiment(self._store, request.suite.name, self._command, targets, request.registry)
+            suite, stored = request.suite.name, list(self._store.records())
+            targets, members = {*request.targets, *_targets(stored)}, _by_suite(stored, self._store).get(suite, [])
+            self._experiment = Experiment(self._store, suite, self._command, targets, request.registry, members)
         self._experiment.write(record, self._store.read(self._plan.zero_shot))
 
     def _end(self, interrupted: bool) -> None:
@@ -113,9 +116,10 @@ class Mirror:
         """Write all trials and searches again that an earlier version wrote, so that all scores have one unit."""
         records = list(self._store.records())
         zero_shots = [record for record in records if record.trial.rank is None]
-        for record in records:
-            if _suite(record, self._store) == self._plan.request.suite.name:
-                experiment.write(record, reference_of(record, zero_shots))
+        members = _by_suite(records, self._store).get(self._plan.request.suite.name, [])
+        _tell_older(sum(record.trial.id not in self._taken for record in members))
+        for record in members:
+            experiment.write(record, reference_of(record, zero_shots))
         searches.write(self._store.root)
         experiment.modernize()
 
@@ -129,13 +133,12 @@ def sync(store: Store, registry: Registry) -> int:
     uri = tracking_uri(store.root)
     records = list(store.records())
     zero_shots = [record for record in records if record.trial.rank is None]
-    suites: dict[str, list[Record]] = {}
-    for record in records:
-        suites.setdefault(_suite(record, store), []).append(record)
     written = 0
     try:
-        for suite, members in suites.items():
-            experiment = Experiment(store, suite, "bench sync", _targets(store), registry)
+        for suite, members in _by_suite(records, store).items():
+            experiment = Experiment(store, suite, "bench sync", _targets(records), registry, members)
+            if experiment.is_older:
+                _tell_older(len(members))
             written += sum(experiment.write(record, reference_of(record, zero_shots)) for record in members)
             if experiment.is_older:
                 experiment.modernize()
@@ -153,14 +156,27 @@ def sync(store: Store, registry: Registry) -> int:
     return written
 
 
-def _targets(store: Store) -> set[str]:
-    """Return every task that a trial in the store learns."""
-    return {task for record in store.records() for task in record.trial.learns}
+def _tell_older(count: int) -> None:
+    """Say why the command waits while the runs of an earlier version are written again."""
+    if count:
+        say(f"MLflow: bringing {counted(count, 'earlier trial')} up to date; this happens once.")
 
 
-def _suite(record: Record, store: Store) -> str:
-    """Return the name of a record's suite, or the model's revision if no suite has that model now."""
-    try:
-        return by_revision(record.trial.model, store.models()).name
-    except UsageError:
-        return record.trial.model
+def _targets(records: Iterable[Record]) -> set[str]:
+    """Return every task that one of the trials learns."""
+    return {task for record in records for task in record.trial.learns}
+
+
+def _by_suite(records: Iterable[Record], store: Store) -> dict[str, list[Record]]:
+    """Return records by their suite's name, or by the model's revision if no suite has that model now."""
+    names: dict[str, str] = {}
+    suites: dict[str, list[Record]] = {}
+    for record in records:
+        model = record.trial.model
+        if model not in names:
+            try:
+                names[model] = by_revision(model, store.models()).name
+            except UsageError:
+                names[model] = model
+        suites.setdefault(names[model], []).append(record)
+    return suites

@@ -48,16 +48,18 @@ def project(  # noqa: PLR0913  all that decides what is shown
     A trial's own task is its target. The other tasks that it or an earlier stage of its sequence learns, and those of
     ``targets`` that are not among the suite's ``sources``, are shown by name alone. All others are sources. The
     untouched base model learns no task; its record is shown once for each target, ``of``, with the Avg that the
-    target's table has. ``registry`` knows the papers of the methods. The means over sources do not count the sources in
-    ``left_out``. ``name`` is shown instead of the trial's label.
+    target's table has, and with the split and the number of examples of that target and the sources. ``registry`` knows
+    the papers of the methods. The means over sources do not count the sources in ``left_out``. ``name`` is shown
+    instead of the trial's label.
     """
-    scores, trial = _newest(record), record.trial
+    scores, trial = _newest(record, of), record.trial
     learnt = trial.learns or ((of,) if of else tuple(targets))
     others = {*trial.tasks, *(task for task in targets if task not in sources)}.difference(learnt)
+    counted = {task: score for task, score in scores.items() if of is None or task not in others}
     return Projection(
         name=name or trial.label,
         params=_params(trial),
-        tags=_tags(record, scores, registry, of),
+        tags=_tags(record, counted, registry, of),
         metrics=in_points(
             {
                 **_scores(scores, learnt, others, left_out),
@@ -74,18 +76,33 @@ def reference_of(record: Record, zero_shots: Collection[Record]) -> Record | Non
     return next((other for other in zero_shots if other.trial.is_reference_of(record.trial)), None)
 
 
-def _newest(record: Record) -> dict[str, Score]:
-    """Return one score per task: prefer the test split, the newest version, the most examples, the latest."""
+def split_of(record: Record) -> str:
+    """Return the split of a record's scores that are shown, or several with a space between them."""
+    return _splits(_newest(record))
+
+
+def _splits(scores: Mapping[str, Score]) -> str:
+    return " ".join(sorted({score.asked.split for score in scores.values()}))
+
+
+def _newest(record: Record, of: str | None = None) -> dict[str, Score]:
+    """Return one score per task: prefer the wanted split, the newest version, the most examples, the latest.
+
+    The wanted split is test. If the task ``of`` has scores on other splits only, its split is wanted for every task,
+    so that no mean compares a validation score with a test score.
+    """
+    splits = {score.asked.split for score in record.scores.values() if score.asked.task == of}
+    wanted = max(splits) if splits and "test" not in splits else "test"
     chosen: dict[str, Score] = {}
     for score in record.scores.values():
         other = chosen.get(score.asked.task)
-        if other is None or _standing(score) >= _standing(other):
+        if other is None or _standing(score, wanted) >= _standing(other, wanted):
             chosen[score.asked.task] = score
     return chosen
 
 
-def _standing(score: Score) -> tuple[bool, int, int]:
-    return (score.asked.split == "test", score.asked.version, score.asked.count)
+def _standing(score: Score, wanted: str) -> tuple[bool, int, int]:
+    return (score.asked.split == wanted, score.asked.version, score.asked.count)
 
 
 def _params(trial: Trial) -> dict[str, str]:
@@ -144,7 +161,7 @@ def _tags(record: Record, scores: Mapping[str, Score], registry: Registry, of: s
         "paper": _paper(trial.method, registry),
         "status": record.status,
         "error": record.error,
-        "split": " ".join(sorted({score.asked.split for score in scores.values()})),
+        "split": _splits(scores),
         "examples": "-".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else None,
     }
     return {name: str(value)[:1000] for name, value in tags.items() if value not in (None, "")}

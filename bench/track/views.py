@@ -66,16 +66,19 @@ def key_of(target: str) -> str:
     return f"{KEY}.target.{re.sub('[^A-Za-z0-9_.-]', '.', target)}"
 
 
-def target_views(targets: Collection[str], sources: Collection[str], split: str) -> Iterator[View]:
-    """Yield the view of each target, with the trials that were scored on a ``split``, and that of all trials."""
-    for target in sorted(targets):
+def target_views(splits: Mapping[str, str], others: Collection[str], sources: Collection[str]) -> Iterator[View]:
+    """Yield the view of each target, with the trials that were scored on the target's split, and that of all trials.
+
+    ``splits`` holds the split by target. ``others`` are all tasks that a trial of the suite learns, except its sources.
+    """
+    for target, split in sorted(splits.items()):
         yield View(
             key_of(target),
             target,
             f"tags.target = '{target}' and tags.trial IS NOT NULL and tags.stage IS NULL and tags.split = '{split}'",
             _columns(_SCORES, ("method", "rank", "seed", "examples")),
             charts=_target_charts(sources),
-            folded=_folded(target, targets, sources),
+            folded=_folded(target, others, sources),
         )
     columns = _columns(_SCORES, ("target", "method", "rank", "seed", "split", "examples"))
     yield View(_ALL_TRIALS, "All trials", "tags.trial IS NOT NULL", columns, sort="tags.`target`")
@@ -141,12 +144,12 @@ def _target_charts(sources: Collection[str]) -> dict[str, Sequence[Mapping[str, 
     }
 
 
-def _folded(target: str, targets: Collection[str], sources: Collection[str]) -> tuple[str, ...]:
+def _folded(target: str, learnt: Collection[str], sources: Collection[str]) -> tuple[str, ...]:
     """Return the sections that MLflow fills by itself, named like the first parts of metrics; costs come last.
 
     ``target/NAME`` and ``source/NAME`` hold a task's other metrics, such as its lenient score.
     """
-    others = [f"task/{name}" for name in sorted(targets) if name != target]
+    others = [f"task/{name}" for name in sorted(learnt) if name != target]
     own = ["target", f"target/{target}", *(f"source/{name}" for name in sources)]
     return (*own, *(["task", *others] if others else []), "cost")
 

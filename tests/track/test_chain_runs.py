@@ -102,3 +102,27 @@ def test_a_chain_in_fractions_of_an_earlier_version_is_replaced_by_one_in_points
     assert (parent(run), run.data.params) == (before["command"].info.run_id, LORA.params)
     assert parent(after["second"]) == run.info.run_id
     assert reader.get_run(old).info.lifecycle_stage == "deleted"  # in MLflow's trash
+
+
+@pytest.mark.parametrize("interrupted", ["log_batch", "set_terminated", "set_tag", "delete_run"])
+def test_a_change_of_units_that_was_interrupted_is_completed_and_leaves_no_chain_twice(
+    root: Path, interrupted: str
+) -> None:
+    old = write(root, replace(LORA, points=(("bwt", -0.0025, 2),)))[LORA.name]  # MLflow has -0.25
+    reader = client(root)
+    reader.delete_tag(old.info.run_id, "units")
+    stopped = client(root)
+
+    def stop(*words: object) -> None:
+        raise KeyboardInterrupt
+
+    setattr(stopped, interrupted, stop)
+    with pytest.raises(KeyboardInterrupt):
+        change_units(stopped, old.info.experiment_id, None)
+    change_units(reader, old.info.experiment_id, None)
+
+    found = reader.search_runs([old.info.experiment_id])
+    (run,) = [each for each in found if each.info.run_name == LORA.name]
+    assert run.data.metrics["bwt"] == -25.0
+    assert run.info.status == "FINISHED"
+    assert parent(runs(root)["second"]) == run.info.run_id

@@ -124,3 +124,15 @@ def test_a_trial_is_compared_with_the_zero_shot_row_of_the_same_recipe(read: dic
     ]
 
     assert [reference_of(Record(trial, "done"), zero_shots) for trial in trials] == zero_shots
+
+
+def test_the_split_and_examples_of_the_base_model_are_those_of_its_target_and_the_sources() -> None:
+    specs = [asked("old"), asked("new"), asked("old", 8, "validation"), asked("newer", 8, "validation")]
+    scores = {item.key: Score(item, "accuracy", {"accuracy": item.count / 10}, "f") for item in specs}
+    record = Record(ZERO_SHOT, "done", scores)
+
+    new, newer = (project(record, None, {"new", "newer"}, Registry(), (), ("old",), of=of) for of in ("new", "newer"))
+
+    assert (new.tags["split"], new.tags["examples"]) == ("test", "2")
+    assert (newer.tags["split"], newer.tags["examples"]) == ("validation", "8")
+    assert (new.metrics["source/avg"], newer.metrics["source/avg"]) == (20.0, 80.0)

@@ -16,7 +16,7 @@ def state(view: View) -> dict[str, Any]:
 
 
 def view_of(target: str) -> View:
-    return next(view for view in target_views(TARGETS, SOURCES, "test") if view.name == target)
+    return next(view for view in target_views(dict.fromkeys(TARGETS, "test"), TARGETS, SOURCES) if view.name == target)
 
 
 def test_each_target_has_a_view_of_its_own_trials_with_the_highest_avg_first() -> None:
@@ -54,7 +54,7 @@ def test_the_key_of_a_view_can_be_part_of_an_address() -> None:
 
 
 def test_views_are_listed_with_the_targets_first_and_views_of_other_people_are_left_out() -> None:
-    every = (*target_views(TARGETS, SOURCES, "test"), commands_view(), searches_view())
+    every = (*target_views(dict.fromkeys(TARGETS, "test"), TARGETS, SOURCES), commands_view(), searches_view())
     tags = {view.tag: view.text for view in every} | {"mlflow.sharedViewState.mine": "{}", "other": "x"}
 
     assert list(names_in(tags).values()) == ["gqa@lmms", "new", "Commands", "Searches", "All trials"]
