@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.environment import known_facts
-from bench.page.build import figure_section, written
+from bench.page.build import Drawn, figure_section, written
+from bench.page.configurations import (
+    chosen_blocks,
+    chosen_columns,
+    configuration_table,
+    target_name,
+    title_of,
+    what,
+)
 from bench.page.page import Page, Section
 from bench.page.rows import PageRows
 from bench.page.svg import themed
-from bench.page.tries import chosen_blocks, chosen_columns, target_name, title_of, tries
 from bench.plan.tuned import quest_row
 from bench.spec import Record
 from bench.store.run_folder import Store
-from bench.store.search_results import SearchResult
+from bench.store.search_results import FOLDER, SearchResult
 from bench.text import counted, shareable
 
 _FIGURES = {
@@ -53,7 +60,7 @@ def search_page(found: Searched, store: Store) -> Page:
     data = {f"figures-{number}": list(_figures(result, store, number)) for number, result in enumerate(results)}
     data = {name: figures for name, figures in data.items() if figures}
     quests = [
-        tries(result, rows, number, f"figures-{number}" if f"figures-{number}" in data else "")
+        configuration_table(result, rows, number, f"figures-{number}" if f"figures-{number}" in data else "")
         for number, result in enumerate(results)
     ]
     facts, target = results[0].facts, target_name(results)
@@ -62,15 +69,12 @@ def search_page(found: Searched, store: Store) -> Page:
         "blocks": chosen_blocks(results, rows),
         "following": shareable(found.following),
     }
-    targets = ", ".join(
-        dict.fromkeys(title_of(result).partition(", rank ")[2].partition(", ")[2] for result in results)
-    )
-    fronts = (item for item in written(found.fronts, rows))
+    targets = ", ".join(dict.fromkeys(map(what, results)))
     reading = {"target": target, "facts": facts, "sizes": _sizes(facts), "stops": facts["margin"] is not None}
     sections = [
         Section("chosen", "What was chosen", "chosen.html", choices),
-        *figure_section("fronts", f"Source against {target}", _titled(fronts)),
-        Section("tries", "Every configuration", "tries.html", {"quests": quests}),
+        *figure_section("fronts", f"Source against {target}", _fronts(found, rows)),
+        Section("configurations", "Every configuration", "configurations.html", {"quests": quests}),
         Section("reading", "What the numbers say, and what they do not", "search_reading.html", reading),
         Section("origin", "Environment and commands", "origin.html", _origin(found, rows, store)),
     ]
@@ -87,20 +91,20 @@ def search_page(found: Searched, store: Store) -> Page:
     )
 
 
-def _titled(figures: Iterator[Any]) -> Iterator[Any]:
-    for figure in figures:
-        yield type(figure)("The fronts of all methods", figure.svg, _FRONTS)
+def _fronts(found: Searched, rows: PageRows) -> Iterator[Drawn]:
+    """Yield the figure of all fronts with its title and how to read it."""
+    for figure in written(found.fronts, rows):
+        yield replace(figure, title="The fronts of all methods", says=_FRONTS)
 
 
 def _setting(facts: Mapping[str, Any]) -> str:
     """Return what all quests of the search share, on one line."""
-    limit = "all examples" if facts["limit"] is None else f"the first {facts['limit']} examples"
     margin = "no early stopping" if facts["margin"] is None else f"early stopping at {facts['margin']:g} points"
     parts = [
         f"{counted(facts['trials'], 'configuration')} for each method",
         f"{facts['recipe']['updates']:,} updates",
         f"seeds {', '.join(map(str, facts['seeds']))}",
-        f"validation, {limit} of each task",
+        f"validation, {_limit(facts)} of each task",
         f"sampler {facts['sampler']}",
         margin,
         f"chosen by {facts['objective']}",
@@ -110,13 +114,16 @@ def _setting(facts: Mapping[str, Any]) -> str:
 
 
 def _sizes(facts: Mapping[str, Any]) -> str:
-    limit = "every validation example" if facts["limit"] is None else f"at most {facts['limit']} examples"
-    return f"{limit} of each task and {counted(len(facts['seeds']), 'seed')}"
+    return f"{_limit(facts)} of each task and {counted(len(facts['seeds']), 'seed')}"
+
+
+def _limit(facts: Mapping[str, Any]) -> str:
+    return "all examples" if facts["limit"] is None else f"the first {facts['limit']} examples"
 
 
 def _figures(result: SearchResult, store: Store, number: int) -> Iterator[dict[str, str]]:
     """Yield the figures in the folder of a quest, in the page's colours; the page loads them when it needs them."""
-    folder = store.root / "search" / result.label
+    folder = store.root / FOLDER / result.label
     for name, title in _FIGURES.items():
         path = folder / f"{name}.svg"
         if path.is_file():

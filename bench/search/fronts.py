@@ -51,21 +51,22 @@ def draw(results: Sequence[SearchResult]) -> Figure | None:
     """Return the figure, or None if no configuration has scores."""
     if not any(scored(result.configurations) for result in results):
         return None
-    targets = list(dict.fromkeys(result.facts["target"] for result in results))
+    targets = list(dict.fromkeys(result.learnt for result in results))
     ranks = sorted({result.facts["rank"] for result in results})
     looks = _looks(results)
     handles: dict[str, Any] = {}
     with plots.style():
         made = plots.figure(len(ranks) * _PANEL[0] + _LEGEND, len(targets) * _PANEL[1] + 0.3)
         grid = made.subplots(len(targets), len(ranks), squeeze=False)
-        for target, line in zip(targets, grid, strict=True):
+        for learnt, line in zip(targets, grid, strict=True):
             for rank, axes in zip(ranks, line, strict=True):
-                here = [one for one in results if (one.facts["target"], one.facts["rank"]) == (target, rank)]
+                here = [one for one in results if (one.learnt, one.facts["rank"]) == (learnt, rank)]
                 for result in here:
                     _draw(axes, result, looks[result.facts["method"]])
                 up = "AP" if any(result.order for result in here) else "Target"
-                title = f"{target.replace('.', ', ')}, rank {rank}"
-                axes.set(title=title, xlabel="Source x 100, validation", ylabel=f"{up} x 100, validation")
+                axes.set(
+                    title=f"{learnt}, rank {rank}", xlabel="Source x 100, validation", ylabel=f"{up} x 100, validation"
+                )
                 axes.margins(0.08)
                 handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         names = sorted(handles, key=lambda name: name in _MARKED)  # methods first

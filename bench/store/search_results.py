@@ -59,6 +59,11 @@ class SearchResult:
         return tuple(self.facts.get("order", ()))
 
     @property
+    def learnt(self) -> str:
+        """What the quest learns as a reader sees it: the tasks of a sequence in their order, or the target."""
+        return ", ".join(self.order) or str(self.facts["target"])
+
+    @property
     def updates(self) -> int | None:
         """How many updates all configurations have without early stopping; None in a file of an earlier version."""
         each = self.facts.get("updates")

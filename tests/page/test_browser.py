@@ -154,8 +154,8 @@ def test_the_browser_of_a_sequence_finds_what_a_later_stage_lost(
 def test_the_page_of_a_search_sorts_filters_and_draws(browser: Any, tmp_path: Path) -> None:
     path = written([result(), result("<b>xxx")], tmp_path, draw=True)
 
-    with shown(browser, path, "table.tries") as page:
-        table = page.locator("table.tries >> nth=0")
+    with shown(browser, path, "table.configurations") as page:
+        table = page.locator("table.configurations >> nth=0")
         numbers = table.locator("tbody th.name")
         table.locator("thead button", has_text="Avg").click()
         assert numbers.all_inner_texts() == ["3", "0", "4", "1", "2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_the_page_of_a_search_has_every_configuration_with_its_state(tmp_path: P
 
     text = " ".join(Tags(html).text.split())
     sections = [each.get("id") for tag, each in Tags(html).tags if tag == "section"]
-    assert sections == ["chosen", "fronts", "tries", "reading", "origin"]
+    assert sections == ["chosen", "fronts", "configurations", "reading", "origin"]
     assert html.count('data-state="') == 10
     assert html.count('data-state="done chosen front"') == 2
     assert html.count('data-state="done default front"') == 2
@@ -66,7 +67,7 @@ def test_a_result_of_an_earlier_version_has_a_page(tmp_path: Path) -> None:
 
     page = search_page(found, Store(tmp_path))
 
-    assert [section.anchor for section in page.sections] == ["chosen", "tries", "reading", "origin"]
+    assert [section.anchor for section in page.sections] == ["chosen", "configurations", "reading", "origin"]
     write_page(page, tmp_path / "page")
 
 
@@ -78,6 +79,22 @@ def test_a_search_without_a_score_has_a_page(tmp_path: Path) -> None:
     text = Tags(written([found], tmp_path).read_text(encoding="utf-8")).text
 
     assert "no configuration has scores" in text
+
+
+def test_a_quest_without_configurations_is_shown_with_its_row(tmp_path: Path) -> None:
+    empty = replace(result("dare", chosen=None, default=None, front=[], importance={}), configurations=())
+
+    tags = Tags(written([result(), empty], tmp_path).read_text(encoding="utf-8")).tags
+
+    assert [each["data-row"] for tag, each in tags if tag == "div" and "data-row" in each] == ["r0", "r1"]
+
+
+def test_quests_of_a_target_whose_name_has_a_comma_or_a_full_stop_are_named_whole(tmp_path: Path) -> None:
+    path = written([result(target="v1.5, rank 2, x"), result("dare", target="v1.5, rank 2, x")], tmp_path)
+
+    text = Tags(path.read_text(encoding="utf-8")).text
+    assert "tiny: a search on v1.5, rank 2, x\n" in text
+    assert [line for line in text.splitlines() if line == "v1.5, rank 2, x, rank 4"]
 
 
 def test_a_search_of_a_sequence_names_ap_and_its_order(tmp_path: Path) -> None:
@@ -108,7 +125,7 @@ def test_the_figure_of_all_fronts_has_a_row_for_each_method(tmp_path: Path) -> N
     html = written([result(), result("dare")], tmp_path).read_text(encoding="utf-8")
     frame = fronts.frame([result(), result("dare")])
 
-    drawn = html[html.index('id="fronts"') : html.index('id="tries"')]
+    drawn = html[html.index('id="fronts"') : html.index('id="configurations"')]
     assert set(re.findall(r'data-row="(r\d+)"', drawn)) == {"r0", "r1"}
     assert frame["number"][frame["front"]].tolist() == [0, 3, 0, 3]
     assert frame["number"][frame["chosen"]].tolist() == [3, 3]

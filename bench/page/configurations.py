@@ -18,7 +18,7 @@ _LONGEST = 90  # letters of a reason that a table shows; a pointer on it shows a
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class ConfigurationLine:
     """A configuration as a line of a table; ``states`` are the words by which the page filters it."""
 
     line: TableLine
@@ -26,22 +26,30 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
-    """The configurations of a quest, the sentences above them, and the script with its figures, if there are any."""
+class ConfigurationTable:
+    """The configurations of a quest, the sentences above them, and the script with its figures, if there are any.
+
+    ``row`` is the id of the quest's row on the page.
+    """
 
     id: str
+    row: str
     label: str
     title: str
     columns: tuple[Column, ...]
-    tries: tuple[Try, ...]
+    lines: tuple[ConfigurationLine, ...]
     sentences: tuple[str, ...]
     figures: str = ""
 
 
 def title_of(result: SearchResult) -> str:
     """Return the name of a quest on a page."""
-    what = f"the sequence {', '.join(result.order)}" if result.order else result.facts["target"]
-    return f"{result.facts['method']}, rank {result.facts['rank']}, {what}"
+    return f"{result.facts['method']}, rank {result.facts['rank']}, {what(result)}"
+
+
+def what(result: SearchResult) -> str:
+    """Return what a quest learns: its target, or the tasks of its sequence."""
+    return f"the sequence {result.learnt}" if result.order else result.learnt
 
 
 def target_name(results: Sequence[SearchResult]) -> str:
@@ -71,14 +79,12 @@ def chosen_columns(results: Sequence[SearchResult]) -> list[Column]:
 
 def chosen_blocks(results: Sequence[SearchResult], rows: PageRows) -> list[TableBlock]:
     """Return what was chosen: a block for each target and rank, and a line for each method."""
-    found: dict[tuple[str, int], list[TableLine]] = {}
+    found: dict[str, list[TableLine]] = {}
     for result in results:
         facts = result.facts
         line = TableLine(rows.id(quest_row(result)), facts["method"], "", False, tuple(_choice(result)))
-        found.setdefault((facts["target"], facts["rank"]), []).append(line)
-    return [
-        TableBlock(f"{target.replace('.', ', ')}, rank {rank}", tuple(lines)) for (target, rank), lines in found.items()
-    ]
+        found.setdefault(f"{result.learnt}, rank {facts['rank']}", []).append(line)
+    return [TableBlock(title, tuple(lines)) for title, lines in found.items()]
 
 
 def _choice(result: SearchResult) -> Iterator[TableCell]:
@@ -100,7 +106,7 @@ def _choice(result: SearchResult) -> Iterator[TableCell]:
     yield TableCell(f"{saved:,} of {planned:,}" if planned else f"{saved:,}", saved)
 
 
-def tries(result: SearchResult, rows: PageRows, number: int, figures: str) -> Tries:
+def configuration_table(result: SearchResult, rows: PageRows, number: int, figures: str) -> ConfigurationTable:
     """Return the configurations of a quest."""
     target = target_name([result])
     columns = [Column("mark", "mark", "means", text=True), Column("state", "state", "means", text=True)]
@@ -110,12 +116,13 @@ def tries(result: SearchResult, rows: PageRows, number: int, figures: str) -> Tr
     columns += [Column(name, title, "means") for name, title in zip(_SCORES, ("Source", target, "Avg"), strict=True)]
     best = {point["number"] for point in result.facts["front"]}
     row = rows.id(quest_row(result))
-    found = [_try(result, item, row, item.number in best) for item in result.configurations]
+    lines = tuple(_line(result, item, row, item.number in best) for item in result.configurations)
     sentences = tuple(_sentences(result))
-    return Tries(f"q{number}", result.label, title_of(result), tuple(columns), tuple(found), sentences, figures)
+    title = title_of(result)
+    return ConfigurationTable(f"q{number}", row, result.label, title, tuple(columns), lines, sentences, figures)
 
 
-def _try(result: SearchResult, item: Configuration, row: str, on_front: bool) -> Try:
+def _line(result: SearchResult, item: Configuration, row: str, on_front: bool) -> ConfigurationLine:
     marks = {"chosen": item.number == result.chosen, "default": item.number == result.default, "front": on_front}
     held = [name for name, holds in marks.items() if holds]
     state = {"done": "finished", "stopped": "stopped early", "running": "not finished"}.get(item.state, item.state)
@@ -127,7 +134,8 @@ def _try(result: SearchResult, item: Configuration, row: str, on_front: bool) ->
     cells = [TableCell(", ".join(held), tone="text"), TableCell(state, tone=f"text state {tone}", says=item.reason)]
     cells += [_value(item.hyper.get(name)) for name in result.space]
     cells += [_percent(getattr(item, name)) for name in _SCORES]
-    return Try(TableLine(row, str(item.number), str(item.number), False, tuple(cells)), " ".join([item.state, *held]))
+    line = TableLine(row, str(item.number), str(item.number), False, tuple(cells))
+    return ConfigurationLine(line, " ".join([item.state, *held]))
 
 
 def _sentences(result: SearchResult) -> Iterator[str]:
