@@ -63,32 +63,40 @@ class Change:
 
 @dataclass(slots=True)
 class ChangedExample:
-    """An example that some trial answers better or worse than before, with the changes of all trials."""
+    """An example that some trial answers better or worse than before, with the changes that the list has.
+
+    ``lost_by`` is the number of all rows that have lost the example, also of those whose change is not in the list.
+    """
 
     example: Example
     changes: list[Change] = field(default_factory=list)
-
-    @property
-    def lost_by(self) -> int:
-        """How many rows have lost the example."""
-        return len({change.row for change in self.changes if change.kind != "gained"})
+    lost_by: int = 0
 
 
 @dataclass(slots=True)
 class ChangedTask:
-    """The examples of a task that changed, those that most rows lost first, and how many were compared.
+    """The examples of a task that changed, those that most rows lost first, and how many changed and were compared.
 
     ``same_before`` says that all trials are compared with the same replies. Of each trial the list has the ``limit``
-    largest changes; ``cut`` has the number of all changes of each trial that has more.
+    largest changes; ``cut`` has the number of all changes of each trial that has more. So ``examples`` may be fewer
+    than ``changed``.
     """
 
     task: str
     metric: str
     compared: int
+    changed: int
     examples: list[ChangedExample]
     same_before: bool = True
     limit: int = LISTED
     cut: Mapping[tuple[str, int, str], int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> str:
+        """How many examples changed, in words, and how many of them are in the list if it has a limit."""
+        if self.cut:
+            return f"{len(self.examples)} listed of {self.changed} changed, of {self.compared}"
+        return f"{self.changed} of {self.compared} changed"
 
     def remark(self, rows: PageRows) -> str:
         """Return the sentence on what the list leaves out, or nothing."""
@@ -144,10 +152,12 @@ def changed_task(task: str, pairs: Iterable[Compared], *, same_before: bool = Tr
             change = Change(*each.trial, old, scores[0], row["prediction"], scores[1], kind)
             known[row["id"]].changes.append(change)
     limit = max(LEAST, LISTED // max(trials, 1))
-    cut = _cut(known.values(), limit)
     changed = [example for example in known.values() if example.changes]
-    changed.sort(key=lambda example: -example.lost_by)
-    return ChangedTask(task, metric, len(known), changed, same_before, limit, cut)
+    for example in changed:  # counted before the limit takes changes away
+        example.lost_by = len({change.row for change in example.changes if change.kind != "gained"})
+    cut = _cut(changed, limit)
+    listed = sorted((example for example in changed if example.changes), key=lambda example: -example.lost_by)
+    return ChangedTask(task, metric, len(known), len(changed), listed, same_before, limit, cut)
 
 
 def _changes(
@@ -180,17 +190,15 @@ def _kind(row: Example) -> str:
     return "form" if row["scores"][LENIENT] >= CHANGED else "knowledge"
 
 
-def _cut(examples: Iterable[ChangedExample], limit: int) -> dict[tuple[str, int, str], int]:
+def _cut(examples: Sequence[ChangedExample], limit: int) -> dict[tuple[str, int, str], int]:
     """Keep the ``limit`` largest changes of each trial, and return how many the others had.
 
     Of equal changes, those of examples that most rows lost are kept, so that the rows of a list share examples.
     """
-    examples = list(examples)
     by_trial: dict[tuple[str, int, str], list[tuple[float, int, Change]]] = {}
     for example in examples:
-        lost_by = example.lost_by
         for change in example.changes:
-            by_trial.setdefault(change.trial, []).append((-abs(change.score - change.base), -lost_by, change))
+            by_trial.setdefault(change.trial, []).append((-abs(change.score - change.base), -example.lost_by, change))
     over = {trial: found for trial, found in by_trial.items() if len(found) > limit}
     if over:
         cut = {id(item[2]) for found in over.values() for item in sorted(found, key=lambda item: item[:2])[limit:]}
@@ -210,6 +218,7 @@ def as_json(task: ChangedTask, pictures: Mapping[str, str]) -> dict[str, Any]:
         "task": task.task,
         "metric": task.metric,
         "compared": task.compared,
+        "limited": bool(task.cut),
         "replies": list(found),
         "examples": examples,
     }

@@ -12,6 +12,7 @@ import pytest
 
 from tests.making.searches import result
 from tests.page.conftest import EVIL, MadeRun, MadeSequence
+from tests.page.test_changed_limit import limited_page
 from tests.page.test_search_page import written
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
@@ -149,6 +150,25 @@ def test_the_browser_of_a_sequence_finds_what_a_later_stage_lost(
         assert "after its stage: red" in cards.inner_text()
         form.locator("select[name=task]").select_option("changed-2")
         cards.get_by_text("before training: red").wait_for()
+
+
+def test_a_limited_list_finds_every_listed_example_that_enough_rows_lost(browser: Any, tmp_path: Path) -> None:
+    with shown(browser, limited_page(tmp_path)) as page:
+        cards, form, status = page.locator("article.example"), page.locator("#browse"), page.locator("#browsed")
+        form.locator("input[name=least]").fill("2")
+        assert cards.count() == 2  # the list has one of the two losses of e1
+        assert status.inner_text() == "2 of the 2 listed examples of old (exact), 2 shown"
+        form.locator("input[name=least]").fill("3")
+        assert cards.count() == 0
+        form.locator("input[name=least]").fill("2")
+        form.locator("select[name=kind]").select_option("")
+        assert cards.count() == 1
+        assert status.inner_text().endswith("1 shown. Counts of rows are those of the listed changes.")
+        form.locator("select[name=kind]").select_option("lost")
+        page.locator("#filters summary").click()
+        page.locator('#filters input[value="l2"]').uncheck()
+        assert cards.count() == 1
+        assert "Counts of rows" in status.inner_text()
 
 
 def test_the_page_of_a_search_sorts_filters_and_draws(browser: Any, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +18,6 @@ from bench.page.page import Page, Section, as_json, forward, write_page
 from bench.page.rows import PageRows
 from bench.page.svg import themed
 from bench.page.thumbnails import Budget, thumbnails
-from bench.plan.row_key import RowKey
 from tests.making import boards
 from tests.page.conftest import EVIL, PLANTED, MadeRun, MadeSequence
 
@@ -237,44 +235,6 @@ def test_a_page_whose_writing_is_cut_off_is_whole(
     assert all((folder / str(source)).is_file() for source in sources)
     files = (folder / str(sources[0])).parent
     assert len(list(files.glob("pictures/*.webp"))) == (1 if where == "bench.page.page.remove" else len(page.pictures))
-
-
-def rows_of(*changed_in: tuple[str, Sequence[int]]) -> list[changed.Compared]:
-    """Return trials that lose the examples of these numbers, of ten examples that were right before."""
-
-    def lines(wrong: Sequence[int]) -> list[dict[str, object]]:
-        scores = [float(number not in wrong) for number in range(10)]
-        return [
-            {"id": f"e{n}", "question": "?", "answers": ["a"], "prediction": f"{s}", "scores": {"exact": s}}
-            for n, s in enumerate(scores)
-        ]
-
-    return [changed.Compared("exact", row, 0, "new", lines(()), lines(lost)) for row, lost in changed_in]
-
-
-def test_a_long_list_keeps_the_largest_changes_of_each_trial_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changed, "LISTED", 6)
-    monkeypatch.setattr(changed, "LEAST", 2)
-    rows = PageRows.of([RowKey("lora", rank=2), RowKey("dora", rank=2), RowKey("l2", rank=2)])
-
-    task = changed.changed_task("old", rows_of(("r0", range(8)), ("r1", (6, 7, 8)), ("r2", (9,))))
-
-    found = {
-        row: {each.example["id"] for each in task.examples if row in [change.row for change in each.changes]}
-        for row in ("r0", "r1", "r2")
-    }
-    assert found == {"r0": {"e6", "e7"}, "r1": {"e6", "e7"}, "r2": {"e9"}}  # those that several rows lost come first
-    assert task.remark(rows) == (
-        "Of old this list shows the 2 largest changes of each trial, and 2 trials have more "
-        "(lora r2 seed 0, new: 8; dora r2 seed 0, new: 3). All are in scores.parquet."
-    )
-
-
-def test_a_list_of_a_run_with_few_trials_is_whole() -> None:
-    task = changed.changed_task("old", rows_of(("r0", range(10)), ("r1", range(10))))
-
-    assert sum(len(example.changes) for example in task.examples) == 20
-    assert task.remark(PageRows.of([])) == ""
 
 
 def test_data_is_safe_inside_a_script() -> None:

@@ -146,6 +146,12 @@ const page = (() => {
       && (!want.row || row === want.row) && (!want.place || place === want.place) && kept.has(row));
   }
 
+  // By how many rows an example is lost. If no row, place or filter is chosen, that is the number that was counted
+  // before the list was limited; the rows of some of these losses may not be in the list.
+  function lostBy(example, changes, counted) {
+    return counted ? example.lost : new Set(changes.map(([row]) => row)).size;
+  }
+
   // "lora r16, r32; dora r16": the rows that gave a reply, each name once with its ranks.
   function names(by) {
     const ranks = new Map();
@@ -206,12 +212,15 @@ const page = (() => {
       const want = { row: form.row.value, kind: form.kind.value, place: form.place.value };
       const kept = left();
       const least = Number(form.least.value) || 1;
+      const counted = want.kind === "lost" && !want.row && !want.place && kept.size === Object.keys(rows).length;
       const found = data.examples.map((example) => [example, matching(example.changes, want, kept)])
-        .filter(([, changes]) => new Set(changes.map(([row]) => row)).size >= least);
+        .filter(([example, changes]) => changes.length && lostBy(example, changes, counted) >= least);
       const several = (place) => new Set(data.examples.flatMap(({ changes }) => changes.map((it) => it[place]))).size > 1;
       const many = { seeds: several(1), places: several(2) };
-      one("#browsed").textContent = `${found.length} of ${data.compared} examples of ${data.task}`
-        + ` (${data.metric}), ${Math.min(shown, found.length)} shown`;
+      const whole = data.limited ? `the ${data.examples.length} listed` : data.compared;
+      one("#browsed").textContent = `${found.length} of ${whole} examples of ${data.task}`
+        + ` (${data.metric}), ${Math.min(shown, found.length)} shown`
+        + (data.limited && !counted ? ". Counts of rows are those of the listed changes." : "");
       one("#examples").replaceChildren(
         ...found.slice(0, shown).map(([example, changes]) => card(data, example, changes, many)));
       one("#more").hidden = found.length <= shown;
