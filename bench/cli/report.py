@@ -80,8 +80,9 @@ def _sequence(options: ReportOptions, store: Store, run: Run) -> Path:
 def _search(options: ReportOptions, store: Store, run: Run) -> Path:
     if given := [name for name in ("sort", "mix") if name in options.typed]:
         raise UsageError(f"--{given[0]} is an option of a leaderboard, and {run.name} is a search. Drop it.")
-    results = results_of(run, store)
-    return put_search_page(run, results, draw_fronts(run, results, store), store, options.output)
+    cells = cells_of(run)
+    results = results_of(run, cells, store, options.output)
+    return put_search_page(run, cells, results, draw_fronts(run, results, store), store, options.output)
 
 
 def _study(options: ReportOptions, store: Store, run: Run) -> Path:

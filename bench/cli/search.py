@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from bench.cli.arguments import arg, flag, split_list
 from bench.cli.chained import Chained
 from bench.cli.launch_options import Starts
-from bench.cli.options import Output
+from bench.cli.options import Cells, Output
 from bench.cli.pages import tell_files
 from bench.cli.reports import tell_older, tell_unknown_words
 from bench.cli.request import read_request, start_request
@@ -117,10 +117,18 @@ def search(options: SearchOptions) -> int:
 
         tell(plan_lines(wanted, setting, store, launch))
         return 0
+    return _carry_out(options, wanted, setting, launch, noted(options, cells, wanted, setting))
+
+
+def noted(options: SearchOptions, cells: Cells, wanted: Request | ChainRequest, setting: SearchSettings) -> Run:
+    """Return the note of a search that starts now, without its trials."""
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
     more = {"chains": options.methods, "orders": options.orders()} if options.is_sequence else {}
-    note = replace(new_run("search", options.line, cells, FOLDER, **varied, **more), methods=request.methods)
-    return _carry_out(options, wanted, setting, launch, note)
+    run = new_run("search", options.line, cells, FOLDER, **varied, **more)
+    chained: dict[str, Any] = {}
+    if isinstance(wanted, ChainRequest):
+        chained = {"chains": [method.name for method in wanted.methods], "orders": [list(o) for o in wanted.orders]}
+    return replace(run, methods=requested(wanted).methods, chained=chained)
 
 
 def _chains(options: SearchOptions, registry: Registry, request: Request) -> ChainRequest:

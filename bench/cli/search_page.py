@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.arguments import words_of
 from bench.cli.options import Cells
 from bench.cli.pages import put_page, repeater, written_if_possible
+from bench.cli.request import read_request
 from bench.cli.which_run import cells_of
 from bench.errors import UsageError
+from bench.plan.chains import order_name
+from bench.plan.tuned import QuestKey, quest_label
 from bench.plugins.registry import Registry
 from bench.store.places import staged
 from bench.store.run_folder import Store
@@ -37,7 +41,9 @@ def write_search_page(run: Run, results: Sequence[SearchResult], store: Store, o
         return store.root
 
     written_if_possible({"The figure of all fronts": draw})
-    page = written_if_possible({"The report page": lambda: put_search_page(run, results, fronts, store, output)})
+    page = written_if_possible(
+        {"The report page": lambda: put_search_page(run, cells_of(run), results, fronts, store, output)}
+    )
     return [*fronts, *page]
 
 
@@ -52,10 +58,9 @@ def draw_fronts(run: Run, results: Sequence[SearchResult], store: Store) -> list
 
 
 def put_search_page(
-    run: Run, results: Sequence[SearchResult], fronts: Sequence[Path], store: Store, output: Path
+    run: Run, cells: Cells, results: Sequence[SearchResult], fronts: Sequence[Path], store: Store, output: Path
 ) -> Path:
     """Write the page of a finished search, and return its path."""
-    cells = cells_of(run)
     registry = Registry(cells.plugin)
 
     def page() -> Page:
@@ -67,22 +72,34 @@ def put_search_page(
     return put_page(page, store, run)
 
 
-def results_of(run: Run, store: Store) -> list[SearchResult]:
-    """Return the results of the quests of a search, in the order in which its command named them.
+def results_of(run: Run, cells: Cells, store: Store, output: Path) -> list[SearchResult]:
+    """Return the result of every quest of a search, in the order in which the search ran them.
 
     Raises:
-        UsageError: the search is not finished, or a later search has replaced its results.
+        UsageError: the search is not finished, a later search has replaced some of its results, or its note does not
+            say which quests it had.
     """
     if not run.finished:
         raise UsageError(f"The search {run.name} is not finished. Run its command again: {run.command}")
-    found = [result for result, _ in search_results(store.root) if result.command == run.command]
+    again = f"Run its command again; it tries nothing again: {run.command}"
+    found = {result.label: result for result, _ in search_results(store.root) if result.command == run.command}
     if not found:
-        raise UsageError(
-            f"The results of the search {run.name} were replaced by a later search. Run its command again; it tries "
-            f"nothing again: {run.command}"
-        )
-    place = {name: number for number, name in enumerate(run.methods)}
-    return sorted(found, key=lambda result: (place.get(result.facts["method"], len(place)), result.facts["rank"]))
+        raise UsageError(f"The results of the search {run.name} were replaced by a later search. {again}")
+    wanted = [quest_label(key) for key in _quests(run, cells, output)]
+    if not found.keys() <= set(wanted):  # the note of a sequence's search without its chains, by an earlier version
+        raise UsageError(f"The note of the search {run.name} does not say which chains it searched. {again}")
+    if missing := [label for label in wanted if label not in found]:
+        raise UsageError(f"The results of {', '.join(missing)} were replaced by a later search. {again}")
+    return [found[label] for label in wanted]
+
+
+def _quests(run: Run, cells: Cells, output: Path) -> Iterator[QuestKey]:
+    """Yield the key of every quest that the note of a search names."""
+    asked = read_request(cells, output)
+    places = [order_name(order) for order in run.chained["orders"]] if run.chained else asked.targets
+    methods = run.chained["chains"] if run.chained else asked.methods
+    for place, rank, method in product(places, asked.ranks, methods):
+        yield (method, rank, place)
 
 
 def following(cells: Cells, results: Sequence[SearchResult], output: Path) -> str:

@@ -35,6 +35,11 @@ class TunedChoice:
 Tuned = Mapping[QuestKey, TunedChoice]
 
 
+def quest_label(key: QuestKey) -> str:
+    """Return the name of a quest for a reader; its folder has it, too."""
+    return "{}-r{}-{}".format(*key)
+
+
 def quest_row(result: SearchResult) -> RowKey:
     """Return the key of the row that a page and a figure give to the result of a quest."""
     facts = result.facts

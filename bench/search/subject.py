@@ -10,7 +10,7 @@ from typing_extensions import override
 from bench.plan.chains import ChainRequest, order_name
 from bench.plan.plan import Plan, assemble, make
 from bench.plan.request import Request
-from bench.plan.tuned import QuestKey
+from bench.plan.tuned import QuestKey, quest_label
 from bench.plugins.method import TrainMethod
 from bench.spec import Job, Scalar
 from bench.store.run_folder import Store
@@ -32,7 +32,7 @@ class Subject:
     @property
     def label(self) -> str:
         """The name for a reader."""
-        return "{}-r{}-{}".format(*self.key)
+        return quest_label(self.key)
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ class Run:
     A search learns them only at its end; before that, ``labels`` has the labels of its trials. ``reports`` is the
     folder of its reports, relative to the run folder; it is empty for a run of version 0.1.0. ``methods`` are those
     that the words of ``selection`` meant at the start, because later versions may mean others by the same word.
-    ``chained`` holds what only a sequence has: chains, orders, when its sources are scored, controls, and --tuned.
+    ``chained`` holds what only a sequence has: chains, orders, when its sources are scored, controls, and --tuned. The
+    search of a sequence has chains and orders.
     """
 
     name: str
