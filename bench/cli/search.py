@@ -28,7 +28,8 @@ from bench.search.optuna_study import Sampler
 from bench.search.pareto import Objective
 from bench.search.quest import Quest
 from bench.search.report import lines
-from bench.search.run import SearchSettings, requested, run
+from bench.search.run import requested, run
+from bench.search.settings import SearchSettings
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER as REPORTS

@@ -12,7 +12,8 @@ from bench.prepare.price.measured import measured, this_machine
 from bench.prepare.price.rates import here
 from bench.prepare.price.work import Todo, declared, lane_count, todo, wall_seconds
 from bench.search.outlook import Outlook, outlooks
-from bench.search.run import SearchSettings, wanted_spaces
+from bench.search.run import wanted_spaces
+from bench.search.settings import SearchSettings
 from bench.sizes import readable_time
 from bench.store.run_folder import Store
 from bench.text import counted, text_table

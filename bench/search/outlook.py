@@ -11,7 +11,8 @@ from bench.plan.plan import Plan, base_trial
 from bench.plan.plan import asked as specs_of
 from bench.plan.request import Request
 from bench.search.optuna_study import count_tried
-from bench.search.run import SearchSettings, defaults, requested, restricted, storage_of, study_name, subjects
+from bench.search.run import defaults, requested, restricted, storage_of, study_name, subjects
+from bench.search.settings import SearchSettings
 from bench.search.space import Space
 from bench.search.subject import Subject
 from bench.spec import Scalar

@@ -5,12 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from bench.console import warn
-from bench.environment import commit
 from bench.lanes import lanes
 from bench.lanes.broker import Event
 from bench.lanes.progress import Progress
@@ -20,46 +19,22 @@ from bench.plan.chance import Counted, counted
 from bench.plan.plan import asked as specs_of
 from bench.plan.plan import base_trial
 from bench.plan.request import Request
-from bench.plan.tuned import QuestKey, known
+from bench.plan.tuned import known
 from bench.plugins.hyperparameters import values
 from bench.search import report
-from bench.search.optuna_study import Sampler, SearchStudy, check_storage
-from bench.search.pareto import Objective, front, hypervolume, pick, scored
+from bench.search.optuna_study import SearchStudy, check_storage
 from bench.search.quest import Quest
-from bench.search.space import Space, in_words, spaces
+from bench.search.results import provenance, quest_result, save_choices
+from bench.search.settings import SearchSettings
+from bench.search.space import Space, spaces
 from bench.search.subject import ChainSubject, Subject
 from bench.spec import Job, Scalar, digest
 from bench.store.databases import database_url
-from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
-from bench.store.search_results import FILE, Configuration, SearchResult
+from bench.store.search_results import FILE, SearchResult
 
 _DATABASE = "search.db"
-_COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sampler")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """The settings of a search.
-
-    ``margin`` is the lead in points at which a training is stopped (see Quest), or None if no training is stopped.
-    ``storage`` is the URL of the studies' database, or None for a file in the run folder. ``trials`` is the number of
-    configurations of each quest. ``fields`` names the only hyperparameters to search, or is None to search all.
-    """
-
-    seed: int = 0
-    sampler: Sampler = "tpe"
-    margin: float | None = None
-    storage: str | None = None
-    trials: int = 20
-    objective: Objective = "avg"
-    fields: tuple[str, ...] | None = None
-
-    @property
-    def lead(self) -> float | None:
-        """The margin as a fraction."""
-        return None if self.margin is None else self.margin / 100
 
 
 def quests(
@@ -228,75 +203,3 @@ def _drain(events: Generator[Event], total: int) -> None:
     with closing(events), Progress(total) as progress:
         for event in events:
             progress.take(event)
-
-
-def quest_result(quest: Quest, setting: SearchSettings, provenance: Mapping[str, Any], command: str) -> SearchResult:
-    """Return the result of a quest; it reads only the first configurations of the study, to keep all budgets equal."""
-    tried = quest.study.tried()[: setting.trials]
-    points = scored(tried)
-    best = pick(points, setting.objective).number if points else None
-    method, rank, target = quest.subject.key
-    parent = getattr(quest.request.registry.method(quest.subject.varied), "parent", "")
-    states = [item.state for item in tried]
-    facts = {
-        "method": method,
-        "rank": rank,
-        "target": target,
-        "study": quest.study.name,
-        "tried": len(tried),
-        "failed": states.count("failed"),
-        "stopped": states.count("stopped"),
-        "updates": quest.updates,
-        "updates_saved": sum(map(quest.saved, tried)),
-        "order": list(quest.subject.order),
-        "hypervolume": hypervolume(points),
-        "front": [asdict(point) for point in front(points)],
-        "parent": dict(quest.request.settings.get(parent, {})),
-        "default": _told(quest, (item for item in tried if item.hyper == quest.default)),
-        "chosen": _told(quest, (item for item in tried if item.number == best)),
-        "importance": quest.study.importances(setting.trials),
-        **provenance,
-    }
-    space = {name: in_words(span) for name, span in quest.study.space.items()}
-    return SearchResult(quest.label, command, space, facts, tuple(map(quest.ended, tried)))
-
-
-def _told(quest: Quest, found: Iterator[Configuration]) -> dict[str, Any] | None:
-    """Return all hyperparameters and the scores of the first configuration; None if there is none with scores."""
-    item = next(found, None)
-    if item is None or item.avg is None:
-        return None
-    scores = {name: getattr(item, name) for name in ("number", "source", "target", "avg")}
-    return {"hyper": quest.hyper(item.hyper), **scores}
-
-
-def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
-    """Return the settings that the results of a search depend on."""
-    return {
-        "suite": request.suite.name,
-        "model": request.suite.revision(),
-        "recipe": request.recipe.to_json(),
-        "split": request.split,
-        "sources": list(request.sources),
-        "limit": request.limit,
-        "seeds": list(request.seeds),
-        "trials": setting.trials,
-        "search_seed": setting.seed,
-        "objective": setting.objective,
-        "margin": setting.margin,
-        "sampler": setting.sampler,
-        "commit": commit(),
-    }
-
-
-def save_choices(store: Store, results: Sequence[SearchResult]) -> None:
-    """Write the choices, and keep those of earlier searches for other methods, ranks and targets."""
-    rows: dict[QuestKey, Mapping[str, Any]]
-    rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
-    for result in results:
-        row = result.facts
-        old = rows.get(key := (row["method"], row["rank"], row["target"]), row)
-        if differ := [name for name in _COMPARED if old.get(name) != row[name]]:
-            warn(f"{result.label}: {FILE} had a choice from other {', '.join(differ)}. It is replaced.")
-        rows[key] = row
-    write_note(store.root / FILE, {"chosen": list(rows.values())})

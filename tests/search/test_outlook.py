@@ -10,7 +10,8 @@ from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.prepare.price.measured import this_machine
 from bench.search.outlook import Outlook, outlooks
-from bench.search.run import SearchSettings, quests, wanted_spaces
+from bench.search.run import quests, wanted_spaces
+from bench.search.settings import SearchSettings
 from bench.store.run_folder import Store
 from tests.making.records import done
 

@@ -8,7 +8,8 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.search.quest import Quest, measure
-from bench.search.run import SearchSettings, quests
+from bench.search.run import quests
+from bench.search.settings import SearchSettings
 from bench.search.space import spaces
 from bench.spec import Job, Record
 from bench.store.run_folder import Store

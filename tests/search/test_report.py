@@ -11,7 +11,9 @@ from bench.search import figures
 from bench.search.pareto import Point
 from bench.search.quest import Quest
 from bench.search.report import lines, publish
-from bench.search.run import SearchSettings, provenance, quest_result, quests, trials_left
+from bench.search.results import provenance, quest_result
+from bench.search.run import quests, trials_left
+from bench.search.settings import SearchSettings
 from bench.search.space import spaces
 from bench.spec import Record
 from bench.store.run_folder import Store
