@@ -125,11 +125,13 @@ def _drawn(figure: Figure | None, name: str, rows: PageRows, title: str, says: s
         yield Drawn(title, inline(figure, name, rows.marks, title), says)
 
 
-def written(paths: Sequence[Path], rows: PageRows) -> Iterator[Drawn]:
-    """Yield the figures of the SVG files that a command has written."""
+def written(
+    paths: Sequence[Path], rows: PageRows, titles: Mapping[str, str] | None = None, says: str = ""
+) -> Iterator[Drawn]:
+    """Yield the figures of the SVG files that a command has written; ``titles`` has those of some by their name."""
     for number, path in enumerate(path for path in paths if path.suffix == ".svg"):
-        title = path.stem.replace("_", " ")
-        yield Drawn(title, themed(path.read_text(encoding="utf-8"), f"w{number}", rows.marks, title))
+        title = (titles or {}).get(path.stem, path.stem.replace("_", " "))
+        yield Drawn(title, themed(path.read_text(encoding="utf-8"), f"w{number}", rows.marks, title), says)
 
 
 def origin(made: Plan, store: Store, named: Iterable[tuple[str, str, Trial]], repeat: Repeat) -> dict[str, object]:

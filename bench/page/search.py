@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.environment import known_facts
-from bench.page.build import Drawn, figure_section, written
+from bench.page.build import figure_section, written
 from bench.page.configurations import (
     chosen_blocks,
     chosen_columns,
@@ -33,6 +33,7 @@ _FIGURES = {
     "parallel": "Hyperparameters and scores of each configuration",
     "history": "The best so far",
 }
+_TITLES = {"fronts": "The fronts of all methods"}
 _FRONTS = (
     "Right is better at the old tasks, up is better at the new one. Small pale marks are all configurations that have "
     "scores; a line is the front of a method. A ring marks the chosen configuration, a square the default."
@@ -73,7 +74,7 @@ def search_page(found: Searched, store: Store) -> Page:
     reading = {"target": target, "facts": facts, "sizes": _sizes(facts), "stops": facts["margin"] is not None}
     sections = [
         Section("chosen", "What was chosen", "chosen.html", choices),
-        *figure_section("fronts", f"Source against {target}", _fronts(found, rows)),
+        *figure_section("fronts", f"Source against {target}", written(found.fronts, rows, _TITLES, _FRONTS)),
         Section("configurations", "Every configuration", "configurations.html", {"quests": quests}),
         Section("reading", "What the numbers say, and what they do not", "search_reading.html", reading),
         Section("origin", "Environment and commands", "origin.html", _origin(found, rows, store)),
@@ -89,12 +90,6 @@ def search_page(found: Searched, store: Store) -> Page:
         rows=rows.as_json(),
         data=data,
     )
-
-
-def _fronts(found: Searched, rows: PageRows) -> Iterator[Drawn]:
-    """Yield the figure of all fronts with its title and how to read it."""
-    for figure in written(found.fronts, rows):
-        yield replace(figure, title="The fronts of all methods", says=_FRONTS)
 
 
 def _setting(facts: Mapping[str, Any]) -> str:

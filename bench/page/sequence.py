@@ -17,8 +17,10 @@ from bench.plan.chains import ChainRequest
 from bench.plan.plan import Plan
 from bench.sequences.board import SequenceBlock, SequenceBoard, SequenceRow, StageScores
 from bench.sequences.notes import cost_texts
+from bench.sequences.plot import figure_titles
 from bench.store.run_folder import Store
 
+_LINES = "A panel for each order, a line for each row; bars are 95 % intervals."
 _GAPS: Mapping[str, str] = {"ap": "ap_gap", "source": "source_gap"}
 
 
@@ -45,7 +47,7 @@ def sequence_page(
     named = (("", job.trial.label, job.trial) for job in made.jobs)
     sections = [
         Section("leaderboard", "Leaderboard of each order", "orders.html", {"blocks": blocks, "board": board}),
-        *figure_section("lines", "AP after each stage", written(figures, rows)),
+        *figure_section("lines", "AP after each stage", written(figures, rows, figure_titles(board), _LINES)),
         Section("stages", "Scores after each stage", "stages.html", {"blocks": blocks}),
         forgotten.section,
         *closing(board, board.best, origin(made, store, named, repeat)),

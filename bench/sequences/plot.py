@@ -33,8 +33,7 @@ def save_plot(board: SequenceBoard, folder: Path) -> list[Path]:
     """Save a figure for each rank and connector as PNG and SVG, with its numbers as CSV; return the paths."""
     written: list[Path] = []
     for (rank, connector), blocks in _figures(board).items():
-        policy = f"-{connector}" if len(board.connectors) > 1 else ""
-        name = f"sequence-r{rank}{policy}"
+        name = _name(board, rank, connector)
         with plots.style():
             across = _ACROSS[len(blocks) - 1] if len(blocks) <= len(_ACROSS) else max(_ACROSS)
             down = ceil(len(blocks) / across)
@@ -55,6 +54,20 @@ def save_plot(board: SequenceBoard, folder: Path) -> list[Path]:
             written += plots.save(figure, folder, name)
         written.append(plots.save_data(_frame(blocks), folder, name))
     return written
+
+
+def figure_titles(board: SequenceBoard) -> dict[str, str]:
+    """Return what each figure shows, by the name of its files."""
+    several = len(board.connectors) > 1
+    return {
+        _name(board, rank, connector): f"Rank {rank}, connector {connector}" if several else f"Rank {rank}"
+        for rank, connector in _figures(board)
+    }
+
+
+def _name(board: SequenceBoard, rank: int, connector: str) -> str:
+    policy = f"-{connector}" if len(board.connectors) > 1 else ""
+    return f"sequence-r{rank}{policy}"
 
 
 def _figures(board: SequenceBoard) -> dict[tuple[int, str], list[SequenceBlock]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
+from bench.sequences.board import SequenceBoard
 from bench.sequences.from_store import sequence_board
 from bench.spec import Cost, Record, Score, Trial
 from bench.store.run_folder import Store
@@ -89,10 +90,15 @@ class MadeSequence:
     chains: ChainRequest
     store: Store
 
-    def page(self) -> Page:
-        board = sequence_board(self.chains, self.store, Heading("tiny", command="bench sequence --output …/runs"))
+    def page(self, figures: Sequence[Path] = ()) -> Page:
         plan = self.chains.plan(self.store)
-        return sequence_page(board, self.chains, plan, self.store, [], lambda record: f"bench {record.trial.label}")
+        return sequence_page(
+            self.board, self.chains, plan, self.store, figures, lambda record: f"bench {record.trial.label}"
+        )
+
+    @property
+    def board(self) -> SequenceBoard:
+        return sequence_board(self.chains, self.store, Heading("tiny", command="bench sequence --output …/runs"))
 
     def write(self, folder: Path) -> Path:
         return write_page(self.page(), folder)

@@ -18,6 +18,7 @@ from bench.page.page import Page, Section, as_json, forward, write_page
 from bench.page.rows import PageRows
 from bench.page.svg import themed
 from bench.page.thumbnails import Budget, thumbnails
+from bench.sequences.plot import save_plot
 from tests.making import boards
 from tests.page.conftest import EVIL, PLANTED, MadeRun, MadeSequence
 
@@ -161,6 +162,15 @@ def test_a_task_is_compared_with_its_own_stage_and_a_source_with_the_base_model(
         assert {(change.base, change.score) for each in task.examples for change in each.changes} == {(1.0, 0.0)}
     apart = [rows.id(chain.key) for chain in chains.chains() if chain.apart]
     assert not {change.row for task in by_task.values() for each in task.examples for change in each.changes} & {*apart}
+
+
+def test_the_figure_of_a_sequence_says_in_words_what_it_shows(made_sequence: MadeSequence, tmp_path: Path) -> None:
+    page = made_sequence.page(save_plot(made_sequence.board, tmp_path))
+
+    (figure,) = next(section for section in page.sections if section.anchor == "lines").values["figures"]
+    assert figure.title == "Rank 2"
+    assert figure.says == "A panel for each order, a line for each row; bars are 95 % intervals."
+    assert 'aria-label="Rank 2"' in figure.svg
 
 
 def test_of_captions_only_the_largest_losses_are_kept(made_run: MadeRun, monkeypatch: pytest.MonkeyPatch) -> None:
