@@ -76,13 +76,15 @@ def _content(here: Path, folder: Path) -> dict[str, bytes]:
     """Return what the files of the run folder hold, without seconds and without the folder's name."""
     files: dict[str, bytes] = {}
     for path in sorted((here / "läufe").rglob("*")):
-        name = str(path.relative_to(here))
+        # the files of a page are in a folder named by their digest, and some hold seconds
+        name = re.sub(r"/files/[0-9a-f]+", "/files/DIGEST", str(path.relative_to(here)))
         if path.is_file() and path.name not in TIMED and "mlartifacts" not in name:
             files[name] = path.read_bytes().replace(json.dumps(str(folder))[1:-1].encode(), b"FOLDER")
             if path.stem == "leaderboard":  # has seconds, bytes and the commit
                 files[name] = re.sub(rb"Commit: \S+|[\d. ]+", b" ", files[name])
-            if path.name == "index.html":  # has seconds, the time, and figures of seconds
-                files[name] = re.sub(rb"<svg.*?</svg>|[\d.e+ -]+", b" ", files[name], flags=re.DOTALL)
+            if path.name == "index.html":  # has seconds, the time, figures of seconds, and the digest of its files
+                plain = re.sub(rb"files/[0-9a-f]+", b"files/DIGEST", files[name])
+                files[name] = re.sub(rb"<svg.*?</svg>|[\d.e+ -]+", b" ", plain, flags=re.DOTALL)
             if path.name == "command.json":
                 files[name] = re.sub(rb'"started": "[^"]+"', b"", files[name])
     for path in (here / "läufe").glob("*/record.json"):
