@@ -60,7 +60,7 @@ def with_file(words: Sequence[str], options: Kept, others: Iterable[type[Command
         warn(f"{path}: bench {words[0]} does not use {', '.join(left)}: it has no such option.")
     found = [word for name in named if name in known for word in _words(path, known[name], named[name])]
     try:
-        read_options(type(options), _Checker(path, type(options)).parse_args(found), found)
+        read_options(type(options), _Checker(type(options)).parse_args(found), found)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     return [words[0], *found, *_without_file(words[1:])]
@@ -183,11 +183,10 @@ for _kind in ("int", "float", "timestamp"):
 
 
 class _Checker(ArgumentParser):
-    """A parser whose errors name the file."""
+    """A parser of the words that a file means, which raises its errors instead of leaving the process."""
 
-    def __init__(self, path: Path, options: type[Command]) -> None:
+    def __init__(self, options: type[Command]) -> None:
         super().__init__(add_help=False, allow_abbrev=False)
-        self._path = path
         add_options(self, options)
         for action in self._actions:
             if not action.option_strings:  # the file holds no positional arguments
