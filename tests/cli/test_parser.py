@@ -148,3 +148,40 @@ def test_the_full_parser_has_the_options_of_every_verb() -> None:
     with pytest.raises(SystemExit):
         full_parser().parse_args(["run", "--rnaks", "16"])
     assert full_parser().parse_args(["run", "--ranks", "16"]).ranks == "16"
+
+
+def test_an_abbreviated_option_is_refused_not_overlooked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["leaderboard", "--rank", "16"]) == 2
+
+    assert capsys.readouterr().err == (
+        "bench: bench leaderboard has no option --rank. Did you mean '--ranks'? "
+        "bench leaderboard --help lists all options.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["rnu"], "bench has no command 'rnu'. Did you mean 'run'?"),
+        (["RUN"], "bench has no command 'RUN'. Did you mean 'run'?"),
+        (["data", "gte"], "bench data has no command 'gte'. Did you mean 'get'?"),
+        (["data", "get", "gqa", "--fource"], "bench data get has no option --fource."),
+        (["run", "--Method=lora"], "bench run has no option --Method. Did you mean '--methods'?"),
+        (["doctor", "micro"], "bench doctor does not take 'micro'."),
+        (["--quiet", "ls"], "--quiet comes after the command. Write bench ls --quiet."),
+        (["--verison"], "bench has no option --verison."),
+    ],
+)
+def test_a_mistyped_command_or_option_says_what_is_meant(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+
+    assert told in capsys.readouterr().err
+
+
+def test_help_can_be_asked_for_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["help", "leaderboard"])
+
+    assert "usage: bench leaderboard" in capsys.readouterr().out
