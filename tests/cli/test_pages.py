@@ -96,8 +96,8 @@ def searched(tmp_path: Path) -> Path:
     """A run folder whose latest command is a search of two methods, written by hand."""
     store = Store(tmp_path / "runs")
     store.prepare()
-    cells = Cells(methods="lora,dare", ranks="4", targets="new")
-    found = (result("dare"), result())
+    cells = Cells(methods="lora,dare", ranks="4", targets="dot_count")
+    found = (result("dare", target="dot_count"), result(target="dot_count"))
     for each in found:
         (folder := store.root / "search" / each.label).mkdir(parents=True)
         (folder / "search.json").write_text(each.text(), encoding="utf-8")
@@ -114,8 +114,8 @@ def test_the_page_of_the_latest_search_can_be_written_again(searched: Path, caps
     assert printed.out == f"{path}\n"
     assert "the latest command" in printed.err
     html = path.read_text(encoding="utf-8")
-    assert html.index("lora, rank 4, new") < html.index("dare, rank 4, new")  # as the command names them
-    assert "bench run --methods lora,dare --ranks 4 --targets new --tuned --output …/runs" in html
+    assert html.index("lora, rank 4, dot_count") < html.index("dare, rank 4, dot_count")  # as the command names them
+    assert "bench run --methods lora,dare --ranks 4 --targets dot_count --tuned --output …/runs" in html
     assert {each.name for each in path.parent.glob("fronts.*")} == {"fronts.csv", "fronts.png", "fronts.svg"}
     address = (searched / "report" / "index.html").read_text(encoding="utf-8")
     assert f"../reports/{path.parent.name}/index.html" in address
