@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.leaderboard.stats import Estimate
     from bench.leaderboard.tables import Leaderboard, Row, Table
     from bench.model.adapters import Adapter, Layer, compute_factors, insert_lora, lora_adapters, lora_change
+    from bench.model.answer_loss import answer_loss
     from bench.model.change import Change, Decomposed, Delta, Dense, LowRank, Replaced, Routed, Sparse
     from bench.model.routed import insert_routed, routed_change
     from bench.model.states import BlockStates, decoder_blocks, image_positions
@@ -33,6 +34,7 @@ _LAZY = {
     "bench.leaderboard.stats": ("Estimate",),
     "bench.leaderboard.tables": ("Leaderboard", "Row", "Table"),
     "bench.model.adapters": ("Adapter", "Layer", "compute_factors", "insert_lora", "lora_adapters", "lora_change"),
+    "bench.model.answer_loss": ("answer_loss",),
     "bench.model.change": ("Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Routed", "Sparse"),
     "bench.model.routed": ("insert_routed", "routed_change"),
     "bench.model.states": ("BlockStates", "decoder_blocks", "image_positions"),
@@ -45,7 +47,7 @@ __all__ += ["Card", "Download", "Example", "Fault", "Reading", "Recipe", "Split"
 __all__ += ["Paper", "PublishedRow", "SequencePaper", "hyper", "option", "published_rows"]
 __all__ += ["BenchError", "DataError", "PluginError", "StoreError", "TrialError", "UsageError"]
 __all__ += ["Adapter", "Layer", "compute_factors", "insert_lora", "lora_adapters", "lora_change"]
-__all__ += ["BlockStates", "decoder_blocks", "image_positions"]
+__all__ += ["BlockStates", "answer_loss", "decoder_blocks", "image_positions"]
 __all__ += ["Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Routed", "Sparse"]
 __all__ += ["insert_routed", "routed_change"]
 __all__ += ["Estimate", "Leaderboard", "Row", "Table"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from bench import BlockStates, decoder_blocks, hyper
+from bench import BlockStates, answer_loss, decoder_blocks, hyper
 
 from .lora import LoRA
 
@@ -88,7 +88,7 @@ class AlignedHalves(LoRA):
         self._move(trained, (first + second) / max(second, 1), step.generator)
         for batch in batches:
             labels = batch["labels"].masked_fill(self._second(step, batch)[:, None], _IGNORED)
-            step.model(**{**batch, "labels": labels}, num_items_in_batch=first, use_cache=False).loss.backward()
+            answer_loss(step.model, {**batch, "labels": labels}, first).backward()  # type: ignore[no-untyped-call]
         self._states.last.clear()
         with torch.no_grad():
             for parameter, origin in zip(trained, origins, strict=True):

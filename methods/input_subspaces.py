@@ -111,7 +111,8 @@ def second_moments(
     try:
         for batch in batches:
             recorder.mask = batch["attention_mask"].bool()
-            model(**{name: value for name, value in batch.items() if name != "labels"}, use_cache=False)
+            read = {name: value for name, value in batch.items() if name != "labels"}
+            model(**read, logits_to_keep=1, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

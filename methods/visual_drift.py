@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from typing_extensions import override
 
-from bench import BlockStates, Recipe, Step, decoder_blocks, hyper, image_positions, lora_adapters
+from bench import BlockStates, Recipe, Step, answer_loss, decoder_blocks, hyper, image_positions, lora_adapters
 
 from .lora import LoRA
 
@@ -169,12 +169,13 @@ class VisualDrift(LoRA):
         """Return the states of phi at the image tokens; if the method uses them, add the gradients at phi."""
         if not self._reads_base:
             with torch.no_grad(), step.reference() as model:
-                model(**step.batch, use_cache=False)
+                read = {name: value for name, value in step.batch.items() if name != "labels"}
+                model(**read, logits_to_keep=1, use_cache=False)
             return self._states.at(image)
         pristine = {name: value.clone().requires_grad_() for name, value in self._connector.items()}
         parameters = {**trained(step.model), **pristine}
         with at_the_base(step.model, pristine) as forward:
-            loss = forward(**step.batch, num_items_in_batch=1, use_cache=False).loss  # a sum over the learnt tokens
+            loss = answer_loss(forward, step.batch, 1)  # a sum over the learnt tokens
             base = self._states.at(image)
             _add(self.base_, loss, parameters, keep_graph=True)
             _add(self.base_visual_, self._drift(base, [states.detach() for states in tuned]), parameters)

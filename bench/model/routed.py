@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from bench.model.adapters import insert_lora, lora_adapters, lora_change
+from bench.model.answer_loss import IGNORED
 from bench.model.change import Change, LowRank, Routed
 from bench.recipe import Recipe
 
@@ -126,7 +127,7 @@ class Routing:
             return
         self.chosen.clear()
         reads = [] if mask is None else [mask != 0]
-        reads += [] if labels is None else [labels == -100]  # -100: a token that is not learnt
+        reads += [] if labels is None else [labels == IGNORED]
         if reads:
             counted = torch.stack(reads).all(dim=0)
             self.shares = counted / counted.sum(dim=1, keepdim=True).clamp(min=1)

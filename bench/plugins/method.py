@@ -120,7 +120,7 @@ class Dimensions:
     """The numbers that a method's memory depends on.
 
     ``connector`` is the number of parameters of a fully tuned connector, otherwise 0. ``tokens`` is the length of one
-    training example, including its image. ``tasks`` are learnt together.
+    training example, including its image, and ``learnt`` are those of its answer. ``tasks`` are learnt together.
     """
 
     layers: tuple[LayerShape, ...]
@@ -128,6 +128,7 @@ class Dimensions:
     rank: int
     tokens: int
     tasks: int = 1
+    learnt: int = 0
 
     @property
     def decoder(self) -> tuple[LayerShape, ...]:

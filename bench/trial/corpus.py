@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import DataError
+from bench.model.answer_loss import IGNORED
 from bench.model.family import Features
 from bench.model.resident import Base
 from bench.plugins.images import rgb_image
@@ -23,7 +24,6 @@ from bench.trial.tokens import Pair, Tokens, taught
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IGNORED = -100  # the label of a token that is not learnt
 _GROUP = 32  # images pass the tower in fixed groups, so that the bits of their features do not depend on the request
 
 

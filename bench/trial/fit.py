@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from bench.errors import TrialError
 from bench.model.adapters import on_pristine, tuned_connector
+from bench.model.answer_loss import answer_loss
 from bench.model.change import Change
 from bench.plugins.method import Step, TrainMethod
 from bench.recipe import Recipe
@@ -107,7 +108,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
                     batch = corpus.training_batch(indices, recipe.max_length)
                     called(method.on_batch, model, task)
                     with tensor_cores(recipe, loss.device):
-                        loss = model(**batch, num_items_in_batch=updates[index].target_tokens, use_cache=False).loss
+                        loss = answer_loss(model, batch, updates[index].target_tokens)
                         step = replace(step, batch=batch, loss=loss, task=task)
                         called(method.backward, step)
                     total += loss.item()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoProcessor, LlamaConfig, LlamaModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import slice_logits_to_keep
 from typing_extensions import override
 
 from bench.checks.tiny import tiny
@@ -76,8 +77,9 @@ class SecondModel(PreTrainedModel):  # type: ignore[misc]
         kinds: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Any = None,
+        shift_labels: Tensor | None = None,
         **others: Any,
     ) -> CausalLMOutputWithPast:
         embeddings = self.text_model.embed_tokens(input_ids)
@@ -92,12 +94,13 @@ class SecondModel(PreTrainedModel):  # type: ignore[misc]
         outputs = self.text_model(
             inputs_embeds=embeddings, attention_mask=attention_mask, position_ids=position_ids[0], **others
         )
-        logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
+        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         logits = logits.index_fill(-1, input_ids.new_tensor([self.config.placeholder]), -1e4)  # it is never an answer
         loss = None
         if labels is not None:
             vocabulary = self.config.text_config.vocab_size
-            loss = self.loss_function(logits, labels, vocabulary, num_items_in_batch=num_items_in_batch)
+            words = {"num_items_in_batch": num_items_in_batch, "shift_labels": shift_labels}
+            loss = self.loss_function(logits, labels, vocabulary, **words)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
 
 

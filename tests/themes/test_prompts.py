@@ -15,10 +15,11 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from bench.errors import DataError
+from bench.model.answer_loss import IGNORED
 from bench.model.resident import Base, Form
 from bench.plan.suite import LORASCULPT
 from bench.plugins.task import Example, Reading, Split, Task
-from bench.trial.corpus import IGNORED, Corpus
+from bench.trial.corpus import Corpus
 from tests.layouts.checkpoint import write
 
 TEMPLATE = LORASCULPT.recipe.template

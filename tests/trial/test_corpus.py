@@ -6,8 +6,9 @@ from dataclasses import replace
 import torch
 
 from bench.checks.tiny import RECIPE, Squares, tiny
+from bench.model.answer_loss import IGNORED
 from bench.plugins.task import Example, Reading, Split
-from bench.trial.corpus import IGNORED, Corpus
+from bench.trial.corpus import Corpus
 
 
 def test_the_tokens_that_are_counted_are_those_that_are_learnt_however_short_the_limit() -> None:

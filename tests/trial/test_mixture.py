@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bench.checks.tiny import RECIPE, Squares, tiny
-from bench.trial.corpus import IGNORED, Corpus
+from bench.model.answer_loss import IGNORED
+from bench.trial.corpus import Corpus
 from bench.trial.mixture import Mixture
 
 

@@ -58,7 +58,7 @@ def of_corpus(corpus: Corpus, trial: Trial | None, runner: TrialRunner) -> list[
     with corpus.base.holding(change) as model, torch.no_grad(), recorded(decoder_blocks(model)) as states:
         for index in range(min(_EXAMPLES, len(corpus.examples))):
             batch = corpus.prompt_batch([index])
-            model(**batch, use_cache=False)
+            model(**batch, logits_to_keep=1, use_cache=False)
             found.append([effective_rank(part) for part in states.at(image_positions(model, batch["input_ids"]))])
     return found
 

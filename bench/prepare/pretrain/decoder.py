@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from bench.model.answer_loss import IGNORED
 from bench.prepare.pretrain.lessons import Album, Lesson
 from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, train
 from bench.prepare.pretrain.tower import features
 from bench.recipe import TEMPLATE
-from bench.trial.corpus import IGNORED
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast

@@ -66,6 +66,7 @@ def training(
 ) -> Footprint:
     """Return the memory of training; trained weights, gradients and both AdamW moments are float32.
 
+    An example has logits only where a token is learnt.
     With gradient ``checkpointing`` every block keeps only its input, and one block at a time keeps all its activations.
     """
     text = blueprint.config.text_config
@@ -88,7 +89,7 @@ def training(
         },
         {
             "activations": every * adapted.example_bytes + inputs,
-            "logits": graphs * tokens * text.vocab_size * _LOGITS_BYTES[recipe.train_dtype],
+            "logits": graphs * dimensions.learnt * text.vocab_size * _LOGITS_BYTES[recipe.train_dtype],
         },
         called(method.memory, dimensions),
     )

@@ -21,6 +21,7 @@ from bench.spec import Resources, Trial
 from bench.trial.hooks import called
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
+LEARNT_TOKENS = 20  # assumed for an answer that is taught, with its end; a caption of COCO has about 13
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
 
 
@@ -152,7 +153,7 @@ class Quote:
 
     def _dimensions(self, trial: Trial) -> Dimensions:
         found = self.blueprint.dimensions(trial.rank or 0, trial.recipe, self.tokens)
-        return replace(found, tasks=max(1, len(trial.learns)))
+        return replace(found, learnt=min(LEARNT_TOKENS, found.tokens), tasks=max(1, len(trial.learns)))
 
     def _on_device(self, item: Footprint) -> Footprint:
         """Return a footprint; on a GPU, add the memory of the GPU's own libraries."""

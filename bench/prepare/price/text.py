@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.plugins.method import EditMethod
 from bench.prepare.price.memory import RUNTIME, Footprint
-from bench.prepare.price.quote import TEXT_TOKENS, Quote, fitting_options
+from bench.prepare.price.quote import LEARNT_TOKENS, TEXT_TOKENS, Quote, fitting_options
 from bench.prepare.price.work import gpu_hours
 from bench.sizes import GB, GIB, MB, MIB
 from bench.text import text_table
@@ -97,7 +97,7 @@ def _methods(quote: Quote, rank: int) -> Iterator[str]:
     runtime = f"; with {RUNTIME / GIB:.1f} GiB for the runtime" if quote.fleet else ""
     yield (
         f"Memory at rank {rank}, {called}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "
-        f"(assuming {TEXT_TOKENS} text tokens), {on} checkpointing{runtime}"
+        f"(assuming {TEXT_TOKENS} text tokens, {LEARNT_TOKENS} of them learnt), {on} checkpointing{runtime}"
     )
     fits = ""
     if quote.fleet is not None:

@@ -109,10 +109,10 @@ def test_dora_with_dropout_keeps_every_weight_in_float32() -> None:
 def test_the_memory_plan_of_training_adds_up(name: str) -> None:
     method = Registry().method(name)()
     assert isinstance(method, TrainMethod)
-    dimensions = blueprint().dimensions(32, RECIPE, TOKENS)
+    dimensions = replace(blueprint().dimensions(32, RECIPE, TOKENS), learnt=20)
     found = adapted(name, 32)
     trained = 32 * SIDES + CONNECTOR + (ROWS if name == "dora" else 0)
-    logits = TOKENS * VOCABULARY * 16
+    logits = 20 * VOCABULARY * 16
 
     plain = training(method, blueprint(), RECIPE, dimensions, found, checkpointing=False)
     saving = training(method, blueprint(), RECIPE, dimensions, found, checkpointing=True)
