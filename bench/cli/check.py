@@ -14,7 +14,7 @@ from bench.plan.suite import Suite, named_suite
 from bench.plugins.tasks import Tasks
 from bench.store.places import place
 
-_EVAL = "bench check eval: compare answers at batch 1 and N, merged and unmerged, in three dtypes"
+_EVAL = "bench check eval: compare answers at batch 1 and N, prefixes shared and whole, merged or not, three dtypes"
 
 
 @dataclass(frozen=True, kw_only=True)

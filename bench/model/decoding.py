@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,11 +41,31 @@ def greedy_settings(model: nn.Module, tokenizer: Any) -> Any:
     )
 
 
-def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: Collection[int]) -> list[list[int]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefixes:
+    """The m prefixes that n prompts share: each is read once, and its keys and values are repeated.
+
+    ``inputs`` are the ids [m, start] and the images' features. ``rows`` [n] has the number of each prompt's prefix, and
+    ``firsts`` [m] a prompt of each prefix.
+    """
+
+    inputs: Mapping[str, Tensor]
+    rows: Tensor
+    firsts: Tensor
+
+
+def greedy(
+    model: Any,
+    batch: Mapping[str, Tensor],
+    max_new_tokens: int,
+    ends: Collection[int],
+    prefixes: Prefixes | None = None,
+) -> list[list[int]]:
     """Return each row's greedy continuation, cut before the first of ``ends`` or at ``max_new_tokens``.
 
-    ``batch`` holds prompts padded on the left. A row that ends is removed from the batch, its keys and values from the
-    cache, and its choices from a routed change that the model holds. The tokens equal those of transformers'
+    ``batch`` holds prompts padded on the left. If they share ``prefixes``, it holds them without features: the prefix
+    and the rest of each row, both padded on the left. A row that ends is removed from the batch, its keys and values
+    from the cache, and its choices from a routed change that the model holds. The tokens equal those of transformers'
     ``generate`` without sampling, beams and penalties.
 
     Raises:
@@ -54,9 +75,7 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
     is_padded = not bool(mask.all())
     said: list[list[int]] = [[] for _ in range(len(mask))]
     rows = list(range(len(mask)))
-    inputs = {name: value for name, value in batch.items() if name != "attention_mask"}
-    positions = family.positions(model.config, batch)
-    cache = None
+    inputs, positions, cache = _prompts(model, batch, prefixes)
     while True:
         outputs = model(
             **inputs,
@@ -66,9 +85,7 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
             use_cache=True,
             logits_to_keep=1,
         )
-        logits = outputs.logits[:, -1].float()
-        cache, chosen = outputs.past_key_values, logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), _BROKEN)
-        going = []
+        cache, chosen, going = outputs.past_key_values, _best(outputs.logits[:, -1].float()), []
         for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
             if token == _BROKEN:
                 raise TrialError("The model's logits are not finite, so it has no answer. Train with a lower lr.")
@@ -87,3 +104,28 @@ def greedy(model: Any, batch: Mapping[str, Tensor], max_new_tokens: int, ends: C
         inputs = {"input_ids": chosen[:, None]}
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
         positions = family.next_positions(positions)
+
+
+def _best(logits: Tensor) -> Tensor:
+    """Return the token of each row's highest logit, or _BROKEN if a logit is not finite."""
+    return logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), _BROKEN)
+
+
+def _prompts(
+    model: Any, batch: Mapping[str, Tensor], prefixes: Prefixes | None
+) -> tuple[dict[str, Tensor], Tensor, Any]:
+    """Return what is left to read of prompts, its positions, and the cache of what was read: the shared prefixes."""
+    mask, positions = batch["attention_mask"], family_of(model).positions(model.config, batch)
+    if prefixes is None:
+        return {name: value for name, value in batch.items() if name != "attention_mask"}, positions, None
+    start = prefixes.inputs["input_ids"].shape[1]
+    read = mask[prefixes.firsts, :start]
+    cache = model(
+        **prefixes.inputs,
+        attention_mask=None if bool(read.all()) else read,
+        position_ids=positions[..., prefixes.firsts, :start],
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    cache.batch_select_indices(prefixes.rows)
+    return {"input_ids": batch["input_ids"][:, start:]}, positions[..., start:], cache

@@ -145,6 +145,11 @@ class Routing:
         return found
 
 
+def reads_whole_prompts(model: nn.Module) -> bool:
+    """Whether the model's choices depend on whole prompts, so that no two prompts have a prefix in common."""
+    return hasattr(model, _ROUTING)
+
+
 def select_rows(model: nn.Module, rows: Tensor) -> None:
     """Let a model go on with some examples of a batch, as a cache that drops the others does.
 

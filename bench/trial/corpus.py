@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.errors import DataError
 from bench.model.answer_loss import IGNORED
+from bench.model.decoding import Prefixes
 from bench.model.family import Features
 from bench.model.resident import Base
 from bench.plugins.images import rgb_image
@@ -110,6 +111,31 @@ class Corpus:
         """Return prompts without answers, padded on the left, ready for generation."""
         batch = _padded(self.base, [self._prompt(index) for index in indices], left=True)
         return batch | _inputs(self.base, batch["input_ids"], self._features(indices))
+
+    def prefix(self, index: int) -> tuple[int, tuple[int, ...]]:
+        """Return what questions on one image share: the image's number, and the tokens up to the end of the image.
+
+        The prompt's last token is not part of it.
+        """
+        ids, image = self._prompt(index), self.base.family.placeholder(self.base.model.config)
+        end = len(ids) - ids[::-1].index(image)
+        return self._places[index], tuple(ids[: min(end, len(ids) - 1)])
+
+    def prefixed_batch(self, indices: Sequence[int]) -> tuple[dict[str, Tensor], Prefixes | None]:
+        """Return prompts without answers, ready for generation; those that share a prefix have it once."""
+        shared = [self.prefix(index) for index in indices]
+        if len(numbers := {prefix: number for number, prefix in enumerate(dict.fromkeys(shared))}) == len(shared):
+            return self.prompt_batch(indices), None
+        starts = _padded(self.base, [list(ids) for _, ids in shared], left=True)
+        rests = [self._prompt(index)[len(ids) :] for index, (_, ids) in zip(indices, shared, strict=True)]
+        batch = {
+            name: torch.cat([starts[name], rest], 1) for name, rest in _padded(self.base, rests, left=True).items()
+        }
+        firsts = [shared.index(prefix) for prefix in numbers]
+        ids = starts["input_ids"][firsts]
+        inputs = _inputs(self.base, ids, self._features([indices[first] for first in firsts]))
+        rows = [numbers[prefix] for prefix in shared]
+        return batch, Prefixes({"input_ids": ids, **inputs}, ids.new_tensor(rows), ids.new_tensor(firsts))
 
     def _prompt(self, index: int) -> list[int]:
         """Return an example's prompt tokens; an evaluation does not read the answer, so the answer may be anything."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from bench.errors import TrialError
 from bench.model.decoding import end_tokens, greedy
+from bench.model.routed import reads_whole_prompts
 from bench.plugins.examples import check_scores
 from bench.spec import Resources, ScoreSpec
 from bench.store.unfinished import Partial
@@ -32,7 +33,7 @@ class Answer:
     scores: Mapping[str, float]
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  what is asked, and how it is divided and generated
     model: nn.Module,
     corpus: Corpus,
     asked: ScoreSpec,
@@ -40,19 +41,22 @@ def evaluate(
     batch_size: int = Resources().eval_batch_size,
     group: Group = ALONE,
     partial: Partial | None = None,
+    whole: bool = False,
 ) -> list[Answer]:
     """Return the outcomes of the first ``asked.count`` examples, in the split's order.
 
     Batches depend only on the examples and ``batch_size``, and the workers of ``group`` divide them. Neither the number
-    of workers nor the answers that ``partial`` kept from an earlier attempt changes a prediction.
+    of workers nor the answers that ``partial`` kept from an earlier attempt changes a prediction. Prompts that share an
+    image's prefix read it once, unless they are to be read ``whole``.
     """
     examples = corpus.examples[: asked.count]
     known = dict(partial.predictions) if partial else {}
+    most = asked.max_new_tokens
     for number, places in enumerate(batches(corpus, range(len(examples)), batch_size)):
         lacking = [place for place in places if place not in known]
         if lacking and number % group.size == group.rank:
             began, sizes = time.monotonic(), set[int]()
-            answers = dict(zip(lacking, answer(model, corpus, lacking, asked.max_new_tokens, sizes), strict=True))
+            answers = dict(zip(lacking, answer(model, corpus, lacking, most, sizes, whole=whole), strict=True))
             known |= answers
             if partial:
                 partial.keep(answers, time.monotonic() - began, sizes)
@@ -70,13 +74,27 @@ def means(answers: Sequence[Answer]) -> dict[str, float]:
 
 
 def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return batches of examples, always the same ones, sorted by prompt length to save padding."""
-    order = sorted(indices, key=corpus.prompt_length)
+    """Return batches of examples, always the same ones.
+
+    Questions on one image stay together, because they share its prefix; the images are sorted by their longest prompt,
+    to save padding.
+    """
+    groups: dict[object, list[int]] = {}
+    for index in indices:
+        groups.setdefault(corpus.prefix(index), []).append(index)
+    by_length = sorted(groups.values(), key=lambda group: max(map(corpus.prompt_length, group)))
+    order = [index for group in by_length for index in group]
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
 def answer(
-    model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, sizes: set[int] | None = None
+    model: nn.Module,
+    corpus: Corpus,
+    indices: Sequence[int],
+    max_new_tokens: int,
+    sizes: set[int] | None = None,
+    *,
+    whole: bool = False,
 ) -> list[str]:
     """Answer one batch greedily, halving it if memory runs out; the halves' sizes are added to ``sizes``.
 
@@ -84,7 +102,7 @@ def answer(
         TrialError: one answer alone does not fit in memory.
     """
     try:
-        return _answer(model, corpus, indices, max_new_tokens)
+        return _answer(model, corpus, indices, max_new_tokens, whole=whole)
     except torch.OutOfMemoryError as error:
         if len(indices) == 1:
             raise TrialError(f"One answer alone does not fit in memory ({error}). Use a larger GPU.") from error
@@ -95,13 +113,15 @@ def answer(
     parts = (indices[:middle], indices[middle:])
     sizes = set() if sizes is None else sizes
     sizes |= {len(part) for part in parts}
-    return [text for part in parts for text in answer(model, corpus, part, max_new_tokens, sizes)]
+    return [text for part in parts for text in answer(model, corpus, part, max_new_tokens, sizes, whole=whole)]
 
 
 @torch.no_grad()
-def _answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int) -> list[str]:
+def _answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, *, whole: bool) -> list[str]:
+    whole = whole or reads_whole_prompts(model)
     tokenizer = corpus.base.processor.tokenizer
-    tokens = greedy(model, corpus.prompt_batch(indices), max_new_tokens, end_tokens(model, tokenizer))
+    batch, prefixes = (corpus.prompt_batch(indices), None) if whole else corpus.prefixed_batch(indices)
+    tokens = greedy(model, batch, max_new_tokens, end_tokens(model, tokenizer), prefixes)
     return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 

@@ -73,10 +73,15 @@ class Scorer:
         model = self.warm.base(Form.evaluation(trial.recipe)).model
         return evaluation_environment(model, trial.recipe.eval_dtype, self.resources.eval_batch_size, self.device)
 
-    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = Base.holding) -> list[Answer]:
-        """Return every example's outcome for base + change; ``hold`` puts the change into the base model."""
+    def answers(
+        self, trial: Trial, asked: ScoreSpec, change: Change, hold: Hold = Base.holding, *, whole: bool = False
+    ) -> list[Answer]:
+        """Return every example's outcome for base + change; ``hold`` puts the change into the base model.
+
+        Each prompt is read ``whole``, or once for all prompts that share an image's prefix.
+        """
         with hold(self.warm.base(Form.evaluation(trial.recipe)), change) as model:
-            return self._answers(trial, asked, model)
+            return self._answers(trial, asked, model, whole=whole)
 
     def _scored_with(
         self, change: Change, record: Record, missing: Sequence[ScoreSpec], watch: Callable[[int], None]
@@ -114,7 +119,9 @@ class Scorer:
 
         return self.group.first(commit)
 
-    def _answers(self, trial: Trial, asked: ScoreSpec, model: nn.Module, known: Partial | None = None) -> list[Answer]:
+    def _answers(
+        self, trial: Trial, asked: ScoreSpec, model: nn.Module, known: Partial | None = None, *, whole: bool = False
+    ) -> list[Answer]:
         corpus = self.warm.corpus(Form.evaluation(trial.recipe), asked.task, asked.split, trial.recipe.template)
         batch_size = self.resources.eval_batch_size
-        return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=known)
+        return evaluate(model, corpus, asked, batch_size=batch_size, group=self.group, partial=known, whole=whole)

@@ -27,7 +27,7 @@ DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 
 
 def compare_ways(scorer: Scorer, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int) -> Parity:
-    """Return how a trial's answers change with batch size (1 or ``batch``), merging and dtype.
+    """Return how a trial's answers change with batch size (1 or ``batch``), shared prefixes, merging and dtype.
 
     Answers in other dtypes are compared with those in the ``eval_dtype`` of the trial's recipe.
     """
@@ -39,6 +39,9 @@ def compare_ways(scorer: Scorer, trial: Trial, change: Change, asked: Sequence[S
         same = replace(trial, recipe=replace(trial.recipe, eval_dtype=dtype))
         many, one = (_answers(scorer, same, change, asked, size) for size in (batch, 1))
         found += _differences(scorer.tasks, f"batch 1 against {batch}, {dtype}", asked, one, many)
+        if not change.live:  # such a change reads whole prompts anyway
+            whole = _answers(scorer, same, change, asked, batch, whole=True)
+            found += _differences(scorer.tasks, f"whole prompts against shared prefixes, {dtype}", asked, whole, many)
         if loads:
             live = _answers(scorer, same, change, asked, batch, unmerged)
             found += _differences(scorer.tasks, f"adapter against merged, {dtype}", asked, live, many)
@@ -55,12 +58,19 @@ def compare_ways(scorer: Scorer, trial: Trial, change: Change, asked: Sequence[S
     return Parity(trial.label, environment, tuple(found), () if loads or not change else (note,))
 
 
-def _answers(
-    scorer: Scorer, trial: Trial, change: Change, asked: Sequence[ScoreSpec], batch: int, hold: Hold = Base.holding
+def _answers(  # noqa: PLR0913  what is asked, and the ways to generate
+    scorer: Scorer,
+    trial: Trial,
+    change: Change,
+    asked: Sequence[ScoreSpec],
+    batch: int,
+    hold: Hold = Base.holding,
+    *,
+    whole: bool = False,
 ) -> list[Answers]:
     """Return the answers to each task, generated ``batch`` at a time."""
     scorer.resources = replace(scorer.resources, eval_batch_size=batch)
-    return [scorer.answers(trial, item, change, hold) for item in asked]
+    return [scorer.answers(trial, item, change, hold, whole=whole) for item in asked]
 
 
 def _differences(

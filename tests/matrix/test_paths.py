@@ -161,11 +161,11 @@ def test_a_killed_evaluation_resumes_to_the_cpus_answers(fresh_lanes: LanesOf, m
     job, answer = lora_job(lanes), evaluation.answer
     batches: list[Sequence[int]] = []
 
-    def dying(model: object, corpus: object, indices: Sequence[int], *rest: object) -> list[str]:
+    def dying(model: object, corpus: object, indices: Sequence[int], *rest: object, **more: object) -> list[str]:
         if batches:
             raise KeyboardInterrupt
         batches.append(indices)
-        return answer(model, corpus, indices, *rest)  # type: ignore[arg-type]
+        return answer(model, corpus, indices, *rest, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "answer", dying)

@@ -42,9 +42,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     seen: list[tuple[int, ...]] = []
     answer = module.answer
 
-    def noted(model: Any, corpus: Any, indices: Sequence[int], *rest: Any) -> list[str]:
+    def noted(model: Any, corpus: Any, indices: Sequence[int], *rest: Any, **more: Any) -> list[str]:
         seen.append(tuple(indices))
-        return answer(model, corpus, indices, *rest)
+        return answer(model, corpus, indices, *rest, **more)
 
     monkeypatch.setattr(module, "answer", noted)
     return seen

@@ -338,11 +338,11 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
     asked: list[int] = []
     answer = evaluation.answer
 
-    def dying(model: object, corpus: object, indices: Sequence[int], *rest: object) -> list[str]:
+    def dying(model: object, corpus: object, indices: Sequence[int], *rest: object, **more: object) -> list[str]:
         if len(asked) == 4:  # in the second score, after the first of its three batches
             raise KeyboardInterrupt
         asked.append(len(indices))
-        return answer(model, corpus, indices, *rest)  # type: ignore[arg-type]
+        return answer(model, corpus, indices, *rest, **more)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "answer", dying)

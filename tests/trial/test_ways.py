@@ -21,26 +21,30 @@ ADAPTER = Change({"layer.weight": LowRank(torch.ones(3, 1), torch.ones(1, 2), 1.
 
 
 class Scripted:
-    """A lane with scripted answers, by dtype, batch size and whether the change is merged."""
+    """A lane with scripted answers, by dtype, batch size, and whether the change is merged and prompts are whole."""
 
-    def __init__(self, script: Callable[[str, int, bool], list[tuple[str, float]]]) -> None:
+    def __init__(self, script: Callable[[str, int, bool, bool], list[tuple[str, float]]]) -> None:
         self.resources = Resources()
         self.script, self.tasks = script, Tasks()
 
-    def answers(self, trial: Trial, asked: ScoreSpec, change: Change, hold: object = None) -> list[Answer]:
-        said = self.script(trial.recipe.eval_dtype, self.resources.eval_batch_size, hold is not unmerged)
+    def answers(
+        self, trial: Trial, asked: ScoreSpec, change: Change, hold: object = None, *, whole: bool = False
+    ) -> list[Answer]:
+        said = self.script(trial.recipe.eval_dtype, self.resources.eval_batch_size, hold is not unmerged, whole)
         return [Answer("", "", (), text, {"exact": value}) for text, value in said]
 
     def generated_with(self, trial: Trial) -> dict[str, str]:
         return {"dtype": trial.recipe.eval_dtype}
 
 
-def script(dtype: str, batch: int, is_merged: bool) -> list[tuple[str, float]]:
+def script(dtype: str, batch: int, is_merged: bool, whole: bool) -> list[tuple[str, float]]:
     said = [("a", 1.0), ("b", 0.0), ("c", 1.0), ("d", 1.0)]
     if dtype == "float16":
         said[0] = ("x", 0.0)
     if batch == 1 and dtype == "bfloat16":
         said[1], said[2] = ("b2", 1.0), ("c2", 1.0)
+    if whole and dtype == "bfloat16":
+        said[2] = ("c3", 0.0)
     if not is_merged:
         said[3] = ("d2", 0.0)
     return said
@@ -53,6 +57,7 @@ def scripted(change: Change) -> parity.Parity:
 
 MERGED = {
     *(f"batch 1 against 8, {dtype}" for dtype in ("float32", "bfloat16", "float16")),
+    *(f"whole prompts against shared prefixes, {dtype}" for dtype in ("float32", "bfloat16", "float16")),
     *(f"{dtype} against float32" for dtype in ("bfloat16", "float16")),
 }
 
@@ -64,6 +69,9 @@ def test_every_way_to_generate_is_compared_with_the_usual_one() -> None:
         "batch 1 against 8, float32": (0, 4, 0.0),
         "batch 1 against 8, bfloat16": (2, 4, 0.25),
         "batch 1 against 8, float16": (0, 4, 0.0),
+        "whole prompts against shared prefixes, float32": (0, 4, 0.0),
+        "whole prompts against shared prefixes, bfloat16": (1, 4, -0.25),
+        "whole prompts against shared prefixes, float16": (0, 4, 0.0),
         "adapter against merged, float32": (1, 4, -0.25),
         "adapter against merged, bfloat16": (1, 4, -0.25),
         "adapter against merged, float16": (1, 4, -0.25),
@@ -89,7 +97,7 @@ def test_a_change_that_does_not_merge_is_compared_only_live_and_says_so() -> Non
     )
     found = scripted(Change({"layer.weight": delta}))
 
-    assert {item.comparison for item in found.differences} == MERGED
+    assert {item.comparison for item in found.differences} == {name for name in MERGED if "prefixes" not in name}
     assert found.notes == (
         "The change of lora-r2-easy_vqa-s0 is routed by example and cannot be merged. Only the live form is compared.",
     )

@@ -1,0 +1,82 @@
+"""Answers per second with and without shared image prefixes, at GQA's proportions.
+
+python -m tests.perf.prefixes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from typing_extensions import override
+
+from bench.model.llava.tiny import processor
+from bench.model.resident import Base
+from bench.plugins.task import Example, Split, Task
+from bench.spec import ScoreSpec
+from bench.trial.corpus import Corpus
+from bench.trial.evaluate import evaluate
+from tests.perf import scaled
+from tests.perf.timing import seconds, show
+
+QUESTIONS, BATCH, TOKENS = 32, 32, 4
+
+
+class Questions(Task):
+    """Questions of 8 to 24 drawn words, several on each drawn picture."""
+
+    name: ClassVar[str] = "questions"
+    paper: ClassVar[str] = "drawn here, for timings"
+    primary: ClassVar[str] = "exact"
+    max_new_tokens: ClassVar[int] = TOKENS
+
+    on_each: int = 1
+
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        rng, found = np.random.default_rng(0), list[Example]()
+        for number in range(QUESTIONS):
+            if number % self.on_each == 0:
+                image = Image.fromarray(rng.integers(0, 255, (336, 336, 3), dtype=np.uint8))
+            words = [f"w{word}" for word in rng.integers(0, scaled.WORDS, rng.integers(8, 25))]
+            found.append(Example(str(number), " ".join(words), ("w1",), image))
+        return found
+
+    @override
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> Mapping[str, np.ndarray]:
+        return {"exact": np.zeros(len(examples))}
+
+
+def corpus(on_each: int) -> Corpus:
+    """Return 32 questions, ``on_each`` on every picture, for the scaled model in float32."""
+    model: Any = scaled.model()
+    task = Questions()
+    task.on_each = on_each
+    base = Base(model, scaled.tower(), processor(scaled.tokenizer(), scaled.SHAPE), {}, torch.device("cpu"))
+    system = " ".join(f"w{number}" for number in range(scaled.SYSTEM))
+    return Corpus(base, task, "test", f"{system} <image> {{prompt}}")
+
+
+def main() -> None:
+    """Print a row for each number of questions on a picture."""
+    rows = []
+    for on_each in (32, 4, 1):
+        examples = corpus(on_each)
+        asked = ScoreSpec("questions", "test", QUESTIONS, "", TOKENS, "")
+        answer = partial(evaluate, examples.base.model, examples, asked, batch_size=BATCH)
+        ways = {"whole": partial(answer, whole=True), "shared": answer}
+        took = seconds(ways, rounds=3)
+        pairs = zip(ways["whole"](), ways["shared"](), strict=True)
+        same = sum(one.prediction == other.prediction for one, other in pairs)
+        speeds = [f"{QUESTIONS / took[name]:.1f}" for name in ways]
+        rows.append([str(on_each), *speeds, f"{took['whole'] / took['shared']:.2f}", f"{same}/{QUESTIONS}"])
+    head = ["questions on a picture", "whole, answers/s", "shared, answers/s", "ratio", "equal answers"]
+    show("Evaluation: image prefixes read once (scaled LLaVA, float32, 32 at once, one thread)", head, rows)
+
+
+if __name__ == "__main__":
+    main()

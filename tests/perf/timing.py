@@ -1,0 +1,31 @@
+"""Time several ways to do the same side by side: in turns, so that a busy machine slows all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+
+from bench.text import text_table
+
+
+def seconds(ways: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
+    """Return the median seconds of each way on one thread, after one round that is not counted."""
+    torch.set_num_threads(1)
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, call in ways.items():
+            began = time.perf_counter()
+            call()
+            if turn:
+                found[name].append(time.perf_counter() - began)
+    return {name: statistics.median(taken) for name, taken in found.items()}
+
+
+def show(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table under its title."""
+    print(title)
+    for line in text_table([head, *rows], left=[0]):
+        print(line)
