@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal, Self
 
+from bench.canonical import canonical, canonical_frozen, canonical_mapping, canonical_object
 from bench.errors import StoreError
 from bench.recipe import Recipe, reference_recipe
 
@@ -24,7 +26,10 @@ EVAL_VERSION = 2  # raise it if generation or scoring gives other numbers
 
 def digest(value: object) -> str:
     """Return the SHA-256 of a JSON value, as hex; equal values have equal digests."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _sha256(canonical(value))
+
+
+def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -70,11 +75,14 @@ class Trial:
     snapshot: int | None = None
     sources: tuple[str, ...] = ()
     together: tuple[str, ...] = ()
+    _id: str | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def id(self) -> str:
-        """The training id: 12 hex digits over every field."""
-        return digest(self.to_json())[:12]
+        """The training id: 12 hex digits over every field. It is computed when it is first asked for."""
+        if self._id is None:
+            object.__setattr__(self, "_id", _sha256(self._text())[:12])
+        return str(self._id)
 
     @property
     def is_older(self) -> bool:
@@ -155,18 +163,23 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """Return the trial as JSON, with its parent nested inside."""
-        data = {name: getattr(self, name) for name in self.__slots__}
+        data = _stated({name: getattr(self, name) for name in _FIELDS})
         data["hyper"] = dict(self.hyper)
         data["recipe"] = self.recipe.to_json()
         data["parent"] = self.parent.to_json() if self.parent else None
-        if self.snapshot is None:
-            del data["snapshot"]  # the field was added later; trials without a snapshot keep their old ids
-        for name in ("sources", "together"):  # added later, too
-            if data[name]:
-                data[name] = list(data[name])
-            else:
-                del data[name]
         return data
+
+    def _text(self) -> str:
+        """Return the canonical text of ``to_json``; what many trials share is written once."""
+        parts = (
+            canonical_mapping(self.hyper),
+            "null" if self.parent is None else self.parent._text(),
+            canonical(self.rank),
+            canonical_frozen(self.recipe, self.recipe.to_json),
+            canonical(self.seed),
+        )
+        first, *others = _between(*_SHARED(self))
+        return first + "".join([part + other for part, other in zip(parts, others, strict=True)])
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -175,6 +188,33 @@ class Trial:
         recipe = Recipe(**data["recipe"])
         sources, together = (tuple(data.get(name, ())) for name in ("sources", "together"))
         return cls(**{**data, "recipe": recipe, "parent": parent, "sources": sources, "together": together})
+
+
+_FIELDS = tuple(each.name for each in fields(Trial) if each.init)
+_OWN = ("hyper", "parent", "rank", "recipe", "seed")  # in the order of canonical JSON: the trials of a grid share more
+_SHARED_FIELDS = tuple(name for name in _FIELDS if name not in _OWN)
+_SHARED = attrgetter(*_SHARED_FIELDS)
+_HOLE = "\0"  # JSON escapes this character, so no value has it
+
+
+def _stated(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a trial that its JSON has; later ones are there only if they are set, to keep old ids."""
+    if data["snapshot"] is None:
+        del data["snapshot"]
+    for name in ("sources", "together"):
+        if data[name]:
+            data[name] = list(data[name])
+        else:
+            del data[name]
+    return data
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _between(*shared: object) -> tuple[str, ...]:
+    """Return the canonical text of a trial before, between and after the values of ``_OWN``."""
+    data = _stated(dict(zip(_SHARED_FIELDS, shared, strict=True)))
+    texts = {name: canonical(value) for name, value in data.items()}
+    return tuple(canonical_object({**texts, **dict.fromkeys(_OWN, _HOLE)}).split(_HOLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +232,16 @@ class ScoreSpec:
     @property
     def key(self) -> str:
         """The score key within a trial: 12 hex digits over every field."""
-        return digest(asdict(self))[:12]
+        return _score_key(*_SPEC(self))
+
+
+_SPEC_FIELDS = tuple(each.name for each in fields(ScoreSpec))
+_SPEC = attrgetter(*_SPEC_FIELDS)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _score_key(*values: str | int) -> str:
+    return digest(dict(zip(_SPEC_FIELDS, values, strict=True)))[:12]
 
 
 def split_mean(asked: Sequence[ScoreSpec], values: Mapping[str, float], learnt: Collection[str]) -> tuple[float, float]:
@@ -217,7 +266,7 @@ class Job:
 
     def joined(self, other: Job) -> Job:
         """Return one job that does both, for two jobs of the same trial."""
-        asked = tuple(dict.fromkeys((*self.asked, *other.asked)))
+        asked = self.asked if not other.asked else tuple(dict.fromkeys((*self.asked, *other.asked)))
         snapshots = tuple(sorted({*self.snapshots, *other.snapshots}))
         rungs = self.rungs if other.rungs else ()  # a training that one job needs whole is not stopped
         return Job(self.trial, asked, snapshots, rungs)

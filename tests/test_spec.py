@@ -1,11 +1,12 @@
 import json
-from dataclasses import replace
+import pickle
+from dataclasses import asdict, replace
 
 import pytest
 
 from bench.errors import StoreError
 from bench.recipe import Recipe
-from bench.spec import Cost, Record, Score, ScoreSpec, Trial
+from bench.spec import Cost, Record, Score, ScoreSpec, Trial, digest
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial(
@@ -113,3 +114,43 @@ def test_the_label_of_a_joint_trial_of_many_tasks_differs_from_that_of_a_sequenc
     assert third.label == f"lora-r4-3.{names[2]}-s0"
     assert third.tasks == third.targets == tuple(names)
     assert (third.learns, third.given) == ((names[2],), "")
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        TRIAL,
+        JOINT,
+        replace(TRIAL, hyper={}, rank=None, target=None),
+        replace(TRIAL, method="dare", parent=TRIAL, snapshot=40, sources=("a", "b")),
+        replace(TRIAL, target="ü", parent=replace(TRIAL, method="lines", parent=TRIAL)),
+        replace(TRIAL, hyper={"lr": 1, "on": True, "name": "x"}),
+        replace(TRIAL, hyper={"lr": 1.0, "on": 1, "name": "x"}),
+        replace(TRIAL, recipe=replace(RECIPE, lr=1, image="pad", clip=-0.0)),
+        replace(TRIAL, recipe=replace(RECIPE, lr=1.0, image="pad", clip=0.0)),
+    ],
+)
+def test_an_id_is_the_digest_of_the_trials_json(trial: Trial) -> None:
+    assert trial.id == digest(trial.to_json())[:12]
+
+
+def test_an_id_is_computed_once_and_travels_with_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh, known = replace(TRIAL, seed=7), replace(TRIAL, seed=8)
+    texts, text = list[Trial](), Trial._text
+    monkeypatch.setattr(Trial, "_text", lambda trial: texts.append(trial) or text(trial))  # type: ignore[func-returns-value]
+    assert known.id == known.id
+
+    moved = [pickle.loads(pickle.dumps(trial)) for trial in (fresh, known)]
+
+    assert moved == [fresh, known]
+    assert [trial.id for trial in moved] == [fresh.id, known.id]
+    assert len(texts) == 3  # the moved trial that had no id yet computes its own
+
+
+def test_a_changed_trial_gets_an_id_of_its_own() -> None:
+    assert TRIAL.id != replace(TRIAL, seed=1).id
+    assert replace(replace(TRIAL, seed=1), seed=0).id == TRIAL.id
+
+
+def test_a_score_key_is_the_digest_of_every_field() -> None:
+    assert ASKED.key == digest(asdict(ASKED))[:12]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _COST = "what the run costs"
 _PROPOSED = ("methods", "ranks", "targets", "seeds", "limit", "budget", "gpu", "probe")
 _FITTED = ("micro_batch", "eval_batch", "gradient_checkpointing")
+_LISTED = 24  # trials that the text lists; of more it gives the totals, and --format json has each
 _LARGE = 1e9  # parameters; a smaller model runs well on a CPU
 
 
@@ -136,7 +137,7 @@ def _proposals(quote: Quote, hours: float, options: PlanOptions) -> Iterator[str
         UsageError: the speed of the device is unknown.
     """
     from bench.prepare.price.budget import Budget, proposals
-    from bench.prepare.price.quote import fitting_options
+    from bench.prepare.price.fitting import fitting_options
 
     if quote.rates is None:
         raise UsageError(
@@ -163,7 +164,7 @@ def _head(found: Draft, *, whole: bool) -> Iterator[str]:
         yield "The plan uses declared sizes and published shapes, and counts nothing as cached."
         yield ""
     elif whole:
-        yield from found.plan.lines()
+        yield from found.plan.lines() if len(found.plan.jobs) <= _LISTED else found.plan.totals()
         yield ""
         return
     if found.plan.notes:  # lines() has them too

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.environment import commit
 from bench.errors import StoreError
-from bench.plan.plan import Cell, Plan, cell_trial
+from bench.plan.cell_trials import cell_trial
+from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow
 from bench.recipe import Connector

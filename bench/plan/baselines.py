@@ -12,8 +12,9 @@ from itertools import product
 
 from bench.model.family import GROUPS, adapt_name, adapted_roles
 from bench.model.shapes import Shapes
+from bench.plan.cell_trials import cell_trial
 from bench.plan.chance import counted
-from bench.plan.plan import Cell, Plan, asked, assemble, base_trial, cell_trial, cells, edited
+from bench.plan.plan import Cell, Plan, asked, assemble, base_trial, cells, edited
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE, REPLAY
@@ -32,8 +33,12 @@ def make(request: Request, store: Store) -> Plan:
     zero_shot = base_trial(request)
     if request.controls:
         shapes = request.suite.shapes()
+        here = dict[tuple[int | None, str | None, int], list[Cell]]()
+        for cell in own:
+            here.setdefault(cell.slot, []).append(cell)
         for seed, target, rank in product(request.seeds, request.targets, request.ranks):
-            corners.append(_Corner(request, store, rank, target, seed, own, zero_shot, shapes))
+            near = here.get((rank, target, seed), [])
+            corners.append(_Corner(request, store, rank, target, seed, near, zero_shot, shapes))
             corners[-1].plan()
     points = [point for cell in own for point in curve(request, cell).values()] if request.strengths else []
     probes = [probe for corner in corners for probe in corner.probes]
@@ -86,7 +91,7 @@ def _unreplayed(request: Request) -> Iterator[str]:
 
 @dataclass(slots=True)
 class _Corner:
-    """The controls of one rank, target and seed.
+    """The controls of one rank, target and seed, whose own cells are ``own``.
 
     ``probes`` are the jobs whose scores choose some of the controls; the corner is ``unsettled`` if a score is missing.
     """
@@ -110,8 +115,7 @@ class _Corner:
         self.controls += self._replayed()
         self._stopped()
         for cell in self.own:
-            here = cell.slot == (self.rank, self.target, self.seed)
-            if here and cell.key.ranked and cell.key.method != BASELINE:
+            if cell.key.ranked and cell.key.method != BASELINE:
                 self._rewound(cell)
 
     def _fixed(self) -> Iterator[Cell]:
@@ -183,7 +187,7 @@ class _Corner:
         LoRA is tuned if the cell is. If no strength reaches that Target, LoRA keeps its whole change.
         """
         baseline = cell.key.sibling(BASELINE, cell.key.variant)
-        same = (item.trial for item in self.own if item.key == baseline and item.slot == cell.slot)
+        same = (item.trial for item in self.own if item.key == baseline)
         whole = next(same, self._baseline(self.request))
         score = self._validation()[-1:]
         goal = self._measured(cell.trial, score)

@@ -13,7 +13,8 @@ from itertools import product
 from typing import Literal
 
 from bench.errors import UsageError
-from bench.plan.plan import Plan, asked, assemble, cell_trial, edited
+from bench.plan.cell_trials import cell_trial
+from bench.plan.plan import Plan, asked, assemble, edited
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.method import EditMethod, TrainMethod, banks, stages_differ

@@ -6,21 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from bench.errors import UsageError
-from bench.model.family import adapted_roles
+from bench.plan.cell_trials import CellTrials
 from bench.plan.fingerprint import of_split, once_a_task
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
-from bench.plan.sources import check_source
 from bench.plugins.hyperparameters import values
-from bench.plugins.method import EditMethod, Method, TrainMethod, mixes
+from bench.plugins.method import Method, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, Registry
-from bench.plugins.source import LENGTH, of_plugin
+from bench.plugins.source import of_plugin
 from bench.plugins.task import Split, Task
 from bench.recipe import reference_recipe
-from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, digest
+from bench.spec import Job, Record, Scalar, ScoreSpec, Trial
 from bench.store.run_folder import Store
-from bench.text import counted
+from bench.text import counted, text_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,16 @@ class Plan:
             f"{'; more rows follow from their results' if self.unsettled else ''}"
         )
 
+    def totals(self) -> Iterator[str]:
+        """Yield the summary, then how many trials of each method are to do and cached."""
+        yield self.summary()
+        yield from self.notes
+        counts = dict[str, list[int]]()
+        for job in self.jobs:
+            counts.setdefault(job.trial.method, [0, 0])[self.done(job)] += 1
+        rows = [(f"  {name}", f"{todo:,} to do", f"{cached:,} cached") for name, (todo, cached) in counts.items()]
+        yield from text_table(rows)
+
     def lines(self) -> Iterator[str]:
         """Yield the summary, then every trial with its state."""
         yield self.summary()
@@ -134,13 +142,14 @@ def make(request: Request, store: Store) -> Plan:
 
 def cells(request: Request) -> tuple[Cell, ...]:
     """Return the cells of a request: each in its default row, and in a tuned row if a search chose one."""
-    found = []
+    found, trials, keys = list[Cell](), CellTrials(request), dict[tuple[str, int], RowKey]()
     for seed, target, rank, method in product(request.seeds, request.targets, request.ranks, request.methods):
-        found.append(Cell.of(request.registry, cell_trial(request, method, rank, target, seed)))
+        trial = trials.of(method, rank, target, seed)
+        if (method, rank) not in keys:
+            keys[method, rank] = Cell.of(request.registry, trial).key
+        found.append(Cell(trial, keys[method, rank]))
         if (chosen := request.tuned.get((method, rank, target))) is not None:
-            settings = {**request.settings, method: {**request.settings.get(method, {}), **chosen.hyper}}
-            trial = cell_trial(replace(request, settings=settings), method, rank, target, seed)
-            found.append(Cell.of(request.registry, trial, "tuned", chosen.tries))
+            found.append(Cell.of(request.registry, trials.tuned(method, rank, target, seed), "tuned", chosen.tries))
     return tuple(found)
 
 
@@ -160,7 +169,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     for job in others:
         _add(jobs, job.trial, job.asked, job.snapshots)
     ordered = tuple(sorted(jobs.values(), key=lambda job: len(tuple(job.trial.ancestors()))))
-    records = {job.trial.id: record for job in ordered if (record := store.read(job.trial)) is not None}
+    records = store.read_all([job.trial for job in ordered])
     wanted = [(job.trial, step) for job in ordered for step in job.snapshots]
     snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
     kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.folder.is_dir())
@@ -195,74 +204,6 @@ def _add(jobs: dict[str, Job], trial: Trial, scores: tuple[ScoreSpec, ...], snap
         _add(jobs, trial.parent, (), () if trial.snapshot is None else (trial.snapshot,))
     job = Job(trial, scores, snapshots)
     jobs[trial.id] = jobs[trial.id].joined(job) if trial.id in jobs else job
-
-
-def cell_trial(request: Request, name: str, rank: int, target: str, seed: int) -> Trial:
-    """Return the trial of a method's cell under the request's settings.
-
-    Raises:
-        UsageError: the method edits one that does not train, reads adapters that the recipe leaves out, needs a change
-            of weights that does not exist, or sees examples of sources that are missing.
-    """
-    method = request.registry.method(name)
-    built = method(**request.settings_of(name))
-    adapted = adapted_roles(request.recipe.adapt)
-    if missing := [role for role in built.roles() if role not in adapted]:
-        raise UsageError(
-            f"{name} needs adapters on {', '.join(built.roles())}, but recipe.adapt={request.recipe.adapt} puts none "
-            f"on {', '.join(missing)}. Leave {name} out, or adapt these layers too."
-        )
-    if not method.merges and request.recipe.quantization != "none":
-        raise UsageError(
-            f"{name} cannot train on 4-bit weights (--base 4bit), because each example chooses its factors from what "
-            "the layers read. Answers are scored with full weights, whose layers read other numbers and would choose "
-            f"others. Leave {name} out, or use --base full."
-        )
-    parent = None
-    if issubclass(method, EditMethod):
-        if not issubclass(request.registry.method(method.parent), TrainMethod):
-            raise UsageError(f"{name} edits {method.parent!r}, which does not train. Give {name} a parent that trains.")
-        if not request.registry.method(method.parent).merges:
-            raise UsageError(
-                f"{name} edits what {method.parent} has learnt, but each example chooses its own part of that, so it "
-                f"is not a change of weights. Give {name} another parent."
-            )
-        parent = cell_trial(request, method.parent, rank, target, seed)
-    sources = tuple(sorted(request.sources)) if mixes(method) else ()
-    if mixes(method) and not sources:
-        raise UsageError(
-            f"{name} trains on examples of the sources, and there is none. Give --sources, or drop {name}."
-        )
-    return Trial(
-        method=name,
-        hyper=values(built),
-        rank=rank,
-        target=target,
-        seed=seed,
-        recipe=request.recipe,
-        model=request.revision(),
-        data="" if request.assumed else _taught_data(request, name, target, sources),
-        code=of_plugin(method),
-        parent=parent,
-        sources=sources,
-    )
-
-
-def _taught_data(request: Request, name: str, target: str, sources: Sequence[str]) -> str:
-    """Return the digest of the examples that a method's training may see.
-
-    Raises:
-        UsageError: a source has no training examples.
-    """
-    own = of_split(request.tasks.load(target), "train", None)
-    if not sources:
-        return own
-    found = {}
-    for source in sources:
-        task = request.tasks.load(source)
-        check_source(task, source, name)
-        found[source] = of_split(task, "train", None)
-    return digest([own, found])[:LENGTH]
 
 
 def asked(request: Request, targets: tuple[str, ...]) -> tuple[ScoreSpec, ...]:

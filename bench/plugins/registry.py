@@ -66,6 +66,7 @@ class Registry:
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
         self._added: dict[str, dict[str, type]] = {kind: {} for kind in _KINDS}
+        self._checked: dict[tuple[str, str], Any] = {}
         self.files: tuple[Path, ...] = ()
         for path in files:
             self.add_file(path)
@@ -171,11 +172,14 @@ class Registry:
         self._added[kind][name] = plugin
 
     def _load(self, kind: str, name: str) -> Any:
+        """Return a plugin that was added, or one that is installed, which is imported and checked once."""
         if name in self._added[kind]:
             return self._added[kind][name]
-        plugin = _import(self._entry(kind, name))
-        check_class(kind, name, plugin)
-        return plugin
+        if (kind, name) not in self._checked:
+            plugin = _import(self._entry(kind, name))
+            check_class(kind, name, plugin)
+            self._checked[kind, name] = plugin
+        return self._checked[kind, name]
 
     def _entry(self, kind: str, name: str) -> EntryPoint:
         entries = installed(kind)

@@ -20,6 +20,7 @@ _TEXTS = {"card", "display", "pictures_may_be_copied", "remark", "dropped", "hig
 _HOOKS = {"memory", "change_bytes", "left_bytes", "graphs", "roles", "slowdown", "follows"}
 
 
+@cache
 def of_plugin(plugin: type) -> str:
     """Return the digest of a plugin's source: its file, the plugins it extends, the siblings they import.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,7 @@ RECORD = "record.json"
 _MODELS = "models.json"
 _ERROR = "error.txt"
 _LISTED = 8  # trials that a message lists
+_MANY = 64  # trials from which on one listing of the run folder is quicker than a look for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,14 @@ class Store:
     def read(self, trial: Trial) -> Record | None:
         """Return a trial's record, or None if it is missing or corrupt; a corrupt record is renamed."""
         return self._read(self.folder(trial) / RECORD)
+
+    def read_all(self, trials: Sequence[Trial]) -> dict[str, Record]:
+        """Return the records that the store has of some trials, by trial id; many trials take one listing."""
+        if len(trials) > _MANY:
+            there = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
+            trials = [trial for trial in trials if trial.folder in there]
+        found = ((trial.id, self.read(trial)) for trial in trials)
+        return {name: record for name, record in found if record is not None}
 
     def records(self) -> Iterator[Record]:
         """Yield every record of the run folder, in the order of the folder names."""

@@ -1,5 +1,6 @@
 """What bench plan prints for a new user."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,29 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
     assert [line.split()[:2] for line in lines[1:4]] == [["to", "do"]] * 3
     assert lines[5] == "Work: 2 cells = 2 methods x 1 rank x 1 target x 1 seed"
     assert lines[-1].startswith("Time: not known for this model and device")
+
+
+def test_many_trials_are_counted_and_not_listed(tiny_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *tiny_words, "--methods", "lora,dare", "--seeds", "0-11"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("24 cells, 12 trainings; cached: 0 of 25 trials")
+    assert [line.split() for line in lines[1:4]] == [
+        ["zero_shot", "1", "to", "do", "0", "cached"],
+        ["lora", "12", "to", "do", "0", "cached"],
+        ["dare", "12", "to", "do", "0", "cached"],
+    ]
+
+
+def test_of_many_ranks_three_are_shown(tiny_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = tiny_words[: tiny_words.index("--ranks")] + tiny_words[tiny_words.index("--ranks") + 2 :]
+
+    assert main(["plan", *words, "--methods", "lora", "--ranks", "1-7"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    head = next(line for line in lines if line.startswith("Trained parameters"))
+    assert re.findall(r"rank \d", head) == 2 * ["rank 1", "rank 4", "rank 7"]
+    assert "  4 more ranks lie between these" in lines
 
 
 def test_lanes_are_priced_as_they_are_asked_for(

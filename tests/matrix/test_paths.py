@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from bench.checks.runs import unequal
 from bench.cli.export import write_adapter, write_merged
 from bench.model.resident import Form
+from bench.plan.cell_trials import cell_trial
 from bench.plan.chains import joint_trial
-from bench.plan.plan import cell_trial, edited
+from bench.plan.plan import edited
 from bench.plan.suite import SUITES
 from bench.plugins.registry import Registry
 from bench.recipe import Connector

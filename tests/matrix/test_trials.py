@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from bench.plan.cell_trials import cell_trial
 from bench.plan.plan import Cell as PlannedCell
-from bench.plan.plan import assemble, cell_trial, edited
+from bench.plan.plan import assemble, edited
 from bench.spec import Job
 from tests.matrix.cells import EDITS, TRAINED, Cell, cell, factors_of, marked, off_cells
 from tests.matrix.lanes import Lanes

@@ -16,7 +16,7 @@ from bench.methods.lilora import Branch, LiLoRA, blended, likeness
 from bench.methods.lora import LoRA
 from bench.model.families import block_of
 from bench.model.family import role_of
-from bench.plan.plan import cell_trial
+from bench.plan.cell_trials import cell_trial
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.plan.cell_trials import cell_trial
 from bench.plan.chains import INDEPENDENT, TASK_ID, Chain, ChainMethod, ChainRequest, order_name
-from bench.plan.plan import cell_trial
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plan.tuned import TunedChoice

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bench import UsageError
+from bench.plan.cell_trials import cell_trial
 from bench.plan.chains import JOINT, Chain, ChainMethod, ChainRequest, joint_trial
-from bench.plan.plan import cell_trial
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks

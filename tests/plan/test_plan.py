@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench import Example, Split, UsageError
+from bench import Example, Split, UsageError, spec
 from bench.checks.tiny import Squares
+from bench.plan.cell_trials import cell_trial
 from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
 from bench.plan.suite import MICRO, Suite
@@ -60,6 +61,39 @@ def test_seven_methods_three_ranks_two_targets_are_42_cells_and_30_trainings(req
     assert len(plan.trainings) == 30
     assert len(plan.jobs) == 43
     assert len(plan.pending) == 43
+
+
+def test_the_cells_of_a_grid_are_those_of_each_cell_alone(request_: Request, store: Store) -> None:
+    several = replace(request_, seeds=(3, 5), settings={"dare": {"drop_rate": 0.3}})
+
+    for cell in make(several, store).cells:
+        rank, target, seed = cell.slot
+        alone = cell_trial(several, cell.trial.method, rank or 0, str(target), seed)
+        assert cell == Cell.of(several.registry, alone)
+        assert cell.key.remark == Cell.of(several.registry, alone).key.remark
+
+
+def test_an_id_is_computed_once_a_trial(request_: Request, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, digests = list[str](), spec._sha256
+    monkeypatch.setattr(spec, "_sha256", lambda text: names.append(text) or digests(text))  # type: ignore[func-returns-value]
+
+    plan = make(replace(request_, seeds=(0, 1)), store)
+    list(plan.lines())
+
+    of_trials = [text for text in names if '"seed":' in text]
+    assert len(plan.jobs) == len(plan.cells) + 1
+    assert len(of_trials) == len(plan.jobs)
+
+
+def test_the_totals_count_the_trials_of_each_method(request_: Request, store: Store) -> None:
+    plan = make(request_, store)
+    finish(store, next(job for job in plan.jobs if job.trial.method == "dare"))
+
+    found = list(make(request_, store).totals())
+
+    assert found[0].startswith("42 cells, 30 trainings; cached: 1 of 43 trials")
+    assert [line.split() for line in found if "dare" in line] == [["dare", "5", "to", "do", "1", "cached"]]
+    assert len(found) == 9
 
 
 def test_parents_come_before_their_children(request_: Request, store: Store) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.spec import Record
+from bench.spec import Record, Trial
 from bench.store.run_folder import RECORD, Store
 from tests.making.trials import TRIAL
 
@@ -27,6 +27,25 @@ def test_a_written_record_is_read_back(store: Store) -> None:
     store.write(Record(TRIAL, "failed", error="why"))
 
     assert store.read(TRIAL) == Record(TRIAL, "failed", error="why")
+
+
+@pytest.mark.parametrize("count", [3, 200])
+def test_the_records_of_many_trials_take_one_listing(store: Store, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [replace(TRIAL, seed=seed) for seed in range(count)]
+    store.write(Record(trials[1], "done"))
+    store.folder(trials[2]).mkdir()
+    listed, looked = list[Path](), list[Trial]()
+    iterdir, read = Path.iterdir, Store.read
+    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), iterdir(folder))[1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(Store, "read", lambda store, trial: (looked.append(trial), read(store, trial))[1])  # type: ignore[func-returns-value]
+
+    assert store.read_all(trials) == {trials[1].id: Record(trials[1], "done")}
+
+    assert (len(listed), len(looked)) == ((0, 3) if count == 3 else (1, 2))
+
+
+def test_a_folder_that_does_not_exist_has_no_records(tmp_path: Path) -> None:
+    assert Store(tmp_path / "none").read_all([replace(TRIAL, seed=seed) for seed in range(100)]) == {}
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "null", '{"id": 1}'])

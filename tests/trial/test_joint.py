@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.checks.runs import unequal
 from bench.checks.tiny import RANK, RECIPE, tiny
-from bench.plan.plan import cell_trial
+from bench.plan.cell_trials import cell_trial
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.method import Start, Step

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bench.checks.runs import unequal
 from bench.model.change import Change, Dense, LowRank, Replaced
 from bench.model.joining import plus
-from bench.plan.plan import cell_trial, edited
+from bench.plan.cell_trials import cell_trial
+from bench.plan.plan import edited
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.method import Start, Step

@@ -13,7 +13,8 @@ from bench.plan.request import Request
 from bench.plugins.groups import words_for
 from bench.plugins.method import EditMethod
 from bench.plugins.registry import BASELINE, Registry
-from bench.prepare.price.quote import Fit, size
+from bench.prepare.price.fitting import Fit
+from bench.prepare.price.quote import size
 from bench.prepare.price.rates import Rates
 from bench.prepare.price.work import declared
 

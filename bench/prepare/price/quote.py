@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from bench.errors import UsageError
 from bench.plan.plan import Cell, Plan
@@ -13,6 +13,7 @@ from bench.plugins.method import Dimensions, TrainMethod
 from bench.plugins.registry import ZERO_SHOT
 from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
+from bench.prepare.price.by_rank import by_rank
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
 from bench.prepare.price.work import Todo, lane_count, todo, wall_seconds
@@ -23,6 +24,8 @@ from bench.trial.hooks import called
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 LEARNT_TOKENS = 20  # assumed for an answer that is taught, with its end; a caption of COCO has about 13
 ANSWER_BYTES = 300  # assumed for one example's line in a score file
+
+_Way = tuple[Callable[..., object], Recipe]  # a method's ``adapt``, and the recipe under which it adapts
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +125,7 @@ class Quote:
         """
         for rank in self.plan.request.ranks:
             self._check(rank)
+        self._measure()
         found = {place: self._adapted(trial) for place, trial in self.trials.items()}
         return {place: adapted for place, adapted in found.items() if adapted is not None}
 
@@ -130,13 +134,29 @@ class Quote:
         method = self.plan.method(trial)
         if not isinstance(method, TrainMethod) or trial.rank is None:
             return None
-        way = (type(method).adapt, trial.rank, trial.recipe)
-        if way not in self._made:
-            self._made[way] = self.blueprint.adapt(method, trial.rank, trial.recipe, self.tokens)
-        return self._made[way]
+        way, rank = (type(method).adapt, trial.recipe), trial.rank
+        if (way, rank) not in self._made:
+            self._made[way, rank] = self._measured(method, trial.recipe, rank)
+        return self._made[way, rank]
+
+    def _measure(self) -> None:
+        """Measure the model as the plan's trials adapt it, each way of adapting it at all of its ranks."""
+        methods, ranks = dict[_Way, TrainMethod](), dict[_Way, list[int]]()
+        for trial in self.trials.values():
+            method = self.plan.method(trial)
+            if isinstance(method, TrainMethod) and trial.rank is not None:
+                way: _Way = (type(method).adapt, trial.recipe)
+                methods.setdefault(way, method)
+                ranks.setdefault(way, []).append(trial.rank)
+        for way, method in methods.items():
+            found = by_rank(ranks[way], partial(self._measured, method, way[1]))
+            self._made.update({(way, rank): adapted for rank, adapted in found.items()})
+
+    def _measured(self, method: TrainMethod, recipe: Recipe, rank: int) -> Adapted:
+        return self.blueprint.adapt(method, rank, recipe, self.tokens)
 
     @cached_property
-    def _made(self) -> dict[tuple[object, int, Recipe], Adapted]:
+    def _made(self) -> dict[tuple[_Way, int], Adapted]:
         return {}
 
     def footprint(self, name: str, rank: int, *, checkpointing: bool | None = None) -> Footprint:
@@ -165,7 +185,8 @@ class Quote:
         asked = self.plan.request
         tokens = self.blueprint.image_tokens + TEXT_TOKENS  # only training truncates prompts
         answer = max(asked.tasks.load(name).answer_tokens for name in (*asked.targets, *asked.sources))
-        held = [job.trial for job in self.plan.jobs if not self.plan.method(job.trial).merges]
+        registry = self.plan.request.registry
+        held = [job.trial for job in self.plan.jobs if not registry.method(job.trial.method).merges]
         live = max(map(self.change_bytes, held), default=0)
         return self._on_device(evaluation(self.blueprint, asked.recipe, tokens, answer, live))
 
@@ -191,7 +212,20 @@ class Quote:
         return self.blueprint.feature_values * BYTES[self.plan.request.recipe.eval_dtype]
 
     def change_bytes(self, trial: Trial) -> int:
-        """Return the bytes of a trial's change on disk."""
+        """Return the bytes of a trial's change on disk; they are computed once for trials that differ in seed alone."""
+        return self._once("change", trial, self._change_bytes)
+
+    def _once(self, what: str, trial: Trial, compute: Callable[[Trial], int]) -> int:
+        place = (what, _kind(trial))
+        if place not in self._known:
+            self._known[place] = compute(trial)
+        return self._known[place]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, tuple[object, ...]], int]:
+        return {}
+
+    def _change_bytes(self, trial: Trial) -> int:
         if trial.rank is None:
             return 0
         before = self._earlier(trial)
@@ -231,7 +265,7 @@ class Quote:
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
         yield "changes", changes
-        if left := sum(self._left_bytes(job.trial) for job in self.plan.jobs):
+        if left := sum(self._once("left", job.trial, self._left_bytes) for job in self.plan.jobs):
             yield "kept for later stages, and banks", left
         yield "scores", answers * ANSWER_BYTES
         # twice, because a checkpoint is kept until the next one is complete
@@ -242,43 +276,15 @@ class Quote:
             raise UsageError(f"Rank {rank} is too large: {reason}")
 
 
+def _kind(trial: Trial) -> tuple[object, ...]:
+    """Return what the size of a trial's change depends on: all but seed and data; a plan keeps the objects alive."""
+    before = _kind(trial.parent) if trial.parent else None
+    stage = (len(trial.learns), len(trial.tasks), trial.is_edit, before)
+    return (trial.method, id(trial.hyper), trial.rank, id(trial.recipe), *stage)
+
+
 def size(request: Request, name: str, split: Split) -> int:
     """Return how many examples a task's split has; if data is missing, the number that the task declares."""
     task = request.tasks.load(name)
     declared = task.sizes.get(split) if request.assumed else None
     return declared or len(task.examples(split))
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The ``options`` with which the methods fit, and the methods that fit with no options."""
-
-    options: tuple[str, ...] = ()
-    unfit: tuple[str, ...] = ()
-
-
-def fitting_options(quote: Quote, methods: Iterable[str], rank: int) -> Fit:
-    """Return the options with which methods fit a GPU of the fleet at a rank; empty without a fleet.
-
-    Checkpointing is chosen only if a method does not fit without it, because it costs another forward pass.
-    """
-    if quote.fleet is None:
-        return Fit()
-    memory, unfit = quote.fleet.gpu.memory_bytes, []
-    sizes: list[tuple[int, int]] = []
-    for name in methods:
-        plain, saving = (quote.footprint(name, rank, checkpointing=on) for on in (False, True))
-        if plain.trained:
-            pair = (plain.largest(memory, quote.micro_batch), saving.largest(memory, quote.micro_batch))
-            sizes.append(pair) if any(pair) else unfit.append(name)
-        elif plain.total(0) > memory:
-            unfit.append(name)
-    options: list[str] = []
-    if sizes:
-        checkpointing = quote.resources.gradient_checkpointing or min(plain for plain, _ in sizes) == 0
-        options += ["--gradient-checkpointing"] if checkpointing else []
-        micro_batch = min(pair[checkpointing] for pair in sizes)
-        options += ["--micro-batch", str(micro_batch)] if micro_batch < quote.share else []
-    most = quote.evaluation.largest(memory, count := quote.resources.eval_batch_size)
-    options += ["--eval-batch", str(most)] if 0 < most < count else []
-    return Fit(tuple(options), tuple(unfit) if most else ("evaluation", *unfit))

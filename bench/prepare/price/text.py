@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.plugins.method import EditMethod
+from bench.prepare.price.fitting import fitting_options
 from bench.prepare.price.memory import RUNTIME, Footprint
-from bench.prepare.price.quote import LEARNT_TOKENS, TEXT_TOKENS, Quote, fitting_options
+from bench.prepare.price.quote import LEARNT_TOKENS, TEXT_TOKENS, Quote
 from bench.prepare.price.work import gpu_hours
 from bench.sizes import GB, GIB, MB, MIB
 from bench.text import text_table
 
+_RANKS = 6  # columns of ranks that fit the screen; of more, the lowest, one in the middle and the highest are shown
 _PARTS = ("base", "trained", "gradients", "optimizer", "activations", "logits", "own")
 
 
@@ -26,7 +28,8 @@ def _work(quote: Quote) -> Iterator[str]:
     plan, todo = quote.plan, quote.todo
     yield f"Work: {plan.what or f'{len(plan.cells)} cells = {_grid(quote)}'}"
     trains = [item for item in todo if item.trains]
-    edits = sum(issubclass(type(plan.method(cell.trial)), EditMethod) for cell in plan.cells)
+    registry = plan.request.registry
+    edits = sum(issubclass(registry.method(cell.trial.method), EditMethod) for cell in plan.cells)
     shared = f"; {edits} cell{' edits' if edits == 1 else 's edit'} another cell's training" if edits else ""
     updates = sum(item.trial.recipe.updates for item in trains)
     yield f"  {len(trains)} of {len(plan.trainings)} trainings to do{shared}"
@@ -34,7 +37,7 @@ def _work(quote: Quote) -> Iterator[str]:
     answers = sum(item.answers for item in todo)
     models = len([item for item in todo if item.scores])
     yield f"  {answers:,} answers to generate, for {sum(len(item.scores) for item in todo)} scores of {models} models"
-    if once := sum(item.answers for item in todo if item.trial == plan.zero_shot):
+    if once := sum(item.answers for item in todo if item.trial.id == plan.zero_shot.id):
         yield f"  {once:,} of them by the untouched model, once for all cells"
 
 
@@ -48,6 +51,8 @@ def _grid(quote: Quote) -> str:
 
 def _changes(quote: Quote) -> Iterator[str]:
     ranks = quote.ranks
+    if len(ranks) > _RANKS:
+        ranks = (ranks[0], ranks[len(ranks) // 2], ranks[-1])
     heads = [f"rank {rank}" for rank in ranks]
     rows = [("Trained parameters", *heads, "change, MB:", *heads)]
     for name in quote.methods:
@@ -56,6 +61,8 @@ def _changes(quote: Quote) -> Iterator[str]:
         sizes = [f"{quote.change_bytes(trial) / MB:,.1f}" if trial else "-" for trial in trials]
         rows.append((f"  {name}", *(f"{count.trained:,}" if count else "-" for count in counts), "", *sizes))
     yield from text_table(rows, least=[18, *(11 for _ in ranks), 11, *(8 for _ in ranks)])
+    if between := len(quote.ranks) - len(ranks):
+        yield f"  {between} more ranks lie between these"
     parts = list(quote.disk())
     unit, name = (GB, "GB") if _unit(quote)[0] == GIB else (MB, "MB")
     named = ", ".join(f"{part} {size / unit:,.2f}" for part, size in parts)

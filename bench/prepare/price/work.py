@@ -49,12 +49,16 @@ class Todo:
 def todo(plan: Plan) -> tuple[Todo, ...]:
     """Return what is left to do of every trial, parents before children."""
     trainings = {job.trial.id for job in plan.trainings}
+    slowdowns = dict[tuple[str, str], float]()
     found = []
     for job in plan.jobs:
         record = plan.records.get(job.trial.id)
         scores = job.asked if record is None else record.lacks(job.asked)
         new, trains = record is None, job.trial.id in trainings
-        slowdown = called(plan.method(job.trial).slowdown) if new and trains else 1.0
+        way = (job.trial.method, repr(job.trial.hyper))
+        if new and trains and way not in slowdowns:
+            slowdowns[way] = called(plan.method(job.trial).slowdown)
+        slowdown = slowdowns[way] if new and trains else 1.0
         found.append(Todo(job.trial, new and trains, scores, new and job.trial.is_edit, slowdown))
     return tuple(found)
 

@@ -11,7 +11,7 @@ from transformers import get_cosine_schedule_with_warmup
 from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.papers.lorasculpt.warmup import suite_settings, travel
-from bench.plan.plan import cell_trial
+from bench.plan.cell_trials import cell_trial
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, MICRO
 from bench.recipe import Recipe

@@ -15,7 +15,7 @@ from bench.plan.baselines import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.prepare.price.budget import Budget, Proposal, command, proposals
-from bench.prepare.price.quote import Fit
+from bench.prepare.price.fitting import Fit
 from bench.prepare.price.rates import Rates
 from bench.prepare.price.work import gpu_hours, todo
 from bench.store.run_folder import Store

@@ -12,8 +12,9 @@ from bench.errors import DataError, UsageError
 from bench.plan.suite import LORASCULPT
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
+from bench.prepare.price.fitting import Fit, fitting_options
 from bench.prepare.price.memory import Footprint
-from bench.prepare.price.quote import Fit, Quote, fitting_options
+from bench.prepare.price.quote import Quote
 from bench.prepare.price.rates import (
     GPUS,
     REFERENCE,

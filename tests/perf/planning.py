@@ -1,0 +1,99 @@
+"""CPU seconds that planning and pricing take, for a thousand cells to a hundred thousand.
+
+    python -m tests.perf.planning
+
+The cells are the paper's seven methods at 64 ranks on the two targets of ``micro``, with 1, 11, 100 and 112 seeds; the
+run folder is empty. "plan" is all that ``bench plan`` does to know its trials and what is cached, "price" all that it
+then prints. Both run in one process that has imported everything, read the tasks and measured the model once, because
+every command pays that once, whatever its size: the last line says how long a command takes that plans one cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from bench import spec
+from bench.cli.options import Cells
+from bench.cli.request import read_request
+from bench.plan.baselines import make
+from bench.prepare.price.blueprint import Blueprint
+from bench.prepare.price.quote import Quote
+from bench.prepare.price.text import lines
+from bench.spec import Resources
+from bench.store.run_folder import Store
+from bench.text import text_table
+
+_RANKS = ",".join(map(str, range(1, 65)))
+
+
+@contextmanager
+def ids_counted() -> Iterator[list[int]]:
+    """Yield a list whose one entry is the number of ids of trials that were computed meanwhile."""
+    count, digests = [0], spec._sha256
+
+    def counted(text: str) -> str:
+        count[0] += '"seed":' in text
+        return digests(text)
+
+    spec._sha256 = counted
+    try:
+        yield count
+    finally:
+        spec._sha256 = digests
+
+
+def measure(seeds: int, root: Path) -> tuple[str, ...]:
+    """Plan and price the cells of a number of seeds and return the row of the table."""
+    request = read_request(Cells(methods="paper", ranks=_RANKS, seeds=",".join(map(str, range(seeds)))), root)
+    with ids_counted() as ids:
+        began = time.process_time()
+        plan = make(request, Store(root))
+        list(plan.totals())
+        planned = time.process_time()
+        blueprint = Blueprint.of(request.suite.model, request.suite.folder)
+        list(lines(Quote(plan, blueprint, Resources(), None, None)))
+        priced = time.process_time()
+    cells = len(plan.cells)
+    return (
+        f"{cells:,}",
+        f"{planned - began:.2f}",
+        f"{priced - planned:.2f}",
+        f"{cells / (planned - began):,.0f}",
+        f"{ids[0] / cells:.2f}",
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 11, 100, 112])
+    options = parser.parse_args()
+    with TemporaryDirectory() as scratch:
+        root = Path(scratch) / "runs"
+        measure(1, root)
+        rows = [measure(seeds, root) for seeds in options.seeds]
+        words = ["plan", "--methods", "lora", "--ranks", "16", "--targets", "icon_choice", "--output", str(root)]
+        command = [sys.executable, "-c", "import sys; from bench.cli.main import main; sys.exit(main())", *words]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        whole = time.perf_counter() - began
+    out = sys.stdout.write
+    out(f"Planning; load average {psutil.getloadavg()[0]:.1f}\n")
+    for line in text_table(
+        [("cells", "plan, CPU s", "price, CPU s", "planned cells/s", "ids per cell"), *rows], left=()
+    ):
+        out(f"{line}\n")
+    out(f"bench plan with one cell, a fresh process: {whole:.1f} s\n")
+
+
+if __name__ == "__main__":
+    main()
