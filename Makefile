@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Two processes share the test files; a test that starts Ray takes all cores, so these run one after another.
 TWO := --numprocesses 2 --dist loadfile
 
-.PHONY: run test check fast matrix picture pages docs setup clean python
+.PHONY: run test check fast matrix perf picture pages docs setup clean python
 
 run: $(VENV)/installed  ## install, then train, measure and rank the paper's methods on micro
 	$(BIN)/bench run --methods paper --ranks 16,32,64
@@ -29,6 +29,9 @@ fast: check  ## the inner loop: checks and the tests that need no Ray and no tra
 
 matrix: $(VENV)/installed-dev  ## every combination of choices on the pretend accelerator; make test runs a selection
 	$(BIN)/python -m pytest tests/matrix -m matrix
+
+perf: $(VENV)/installed-dev  ## time what is slow beside what it replaced, and write docs/performance.md
+	$(BIN)/python -m tests.perf --write
 
 picture: $(VENV)/installed-dev  ## draw the pictures of the docs again
 	$(BIN)/python docs/architecture_picture.py

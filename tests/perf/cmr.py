@@ -1,6 +1,6 @@
 """Time and memory of LoRASculpt's CMR with its gradient, in closed form and by plain autograd.
 
-    python tests/perf/bench_cmr.py --size 4096 --matrices 12 --rank 32
+    python -m tests.perf.cmr --size 4096 --matrices 4 --rank 32
 
 "plain" is Eq. 6-9 as the paper writes them, left to autograd; "blocks" is what the method runs. Both run in
 fresh processes of their own, in turns, so that a busy machine slows both. Extra memory is the highest
@@ -150,9 +150,9 @@ def main() -> None:
     """Parse the command line; ``--measure`` marks a process started by ``report``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--matrices", type=int, default=12)
+    parser.add_argument("--matrices", type=int, default=4)
     parser.add_argument("--rank", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--measure", choices=("time", "memory", "error"), help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=tuple(KINDS), help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
