@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -66,10 +66,12 @@ def scores(current: Tensor, tuned: Tensor, base: Tensor, diagonal: Tensor, fuse:
 
 def keep_best(score: Tensor, count: int) -> Tensor:
     """Return the mask of the ``count`` highest scores; among equal scores, it keeps the first."""
-    best = score.flatten().argsort(descending=True, stable=True)[:count]
-    return (
-        torch.zeros(score.numel(), dtype=torch.bool, device=score.device).index_fill_(0, best, True).view(score.shape)
-    )
+    flat = score.flatten()
+    if count < 1:
+        return torch.zeros_like(score, dtype=torch.bool)
+    least = flat.topk(count, sorted=False).values.min()
+    best, ties = flat > least, flat == least
+    return (best | (ties & (ties.cumsum(0) <= count - best.sum()))).view(score.shape)
 
 
 def tailor(tuned: Tensor, base: Tensor, factor: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -91,12 +93,13 @@ def tailor(tuned: Tensor, base: Tensor, factor: Tensor, settings: Settings) -> t
         quota = math.ceil(settings.density * (rows * stop)) - kept
         keep[:, block] = keep_best(score, quota)
         kept += quota
-        work, error = result[:, block].T.contiguous(), torch.zeros_like(score).T.contiguous()
+        work, old, stays = (part[:, block].T.contiguous() for part in (result, base, keep))
+        error = torch.empty_like(work)
         for at in range(stop - start):
-            final = torch.where(keep[:, start + at], work[at], base[:, start + at])
+            final = torch.where(stays[at], work[at], old[at])
             error[at] = (work[at] - final) / corner[at, at]
             work[at] = final
-            work[at + 1 :] += sign * torch.outer(corner[at, at + 1 :], error[at])
+            work[at + 1 :].addr_(corner[at, at + 1 :], error[at], alpha=sign)
         result[:, block] = work.T
         result[:, after] += sign * (error.T @ factor[block, after])
     return result, keep
@@ -160,9 +163,11 @@ class ModelTailor(EditMethod):
                 blocks.setdefault(layer.block, []).append(layer)
         for block in sorted(blocks)[-12 if self.layers == "last_12" else 0 :]:
             inputs = context.capture(block, tailored, self.n_samples)
-            tailored = tailored.replace(
-                {layer.name: self._tailor(change[layer.name], layer, inputs[layer.name]) for layer in blocks[block]}
-            )
+            alike: dict[int, list[Layer]] = {}  # layers that read the same tensor have the same H
+            for layer in blocks[block]:
+                alike.setdefault(id(inputs[layer.name]), []).append(layer)
+            for layers in alike.values():
+                tailored = tailored.replace(self._tailor(change, layers, inputs[layers[0].name]))
         return tailored
 
     @override
@@ -193,13 +198,17 @@ class ModelTailor(EditMethod):
         chosen = set(blocks[-12 if self.layers == "last_12" else 0 :])
         return [layer for layer in dimensions.decoder if layer.block in chosen]
 
-    def _tailor(self, delta: Delta, layer: Layer, inputs: Tensor) -> Delta:
-        base = layer.weight.detach().float()
-        tuned = delta.merged(base.cpu()).to(base.device)
-        factor = inverse_factor(inputs.to(base), self.percdamp)
+    def _tailor(self, change: Change, layers: Sequence[Layer], inputs: Tensor) -> dict[str, Delta]:
+        """Return the sparse deltas of layers that all read these inputs [tokens, in]."""
+        factor = inverse_factor(inputs.to(layers[0].stored.device, torch.float32), self.percdamp)
         settings = Settings(self.density, self.fuse, self.compensation, self.blocksize)
-        result, keep = tailor(tuned, base, factor, settings)
-        return Sparse.of((result - base).cpu(), keep.cpu())
+        deltas: dict[str, Delta] = {}
+        for layer in layers:
+            base = layer.weight.detach().float()
+            tuned = change[layer.name].merged(base)
+            result, keep = tailor(tuned, base, factor, settings)
+            deltas[layer.name] = Sparse.of((result - base).cpu(), keep.cpu())
+        return deltas
 
     def _tailored_connector(self, change: Change, context: EditContext) -> Mapping[str, Delta]:
         """Return the deltas of the connector's weights under ``connector``; the biases are never included."""
@@ -211,8 +220,11 @@ class ModelTailor(EditMethod):
             return {name: _untouched(change[name]) for name in names}
         if missing := [name for name in names if name not in context.layers]:
             raise PluginError(f"{self.name}.connector=tailor needs the original {missing[0]}; give keep or reset.")
-        layers = [context.layers[name] for name in names]
-        return {layer.name: self._tailor(change[layer.name], layer, layer.weight[:0].detach()) for layer in layers}
+        deltas: dict[str, Delta] = {}
+        for name in names:
+            layer = context.layers[name]
+            deltas |= self._tailor(change, [layer], layer.weight[:0].detach())
+        return deltas
 
 
 def _untouched(delta: Delta) -> Delta:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,9 @@ from bench.model.adapters import Layer, adapted_layers
 from bench.model.change import Change, Delta, Replaced
 from bench.model.four_bit import dequantised
 from bench.model.joining import plus
-from bench.plugins.method import Batch, EditContext, EditMethod
+from bench.plugins.method import EditContext, EditMethod
 from bench.recipe import Recipe
+from bench.trial.capture import Capture
 from bench.trial.corpus import Corpus
 from bench.trial.fit import Fitted
 from bench.trial.hooks import called
@@ -36,12 +36,12 @@ def edit(
     stages ``before``; only the stage's own part is edited, and the result has both.
     """
     began = time.monotonic()
-    capture = _Capture(corpus, recipe, change, before)
+    layers, batches = layers_of(corpus.base.model, recipe, change, before), partial(calibration, corpus, recipe)
     context = EditContext(
         generator=seed_update(seed, 0),
-        layers=capture.layers,
-        calibration=capture.calibration,
-        capture=capture,
+        layers=layers,
+        calibration=batches,
+        capture=Capture(corpus.base, layers, batches, before),
     )
     with torch.no_grad():
         edited = called(method.edit, change, context)
@@ -60,67 +60,9 @@ class _Learnt(Layer):
         return self.before.merged(dequantised(self.stored).float())
 
 
-class _Stop(Exception):  # noqa: N818  it ends a forward pass early and is not an error
-    """Raised inside a forward pass as soon as all wanted inputs are recorded."""
-
-
-class _Capture:
-    """Collect the inputs of a decoder block's linear layers with a change merged into the model."""
-
-    def __init__(self, corpus: Corpus, recipe: Recipe, change: Change, before: Change = _NOTHING) -> None:
-        self._corpus = corpus
-        self._recipe = recipe
-        self._before = before
-        model = corpus.base.model
-        tuned = [name for name, delta in change.items() if isinstance(delta, Replaced)]
-        self.layers = {
-            **adapted_layers(model, recipe),
-            **{name: Layer(name, model.get_parameter(name)) for name in tuned},
-        }
-        learnt = {name: before[name] for name in self.layers if name in before}
-        self.layers |= {name: _Learnt(name, self.layers[name].stored, delta) for name, delta in learnt.items()}
-
-    def calibration(self, count: int) -> Sequence[Batch]:
-        """Return batches of the first ``count`` training examples."""
-        return calibration(self._corpus, self._recipe, count)
-
-    def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
-        """Return the inputs [tokens, in] of one block's layers by name, on the CPU, without padding."""
-        base = self._corpus.base
-        names = [name for name, layer in self.layers.items() if layer.block == block]
-        inputs: dict[str, list[Tensor]] = {name: [] for name in names}
-        later = {name for name, layer in self.layers.items() if layer.block is not None and layer.block > block}
-        reached = Change({name: delta for name, delta in change.items() if name not in later})
-        with base.holding(plus(self._before, reached) if self._before else reached) as model:
-            for batch in self.calibration(count):
-                read = {name: value for name, value in batch.items() if name != "labels"}
-                with _recording(model, names, batch["attention_mask"].bool(), inputs):
-                    model(**read, use_cache=False)
-        return {name: torch.cat(parts) for name, parts in inputs.items()}
-
-
-@contextmanager
-def _recording(
-    model: nn.Module, names: Sequence[str], mask: Tensor, inputs: Mapping[str, list[Tensor]]
-) -> Iterator[None]:
-    """Record the unpadded inputs of the named layers, and end the forward pass at the last layer."""
-    seen: set[str] = set()
-
-    def recorder(name: str) -> Any:
-        def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            inputs[name].append(arguments[0][mask].float().cpu())  # a block of a 7B model has 11 GiB of inputs
-            seen.add(name)
-            if len(seen) == len(names):
-                raise _Stop
-
-        return record
-
-    hooks = [
-        model.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(recorder(name)) for name in names
-    ]
-    try:
-        with suppress(_Stop):
-            yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def layers_of(model: nn.Module, recipe: Recipe, change: Change, before: Change = _NOTHING) -> Mapping[str, Layer]:
+    """Return what ``EditContext.layers`` holds: the adapted layers, and the parameters of a fully tuned connector."""
+    tuned = [name for name, delta in change.items() if isinstance(delta, Replaced)]
+    layers = {**adapted_layers(model, recipe), **{name: Layer(name, model.get_parameter(name)) for name in tuned}}
+    learnt = {name: before[name] for name in layers if name in before}
+    return {**layers, **{name: _Learnt(name, layers[name].stored, delta) for name, delta in learnt.items()}}

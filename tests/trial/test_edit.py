@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from bench.checks.tiny import RECIPE, tiny
 from bench.model import resident
 from bench.model.holding import holding
 from bench.plugins.registry import Registry
-from bench.trial import edit as module
+from bench.trial.capture import Capture
+from bench.trial.edit import layers_of
+from bench.trial.stages import calibration
 
 
 @pytest.mark.parametrize("block", [0, 1])
@@ -28,7 +31,10 @@ def test_a_blocks_inputs_take_only_the_blocks_up_to_it_merged(monkeypatch: pytes
     monkeypatch.setattr(resident, "holding", noted)
 
     with torch.no_grad():
-        inputs = module._Capture(bench.train, RECIPE, change)(block, change, 4)
+        capture = Capture(
+            bench.base, layers_of(bench.base.model, RECIPE, change), partial(calibration, bench.train, RECIPE)
+        )
+        inputs = capture(block, change, 4)
 
     later = {name for name in change if f"layers.{block + 1}." in name}
     assert held == [set(change) - later]
