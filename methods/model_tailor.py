@@ -171,6 +171,10 @@ class ModelTailor(EditMethod):
         return tailored
 
     @override
+    def captured(self) -> int:
+        return 0 if self.density == 1 else self.n_samples
+
+    @override
     def memory(self, dimensions: Dimensions) -> Mapping[str, int]:
         layers = self._tailored(dimensions)
         if self.density == 1 or not layers:

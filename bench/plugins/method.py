@@ -322,6 +322,14 @@ class EditMethod(Method):
 
     parent: ClassVar[str] = "lora"
 
+    def captured(self) -> int:
+        """Return how many training examples the edit captures the inputs of all blocks with; 0 if it captures none.
+
+        ``bench plan`` prices an edit that never ran here by their passes through the decoder, and says what main memory
+        they need. The source of this hook is not part of a trial's id either.
+        """
+        return 0
+
     @abstractmethod
     def edit(self, change: Change, context: EditContext) -> Change:
         """Return the edited change; neither ``change`` nor the model may be modified."""

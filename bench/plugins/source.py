@@ -17,7 +17,7 @@ PLUGIN_FOLDERS = ("methods", "tasks", "results")
 # may show, score ranges, and what plans must know of a method.
 _TEXTS = {"card", "display", "pictures_may_be_copied", "remark", "dropped", "highest", "trivial", "merges", "made_for"}
 # These price or refuse a run, or judge stored replies when a table is made; nothing that is stored depends on them.
-_HOOKS = {"memory", "change_bytes", "left_bytes", "graphs", "roles", "slowdown", "follows"}
+_HOOKS = {"memory", "change_bytes", "left_bytes", "graphs", "roles", "slowdown", "captured", "follows"}
 
 
 @cache

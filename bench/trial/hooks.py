@@ -112,6 +112,11 @@ def _not_count(value: Any) -> str:
     return "" if value > 0 else str(value)
 
 
+def _not_natural(value: Any) -> str:
+    """Say what a value is if it is not a whole number from 0 on."""
+    return _unless(int)(value) or ("" if value >= 0 else str(value))
+
+
 # What every hook must return, and a function that says what else a value is.
 _NOTHING = ("nothing, because it acts in place", _unless(type(None)))
 _CHANGE = ("a bench.Change", _unless(Change))
@@ -132,5 +137,6 @@ _CONTRACTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "change_bytes": ("a whole number of bytes, or None", _unless(int, type(None))),
     "left_bytes": ("a whole number of bytes", _unless(int)),
     "graphs": ("a whole number above 0", _not_count),
+    "captured": ("a whole number, 0 or more", _not_natural),
     "slowdown": ("a number above 0", _not_positive),
 }

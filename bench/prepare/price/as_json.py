@@ -43,11 +43,13 @@ def _time(quote: Quote) -> dict[str, Any] | None:
         return None
     whole = gpu_hours(quote.todo, quote.rates)
     training = sum(item.training_seconds(quote.rates) for item in quote.todo) / 3600
+    edits = sum(item.edit_seconds(quote.rates) for item in quote.todo) / 3600
     return {
         "unit": quote.unit,
         "hours": whole,
         "training_hours": training,
-        "evaluation_hours": whole - training,
+        "edit_hours": edits,
+        "evaluation_hours": whole - training - edits,
         "wall_hours": quote.wall_hours,
         "lanes": quote.lanes,
         "device": quote.fleet.gpu.name if quote.fleet else "CPU",

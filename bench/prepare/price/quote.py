@@ -9,11 +9,12 @@ from functools import cached_property, partial
 from bench.errors import UsageError
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
-from bench.plugins.method import Dimensions, TrainMethod
+from bench.plugins.method import Dimensions, EditMethod, TrainMethod
 from bench.plugins.registry import ZERO_SHOT
 from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.by_rank import by_rank
+from bench.prepare.price.captured import captured_bytes
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
 from bench.prepare.price.work import Todo, lane_count, todo, wall_seconds
@@ -170,6 +171,14 @@ class Quote:
             adapted = self.adapted[name, rank]
             found = training(method, self.blueprint, recipe, dimensions, adapted, checkpointing=chosen)
         return self._on_device(replace(found, method=name, rank=rank))
+
+    def captures(self, name: str) -> Mapping[str, int]:
+        """Return the bytes of main memory that an edit captures the inputs of a block with; empty if it does not."""
+        trial = next(trial for (method, _), trial in self.trials.items() if method == name)
+        method = self.plan.method(trial)
+        if not isinstance(method, EditMethod) or not (count := called(method.captured)):
+            return {}
+        return captured_bytes(count, self.blueprint, trial.recipe, self._dimensions(trial))
 
     def _dimensions(self, trial: Trial) -> Dimensions:
         found = self.blueprint.dimensions(trial.rank or 0, trial.recipe, self.tokens)

@@ -8,6 +8,7 @@ from bench.plugins.method import EditMethod
 from bench.prepare.price.fitting import fitting_options
 from bench.prepare.price.memory import RUNTIME, Footprint
 from bench.prepare.price.quote import LEARNT_TOKENS, TEXT_TOKENS, Quote
+from bench.prepare.price.rates import EDIT_PASSES, Rates
 from bench.prepare.price.work import gpu_hours
 from bench.sizes import GB, GIB, MB, MIB
 from bench.text import text_table
@@ -83,7 +84,17 @@ def _memory(quote: Quote) -> Iterator[str]:
         others = "the others fit" if found.unfit else "everything fits"
         unfit = f"{', '.join(found.unfit)} will not fit {quote.fleet.gpu.name}; " if found.unfit else ""
         yield f"  {unfit}{others} {quote.fleet.gpu.name} with {' '.join(found.options) or 'the given options'}"
+    yield from _captures(quote)
     yield from _features(quote)
+
+
+def _captures(quote: Quote) -> Iterator[str]:
+    """Yield the main memory of each edit that captures the inputs of blocks, at the highest rank."""
+    unit, called = _unit(quote)
+    for name in quote.methods:
+        if parts := quote.captures(name):
+            each = ", ".join(f"{part} {size / unit:.2f}" for part, size in parts.items())
+            yield f"Main memory of {name} per lane, {called}: {each}"
 
 
 def _features(quote: Quote) -> Iterator[str]:
@@ -147,17 +158,40 @@ def _time(quote: Quote) -> Iterator[str]:
         return
     whole = gpu_hours(quote.todo, rates)
     training = sum(item.training_seconds(rates) for item in quote.todo) / 3600
+    edits = sum(item.edit_seconds(rates) for item in quote.todo) / 3600
+    edited = f"{_hours(edits)} of edits" if edits else ""
     device = f"{fleet.count} x {fleet.gpu.name}" if fleet else "this machine's CPU"
     yield (
-        f"Time, estimated: {_hours(whole)} {quote.unit}, {_hours(training)} of training and "
-        f"{_hours(whole - training)} of evaluation; "
+        f"Time, estimated: {_hours(whole)} {quote.unit}, {_hours(training)} of training"
+        f"{f', {edited}' if edited else ''} and {_hours(whole - training - edits)} of evaluation; "
         f"{_hours(quote.wall_hours)} hours on {device}, {quote.lanes} lane{'s' if quote.lanes > 1 else ''}"
     )
     each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
     yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"
-    yield "  not included: loading, and the edits' own work unless it was measured"
+    yield from _edits(quote, rates)
+    yield "  not included: loading"
     if quote.priced_elsewhere:
         yield f"  no GPU here, so priced for {device}; choose others with --gpu NAME:N, or run --probe on their machine"
+
+
+def _edits(quote: Quote, rates: Rates) -> Iterator[str]:
+    """Yield what the seconds of the edits come from, if there are edits to do."""
+    known, passes, others = dict[str, str](), dict[str, str](), dict[str, str]()
+    for item in quote.todo:
+        name = item.trial.method
+        if item.edits and name in rates.edits:
+            known[name] = name
+        elif item.edits and item.captured:
+            passes[name] = f"{name} ({item.captured} examples, {EDIT_PASSES} passes each)"
+        elif item.edits:
+            others[name] = name
+    parts = [
+        (known, "measured"),
+        (passes, "estimated from their passes through the decoder"),
+        (others, "as the fastest that was measured" if rates.edits else "only weights are read, not included"),
+    ]
+    if found := [f"{', '.join(names.values())}: {origin}" for names, origin in parts if names]:
+        yield f"  time of edits: {'; '.join(found)}"
 
 
 def _hours(hours: float) -> str:

@@ -10,6 +10,7 @@ from bench.environment import cores
 from bench.errors import BenchError
 from bench.plan.plan import Plan
 from bench.plan.request import Request
+from bench.plugins.method import EditMethod, Method
 from bench.prepare.price.rates import Fleet, Rates
 from bench.spec import ScoreSpec, Trial
 from bench.trial.hooks import called
@@ -19,7 +20,7 @@ from bench.trial.hooks import called
 class Todo:
     """What is left to do of one trial: whether it still trains or edits, and the scores that it lacks.
 
-    ``slowdown`` is what the trial's method declares.
+    ``slowdown`` and ``captured`` are what the trial's method declares.
     """
 
     trial: Trial
@@ -27,6 +28,7 @@ class Todo:
     scores: tuple[ScoreSpec, ...]
     edits: bool = False
     slowdown: float = 1.0
+    captured: int = 0
 
     @property
     def answers(self) -> int:
@@ -39,28 +41,37 @@ class Todo:
         examples = recipe.updates * recipe.batch_size if self.trains else 0
         return examples / rates.of(self.trial.method, self.slowdown)
 
+    def edit_seconds(self, rates: Rates) -> float:
+        """Return the GPU-seconds of an edit: as measured, or those of its passes."""
+        return rates.edit_seconds(self.trial.method, self.captured) if self.edits else 0.0
+
     def seconds(self, rates: Rates) -> float:
-        """Return the GPU-seconds of training, of an edit as far as edits were measured, and of generation."""
-        edit = rates.edit_seconds(self.trial.method) if self.edits else 0.0
+        """Return the GPU-seconds of training, of an edit, and of generation."""
         answering = sum(asked.count / rates.answers_of(asked.task) for asked in self.scores)
-        return self.training_seconds(rates) + edit + answering
+        return self.training_seconds(rates) + self.edit_seconds(rates) + answering
 
 
 def todo(plan: Plan) -> tuple[Todo, ...]:
     """Return what is left to do of every trial, parents before children."""
     trainings = {job.trial.id for job in plan.trainings}
-    slowdowns = dict[tuple[str, str], float]()
+    ways = dict[tuple[str, str], tuple[float, int]]()
     found = []
     for job in plan.jobs:
         record = plan.records.get(job.trial.id)
         scores = job.asked if record is None else record.lacks(job.asked)
         new, trains = record is None, job.trial.id in trainings
         way = (job.trial.method, repr(job.trial.hyper))
-        if new and trains and way not in slowdowns:
-            slowdowns[way] = called(plan.method(job.trial).slowdown)
-        slowdown = slowdowns[way] if new and trains else 1.0
-        found.append(Todo(job.trial, new and trains, scores, new and job.trial.is_edit, slowdown))
+        works = new and (trains or job.trial.is_edit)
+        if works and way not in ways:
+            ways[way] = _declared(plan.method(job.trial))
+        slowdown, captured = ways[way] if works else (1.0, 0)
+        found.append(Todo(job.trial, new and trains, scores, new and job.trial.is_edit, slowdown, captured))
     return tuple(found)
+
+
+def _declared(method: Method) -> tuple[float, int]:
+    """Return how much slower than LoRA a method trains, and how many examples an edit captures."""
+    return called(method.slowdown), called(method.captured) if isinstance(method, EditMethod) else 0
 
 
 def gpu_hours(items: tuple[Todo, ...], rates: Rates) -> float:

@@ -83,12 +83,25 @@ def test_a_method_that_declares_less_than_loras_time_does_not_speed_lora_up() ->
     assert found.of("lora") == pytest.approx(80 / 4)
 
 
-def test_an_edit_takes_its_own_seconds_or_the_mean_of_those_that_were_measured() -> None:
+def test_an_edit_takes_its_own_seconds_or_those_of_the_fastest_that_was_measured() -> None:
     tailor = replace(DARE, method="model_tailor")
     found = measured([ran(LORA, 4.0, squares=10.0), ran(DARE, 1.0), ran(tailor, 3.0)], "model", HERE, declared)
 
     assert found is not None
-    assert [found.edit_seconds(name) for name in ("dare", "model_tailor", "lines")] == [1.0, 3.0, 2.0]
+    assert [found.edit_seconds(name) for name in ("dare", "model_tailor", "lines")] == [1.0, 3.0, 1.0]
+
+
+def test_an_edit_that_was_not_measured_takes_three_passes_of_each_example_that_it_captures() -> None:
+    found = measured([ran(LORA, 4.0, squares=10.0), ran(DARE, 1.0)], "model", HERE, declared)
+    tailor = replace(DARE, method="model_tailor")
+
+    assert found is not None
+    edit = Todo(tailor, False, (), edits=True, captured=128)
+    assert edit.seconds(found) == edit.edit_seconds(found) == pytest.approx(128 * 3 * (4.0 / 80) / 2)
+    known = measured([ran(LORA, 4.0, squares=10.0), ran(tailor, 7.0)], "model", HERE, declared)
+    assert known is not None
+    assert edit.seconds(known) == 7.0
+    assert Todo(tailor, False, (), captured=128).edit_seconds(known) == 0.0
 
 
 def test_trials_of_another_model_or_machine_do_not_count() -> None:
