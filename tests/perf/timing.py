@@ -12,15 +12,15 @@ from bench.text import text_table
 
 
 def seconds(ways: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
-    """Return the median seconds of each way on one thread, after one round that is not counted."""
+    """Return the median CPU seconds of each way on one thread, after one round that is not counted."""
     torch.set_num_threads(1)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, call in ways.items():
-            began = time.perf_counter()
+            began = time.process_time()
             call()
             if turn:
-                found[name].append(time.perf_counter() - began)
+                found[name].append(time.process_time() - began)
     return {name: statistics.median(taken) for name, taken in found.items()}
 
 

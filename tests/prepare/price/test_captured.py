@@ -39,6 +39,8 @@ def test_the_bytes_are_those_that_a_capture_holds(adapt: str, dtype: Any) -> Non
 
 
 def priced(base: Any, layers: Any, recipe: Recipe, tokens: int) -> dict[str, int]:
-    shapes = tuple(LayerShape(name, *layer.stored.shape, layer.block) for name, layer in layers.items())
+    shapes = tuple(
+        LayerShape(name, layer.stored.shape[0], layer.stored.shape[1], layer.block) for name, layer in layers.items()
+    )
     blueprint: Any = SimpleNamespace(config=base.model.config)
     return captured_bytes(1, blueprint, recipe, Dimensions(shapes, 0, 2, tokens))
