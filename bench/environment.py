@@ -65,6 +65,18 @@ def evaluation_environment(model: nn.Module, dtype: str, batch: int, device: tor
     return facts | {"processor": _processor()} | _device(device)
 
 
+def tower_environment(tower: nn.Module, device: torch.device) -> dict[str, str]:
+    """Return what the bits of vision features depend on, except the tower and the images."""
+    import torch
+    from PIL import features
+
+    facts = {name: version(name) for name in ("torch", "transformers", "numpy", "pillow")}
+    facts |= {"jpeg": str(features.version("libjpeg_turbo")), "attention": attention(tower)}
+    facts |= {"machine": platform.machine(), "processor": _processor(), "threads": str(torch.get_num_threads())}
+    facts |= {"instructions": torch.backends.cpu.get_cpu_capability(), "float32": torch.get_float32_matmul_precision()}
+    return facts | {name: value for name, value in _device(device).items() if name != "devices"}
+
+
 def known_facts(environments: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
     """Return every value of each field, the first one first, in a form that people elsewhere may read.
 

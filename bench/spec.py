@@ -39,7 +39,8 @@ class Resources:
 
     ``workers`` share a trial (each has a GPU or a CPU core); ``micro_batch_size`` is the most examples a worker takes
     at once (None: the recipe's), ``gradient_checkpointing`` trades time for memory. ``eval_batch_size`` answers are
-    generated at once, and a lane keeps at most ``feature_cache_bytes`` of vision features.
+    generated at once, and a lane keeps at most ``feature_cache_bytes`` of vision features. The lanes of a machine share
+    at most ``feature_file_bytes`` of vision features in files.
     """
 
     workers: int = 1
@@ -47,6 +48,7 @@ class Resources:
     gradient_checkpointing: bool = False
     eval_batch_size: int = 64
     feature_cache_bytes: int = 4 << 30
+    feature_file_bytes: int = 20 * 10**9
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from bench.cli.arguments import arg, flag
 from bench.errors import UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
-from bench.sizes import GIB
+from bench.sizes import GB, GIB
 from bench.spec import Resources
 
 _RUNS = Resources()
@@ -49,6 +49,12 @@ class HowTrialsRun:
         f"memory for the vision features that a lane keeps (default: {_RUNS.feature_cache_bytes / GIB:g})",
         "GIB",
     )
+    feature_files: float = arg(
+        _RUNS.feature_file_bytes / GB,
+        "disk for the vision features that all lanes of a machine share, in $BENCH_CACHE or else the user's cache "
+        f"(default: {_RUNS.feature_file_bytes / GB:g}; 0: none)",
+        "GB",
+    )
     lanes: int | None = arg(
         None, "number of lanes (default: one per GPU or CPU core; 0: run in this process)", "N", type=int, least=0
     )
@@ -64,12 +70,15 @@ class HowTrialsRun:
             raise UsageError("--lanes 0 runs in this process and cannot start workers. Drop it or --gpus-per-trial.")
         if not 0 <= self.feature_cache < math.inf:
             raise UsageError(f"--feature-cache is {self.feature_cache:g}; give 0 or more GiB.")
+        if not 0 <= self.feature_files < math.inf:
+            raise UsageError(f"--feature-files is {self.feature_files:g}; give 0 or more GB.")
         resources = Resources(
             workers=self.gpus_per_trial,
             micro_batch_size=self.micro_batch,
             gradient_checkpointing=self.gradient_checkpointing,
             eval_batch_size=self.eval_batch,
             feature_cache_bytes=int(self.feature_cache * GIB),
+            feature_file_bytes=int(self.feature_files * GB),
         )
         return Launch(self.lanes, self.address, resources)
 

@@ -35,6 +35,7 @@ Config = Any
 Processor = Any
 
 Features = Mapping[str, "Tensor"]  # one image's features, on the CPU, under names that the family chooses
+Pixels = Mapping[str, "Tensor"]  # one image as its tower takes it, on the CPU, under names that the family chooses
 
 
 def linears_of(decoder: str) -> str:
@@ -140,9 +141,14 @@ class Family(ABC):
         """Remove the frozen tower from a model and return it; then the model takes features, not images."""
 
     @abstractmethod
-    def encode(
-        self, tower: nn.Module, config: Config, processor: Processor, images: Sequence[Image]
-    ) -> Sequence[Features]:
+    def pixels(self, processor: Processor, images: Sequence[Image]) -> Sequence[Pixels]:
+        """Return each image as the tower takes it: resized and normalised, for itself alone.
+
+        Several threads call this at once, ahead of the tower.
+        """
+
+    @abstractmethod
+    def encode(self, tower: nn.Module, config: Config, pixels: Sequence[Pixels]) -> Sequence[Features]:
         """Return each image's features: hidden states before the connector, and what else the family needs."""
 
     @abstractmethod

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,9 +17,10 @@ from bench.errors import DataError
 from bench.model import four_bit, weights
 from bench.model.change import Change
 from bench.model.families import family_of
-from bench.model.family import Family, Features, Processor
+from bench.model.family import Family, Features, Pixels, Processor
 from bench.model.finite import first_not_finite
 from bench.model.holding import holding, write
+from bench.model.tower_key import tower_key
 from bench.recipe import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
@@ -139,7 +141,16 @@ class Base:
         """The largest size of one image's features in bytes."""
         return self.family.feature_values(self.model.config) * next(self.tower.parameters()).element_size()
 
+    @cached_property
+    def tower_key(self) -> str:
+        """A digest of what decides the bits of features, except the images."""
+        return tower_key(self.family, self.tower, self.model.config, self.processor)
+
+    def pixels(self, images: Sequence[Image]) -> Sequence[Pixels]:
+        """Return each image as the tower takes it, on the CPU; several threads may call this at once."""
+        return self.family.pixels(self.processor, images)
+
     @torch.no_grad()
-    def features(self, images: Sequence[Image]) -> Sequence[Features]:
+    def encode(self, pixels: Sequence[Pixels]) -> Sequence[Features]:
         """Return the tower's features of each image, on the CPU."""
-        return self.family.encode(self.tower, self.model.config, self.processor, images)
+        return self.family.encode(self.tower, self.model.config, pixels)

@@ -16,11 +16,11 @@ from bench.model.answer_loss import IGNORED
 from bench.model.decoding import Prefixes
 from bench.model.family import Features
 from bench.model.resident import Base
-from bench.plugins.images import rgb_image
 from bench.plugins.task import Example, Fault, Split, Task
 from bench.spec import Resources
 from bench.trial.features import FeatureCache
 from bench.trial.tokens import Pair, Tokens, taught
+from bench.trial.vision import encoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -166,9 +166,10 @@ class Corpus:
         groups = self._cache.take(self, (place // self._group for place in places), self._features_of)
         return [groups[place // self._group][place % self._group] for place in places]
 
-    def _features_of(self, group: int) -> Sequence[Features]:
-        images = self._images[group * self._group : (group + 1) * self._group]
-        return self.base.features([rgb_image(image) for image in images])
+    def _features_of(self, groups: Sequence[int]) -> Iterator[tuple[int, Sequence[Features]]]:
+        images = [self._images[group * self._group : (group + 1) * self._group] for group in groups]
+        for place, features in encoded(self.base, images, self._cache.files):
+            yield groups[place], features
 
 
 def joined(base: Base, rows: Sequence[Row]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from bench.environment import (
     training_environment,
 )
 from bench.errors import StoreError, TrialError, WriteError
+from bench.file_digests import cache_folder
 from bench.model.change import Change
 from bench.model.finite import broken_delta
 from bench.model.resident import Form
@@ -26,9 +27,11 @@ from bench.plugins.tasks import Tasks
 from bench.spec import Job, Record, Resources, Trial, split_mean
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
+from bench.store.shared_folder import FEATURES
 from bench.trial.corpus import Corpus
 from bench.trial.edit import edit
 from bench.trial.evaluate import means
+from bench.trial.feature_files import FeatureFiles
 from bench.trial.fit import Fitted, fit
 from bench.trial.mixture import Lessons, Mixture, Union
 from bench.trial.resume import Snapshots
@@ -62,7 +65,8 @@ class TrialRunner:
     _micro_batch: MicroBatchSize = field(init=False)
 
     def __post_init__(self) -> None:
-        self.warm = Warm(self.model, self.tasks, self.device, self.resources.feature_cache_bytes)
+        files = FeatureFiles(cache_folder() / FEATURES, self.resources.feature_file_bytes)
+        self.warm = Warm(self.model, self.tasks, self.device, self.resources.feature_cache_bytes, files)
         self.scorer = Scorer(self.store, self.warm, self.tasks, self.device, self.resources, self.group)
         self._micro_batch = MicroBatchSize(self.resources.micro_batch_size)
         if self.device.type == "cpu":

@@ -12,17 +12,23 @@ from bench.model.resident import Base, Form
 from bench.plugins.tasks import Tasks
 from bench.recipe import Recipe
 from bench.trial.corpus import Corpus
+from bench.trial.feature_files import FeatureFiles
 from bench.trial.features import FeatureCache
 
 
 class Warm:
-    """Cache base models by form, and tokens and features by split; ``feature_bytes`` bounds the features."""
+    """Cache base models by form, and tokens and features by split; ``feature_bytes`` bounds the features in memory.
 
-    def __init__(self, folder: Path, tasks: Tasks, device: torch.device, feature_bytes: int) -> None:
+    ``files`` share the features with other lanes of the machine.
+    """
+
+    def __init__(
+        self, folder: Path, tasks: Tasks, device: torch.device, feature_bytes: int, files: FeatureFiles | None = None
+    ) -> None:
         self._folder = folder
         self._tasks = tasks
         self._device = device
-        self._features = FeatureCache(feature_bytes)
+        self._features = FeatureCache(feature_bytes, files)
         self._bases: dict[Form, Base] = {}
         self._corpora: dict[tuple[Form, str, str, str, int | None, bool], Corpus] = {}
 

@@ -31,7 +31,7 @@ def file(folder: Path, text: str) -> Path:
     [
         "",
         "--methods lora,dare --ranks 16-18 --seeds 0-2 --limit 20 --baselines --rewind 0.5",
-        "--tuned --base 4bit --lanes 0 --feature-cache 0.5 --mix --sort lost",
+        "--tuned --base 4bit --lanes 0 --feature-cache 0.5 --feature-files 0 --mix --sort lost",
         "--tuned some/folder --set dare.drop_rate=0.5 --set recipe.lr=1e-3 --plugin a.py --plugin b.py",
         "--output s_1/läufe --data d --model some/model --address auto --skip-bad 2 --quiet",
         "--sources none --every-source --connector frozen --micro-batch 4 --gradient-checkpointing",

@@ -21,10 +21,16 @@ from tests.making.commands import typed
 
 def test_the_options_come_to_resources() -> None:
     options = HowTrialsRun(
-        lanes=1, gpus_per_trial=2, micro_batch=4, gradient_checkpointing=True, eval_batch=8, feature_cache=0.5
+        lanes=1,
+        gpus_per_trial=2,
+        micro_batch=4,
+        gradient_checkpointing=True,
+        eval_batch=8,
+        feature_cache=0.5,
+        feature_files=1.5,
     )
 
-    assert options.launch() == Launch(1, None, Resources(2, 4, True, 8, 1 << 29))
+    assert options.launch() == Launch(1, None, Resources(2, 4, True, 8, 1 << 29, 1_500_000_000))
     assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Resources())
 
 
@@ -32,6 +38,8 @@ def test_the_options_come_to_resources() -> None:
 def test_a_cache_of_no_size_is_refused(gib: float) -> None:
     with pytest.raises(UsageError, match="give 0 or more GiB"):
         HowTrialsRun(feature_cache=gib).launch()
+    with pytest.raises(UsageError, match=r"--feature-files is .*; give 0 or more GB"):
+        HowTrialsRun(feature_files=gib).launch()
 
 
 def test_several_workers_are_refused_if_there_are_no_lanes() -> None:

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from bench.checks.tiny import tiny
 from bench.model import checkpoints
-from bench.model.family import Exchange, Family, Features, linears_of
+from bench.model.family import Exchange, Family, Features, Pixels, linears_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -152,9 +152,13 @@ class Second(Family):
         return tower
 
     @override
-    def encode(self, tower: nn.Module, config: Any, processor: Any, images: Sequence[Image]) -> Sequence[Features]:
-        weight = next(tower.parameters())
-        return [{"seen": tower(_patches(image).to(weight)), "size": torch.tensor(_count(image))} for image in images]
+    def pixels(self, processor: Any, images: Sequence[Image]) -> Sequence[Pixels]:
+        return [{"patches": _patches(image)} for image in images]
+
+    @override
+    def encode(self, tower: nn.Module, config: Any, pixels: Sequence[Pixels]) -> Sequence[Features]:
+        weight, parts = next(tower.parameters()), [item["patches"] for item in pixels]
+        return [{"seen": tower(part.to(weight)), "size": torch.tensor(len(part))} for part in parts]
 
     @override
     def feature_values(self, config: Any) -> int:

@@ -233,7 +233,7 @@ def logits(model: Any, base: Base) -> Tensor:
     inputs = corpus.prompt_batch(range(4))
     with torch.no_grad():
         images = [rgb_image(example.image) for example in corpus.examples[:4]]
-        features = base.family.encode(model.eyes, model.config, base.processor, images)
+        features = base.family.encode(model.eyes, model.config, base.pixels(images))
         inputs |= base.family.inputs(model.config, inputs["input_ids"], features)
         found: Tensor = model(**inputs).logits
     return found

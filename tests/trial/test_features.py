@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -8,9 +8,9 @@ from PIL.Image import Image
 
 from bench.checks.tiny import Squares, Tiny, tiny
 from bench.model.family import Features
-from bench.model.resident import Base
 from bench.trial.corpus import Corpus
 from bench.trial.features import FeatureCache
+from tests.making.towers import counted_passes
 
 TEMPLATE = "USER: <image>\n{prompt} ASSISTANT:"
 
@@ -21,9 +21,10 @@ class Tower:
     def __init__(self) -> None:
         self.made: list[int] = []
 
-    def __call__(self, group: int) -> list[Features]:
-        self.made.append(group)
-        return [{"states": torch.full((10,), float(group))}]
+    def __call__(self, groups: Sequence[int]) -> Iterator[tuple[int, list[Features]]]:
+        for group in groups:
+            self.made.append(group)
+            yield group, [{"states": torch.full((10,), float(group))}]
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_the_size_of_an_images_features_is_known_beforehand() -> None:
     image = Squares().examples("test")[0].image
     assert isinstance(image, Image)
 
-    assert base.features([image])[0]["states"].nbytes == base.feature_bytes
+    assert base.encode(base.pixels([image]))[0]["states"].nbytes == base.feature_bytes
 
 
 @pytest.fixture
@@ -80,14 +81,7 @@ def bench() -> Tiny:
 
 
 def counted(bench: Tiny, monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[Corpus, list[int]]:
-    seen: list[int] = []
-    features = Base.features
-
-    def noted(base: Base, images: Sequence[Image]) -> Sequence[Features]:
-        seen.append(len(images))
-        return features(base, images)
-
-    monkeypatch.setattr(Base, "features", noted)
+    seen = counted_passes(monkeypatch)
     return Corpus(bench.base, bench.test.task, "test", TEMPLATE, FeatureCache(limit)), seen
 
 

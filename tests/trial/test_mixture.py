@@ -9,6 +9,7 @@ from bench.checks.tiny import RECIPE, Squares, tiny
 from bench.model.answer_loss import IGNORED
 from bench.trial.corpus import Corpus
 from bench.trial.mixture import Mixture
+from tests.making.towers import counted_passes
 
 
 def test_the_target_comes_first_and_the_sources_follow_in_their_order() -> None:
@@ -57,15 +58,7 @@ def test_the_tokens_that_are_counted_are_those_that_are_learnt() -> None:
 
 
 def test_only_the_images_that_are_seen_of_a_source_pass_the_tower(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = tiny().base
-    counts: list[int] = []
-    features = type(base).features
-
-    def counted(self: object, images: list[object]) -> object:
-        counts.append(len(images))
-        return features(self, images)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(base), "features", counted)
+    base, counts = tiny().base, counted_passes(monkeypatch)
     target = Corpus(base, Squares(), "train", RECIPE.template)
     source = Corpus(base, Squares(), "train", RECIPE.template, sparse=True)
     mixture = Mixture(target, {"old": source})

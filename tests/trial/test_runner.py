@@ -8,13 +8,11 @@ from typing import ClassVar
 
 import pytest
 import torch
-from PIL.Image import Image
 from safetensors.torch import load_file, save_file
 
 from bench.errors import DataError
 from bench.model import resident
 from bench.model.decoding import greedy
-from bench.model.family import Features
 from bench.model.holding import holding
 from bench.model.resident import Base, Form
 from bench.plan.plan import Cell, Plan, assemble, edited, make
@@ -29,9 +27,11 @@ from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
 from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
+from bench.trial import vision
 from bench.trial.runner import TrialRunner
 from tests.making.plugins import Vandal
 from tests.making.records import weights
+from tests.making.towers import counted_passes
 
 LoRA = Registry().method("lora")
 
@@ -207,20 +207,34 @@ def test_vision_features_are_computed_once_per_image_and_lane(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, _, bench = plan_of("lora", "l2", "dare")
-    seen: list[int] = []
-    features = Base.features
-
-    def counted(base: Base, images: Sequence[Image]) -> Sequence[Features]:
-        seen.append(len(images))
-        return features(base, images)
-
-    monkeypatch.setattr(Base, "features", counted)
+    seen = counted_passes(monkeypatch)
 
     run_all(plan, bench)
 
     new, old = bench.tasks.load("new_squares"), bench.tasks.load("old_squares")
     splits = [new.examples("train"), new.examples("test"), old.examples("test")]
     assert sum(seen) == sum(map(len, splits))
+
+
+def test_another_lane_maps_the_features_of_the_first_and_learns_and_answers_the_same(
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    plan, apart, without = plan_of("lora", folder="apart")
+    run_all(plan, without)
+    monkeypatch.setattr(vision, "SMALL", 0)
+    (_, store, one), (_, other_store, other) = plan_of("lora"), plan_of("lora", folder="other")
+    run_all(plan, one)
+    seen = counted_passes(monkeypatch)
+
+    run_all(plan, other)
+
+    job, stores = of(plan, "lora"), (store, other_store, apart)
+    assert seen == []
+    assert weights(store, job) == weights(other_store, job) == weights(apart, job)
+    records = [each.read(job.trial) for each in stores]
+    scores = [{key: score.metrics for key, score in record.scores.items()} for record in records if record]
+    assert scores[0] == scores[1] == scores[2]
 
 
 def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_is_as_ever(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from bench.errors import DataError
-from bench.model.family import Config, Exchange, Family, Features, Processor, linears_of
+from bench.model.family import Config, Exchange, Family, Features, Pixels, Processor, linears_of
 from bench.model.llava import supported
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.recipe import ImageMode
 
 _IMAGE = "<image>"  # the image's place in a template
-_STATES = "states"
+_STATES, _VALUES = "states", "values"
 
 
 class Llava(Family):
@@ -104,13 +104,18 @@ class Llava(Family):
         return tower
 
     @override
-    def encode(
-        self, tower: nn.Module, config: Config, processor: Processor, images: Sequence[Image]
-    ) -> Sequence[Features]:
+    def pixels(self, processor: Processor, images: Sequence[Image]) -> Sequence[Pixels]:
+        """Return the values [3, side, side] of each image."""
+        values = processor.image_processor(images=list(images), return_tensors="pt").pixel_values
+        return [{_VALUES: value} for value in values]
+
+    @override
+    def encode(self, tower: nn.Module, config: Config, pixels: Sequence[Pixels]) -> Sequence[Features]:
         """Return the selected hidden states [tokens, width] of each image, including the class token."""
-        pixels = processor.image_processor(images=list(images), return_tensors="pt").pixel_values
-        weight = next(tower.parameters())
-        states = tower(pixels.to(weight.device, weight.dtype), output_hidden_states=True).hidden_states
+        import torch
+
+        weight, values = next(tower.parameters()), torch.stack([item[_VALUES] for item in pixels])
+        states = tower(values.to(weight.device, weight.dtype), output_hidden_states=True).hidden_states
         return [{_STATES: selected} for selected in states[config.vision_feature_layer].cpu()]
 
     @override

@@ -6,6 +6,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -15,6 +16,7 @@ from bench.prepare.doctor.child import ask
 from bench.prepare.doctor.diagnosis import Diagnosis, reason, words
 from bench.sizes import GIB, in_unit
 from bench.store import places
+from bench.store.shared_folder import FEATURES, SharedFolder
 
 _LANE_BYTES = 3 * GIB // 2  # a lane on micro needs 0.9 GiB at its peak; the rest is for a search's proxy
 _SHARED_BYTES = GIB // 2  # for Ray's object store, which uses the disk if there is less
@@ -44,7 +46,13 @@ def check(output: str, data: Path, models: Path, cache: Path) -> Iterator[Diagno
         yield folder("output", places.place(output))
     yield folder("data", data)
     yield folder("models", models)
-    yield folder("cache", cache)
+    yield _with_features(folder("cache", cache), cache)
+
+
+def _with_features(found: Diagnosis, cache: Path) -> Diagnosis:
+    """Return the diagnosis of the cache folder with the bytes that vision features take in it."""
+    size = SharedFolder(cache / FEATURES, 0, ".safetensors").bytes
+    return replace(found, text=f"{found.text}; vision features take {in_unit(size, 'GB')}") if size else found
 
 
 def _memory() -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from bench.plugins.method import EditMethod
@@ -101,11 +102,15 @@ def _features(quote: Quote) -> Iterator[str]:
     """Yield the memory that all vision features would take, if a lane keeps only a part of them."""
     (unit, name), most = _unit(quote), quote.pictures
     whole, kept = most * quote.feature_bytes, quote.resources.feature_cache_bytes
-    if whole > kept:
-        yield (
-            f"Vision features of {most:,} images at most: {whole / unit:,.1f} {name} of main memory per lane, "
-            f"of which --feature-cache keeps {kept / unit:,.1f}; the rest is computed again in every trial"
-        )
+    if whole <= kept:
+        return
+    rest = "the rest is read from the files that all lanes share"
+    if whole > quote.resources.feature_file_bytes:
+        rest = f"the rest is computed again in every trial, unless --feature-files {math.ceil(whole / GB)} keeps it"
+    yield (
+        f"Vision features of {most:,} images at most: {whole / unit:,.1f} {name} of main memory per lane, "
+        f"of which --feature-cache keeps {kept / unit:,.1f}; {rest}"
+    )
 
 
 def _methods(quote: Quote, rank: int) -> Iterator[str]:

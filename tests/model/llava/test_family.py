@@ -132,10 +132,9 @@ def test_images_go_through_pillow(image: Any) -> None:
 def test_a_recipes_way_with_images_reaches_the_features(tmp_path: Path) -> None:
     folder, image = write(tmp_path), noise(90, 30)
 
-    plain, padded = (
-        Base.load(folder, Form(image=mode), torch.device("cpu")).features([image])[0]["states"]
-        for mode in ("processor", "pad")  # type: ignore[arg-type]
-    )
+    modes: tuple[ImageMode, ...] = ("processor", "pad")
+    bases = [Base.load(folder, Form(image=mode), torch.device("cpu")) for mode in modes]
+    plain, padded = (base.encode(base.pixels([image]))[0]["states"] for base in bases)
 
     assert plain.shape == padded.shape == (17, 16)
     assert not torch.equal(plain, padded)

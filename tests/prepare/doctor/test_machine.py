@@ -65,6 +65,16 @@ def test_a_folder_that_is_not_there_yet_is_checked_in_the_folder_that_would_hold
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
+def test_the_cache_says_what_vision_features_take(tmp_path: Path) -> None:
+    (features := tmp_path / "features.1").mkdir()
+    with (features / "a.safetensors").open("wb") as file:
+        file.truncate(3 * 10**9)  # without blocks
+
+    found = list(machine.check(str(tmp_path), tmp_path, tmp_path, tmp_path))[-1]
+
+    assert_says(found, "ok", r"cache .*GiB free; vision features take 3\.0 GB$")
+
+
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs a folder that nobody can write")
 def test_a_folder_that_cannot_be_written_says_why() -> None:
     assert_says(machine.folder("output", Path("/proc/runs")), "FAIL", r"/proc/runs: .*--output")

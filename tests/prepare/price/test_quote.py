@@ -27,6 +27,7 @@ from bench.prepare.price.rates import (
 )
 from bench.prepare.price.text import lines
 from bench.prepare.price.work import gpu_hours
+from bench.sizes import GB
 from bench.spec import Resources
 from bench.store.run_folder import Store
 from tests.making.commands import typed
@@ -151,8 +152,13 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
     said = [line for line in lines(quote) if line.startswith("Vision features")]
     assert said == [
         "Vision features of 40,940 images at most: 45.1 GiB of main memory per lane, "
-        "of which --feature-cache keeps 4.0; the rest is computed again in every trial"
+        "of which --feature-cache keeps 4.0; the rest is computed again in every trial, "
+        "unless --feature-files 49 keeps it"
     ]
+    filed = replace(quote, resources=Resources(feature_file_bytes=49 * GB))
+    assert next(line for line in lines(filed) if line.startswith("Vision features")).endswith(
+        "keeps 4.0; the rest is read from the files that all lanes share"
+    )
     replayed = quoted(drafted("--methods", "lora,replay", "--targets", "iconqa"))
     assert replayed.pictures == quote.pictures + RECIPE.updates * RECIPE.batch_size  # 30,000
     roomy = replace(quote, resources=Resources(feature_cache_bytes=46 << 30))
