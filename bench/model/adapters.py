@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
+from bench.model.dora_layer import Magnitude, base_norms
 from bench.model.families import block_of, connector_of, family_of
 from bench.model.family import Family, adapted_roles, role_of
 from bench.model.four_bit import dequantised
@@ -81,12 +82,20 @@ def adapted_layers(model: nn.Module, recipe: Recipe) -> dict[str, Layer]:
 
 
 def insert_lora(
-    model: nn.Module, rank: int, recipe: Recipe, *, dora: bool = False, connector_rank: int | None = None
+    model: nn.Module,
+    rank: int,
+    recipe: Recipe,
+    *,
+    dora: bool = False,
+    drop_base: bool = True,
+    connector_rank: int | None = None,
 ) -> nn.Module:
     """Wrap ``model`` with LoRA on the linear layers of the decoder that ``recipe`` names, and on its connector.
 
     A [rank, in] is drawn uniformly from +-1/sqrt(in) with torch's global generator; B [out, rank] starts at zero.
-    The connector's adapters have the ``connector_rank``, if it is given.
+    The connector's adapters have the ``connector_rank``, if it is given. With ``dora``, each layer trains magnitudes
+    [out] as well, which start at |W0|, so that W is W0 before training; ``drop_base`` lets dropout act on what W0
+    reads, too.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -99,7 +108,6 @@ def insert_lora(
         alpha_pattern={name: recipe.scale * number for name, number in other.items()},
         lora_dropout=recipe.dropout,
         target_modules=adapted_pattern(family, recipe),
-        use_dora=dora,
         modules_to_save=[family.connector] if recipe.connector == "full" else None,
     )
     with warnings.catch_warnings():
@@ -107,7 +115,8 @@ def insert_lora(
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         wrapped: nn.Module = get_peft_model(model, config)
     _hold_masters(wrapped, family.connector)
-    _start_magnitudes(wrapped)
+    if dora:
+        _decompose(wrapped, drop_base=drop_base)
     return wrapped
 
 
@@ -125,32 +134,34 @@ def _hold_masters(model: nn.Module, connector: str) -> None:
             copy.register_forward_hook(lambda module, inputs, output, dtype=dtype: output.to(dtype))
 
 
-@torch.no_grad()
-def _start_magnitudes(model: nn.Module) -> None:
-    """Start DoRA's magnitudes at |W0| in float32, so that W is W0 before training.
-
-    On a half-precision base peft rounds them to the base's precision: rms 0.17 % off in bfloat16.
-    """
-    for adapter in lora_adapters(model):
-        if adapter.magnitude is not None:
-            adapter.magnitude.data = adapter.weight.float().norm(dim=1)
+def _decompose(model: nn.Module, *, drop_base: bool) -> None:
+    """Give every adapted layer magnitudes, which peft then asks for the layer's output."""
+    for _, layer in _adapted(model):
+        magnitude = Magnitude(layer.get_base_layer().weight, drop_base=drop_base)
+        layer.lora_magnitude_vector[_NAME] = layer.lora_variant[_NAME] = magnitude
 
 
 def lora_adapters(model: nn.Module) -> Iterator[Adapter]:
     """Yield the adapters of a wrapped model, in the model's order."""
+    for name, module in _adapted(model):
+        vectors = module.lora_magnitude_vector
+        yield Adapter(
+            name=f"{_plain(name)}.weight",
+            stored=module.get_base_layer().weight,
+            a=module.lora_A[_NAME].weight,
+            b=module.lora_B[_NAME].weight,
+            scale=module.scaling[_NAME],
+            magnitude=vectors[_NAME].weight if _NAME in vectors else None,
+        )
+
+
+def _adapted(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield peft's layers with an adapter by their names in the wrapped model."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer) and _NAME in module.lora_A:
-            vectors = module.lora_magnitude_vector
-            yield Adapter(
-                name=f"{_plain(name)}.weight",
-                stored=module.get_base_layer().weight,
-                a=module.lora_A[_NAME].weight,
-                b=module.lora_B[_NAME].weight,
-                scale=module.scaling[_NAME],
-                magnitude=vectors[_NAME].weight if _NAME in vectors else None,
-            )
+            yield name, module
 
 
 def compute_factors(
@@ -198,8 +209,7 @@ def on_pristine(change: Change, model: nn.Module, pristine: Mapping[str, Tensor]
     for adapter in lora_adapters(model):
         delta, weight = change.get(adapter.name), adapter.stored
         if isinstance(delta, Decomposed) and pristine[adapter.name].dtype != weight.dtype:
-            whole = pristine[adapter.name].to(weight.device).float().norm(dim=1)
-            rows = whole / adapter.weight.float().norm(dim=1)
+            rows = base_norms(pristine[adapter.name].to(weight.device)) / base_norms(adapter.weight)
             scaled[adapter.name] = replace(delta, magnitude=delta.magnitude * rows.cpu())
     return change.replace(scaled) if scaled else change
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 from torch.nn.utils import clip_grad_norm_
 
 from bench.errors import TrialError
@@ -194,6 +195,8 @@ def _optimizer(method: TrainMethod, model: nn.Module, recipe: Recipe) -> tuple[A
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]], weight_decay=recipe.weight_decay, fused=True
     )
+    # the fused AdamW does not count its writes, and DoRA's row norms are computed again only after a write
+    optimizer.register_step_post_hook(lambda *_: increment_version([*adapters, *connector]))
     warmup = -int(-recipe.warmup * recipe.updates // 1)
     return optimizer, get_cosine_schedule_with_warmup(optimizer, warmup, recipe.updates)
 

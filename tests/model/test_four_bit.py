@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from bench.checks.tiny import RANK, RECIPE, Squares
 from bench.cli.main import main
@@ -199,3 +200,27 @@ def test_the_option_base_is_a_field_of_the_recipe(tiny_suite: Suite, tiny_tasks:
     assert full == plain
     assert packed == replace(full, quantization="4bit")
     assert full.to_json() != packed.to_json()
+
+
+def test_doras_layers_compute_their_decomposed_weight_in_4_bits(base: Base) -> None:
+    model: Any = insert_lora(base.tree(), RANK, replace(QLORA, dropout=0.3), dora=True).train()
+    name, adapter = next((item.name, item) for item in lora_adapters(model) if item.block is not None)
+    layer = model.get_submodule(f"base_model.model.{name.removesuffix('.weight')}")
+    assert adapter.magnitude is not None
+    with torch.no_grad():
+        adapter.b.normal_()
+        adapter.magnitude.mul_(2)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, adapter.a.shape[1], generator=generator, dtype=torch.bfloat16)
+
+    torch.manual_seed(1)
+    dropped = nn.functional.dropout(x.float(), 0.3)
+    torch.manual_seed(1)
+    found = layer(x).detach()
+
+    weight = adapter.weight
+    gain = adapter.magnitude / (weight + adapter.scale * adapter.b @ adapter.a).norm(dim=1)
+    added = (gain - 1) * (dropped @ weight.T) + gain * adapter.scale * (dropped @ adapter.a.T @ adapter.b.T)
+    added = added.detach()
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), x.float() @ weight.T + added, rtol=0.02, atol=0.02 * float(added.std()))

@@ -94,14 +94,15 @@ def test_lora_keeps_46_hidden_and_11_inner_bytes_a_token_for_the_backward_pass(r
 
 
 @pytest.mark.slow
-def test_dora_with_dropout_keeps_every_weight_in_float32() -> None:
-    found = adapted("dora", 16)
-    method = Registry().method("dora")()
+def test_dora_keeps_its_row_norms_and_each_layers_base_output_next_to_lora() -> None:
+    found, lora = adapted("dora", 16), adapted("lora", 16)
+    method = Registry().method("dora")(dropout="low_rank")  # type: ignore[call-arg]
     assert isinstance(method, TrainMethod)
-    without = blueprint().adapt(method, 16, replace(RECIPE, dropout=0.0), TOKENS)
+    low_rank = blueprint().adapt(method, 16, RECIPE, TOKENS)
 
-    assert found.fixed_bytes - adapted("lora", 16).fixed_bytes == pytest.approx(4 * LINEAR / BLOCKS, rel=1e-3)
-    assert without.fixed_bytes < 0.01 * found.fixed_bytes
+    for made in (found, low_rank):
+        assert made.fixed_bytes - lora.fixed_bytes == 4 * ROWS / BLOCKS
+        assert made.example_bytes - lora.example_bytes == TOKENS * 2 * ROWS / BLOCKS
 
 
 @pytest.mark.slow
@@ -137,7 +138,7 @@ def test_methods_declare_their_own_memory() -> None:
         "chunk of W0 (BA)^T": 4 * HIDDEN * 2 * HIDDEN,
         "penalty's gradients": 4 * 32 * BLOCKS * 2 * 2 * HIDDEN,
     }
-    assert own["dora"] == {"row norms of W0 + BA": 4 * (INNER**2 + 3 * HIDDEN * INNER)}
+    assert own["dora"] == {"row norms of W0 + BA": 4 * (2 * ROWS + 2 * 32 * HIDDEN + 1024 * INNER)}
     assert own["model_tailor"] == {
         "a layer's inputs": 4 * 128 * TOKENS * INNER,
         "Hessian": 16 * INNER**2,
