@@ -72,8 +72,9 @@ def tower_environment(tower: nn.Module, device: torch.device) -> dict[str, str]:
 
     facts = {name: version(name) for name in ("torch", "transformers", "numpy", "pillow")}
     facts |= {"jpeg": str(features.version("libjpeg_turbo")), "attention": attention(tower)}
-    facts |= {"machine": platform.machine(), "processor": _processor(), "threads": str(torch.get_num_threads())}
-    facts |= {"instructions": torch.backends.cpu.get_cpu_capability(), "float32": torch.get_float32_matmul_precision()}
+    facts |= {"machine": platform.machine(), "processor": _processor()}
+    if device.type == "cpu":
+        facts |= {"instructions": torch.backends.cpu.get_cpu_capability(), "threads": str(torch.get_num_threads())}
     return facts | {name: value for name, value in _device(device).items() if name != "devices"}
 
 

@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import nn
 
-from bench.environment import attention, evaluation_environment, training_environment
+from bench.environment import attention, evaluation_environment, tower_environment, training_environment
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
@@ -78,3 +78,10 @@ def test_a_record_written_later_keeps_the_environment_of_its_training(
 
     assert first.environment["attention"] == "sdpa"
     assert second.environment == {**first.environment, "torch": "2.8.0"}
+
+
+def test_the_environment_of_vision_features_names_what_makes_their_bits() -> None:
+    facts = tower_environment(model(), CPU)
+
+    assert {"torch", "transformers", "numpy", "pillow", "jpeg", "processor", "threads", "attention"} <= facts.keys()
+    assert facts["device"] == "cpu"

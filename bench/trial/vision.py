@@ -27,7 +27,7 @@ Images = Sequence["Image | Path"]
 _READERS = 4  # threads that decode and resize
 _SLICE = 8  # images that a thread resizes at once
 _AHEAD = 32  # images that are decoded while the tower works on those before
-SMALL = 10_000_000  # parameters; a smaller tower is as fast as a file
+SMALL = 10_000_000  # parameters; for micro's tower, files would save less than 1 % of a run
 
 
 @dataclass(frozen=True, slots=True)
