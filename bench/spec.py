@@ -187,9 +187,19 @@ class Trial:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read a trial back from JSON."""
         parent = cls.from_json(data["parent"]) if data["parent"] else None
-        recipe = Recipe(**data["recipe"])
+        recipe = _recipe(data["recipe"])
         sources, together = (tuple(data.get(name, ())) for name in ("sources", "together"))
         return cls(**{**data, "recipe": recipe, "parent": parent, "sources": sources, "together": together})
+
+
+_recipes: dict[str, Recipe] = {}
+
+
+def _recipe(data: Mapping[str, Any]) -> Recipe:
+    """Return a recipe from its JSON; thousands of records share a few, so one object stands for equal ones."""
+    if (shown := repr(data)) not in _recipes:
+        _recipes[shown] = Recipe(**data)
+    return _recipes[shown]
 
 
 _FIELDS = tuple(each.name for each in fields(Trial) if each.init)
@@ -381,12 +391,25 @@ class Record:
         """
         try:
             trial = Trial.from_json(data["trial"])
-            scores = {
-                key: Score(**{**item, "asked": ScoreSpec(**item["asked"])}) for key, item in data["scores"].items()
-            }
-            record = cls(trial, data["status"], scores, Cost(**data["cost"]), data["environment"], data["error"])
+            scores = {key: _score(item) for key, item in data["scores"].items()}
+            environment = _shared(data["environment"])
+            record = cls(trial, data["status"], scores, Cost(**data["cost"]), environment, data["error"])
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"The record lacks or misspells a field: {error}.") from error
         if trial.id != data["id"]:
             raise StoreError(f"The record states id {data['id']}, but its trial has id {trial.id}.")
         return record
+
+
+_shared_environments: dict[str, Mapping[str, str]] = {}
+
+
+def _shared(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an environment; thousands of scores share a few, so one object stands for equal ones."""
+    return _shared_environments.setdefault(repr(environment), environment)
+
+
+def _score(data: Mapping[str, Any]) -> Score:
+    """Return a score from its JSON, in which the records of an older version lack some fields."""
+    score = Score(**{**data, "asked": ScoreSpec(**data["asked"])})
+    return replace(score, environment=_shared(score.environment))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.leaderboard.environments import against, described
 from bench.leaderboard.grouping import RowTrials, check, entries
 from bench.leaderboard.marks import Marks, mark
-from bench.leaderboard.stats import Draws, Estimate, estimate, mean, resample, smallest_resolvable
+from bench.leaderboard.stats import Draws, Estimate, Kept, estimate, mean, resample, smallest_resolvable
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row, Table
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 
+_TRIALS_AT_ONCE = 400  # each takes 16 KB per column, in some ten columns
+
 Columns = Mapping[str, Draws]
-_ByRow = Mapping[tuple[str, RowKey], "_Measured"]  # by target and row
+_Place = tuple[str, RowKey]  # a target and a row
+_ByRow = Mapping[_Place, "_Measured"]
 _Rivals = tuple[tuple[str, int, str], str]  # a block, and what its rows were given
 _ByColumn = Mapping[tuple[_Rivals, str], Marks[RowKey]]  # by rivals and column
 
@@ -42,14 +46,9 @@ def build(
     seeds = tuple(sorted({cell.seed for cell in cells}))
     found = [entry for target in targets for entry in entries(cells, zero_shot, seeds, sources, target)]
     counted = sources if counted is None else counted
-    measured = _measured(found, tuple(sources), counted)
-    marks = _marks(measured, mixed=heading.mixed)
+    rows, too_high = _rows(found, tuple(sources), counted, mixed=heading.mixed)
     tables = tuple(
-        _table(
-            target,
-            [_row(one, measured, marks, sources, mixed=heading.mixed) for one in measured.values() if one.on(target)],
-            [found.too_high for ((block, _), column), found in marks.items() if block[0] == target and column == "avg"],
-        )
+        _table(target, [rows[entry.target, entry.key] for entry in found if entry.target == target], too_high[target])
         for target in targets
     )
     connectors = tuple(dict.fromkeys(cell.key.connector for cell in cells))
@@ -66,10 +65,6 @@ class _Measured:
     lenient: Columns
     foreign: str
 
-    def on(self, target: str) -> bool:
-        """Whether the row is in the table of a target."""
-        return self.entry.target == target
-
     def competes(self, *, mixed: bool) -> bool:
         """Whether the row may be the highest of its rivals."""
         return self.entry.key.ranked and (mixed or not self.foreign)
@@ -78,34 +73,80 @@ class _Measured:
 _NOBODY = _Measured(RowTrials("", RowKey("")), {}, {}, "")
 
 
-def _measured(entries: Sequence[RowTrials], sources: tuple[str, ...], counted: Sequence[str]) -> _ByRow:
-    """Return every row's columns."""
-    primary, lenient = _resample(entries, "primary"), _resample(entries, "lenient")
+def _rows(
+    found: Sequence[RowTrials], sources: tuple[str, ...], counted: Sequence[str], *, mixed: bool
+) -> tuple[dict[_Place, Row], dict[str, list[float]]]:
+    """Return the row of each entry, and by target how much each block's highest Avg of equal rows is too high.
+
+    Rows are compared within their block and with the untouched base model, so some blocks at once are resampled.
+    """
+    kept = Kept()
+    reference = _measured([entry for entry in found if entry.reference][:1], sources, counted, kept)
+    rows, too_high = dict[_Place, Row](), defaultdict[str, list[float]](list)
+    for group in _groups(found):
+        measured = _measured([entry for block in group for entry in block], sources, counted, kept)
+        marks = _marks(measured, mixed=mixed)
+        for ((block, _), column), found_marks in marks.items():
+            if column == "avg":
+                too_high[block[0]].append(found_marks.too_high)
+        for block_entries in group:
+            places = [(entry.target, entry.key) for entry in block_entries]
+            near = {**reference, **{place: measured[place] for place in places}}
+            rows |= {place: _row(measured[place], near, marks, sources, mixed=mixed) for place in places}
+    return rows, too_high
+
+
+def _groups(found: Sequence[RowTrials]) -> Iterator[list[list[RowTrials]]]:
+    """Yield the rows by block, as many blocks at once as have few enough trials."""
+    blocks = dict[tuple[str, int, str], list[RowTrials]]()
+    for entry in found:
+        blocks.setdefault(entry.block, []).append(entry)
+    group, trials = list[list[RowTrials]](), 0
+    for block in blocks.values():
+        count = sum(len(entry.done) for entry in block)
+        if group and trials + count > _TRIALS_AT_ONCE:
+            yield group
+            group, trials = [], 0
+        group.append(block)
+        trials += count
+    if group:
+        yield group
+
+
+def _measured(entries: Sequence[RowTrials], sources: tuple[str, ...], counted: Sequence[str], kept: Kept) -> _ByRow:
+    """Return the columns of the rows of some whole blocks."""
+    primary, lenient = _resample(entries, "primary", kept), _resample(entries, "lenient", kept)
+    rivals = defaultdict[_Rivals, list[RowTrials]](list)
+    for entry in entries:
+        if entry.key.ranked:
+            rivals[entry.rivals].append(entry)
     return {
         (entry.target, entry.key): _Measured(
             entry,
             _columns(primary[i], sources, entry.target, counted),
             _columns(lenient[i], sources, None, counted),
-            _foreign(entry, entries),
+            _foreign(entry, rivals[entry.rivals]),
         )
         for i, entry in enumerate(entries)
     }
 
 
-def _foreign(entry: RowTrials, entries: Sequence[RowTrials]) -> str:
-    """Return how a ranked row's environment differs from that of its rivals, or "".
+def _foreign(entry: RowTrials, rivals: Sequence[RowTrials]) -> str:
+    """Return how a ranked row's environment differs from that of its ``rivals``, or "".
 
     Each field is compared with the baseline, or with the first other row that has the field if the baseline lacks it.
     """
     if not entry.key.ranked:
         return ""
-    rivals = [other for other in entries if other.rivals == entry.rivals and other.key.ranked]
-    rivals.sort(key=lambda other: other.key.name != BASELINE)
-    return described(against(entry.environments, [(other.key.label, other.environments) for other in rivals]))
+    first = sorted(rivals, key=lambda other: other.key.name != BASELINE)
+    return described(against(entry.environments, [(other.key.label, other.environments) for other in first]))
 
 
 def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str], *, mixed: bool) -> Row:
-    """Compare a row with zero-shot, its baseline, its method's own row, the highest of its block and the controls."""
+    """Compare a row with zero-shot, its baseline, its method's own row, the highest of its block and the controls.
+
+    ``rows`` are those of its block, and the untouched base model.
+    """
     entry, scores = one.entry, one.columns
     references = (other for other in rows.values() if other.entry.reference)
     zero_shot = _NOBODY if entry.reference else next(references, _NOBODY)
@@ -200,7 +241,7 @@ def _forgetting(reference: Columns, columns: Columns, sources: Sequence[str]) ->
     return _differences({column: reference[column].repeated(columns[column].seeds) for column in shared}, columns)
 
 
-def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"]) -> list[dict[str, Draws]]:
+def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"], kept: Kept) -> list[dict[str, Draws]]:
     """Return every row's resampled scores by task, except tasks that one of its trials lacks."""
     draws: list[dict[str, Draws]] = [{} for _ in entries]
     scores = [{cell.seed: getattr(cell, kind) for cell in entry.done} for entry in entries]
@@ -210,7 +251,7 @@ def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"])
             for i, by_seed in enumerate(scores)
             if by_seed and all(task in each for each in by_seed.values())
         }
-        for i, drawn in resample(task, held).items():
+        for i, drawn in resample(task, held, kept).items():
             draws[i][task] = drawn
     return draws
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bench.environment import AND
 
@@ -48,7 +49,7 @@ def facts(learnt: Iterable[Mapping[str, str]], scored: Mapping[str, Mapping[str,
         {(stage, field): values}
         for stage, fields, environment in stages
         for field in fields
-        if (values := frozenset(_value(field, text) for text in environment.get(field, "").split(AND)) - _UNKNOWN)
+        if (values := _values(field, environment.get(field, "")))
     )
 
 
@@ -59,6 +60,12 @@ def merged(many: Iterable[Facts]) -> Facts:
         for key, values in each.items():
             found[key] = found.get(key, frozenset()) | values
     return found
+
+
+@lru_cache(maxsize=4096)
+def _values(field: str, text: str) -> frozenset[str]:
+    """Return the known values of a field, as they are compared."""
+    return frozenset(_value(field, part) for part in text.split(AND)) - _UNKNOWN
 
 
 def _value(field: str, text: str) -> str:
@@ -80,6 +87,8 @@ def against(
     """
     found: dict[Mismatch, None] = {}
     for seed, known in mine.items():
+        if others and others[0][1].get(seed) == known:
+            continue
         for (stage, field), values in known.items():
             if stages is None or stage in stages:
                 name, first = _first((stage, field), seed, others)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from hashlib import sha256
 
 import numpy as np
 
@@ -22,16 +20,18 @@ from bench.store.run_folder import Store
 from bench.text import shareable
 
 LENIENT = "lenient"
+Read = Callable[[Trial], Record | None]
 
 
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan from the records in the store, with holes and failures."""
+    records = store.read_all([job.trial for job in plan.jobs])
     zero_shot, *cells = (
-        scored(cell, store, plan.asked[cell.trial.target])
+        scored(cell, store, plan.asked[cell.trial.target], lambda trial: records.get(trial.id))
         for cell in (Cell.of(plan.request.registry, plan.zero_shot), *plan.cells)
     )
     gates = _gates(cells, zero_shot, plan.request.sources) if plan.request.controls else ()
-    counting = counted(plan.request, store.read(plan.zero_shot), plan.asked[None])
+    counting = counted(plan.request, records.get(plan.zero_shot.id), plan.asked[None])
     return build(
         [*cells, *gates],
         zero_shot,
@@ -71,10 +71,13 @@ def _gates(cells: Sequence[CellScores], zero_shot: CellScores, names: Sequence[s
             yield replace(cell, key=key, primary=primary, lenient=lenient, environments=where)
 
 
-def scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScores:
-    """Return what the store has of a cell's trial: the given scores, or why there are none."""
-    trial = cell.trial
-    record = store.read(trial) or Record(trial, "failed", error=NOT_RUN)
+def scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...], read: Read | None = None) -> CellScores:
+    """Return what the store has of a cell's trial: the given scores, or why there are none.
+
+    ``read`` returns the records of the trial and its parents, if they have been read already.
+    """
+    trial, read = cell.trial, read or store.read
+    record = read(trial) or Record(trial, "failed", error=NOT_RUN)
     primary, lenient, answers = scores_by_task(record, store, scores)
     failed = record.failed(scores)
     return CellScores(
@@ -87,7 +90,7 @@ def scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...]) -> CellScore
         lenient=lenient,
         answers=answers,
         cost=record.cost,
-        environments=environments_of(trial, store, scores),
+        environments=environments_of(trial, read, scores),
     )
 
 
@@ -98,23 +101,22 @@ def scores_by_task(
     primary: dict[str, FloatArray] = {}
     lenient: dict[str, FloatArray] = {}
     answers: dict[str, str] = {}
-    for item in items:
-        if (score := record.scores.get(item.key)) is not None:
-            rows = store.scores_of(record.trial).read(score)
-            for found, metric in ((primary, score.primary), (lenient, LENIENT)):
-                if metric in score.metrics:
-                    found[item.task] = np.array([row["scores"][metric] for row in rows])
-            answers[item.task] = sha256(json.dumps([row["prediction"] for row in rows]).encode()).hexdigest()
+    scores = [score for item in items if (score := record.scores.get(item.key)) is not None]
+    for score, numbers in zip(scores, store.scores_of(record.trial).numbers(scores).values(), strict=True):
+        for found, metric in ((primary, score.primary), (lenient, LENIENT)):
+            if metric in score.metrics:
+                found[score.asked.task] = np.array(numbers.by_metric[metric])
+        answers[score.asked.task] = numbers.answers
     return primary, lenient, answers
 
 
-def environments_of(trial: Trial, store: Store, scores: Sequence[ScoreSpec]) -> Facts:
+def environments_of(trial: Trial, read: Read, scores: Sequence[ScoreSpec]) -> Facts:
     """Return the known environments of the trainings of a trial and its parents, and of the scores.
 
     The untouched base model is not trained, so only its scores count.
     """
-    own = store.read(trial)
-    known = [own, *(store.read(parent) for parent in trial.ancestors())] if trial.target else []
+    own = read(trial)
+    known = [own, *(read(parent) for parent in trial.ancestors())] if trial.target else []
     made = own.scores if own is not None else {}
     scored = {item.task: made[item.key].environment for item in scores if item.key in made}
     return facts([each.environment for each in known if each is not None], scored)

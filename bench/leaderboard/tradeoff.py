@@ -107,7 +107,7 @@ def _curve(
     source = {strength: mean([drawn[task][strength] for task in sources]) for strength in strengths}
     learnt = {strength: drawn[target][strength] for strength in strengths}
     environments = {
-        seed: merged(environments_of(job.trial, store, job.asked) for job in points.values())
+        seed: merged(environments_of(job.trial, store.read, job.asked) for job in points.values())
         for seed, points in by_seed.items()
     }
     return Curve(key, target, source, learnt, environments)

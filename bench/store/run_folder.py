@@ -52,6 +52,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._parsed: dict[Path, tuple[tuple[int, int, int], Record]] = {}
 
     def check(self) -> None:
         """Refuse a run folder that is not a readable folder; it need not exist yet.
@@ -205,12 +206,16 @@ class Store:
         return StoredChange(self.folder(trial), trial.model)
 
     def _read(self, path: Path) -> Record | None:
+        """Return the record in a file; it is parsed once as long as the file is the same."""
         try:
+            state = _state(path)
+            if (known := self._parsed.get(path)) is not None and known[0] == state:
+                return known[1]
             data = path.read_bytes()
         except FileNotFoundError:
             return None
         try:
-            return Record.from_json(json.loads(data))
+            record = Record.from_json(json.loads(data))
         except (StoreError, ValueError) as error:
             aside = path.with_name(f"{RECORD}.corrupt")
             places.put(aside, data)
@@ -219,3 +224,18 @@ class Store:
                 "%s is corrupt (%s). It was renamed to %s, and its trial will run again.", path, error, aside.name
             )
             return None
+        if state is not None:
+            self._parsed[path] = (state, record)
+        return record
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with a file on a disk: its number, size and time of change in ns; None at a URL.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
+    if places.is_remote(path):
+        return None
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_ctime_ns

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError
+from bench.errors import StoreError, WriteError
 from bench.spec import Score
 from bench.store import places
+from bench.store.numbers import FILE, Numbers, read_numbers, write_numbers
 from bench.store.places import replace_file
 from bench.store.unfinished import Partial
 
@@ -26,7 +28,10 @@ class StoredScores:
         name = _name(key)
         path = self.folder / name
         places.make(path.parent)
-        replace_file(path, "".join(json.dumps(row) + "\n" for row in rows))
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        replace_file(path, text)
+        if (numbers := Numbers.of(rows, len(text))) is not None:
+            write_numbers(path.parent, {**read_numbers(path.parent), key: numbers})
         return name
 
     def read(self, score: Score) -> list[dict[str, Any]]:
@@ -37,7 +42,7 @@ class StoredScores:
         """
         path = self.folder / score.file
         try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows: list[dict[str, Any]] = json.loads(f"[{','.join(path.read_text(encoding='utf-8').splitlines())}]")
         except (OSError, json.JSONDecodeError) as error:
             raise StoreError(f"{path} cannot be read ({error}). Delete {path.parent.parent} and run again.") from error
         if len(rows) != score.asked.count:
@@ -46,6 +51,45 @@ class StoredScores:
             )
         return rows
 
+    def numbers(self, scores: Iterable[Score]) -> dict[str, Numbers]:
+        """Return the numbers of some scores by score key, from the binary file if it is whole and not outdated.
+
+        What the file lacks is read from the examples, and the file is written again if the run folder takes it.
+
+        Raises:
+            StoreError: a file of examples is missing or damaged.
+        """
+        folder = self.folder / "scores"
+        stored, written = read_numbers(folder), _modified(folder / FILE)
+        found, made = dict[str, Numbers](), dict[str, Numbers]()
+        for score in scores:
+            key, item = score.asked.key, stored.get(score.asked.key)
+            if item is None or item.count != score.asked.count or self._changed(score, item, written):
+                item = made[key] = self._counted(score)
+            found[key] = item
+        if made and not places.is_remote(folder):
+            with suppress(OSError, WriteError):  # a table can be read from a folder that takes no file
+                write_numbers(folder, {**stored, **made})
+        return found
+
+    def _changed(self, score: Score, item: Numbers, written: int) -> bool:
+        """Return whether the examples of a score are not those of its numbers, written at ``written`` in ns."""
+        path = self.folder / score.file
+        if places.is_remote(path):
+            return False  # asking takes as long as reading, and only bench writes there
+        try:
+            facts = path.stat()
+        except OSError:
+            return True
+        return facts.st_size != item.size or facts.st_mtime_ns > written
+
+    def _counted(self, score: Score) -> Numbers:
+        path = self.folder / score.file
+        numbers = Numbers.of(self.read(score), 0 if places.is_remote(path) else path.stat().st_size)
+        if numbers is None:
+            raise StoreError(f"{path} has an example without its scores. Delete the trial's folder and run again.")
+        return numbers
+
     def partial(self, key: str, environment: Mapping[str, str], rank: int, watch: Callable[[int], None]) -> Partial:
         """Return the predictions of an unfinished score; a worker adds to them until ``write``."""
         return Partial(self.folder / _name(key), environment, rank, watch)
@@ -53,3 +97,11 @@ class StoredScores:
 
 def _name(key: str) -> str:
     return f"scores/{key}.jsonl"
+
+
+def _modified(path: Path) -> int:
+    """Return when a local file was written, in ns since 1970; 0 if it does not exist."""
+    try:
+        return 0 if places.is_remote(path) else path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,12 +1,16 @@
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench import DataError
+from bench.leaderboard import build as build_file
 from bench.leaderboard.build import build
+from bench.leaderboard.grouping import RowTrials
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard
 from bench.spec import Cost
 from tests.making import boards
@@ -116,6 +120,32 @@ def test_an_unranked_method_is_never_best() -> None:
 
 def test_nothing_is_best_of_one() -> None:
     assert row(ranked(cell("lora", 5, 5, 5)), "lora").best == frozenset()
+
+
+def test_blocks_that_are_resampled_apart_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [
+        cell(method, 3 + place, 9 - place, 4 + rank // 16, rank=rank, seed=seed)
+        for place, method in enumerate(("lora", "l2", "dare"))
+        for rank in (16, 32, 64)
+        for seed in (0, 1, 2)
+    ]
+    cells += [replace(one, target="coco", primary={**one.primary, "coco": one.primary["iconqa"]}) for one in cells]
+    groups = list[int]()
+    measured = build_file._measured
+
+    def noted(entries: Sequence[RowTrials], *more: Any) -> Any:
+        groups.append(len(entries))
+        return measured(entries, *more)
+
+    monkeypatch.setattr(build_file, "_measured", noted)
+    boards = []
+    for at_once in (1, 20, 1000):
+        monkeypatch.setattr(build_file, "_TRIALS_AT_ONCE", at_once)
+        boards.append(ranked(*cells, targets=("iconqa", "coco")))
+
+    assert boards[0] == boards[1] == boards[2]
+    # each board first measures the untouched model, then its 20 rows, of which a block of three has nine trials
+    assert groups == [1, *2 * [1, 3, 3, 3], 1, 7, 7, 6, 1, 20]
 
 
 def test_ranks_and_connectors_are_not_compared_with_each_other() -> None:

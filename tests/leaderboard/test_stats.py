@@ -1,9 +1,22 @@
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from bench.leaderboard.stats import RESAMPLES, Draws, Estimate, estimate, mean, resample, smallest_resolvable
+from bench.leaderboard import stats
+from bench.leaderboard.stats import (
+    RESAMPLES,
+    Draws,
+    Estimate,
+    FloatArray,
+    Kept,
+    _quantiles,
+    estimate,
+    mean,
+    resample,
+    smallest_resolvable,
+)
 
 
 def one(scores: list[float] | np.ndarray, task: str = "gqa", seed: int = 0) -> Draws:
@@ -191,3 +204,40 @@ def test_42_cells_on_5_tasks_of_250_examples_take_less_than_3_seconds() -> None:
             estimate(of_task[cell].minus(of_task[0]))
 
     assert time.process_time() - start < 3
+
+
+def test_the_quantiles_are_numpys_to_the_bit() -> None:
+    random = np.random.default_rng(0)
+    for place in range(300):
+        values = np.round(random.normal(size=int(random.integers(2, 2001))), place % 9) * 10.0 ** (place % 7 - 3)
+        for shares in ((0.025, 0.975), (0.0, 0.5), (1 / 3, 2 / 3)):
+            assert list(_quantiles(values, shares)) == np.quantile(values, shares).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_resamples_are_drawn_once_and_give_the_same_bits(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, drawn, counts = Kept(), list[str](), stats._counts
+
+    def noted(task: str, count: int) -> Iterator[FloatArray]:
+        drawn.append(task)
+        return counts(task, count)
+
+    monkeypatch.setattr(stats, "_counts", noted)
+    scores = np.arange(count) / count
+
+    first, second, third = (resample("gqa", {"": {0: scores}}, kept)[""].resampled for _ in range(3))
+    alone = resample("gqa", {"": {0: scores}})[""].resampled
+
+    assert drawn == 2 * ["gqa"]  # once for the three, once for the one alone
+    assert (first == alone).all()
+    assert (second == alone).all()
+    assert (third == alone).all()
+
+
+def test_a_count_that_a_byte_cannot_hold_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "_counts", lambda task, count: iter([np.full((RESAMPLES, 1), 300.0)]))
+    kept = Kept()
+
+    blocks = [block for _ in range(2) for block in kept.counts("gqa", 1)]
+
+    assert all((block == 300).all() for block in blocks)

@@ -44,6 +44,20 @@ def test_the_records_of_many_trials_take_one_listing(store: Store, count: int, m
     assert (len(listed), len(looked)) == ((0, 3) if count == 3 else (1, 2))
 
 
+def test_a_record_is_parsed_once_as_long_as_its_file_is_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(Record(TRIAL, "failed", error="why"))
+    parsed, loads = list[object](), json.loads
+    monkeypatch.setattr(json, "loads", lambda text: (parsed.append(text), loads(text))[1])  # type: ignore[func-returns-value]
+
+    before = [store.read(TRIAL), *store.records(), store.read(TRIAL)]
+    Store(store.root).write(Record(TRIAL, "done"))
+    after = [store.read(TRIAL), *store.records()]
+
+    assert before == 3 * [Record(TRIAL, "failed", error="why")]
+    assert after == 2 * [Record(TRIAL, "done")]
+    assert len(parsed) == 2
+
+
 def test_a_folder_that_does_not_exist_has_no_records(tmp_path: Path) -> None:
     assert Store(tmp_path / "none").read_all([replace(TRIAL, seed=seed) for seed in range(100)]) == {}
 
