@@ -47,10 +47,10 @@ def test_what_a_method_says_of_its_price_is_no_part_of_its_id(tmp_path: Path) ->
     assert digest_of(tmp_path, "priced", PRICED) == digest_of(tmp_path, "plain", PLAIN)
 
 
-def test_neither_is_how_long_its_updates_take_nor_whether_all_leaves_it_out(tmp_path: Path) -> None:
+def test_neither_is_what_its_time_is_priced_by_nor_whether_all_leaves_it_out(tmp_path: Path) -> None:
     quick = PLAIN.replace("import TYPE_CHECKING", "import TYPE_CHECKING, ClassVar")
     slow = quick.replace('name = "mine"', 'name = "mine"\n    trivial: ClassVar[bool] = True')
-    slow += "    def slowdown(self):\n        return 2.0\n"
+    slow += "    def slowdown(self):\n        return 2.0\n    def captured(self):\n        return 128\n"
 
     assert digest_of(tmp_path, "slow", slow) == digest_of(tmp_path, "quick", quick)
 

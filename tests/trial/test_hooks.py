@@ -109,3 +109,15 @@ def test_a_wrong_price_is_told_in_words(hook: str, value: object, words: str, mo
         called(getattr(Odd(), hook), *given)
 
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(-1, "it returned -1"), (2.5, "it returned float"), (True, "it returned bool")]
+)
+def test_a_wrong_number_of_captured_examples_is_told_in_words(
+    value: object, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OddEdit, "captured", returns(value))
+
+    with pytest.raises(PluginError, match=f"captured must return a whole number, 0 or more, {words}"):
+        called(OddEdit().captured)

@@ -360,3 +360,23 @@ def test_a_method_with_two_forward_passes_at_once_holds_the_activations_of_both(
 
     assert mdgd.example == {part: 2 * size for part, size in plain.example.items()}
     assert ablation.footprint("mdgd", 64).example == plain.example
+
+
+def test_the_seconds_of_edits_are_priced_and_the_plan_says_from_what(drafted: Callable[..., Draft]) -> None:
+    quote = quoted(drafted("--methods", "lora,dare,model_tailor", "--ranks", "32", "--targets", "iconqa"))
+    assert quote.rates is not None
+
+    text = "\n".join(lines(quote))
+
+    seconds = 128 * 3 / 2 / quote.rates.train  # three forward passes of 128 examples, each half of an example's update
+    assert sum(item.edit_seconds(quote.rates) for item in quote.todo) == pytest.approx(seconds)
+    assert f"{seconds / 3600:.3f} of edits and" in text
+    assert "model_tailor (128 examples, 3 passes each): estimated from their passes through the decoder" in text
+    assert "dare: only weights are read, not included" in text
+    known = replace(quote, rates=replace(quote.rates, edits={"dare": 3.0, "model_tailor": 36.0}))
+    assert "time of edits: dare, model_tailor: measured" in "\n".join(lines(known))
+    tokens = 128 * quote.tokens
+    parts = {"inputs of a block": 4 * tokens * (3 * 4096 + 11_008), "states at its door": 2 * tokens * 4096}
+    assert quote.captures("model_tailor") == parts
+    assert quote.captures("dare") == quote.captures("lora") == {}
+    assert "Main memory of model_tailor per lane, GiB: inputs of a block 7.46, states at its door 0.66" in text
