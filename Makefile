@@ -37,9 +37,10 @@ picture: $(VENV)/installed-dev  ## draw the pictures of the docs again
 	$(BIN)/python docs/architecture_picture.py
 	$(BIN)/python docs/readme_picture.py
 
-pages: $(VENV)/installed-dev  ## write again what pages take from the code: the command line, the tables of methods
+pages: $(VENV)/installed-dev  ## write again what pages take from the code: the command line, tables of methods, memory
 	$(BIN)/python docs/method_pages.py
 	$(BIN)/python docs/command_line_page.py
+	$(BIN)/python docs/memory_table.py
 
 docs: $(VENV)/installed-docs  ## build the site of the pages; open build/site/index.html by a double click
 	$(BIN)/python docs/site/build.py

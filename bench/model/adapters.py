@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from bench.model.adapter_input import Casts, Factor, Reads
 from bench.model.change import Change, Decomposed, Delta, LowRank, Replaced
 from bench.model.dora_layer import Magnitude, base_norms
 from bench.model.families import block_of, connector_of, family_of
-from bench.model.family import Family, adapted_roles, role_of
+from bench.model.family import SHARING, Family, adapted_roles, role_of
 from bench.model.four_bit import dequantised
 from bench.recipe import Recipe
 
@@ -115,6 +116,7 @@ def insert_lora(
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         wrapped: nn.Module = get_peft_model(model, config)
     _hold_masters(wrapped, family.connector)
+    _read_once(wrapped, recipe.dropout)
     if dora:
         _decompose(wrapped, drop_base=drop_base)
     return wrapped
@@ -132,6 +134,17 @@ def _hold_masters(model: nn.Module, connector: str) -> None:
             copy.float()
             copy.register_forward_pre_hook(lambda module, inputs: tuple(value.float() for value in inputs))
             copy.register_forward_hook(lambda module, inputs, output, dtype=dtype: output.to(dtype))
+
+
+def _read_once(model: nn.Module, dropout: float) -> None:
+    """Let adapters cast and drop out their inputs themselves, so that what they share is cast and kept once."""
+    casts, layers = Casts(), list(_adapted(model))
+    for (name, layer), (following, _) in zip(layers, [*layers[1:], ("", None)], strict=True):
+        shares = any({role_of(f"{each}.weight") for each in (name, following)} <= set(group) for group in SHARING)
+        last = not shares or name.rpartition(".")[0] != following.rpartition(".")[0]
+        factor = Factor(layer.lora_A[_NAME].weight)
+        layer.lora_A[_NAME], layer.lora_dropout[_NAME] = factor, Reads(dropout, factor, casts, last=last)
+        layer.cast_input_dtype_enabled = False
 
 
 def _decompose(model: nn.Module, *, drop_base: bool) -> None:

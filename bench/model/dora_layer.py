@@ -79,7 +79,7 @@ class Magnitude(nn.Module):
 
 
 def _drops(dropout: nn.Module) -> bool:
-    return isinstance(dropout, nn.Dropout) and dropout.training
+    return isinstance(dropout, nn.Dropout) and dropout.training and dropout.p > 0
 
 
 class _Decomposed(torch.autograd.Function):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # The linear layers of a decoder block, in the order that figures use. All families tried so far have these layers.
 ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
+# Those of these layers that read the same input.
+SHARING = (ROLES[:3], ROLES[4:6])
+
 # Groups of these layers by name, for recipe.adapt.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "all": ROLES,

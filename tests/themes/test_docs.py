@@ -160,6 +160,13 @@ def test_the_page_of_the_command_line_is_written_from_the_parsers_as_they_are() 
     assert made_by("command_line_page.py", "page") == kept, "write it again: make pages"
 
 
+@pytest.mark.slow
+def test_the_table_of_a_batchs_memory_is_written_from_the_plan_as_it_is() -> None:
+    kept = (ROOT / "docs" / "price.md").read_text(encoding="utf-8")
+
+    assert made_by("memory_table.py", "page") == kept, "write it again: make pages"
+
+
 def test_the_page_of_the_command_line_has_every_option_of_every_command() -> None:
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     for words, verb in leaves():

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,6 @@ def _kept_bytes(model: nn.Module, decoder: Any, count: int, tokens: int) -> int:
     dtype = next(decoder.parameters()).dtype
     hidden = torch.empty(count, tokens, decoder.config.hidden_size, device="meta", dtype=dtype, requires_grad=True)
     places = torch.arange(tokens, device="meta").unsqueeze(0)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.forward = partial(_dropout, module.p)  # type: ignore[method-assign]
     with _kernel(decoder), torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor):
         turns = decoder.rotary_emb(hidden, places)
         out = decoder.layers[0](hidden, position_embeddings=turns, position_ids=places, attention_mask=None)
@@ -159,20 +156,6 @@ class _Kernel(torch.autograd.Function):
         out = torch.empty_like(q)
         context.save_for_backward(q, k, v, out, q.new_empty(q.shape[:-1], dtype=torch.float32))
         return out
-
-
-class _Mask(torch.autograd.Function):
-    """Dropout that saves what a GPU saves: one byte per entry."""
-
-    @staticmethod
-    def forward(context: Any, value: Tensor) -> Tensor:  # type: ignore[override]
-        context.save_for_backward(torch.empty_like(value, dtype=torch.bool))
-        return torch.empty_like(value)
-
-
-def _dropout(rate: float, value: Tensor) -> Tensor:
-    result: Tensor = _Mask.apply(value) if rate > 0 else value  # type: ignore[no-untyped-call]
-    return result
 
 
 @contextmanager

@@ -1,0 +1,61 @@
+"""Write the table of what batch 16 needs at 7B into price.md: ``python docs/memory_table.py``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.plan.suite import LORASCULPT
+from bench.plugins.groups import paper_methods
+from bench.plugins.method import TrainMethod
+from bench.plugins.registry import Registry
+from bench.prepare.price.blueprint import Blueprint
+from bench.prepare.price.memory import RUNTIME, training
+from bench.prepare.price.quote import TEXT_TOKENS
+from bench.sizes import GIB
+
+PAGE = Path(__file__).parent / "price.md"
+BEGIN, END = "<!-- memory: written by docs/memory_table.py -->", "<!-- end -->"
+RANKS, BATCH, CARDS = (16, 32, 64), 16, (24, 40, 48, 80, 141)
+
+
+def needed(blueprint: Blueprint, method: TrainMethod, rank: int) -> tuple[int, int]:
+    """Return the bytes of a batch on one GPU, without and with gradient checkpointing."""
+    recipe, tokens = LORASCULPT.recipe, blueprint.image_tokens + TEXT_TOKENS
+    adapted, dimensions = blueprint.adapt(method, rank, recipe, tokens), blueprint.dimensions(rank, recipe, tokens)
+    plain, saving = (
+        training(method, blueprint, recipe, dimensions, adapted, checkpointing=on).total(BATCH) + RUNTIME
+        for on in (False, True)
+    )
+    return plain, saving
+
+
+def table() -> str:
+    """Return the table of the paper's methods that train."""
+    blueprint, registry = Blueprint.of(LORASCULPT.model, None), Registry()
+    lines = ["| method | rank | GiB | fits | with checkpointing | fits |", "|---|---:|---:|---|---:|---|"]
+    for name in paper_methods(registry):
+        method = registry.method(name)()
+        if isinstance(method, TrainMethod):
+            for rank in RANKS:
+                cells = [
+                    cell for size in needed(blueprint, method, rank) for cell in (f"{size / GIB:.1f}", smallest(size))
+                ]
+                lines.append(f"| `{name}` | {rank} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def smallest(size: int) -> str:
+    """Return the smallest card that holds ``size`` bytes."""
+    return next((f"{card} GB" for card in CARDS if size <= card * GIB), "none")
+
+
+def page() -> str:
+    """Return price.md with the table as the code gives it now."""
+    text = PAGE.read_text(encoding="utf-8")
+    made = f"{BEGIN}\n{table()}\n{END}"
+    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: made, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
