@@ -15,7 +15,7 @@ from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row, Tabl
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 
-_TRIALS_AT_ONCE = 400  # each takes 16 KB per column, in some ten columns
+_TRIALS_AT_ONCE = 200  # each takes 16 KB per column, in some ten columns
 
 Columns = Mapping[str, Draws]
 _Place = tuple[str, RowKey]  # a target and a row

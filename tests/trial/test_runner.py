@@ -374,7 +374,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
     assert [item for item in heard if item[0] == "evaluate"] == [
         ("evaluate", done, 12) for done in (5, 10, 12)
     ]  # the second score alone, from its second batch on
-    assert {path.name for path in folder.iterdir()} == {f"{key}.jsonl" for key in record.scores}
+    assert {path.name for path in folder.iterdir()} == {"numbers.bin", *(f"{key}.jsonl" for key in record.scores)}
     for key, score in record.scores.items():
         assert store.scores_of(record.trial).read(score) == other.scores_of(unbroken.trial).read(unbroken.scores[key])
 
