@@ -23,7 +23,7 @@ def largest(delta: Tensor, density: float) -> Tensor:
     [[False, True], [True, False]]
     """
     keep = torch.zeros(delta.numel(), dtype=torch.bool)
-    keep[delta.abs().flatten().topk(int(delta.numel() * density)).indices.cpu()] = True
+    keep[delta.abs().flatten().topk(int(delta.numel() * density), sorted=False).indices.cpu()] = True
     return keep.view(delta.shape)
 
 

@@ -3,9 +3,9 @@
     python -m tests.perf.edits --depths 8,16,32 --examples 8 --width 128
 
 Both edit the same random change of a LLaVA with 576 image tokens a picture, in one process, in turns, on one thread.
-Seconds are medians of the rounds. "captures" is the time within captures, also in forward passes of the calibration
-examples through all blocks. "difference" is the largest of an entry that both edits keep, and "kept apart" the share of
-the entries that only one of them keeps.
+Seconds are the process's own, medians of the rounds. "captures" is the time within captures, also in forward passes of
+the calibration examples through all blocks. "difference" is the largest of an entry that both edits keep, and "kept
+apart" the share of the entries that only one of them keeps.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from bench.checks.tiny import RECIPE
 from bench.methods import model_tailor
 from bench.methods.model_tailor import ModelTailor
 from bench.model.change import Change, Sparse
-from bench.model.families import family_of
-from bench.model.llava.tiny import Side, fresh
+from bench.model.llava.tiny import Side
 from bench.model.resident import Base
 from bench.plugins.method import EditContext
 from bench.trial.capture import Capture
@@ -52,16 +51,14 @@ def made(blocks: int, options: argparse.Namespace) -> Made:
     width = options.width
     decoder = Side(width, width * 11 // 4, blocks, max(1, width // 64))
     shape = dataclasses.replace(scaled.SHAPE, decoder=decoder)
-    torch.manual_seed(blocks)
-    model: Any = fresh(scaled.tokenizer(), shape).eval().requires_grad_(requires_grad=False)
-    tower = family_of(model.to(getattr(torch, options.dtype))).take_tower(model)
+    model = scaled.model(shape).to(getattr(torch, options.dtype))
     pristine = {name: value.detach().clone() for name, value in model.named_parameters()}
     batch = scaled.batch(model, options.examples)
     for row in range(1, options.examples):
         batch["attention_mask"][row, len(batch["labels"][row]) - row :] = 0
     batch["pixel_values"] = batch["pixel_values"].to(getattr(torch, options.dtype))
     processor: Any = None  # no picture is read
-    return Made(Base(model, tower, processor, pristine, torch.device("cpu")), batch)
+    return Made(Base(model, scaled.tower(), processor, pristine, torch.device("cpu")), batch)
 
 
 Kind = tuple[Callable[..., Callable[[int, Change, int], Mapping[str, Tensor]]], Callable[..., Any]]
@@ -75,9 +72,9 @@ class Timed:
         self._capture, self.seconds = capture, 0.0
 
     def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
-        began = time.perf_counter()
+        began = time.process_time()
         inputs = self._capture(block, change, count)
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.process_time() - began
         return inputs
 
 
@@ -87,19 +84,19 @@ def edited(kind: Kind, made: Made, change: Change) -> tuple[float, float, Change
     captures, tailoring = kind
     capture = Timed(captures(made.base, layers, lambda _: batches))
     context = EditContext(torch.Generator(), layers, lambda _: batches, capture)
-    began = time.perf_counter()
+    began = time.process_time()
     with torch.no_grad(), mock.patch.object(model_tailor, "tailor", tailoring):
         result = ModelTailor().edit(change, context)
-    return time.perf_counter() - began, capture.seconds, result
+    return time.process_time() - began, capture.seconds, result
 
 
 def whole_pass(made: Made, change: Change) -> float:
     """Return the seconds of one forward pass of the examples through the decoder, with the change merged."""
     batch = {name: value for name, value in made.batch.items() if name != "labels"}
     with torch.no_grad(), made.base.holding(change) as model:
-        began = time.perf_counter()
+        began = time.process_time()
         model(**batch, use_cache=False, logits_to_keep=1)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
 
 def difference(one: Change, other: Change, made: Made) -> tuple[float, float]:

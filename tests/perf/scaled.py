@@ -33,21 +33,21 @@ SHAPE = Shape(336, 14, _TOWER, Side(256, 704, 4, 4), feature_layer=-1, max_lengt
 
 
 @cache
-def _whole() -> tuple[Any, nn.Module]:
+def _whole(shape: Shape) -> tuple[Any, nn.Module]:
     """Return a model with random weights whose inputs are features, and its tower."""
     torch.manual_seed(0)
-    made: Any = fresh(tokenizer(), SHAPE).eval().requires_grad_(requires_grad=False)
+    made: Any = fresh(tokenizer(), shape).eval().requires_grad_(requires_grad=False)
     return made, family_of(made).take_tower(made)
 
 
-def model() -> Any:
+def model(shape: Shape = SHAPE) -> Any:
     """Return a copy of the model, in float32, whose inputs are features."""
-    return copy.deepcopy(_whole()[0])
+    return copy.deepcopy(_whole(shape)[0])
 
 
 def tower() -> nn.Module:
     """Return the model's tower."""
-    return _whole()[1]
+    return _whole(SHAPE)[1]
 
 
 def adapted(tree: Any, *, dora: bool = False) -> nn.Module:
