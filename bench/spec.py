@@ -20,8 +20,8 @@ SEES_ALL = "learns all tasks at once"  # the same of a joint training
 
 _LONGEST = 120  # bytes of the tasks in a label, because a file system allows 255 for the name of a folder
 
-FIT_VERSION = 2  # raise it if training or editing gives other numbers
-EVAL_VERSION = 2  # raise it if generation or scoring gives other numbers
+FIT_VERSION = 3  # raise it if training or editing gives other numbers
+EVAL_VERSION = 3  # raise it if generation or scoring gives other numbers
 
 
 def digest(value: object) -> str:

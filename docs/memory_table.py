@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from bench.plan.suite import LORASCULPT
@@ -11,7 +12,7 @@ from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.memory import RUNTIME, training
-from bench.prepare.price.quote import TEXT_TOKENS
+from bench.prepare.price.quote import LEARNT_TOKENS, TEXT_TOKENS
 from bench.sizes import GIB
 
 PAGE = Path(__file__).parent / "price.md"
@@ -22,7 +23,8 @@ RANKS, BATCH, CARDS = (16, 32, 64), 16, (24, 40, 48, 80, 141)
 def needed(blueprint: Blueprint, method: TrainMethod, rank: int) -> tuple[int, int]:
     """Return the bytes of a batch on one GPU, without and with gradient checkpointing."""
     recipe, tokens = LORASCULPT.recipe, blueprint.image_tokens + TEXT_TOKENS
-    adapted, dimensions = blueprint.adapt(method, rank, recipe, tokens), blueprint.dimensions(rank, recipe, tokens)
+    adapted = blueprint.adapt(method, rank, recipe, tokens)
+    dimensions = replace(blueprint.dimensions(rank, recipe, tokens), learnt=LEARNT_TOKENS)
     plain, saving = (
         training(method, blueprint, recipe, dimensions, adapted, checkpointing=on).total(BATCH) + RUNTIME
         for on in (False, True)

@@ -252,7 +252,7 @@ def test_the_runs_of_an_older_version_are_listed_with_the_number_of_its_trials(
     printed = capsys.readouterr()
     assert "micro-lora-dare-lorasculpt-r2-icon_choice-" in printed.out
     assert "0 of " in printed.out
-    assert "31 of the trials are of an older version than 2." in printed.err
+    assert "31 of the trials are of an older version than 3." in printed.err
 
 
 def noted(words: str, methods: tuple[str, ...] = ()) -> Run:

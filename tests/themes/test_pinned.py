@@ -1,6 +1,6 @@
 """What no refactoring may change: the digests of the plugins, the ids of trials, and what a run folder says.
 
-``pinned.json`` and ``run_folder/`` are of version 2, and change only with a raised version; a new control adds trials
+``pinned.json`` and ``run_folder/`` are of version 3, and change only with a raised version; a new control adds trials
 to ``run_folder/`` and changes none. ``old_run_folder/`` was written by commit 9c529c3, of version 1: later versions
 read it, and say that its trials are of an older version.
 """
@@ -125,7 +125,7 @@ def test_trials_of_an_older_version_are_marked_and_counted(old_runs: Path, capsy
 
     printed = capsys.readouterr()
     assert all(line.endswith("(version 1)") for line in printed.out.splitlines())
-    assert printed.err.startswith("31 of the trials are of an older version than 2.")
+    assert printed.err.startswith("31 of the trials are of an older version than 3.")
 
 
 def test_a_table_says_that_the_trials_of_an_older_version_are_not_in_it(
@@ -143,7 +143,7 @@ def test_nothing_of_an_older_version_is_trained_again_without_a_line(
 
     printed = capsys.readouterr()
     assert "cached: 0 of " in printed.out
-    assert "31 of the trials are of an older version than 2." in printed.err
+    assert "31 of the trials are of an older version than 3." in printed.err
     assert "What this command needs of them is trained again." in printed.err
 
 
