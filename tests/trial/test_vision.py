@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,9 @@ LIMIT = 1 << 30
 
 @pytest.fixture
 def base() -> Base:
-    return tiny().base
+    """A base model with a processor of its own, because the checks share theirs."""
+    shared = tiny().base
+    return replace(shared, processor=copy.deepcopy(shared.processor))
 
 
 @pytest.fixture
