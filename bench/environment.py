@@ -48,11 +48,12 @@ def training_environment(
     """Return what a change is learnt with: the environment, and the settings that affect rounding.
 
     ``micro_batch`` is the most examples a worker may take at once. If memory forces a smaller micro-batch, the code
-    that trains overwrites the field.
+    that trains overwrites the field. ``plain_blocks`` counts the first decoder blocks without gradient checkpointing.
     """
     micro_batch = resources.micro_batch_size or recipe.micro_batch_size or recipe.batch_size
     facts = environment(device) | {"attention": attention(model), "dtype": recipe.train_dtype}
     facts |= {"quantization": recipe.quantization, "workers": str(resources.workers), "micro_batch": str(micro_batch)}
+    facts["plain_blocks"] = "all" if resources.plain_blocks is None else str(resources.plain_blocks)
     if recipe.quantization != "none":
         facts["bitsandbytes"] = version("bitsandbytes")
     return facts

@@ -17,32 +17,32 @@ from bench.sizes import GIB
 
 PAGE = Path(__file__).parent / "price.md"
 BEGIN, END = "<!-- memory: written by docs/memory_table.py -->", "<!-- end -->"
-RANKS, BATCH, CARDS = (16, 32, 64), 16, (24, 40, 48, 80, 141)
+RANKS, BATCH, CARDS, PARTLY = (16, 32, 64), 16, (24, 40, 48, 80, 141), (40, 48, 80)
 
 
-def needed(blueprint: Blueprint, method: TrainMethod, rank: int) -> tuple[int, int]:
-    """Return the bytes of a batch on one GPU, without and with gradient checkpointing."""
+def needed(blueprint: Blueprint, method: TrainMethod, rank: int) -> list[int]:
+    """Return the bytes of a batch on one GPU by the number of decoder blocks that are not checkpointed."""
     recipe, tokens = LORASCULPT.recipe, blueprint.image_tokens + TEXT_TOKENS
     adapted = blueprint.adapt(method, rank, recipe, tokens)
     dimensions = replace(blueprint.dimensions(rank, recipe, tokens), learnt=LEARNT_TOKENS)
-    plain, saving = (
-        training(method, blueprint, recipe, dimensions, adapted, checkpointing=on).total(BATCH) + RUNTIME
-        for on in (False, True)
-    )
-    return plain, saving
+    return [
+        training(method, blueprint, recipe, dimensions, adapted, plain=plain).total(BATCH) + RUNTIME
+        for plain in range(blueprint.blocks + 1)
+    ]
 
 
 def table() -> str:
     """Return the table of the paper's methods that train."""
     blueprint, registry = Blueprint.of(LORASCULPT.model, None), Registry()
-    lines = ["| method | rank | GiB | fits | with checkpointing | fits |", "|---|---:|---:|---|---:|---|"]
+    columns = ("method", "rank", "GiB", "fits", "with checkpointing", "fits", *(f"N for {card} GB" for card in PARTLY))
+    lines = [f"| {' | '.join(columns)} |", f"|---|---:|---:|---|---:|---|{'---:|' * len(PARTLY)}"]
     for name in paper_methods(registry):
         method = registry.method(name)()
         if isinstance(method, TrainMethod):
             for rank in RANKS:
-                cells = [
-                    cell for size in needed(blueprint, method, rank) for cell in (f"{size / GIB:.1f}", smallest(size))
-                ]
+                sizes = needed(blueprint, method, rank)
+                cells = [cell for size in (sizes[-1], sizes[0]) for cell in (f"{size / GIB:.1f}", smallest(size))]
+                cells += [most_plain(sizes, card * GIB) for card in PARTLY]
                 lines.append(f"| `{name}` | {rank} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -50,6 +50,12 @@ def table() -> str:
 def smallest(size: int) -> str:
     """Return the smallest card that holds ``size`` bytes."""
     return next((f"{card} GB" for card in CARDS if size <= card * GIB), "none")
+
+
+def most_plain(sizes: list[int], memory: int) -> str:
+    """Return the largest N of --gradient-checkpointing N that fits; a dash if no block has to be checkpointed."""
+    most = max((plain for plain, size in enumerate(sizes) if size <= memory), default=None)
+    return "none" if most is None else "-" if most == len(sizes) - 1 else str(most)
 
 
 def page() -> str:

@@ -43,16 +43,17 @@ def test_a_change_says_what_it_was_learnt_with(recipe: Recipe) -> None:
     facts = training_environment(CPU, replace(recipe, train_dtype="bfloat16"), Resources(workers=2), model())
 
     assert (facts["dtype"], facts["quantization"], facts["attention"]) == ("bfloat16", "none", "sdpa")
-    assert (facts["workers"], facts["micro_batch"]) == ("2", str(recipe.batch_size))
+    assert (facts["workers"], facts["micro_batch"], facts["plain_blocks"]) == ("2", str(recipe.batch_size), "all")
     assert "bitsandbytes" not in facts
     assert facts["processor"]
 
 
 def test_a_quantized_base_names_the_package_that_quantized_it(recipe: Recipe) -> None:
     quantized = replace(recipe, quantization="4bit", micro_batch_size=4)
-    facts = training_environment(CPU, quantized, Resources(micro_batch_size=1), model())
+    facts = training_environment(CPU, quantized, Resources(micro_batch_size=1, plain_blocks=0), model())
 
     assert facts["bitsandbytes"].count(".") >= 1
+    assert facts["plain_blocks"] == "0"
     assert facts["micro_batch"] == "1"  # the command's comes before the recipe's
 
 

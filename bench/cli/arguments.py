@@ -193,7 +193,8 @@ def words_of(options: DataclassInstance, names: Iterable[str]) -> list[str]:
     """Return the words that set the named options to their current values."""
     known, words = {item.name: item for item in fields(options)}, []
     for name in names:
-        value = getattr(options, name)
+        item, value = known[name], getattr(options, name)
+        alone = value is True or (value is not None and value == item.metadata.get("const"))
         for each in value if isinstance(value, tuple) else (value,):
-            words += [option_name(known[name])] if each is True else [option_name(known[name]), str(each)]
+            words += [option_name(item)] if alone else [option_name(item), str(each)]
     return words

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.cli.arguments import arg, flag
+from bench.console import say
 from bench.errors import UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
 from bench.sizes import GB, GIB
 from bench.spec import Resources
 
+if TYPE_CHECKING:
+    from bench.plan.plan import Plan
+
 _RUNS = Resources()
+_AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,15 @@ class HowTrialsRun:
         type=int,
         least=1,
     )
-    gradient_checkpointing: bool = flag("use less memory for training, and more time")
+    gradient_checkpointing: str | None = arg(
+        None,
+        "use less memory for training, and more time: compute every decoder block again in the backward pass, or all "
+        "but the first N; auto chooses, before the first trial and for all trials, the largest N with which a "
+        "micro-batch of each method fits this machine's GPU as bench plan counts (default: no block)",
+        "N|auto",
+        nargs="?",
+        const="0",
+    )
     eval_batch: int = arg(
         _RUNS.eval_batch_size,
         f"number of answers generated at once (default: {_RUNS.eval_batch_size})",
@@ -60,7 +74,7 @@ class HowTrialsRun:
     )
 
     def launch(self) -> Launch:
-        """Return the launch settings.
+        """Return the launch settings; until ``fitted`` chooses, auto checkpoints no block.
 
         Raises:
             UsageError: a value is out of range, or two options exclude each other.
@@ -75,12 +89,45 @@ class HowTrialsRun:
         resources = Resources(
             workers=self.gpus_per_trial,
             micro_batch_size=self.micro_batch,
-            gradient_checkpointing=self.gradient_checkpointing,
+            plain_blocks=_plain_blocks(self.gradient_checkpointing),
             eval_batch_size=self.eval_batch,
             feature_cache_bytes=int(self.feature_cache * GIB),
             feature_file_bytes=int(self.feature_files * GB),
         )
         return Launch(self.lanes, self.address, resources)
+
+    @property
+    def fits_blocks(self) -> bool:
+        """Whether --gradient-checkpointing is auto."""
+        return self.gradient_checkpointing == _AUTO
+
+    def fitted(self, launch: Launch, plan: Callable[[], Plan]) -> Launch:
+        """Return the launch settings, for auto with the blocks to checkpoint in a plan's trainings on this machine."""
+        if not self.fits_blocks:
+            return launch
+        from bench.prepare.price.fitting import fitted_here  # imported here because it loads torch
+
+        resources = fitted_here(plan(), launch.resources)
+        some = f"all but the first {resources.plain_blocks} blocks are"
+        which = {None: "no block is", 0: "every block is"}.get(resources.plain_blocks, some)
+        say(f"--gradient-checkpointing auto: {which} checkpointed.")
+        return replace(launch, resources=resources)
+
+
+def _plain_blocks(text: str | None) -> int | None:
+    """Return how many decoder blocks are not checkpointed; None means all.
+
+    Raises:
+        UsageError: the text is neither a number of blocks nor auto.
+    """
+    if text is None or text == _AUTO:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(
+            f"--gradient-checkpointing is {text!r}; give the number of blocks that are not checkpointed, auto, or "
+            "nothing to checkpoint all."
+        )
+    return int(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,3 +137,16 @@ class Starts(HowTrialsRun):
     section: ClassVar[str | None] = "how trials run"
 
     dry_run: bool = flag("print the plan and stop")
+
+    def launch(self) -> Launch:
+        """Return the launch settings.
+
+        Raises:
+            UsageError: a value is out of range, or two options exclude each other.
+        """
+        if self.fits_blocks and self.address is not None:
+            raise UsageError(
+                "--gradient-checkpointing auto does not ask the cluster at --address for its GPUs. Give the number "
+                "that bench plan --gradient-checkpointing auto --gpu NAME shows."
+            )
+        return super().launch()

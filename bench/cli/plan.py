@@ -64,7 +64,7 @@ def plan(options: PlanOptions) -> int:
 
     store = options.store()
     fleet = read_fleet(options.gpu) if options.gpu else None
-    how = options.launch().resources
+    options.launch()  # refuses values out of range before anything is printed
     hours = None if options.budget is None else _hours(options.budget)
     if hours is not None and options.format == "json":
         raise UsageError("--budget proposes runs as text. Drop --format json or --budget.")
@@ -74,6 +74,7 @@ def plan(options: PlanOptions) -> int:
     if options.probe:
         from bench.prepare.price.probe import probe
 
+        how = options.fitted(options.launch(), lambda: found.plan).resources
         say(f"wrote {probe(found, how, store)}")
     quote = _quote(options, found, store, fleet)
     if options.format == "json":
@@ -92,6 +93,7 @@ def _quote(options: PlanOptions, found: Draft, store: Store, fleet: Fleet | None
         UsageError: a trial needs more GPUs than there are.
     """
     from bench.prepare.price.blueprint import Blueprint
+    from bench.prepare.price.fitting import fitted
     from bench.prepare.price.quote import Quote
 
     how = options.launch().resources
@@ -110,7 +112,8 @@ def _quote(options: PlanOptions, found: Draft, store: Store, fleet: Fleet | None
         )
     elsewhere = known is None and fleet is not None
     rates = _rates(found, store, fleet, blueprint.parameters, recorded=not (options.gpu or elsewhere))
-    return Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
+    quote = Quote(found.plan, blueprint, how, fleet, rates, priced_elsewhere=elsewhere, most_lanes=options.lanes)
+    return replace(quote, resources=fitted(quote)) if options.fits_blocks else quote
 
 
 def _draft(options: PlanOptions, store: Store) -> Draft:

@@ -122,7 +122,7 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
         _begin(steps, made, store, options.output)
         with Mirror(store, made, options.line) as mirror:
             again = partial(_planned_again, plan, steps.run, store)
-            made = finish(made, again, partial(_perform, store=store, launch=launch, mirror=mirror))
+            made = finish(made, again, partial(_perform, options, store=store, launch=launch, mirror=mirror))
             outcome = steps.write(made, store)
             save_run(store, replace(with_trials(steps.run, made), finished=True))
             mirror.finish(outcome.result)
@@ -168,8 +168,9 @@ def check_output(output: Path, lanes: int | None) -> None:
         )
 
 
-def _perform(made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
+def _perform(options: RunOptions, made: Plan, store: Store, launch: Launch, mirror: Mirror) -> None:
     """Run pending jobs, draw progress, mirror every record to MLflow, and print the speed at the end."""
+    launch = options.fitted(launch, lambda: made) if made.pending else launch
     setup = lane_setup(made.request, store, launch)
     evaluated: list[Score] = []
     events: Generator[Event] = lanes.run(made.pending, made.records, setup)

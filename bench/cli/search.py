@@ -20,6 +20,7 @@ from bench.cli.which_run import keep_run, new_run
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.lanes.setup import Launch
+from bench.plan.baselines import make
 from bench.plan.chains import ChainRequest
 from bench.plan.plan import base_trial
 from bench.plan.request import Request
@@ -118,6 +119,9 @@ def search(options: SearchOptions) -> int:
 
         tell(plan_lines(wanted, setting, store, launch))
         return 0
+    launch = options.fitted(
+        launch, lambda: wanted.plan(store) if isinstance(wanted, ChainRequest) else make(request, store)
+    )
     return _carry_out(options, wanted, setting, launch, noted(options, cells, wanted, setting))
 
 

@@ -21,6 +21,7 @@ from bench.errors import TrialError
 from bench.model.adapters import on_pristine, tuned_connector
 from bench.model.answer_loss import answer_loss
 from bench.model.change import Change
+from bench.model.families import block_of
 from bench.plugins.method import Step, TrainMethod
 from bench.recipe import Recipe
 from bench.store.changes import NO_HANDOVER, Handover
@@ -68,14 +69,15 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     progress: OnUpdate = lambda index, total, loss: None,
     group: Group = ALONE,
     micro_batch: MicroBatchSize | None = None,
-    gradient_checkpointing: bool = False,
+    plain_blocks: int | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Fitted:
     """Train ``method`` on a corpus and return the result; resume from ``checkpoint`` if the file exists.
 
     ``stage`` is the training's place in a sequence of tasks. The checkpoint is written atomically every ``every``
     updates, after 5 minutes, at snapshots, and after the last update. Every worker of ``group`` makes the same call,
-    trains on its share of each update's examples, and returns the same result.
+    trains on its share of each update's examples, and returns the same result. Decoder blocks after the first
+    ``plain_blocks`` are computed again in the backward pass; None means that no block is.
 
     Raises:
         TrialError: the loss or the penalty is no longer a finite number, or not even one example fits in memory.
@@ -88,8 +90,8 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
     model = called(method.adapt, tree, rank, recipe).train()
     with torch.no_grad():
         called(method.start, model, stage.start(corpus, recipe, seed))
-    if gradient_checkpointing:
-        _spare_memory(tree)
+    if plain_blocks is not None:
+        _spare_memory(tree, plain_blocks)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer, schedule = _optimizer(method, model, recipe)
     parts = {"optimizer": optimizer, "schedule": schedule}
@@ -172,13 +174,16 @@ def _sum_gradients(parameters: Sequence[nn.Parameter], loss: float, group: Group
     return float(total)
 
 
-def _spare_memory(tree: Any) -> None:
-    """Recompute each decoder block in the backward pass, with torch's generator as in the forward pass."""
+def _spare_memory(tree: Any, plain_blocks: int) -> None:
+    """Recompute the decoder blocks after the plain ones in the backward pass, with torch's generator as before."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "`gradient_checkpointing_enable`", FutureWarning
         )  # transformers 5.23 renames it
         tree.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for name, module in tree.named_modules():
+        if hasattr(module, "gradient_checkpointing") and (block := block_of(f"{name}.")) is not None:
+            module.gradient_checkpointing = block >= plain_blocks
 
 
 def _optimizer(method: TrainMethod, model: nn.Module, recipe: Recipe) -> tuple[Any, Any]:

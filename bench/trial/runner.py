@@ -223,7 +223,7 @@ class TrialRunner:
                 progress=lambda index, total, loss: progress("train", index, total, loss),
                 group=self.group,
                 micro_batch=self._micro_batch,
-                gradient_checkpointing=self.resources.gradient_checkpointing,
+                plain_blocks=self.resources.plain_blocks,
                 environment=together(*self.group.gather(self._environment(trial))),
             )
 

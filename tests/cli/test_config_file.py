@@ -35,6 +35,8 @@ def file(folder: Path, text: str) -> Path:
         "--tuned some/folder --set dare.drop_rate=0.5 --set recipe.lr=1e-3 --plugin a.py --plugin b.py",
         "--output s_1/läufe --data d --model some/model --address auto --skip-bad 2 --quiet",
         "--sources none --every-source --connector frozen --micro-batch 4 --gradient-checkpointing",
+        "--gradient-checkpointing 8 --lanes 0",
+        "--gradient-checkpointing auto",
     ],
 )
 def test_a_saved_command_is_read_as_the_same_command(words: str, tmp_path: Path) -> None:

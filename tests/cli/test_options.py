@@ -1,7 +1,7 @@
 import json
 import math
 from argparse import ArgumentParser
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from bench.cli.arguments import add_options
 from bench.cli.launch_options import HowTrialsRun
 from bench.cli.leaderboard import LeaderboardOptions
 from bench.cli.options import Cells
+from bench.cli.plan import PlanOptions
 from bench.cli.request import read_request
 from bench.cli.run import RunOptions
 from bench.cli.study import StudyOptions
@@ -24,14 +25,63 @@ def test_the_options_come_to_resources() -> None:
         lanes=1,
         gpus_per_trial=2,
         micro_batch=4,
-        gradient_checkpointing=True,
+        gradient_checkpointing="3",
         eval_batch=8,
         feature_cache=0.5,
         feature_files=1.5,
     )
 
-    assert options.launch() == Launch(1, None, Resources(2, 4, True, 8, 1 << 29, 1_500_000_000))
+    assert options.launch() == Launch(1, None, Resources(2, 4, 3, 8, 1 << 29, 1_500_000_000))
     assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Resources())
+
+
+@pytest.mark.parametrize(
+    ("words", "blocks"),
+    [((), None), (("",), 0), (("0",), 0), (("8",), 8), (("auto",), None)],
+)
+def test_gradient_checkpointing_is_all_blocks_or_all_but_the_first_few(
+    words: tuple[str, ...], blocks: int | None
+) -> None:
+    line = [word for text in words for word in ("--gradient-checkpointing", text) if word]
+
+    assert typed(RunOptions, *line).launch().resources.plain_blocks == blocks
+    assert typed(PlanOptions, *line).others(fitted=False) == [word for word in line if word != "0"]
+
+
+@pytest.mark.parametrize("text", ["-1", "some", "1.5", "²", "yes"])
+def test_another_value_of_gradient_checkpointing_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match=f"^--gradient-checkpointing is '{text}'; give the number of blocks .*all.$"):
+        typed(RunOptions, "--gradient-checkpointing", text).launch()
+
+
+def test_auto_needs_the_gpu_of_this_machine() -> None:
+    with pytest.raises(UsageError, match="--gradient-checkpointing auto does not ask the cluster at --address"):
+        typed(RunOptions, "--gradient-checkpointing", "auto", "--address", "auto").launch()
+    assert typed(PlanOptions, "--gradient-checkpointing", "auto", "--address", "auto").launch()
+
+
+@pytest.mark.parametrize(
+    ("plain", "said"), [(None, "no block is"), (0, "every block is"), (3, "all but the first 3 blocks are")]
+)
+def test_auto_is_chosen_for_a_plan_and_said(
+    plain: int | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, plan = typed(RunOptions, "--gradient-checkpointing", "auto"), object()
+    asked = list[object]()
+
+    def choose(plan: object, resources: Resources) -> Resources:
+        asked.append(plan)
+        return replace(resources, plain_blocks=plain)
+
+    monkeypatch.setattr("bench.prepare.price.fitting.fitted_here", choose)
+
+    found = options.fitted(options.launch(), lambda: plan)  # type: ignore[arg-type, return-value]
+
+    assert found.resources == Resources(plain_blocks=plain)
+    assert asked == [plan]
+    assert capsys.readouterr().err == f"--gradient-checkpointing auto: {said} checkpointed.\n"
+    other = typed(RunOptions, "--gradient-checkpointing", "2")
+    assert other.fitted(launch := other.launch(), lambda: pytest.fail("asked")) == launch
 
 
 @pytest.mark.parametrize("gib", [-1.0, math.nan, math.inf])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,11 +14,15 @@ from bench.cli import run
 from bench.cli.main import main
 from bench.cli.options import Cells
 from bench.cli.request import read_request
+from bench.plan.baselines import make
 from bench.plan.plan import Plan
 from bench.plan.suite import MICRO
 from bench.plugins.groups import GROUPS
 from bench.plugins.registry import Registry
-from bench.prepare.price import others
+from bench.prepare.price import fitting, others
+from bench.prepare.price.rates import Fleet, GpuModel
+from bench.store.run_folder import Store
+from tests.making.commands import typed
 
 
 @pytest.fixture
@@ -164,3 +170,23 @@ def test_the_control_replay_stays_if_such_examples_may_be_skipped(
     error = capsys.readouterr().err
     assert "left out" not in error
     assert "failed: replay-" in error
+
+
+def test_auto_chooses_the_blocks_before_the_first_trial_and_the_trial_is_the_same(
+    tiny_words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "here", lambda: Fleet(GpuModel("odd", 1, None), 1))  # with a memory of one byte
+    auto, one = (
+        typed(run.RunOptions, "--methods", "lora", *tiny_words, "--lanes", "0", "--gradient-checkpointing", word)
+        for word in ("auto", "1")
+    )
+    store = auto.store()
+    mirror: Any = SimpleNamespace(take=lambda record: None)
+
+    with store.locked():
+        run._perform(auto, make(read_request(auto, auto.output), store), store, auto.launch(), mirror)
+
+    assert "--gradient-checkpointing auto: every block is checkpointed." in capsys.readouterr().err
+    trained = [record for record in store.records() if record.trial.rank is not None]
+    assert [record.environment["plain_blocks"] for record in trained] == ["0"]
+    assert make(read_request(one, one.output), Store(store.root)).pending == ()

@@ -66,7 +66,7 @@ def test_a_training_that_spares_memory_or_is_broken_off_gives_the_cpus_numbers(
 ) -> None:
     own = cell(str(row["method"]), {name: row[name] for name in ("recipe.connector", "recipe.train_dtype")})
     lanes = fresh_lanes(own.connector, own.dtype)
-    lanes = lanes.again(Resources(eval_batch_size=2, gradient_checkpointing=bool(row["checkpointing"])))
+    lanes = lanes.again(Resources(eval_batch_size=2, plain_blocks=0 if row["checkpointing"] else None))
     job = replace(own_job(own, lanes), snapshots=(1,))
     if row["interruption"] == "kill":
         killed(lanes.pretend, job)

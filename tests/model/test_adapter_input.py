@@ -35,8 +35,8 @@ def trained(name: str, dtype: str, dropout: float, *, checkpointing: bool = Fals
     method = Registry().method(name)()
     assert isinstance(method, TrainMethod)
     recipe = replace(RECIPE, updates=2, train_dtype=dtype, dropout=dropout)  # type: ignore[arg-type]
-    micro = MicroBatchSize(5)
-    return fit(method, RANK, 0, recipe, tiny(dtype).lessons, micro_batch=micro, gradient_checkpointing=checkpointing)
+    micro, plain = MicroBatchSize(5), 0 if checkpointing else None
+    return fit(method, RANK, 0, recipe, tiny(dtype).lessons, micro_batch=micro, plain_blocks=plain)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -45,7 +45,7 @@ def learning(bench: Tiny, *, checkpointing: bool = False) -> nn.Module:
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.1)
     if checkpointing:
-        training._spare_memory(tree)
+        training._spare_memory(tree, 0)
     return model
 
 

@@ -102,7 +102,7 @@ def test_a_training_computes_each_norm_once_an_update(counted: list[None], check
         recipe,
         tiny().lessons,
         micro_batch=MicroBatchSize(3),
-        gradient_checkpointing=checkpointing,
+        plain_blocks=0 if checkpointing else None,
     )
 
     assert len(counted) == LAYERS * recipe.updates

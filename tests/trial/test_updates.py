@@ -2,9 +2,8 @@
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 import torch
@@ -93,7 +92,7 @@ def test_the_command_decides_on_the_micro_batch_then_the_recipe_and_memory_alway
 
 @contextmanager
 def counted(model: nn.Module) -> Iterator[list[int]]:
-    """Count how often the model's first block is computed, in the trees made of it too."""
+    """Count how often a module is computed, in the trees made of its model too."""
     count = [0]
 
     def tick(*_: object) -> None:
@@ -105,21 +104,24 @@ def counted(model: nn.Module) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.05])
-def test_gradient_checkpointing_gives_the_same_bits(dropout: float) -> None:
-    method, recipe = Registry().method("lorasculpt"), replace(RECIPE, dropout=dropout)
-    forwards = []
+def test_any_number_of_checkpointed_blocks_gives_the_same_bits_and_only_they_are_computed_twice(dropout: float) -> None:
+    method, recipe = Registry().method("lorasculpt"), replace(RECIPE, updates=4, dropout=dropout)
+    bench = tiny()
+    blocks = len(bench.base.model.get_submodule("model.language_model.layers"))  # type: ignore[arg-type]
+    forwards, learnt = {}, {}
 
-    learnt = []
-    for sparing in (False, True):
+    for plain in (None, blocks, *reversed(range(blocks))):
         bench = tiny()
-        layer: Any = bench.base.model.get_submodule("model.language_model.layers.0.mlp.gate_proj")
-        with counted(layer) as count:
-            learnt.append(fit(method(), RANK, 0, recipe, bench.train, gradient_checkpointing=sparing))  # type: ignore[arg-type]
-        forwards.append(count[0])
+        layers = [bench.base.model.get_submodule(f"model.language_model.layers.{n}.mlp") for n in range(blocks)]
+        with ExitStack() as stack:
+            counts = [stack.enter_context(counted(layer)) for layer in layers]
+            learnt[plain] = fit(method(), RANK, 0, recipe, bench.train, plain_blocks=plain)  # type: ignore[arg-type]
+        forwards[plain] = [count[0] // recipe.updates for count in counts]
 
-    one, other = (fitted.change for fitted in learnt)
-    assert one is not None
-    assert other is not None
-    assert not unequal(one, other)
-    assert learnt[0].losses == learnt[1].losses
-    assert forwards == [RECIPE.updates, 2 * RECIPE.updates]  # computed again on the way back
+    assert blocks > 1
+    assert forwards.pop(None) == [1] * blocks
+    assert forwards == {plain: [1] * plain + [2] * (blocks - plain) for plain in range(blocks + 1)}
+    assert learnt[None].change
+    for fitted in learnt.values():
+        assert not unequal(fitted.change, learnt[None].change)
+        assert fitted.losses == learnt[None].losses

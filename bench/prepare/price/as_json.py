@@ -28,6 +28,7 @@ def as_json(quote: Quote, missing: tuple[str, ...]) -> dict[str, Any]:
         "answers": sum(item.answers for item in todo),
         "time": _time(quote),
         "disk_bytes": dict(quote.disk()),
+        "plain_blocks": quote.plain_blocks,
         "memory_bytes": _memory(quote),
         "jobs": [
             {"id": job.trial.id, "label": job.trial.label, "done": plan.done(job), "scores": len(job.asked)}

@@ -83,6 +83,11 @@ class Blueprint:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
+    def blocks(self) -> int:
+        """How many blocks the decoder has."""
+        return int(self.config.text_config.num_hidden_layers)
+
+    @property
     def image_tokens(self) -> int:
         """How many tokens of the decoder one image takes."""
         return family_with(self.config).image_tokens(self.config)

@@ -62,19 +62,18 @@ def training(
     dimensions: Dimensions,
     adapted: Adapted,
     *,
-    checkpointing: bool,
+    plain: int,
 ) -> Footprint:
     """Return the memory of training; trained weights, gradients and both AdamW moments are float32.
 
-    An example has logits only where a token is learnt.
-    With gradient ``checkpointing`` every block keeps only its input, and one block at a time keeps all its activations.
+    An example has logits only where a token is learnt. The first ``plain`` decoder blocks keep all their activations.
+    With gradient checkpointing, each of the others keeps only its input, and one of them at a time its activations.
     """
-    text = blueprint.config.text_config
-    blocks, size = text.num_hidden_layers, BYTES[recipe.train_dtype]
-    tokens = dimensions.tokens
+    text, size = blueprint.config.text_config, BYTES[recipe.train_dtype]
     graphs = called(method.graphs)
-    every = 1 if checkpointing else graphs * blocks
-    inputs = graphs * blocks * tokens * text.hidden_size * size if checkpointing else 0
+    checkpointed = max(0, blueprint.blocks - plain)
+    every = graphs * (blueprint.blocks - checkpointed) + (checkpointed > 0)
+    inputs = graphs * checkpointed * dimensions.tokens * text.hidden_size * size
     return Footprint(
         method.name,
         dimensions.rank,

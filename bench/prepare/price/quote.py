@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from bench.errors import UsageError
@@ -44,6 +44,7 @@ class Quote:
     rates: Rates | None
     priced_elsewhere: bool = False
     most_lanes: int | None = None
+    _made: dict[tuple[_Way, int], Adapted] = field(default_factory=dict)  # a replaced quote has it, too
 
     @cached_property
     def todo(self) -> tuple[Todo, ...]:
@@ -145,8 +146,10 @@ class Quote:
         methods, ranks = dict[_Way, TrainMethod](), dict[_Way, list[int]]()
         for trial in self.trials.values():
             method = self.plan.method(trial)
-            if isinstance(method, TrainMethod) and trial.rank is not None:
-                way: _Way = (type(method).adapt, trial.recipe)
+            if not isinstance(method, TrainMethod) or trial.rank is None:
+                continue
+            way: _Way = (type(method).adapt, trial.recipe)
+            if (way, trial.rank) not in self._made:
                 methods.setdefault(way, method)
                 ranks.setdefault(way, []).append(trial.rank)
         for way, method in methods.items():
@@ -156,20 +159,21 @@ class Quote:
     def _measured(self, method: TrainMethod, recipe: Recipe, rank: int) -> Adapted:
         return self.blueprint.adapt(method, rank, recipe, self.tokens)
 
-    @cached_property
-    def _made(self) -> dict[tuple[_Way, int], Adapted]:
-        return {}
+    @property
+    def plain_blocks(self) -> int:
+        """How many decoder blocks keep their activations; gradient checkpointing computes the others again."""
+        asked = self.resources.plain_blocks
+        return self.blueprint.blocks if asked is None else min(asked, self.blueprint.blocks)
 
-    def footprint(self, name: str, rank: int, *, checkpointing: bool | None = None) -> Footprint:
-        """Return the memory of a method, or of a control, at a rank."""
+    def footprint(self, name: str, rank: int, *, plain: int | None = None) -> Footprint:
+        """Return the memory of a method, or of a control, at a rank, with ``plain`` blocks (None: as asked for)."""
         trial = self.trials[name, rank]
         method, recipe, dimensions = self.plan.method(trial), trial.recipe, self._dimensions(trial)
         if not isinstance(method, TrainMethod):
             found = editing(method, self.blueprint, recipe, dimensions)
         else:
-            chosen = self.resources.gradient_checkpointing if checkpointing is None else checkpointing
-            adapted = self.adapted[name, rank]
-            found = training(method, self.blueprint, recipe, dimensions, adapted, checkpointing=chosen)
+            chosen, adapted = self.plain_blocks if plain is None else plain, self.adapted[name, rank]
+            found = training(method, self.blueprint, recipe, dimensions, adapted, plain=chosen)
         return self._on_device(replace(found, method=name, rank=rank))
 
     def captures(self, name: str) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bench.plugins.method import EditMethod
-from bench.prepare.price.fitting import fitting_options
+from bench.prepare.price.fitting import fitting_options, most_plain
 from bench.prepare.price.memory import RUNTIME, Footprint
 from bench.prepare.price.quote import LEARNT_TOKENS, TEXT_TOKENS, Quote
 from bench.prepare.price.rates import EDIT_PASSES, Rates
@@ -116,15 +116,15 @@ def _features(quote: Quote) -> Iterator[str]:
 def _methods(quote: Quote, rank: int) -> Iterator[str]:
     prints = [quote.footprint(name, rank) for name in quote.methods if (name, rank) in quote.trials]
     unit, called = _unit(quote)
-    on = "with" if quote.resources.gradient_checkpointing else "without"
     runtime = f"; with {RUNTIME / GIB:.1f} GiB for the runtime" if quote.fleet else ""
     yield (
         f"Memory at rank {rank}, {called}: micro-batch {quote.micro_batch} of {quote.tokens} tokens "
-        f"(assuming {TEXT_TOKENS} text tokens, {LEARNT_TOKENS} of them learnt), {on} checkpointing{runtime}"
+        f"(assuming {TEXT_TOKENS} text tokens, {LEARNT_TOKENS} of them learnt), {_checkpointing(quote)}{runtime}"
     )
     fits = ""
     if quote.fleet is not None:
-        fits = f" largest micro-batch in {quote.fleet.gpu.memory_bytes / GIB:.0f}, and with checkpointing"
+        gib = quote.fleet.gpu.memory_bytes / GIB
+        fits = f" largest micro-batch in {gib:.0f}, and with checkpointing (after this many blocks)"
     heads = ("method's own" if name == "own" else name for name in _PARTS)
     rows: list[Sequence[str]] = [("", *heads, "total", fits)]
     for item in prints:
@@ -138,22 +138,36 @@ def _methods(quote: Quote, rank: int) -> Iterator[str]:
             yield f"  {item.method}'s own: {named}"
 
 
+def _checkpointing(quote: Quote) -> str:
+    """Return which blocks are checkpointed."""
+    if quote.plain_blocks == quote.blueprint.blocks:
+        return "without checkpointing"
+    return f"with checkpointing{f' of all but the first {quote.plain_blocks} blocks' if quote.plain_blocks else ''}"
+
+
 def _unit(quote: Quote) -> tuple[int, str]:
     """Return the unit for a model's size: GiB, or MiB if the model is too small for GiB."""
     return (GIB, "GiB") if quote.blueprint.parameters * 4 > GIB else (MIB, "MiB")
 
 
 def _fit(quote: Quote, item: Footprint) -> str:
-    """Return the largest micro-batch, up to a GPU's share of an update, without and with checkpointing."""
+    """Return the largest micro-batch, up to a GPU's share of an update, without and with checkpointing.
+
+    Behind it stands the most blocks without checkpointing with which it fits, if they are neither all nor none.
+    """
     if quote.fleet is None:
         return ""
     memory = quote.fleet.gpu.memory_bytes
     if not item.trained:
         return " fits" if item.total(0) <= memory else " does not fit"
-    plain, saving = (
-        quote.footprint(item.method, item.rank, checkpointing=on).largest(memory, quote.share) for on in (False, True)
+    blocks = quote.blueprint.blocks
+    without, saving = (
+        quote.footprint(item.method, item.rank, plain=plain).largest(memory, quote.share) for plain in (blocks, 0)
     )
-    return f" {plain or 'none'}, {saving}" if saving else " does not fit"
+    if not saving:
+        return " does not fit"
+    plain = most_plain(quote, item.method, item.rank, saving, blocks)
+    return f" {without or 'none'}, {saving}{f' ({plain})' if 0 < plain < blocks else ''}"
 
 
 def _time(quote: Quote) -> Iterator[str]:

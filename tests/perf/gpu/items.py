@@ -85,7 +85,7 @@ def update(new: Callable[[], TrainMethod], subject: Subject, clock: Clock, recip
     saving = planned.needs_checkpointing(plain, device)
     foretold = planned.footprint(subject, new(), recipe, checkpointing=True) if saving else plain
     lessons, watch = subject.lessons_of(method), Updates(device, clock)
-    train = partial(fit, corpus=lessons, micro_batch=micro_batch, gradient_checkpointing=saving)
+    train = partial(fit, corpus=lessons, micro_batch=micro_batch, plain_blocks=0 if saving else None)
     stage = _stage(new, recipe, train)
     with suppress(TimeUp), stage.folded(lessons):
         train(method, RANK, 0, recipe, stage=stage, progress=watch)

@@ -22,7 +22,8 @@ def footprint(subject: Subject, method: Method, recipe: Recipe, *, checkpointing
     if not isinstance(method, TrainMethod):
         return editing(method, subject.blueprint, recipe, dimensions)
     adapted = subject.blueprint.adapt(method, RANK, recipe, subject.tokens)
-    return training(method, subject.blueprint, recipe, dimensions, adapted, checkpointing=checkpointing)
+    plain = 0 if checkpointing else subject.blueprint.blocks
+    return training(method, subject.blueprint, recipe, dimensions, adapted, plain=plain)
 
 
 def needs_checkpointing(item: Footprint, device: torch.device) -> bool:

@@ -116,13 +116,15 @@ def test_the_memory_plan_of_training_adds_up(name: str) -> None:
     trained = 32 * SIDES + CONNECTOR + (ROWS if name == "dora" else 0)
     logits = 20 * VOCABULARY * 16
 
-    plain = training(method, blueprint(), RECIPE, dimensions, found, checkpointing=False)
-    saving = training(method, blueprint(), RECIPE, dimensions, found, checkpointing=True)
+    plain = training(method, blueprint(), RECIPE, dimensions, found, plain=BLOCKS)
+    saving = training(method, blueprint(), RECIPE, dimensions, found, plain=0)
+    partly = training(method, blueprint(), RECIPE, dimensions, found, plain=5)
 
     rest = 2 * 7_063_427_072 + 16 * trained + sum(method.memory(dimensions).values())
     block = found.fixed_bytes + 4 * found.example_bytes
     assert plain.total(4) == rest + 4 * logits + BLOCKS * block
     assert saving.total(4) == rest + 4 * logits + block + 4 * BLOCKS * TOKENS * HIDDEN * 2
+    assert partly.total(4) == rest + 4 * logits + (5 + 1) * block + 4 * (BLOCKS - 5) * TOKENS * HIDDEN * 2
 
 
 def test_methods_declare_their_own_memory() -> None:

@@ -146,7 +146,8 @@ def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
     assert "bench run --suite lorasculpt --gpus-per-trial 2 --methods paper --ranks 32 --seeds 0,1,2,3,4" in lines[2]
     assert lines[2].endswith("--micro-batch 3")
     assert lines[3].endswith("orth_reg will not fit into the memory of a GPU")
-    assert "--micro-batch 9 --gradient-checkpointing" in command(budget, choice, options.others(fitted=False), Fit())
+    line = command(budget, choice, options.others(fitted=False), Fit())
+    assert "--micro-batch 9 --gradient-checkpointing --gpus-per-trial 2" in line
 
 
 def test_where_nothing_fits_the_least_is_named(asked: Callable[..., Request]) -> None:
