@@ -193,12 +193,12 @@ def test_a_budget_leaves_out_what_no_gpu_holds(tmp_path: Path, capsys: pytest.Ca
     assert main([*words, "--budget", "40h", "--gpu", "RTX 4090:4"]) == 0
 
     text = capsys.readouterr().out
-    assert "model_tailor will not fit RTX 4090; the others fit RTX 4090 with --micro-batch 1 --eval-batch 22" in text
+    assert "model_tailor will not fit RTX 4090; the others fit RTX 4090 with --micro-batch 2 --eval-batch 22" in text
     assert "Left out because a GPU cannot hold them: model_tailor." in text
     proposed = [line for line in text.splitlines() if line.strip().startswith("bench run")]
     assert proposed
     assert all("--methods lora,dare --ranks 32" in line for line in proposed)
-    assert all(line.endswith("--micro-batch 1 --eval-batch 22") for line in proposed)
+    assert all(line.endswith("--micro-batch 2 --eval-batch 22") for line in proposed)
 
 
 def test_what_is_cached_is_not_priced_again(

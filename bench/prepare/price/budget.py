@@ -17,6 +17,7 @@ from bench.prepare.price.fitting import Fit
 from bench.prepare.price.quote import size
 from bench.prepare.price.rates import Rates
 from bench.prepare.price.work import declared
+from bench.trial.hooks import called
 
 _LIMITS = (None, 2000, 1000, 500, 200, 100)
 _SEEDS = (5, 3, 2, 1)
@@ -81,7 +82,14 @@ class Budget:
         targets = [self._count(name, choice) for name in choice.targets]
         models = len(choice.methods) * len(choice.ranks) * choice.seeds
         answers = sources + sum(targets) + models * (len(targets) * sources + sum(targets))
-        return (training + answers / self.rates.answer) / 3600
+        return (training + places * self._editing(choice) + answers / self.rates.answer) / 3600
+
+    def _editing(self, choice: Proposal) -> float:
+        """Return the GPU-seconds of all edits of a choice at one rank, target and seed."""
+        registry, settings = self.request.registry, self.request.settings_of
+        methods = {name: registry.method(name)(**settings(name)) for name in choice.methods}
+        edits = {name: called(method.captured) for name, method in methods.items() if isinstance(method, EditMethod)}
+        return sum(self.rates.edit_seconds(name, captured) for name, captured in edits.items())
 
     def half_width(self, names: Sequence[str], choice: Proposal) -> float:
         """Return an upper bound of the half-width of the 95 % interval of a mean over tasks, in points.
