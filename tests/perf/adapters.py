@@ -20,7 +20,7 @@ from bench.model.adapter_input import Casts, Factor, Reads
 from bench.model.adapters import insert_lora
 from tests.perf.before.adapted import pefts
 from tests.perf.proportions import DECODER, LAYERS, RANK, llava, passes, plain_layer, recipe, update
-from tests.perf.side_by_side import ratio, seconds
+from tests.perf.timing import each_round, ratio
 
 TOKENS, LAYER_RANK, DROPOUT, ROUNDS = 256, 32, 0.05, 3
 NAMES = ("peft", "ours")
@@ -53,7 +53,7 @@ def layer(name: str, shape: tuple[int, int], dtype: torch.dtype) -> Any:
 
 def row(label: str, wrapped: dict[str, Any], calls: dict[str, Callable[[], object]]) -> list[str]:
     """Return a row of the table."""
-    found = seconds(calls, ROUNDS)
+    found = each_round(calls, ROUNDS)
     bytes_ = [kept(calls[name], wrapped[name]) for name in NAMES]
     times = [f"{1000 * statistics.median(found[name]):.0f}" for name in NAMES]
     return [label, *times, f"{ratio(found, 'ours', 'peft'):.2f}", *(f"{size / 2**20:.1f}" for size in bytes_)]

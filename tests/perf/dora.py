@@ -21,7 +21,7 @@ from bench.model.adapters import insert_lora
 from bench.model.dora_layer import Magnitude
 from tests.perf.before.adapted import pefts
 from tests.perf.proportions import DECODER, LAYERS, RANK, llava, passes, plain_layer, recipe, update
-from tests.perf.side_by_side import ratio, seconds
+from tests.perf.timing import each_round, ratio
 
 UPDATE, LAYER_RANK = 10_240, 32
 NAMES = ("lora", "peft's dora", "dora", "dora, low_rank")
@@ -55,9 +55,9 @@ def norms(wrapped: nn.Module, name: str) -> Callable[[], object]:
 def layer_row(shape: tuple[int, int], dropout: float, rounds: int) -> list[str]:
     """Return a row of the table: milliseconds, and ratios at an update's tokens."""
     wrapped, tokens = {name: layer(name, shape, dropout) for name in NAMES}, 1024 if shape[0] == shape[1] else 512
-    found = seconds({name: passes(each, shape[1], tokens, torch.float32) for name, each in wrapped.items()}, rounds)
+    found = each_round({name: passes(each, shape[1], tokens, torch.float32) for name, each in wrapped.items()}, rounds)
     own = {name: norms(each, name) for name, each in wrapped.items() if name != "lora"}
-    each_norm = {name: statistics.median(times) for name, times in seconds(own, rounds).items()}
+    each_norm = {name: statistics.median(times) for name, times in each_round(own, rounds).items()}
     row = [f"{shape[0]}x{shape[1]} r{LAYER_RANK}", f"{dropout:g}"]
     row += [f"{1000 * statistics.median(found['lora']):.0f}"]
     lora = statistics.median(found["lora"]) * UPDATE / tokens
@@ -74,7 +74,7 @@ def model_row(dropout: float, dtype: torch.dtype, rounds: int) -> list[str]:
     wrapped[NAMES[1]] = pefts(llava(dtype), DECODER, RANK, dropout, dora=True)
     for name, drops in ((NAMES[2], True), (NAMES[3], False)):
         wrapped[name] = insert_lora(llava(dtype), RANK, recipe(dropout), dora=True, drop_base=drops).train()
-    found = seconds({name: update(each, 1) for name, each in wrapped.items()}, rounds)
+    found = each_round({name: update(each, 1) for name, each in wrapped.items()}, rounds)
     row = [f"LLaVA r{RANK} {str(dtype).removeprefix('torch.')}", f"{dropout:g}"]
     row += [f"{1000 * statistics.median(found['lora']):.0f}"]
     for name in NAMES[1:]:

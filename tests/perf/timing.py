@@ -12,7 +12,12 @@ from bench.text import text_table
 
 
 def seconds(ways: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
-    """Return the median CPU seconds of each way on one thread, after one round that is not counted."""
+    """Return the median CPU seconds of each way on one thread."""
+    return {name: statistics.median(taken) for name, taken in each_round(ways, rounds).items()}
+
+
+def each_round(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each way in each round on one thread, after one round that is not counted."""
     torch.set_num_threads(1)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
@@ -21,7 +26,12 @@ def seconds(ways: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[s
             call()
             if turn:
                 found[name].append(time.process_time() - began)
-    return {name: statistics.median(taken) for name, taken in found.items()}
+    return found
+
+
+def ratio(found: Mapping[str, list[float]], name: str, other: str) -> float:
+    """Return the median over rounds of the seconds of ``name`` over those of ``other`` in the same round."""
+    return statistics.median(one / two for one, two in zip(found[name], found[other], strict=True))
 
 
 def show(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
