@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.model.four_bit import dequantised
+from bench.model.precision import tf32
 
 ROWS = 1024  # of W0 that are float32 at once, if W0 is not
 
@@ -59,7 +58,7 @@ class Magnitude(nn.Module):
         """
         seen = (scale, *((factor._version, factor.data_ptr(), factor.device) for factor in (a, b)))
         if self._known is None or self._known[0] != seen:
-            with torch.inference_mode(mode=False), torch.no_grad(), _whole_float32(b.device):
+            with torch.inference_mode(mode=False), torch.no_grad(), tf32(b.device, allowed=False):
                 found = row_norms(dequantised(stored), a, b, scale, self.base_norms)
             if not (isinstance(a, nn.Parameter) and isinstance(b, nn.Parameter)):
                 return found  # a factor that the layer computes is a new tensor each time
@@ -124,17 +123,3 @@ class _Decomposed(torch.autograd.Function):
         to_low = (flat @ (b * scaled)).view(low.shape)
         to_base = None if to_base is None else to_base.to(base.dtype)
         return to_result.to(base.dtype), to_base, None, to_low, crossed * scaled, lengths / norms, None, None
-
-
-@contextmanager
-def _whole_float32(device: torch.device) -> Iterator[None]:
-    """Let a GPU compute float32 products in full, which a half-precision training lets it round to TF32."""
-    if device.type != "cuda":
-        yield
-        return
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, False
-    try:
-        yield
-    finally:
-        matmul.allow_tf32 = before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bench.errors import TrialError
+from bench.model.precision import tf32
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
 from bench.recipe import Recipe
@@ -92,22 +93,15 @@ def seed_update(seed: int, index: int, group: Group = ALONE) -> torch.Generator:
     return torch.Generator().manual_seed(value)
 
 
-@contextmanager
-def tensor_cores(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def tensor_cores(recipe: Recipe, device: torch.device) -> AbstractContextManager[None]:
     """Let a GPU compute a half-precision training's float32 products in TF32, as the paper's recipe does.
 
     These are the adapters' products: adapters are float32 on a bfloat16 base, because bfloat16 adapters, as in the
     paper, would be coarser. What hooks compute from the weights stays in full precision.
     """
-    if device.type != "cuda" or recipe.train_dtype == "float32":
-        yield
-        return
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, True
-    try:
-        yield
-    finally:
-        matmul.allow_tf32 = before
+    if recipe.train_dtype == "float32":
+        return nullcontext()
+    return tf32(device, allowed=True)
 
 
 def draw_alike(generator: torch.Generator, group: Group) -> None:
