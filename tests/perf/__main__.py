@@ -56,7 +56,10 @@ def write(printed: Sequence[tuple[str, str]], minutes: float) -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(_FIRST)
     _, _, after = rest.partition(_LAST)
-    head = f"`make perf` on {date.today()}, commit `{commit()}`, {minutes:.0f} minutes: {machine()}."
+    command = (
+        "make perf" if [name for name, _ in printed] == names() else f"python -m tests.perf {' '.join(dict(printed))}"
+    )
+    head = f"`{command}` on {date.today()}, commit `{commit()}`, {minutes:.0f} minutes: {machine()}."
     parts = [f"### {name}\n\n```text\n{shown.strip()}\n```\n" for name, shown in printed]
     PAGE.write_text("\n".join([before + _FIRST, "", head, "", *parts, _LAST + after]), encoding="utf-8")
 
