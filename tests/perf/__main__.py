@@ -59,7 +59,7 @@ def write(printed: Sequence[tuple[str, str]], minutes: float) -> None:
     command = (
         "make perf" if [name for name, _ in printed] == names() else f"python -m tests.perf {' '.join(dict(printed))}"
     )
-    head = f"`{command}` on {date.today()}, commit `{commit()}`, {minutes:.0f} minutes: {machine()}."
+    head = f"`{command}` on {date.today()}, commit `{commit()}`, {minutes:.0f} minutes, on\n{machine()}."
     parts = [f"### {name}\n\n```text\n{shown.strip()}\n```\n" for name, shown in printed]
     PAGE.write_text("\n".join([before + _FIRST, "", head, "", *parts, _LAST + after]), encoding="utf-8")
 
