@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from bench.model.adapter_input import Casts, Factor, Reads
 from bench.model.adapters import insert_lora
 from tests.perf.before.adapted import pefts
-from tests.perf.proportions import DECODER, LAYERS, RANK, llava, passes, plain_layer, recipe, update
+from tests.perf.layers import DECODER, MODEL_RANK, RANK, SIZES, llava, passes, plain, recipe, update
 from tests.perf.timing import each_round, ratio
 
-TOKENS, LAYER_RANK, DROPOUT, ROUNDS = 256, 32, 0.05, 3
+TOKENS, DROPOUT, ROUNDS = 256, 0.05, 3
 NAMES = ("peft", "ours")
 
 
@@ -42,7 +42,7 @@ def kept(run: Callable[[], object], model: nn.Module) -> int:
 
 def layer(name: str, shape: tuple[int, int], dtype: torch.dtype) -> Any:
     """Return a layer of real size, wrapped in one of the ways."""
-    wrapped = pefts(plain_layer(*shape, dtype), "0", LAYER_RANK, DROPOUT)
+    wrapped = pefts(plain(*shape, dtype), "0", RANK, DROPOUT)
     if name == "ours":
         inner = wrapped.base_model.model[0]
         factor = Factor(inner.lora_A["default"].weight)
@@ -66,14 +66,14 @@ def main() -> None:
     print(line.format("", "peft ms", "ours ms", "ratio", "peft MiB", "ours MiB"))
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
-        for shape in LAYERS:
+        for shape in SIZES:
             wrapped = {way: layer(way, shape, dtype) for way in NAMES}
             calls = {way: passes(each, shape[1], TOKENS, dtype) for way, each in wrapped.items()}
-            print(line.format(*row(f"{shape[0]}x{shape[1]} r{LAYER_RANK} {name}", wrapped, calls)), flush=True)
-        wrapped = {"peft": pefts(llava(dtype), DECODER, RANK, DROPOUT)}
-        wrapped["ours"] = insert_lora(llava(dtype), RANK, recipe(DROPOUT)).train()
-        calls = {way: update(each, 1) for way, each in wrapped.items()}
-        print(line.format(*row(f"LLaVA r{RANK} {name}", wrapped, calls)), flush=True)
+            print(line.format(*row(f"{shape[0]}x{shape[1]} r{RANK} {name}", wrapped, calls)), flush=True)
+        wrapped = {"peft": pefts(llava(dtype), DECODER, MODEL_RANK, DROPOUT)}
+        wrapped["ours"] = insert_lora(llava(dtype), MODEL_RANK, recipe(DROPOUT)).train()
+        calls = {way: update(each, dtype) for way, each in wrapped.items()}
+        print(line.format(*row(f"LLaVA r{MODEL_RANK} {name}", wrapped, calls)), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,16 @@ from torch import nn
 from bench.model.adapters import insert_lora
 from bench.model.dora_layer import Magnitude
 from tests.perf.before.adapted import pefts
-from tests.perf.proportions import DECODER, LAYERS, RANK, llava, passes, plain_layer, recipe, update
+from tests.perf.layers import DECODER, MODEL_RANK, RANK, SIZES, llava, passes, plain, recipe, update
 from tests.perf.timing import each_round, ratio
 
-UPDATE, LAYER_RANK = 10_240, 32
+UPDATE = 10_240
 NAMES = ("lora", "peft's dora", "dora", "dora, low_rank")
 
 
 def layer(name: str, shape: tuple[int, int], dropout: float) -> Any:
     """Return a layer of real size, wrapped in one of the ways."""
-    wrapped = pefts(plain_layer(*shape, torch.float32), "0", LAYER_RANK, dropout, dora=name == "peft's dora")
+    wrapped = pefts(plain(*shape, torch.float32), "0", RANK, dropout, dora=name == "peft's dora")
     if name.startswith("dora"):
         inner = wrapped.base_model.model[0]
         made = Magnitude(inner.get_base_layer().weight, drop_base=name == "dora")
@@ -58,7 +58,7 @@ def layer_row(shape: tuple[int, int], dropout: float, rounds: int) -> list[str]:
     found = each_round({name: passes(each, shape[1], tokens, torch.float32) for name, each in wrapped.items()}, rounds)
     own = {name: norms(each, name) for name, each in wrapped.items() if name != "lora"}
     each_norm = {name: statistics.median(times) for name, times in each_round(own, rounds).items()}
-    row = [f"{shape[0]}x{shape[1]} r{LAYER_RANK}", f"{dropout:g}"]
+    row = [f"{shape[0]}x{shape[1]} r{RANK}", f"{dropout:g}"]
     row += [f"{1000 * statistics.median(found['lora']):.0f}"]
     lora = statistics.median(found["lora"]) * UPDATE / tokens
     for name in NAMES[1:]:
@@ -69,13 +69,13 @@ def layer_row(shape: tuple[int, int], dropout: float, rounds: int) -> list[str]:
 
 
 def model_row(dropout: float, dtype: torch.dtype, rounds: int) -> list[str]:
-    """Return a row of the table for whole updates of two examples."""
-    wrapped: dict[str, Any] = {name: pefts(llava(dtype), DECODER, RANK, dropout) for name in NAMES[:1]}
-    wrapped[NAMES[1]] = pefts(llava(dtype), DECODER, RANK, dropout, dora=True)
+    """Return a row of the table for whole updates of one example."""
+    wrapped: dict[str, Any] = {name: pefts(llava(dtype), DECODER, MODEL_RANK, dropout) for name in NAMES[:1]}
+    wrapped[NAMES[1]] = pefts(llava(dtype), DECODER, MODEL_RANK, dropout, dora=True)
     for name, drops in ((NAMES[2], True), (NAMES[3], False)):
-        wrapped[name] = insert_lora(llava(dtype), RANK, recipe(dropout), dora=True, drop_base=drops).train()
-    found = each_round({name: update(each, 1) for name, each in wrapped.items()}, rounds)
-    row = [f"LLaVA r{RANK} {str(dtype).removeprefix('torch.')}", f"{dropout:g}"]
+        wrapped[name] = insert_lora(llava(dtype), MODEL_RANK, recipe(dropout), dora=True, drop_base=drops).train()
+    found = each_round({name: update(each, dtype) for name, each in wrapped.items()}, rounds)
+    row = [f"LLaVA r{MODEL_RANK} {str(dtype).removeprefix('torch.')}", f"{dropout:g}"]
     row += [f"{1000 * statistics.median(found['lora']):.0f}"]
     for name in NAMES[1:]:
         row += ["", f"{ratio(found, name, 'lora'):.2f}"]
@@ -87,7 +87,7 @@ def main() -> None:
     torch.set_num_threads(1)
     head = ["", "dropout", "lora ms", "norm ms", "peft", "norm ms", "ours", "norm ms", "low_rank"]
     print(("{:<22}" + "{:>9}" * 8).format(*head))
-    for shape in LAYERS:
+    for shape in SIZES:
         for dropout in (0.0, 0.05):
             print(("{:<22}" + "{:>9}" * 8).format(*layer_row(shape, dropout, 2)), flush=True)
     for dtype in (torch.float32, torch.bfloat16):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.model.adapters import insert_lora
-from bench.model.answer_loss import IGNORED
+from bench.model.answer_loss import IGNORED, answer_loss
 from bench.model.families import family_of
 from bench.model.llava.tiny import Shape, Side, fresh, word_tokenizer
 from bench.recipe import Recipe
@@ -30,6 +31,7 @@ def tokenizer() -> Any:
 
 
 SHAPE = Shape(336, 14, _TOWER, Side(256, 704, 4, 4), feature_layer=-1, max_length=2048)
+WIDE = Shape(336, 14, _TOWER, Side(512, 1376, 3, 4), feature_layer=-1, max_length=2048)  # to time layers in a model
 
 
 @cache
@@ -72,3 +74,17 @@ def batch(model: Any, examples: int, *, images: int | None = None) -> dict[str, 
     features = [{"states": each} for each in drawn.repeat_interleave(examples // len(drawn), dim=0)]
     inputs = family_of(model).inputs(config, ids, features)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, **inputs}
+
+
+def update(wrapped: nn.Module, batch: Mapping[str, Tensor]) -> Callable[[], object]:
+    """Return a function that makes an update by AdamW with a batch."""
+    trained = [value for value in wrapped.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RECIPE.lr)
+    learnt = int((batch["labels"] != IGNORED).sum())
+
+    def call() -> None:
+        answer_loss(wrapped, batch, learnt).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return call
