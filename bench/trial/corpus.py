@@ -112,6 +112,10 @@ class Corpus:
         batch = _padded(self.base, [self._prompt(index) for index in indices], left=True)
         return batch | _inputs(self.base, batch["input_ids"], self._features(indices))
 
+    def image(self, index: int) -> int:
+        """Return the number of an example's image; examples whose image is the same have the same number."""
+        return self._places[index]
+
     def prefix(self, index: int) -> tuple[int, tuple[int, ...]]:
         """Return what questions on one image share: the image's number, and the tokens up to the end of the image.
 

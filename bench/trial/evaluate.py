@@ -79,9 +79,9 @@ def batches(corpus: Corpus, indices: Sequence[int], batch_size: int) -> list[lis
     Questions on one image stay together, because they share its prefix; the images are sorted by their longest prompt,
     to save padding.
     """
-    groups: dict[object, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for index in indices:
-        groups.setdefault(corpus.prefix(index), []).append(index)
+        groups.setdefault(corpus.image(index), []).append(index)
     by_length = sorted(groups.values(), key=lambda group: max(map(corpus.prompt_length, group)))
     order = [index for group in by_length for index in group]
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
