@@ -56,14 +56,16 @@ class Magnitude(nn.Module):
 
         A write counts if it raises the parameter's version; what writes through ``.data`` has to do so by itself.
         """
+        if not (isinstance(a, nn.Parameter) and isinstance(b, nn.Parameter)):
+            return self._computed(stored, a, b, scale)  # a factor that the layer computes is a new tensor each time
         seen = (scale, *((factor._version, factor.data_ptr(), factor.device) for factor in (a, b)))
         if self._known is None or self._known[0] != seen:
-            with torch.inference_mode(mode=False), torch.no_grad(), tf32(b.device, allowed=False):
-                found = row_norms(dequantised(stored), a, b, scale, self.base_norms)
-            if not (isinstance(a, nn.Parameter) and isinstance(b, nn.Parameter)):
-                return found  # a factor that the layer computes is a new tensor each time
-            self._known = (seen, found)
+            self._known = (seen, self._computed(stored, a, b, scale))
         return self._known[1]
+
+    def _computed(self, stored: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        with torch.inference_mode(mode=False), torch.no_grad(), tf32(b.device, allowed=False):
+            return row_norms(dequantised(stored), a, b, scale, self.base_norms)
 
     def forward(self, layer: Any, *, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
         """Return the output of a layer of peft, from its input as its A reads it, and its base's output ``result``."""

@@ -83,9 +83,10 @@ class EditContext:
     ``calibration(n)`` returns batches of the first ``n`` training examples of the target.
     ``capture(block, change, n)`` returns the inputs [tokens, in] of the adapted layers of one decoder block by layer
     name. They are measured on ``n`` calibration examples with ``change`` merged into the model, are on the CPU and
-    contain no padding. Layers that read the same values share one tensor, so do not write into it. A call continues
-    where the last one was measured if it asks for the same ``n`` and for no lower block, and if all deltas before the
-    last block are the same objects as then. Otherwise the examples run through the model from the start.
+    contain no padding. Layers that read the same values share one tensor, so do not write into it. The next call
+    empties the mapping, so that one block's inputs are in memory at a time. A call continues where the last one was
+    measured if it asks for the same ``n`` and for no lower block, and if all deltas before the last block are the same
+    objects as then. Otherwise the examples run through the model from the start.
     """
 
     generator: Generator

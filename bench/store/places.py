@@ -206,7 +206,7 @@ def _sweep(path: Path, names: re.Pattern[str], age: float = 0.0) -> None:
     found = names.search(path.name)
     if found is None or _lives(pid := int(found[1])):
         return
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, PermissionError):  # deleted in the meantime, or another user's
         if pid == os.getpid() or time.time() - path.stat().st_mtime >= age:
             remove(path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +80,7 @@ class SharedFolder:
         if self._room >= 0:
             return
         sweep(self.path, _OLD_SECONDS)
+        self._drop_old_claims()
         found = sorted(self._listed())
         total = size + sum(each for _, each, _ in found)
         if total > self.limit:
@@ -97,11 +98,23 @@ class SharedFolder:
         return sum(size for _, size, _ in self._listed())
 
     def _listed(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield time of use, bytes and path of every file, and delete the old claims of dead processes."""
-        for path in self.path.iterdir() if self.path.is_dir() else ():
-            with suppress(FileNotFoundError):  # another process deletes, too
-                facts = path.stat()
-                if path.suffix == self._suffix:
+        """Yield time of use, bytes and path of every file."""
+        for path in self._paths():
+            if path.suffix == self._suffix:
+                with suppress(OSError):  # another process deletes, too
+                    facts = path.stat()
                     yield facts.st_mtime, facts.st_size, path
-                elif path.suffix == _LOCK and time.time() - facts.st_mtime > _OLD_SECONDS:
-                    path.unlink()
+
+    def _drop_old_claims(self) -> None:
+        """Delete what dead processes left of their claims."""
+        for path in self._paths():
+            if path.suffix == _LOCK:
+                with suppress(OSError):  # another process deletes, too; or it is another user's
+                    if time.time() - path.stat().st_mtime > _OLD_SECONDS:
+                        path.unlink()
+
+    def _paths(self) -> Sequence[Path]:
+        """Return everything in the folder; nothing if it does not exist or may not be listed."""
+        with suppress(OSError):
+            return list(self.path.iterdir())
+        return ()

@@ -32,6 +32,43 @@ class _Stop(Exception):  # noqa: N818  it ends a forward pass early and is not a
     """Raised inside a forward pass as soon as all wanted inputs are recorded."""
 
 
+class Inputs(dict[str, Tensor]):
+    """The inputs [tokens, in] of a block's layers by name, float32, on the CPU, without padding.
+
+    Layers that read the same tensor share theirs. Each batch is written to its rows, so that nothing is held twice.
+    """
+
+    def __init__(self, batches: Sequence[Batch] = ()) -> None:
+        super().__init__()
+        self._masks = [batch["attention_mask"].bool() for batch in batches]
+        self._tokens = sum(int(mask.sum()) for mask in self._masks)
+        self._start = 0  # the row of the batch's first token
+        self._latest: tuple[Tensor, str] | None = None  # what the layer before read, and its name
+        self._owners: dict[str, str] = {}  # by layer, the first one that reads the same tensor
+
+    def __missing__(self, name: str) -> Tensor:
+        raise KeyError(f"{name}: another capture has emptied these inputs. Use them before, or keep the tensors.")
+
+    def add(self, name: str, read: Tensor) -> None:
+        """Add what a layer read of the current batch [n, length, in]."""
+        if self._latest is not None and self._latest[0] is read and self._owners.get(name) in (None, self._latest[1]):
+            self._owners[name] = self._latest[1]
+            self[name] = self[self._latest[1]]
+            return
+        rows = read[self._masks[0]]
+        if self._owners.setdefault(name, name) != name:  # it shared in an earlier batch
+            self._owners[name], self[name] = name, self[name].clone()
+        elif name not in self:
+            self[name] = torch.empty(self._tokens, rows.shape[-1])
+        self[name][self._start : self._start + len(rows)] = rows
+        self._latest = (read, name)
+
+    def end_batch(self) -> None:
+        """Go on with the rows of the next batch."""
+        self._start += int(self._masks.pop(0).sum())
+        self._latest = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Door:
     """What a decoder block gets: hidden states [n, length, width] of each batch, on the CPU, in the model's dtype.
@@ -66,7 +103,7 @@ class Capture:
     In main memory it holds the inputs of one block, 4 * tokens * (sum of the widths) bytes, where layers that read the
     same tensor share it (q_proj, k_proj, v_proj; gate_proj, up_proj), and the hidden states at one door, examples *
     length * width * the bytes of the model's dtype. These are 7.1 GiB and 0.6 GiB for 128 examples of 640 tokens and
-    the 7B model in half precision.
+    the 7B model in half precision. A capture empties what the one before returned.
     """
 
     def __init__(
@@ -81,32 +118,35 @@ class Capture:
         self._calibration = calibration
         self._before = before or Change({})
         self._door: _Door | None = None
+        self._inputs = Inputs()
 
     @torch.no_grad()
     def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
         """Return the inputs [tokens, in] of one block's layers by name, float32, on the CPU, without padding."""
+        self._inputs.clear()
         names = [name for name, layer in self._layers.items() if layer.block == block]
         if not names:
             return {}
         door, self._door = self._door, None  # a pass that fails leaves no door
         if door is None or not door.leads_to(block, change, count):
             door = _Door(_START, count, self._calibration(count))
-        parts: dict[str, list[Tensor]] = {name: [] for name in names}
-        states = []
+        inputs, states = Inputs(door.batches), list[Tensor]()
         with self._base.holding(self._reached(change, door.block, block)) as model:
             for batch in door.batches:
-                with _from(model, door), _recording(model, block, batch["attention_mask"].bool(), parts) as entered:
+                with _from(model, door), _recording(model, block, names, inputs) as entered:
                     model(**{name: value for name, value in batch.items() if name != "labels"}, use_cache=False)
                 states += entered
+                inputs.end_batch()
         self._door = _Door(block, count, door.batches, _before(change, block), states)
-        return _joined(parts)
+        self._inputs = inputs
+        return inputs
 
     def _reached(self, change: Change, first: int, last: int) -> Change:
         """Return the change of what a pass from one door to a block runs, with that of the earlier stages."""
 
         def runs(name: str) -> bool:
             block = block_of(name)
-            return first == _START if block is None else first <= block <= last
+            return block is None or first <= block <= last  # a connector's output may enter later blocks, too
 
         own, earlier = (
             Change({name: delta for name, delta in each.items() if runs(name)}) for each in (change, self._before)
@@ -156,14 +196,13 @@ def _hand_on(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 @contextmanager
-def _recording(model: nn.Module, block: int, mask: Tensor, parts: Mapping[str, list[Tensor]]) -> Iterator[list[Tensor]]:
-    """Add the unpadded inputs of the named layers to their parts, and end the forward pass at the last layer.
+def _recording(model: nn.Module, block: int, names: Sequence[str], inputs: Inputs) -> Iterator[list[Tensor]]:
+    """Add what the named layers read to the inputs, and end the forward pass at the last layer.
 
     The value of the context is a list, to which the hidden states that the block gets are added.
     """
     entered: list[Tensor] = []
     seen: set[str] = set()
-    latest: list[Tensor] = []  # what the layer before read, and its part
 
     def enter(module: nn.Module, arguments: tuple[Any, ...], words: dict[str, Any]) -> None:
         given = arguments[0] if arguments else words[_STATES]
@@ -171,32 +210,17 @@ def _recording(model: nn.Module, block: int, mask: Tensor, parts: Mapping[str, l
 
     def recorder(name: str) -> Any:
         def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            if not (latest and latest[0] is arguments[0]):
-                latest[:] = [arguments[0], arguments[0][mask].float().cpu()]
-            parts[name].append(latest[1])
+            inputs.add(name, arguments[0])
             seen.add(name)
-            if len(seen) == len(parts):
+            if len(seen) == len(names):
                 raise _Stop
 
         return record
 
     with ExitStack() as hooks:
         hooks.enter_context(decoder_blocks(model)[block].register_forward_pre_hook(enter, with_kwargs=True))
-        for name in parts:
+        for name in names:
             linear = model.get_submodule(name.removesuffix(".weight"))
             hooks.enter_context(linear.register_forward_pre_hook(recorder(name)))
         with suppress(_Stop):
             yield entered
-
-
-def _joined(parts: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-    """Return each layer's parts as one tensor, the same for layers with the same parts; ``parts`` loses them."""
-    alike: dict[tuple[int, ...], list[str]] = {}
-    for name, found in parts.items():
-        alike.setdefault(tuple(id(part) for part in found), []).append(name)
-    whole = dict.fromkeys(parts, torch.empty(0))
-    for names in alike.values():
-        whole |= dict.fromkeys(names, torch.cat(parts[names[0]]))
-        for name in names:
-            del parts[name]
-    return whole

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from bench.errors import WriteError, one_line
@@ -45,7 +46,7 @@ class FeatureFiles:
                 tensors = {name: file.get_tensor(name) for name in names}
             if key not in self._whole and _checksum(tensors) != checksum:
                 return None
-        except (OSError, SafetensorError, KeyError, TypeError):
+        except (OSError, SafetensorError, KeyError, TypeError, RuntimeError):  # torch's own, if another lane deletes it
             return None
         self._whole.add(key)
         self._folder.touch(key)
@@ -58,9 +59,14 @@ class FeatureFiles:
         """
         return Claim() if key is None or not self._writes else self._folder.claim(key, seconds)
 
-    def wait(self, key: str | None) -> Claim:
-        """Return the right to compute a group, once the lane that computes it has ended, died or hung."""
-        return self.claim(key, _WAIT_SECONDS) or Claim()
+    def wait(self, key: str | None, began: float) -> Claim:
+        """Return the right to compute a group, once the lane that computes it has ended, died or hung.
+
+        ``began`` is the monotonic time at which the request began to wait: a lane that hangs costs others one wait, not
+        one for each of its groups.
+        """
+        left = _WAIT_SECONDS - (time.monotonic() - began)
+        return self.claim(key, max(left, 0.0)) or Claim()
 
     def write(self, key: str | None, group: Sequence[Features]) -> Sequence[Features]:
         """Write a group's features to its file and return them, mapped from the file if that is possible."""
@@ -73,8 +79,10 @@ class FeatureFiles:
             # A power cut may leave a part of the file, which the checksum finds. To wait for the disk would take 69 ms
             # instead of 37 ms for 32 images of LLaVA-1.5.
             with drafted(self._folder.file(key), lasting=False) as draft:
-                save_file(tensors, draft, {"crc32": _checksum(tensors)})
-        except (WriteError, OSError, SafetensorError) as error:
+                # save_file would first make a file of its own beside the draft, which only its owner can read and which
+                # a kill leaves there for ever
+                draft.write_bytes(save(tensors, {"crc32": _checksum(tensors)}))
+        except (WriteError, OSError) as error:
             self._give_up(error)
             return group
         self._whole.add(key)

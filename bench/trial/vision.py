@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -78,8 +79,9 @@ class _Encoder:
                 yield self._encode()
         while self._decoding:
             yield self._encode()
+        began = time.monotonic()
         for place in busy:
-            yield from self._start(place, self._files.wait(self._keys[place]))
+            yield from self._start(place, self._files.wait(self._keys[place], began))
             while self._decoding:
                 yield self._encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -124,7 +125,7 @@ def test_a_pass_that_fails_leaves_nothing_to_continue_from(monkeypatch: pytest.M
     new(1, change, COUNT)
     left = trace(bench)
     with monkeypatch.context() as broken:
-        broken.setattr(module, "_joined", lambda parts: 1 / 0)
+        broken.setattr(module.Inputs, "end_batch", lambda inputs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             new(2, change, COUNT)
     handle = decoder_blocks(bench.base.model)[2].register_forward_pre_hook(lambda _, __: 1 / 0)
@@ -142,6 +143,40 @@ def test_a_block_without_adapted_layers_has_no_inputs() -> None:
     change = random_change(bench.base)
 
     assert captures(bench, change)[0](7, change, COUNT) == {}
+
+
+def test_the_inputs_of_one_block_are_in_memory_at_a_time() -> None:
+    bench = deep(BLOCKS)
+    change = random_change(bench.base)
+    capture = captures(bench, change)[0]
+    held = capture(1, change, COUNT)
+    alive = [weakref.ref(tensor) for tensor in held.values()]
+    name = next(iter(held))
+    during = list[int]()
+    block = decoder_blocks(bench.base.model)[2]
+    handle = block.register_forward_pre_hook(lambda *_: during.append(sum(each() is not None for each in alive)))
+
+    capture(2, change, COUNT)
+    handle.remove()
+
+    assert set(during) == {0}
+    with pytest.raises(KeyError, match="another capture has emptied"):
+        held[name]
+
+
+def test_layers_that_shared_an_input_only_in_an_earlier_batch_have_their_own() -> None:
+    masks = [{"attention_mask": torch.tensor([[0, 1, 1]])}, {"attention_mask": torch.tensor([[1, 1, 0]])}]
+    one, two, three = (torch.randn(1, 3, 4) for _ in range(3))
+    inputs = module.Inputs(masks)
+    for each in ("q", "k"):
+        inputs.add(each, one)
+    inputs.end_batch()
+    inputs.add("q", two)
+    inputs.add("k", three)
+    inputs.end_batch()
+
+    assert torch.equal(inputs["q"], torch.cat([one[0, 1:], two[0, :2]]))
+    assert torch.equal(inputs["k"], torch.cat([one[0, 1:], three[0, :2]]))
 
 
 def test_layers_that_read_the_same_tensor_share_it() -> None:
@@ -233,5 +268,6 @@ def test_each_block_runs_and_is_merged_a_fixed_number_of_times_at_any_depth(
     # with its own change, to be measured, and with the edited one, to pass on; the last block is only measured
     assert counts.entered == {number: batches * (1 if number == last else 2) for number in range(blocks)}
     assert counts.left == {number: batches for number in range(last)}
-    # the connector is merged for the first pass alone
-    assert counts.merged == {name: 1 if block_of(name) in (None, last) else 2 for name in change}
+    # the connector is merged for every pass
+    passes = {None: blocks, last: 1}
+    assert counts.merged == {name: passes.get(block_of(name), 2) for name in change}

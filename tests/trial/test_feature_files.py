@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors import SafetensorError
 
 from bench.model.family import Features
 from bench.store.shared_folder import Claim, SharedFolder
@@ -147,8 +147,7 @@ def test_a_folder_that_cannot_be_written_gives_one_warning(tmp_path: Path, caplo
 
 
 @pytest.mark.parametrize(
-    "error",
-    [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: Permission denied (os error 13)")],
+    "error", [OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "Permission denied")]
 )
 def test_a_full_disk_gives_one_warning_and_leaves_no_draft(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -156,11 +155,12 @@ def test_a_full_disk_gives_one_warning_and_leaves_no_draft(
     files = FeatureFiles(tmp_path, LIMIT)
     files.write("known", group(1))
 
-    def full(tensors: object, path: Path, facts: object) -> None:
-        path.write_bytes(b"a part")
+    def full(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[:6])
         raise error
 
-    monkeypatch.setattr(feature_files, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
 
     assert same(files.write("a", group()), group())
     assert same(files.write("b", group()), group())
@@ -185,9 +185,71 @@ def test_a_lane_that_hangs_does_not_stop_the_others(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(feature_files, "_WAIT_SECONDS", 0.0)
     claim = claimed(FeatureFiles(tmp_path, LIMIT), "a")
 
-    FeatureFiles(tmp_path, LIMIT).wait("a").release()
+    FeatureFiles(tmp_path, LIMIT).wait("a", time.monotonic()).release()
 
     claim.release()
+
+
+def test_a_lane_that_hangs_costs_the_others_one_wait_for_all_its_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(SharedFolder, "claim", lambda folder, key, seconds: waited.append(seconds))
+    files, hour = FeatureFiles(tmp_path, LIMIT), 3600.0
+
+    files.wait("a", time.monotonic() - hour)
+
+    assert waited == [0.0]
+
+
+def test_a_file_that_another_lane_deletes_while_it_is_opened_counts_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FeatureFiles(tmp_path, LIMIT).write("a", group())
+    mapped = torch.UntypedStorage.from_file
+
+    def evicted(*words: Any, **named: Any) -> Any:
+        (tmp_path / "a.safetensors").unlink()
+        return mapped(*words, **named)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", evicted)
+
+    assert FeatureFiles(tmp_path, LIMIT).read("a") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_other_users_may_read_a_file_as_any_new_file(tmp_path: Path) -> None:
+    FeatureFiles(tmp_path, LIMIT).write("a", group())
+    (fresh := tmp_path / "fresh").touch()
+
+    assert (tmp_path / "a.safetensors").stat().st_mode == fresh.stat().st_mode
+
+
+def test_a_claim_of_another_user_that_may_not_be_deleted_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "old.lock").write_bytes(b"")
+    os.utime(path, (1e9, 1e9))
+    unlink = Path.unlink
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        if self.name == "old.lock":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+
+    FeatureFiles(tmp_path, LIMIT).write("a", group())
+
+    assert names(tmp_path) == ["a.safetensors", "old.lock"]
+
+
+def test_counting_the_bytes_deletes_nothing(tmp_path: Path) -> None:
+    (path := tmp_path / "old.lock").write_bytes(b"")
+    os.utime(path, (1e9, 1e9))
+
+    assert SharedFolder(tmp_path, LIMIT, ".safetensors").bytes == 0
+    assert names(tmp_path) == ["old.lock"]
 
 
 _KILLED = """

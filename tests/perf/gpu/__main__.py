@@ -9,6 +9,7 @@ drawn at random and so are the pictures, so nothing is downloaded. The file of -
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -18,12 +19,19 @@ _BEGAN = time.monotonic()
 _ROOT = Path(__file__).resolve().parents[3]
 
 
+def _minutes(text: str) -> float:
+    """Return a positive number of minutes."""
+    if not 0 < (minutes := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of minutes.")
+    return minutes
+
+
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.perf.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=8.0, help="stop after these minutes (default: %(default)g)")
+    parser.add_argument("--minutes", type=_minutes, default=8.0, help="stop after these minutes (default: %(default)g)")
     parser.add_argument("--output", type=Path, default=Path("gpu.json"), help="the file (default: %(default)s)")
     parser.add_argument("--items", type=lambda text: text.split(","), help="only these, such as lora,answers,edit,4bit")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, on the CPU: a proof that everything runs")
