@@ -42,6 +42,12 @@ TinyLlava = Callable[[], nn.Module]
 
 
 @pytest.fixture(autouse=True)
+def _own_draws() -> None:
+    """Let a test draw the same numbers whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 

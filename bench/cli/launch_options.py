@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -20,6 +21,36 @@ if TYPE_CHECKING:
 
 _RUNS = Resources()
 _AUTO = "auto"
+
+
+def _plain_blocks(text: str | None) -> int | None:
+    """Return how many decoder blocks are not checkpointed; None means all.
+
+    Raises:
+        UsageError: the text is neither a number of blocks nor auto.
+    """
+    if text is None or text == _AUTO:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(
+            f"--gradient-checkpointing is {text!r}; give the number of blocks that are not checkpointed, auto, or "
+            "nothing to checkpoint all."
+        )
+    return int(text)
+
+
+def _blocks(text: str) -> str:
+    """Return a value of the option; argparse would else take the word after it, such as a study's name, without a line.
+
+    Raises:
+        ArgumentTypeError: it is not a value of the option.
+    """
+    try:
+        _plain_blocks(text)
+    except UsageError as error:
+        reason = f"{text!r} is neither a number of blocks nor auto. Put other words before the option."
+        raise ArgumentTypeError(reason) from error
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +82,7 @@ class HowTrialsRun:
         "N|auto",
         nargs="?",
         const="0",
+        type=_blocks,
     )
     eval_batch: int = arg(
         _RUNS.eval_batch_size,
@@ -112,22 +144,6 @@ class HowTrialsRun:
         which = {None: "no block is", 0: "every block is"}.get(resources.plain_blocks, some)
         say(f"--gradient-checkpointing auto: {which} checkpointed.")
         return replace(launch, resources=resources)
-
-
-def _plain_blocks(text: str | None) -> int | None:
-    """Return how many decoder blocks are not checkpointed; None means all.
-
-    Raises:
-        UsageError: the text is neither a number of blocks nor auto.
-    """
-    if text is None or text == _AUTO:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(
-            f"--gradient-checkpointing is {text!r}; give the number of blocks that are not checkpointed, auto, or "
-            "nothing to checkpoint all."
-        )
-    return int(text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,7 @@ class Factor(nn.Linear):
         source: tuple[Tensor, Tensor | None, float] | None = getattr(input, _SOURCE, None)
         weight = self.weight  # once, because a layer may compute it
         if source is None or not weight.requires_grad:
-            return linear(input, weight)
+            return linear(input.to(weight.dtype), weight)  # a method may have put another dropout in front
         return _Product.apply(input, weight, *source)  # type: ignore[no-untyped-call, no-any-return]
 
 
@@ -70,7 +70,7 @@ class Reads(nn.Dropout):
             return input
         wide = self._casts(input, dtype, last=self.last)
         read, mask = _Read.apply(input, wide, rate)  # type: ignore[no-untyped-call]
-        setattr(read, _SOURCE, (input.detach(), mask, rate))
+        setattr(read, _SOURCE, (input, mask, rate))  # with its graph, for a gradient of a gradient
         return read  # type: ignore[no-any-return]
 
 

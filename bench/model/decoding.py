@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.errors import TrialError
 from bench.model.families import family_of
-from bench.model.routed import select_rows
+from bench.model.routed import reads_whole_prompts, select_rows
 
 _BROKEN = -1  # in place of a token if a logit is not finite; it needs no other transfer from the device
 
@@ -52,6 +52,17 @@ class Prefixes:
     inputs: Mapping[str, Tensor]
     rows: Tensor
     firsts: Tensor
+
+
+def shares_prefixes(model: Any) -> bool:
+    """Whether prompts may share what was read of their images.
+
+    They may not if a router looks at whole prompts, or if a layer sees only a window of the tokens before: the padding
+    between a prefix and the rest of a prompt would take places in the window.
+    """
+    text = model.config.get_text_config()
+    windowed = getattr(text, "use_sliding_window", True) and getattr(text, "sliding_window", None)
+    return not (reads_whole_prompts(model) or windowed)
 
 
 def greedy(

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from bench.errors import TrialError
-from bench.model.decoding import end_tokens, greedy
-from bench.model.routed import reads_whole_prompts
+from bench.model.decoding import end_tokens, greedy, shares_prefixes
 from bench.plugins.examples import check_scores
 from bench.spec import Resources, ScoreSpec
 from bench.store.unfinished import Partial
@@ -118,7 +117,7 @@ def answer(
 
 @torch.no_grad()
 def _answer(model: nn.Module, corpus: Corpus, indices: Sequence[int], max_new_tokens: int, *, whole: bool) -> list[str]:
-    whole = whole or reads_whole_prompts(model)
+    whole = whole or not shares_prefixes(model)
     tokenizer = corpus.base.processor.tokenizer
     batch, prefixes = (corpus.prompt_batch(indices), None) if whole else corpus.prefixed_batch(indices)
     tokens = greedy(model, batch, max_new_tokens, end_tokens(model, tokenizer), prefixes)

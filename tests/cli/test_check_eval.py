@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,10 @@ from bench.cli import main
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.spec import Record, Trial
+from bench.spec import Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
+from bench.trial.evaluate import evaluate
 from bench.trial.parity import Difference
 from bench.trial.runner import TrialRunner
 
@@ -43,6 +45,24 @@ def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
     for line in parity.lines(own):
         assert line in printed
         assert line in shown
+
+
+def test_whole_prompts_are_read_where_the_command_says_so(
+    tiny_installed: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, bool, int]] = []
+
+    def noted(model: Any, corpus: Any, asked: ScoreSpec, *, batch_size: int, whole: bool, **more: Any) -> Any:
+        read.append((str(next(model.parameters()).dtype), whole, batch_size))
+        return evaluate(model, corpus, asked, batch_size=batch_size, whole=whole, **more)
+
+    monkeypatch.setattr("bench.trial.scoring.evaluate", noted)
+
+    assert main.main(["check", "eval", "--suite", "tiny", "--limit", "2", "--batch", "2"]) == 0
+
+    for dtype in ("torch.float32", "torch.bfloat16", "torch.float16"):
+        assert (dtype, True, 2) in read
+        assert (dtype, False, 2) in read
 
 
 @pytest.mark.parametrize(

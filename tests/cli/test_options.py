@@ -35,6 +35,13 @@ def test_the_options_come_to_resources() -> None:
     assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Resources())
 
 
+def test_a_word_after_gradient_checkpointing_is_not_taken_for_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        typed(StudyOptions, "--gradient-checkpointing", "effective_rank")
+
+    assert "'effective_rank' is neither a number of blocks nor auto. Put other words before" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "blocks"),
     [((), None), (("",), 0), (("0",), 0), (("8",), 8), (("auto",), None)],
@@ -51,7 +58,7 @@ def test_gradient_checkpointing_is_all_blocks_or_all_but_the_first_few(
 @pytest.mark.parametrize("text", ["-1", "some", "1.5", "²", "yes"])
 def test_another_value_of_gradient_checkpointing_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError, match=f"^--gradient-checkpointing is '{text}'; give the number of blocks .*all.$"):
-        typed(RunOptions, "--gradient-checkpointing", text).launch()
+        HowTrialsRun(gradient_checkpointing=text).launch()
 
 
 def test_auto_needs_the_gpu_of_this_machine() -> None:

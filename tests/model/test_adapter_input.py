@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.model import adapters
-from bench.model.adapter_input import Casts
+from bench.model.adapter_input import Casts, Factor, Reads
 from bench.model.adapters import insert_lora
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
@@ -157,3 +157,33 @@ def test_an_adapted_model_can_be_copied() -> None:
     own = wrapped(**batch).logits
     torch.manual_seed(0)
     assert torch.equal(copied(**batch).logits, own)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gradient_of_a_gradient_is_that_of_plain_layers(dropout: float, dtype: torch.dtype) -> None:
+    weight = nn.Parameter(torch.randn(2, 5))
+    x = torch.randn(4, 5).to(dtype).requires_grad_()
+    factor = Factor(weight)
+
+    def second(read: Callable[[Tensor], Tensor]) -> Tensor:
+        torch.manual_seed(0)
+        loss = (nn.functional.linear(read(x), weight) if read is plain else factor(read(x))).square().sum()
+        (first,) = torch.autograd.grad(loss, weight, create_graph=True)
+        (found,) = torch.autograd.grad(first.square().sum(), x)
+        return found.float()
+
+    def plain(value: Tensor) -> Tensor:
+        return nn.functional.dropout(value.float(), dropout)
+
+    found, expected = second(Reads(dropout, factor, Casts(), last=True)), second(plain)
+    rounding = 1e-6 if dtype == torch.float32 else 1e-2
+    assert (found - expected).norm() <= rounding * expected.norm()
+
+
+def test_a_factor_casts_what_another_dropout_hands_it() -> None:
+    wrapped: Any = insert_lora(tiny("bfloat16").base.tree(), RANK, RECIPE).train()
+    layer = next(module for module in wrapped.modules() if isinstance(getattr(module, "lora_A", None), nn.ModuleDict))
+    layer.lora_dropout["default"] = nn.Dropout(0.2)
+
+    assert layer(torch.randn(1, 3, layer.in_features, dtype=torch.bfloat16)).dtype == torch.bfloat16

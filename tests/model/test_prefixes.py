@@ -119,6 +119,35 @@ def test_a_prefix_is_read_once_for_its_rows(bench: Tiny, corpus: Corpus) -> None
     assert seen == [(2, prefix), (8, rest), *[(8, 1)] * 5]
 
 
+def asked_of(corpus: Corpus, count: int) -> ScoreSpec:
+    return ScoreSpec(corpus.task.name, "test", count, "", 6, "")
+
+
+def test_an_evaluation_reads_a_prefix_once_unless_prompts_are_to_be_read_whole(bench: Tiny, corpus: Corpus) -> None:
+    model, asked = bench.base.tree(), asked_of(corpus, 2 * A_PICTURE)
+    prefix = len(corpus.prefix(0)[1])
+
+    with read_by(model) as seen:
+        evaluate(model, corpus, asked, batch_size=8)
+    with read_by(model) as whole:
+        evaluate(model, corpus, asked, batch_size=8, whole=True)
+
+    assert seen[0] == (2, prefix)
+    assert seen[1][0] == whole[0][0] == 8
+    assert whole[0][1] > prefix
+
+
+def test_a_decoder_with_a_window_reads_whole_prompts(bench: Tiny, corpus: Corpus) -> None:
+    model: Any = bench.base.tree()
+    asked = asked_of(corpus, 2 * A_PICTURE)
+    text = model.config.get_text_config()
+    for switched_on, rows in ((True, 8), (False, 2)):
+        text.sliding_window, text.use_sliding_window = 6, switched_on
+        with read_by(model) as seen:
+            evaluate(model, corpus, asked, batch_size=8)
+        assert seen[0][0] == rows
+
+
 def test_features_are_taken_once_for_each_prefix(bench: Tiny, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     features = corpus._features

@@ -12,7 +12,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -28,40 +27,40 @@ _LIBRARIES = ("torch", "transformers", "peft")
 def names() -> list[str]:
     """Return the timings: the modules of this folder that have a function ``main``."""
     found = [module.name for module in pkgutil.iter_modules(perf.__path__) if not module.ispkg]
-    own = Path(__file__).parent
-    return [name for name in found if "\ndef main(" in (own / f"{name}.py").read_text() and name != "__main__"]
+    return [name for name in found if name != "__main__" and "\ndef main(" in _text(name)]
+
+
+def _text(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
 
 
 def machine() -> str:
     """Return what the timings depend on: the processor, its cores, and the versions of the libraries."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     return f"{model or platform.machine()}, {cores()} cores, Python {platform.python_version()}, {libraries}"
 
 
-def run(chosen: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield each timing's name and what it printed."""
-    for name in chosen:
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", f"tests.perf.{name}"], check=True, stdout=subprocess.PIPE, encoding="utf-8"
-        )
-        print(f"\n{name} ({time.monotonic() - began:.0f} s)\n\n{done.stdout}", flush=True)
-        yield name, done.stdout
+def run(name: str) -> str:
+    """Return the section of a timing: what it printed, with its date, commit and seconds."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", f"tests.perf.{name}"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    seconds = time.monotonic() - began
+    print(f"\n{name} ({seconds:.0f} s)\n\n{done.stdout}", flush=True)
+    stamp = f"{date.today()}, commit `{commit()}`, {seconds:.0f} s"
+    return f"### {name}\n\n{stamp}\n\n```text\n{done.stdout.strip()}\n```\n"
 
 
-def write(printed: Sequence[tuple[str, str]], minutes: float) -> None:
-    """Put what the timings printed between the marks of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_FIRST)
-    _, _, after = rest.partition(_LAST)
-    command = (
-        "make perf" if [name for name, _ in printed] == names() else f"python -m tests.perf {' '.join(dict(printed))}"
-    )
-    head = f"`{command}` on {date.today()}, commit `{commit()}`, {minutes:.0f} minutes, on\n{machine()}."
-    parts = [f"### {name}\n\n```text\n{shown.strip()}\n```\n" for name, shown in printed]
-    PAGE.write_text("\n".join([before + _FIRST, "", head, "", *parts, _LAST + after]), encoding="utf-8")
+def write(name: str, section: str) -> None:
+    """Put the section of a timing between the marks of the page, in the place of its last one."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(_FIRST)
+    old, _, after = rest.partition(_LAST)
+    known = {part.partition("\n")[0]: f"### {part}" for part in old.split("### ")[1:]} | {name: section}
+    shown = [known[each].strip() + "\n" for each in names() if each in known]
+    head = f"`make perf`, or `python -m tests.perf NAME` for one timing, on\n{machine()}."
+    PAGE.write_text("\n".join([before + _FIRST, "", head, "", *shown, _LAST + after]), encoding="utf-8")
 
 
 def main() -> None:
@@ -73,10 +72,11 @@ def main() -> None:
     if unknown := [name for name in options.name if name not in names()]:
         parser.error(f"no timing is named {unknown[0]!r}; there are {', '.join(names())}")
     began = time.monotonic()
-    printed = list(run(options.name or names()))
-    print(f"{len(printed)} timings in {(minutes := (time.monotonic() - began) / 60):.1f} minutes")
-    if options.write:
-        write(printed, minutes)
+    for name in (chosen := options.name or names()):
+        section = run(name)
+        if options.write:
+            write(name, section)
+    print(f"{len(chosen)} timings in {(time.monotonic() - began) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":
