@@ -8,11 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-BENCH = str(Path(sys.executable).with_name("bench"))
 ROOT = Path(__file__).parents[2]
 BARE = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONWARNDEFAULTENCODING": "1"}
 OPENED = re.compile(
@@ -24,6 +24,18 @@ RUN = (
 )
 # They hold seconds, or are MLflow's copy.
 TIMED = {"record.json", "fitted.json", ".lock", "mlflow.db", "leaderboard.parquet"}
+
+# One interpreter for all commands, which import torch once; each reads its words as a command of a shell does.
+COMMANDS = """
+import json, sys
+from bench.cli.main import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["bench", *words]
+    code = main()
+    if code:
+        sys.exit(code)
+    print(end=chr(12))
+"""
 
 PLUGIN = '''
 """Ein Prüfling: é und 🙂."""
@@ -47,28 +59,32 @@ class Cafe(Task):
 '''
 
 
-def command(folder: Path, locale: dict[str, str], *words: str) -> str:
-    """Return what a command prints under a locale; each open of ours must name its encoding."""
+def commands(folder: Path, locale: dict[str, str], *lines: Sequence[str]) -> list[str]:
+    """Return what each command prints under a locale; each open of ours must name its encoding."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))
     }
     done = subprocess.run(
-        [BENCH, *words], cwd=folder, env={**inherited, **BARE, **locale}, capture_output=True, check=False, timeout=900
+        [sys.executable, "-c", COMMANDS, json.dumps(lines, ensure_ascii=False)],
+        cwd=folder,
+        env={**inherited, **BARE, **locale},
+        capture_output=True,
+        check=False,
+        timeout=900,
     )
     noise = done.stderr.decode("utf-8")
     assert done.returncode == 0, noise
     assert OPENED.findall(noise) == []
-    return done.stdout.decode("utf-8")
+    return done.stdout.decode("utf-8").split("\f")[:-1]
 
 
 def ran(folder: Path, locale: dict[str, str]) -> tuple[dict[str, bytes], list[str]]:
     """Run, and return the run folder's files without times, and what reading commands print."""
     (here := folder / "ü").mkdir(parents=True)
     (here / "plügin.py").write_text(PLUGIN, encoding="utf-8")
-    printed = [command(here, locale, *RUN)]
-    printed.append(command(here, locale, "leaderboard", "--output", "läufe"))
-    (trial,) = (path.name for path in (here / "läufe").glob("lora-*"))
-    printed.append(command(here, locale, "show", trial, "--output", "läufe", "--examples", "--plugin", "plügin.py"))
+    shown = ("show", "lora", "--output", "läufe", "--examples", "--plugin", "plügin.py")
+    printed = commands(here, locale, RUN, ("leaderboard", "--output", "läufe"), shown)
+    assert len(printed) == 3
     return _content(here, folder), [text.replace(str(folder), "FOLDER") for text in printed]
 
 
