@@ -29,7 +29,7 @@ _FOLDER = ".lanes"  # the folder inside the run folder for the files of Ray Trai
 _HOST_PORT = r"[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}"
 _KNOCK_SECONDS = 10.0
 _END_SECONDS = 5.0
-_CLEANER = "PlacementGroupCleanerCallback"
+_UNUSED = {"PlacementGroupCleanerCallback", "DatasetsCallback"}  # of Ray Train's callbacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ def _settings() -> None:
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a call after the shutdown must not start another Ray
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process per lane that no lane listens to
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
@@ -212,7 +213,8 @@ def lane_trainer(broker: Any) -> Any:
     """Return a TorchTrainer whose controller the broker knows, so that ``end_lanes`` can end it.
 
     The trainer has no detached guard of placement groups. The groups end with their controller anyway, and in a Ray
-    without a dashboard the guard of an interrupted command would not notice the end and never exit.
+    without a dashboard the guard of an interrupted command would not notice the end and never exit. The trainer also
+    has no manager of Ray's datasets, which would be one more process per lane.
     """
     import ray
     from ray.train.torch import TorchTrainer
@@ -225,7 +227,7 @@ def lane_trainer(broker: Any) -> Any:
     class LaneTrainer(TorchTrainer):  # type: ignore[misc]
         def _create_default_callbacks(self) -> list[Any]:
             usual = super()._create_default_callbacks()
-            return [*(each for each in usual if type(each).__name__ != _CLEANER), Told()]
+            return [*(each for each in usual if type(each).__name__ not in _UNUSED), Told()]
 
     return LaneTrainer
 
