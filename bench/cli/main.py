@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import locale
 import logging
@@ -23,15 +24,24 @@ from bench.store.disk_errors import refusal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; without ``arguments``, this process is the command."""
-    if arguments is None:
-        _read_and_write_utf8()
+    if arguments is not None:
+        return _carried_out(arguments)
+    _read_and_write_utf8()
+    try:
+        return _carried_out(sys.argv[1:])
+    finally:
+        gc.freeze()  # the process ends: without this, Python looks for garbage in all that torch has loaded
+
+
+def _carried_out(words: Sequence[str]) -> int:
+    """Run one command, print what went wrong in one line, and return the exit code."""
     logging.basicConfig(level=logging.WARNING, format="bench: %(message)s", stream=sys.stderr)
     logging.getLogger("huggingface_hub").propagate = False  # the hub's client prints its warnings itself
     # bitsandbytes warns about a missing kernel as soon as peft imports it; we do not use that kernel.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     options = None
     try:
-        parsed = parse(_whole_words(sys.argv[1:] if arguments is None else arguments))
+        parsed = parse(_whole_words(words))
         if parsed is None:
             whole_parser().print_help()
             return 0

@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 import subprocess
@@ -348,6 +349,20 @@ def test_baselines_add_the_row_they_are_compared_with_and_a_plan_tells_its_rows_
     assert lines[0].endswith("more rows follow from their results")
     for row in ("(lora lr/3)", "(lora frozen connector)", "(lora attention at equal size)", "(lora replay)"):
         assert sum(row in line for line in lines) == 1
+
+
+def test_a_process_that_ends_looks_for_no_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.cli.main._read_and_write_utf8", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    before = gc.get_freeze_count()
+
+    assert main([]) == 0
+    within = gc.get_freeze_count()
+    assert main() == 0
+    after = gc.get_freeze_count()
+    gc.unfreeze()
+
+    assert before == within < after
 
 
 def test_a_word_that_is_not_utf8_is_refused_by_its_bytes(capsys: pytest.CaptureFixture[str]) -> None:
