@@ -16,6 +16,7 @@ from bench.store.run_folder import RECORD, Store
 from bench.store.search_results import Configuration, SearchResult
 from bench.track import ARTIFACTS
 from tests.making.run_folders import unpacked
+from tests.making.searches import score_here
 
 pytestmark = pytest.mark.usefixtures("one_mlflow")
 
@@ -123,13 +124,13 @@ def test_what_a_search_tried_is_needed_with_its_parents(two_runs: Path) -> None:
     assert methods(two_runs) == ["dare", "lora"]
 
 
-@pytest.mark.ray
 def test_the_trials_of_an_interrupted_search_are_needed(
     tiny_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
+    score_here(monkeypatch)
     monkeypatch.setattr("bench.search.run._work", killed)
     assert main(["search", "--methods", "dare", *tiny_words]) == 130
     output = tmp_path / "runs"

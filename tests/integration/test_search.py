@@ -2,12 +2,15 @@
 
 import json
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.making.waiting import kill, until
+from bench.cli.main import main
+from bench.plan.suite import Suite
+from bench.search.quest import Quest
+from tests.making.searches import score_here
+from tests.making.waiting import killed_when
 
 pytestmark = pytest.mark.ray
 
@@ -29,75 +32,66 @@ def states(database: Path) -> list[object]:
 
 
 def test_a_killed_search_goes_on_to_its_budget_and_its_choice_can_be_run(
-    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
+    tiny_command: list[str],
+    tiny_suite: Suite,
+    tiny_tasks: Path,
+    runs: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    output = tmp_path / "runs"
-    database = output / "search.db"
-    cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,dare", "--ranks", "2", "--lanes", "1"]
-    search = ["search", *cells, "--trials", str(BUDGET), "--margin", "none", "--output", str(output)]
-    driver = subprocess.Popen([*tiny_command, *search], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: states(database).count("COMPLETE") >= 2 or driver.poll() is not None)
-    kill(driver)
+    database = runs / "search.db"
+    cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora,dare", "--ranks", "2"]
+    search = ["search", *cells, "--lanes", "1", "--trials", str(BUDGET), "--margin", "none", "--output", str(runs)]
+    killed_when(lambda: states(database).count("COMPLETE") >= 2, [*tiny_command, *search])
     before = states(database)
 
-    again = subprocess.run([*tiny_command, *search], capture_output=True, encoding="utf-8", timeout=600, check=False)
+    assert main(search) == 0
 
-    assert again.returncode == 0, again.stderr
     assert 2 <= before.count("COMPLETE") < 2 * BUDGET
     assert states(database).count("COMPLETE") == 2 * BUDGET
     assert not {"RUNNING", "WAITING"} & set(states(database))
     complete = "select study_id, group_concat(param_value) from trials join trial_params using (trial_id)"
     points = query(database, f"{complete} where state = 'COMPLETE' group by trial_id")
     assert len(set(points)) == 2 * BUDGET
-    trainings = [folder for folder in output.glob("lora-*") if (folder / "record.json").is_file()]
+    trainings = [folder for folder in runs.glob("lora-*") if (folder / "record.json").is_file()]
     assert len(trainings) == BUDGET  # the default is the parent that dare edits
-    rows = json.loads((output / "search.json").read_text(encoding="utf-8"))["chosen"]
+    rows = json.loads((runs / "search.json").read_text(encoding="utf-8"))["chosen"]
     assert [(row["method"], row["tried"], row["failed"]) for row in rows] == [("lora", BUDGET, 0), ("dare", BUDGET, 0)]
     assert all(row["chosen"]["avg"] >= row["default"]["avg"] for row in rows)
-    tuned = ["run", *cells, "--tuned", "--output", str(output)]
-    ran = subprocess.run([*tiny_command, *tuned], capture_output=True, encoding="utf-8", timeout=600, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "dare" in ran.stdout
-
-
-_STOP_ALL_BUT_ONE = """
-from bench.search.quest import Quest
-Quest.hopeless = lambda quest, step, source, target: any(tried.state == "done" for tried in quest.study.tried())
-"""
+    capsys.readouterr()
+    assert main(["run", *cells, "--tuned", "--lanes", "0", "--output", str(runs)]) == 0
+    assert "dare" in capsys.readouterr().out
 
 
 def test_stopped_trainings_free_their_lane_and_enter_no_front(
-    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
+    tiny_suite: Suite,
+    tiny_tasks: Path,
+    runs: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    python, flag, driver, folder = tiny_command
-    output = tmp_path / "runs"
+    def all_but_one(quest: Quest, *_: object) -> bool:
+        return any(tried.state == "done" for tried in quest.study.tried())
+
+    score_here(monkeypatch)
+    monkeypatch.setattr(Quest, "hopeless", all_but_one)
     cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--methods", "lora", "--ranks", "2", "--lanes", "1"]
-    words = ["search", *cells, "--seeds", "0,1", "--trials", str(BUDGET), "--output", str(output)]
 
-    ran = subprocess.run(
-        [python, flag, _STOP_ALL_BUT_ONE + driver, folder, *words],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=600,
-        check=False,
-    )
+    assert main(["search", *cells, "--seeds", "0,1", "--trials", str(BUDGET), "--output", str(runs)]) == 0
 
-    assert ran.returncode == 0, ran.stderr
-    database = states(output / "search.db")
+    said = capsys.readouterr()
+    database = states(runs / "search.db")
     # on one lane the proxies that began with the first are past their rungs when it ends, at most
     assert database.count("COMPLETE") + database.count("PRUNED") == BUDGET
     assert database.count("PRUNED") >= 2
-    (row,) = json.loads((output / "search.json").read_text(encoding="utf-8"))["chosen"]
+    (row,) = json.loads((runs / "search.json").read_text(encoding="utf-8"))["chosen"]
     assert row["stopped"] == database.count("PRUNED")
     assert row["updates_saved"] > 0
     assert row["front"]
     assert {point["number"] for point in row["front"]} <= {
-        number
-        for number, state in query(output / "search.db", "select number, state from trials")
-        if state == "COMPLETE"
+        number for number, state in query(runs / "search.db", "select number, state from trials") if state == "COMPLETE"
     }
-    assert "updates were not trained" in ran.stdout
-    assert ran.stderr.count("stopped early") == database.count("PRUNED")
+    assert "updates were not trained" in said.out
+    assert said.err.count("stopped early") == database.count("PRUNED")
 
 
 _THIRD = """
@@ -110,28 +104,26 @@ class Newer(Squares):
 
 
 def test_a_chain_is_tuned_as_a_whole_and_its_choice_becomes_a_row(
-    tiny_command: list[str], tiny_tasks: Path, tmp_path: Path
+    tiny_suite: Suite, tiny_tasks: Path, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tiny_tasks.open("a", encoding="utf-8") as file:
         file.write(_THIRD)
-    output, order = tmp_path / "runs", "new_squares.newer_squares"
+    score_here(monkeypatch)
+    order = "new_squares.newer_squares"
     cells = ["--suite", "tiny", "--plugin", str(tiny_tasks), "--tasks", order.replace(".", ","), "--ranks", "2"]
-    cells += ["--methods", "lora+lines", "--lanes", "1", "--output", str(output)]
+    cells += ["--methods", "lora+lines", "--output", str(runs), "--lanes"]
 
-    def bench(*words: str) -> str:
-        ran = subprocess.run([*tiny_command, *words], capture_output=True, encoding="utf-8", timeout=600, check=False)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
-
-    bench("search", *cells, "--trials", "2")
-    (row,) = json.loads((output / "search.json").read_text(encoding="utf-8"))["chosen"]
-    table = bench("sequence", *cells, "--tuned")
+    assert main(["search", *cells, "1", "--trials", "2"]) == 0
+    (row,) = json.loads((runs / "search.json").read_text(encoding="utf-8"))["chosen"]
+    capsys.readouterr()
+    assert main(["sequence", *cells, "0", "--tuned"]) == 0
+    table = capsys.readouterr().out
 
     assert (row["method"], row["target"], row["tried"], row["failed"]) == ("lora+lines", order, 2, 0)
     assert row["split"] == "validation"
     assert row["chosen"]["avg"] >= row["default"]["avg"]
     assert row["default"]["hyper"]["alpha"] == 0.5
-    trained = sorted(folder.name.rsplit("-", 1)[0] for folder in output.glob("lora-*"))
+    trained = sorted(folder.name.rsplit("-", 1)[0] for folder in runs.glob("lora-*"))
     edited = order.replace(".", "+lines.")
     assert trained.count(f"lora-r2-{edited}-s0") == 2  # a second stage for each try, on what its edit has left
     assert "lora+lines tuned" in table

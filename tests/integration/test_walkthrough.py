@@ -30,11 +30,11 @@ def bench(folder: Path, line: str, path: Path | None = None) -> subprocess.Compl
 def follow(
     folder: Path, page: str, file: str, commands: str, *, more: str = ""
 ) -> list[subprocess.CompletedProcess[str]]:
-    """Save a file of a page, and run the commands of one of its blocks; ``more`` is added to each ``bench run``."""
+    """Save a file of a page, and run the commands of one of its blocks; ``more`` is added to those that train."""
     parts = blocks(page)
     (folder / file).write_text(parts[file], encoding="utf-8")
     lines = [line.removeprefix("$ ") for line in parts[commands].splitlines()]
-    return [bench(folder, f"{line} {more}" if line.startswith("bench run") else line) for line in lines]
+    return [bench(folder, line if line.startswith("bench check") else f"{line} {more}") for line in lines]
 
 
 def has_row(run: subprocess.CompletedProcess[str], name: str) -> bool:
@@ -42,9 +42,10 @@ def has_row(run: subprocess.CompletedProcess[str], name: str) -> bool:
     return any(line.strip().startswith(name) for line in run.stdout.splitlines())
 
 
-@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("runs")
 def test_the_method_of_the_guide_is_checked_and_reaches_a_leaderboard_row(tmp_path: Path) -> None:
-    done = follow(tmp_path, "docs/add-a-method.md", "bench_proximal.py", "try")
+    done = follow(tmp_path, "docs/add-a-method.md", "bench_proximal.py", "try", more="--lanes 0")
 
     assert [run.returncode for run in done] == [0, 0], done[-1].stderr
     assert has_row(done[-1], "proximal")
@@ -58,9 +59,10 @@ def test_the_edit_of_the_guide_is_checked_and_reaches_a_leaderboard_row(tmp_path
     assert has_row(done[-1], "truncated")
 
 
-@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("runs")
 def test_the_sequence_method_of_the_guide_is_checked_and_reaches_a_row(tmp_path: Path) -> None:
-    done = follow(tmp_path, "docs/add-a-sequence-method.md", "bench_anchored.py", "try")
+    done = follow(tmp_path, "docs/add-a-sequence-method.md", "bench_anchored.py", "try", more="--lanes 0")
 
     assert [run.returncode for run in done] == [0, 0], done[-1].stderr
     assert has_row(done[-1], "anchored")

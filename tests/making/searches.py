@@ -1,11 +1,18 @@
-"""Made-up results of searches, with every state that a configuration can end in."""
+"""Made-up results of searches, with every state that a configuration can end in; a search that starts less of Ray."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from bench.lanes.setup import Launch
+from bench.plan.chance import Counted
+from bench.plan.request import Request
+from bench.search import run
 from bench.search.pareto import front, scored
+from bench.store.run_folder import Store
 from bench.store.search_results import Configuration, SearchResult
 
 COMMAND = "bench search --methods lora,dare --ranks 4 --output …/runs"
@@ -69,3 +76,13 @@ def result(
 def with_reason(of: SearchResult, reason: str) -> SearchResult:
     """Return a result whose failed configuration failed for another reason."""
     return replace(of, configurations=configurations(reason))
+
+
+def score_here(patch: pytest.MonkeyPatch) -> None:
+    """Let searches score the untouched model in this process, for which they would start Ray."""
+    counted = run._counted
+
+    def here(request: Request, store: Store, launch: Launch) -> Counted:
+        return counted(request, store, replace(launch, lanes=0))
+
+    patch.setattr(run, "_counted", here)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import psutil
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 600.0
 
 Found = TypeVar("Found")
 
@@ -34,6 +34,15 @@ def has_ended(process: psutil.Process | int) -> bool:
         return not found.is_running() or found.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def killed_when(what: Callable[[], object], command: Sequence[str]) -> None:
+    """Start a command, and kill it when ``what`` is true, unless it ends before."""
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: what() or driver.poll() is not None)
+    finally:
+        kill(driver)
 
 
 def kill(driver: subprocess.Popen[Any]) -> None:
