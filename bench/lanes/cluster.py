@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from bench.environment import cores
-from bench.errors import UsageError, one_line
+from bench.errors import TrialError, UsageError, one_line
 from bench.lanes.scratch import make_scratch
 from bench.store.disk_errors import starved
 from bench.store.places import is_remote
@@ -105,6 +105,7 @@ def _started(scratch: Path, cpus: int) -> Any:
 
     Raises:
         DiskFullError: the folder's disk is full.
+        TrialError: Ray did not start for another reason.
     """
     token = scratch / "token"
     token.touch(mode=0o600)
@@ -126,7 +127,10 @@ def _started(scratch: Path, cpus: int) -> Any:
     except Exception as error:
         if full := starved(scratch):  # Ray says only that its processes did not start
             raise full from error
-        raise
+        raise TrialError(
+            f"Ray did not start on this machine ({one_line(error)}). Run the same command again when the machine is "
+            "less busy, because Ray waits 30 s for its own processes; --lanes 0 needs no Ray."
+        ) from error
     return ray
 
 

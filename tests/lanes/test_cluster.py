@@ -5,7 +5,8 @@ import pytest
 
 from bench import Task
 from bench.cli import main
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, TrialError, UsageError
+from bench.lanes import cluster
 from bench.lanes.broker import Broker
 from bench.lanes.cluster import check_address, devices, lanes_on
 from bench.lanes.nodes import lacking, unpacked
@@ -58,6 +59,18 @@ def test_an_address_where_nothing_listens_is_refused_at_once(
         devices(None, "auto" if word == "auto" else closed, tmp_path, 1),
     ):
         pass
+
+
+def test_a_private_ray_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002  as Ray raises it
+
+    monkeypatch.setattr("ray.init", late)
+    monkeypatch.setattr(cluster, "_settings", lambda: None)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+
+    with pytest.raises(TrialError, match=r"did not start .*timed out during startup.*less busy.*--lanes 0"):
+        cluster._started(tmp_path, 1)
 
 
 def test_a_node_names_every_folder_that_it_lacks(tmp_path: Path) -> None:
