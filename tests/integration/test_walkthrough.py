@@ -4,32 +4,51 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from bench.cli.main import main
 from tests.making.guides import blocks, page
 
 
-def bench(folder: Path, line: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command line that starts with bench, as a user in ``folder`` would."""
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def bench(folder: Path, line: str) -> Ran:
+    """Run a command line that starts with bench, as a user in ``folder`` would, but without a process of its own."""
     words = shlex.split(line)
     assert words[0] == "bench"
-    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("bench")), *words[1:]],
+    out, err = StringIO(), StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        code = main(words[1:])
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+def installed_bench(folder: Path, line: str, site: Path) -> Ran:
+    """Run a command line in a process of its own, which finds the packages in ``site``."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("bench")), *shlex.split(line)[1:]],
         cwd=folder,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         encoding="utf-8",
         check=False,
         timeout=900,
     )
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def follow(
-    folder: Path, page: str, file: str, commands: str, *, more: str = ""
-) -> list[subprocess.CompletedProcess[str]]:
+def follow(folder: Path, page: str, file: str, commands: str, *, more: str = "") -> list[Ran]:
     """Save a file of a page, and run the commands of one of its blocks; ``more`` is added to those that train."""
     parts = blocks(page)
     (folder / file).write_text(parts[file], encoding="utf-8")
@@ -37,7 +56,7 @@ def follow(
     return [bench(folder, line if line.startswith("bench check") else f"{line} {more}") for line in lines]
 
 
-def has_row(run: subprocess.CompletedProcess[str], name: str) -> bool:
+def has_row(run: Ran, name: str) -> bool:
     """Return whether a table that was printed has a row of a method."""
     return any(line.strip().startswith(name) for line in run.stdout.splitlines())
 
@@ -108,8 +127,8 @@ def test_the_examples_of_the_guides_stay_short(page: str, file: str, most: int) 
 def test_the_package_of_the_guide_is_found_without_a_plugin_option(tmp_path: Path) -> None:
     site = installed(tmp_path, "docs/add-a-method.md", "bench_proximal.py")
 
-    listed = bench(tmp_path, "bench ls methods", site)
-    checked = bench(tmp_path, "bench check proximal", site)
+    listed = installed_bench(tmp_path, "bench ls methods", site)
+    checked = installed_bench(tmp_path, "bench check proximal", site)
 
     assert "proximal" in listed.stdout.split()
     assert checked.returncode == 0, checked.stdout
@@ -119,7 +138,7 @@ def test_the_package_of_the_guide_is_found_without_a_plugin_option(tmp_path: Pat
 def test_the_report_of_the_guide_is_found_and_keeps_the_rules(tmp_path: Path) -> None:
     site = installed(tmp_path, "docs/add-a-report.md", "bench_ranking.py")
 
-    checked = bench(tmp_path, "bench check ranking", site)
+    checked = installed_bench(tmp_path, "bench check ranking", site)
 
     assert checked.returncode == 0, checked.stdout
 
