@@ -3,8 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# Two processes share the test files; a test that starts Ray takes all cores, so these run one after another.
+# Two processes share the test files. The tests that start Ray come last, because each of them has processes of its own.
 TWO := --numprocesses 2 --dist loadfile
+RAY_TESTS = $(shell grep -rl --include='test_*.py' mark\.ray tests)
 
 .PHONY: run test check fast matrix perf picture pages docs setup clean python
 
@@ -16,7 +17,7 @@ test fast matrix: export PYTHONWARNDEFAULTENCODING = 1
 
 test: check  ## install, then every check and test
 	$(BIN)/python -m pytest $(TWO) -m "not ray"
-	$(BIN)/python -m pytest -m ray
+	$(BIN)/python -m pytest $(TWO) -m ray $(RAY_TESTS)
 
 check: $(VENV)/installed-dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
