@@ -12,7 +12,7 @@ from bench.checks.runs import (
     effects,
     few,
     global_generators,
-    learn,
+    learnt,
     parent_change,
     trace,
     traces,
@@ -33,7 +33,7 @@ Plugin = type[EditMethod]
 def check_edit_keeps_names_and_shapes(plugin: Plugin, registry: Registry | None = None) -> None:
     """The edited change has the parent's parameter names, unchanged shapes and finite values."""
     bench = tiny()
-    parent, edited = parent_change(plugin, registry), learn(plugin(), bench, registry=registry)
+    parent, edited = parent_change(plugin, registry), learnt(plugin, registry)
     if names := [name for name in {**parent, **edited} if (name in parent) != (name in edited)]:
         raise PluginError(f"The edit adds or drops {few(names)}. Return change.replace(...).")
     after = effects(edited, bench)
@@ -80,10 +80,7 @@ def check_off_returns_deltas_unchanged(plugin: Plugin, registry: Registry | None
 def check_differs_from_its_parent(plugin: Plugin, registry: Registry | None = None) -> None:
     """At its defaults, the edit alters at least one weight."""
     bench = tiny()
-    before, after = (
-        effects(change, bench)
-        for change in (parent_change(plugin, registry), learn(plugin(), bench, registry=registry))
-    )
+    before, after = (effects(change, bench) for change in (parent_change(plugin, registry), learnt(plugin, registry)))
     if all(torch.equal(value, before[name]) for name, value in after.items() if name in before):
         raise PluginError(f"At its defaults, {plugin.__name__} alters no weight. Choose defaults that have an effect.")
 

@@ -7,10 +7,10 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from bench.trial.hooks import called, mixed
 from bench.trial.stages import Stage
 
 TASKS = ("squares", "later_squares")  # of the sequence that the checks train
+
+Purpose = Literal["target", "sequence", "joint"]  # Method.made_for
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -168,12 +170,35 @@ def _change_of(parent: type[Method], recipe: Recipe) -> Change:
     return learn(parent(), recipe=recipe)
 
 
-def plain_lora(method: TrainMethod) -> TrainMethod:
-    """Return plain LoRA with the method's learning rate, which learns the tasks that the method learns."""
+@cache
+def learnt(plugin: type[Method], registry: Registry | None = None) -> Change:
+    """Return what a method learns at its defaults: it learns once for all checks that only read the change."""
+    with global_generators(1):
+        return learn(plugin(), registry=registry)
+
+
+def plain_lora(lr: float | None, made_for: Purpose) -> TrainMethod:
+    """Return plain LoRA with the learning rate of another method, which learns the tasks that this method learns."""
     baseline = Registry().method("lora")
     assert issubclass(baseline, TrainMethod)
-    alike: type[TrainMethod] = type(baseline.__name__, (baseline,), {"made_for": method.made_for})
-    return alike(lr=method.lr)
+    alike: type[TrainMethod] = type(baseline.__name__, (baseline,), {"made_for": made_for})
+    return alike(lr=lr)
+
+
+@cache
+def plain_change(lr: float | None, made_for: Purpose, recipe: Recipe = RECIPE) -> Change:
+    """Return what ``plain_lora`` learns. Only read it: the checks of many methods compare with it."""
+    return learn(plain_lora(lr, made_for), recipe=recipe)
+
+
+@cache
+def plain_second(lr: float | None, made_for: Purpose, *, folds: bool = False) -> Change:
+    """Return what ``plain_lora`` has learnt after a second stage, perhaps on the merged change of the first one.
+
+    Only read it: the checks of many methods compare with it.
+    """
+    first = begun(plain_lora(lr, made_for))
+    return continued(plain_lora(lr, made_for), replace(following(plain_lora(lr, made_for), first), folds=folds)).change
 
 
 def answers_with(change: Change, bench: Tiny) -> list[str]:

@@ -20,7 +20,7 @@ from bench.checks.runs import (
     following,
     global_generators,
     logits,
-    plain_lora,
+    plain_second,
     unequal,
 )
 from bench.checks.tiny import RANK, RECIPE, tiny
@@ -68,9 +68,8 @@ def check_next_stage_reproduces_outputs(plugin: Plugin) -> None:
 
 def check_next_stage_differs_from_lora(plugin: Plugin) -> None:
     """At the defaults of a method made for sequences, a second stage differs from plain LoRA's."""
-    plain = continued(plain_lora(plugin()), following(plain_lora(plugin()), begun(plain_lora(plugin()))))
-    ours = continued(plugin(), _second(plugin))
-    if not unequal(ours.change, plain.change) and not ours.handover.bank:
+    method, ours = plugin(), _later(plugin)
+    if not unequal(ours.change, plain_second(method.lr, method.made_for)) and not ours.handover.bank:
         raise PluginError(
             f"At its defaults, {plugin.__name__} learns a second task exactly as plain LoRA does. "
             "Choose defaults that have an effect within six updates."
@@ -79,11 +78,9 @@ def check_next_stage_differs_from_lora(plugin: Plugin) -> None:
 
 def check_next_stage_is_deterministic(plugin: Plugin) -> None:
     """One seed gives bitwise equal weights in a second stage, even if other code has drawn random numbers."""
-    found = list[Fitted]()
-    for seed in (1, 2):
-        with global_generators(seed):
-            found.append(continued(plugin(), _second(plugin)))
-    if names := _differing(*found):
+    with global_generators(2):
+        again = continued(plugin(), _second(plugin))
+    if names := _differing(_later(plugin), again):
         raise PluginError(
             f"Two second stages with one seed differ in {few(names)}. In start(), draw only from start.generator."
         )
@@ -91,13 +88,12 @@ def check_next_stage_is_deterministic(plugin: Plugin) -> None:
 
 def check_next_stage_resumes(plugin: Plugin) -> None:
     """A second stage that is stopped and resumed in a new instance equals an unbroken one, with all that it leaves."""
-    unbroken = continued(plugin(), _second(plugin))
     with TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "checkpoint.pt"
         with suppress(_Killed):
             continued(plugin(), _second(plugin), checkpoint=checkpoint, progress=_die)
         resumed = continued(plugin(), _second(plugin), checkpoint=checkpoint)
-    if names := _differing(unbroken, resumed):
+    if names := _differing(_later(plugin), resumed):
         raise PluginError(
             f"After a stop and a resume in stage 2, {few(names)} differ from those of an unbroken run. Keep what "
             "start() makes and the training changes in fields declared field(init=False)."
@@ -117,7 +113,7 @@ def check_keep_and_bank_only_read(plugin: Plugin) -> None:
 
 def check_bank_has_only_earlier_tasks(plugin: Plugin) -> None:
     """``bank`` names tasks of earlier stages, and none in stage 1."""
-    banks = (_first(plugin).handover.bank, continued(plugin(), _second(plugin)).handover.bank)
+    banks = (_first(plugin).handover.bank, _later(plugin).handover.bank)
     for stage, bank in enumerate(banks, 1):
         if unknown := next((task for task in bank if task not in TASKS[: stage - 1]), None):
             raise PluginError(
@@ -135,9 +131,8 @@ def check_off_continues_as_plain_lora(plugin: Plugin) -> None:
         return plugin(**plugin.off)  # type: ignore[arg-type]
 
     ours = continued(off(), following(off(), begun(off())))
-    stage = replace(following(plain_lora(off()), begun(plain_lora(off()))), folds=plugin.folds)
-    theirs = continued(plain_lora(off()), stage)
-    if names := unequal(ours.change, theirs.change):
+    theirs = plain_second(off().lr, plugin.made_for, folds=plugin.folds)
+    if names := unequal(ours.change, theirs):
         settings = ", ".join(f"{name}={value}" for name, value in plugin.off.items())
         raise PluginError(
             f"With {settings}, {few(names)} of stage 2 differ from plain LoRA's. With off set, continue as it does."
@@ -152,6 +147,13 @@ def _first(plugin: Plugin) -> Fitted:
 def _second(plugin: Plugin) -> Stage:
     """Return the second stage after a first one at the defaults; each call returns new tensors."""
     return copy.deepcopy(following(plugin(), _first(plugin)))
+
+
+@cache
+def _later(plugin: Plugin) -> Fitted:
+    """Return a second stage at the defaults: it is trained once for all checks that only read it."""
+    with global_generators(1):
+        return continued(plugin(), _second(plugin))
 
 
 class _Killed(Exception):  # noqa: N818  it simulates a kill signal, which is not an error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.checks.runs import answers_with, few, learn, trace, traces, unequal
+from bench.checks.runs import answers_with, few, learn, learnt, trace, traces, unequal
 from bench.checks.tiny import tiny
 from bench.errors import BenchError, PluginError
 from bench.model.change import Change
@@ -15,7 +15,7 @@ from bench.plugins.registry import Registry
 
 def check_change_survives_saving(plugin: type[Method], registry: Registry | None = None) -> None:
     """The change that is read back from its files is bitwise equal, because evaluation and edits read it."""
-    change = learn(plugin(), registry=registry)
+    change = learnt(plugin, registry)
     if names := unequal(change, _reread(change)):
         raise PluginError(
             f"After saving and loading, {few(names)} are not bit-identical. Use the deltas that bench exports."
