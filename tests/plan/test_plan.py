@@ -33,7 +33,7 @@ def suite(tmp_path: Path) -> Suite:
 
 
 @pytest.fixture
-def request_(suite: Suite) -> Request:
+def request_(suite: Suite, drawn_tasks: Tasks) -> Request:
     return Request(
         suite=suite,
         methods=paper_methods(Registry()),
@@ -42,6 +42,7 @@ def request_(suite: Suite) -> Request:
         sources=suite.sources,
         recipe=suite.recipe,
         limit=20,
+        tasks=drawn_tasks,
     )
 
 
@@ -188,6 +189,7 @@ def replayed(request: Request, *methods: str, **changes: Any) -> Request:
     return replace(request, methods=methods, ranks=(16,), targets=("icon_choice",), **changes)
 
 
+@pytest.mark.slow
 def test_a_method_that_mixes_knows_the_sources_and_their_training_data(request_: Request, store: Store) -> None:
     fewer = request_.sources[:2]
     plain, both, two, turned = (
@@ -204,6 +206,7 @@ def test_a_method_that_mixes_knows_the_sources_and_their_training_data(request_:
     assert Trial.from_json(json.loads(json.dumps(both.to_json()))) == both
 
 
+@pytest.mark.slow
 def test_an_edit_of_such_a_method_has_it_as_its_parent_and_sees_what_it_saw(request_: Request, store: Store) -> None:
     (cell,) = make(replayed(request_, "replay"), store).cells
     trial = edited(request_.registry, cell.trial, "rewind", strength=0.5)
@@ -231,6 +234,7 @@ class TestAlone(Squares):
         return {"test": super().examples("test")}[split]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "words"),
     [
