@@ -45,6 +45,15 @@ def ours(layer: Any, *, drop_base: bool = True) -> Any:
     return layer
 
 
+def test_the_norms_of_a_plans_weight_have_the_shape_of_real_ones() -> None:
+    weight = torch.randn(OUT, IN, dtype=torch.bfloat16)
+
+    planned, real = base_norms(weight.to("meta")), base_norms(weight)
+
+    assert planned.is_meta
+    assert (planned.shape, planned.dtype) == (real.shape, real.dtype)
+
+
 def output_and_gradients(layer: Any) -> list[Tensor]:
     """Return a layer's output, and the gradients of its input and of what it trains, from a fixed loss."""
     generator = torch.Generator().manual_seed(2)
