@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from bench.cli.arguments import Command, arg
 from bench.cli.chained import chains_of
 from bench.cli.options import Cells, Mix, Output, Selecting, Sorted
-from bench.cli.reports import board, print_board, print_sequences, sequences
-from bench.cli.request import read_request
-from bench.cli.which_run import OneRun, cells_of, every_run, same_cells, shown_run
+from bench.cli.remembered import shown_cells
+from bench.cli.reports import print_board, print_sequences, sequences, shown_board
+from bench.cli.which_run import OneRun, cells_of, every_run, gone_options, noted_cells, same_cells, shown_run
 from bench.errors import UsageError
-from bench.plan.baselines import make
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
+
+if TYPE_CHECKING:
+    from bench.leaderboard.shown import Shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,8 @@ def leaderboard(options: LeaderboardOptions) -> int:
         raise UsageError(f"--run {options.run} says which cells are meant. Drop it or --{option}.")
     if selecting:
         same = (run for run in every_run(store) if same_cells(run, options))
-        _print_cells(options, options, store, next((run.command for run in same if run.kind == "run"), options.line))
+        line = next((run.command for run in same if run.kind == "run"), options.line)
+        _print_cells(options, shown_cells(options, store, options.output, lambda: options), store, line)
         return 0
     run = shown_run(store, options.output, options.run, ["run", "sequence"])
     if run.kind == "sequence":
@@ -42,10 +47,11 @@ def leaderboard(options: LeaderboardOptions) -> int:
             sequences(chains_of(run, options.output, options), store, run.command, mixed=options.mix), options.format
         )
     else:
-        _print_cells(options, cells_of(run, options), store, run.command)
+        noted = None if gone_options(run) else noted_cells(run, options)
+        shown = shown_cells(noted, store, options.output, partial(cells_of, run, options))
+        _print_cells(options, shown, store, run.command)
     return 0
 
 
-def _print_cells(options: LeaderboardOptions, cells: Cells, store: Store, command: str) -> None:
-    made = make(read_request(cells, options.output), store)
-    print_board(board(made, store, command, mixed=options.mix, sort=options.sort), options.format)
+def _print_cells(options: LeaderboardOptions, shown: Shown, store: Store, command: str) -> None:
+    print_board(shown_board(shown, store, command, mixed=options.mix, sort=options.sort), options.format)

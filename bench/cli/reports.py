@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ from bench.text import shareable
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from bench.leaderboard.shown import Shown
     from bench.leaderboard.tables import Heading, Leaderboard
     from bench.sequences.board import SequenceBoard
 
@@ -42,10 +44,23 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False, sort: 
 
     ``command`` is the command that the reports name. ``mixed`` also compares rows whose environments differ.
     """
-    from bench.leaderboard.from_store import leaderboard  # imported here because listings need no pandas
+    return shown_board(shown_of(made), store, command, mixed=mixed, sort=sort)
+
+
+def shown_of(made: Plan) -> Shown:
+    """Return what the leaderboard of a plan shows besides its scores and what only one command knows."""
+    from bench.leaderboard.from_store import shown  # imported here because listings need no tables
+
+    return shown(made, _titled(made.request))
+
+
+def shown_board(shown: Shown, store: Store, command: str, *, mixed: bool = False, sort: str = "avg") -> Leaderboard:
+    """Return a leaderboard from the scores in the store; see ``board``."""
+    from bench.leaderboard.from_store import shown_board
     from bench.leaderboard.ranking import ranked
 
-    return ranked(leaderboard(made, store, heading(made.request, store, command, mixed=mixed)), sort)
+    found = replace(shown, heading=_headed(shown.heading, store, command, mixed=mixed))
+    return ranked(shown_board(found, store), sort)
 
 
 def sequences(chains: ChainRequest, store: Store, command: str, *, mixed: bool = False) -> SequenceBoard:
@@ -57,6 +72,15 @@ def sequences(chains: ChainRequest, store: Store, command: str, *, mixed: bool =
 
 def heading(request: Request, store: Store, command: str, *, mixed: bool = False) -> Heading:
     """Return the heading of the tables of a request, which names the ``command``."""
+    return _headed(_titled(request), store, command, mixed=mixed)
+
+
+def _headed(titled: Heading, store: Store, command: str, *, mixed: bool) -> Heading:
+    return replace(titled, command=shareable(command), commit=commit(), mixed=mixed, older=store.census.older)
+
+
+def _titled(request: Request) -> Heading:
+    """Return the heading of the tables of a request, without what only one command knows."""
     from bench.leaderboard.tables import Heading
     from bench.papers.lorasculpt.warmup import suite_settings
 
@@ -65,15 +89,7 @@ def heading(request: Request, store: Store, command: str, *, mixed: bool = False
     for name in (*request.targets, *request.sources):
         task, at, variant = name.partition("@")
         titles[name] = f"{display_name(registry.task_class(task))}{at}{variant}"
-    return Heading(
-        request.suite.name,
-        command=shareable(command),
-        commit=commit(),
-        mixed=mixed,
-        settings=suite_settings(request),
-        older=store.census.older,
-        titles=titles,
-    )
+    return Heading(request.suite.name, settings=suite_settings(request), titles=titles)
 
 
 def print_board(board: Leaderboard, form: str = "table") -> None:

@@ -13,10 +13,12 @@ from bench.cli.config_file import Kept
 from bench.cli.launch_options import Starts
 from bench.cli.options import Cells, Mix, Output, Sorted
 from bench.cli.pages import put_page, repeater, tell_files, written_if_possible
+from bench.cli.remembered import remember
 from bench.cli.reports import (
-    board,
     list_failures,
     print_board,
+    shown_board,
+    shown_of,
     tell_older,
     tell_sources,
     tell_unknown_words,
@@ -226,7 +228,10 @@ def _write(options: RunOptions, run: Run, made: Plan, store: Store) -> Outcome:
     """Write the leaderboard, and the trade-off curves if ``--rewind`` asks for them."""
     from bench.page.build import run_page  # imported here because a dry run needs no figures
 
-    ranked = board(made, store, options.line, mixed=options.mix, sort=options.sort)
+    shown = shown_of(made)
+    for cells in (options, replace(options, methods=",".join(made.request.methods))):  # bench leaderboard asks by names
+        remember(cells, made, shown)
+    ranked = shown_board(shown, store, options.line, mixed=options.mix, sort=options.sort)
     reports = store.root / run.reports
     paths = [*write_reports(ranked, reports), *_scatter(ranked, reports)]
     more, lines = _curves(made, store, reports, mixed=options.mix) if made.request.strengths else ((), ())

@@ -136,20 +136,31 @@ def cells_of(run: Run, typed: Command | None = None) -> Cells:
 
     One line says what this version does not know of the run.
     """
-    cells = replace(_stored(run), methods=_methods(run))
-    if typed is not None:
-        selecting = {item.name for item in fields(Selecting)}
-        others = [item.name for item in fields(Cells) if item.name not in selecting and item.name in typed.typed]
-        changed: dict[str, Any] = {name: getattr(typed, name) for name in others}
-        cells = replace(cells, **changed)
-    known, reasons = split_known(cells)
-    gone = [
-        name for name, value in run.selection.items() if value and name not in {item.name for item in fields(Cells)}
-    ]
-    reasons += [f"this version has no option --{name.replace('_', '-')}" for name in gone]
+    known, reasons = split_known(noted_cells(run, typed))
+    reasons += [f"this version has no option --{name.replace('_', '-')}" for name in gone_options(run)]
     if reasons:
         warn(f"The run {run.name} has settings that this version leaves out: {'; '.join(reasons)}")
     return known
+
+
+def gone_options(run: Run) -> list[str]:
+    """Return the options that a run was given and this version does not have."""
+    here = {item.name for item in fields(Cells)}
+    return [name for name, value in run.selection.items() if value and name not in here]
+
+
+def noted_cells(run: Run, typed: Command | None = None) -> Cells:
+    """Return the cells of a run as it noted them, with settings of --set that this version may refuse.
+
+    Nothing is imported or warned of; ``cells_of`` leaves out what this version does not know.
+    """
+    cells = replace(_stored(run), methods=_methods(run))
+    if typed is None:
+        return cells
+    selecting = {item.name for item in fields(Selecting)}
+    others = [item.name for item in fields(Cells) if item.name not in selecting and item.name in typed.typed]
+    changed: dict[str, Any] = {name: getattr(typed, name) for name in others}
+    return replace(cells, **changed)
 
 
 def request_of(run: Run, output: Path, typed: Command | None = None) -> Request:

@@ -9,9 +9,10 @@ import numpy as np
 
 from bench.leaderboard.build import build
 from bench.leaderboard.environments import Facts, facts
+from bench.leaderboard.shown import Shown
 from bench.leaderboard.stats import FloatArray
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
-from bench.plan.chance import counted
+from bench.plan.chance import Counted, above_chance
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plugins.registry import BASELINE
@@ -25,19 +26,31 @@ Read = Callable[[Trial], Record | None]
 
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan from the records in the store, with holes and failures."""
-    records = store.read_all([job.trial for job in plan.jobs])
+    return shown_board(shown(plan, heading), store)
+
+
+def shown(plan: Plan, heading: Heading) -> Shown:
+    """Return what the leaderboard of a plan shows besides its scores."""
+    return Shown.of(plan, replace(heading, parts=tuple(parts(plan.request, plan.asked[None]))))
+
+
+def shown_board(shown: Shown, store: Store) -> Leaderboard:
+    """Return a leaderboard from the records in the store, with holes and failures."""
+    records = store.read_all(shown.trials)
     zero_shot, *cells = (
-        scored(cell, store, plan.asked[cell.trial.target], lambda trial: records.get(trial.id))
-        for cell in (Cell.of(plan.request.registry, plan.zero_shot), *plan.cells)
+        scored(cell, store, shown.asked[cell.trial.target], lambda trial: records.get(trial.id))
+        for cell in (shown.zero_shot, *shown.cells)
     )
-    gates = _gates(cells, zero_shot, plan.request.sources) if plan.request.controls else ()
-    counting = counted(plan.request, records.get(plan.zero_shot.id), plan.asked[None])
+    gates = _gates(cells, zero_shot, shown.sources) if shown.gates else ()
+    counting = Counted(shown.sources)
+    if not shown.every_source:
+        counting = above_chance(shown.sources, records.get(shown.zero_shot.trial.id), shown.asked[None], shown.level)
     return build(
         [*cells, *gates],
         zero_shot,
-        sources=plan.request.sources,
-        targets=plan.request.targets,
-        heading=replace(heading, parts=tuple(parts(plan.request, plan.asked[None])), at_chance=counting.lines()),
+        sources=shown.sources,
+        targets=shown.targets,
+        heading=replace(shown.heading, at_chance=counting.lines()),
         counted=counting.names,
     )
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from bench.leaderboard import notes
 from bench.leaderboard.environments import Facts
 from bench.leaderboard.stats import SEEDS_ADVISED, Estimate, FloatArray, bounded
 from bench.plan.row_key import RowKey
 from bench.spec import Cost
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Status = Literal["done", "failed", "missing"]
 Quantity = Literal["difference", "gain", "forgetting"]
@@ -315,6 +316,8 @@ class Leaderboard:
 
     def frame(self, target: str) -> pd.DataFrame:
         """Return a target's table as a data frame, with scores as fractions and NaN for holes."""
+        import pandas as pd  # imported here because a printed table needs no data frame
+
         table = next(table for table in self.tables if table.target == target)
         return pd.DataFrame([self._line(row) for row in table.rows]).astype(
             {"rank": "Int64", "peak_memory_bytes": "Int64", "trainable_parameters": "Int64"}
@@ -322,6 +325,8 @@ class Leaderboard:
 
     def whole_frame(self) -> pd.DataFrame:
         """Return the tables of all targets as one data frame, whose first column is the target."""
+        import pandas as pd
+
         parts = []
         for table in self.tables:
             frame = self.frame(table.target)

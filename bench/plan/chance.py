@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 
 import numpy as np
@@ -18,6 +19,8 @@ from bench.spec import Record, ScoreSpec
 _EXAMPLES = 1_000  # examples of a split from which its chance is computed
 _ANSWERS = 5  # constant answers that are tried
 _WIDTH = 1.96  # half-width of an interval of 95 % in standard errors
+
+Level = tuple[float, float]  # the score of chance, and the highest score
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +67,33 @@ def counted(request: Request, zero_shot: Record | None, asked: Sequence[ScoreSpe
 
     A source whose score is not known counts, and so does every source if the request says so.
     """
-    if zero_shot is None or request.every_source:
+    if request.every_source:
         return Counted(request.sources)
-    found = []
+    return above_chance(request.sources, zero_shot, asked, partial(level, request))
+
+
+def above_chance(
+    sources: tuple[str, ...],
+    zero_shot: Record | None,
+    asked: Sequence[ScoreSpec],
+    level_of: Callable[[ScoreSpec], Level],
+) -> Counted:
+    """Return which sources count if those at chance do not; ``level_of`` returns the level of a source's score."""
+    found, scores = [], {} if zero_shot is None else zero_shot.scores
     for item in asked:
-        score = zero_shot.scores.get(item.key)
-        if item.task in request.sources and score is not None:
-            task = request.tasks.load(item.task)
-            level = chance(task, _split(item))
-            if not above(score.value, level, item.count, task.highest.get(task.metric, 1.0)):
-                found.append(AtChance(item.task, score.value, level))
-    names = tuple(name for name in request.sources if name not in {item.task for item in found})
-    return Counted(names or request.sources, tuple(found))
+        score = scores.get(item.key)
+        if item.task in sources and score is not None:
+            lowest, highest = level_of(item)
+            if not above(score.value, lowest, item.count, highest):
+                found.append(AtChance(item.task, score.value, lowest))
+    names = tuple(name for name in sources if name not in {item.task for item in found})
+    return Counted(names or sources, tuple(found))
+
+
+def level(request: Request, item: ScoreSpec) -> Level:
+    """Return the chance of a score's task and split, and the highest value that the score may have."""
+    task = request.tasks.load(item.task)
+    return chance(task, _split(item)), task.highest.get(task.metric, 1.0)
 
 
 def above(score: float, level: float, count: int, highest: float = 1.0) -> bool:

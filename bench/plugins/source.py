@@ -52,6 +52,12 @@ def is_engine(module: str) -> bool:
     return package in _PYTHON or (package == "bench" and rest.partition(".")[0] not in PLUGIN_FOLDERS)
 
 
+def is_built_in(plugin: type) -> bool:
+    """Return whether a plugin comes with this package."""
+    package, _, rest = plugin.__module__.partition(".")
+    return package == "bench" and rest.partition(".")[0] in PLUGIN_FOLDERS
+
+
 def _add_with_siblings(path: Path, files: dict[Path, None]) -> None:
     if path in files:
         return
