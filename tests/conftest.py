@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bench import Recipe, Step, TrainMethod
 from bench.checks.tiny import RECIPE, tiny
@@ -35,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 IMAGE_TOKEN, FIRST_WORD, VOCABULARY = 3, 4, 27  # of the checks' tokenizer
 PATCHES = 4
+LEFT_OUT = {"slow", "ray", "matrix"}  # the marks of tests that are not in make fast
+UPDATES = 2  # that a test of make fast may train
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and it is the width of tables in a pipe
 
@@ -50,6 +54,19 @@ def _own_draws() -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _trains_little(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test of the inner loop that trains: it needs the mark ``slow``, or fewer updates."""
+    if LEFT_OUT & {mark.name for mark in request.node.iter_markers()}:
+        yield
+        return
+    taken: list[object] = []
+    counting = register_optimizer_step_post_hook(lambda optimizer, *given: taken.append(None))
+    yield
+    counting.remove()
+    assert len(taken) <= UPDATES, f"This test takes {len(taken)} updates. Mark it slow, or train less."
 
 
 @pytest.fixture
@@ -180,11 +197,15 @@ def _align(file: Path) -> None:
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of MLflow without runs: to create one takes five seconds, to copy it none."""
+    """A database of MLflow without runs, one for all processes of pytest: to create it takes five seconds."""
     from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}")
+    own = tmp_path_factory.getbasetemp()
+    (folder := (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "mlflow").mkdir(exist_ok=True)
+    path = folder / "mlflow.db"
+    with FileLock(folder / "lock"):
+        if not path.exists():
+            MlflowClient(tracking_uri=f"sqlite:///{path}")
     return path
 
 

@@ -131,6 +131,7 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         of_files([tmp_path / "none"])
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_all_succeed(tmp_path: Path, cache: Path) -> None:
     paths = [write(tmp_path / f"{n}.txt", str(n)) for n in range(40)]
     code = (

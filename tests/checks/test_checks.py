@@ -104,6 +104,7 @@ def test_a_plugin_that_exits_fails_its_check_and_the_next_check_runs() -> None:
     assert {result.message.partition(":")[0] for result in results} == {"test_checks.py"}
 
 
+@pytest.mark.slow
 def test_a_file_is_checked_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "shrink.py").write_text(PLUGIN, encoding="utf-8")
 

@@ -33,6 +33,8 @@ from bench import (
 from bench.checks.devices import check_runs_on_an_accelerator
 from bench.plugins.registry import Registry
 
+pytestmark = pytest.mark.slow  # the process that has the device loads torch and peft
+
 PLUGIN = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -229,7 +231,6 @@ def test_this_process_never_gets_the_device() -> None:
     assert not hasattr(torch, "pretend")
 
 
-@pytest.mark.slow
 def test_every_pair_of_options_gives_the_cpus_numbers_on_the_device() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-m", "pairwise", "-p", "no:cacheprovider", "tests/matrix"]
 

@@ -25,6 +25,7 @@ def tasks(root: Path) -> Tasks:
     return Tasks(reading=Reading(root), settings=SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_task_keeps_the_rules(name: str, tasks: Tasks) -> None:
     plugin = tasks.registry.task_class(name)

@@ -149,12 +149,14 @@ BROKEN += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "plugin"), [pytest.param(*pair, id=pair[1].__name__) for pair in BROKEN])
 def test_a_check_catches_the_task_that_breaks_its_rule(check: Any, plugin: type[Task]) -> None:
     with pytest.raises(PluginError, match=r"\."):
         check(plugin)
 
 
+@pytest.mark.slow
 def test_a_task_that_keeps_every_rule_passes_every_check() -> None:
     for check in checks_in(tasks):
         check(Shades)

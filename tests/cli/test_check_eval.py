@@ -20,6 +20,7 @@ from bench.trial.runner import TrialRunner
 TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")
 
 
+@pytest.mark.slow
 def test_what_the_command_finds_of_a_trial_is_kept_and_shown(
     tiny_installed: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

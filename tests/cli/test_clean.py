@@ -31,6 +31,7 @@ def forget(output: Path, name: str) -> None:
         shutil.rmtree(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--trials"]])
 def test_the_trials_of_every_run_are_needed(
     options: list[str], two_runs: Path, capsys: pytest.CaptureFixture[str]
@@ -41,6 +42,7 @@ def test_the_trials_of_every_run_are_needed(
     assert methods(two_runs) == ["dare", "lora", "zero_shot"]
 
 
+@pytest.mark.slow
 def test_finished_trials_go_only_with_trials_with_their_training_and_their_bytes(
     two_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +73,7 @@ def test_finished_trials_go_only_with_trials_with_their_training_and_their_bytes
     assert not list(mirror.iterdir())
 
 
+@pytest.mark.slow
 def test_a_file_that_has_a_name_outside_the_run_folder_frees_nothing(
     two_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +89,7 @@ def test_a_file_that_has_a_name_outside_the_run_folder_frees_nothing(
     assert (tmp_path / "mine").stat().st_size == 5_000_000
 
 
+@pytest.mark.slow
 def test_leftovers_go_and_what_a_run_still_needs_stays(two_runs: Path) -> None:
     needed, other = next(two_runs.glob("dare-*")), two_runs / "l2-r2-new_squares-s0-0123456789ab"
     (needed / RECORD).rename(needed / f"{RECORD}.corrupt")
@@ -109,6 +113,7 @@ def test_leftovers_go_and_what_a_run_still_needs_stays(two_runs: Path) -> None:
     assert (two_runs / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change").is_dir()  # trained, but not scored
 
 
+@pytest.mark.slow
 def test_what_a_search_tried_is_needed_with_its_parents(two_runs: Path) -> None:
     dare = Store(two_runs).find("dare").trial
     forget(two_runs, "tiny")
@@ -147,6 +152,7 @@ def test_the_trials_of_an_interrupted_search_are_needed(
     assert Store(output).read(base) is not None
 
 
+@pytest.mark.slow
 def test_trials_of_an_older_version_are_named_and_go_only_with_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,7 @@ def run(tiny_suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     return ran
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["sys.exit(0)", "os._exit(0)", "raise KeyboardInterrupt"])
 @pytest.mark.parametrize(("place", "hook"), [("update", "on_update"), ("edit", "edit"), ("score", "score")])
 def test_a_hook_that_would_end_the_command_fails_its_trial(run: Run, place: str, hook: str, code: str) -> None:
@@ -100,6 +101,7 @@ def test_code_that_would_end_the_command_before_any_trial_is_one_line(run: Run, 
     assert "it raises SystemExit, which would end the command" in said
 
 
+@pytest.mark.slow
 def test_a_report_that_would_end_the_command_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(board: object, path: Path) -> Path:
         raise SystemExit
@@ -113,6 +115,7 @@ def test_a_report_that_would_end_the_command_is_one_line(run: Run, monkeypatch: 
     assert "in write: it raises SystemExit" in said
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_hook_interrupts_the_command(tiny_command: list[str], tmp_path: Path) -> None:
     plugin = written(tmp_path, update="os.kill(os.getpid(), signal.SIGINT)")
 

@@ -31,6 +31,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["method", "task"])
 def test_every_plugin_is_listed_with_its_paper_and_its_fields(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys, f"{kind}s")

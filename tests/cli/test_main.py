@@ -27,6 +27,7 @@ sys.exit(f"loaded {{heavy}}" if heavy else code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -123,6 +124,7 @@ def test_a_model_from_the_hub_is_not_built(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_seeds_can_be_a_range_which_means_the_same_run(
     tiny_suite: Suite, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_search_that_cannot_be_is_one_line_and_starts_nothing(
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
 
@@ -195,6 +198,7 @@ def diverge(*_: object, **__: object) -> None:
     raise TrialError("The loss is nan at update 3.")
 
 
+@pytest.mark.slow
 def test_children_that_fail_with_their_parent_are_recorded_though_other_jobs_follow(
     tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +230,7 @@ def ran(tiny_suite: Suite, tmp_path: Path, words: list[str]) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_a_run_prints_the_leaderboard_on_stdout_and_writes_every_report(
     tiny_suite: Suite, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,6 +250,7 @@ def test_a_run_prints_the_leaderboard_on_stdout_and_writes_every_report(
     }
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_and_prints_the_same(
     ran: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +276,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
     assert not output.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["markdown", "csv", "latex", "table", "json"])
 def test_the_leaderboard_comes_from_the_store_in_every_format(
     ran: Path, format_: str, capsys: pytest.CaptureFixture[str]
@@ -283,6 +290,7 @@ def test_the_leaderboard_comes_from_the_store_in_every_format(
     assert captured.err == ""
 
 
+@pytest.mark.slow
 def test_a_corrupt_record_is_named_set_aside_and_run_again(
     ran: Path, words: list[str], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -296,6 +304,7 @@ def test_a_corrupt_record_is_named_set_aside_and_run_again(
     assert Store(ran).find("dare-r2-new_squares-s0").status == "done"
 
 
+@pytest.mark.slow
 def test_a_failing_trial_ends_in_exit_code_1_and_a_list_that_names_it_and_its_child(
     tiny_suite: Suite,
     tmp_path: Path,
@@ -313,6 +322,7 @@ def test_a_failing_trial_ends_in_exit_code_1_and_a_list_that_names_it_and_its_ch
     assert "failed: dare-r2-new_squares-s0: Its parent lora-r2-new_squares-s0 failed" in error
 
 
+@pytest.mark.slow
 def test_show_prints_scores_command_and_what_was_forgotten(
     ran: Path, tiny_tasks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,6 +338,7 @@ def test_show_prints_scores_command_and_what_was_forgotten(
     )
 
 
+@pytest.mark.slow
 def test_the_command_that_show_prints_is_cached(ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     main(["show", "dare-r2-new_squares-s0", "--command", "--output", str(ran)])
@@ -337,6 +348,7 @@ def test_the_command_that_show_prints_is_cached(ran: Path, capsys: pytest.Captur
     assert "cached: 3 of 3 trials" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_baselines_add_the_row_they_are_compared_with_and_a_plan_tells_its_rows_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,6 +382,7 @@ def test_a_word_that_is_not_utf8_is_refused_by_its_bytes(capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith(r"bench: 'l\udce4ufe' is not UTF-8. Write it in UTF-8;")
 
 
+@pytest.mark.slow
 def test_a_character_that_stdout_cannot_write_is_written_as_its_number(tiny_tasks: Path) -> None:
     tiny_tasks.write_text(tiny_tasks.read_text(encoding="utf-8").replace("What is learnt", "Größe"), encoding="utf-8")
     words = [str(Path(sys.executable).with_name("bench")), "data", "info", "new_squares", "--plugin", str(tiny_tasks)]

@@ -116,6 +116,7 @@ def test_lanes_are_priced_as_they_are_asked_for(
     assert "--lanes is -1; give 0 or more." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_asked_for_its_gpus_is_said(
     tiny_suite: object, tiny_tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

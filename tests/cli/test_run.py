@@ -97,6 +97,7 @@ def test_if_a_method_of_all_refuses_the_base_the_run_ends_with_the_reason(
     assert last.startswith("--methods all is not possible with the same options: mixlora cannot train on 4-bit weights")
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_what_it_says_on_the_plan_that_was_carried_out(
     one_mlflow: None, tiny_words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +173,7 @@ def test_the_control_replay_stays_if_such_examples_may_be_skipped(
     assert "failed: replay-" in error
 
 
+@pytest.mark.slow
 def test_auto_chooses_the_blocks_before_the_first_trial_and_the_trial_is_the_same(
     tiny_words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

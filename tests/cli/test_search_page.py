@@ -80,6 +80,7 @@ def test_the_page_of_a_search_has_every_quest_in_the_order_of_the_search(
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_the_note_of_a_search_of_sequences_names_its_chains_and_orders(
     words: tuple[str, ...], store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

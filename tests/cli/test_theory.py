@@ -124,6 +124,7 @@ def test_a_bound_below_eq_34_is_contradicted(
     assert "Theorem D.1" in contradicted(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", ["--shapes 2x2,1x1 --densities 0.01,0.9,1 --draws 50", "--shapes 3x1 --densities 0.3 --draws 2"]
 )

@@ -33,6 +33,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return unpacked("run_folder", tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_an_option_that_selects_no_cells_never_changes_which_cells_are_meant(
     runs: Path, tiny_tasks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -47,6 +48,7 @@ def test_an_option_that_selects_no_cells_never_changes_which_cells_are_meant(
         assert capsys.readouterr().out == plain, given
 
 
+@pytest.mark.slow
 def test_a_smaller_run_replaces_neither_the_reports_nor_what_bench_leaderboard_shows(
     tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +89,7 @@ def test_of_runs_with_as_many_cells_the_one_with_more_scores_is_shown_then_the_o
     assert largest([run("a", ("a",)), run("b", ("c",))], census).name == "b"
 
 
+@pytest.mark.slow
 def test_another_run_is_shown_by_its_name_or_as_the_latest(two_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = latest_run(Store(two_runs))
     capsys.readouterr()
@@ -102,6 +105,7 @@ def test_another_run_is_shown_by_its_name_or_as_the_latest(two_runs: Path, capsy
     assert latest.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -122,6 +126,7 @@ def test_a_run_that_cannot_be_meant_is_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_runs_are_listed_with_the_one_that_is_shown(two_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
@@ -134,6 +139,7 @@ def test_the_runs_are_listed_with_the_one_that_is_shown(two_runs: Path, capsys: 
     assert large[11:15] == ["bench", "run", "--methods", "lora,dare"]
 
 
+@pytest.mark.slow
 def test_a_run_with_fewer_finished_cells_is_not_shown_though_it_means_more(
     two_runs: Path, tiny_words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +174,7 @@ def test_among_runs_with_equally_many_finished_cells_the_one_that_lacks_the_fewe
     assert [item.finished_cells(census) for item in (whole, large)] == [1, 1]  # b has other scores
 
 
+@pytest.mark.slow
 def test_a_command_reads_every_record_once_to_count_and_choose(
     two_runs: Path, tiny_words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +192,7 @@ def test_a_command_reads_every_record_once_to_count_and_choose(
     assert len(counted) == 2
 
 
+@pytest.mark.slow
 def test_the_files_of_an_older_version_get_a_folder_of_their_own_at_the_next_run(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +213,7 @@ def test_the_files_of_an_older_version_get_a_folder_of_their_own_at_the_next_run
     assert "lorasculpt" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_that_cannot_be_read_stays_at_the_top(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +231,7 @@ def test_a_run_of_an_older_version_that_cannot_be_read_stays_at_the_top(
     assert len(list(runs.glob("*/record.json"))) == 36
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_gone_is_left_out_in_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = runs / "command.json"
     assert main(["leaderboard"]) == 0
@@ -242,6 +252,7 @@ def test_a_setting_that_is_gone_is_left_out_in_one_line(runs: Path, capsys: pyte
     assert "this version leaves out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_runs_of_an_older_version_are_listed_with_the_number_of_its_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,6 +291,7 @@ def test_a_command_finds_the_earlier_run_that_meant_the_same_by_another_word() -
     assert same_cells(noted("all", ("lora", "dac")), Cells(methods="all"))
 
 
+@pytest.mark.slow
 def test_a_run_folder_whose_run_had_the_earlier_all_keeps_its_rows(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,5 +309,6 @@ def test_a_run_folder_whose_run_had_the_earlier_all_keeps_its_rows(
     assert main(["ls", "runs"]) == 0
 
 
+@pytest.mark.slow
 def test_the_note_of_a_run_keeps_the_methods_that_it_meant(two_runs: Path) -> None:
     assert [run.methods for run in read_runs(Store(two_runs))] == [("lora", "dare"), ("lora",)]

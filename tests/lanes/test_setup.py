@@ -111,6 +111,7 @@ def test_what_only_the_tokenizer_finds_is_refused_before_a_lane_starts_or_skippe
     ]
 
 
+@pytest.mark.slow
 def test_a_search_notes_the_validation_examples_that_it_looks_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -276,6 +276,7 @@ def test_the_frame_has_a_line_per_row_and_holes_are_missing_values() -> None:
     assert frame.loc["dora", "problems"] == "seed 0 failed: killed"
 
 
+@pytest.mark.slow
 def test_the_leaderboard_loads_no_torch() -> None:
     code = "import sys, bench.leaderboard.build, bench.leaderboard.lost_examples; sys.exit('torch' in sys.modules)"
 

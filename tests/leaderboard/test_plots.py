@@ -74,6 +74,7 @@ def test_the_numbers_are_saved_next_to_a_figure(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == 'source,form\n0.5,"a, b"\n'
 
 
+@pytest.mark.slow
 def test_importing_it_imports_neither_matplotlib_nor_pandas_and_drawing_no_pyplot(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from bench.leaderboard import plots; "

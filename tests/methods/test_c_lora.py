@@ -91,6 +91,7 @@ def test_a_b_of_zeros_protects_nothing_and_the_matrix_is_scaled_to_1() -> None:
     assert old_basis(torch.zeros(2, 2), B, "matrix", 0.9).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"lam": 0.0}, {"factors": "frozen", "energy": 1.0}, {"basis": "matrix"}])
 @pytest.mark.parametrize("connector", ["full", "lora"])
 def test_stage_1_is_lora_bit_for_bit_and_keeps_nothing(settings: dict[str, Any], connector: Any) -> None:
@@ -137,6 +138,7 @@ def projector(b: Tensor, old: Tensor, energy: float) -> Tensor:
     return projected.float()
 
 
+@pytest.mark.slow
 def test_three_stages_are_those_of_the_equations() -> None:
     lam, energy = 5.0, 0.8
     fitted = train_stages(lambda: CLoRA(lam=lam, energy=energy), 3)
@@ -166,6 +168,7 @@ def test_three_stages_are_those_of_the_equations() -> None:
     assert ranks == {1, 2}  # some layers protect one direction, and others both
 
 
+@pytest.mark.slow
 def test_the_penalty_and_its_basis_act() -> None:
     second = stage_after(train_stages(CLoRA, 1)[-1], CLoRA(), 2)
     kinds = [CLoRA(), CLoRA(lam=0.0), CLoRA(energy=0.3), CLoRA(energy=1.0), CLoRA(basis="matrix")]
@@ -176,6 +179,7 @@ def test_the_penalty_and_its_basis_act() -> None:
         assert all(unequal(change, other) for other in changes[:place])
 
 
+@pytest.mark.slow
 def test_frozen_factors_stand_still_and_only_the_matrix_learns() -> None:
     second = stage_after(train_stages(CLoRA, 1)[-1], CLoRA(), 2)
 
@@ -191,6 +195,7 @@ def test_frozen_factors_stand_still_and_only_the_matrix_learns() -> None:
         assert not torch.equal(delta.b, before.b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "lora", "frozen"])
 def test_what_a_stage_leaves_has_loras_rank_and_is_the_live_model(connector: Any) -> None:
     recipe = replace(PLAIN, connector=connector)
@@ -206,6 +211,7 @@ def test_what_a_stage_leaves_has_loras_rank_and_is_the_live_model(connector: Any
     assert {(delta.b.shape[1], delta.a.shape[0]) for delta in factors} == {(RANK, RANK)}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 def test_gradient_checkpointing_learns_the_same(third: Stage) -> None:
     whole, spared = (train_stage(CLoRA(), third, plain_blocks=plain) for plain in (None, 0))
@@ -213,6 +219,7 @@ def test_gradient_checkpointing_learns_the_same(third: Stage) -> None:
     assert unequal(spared.change, whole.change) == []
 
 
+@pytest.mark.slow
 def test_a_change_that_cannot_be_continued_is_refused() -> None:
     with pytest.raises(PluginError, match="left a decomposed change"):
         train_stage(CLoRA(), stage_after(train_stage(DoRA(), FIRST), CLoRA(), 2))

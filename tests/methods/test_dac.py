@@ -62,6 +62,7 @@ def test_of_equal_scores_the_first_are_chosen() -> None:
     assert chosen(torch.tensor([2.0, 1.0, 1.0, 1.0]), 2).tolist() == [True, True, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["image_mean", "prompt_last"])
 @pytest.mark.parametrize("select", ["sample", "batch"])
 def test_each_example_votes_for_as_many_ranks_as_it_trains(
@@ -109,6 +110,7 @@ def test_the_votes_do_not_depend_on_gradient_checkpointing(
     assert all(torch.equal(counts[0][name], counts[1][name]) for name in counts[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("router", "learns"), [("random", False), ("straight_through", True)])
 def test_only_a_straight_through_router_learns(
     router: str, learns: bool, tiny_llava: Any, recipe: Recipe, train: Any
@@ -123,6 +125,7 @@ def test_only_a_straight_through_router_learns(
     assert moved == [learns] * 14
 
 
+@pytest.mark.slow
 def test_off_is_lora_bit_for_bit(tiny_llava: Any, recipe: Recipe, train: Any) -> None:
     plain = train(LoRA(), tiny_llava(), recipe).state_dict()
     off = train(DAC(**DAC.off), tiny_llava(), recipe).state_dict()
@@ -131,6 +134,7 @@ def test_off_is_lora_bit_for_bit(tiny_llava: Any, recipe: Recipe, train: Any) ->
     assert all(torch.equal(plain[name], off[name]) for name in plain)
 
 
+@pytest.mark.slow
 def test_one_target_gives_the_numbers_that_it_gave_before_there_were_sequences() -> None:
     method = DAC()
 
@@ -143,6 +147,7 @@ def test_one_target_gives_the_numbers_that_it_gave_before_there_were_sequences()
     assert sum(norms) == pytest.approx(3.423308, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"coefficient": 0.0}, {"coefficient": 10.0}, {"ago": "mean"}])
 def test_in_stage_1_nothing_depends_on_what_keeps_tasks_apart(settings: Any) -> None:
     plain, other = train_stage(DAC(), FIRST), train_stage(DAC(**settings), FIRST)
@@ -192,6 +197,7 @@ def literal(first: Fitted, method: DAC, past: dict[str, Tensor]) -> dict[str, tu
     return {name: (b.detach(), a.detach(), torch.tensor(counts[name])) for name, (b, a) in layers.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ago", ["abs_sum", "mean"])
 def test_the_second_stage_is_that_of_the_equations(ago: str) -> None:
     def make() -> DAC:
@@ -213,6 +219,7 @@ def test_the_second_stage_is_that_of_the_equations(ago: str) -> None:
         assert torch.equal(second.handover.kept[name], torch.cat([past[name], own[name].tensors()["b"]], dim=1))
 
 
+@pytest.mark.slow
 def test_a_third_stage_keeps_clear_of_both_earlier_ones() -> None:
     first, second, third = train_stages(lambda: dac(coefficient=3.0), 3)
 
@@ -222,6 +229,7 @@ def test_a_third_stage_keeps_clear_of_both_earlier_ones() -> None:
         assert torch.equal(columns[:, :1], first.handover.kept[name])
 
 
+@pytest.mark.slow
 def test_the_model_of_the_second_stage_equals_its_merged_change() -> None:
     first = train_stage(dac(), FIRST)
     bench, watched = tiny(), Watched(inner=dac())
@@ -235,6 +243,7 @@ def test_the_model_of_the_second_stage_equals_its_merged_change() -> None:
         torch.testing.assert_close(logits(merged, bench), live, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_second_stage_that_was_stopped_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     def make() -> DAC:
         return dac(coefficient=3.0)
@@ -250,6 +259,7 @@ def test_a_second_stage_that_was_stopped_resumes_to_the_same_bytes(tmp_path: Pat
         assert torch.equal(columns, resumed.handover.kept[name])
 
 
+@pytest.mark.slow
 def test_a_second_stage_does_not_depend_on_the_micro_batches() -> None:
     stage = stage_after(train_stage(dac(), FIRST), dac(), 2)
     gradients, votes = [], []
@@ -266,6 +276,7 @@ def test_a_second_stage_does_not_depend_on_the_micro_batches() -> None:
             torch.testing.assert_close(gradient, parts[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_off_in_a_chain_is_lora_on_merged_stages_bit_for_bit() -> None:
     plain, off = (train_stages(make, 2) for make in (Folding, lambda: DAC(**DAC.off)))
 

@@ -43,6 +43,7 @@ def test_switched_off_it_returns_the_change_itself() -> None:
     assert DARE(**DARE.off).edit(change, context()) is change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["factors", "delta"])
 def test_the_expectation_is_the_change(target: str) -> None:
     delta = LowRank(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0, -1.0]]), 1.0)

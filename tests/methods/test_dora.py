@@ -50,6 +50,7 @@ def test_an_untrained_dora_is_the_base_model(tiny_llava: Any, tiny_batch: Any, r
     torch.testing.assert_close(wrapped(**tiny_batch()).logits, before)
 
 
+@pytest.mark.slow
 def test_what_dora_learnt_reproduces_its_outputs(tiny_llava: Any, tiny_batch: Any, recipe: Recipe, train: Any) -> None:
     wrapped = train(DoRA(), tiny_llava(), recipe).eval()
     change = DoRA().change(wrapped)

@@ -16,6 +16,8 @@ from bench.plugins.registry import Registry
 from bench.trial.fit import Fitted, fit
 from bench.trial.updates import MicroBatchSize
 
+pytestmark = pytest.mark.slow
+
 WHOLE = replace(RECIPE, dropout=0.0, connector="frozen", updates=4, batch_size=7)
 METHODS = [name for name in Registry().names("method") if Registry().method(name).made_for == JOINT]
 

@@ -58,6 +58,7 @@ def test_the_distance_from_the_start_is_zero_at_first_and_grows(tiny_llava: Any,
     assert any("multi_modal_projector" in name for name in method.initial_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["sumsq_AB", "mse_from_init", "delta_fro2"])
 def test_every_form_changes_the_training_and_none_does_when_off(
     form: str, tiny_llava: Any, recipe: Recipe, train: Any

@@ -92,6 +92,7 @@ def test_a_branch_of_zero_is_like_no_other_and_is_not_pushed() -> None:
     assert torch.equal(b.grad, torch.zeros(2, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "lora"])
 def test_open_gates_without_penalty_are_loras_chain_bit_for_bit(connector: Any) -> None:
     recipe = replace(PLAIN, connector=connector)
@@ -141,6 +142,7 @@ def literal(second: Fitted, method: LiLoRA) -> dict[str, tuple[Tensor, Tensor]]:
     return {name: (effective(name).detach(), tensors[0].detach()) for name, tensors in layers.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"lam": 20.0}, {"lam": 1.0, "reduction": "sum", "cosine": "frozen"}, {"lam": 0.0}]
 )
@@ -170,6 +172,7 @@ def answered_live(watched: Watched, bench: Any, number: int, kept: Any) -> Tenso
     return logits(watched.model, bench)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "lora"])
 @pytest.mark.parametrize("modules", ["all", "ffn"])
 def test_the_model_with_each_tasks_branch_equals_the_change_of_the_task(connector: Any, modules: str) -> None:
@@ -195,6 +198,7 @@ def test_the_model_with_each_tasks_branch_equals_the_change_of_the_task(connecto
             assert torch.equal(third.handover.kept[name], first.handover.kept[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("basis", "share_a", "drifts"), [("frozen", "frozen", False), ("frozen", "train", True)])
 def test_an_earlier_task_keeps_its_change_if_what_tasks_share_is_frozen(basis: str, share_a: str, drifts: bool) -> None:
     def make() -> LiLoRA:
@@ -210,6 +214,7 @@ def test_an_earlier_task_keeps_its_change_if_what_tasks_share_is_frozen(basis: s
         assert unequal(Change({name: first.change[name]}), Change({name: second.change[name]}))
 
 
+@pytest.mark.slow
 def test_ffn_adapts_the_feed_forward_layers_alone() -> None:
     fitted = train_stage(LiLoRA(modules="ffn"), FIRST)
 
@@ -225,6 +230,7 @@ def test_a_branch_has_its_share_of_the_ranks(share: float, sub_rank: int) -> Non
     assert {math.prod(branch.gate.shape) for branch in branches(model)} == {1}
 
 
+@pytest.mark.slow
 def test_the_declared_memory_is_what_a_second_stage_holds() -> None:
     method = LiLoRA()
     train_stage(method, stage_after(train_stage(LiLoRA(), FIRST), method, 2))
@@ -240,6 +246,7 @@ def test_the_declared_memory_is_what_a_second_stage_holds() -> None:
     assert LiLoRA(lam=0.0).memory(dimensions) == LiLoRA(basis="frozen").memory(dimensions) == {}
 
 
+@pytest.mark.slow
 def test_stage_1_has_no_penalty_and_no_bank_and_is_the_ordinary_training() -> None:
     plain, alone = train_stage(LiLoRA(lam=0.0), FIRST), train_stage(LiLoRA(lam=50.0), Stage(("task1",)))
 
@@ -248,6 +255,7 @@ def test_stage_1_has_no_penalty_and_no_bank_and_is_the_ordinary_training() -> No
     assert not alone.handover.bank
 
 
+@pytest.mark.slow
 def test_a_second_stage_that_was_stopped_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     def make() -> LiLoRA:
         return LiLoRA(lam=20.0)
@@ -263,6 +271,7 @@ def test_a_second_stage_that_was_stopped_resumes_to_the_same_bytes(tmp_path: Pat
     assert all(torch.equal(value, resumed.handover.kept[name]) for name, value in unbroken.handover.kept.items())
 
 
+@pytest.mark.slow
 def test_a_second_stage_does_not_depend_on_the_micro_batches() -> None:
     stage = stage_after(train_stage(LiLoRA(), FIRST), LiLoRA(), 2)
     gradients = []
@@ -276,6 +285,7 @@ def test_a_second_stage_does_not_depend_on_the_micro_batches() -> None:
             torch.testing.assert_close(gradient, parts[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stage_of_another_method_is_refused_by_name() -> None:
     stage = stage_after(train_stage(LoRA(), FIRST), LiLoRA(), 2)
 
@@ -283,6 +293,7 @@ def test_a_stage_of_another_method_is_refused_by_name() -> None:
         train_stage(LiLoRA(), stage)
 
 
+@pytest.mark.slow
 def test_a_lane_stores_what_a_sequence_needs(tiny_suite: Suite, squares: Tasks, tmp_path: Path) -> None:
     store, tasks = Store(tmp_path / "runs"), ("new_squares", "old_squares")
     store.prepare()

@@ -34,6 +34,7 @@ def stages(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Fitted, Stag
     return request.param, first, stage, train_stage(LoDA(**request.param), stage)
 
 
+@pytest.mark.slow
 def test_two_stages_are_those_of_the_equations(stages: tuple[dict[str, Any], Fitted, Stage, Fitted]) -> None:
     settings, first, stage, second = stages
     for fitted, at in ((first, FIRST), (second, stage)):
@@ -50,6 +51,7 @@ def test_two_stages_are_those_of_the_equations(stages: tuple[dict[str, Any], Fit
             torch.testing.assert_close(own[name].tensors()["value"], value, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stage_keeps_the_second_moments_of_all_tasks(
     stages: tuple[dict[str, Any], Fitted, Stage, Fitted],
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_stage_keeps_the_second_moments_of_all_tasks(
         torch.testing.assert_close(both.double(), before[name] + after[name], atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_is_fixed_before_the_training_and_orthonormal_in_each_subspace(
     stages: tuple[dict[str, Any], Fitted, Stage, Fitted],
 ) -> None:
@@ -82,6 +85,7 @@ def test_a_is_fixed_before_the_training_and_orthonormal_in_each_subspace(
             torch.testing.assert_close(rows @ rows.T, length**2 * torch.eye(RANK), atol=1e-5, rtol=0.0)
 
 
+@pytest.mark.slow
 def test_the_merged_change_equals_the_live_model(stages: tuple[dict[str, Any], Fitted, Stage, Fitted]) -> None:
     settings, _, stage, fitted = stages
     bench, watched = tiny(), Watched(inner=LoDA(**settings))
@@ -97,6 +101,7 @@ def test_the_merged_change_equals_the_live_model(stages: tuple[dict[str, Any], F
         torch.testing.assert_close(logits(merged, bench), live, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_smaller_micro_batches_learn_the_same(stages: tuple[dict[str, Any], Fitted, Stage, Fitted]) -> None:
     settings, first, stage, second = stages
 
@@ -112,6 +117,7 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected.float()).norm() / expected.float().norm())
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_nothing(stages: tuple[dict[str, Any], Fitted, Stage, Fitted]) -> None:
     settings, _, stage, fitted = stages
 
@@ -120,6 +126,7 @@ def test_gradient_checkpointing_changes_nothing(stages: tuple[dict[str, Any], Fi
     assert not unequal(spared.change, fitted.change)
 
 
+@pytest.mark.slow
 def test_an_update_that_did_not_fit_in_memory_is_the_one_of_smaller_micro_batches(
     stages: tuple[dict[str, Any], Fitted, Stage, Fitted],
 ) -> None:
@@ -137,6 +144,7 @@ def test_an_update_that_did_not_fit_in_memory_is_the_one_of_smaller_micro_batche
     assert not unequal(train_stage(Crowded(**settings), stage).change, small.change)
 
 
+@pytest.mark.slow
 def test_a_resumed_stage_has_the_same_bytes_wherever_its_eigenvectors_come_from(
     stages: tuple[dict[str, Any], Fitted, Stage, Fitted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +166,7 @@ def reversed_signs(values: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     return values, -vectors
 
 
+@pytest.mark.slow
 def test_examples_of_one_half_alone_make_an_ordinary_update() -> None:
     @dataclass(kw_only=True)
     class Ordinary(LoDA):  # type: ignore[misc]
@@ -175,6 +184,7 @@ def test_examples_of_one_half_alone_make_an_ordinary_update() -> None:
             torch.testing.assert_close(other[name].tensors()[part], value, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_first_task_may_keep_loras_own_a() -> None:
     plain, random = train_stage(LoRA(), recipe=replace(PLAIN, lr=0.0)), train_stage(LoDA(first="random"))
 
@@ -183,6 +193,7 @@ def test_the_first_task_may_keep_loras_own_a() -> None:
             assert torch.equal(delta.a, plain.change[name].tensors()["a"])
 
 
+@pytest.mark.slow
 def test_a_connectors_adapters_are_plain_lora() -> None:
     recipe = replace(PLAIN, connector="lora")
     first = train_stage(LoDA(), recipe=recipe)
@@ -194,6 +205,7 @@ def test_a_connectors_adapters_are_plain_lora() -> None:
     assert ranks == {True: RANK, False: 2 * RANK}
 
 
+@pytest.mark.slow
 def test_a_stage_that_left_no_second_moments_is_refused_by_name() -> None:
     stage = replace(stage_after(train_stage(LoRA()), LoRA(), 2), folds=True)
 

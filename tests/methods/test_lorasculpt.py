@@ -156,6 +156,7 @@ def test_the_product_of_pruned_factors_has_the_density_of_the_theorem(rank: int)
     assert (pruned != 0).float().mean().item() == pytest.approx(1 - 0.99**rank, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"mask_grads": True}, {"density": 0.4}])
 def test_every_factor_is_exactly_sparse_after_every_update_from_the_pruning_on(
     settings: dict[str, Any], tiny_llava: Any, recipe: Recipe, train: Any
@@ -175,6 +176,7 @@ def test_every_factor_is_exactly_sparse_after_every_update_from_the_pruning_on(
             assert nonzero == math.floor(method.density * size)
 
 
+@pytest.mark.slow
 def test_masks_are_booleans_that_never_change_once_made(tiny_llava: Any, recipe: Recipe, train: Any) -> None:
     method = LoRASculpt(warmup=0.5)
     seen: list[dict[str, Tensor]] = []
@@ -201,6 +203,7 @@ def test_masks_of_another_instance_are_obeyed_after_a_resume(tiny_llava: Any, re
     assert all(torch.equal(f != 0, masks[name]) for name, f in factors(model).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clip", "differ"), [(None, False), (0.05, True)])
 def test_masking_gradients_changes_results_only_with_clipping(clip: float | None, differ: bool) -> None:
     recipe = replace(RECIPE, clip=clip)
@@ -267,6 +270,7 @@ def test_the_mean_divides_the_sum_by_the_matrices_and_q_k_v_are_read(
     assert value(cmr_reduction="sum") == pytest.approx(by_hand, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_connector_with_lora_is_penalised_by_the_l1_norm_and_never_pruned(
     tiny_llava: Any, recipe: Recipe, train: Any, step_of: Any
 ) -> None:
@@ -285,6 +289,7 @@ def test_a_connector_with_lora_is_penalised_by_the_l1_norm_and_never_pruned(
     assert not any("multi_modal_projector" in name for name in method.masks_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "frozen", "lora"])
 def test_lorasculpt_switched_off_trains_as_lora(connector: Any, tiny_llava: Any, recipe: Recipe, train: Any) -> None:
     recipe = replace(recipe, connector=connector)

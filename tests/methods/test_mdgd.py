@@ -199,6 +199,7 @@ def slope(model: Any, weight: torch.Tensor, way: torch.Tensor, batch: dict[str, 
     return (losses[0] - losses[1]) / (2 * _STEP)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [MDGD, MDGDGM])
 def test_smaller_micro_batches_make_the_same_updates_from_the_start(method: type[VisualDrift]) -> None:
     recipe = replace(RECIPE, dropout=0.0, updates=2)

@@ -53,6 +53,7 @@ def test_everything_starts_as_released(tiny_llava: Any, recipe: Recipe) -> None:
         assert [tuple(value.shape)[:-1] for value in router.parameters()] == [(3,), (3,), (2, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["input", "input_lora_a"])
 @pytest.mark.parametrize("scores", [True, False])
 def test_the_selectors_learn_only_if_scores_weight_the_pairs(
@@ -81,6 +82,7 @@ def test_an_example_trains_only_the_experts_that_it_chose(tiny_llava: Any, tiny_
             assert int((adapter.b.grad.abs().sum(dim=0) > 0).sum()) == 2
 
 
+@pytest.mark.slow
 def test_the_reference_of_a_step_is_the_base_model_and_leaves_the_selectors_as_they_are(
     tiny_llava: Any, tiny_batch: Any, recipe: Recipe, train: Any
 ) -> None:
@@ -97,6 +99,7 @@ def test_the_reference_of_a_step_is_the_base_model_and_leaves_the_selectors_as_t
     assert all(adapter.a.requires_grad for adapter in lora_adapters(model))
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_chooses_the_same_and_learns_the_same() -> None:
     recipe = replace(RECIPE, updates=3)
     changes = [
@@ -107,6 +110,7 @@ def test_gradient_checkpointing_chooses_the_same_and_learns_the_same() -> None:
     assert unequal(*changes) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["input", "input_lora_a"])
 def test_one_batch_of_32_and_four_of_8_learn_the_same(condition: str) -> None:
     recipe = replace(RECIPE, updates=3, batch_size=32, dropout=0.0)
@@ -120,6 +124,7 @@ def test_one_batch_of_32_and_four_of_8_learn_the_same(condition: str) -> None:
             torch.testing.assert_close(four[name].tensors()[part], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "lora", "frozen"])
 @pytest.mark.parametrize("condition", ["input", "input_lora_a"])
 @pytest.mark.parametrize("scores", [True, False])
@@ -139,6 +144,7 @@ def test_the_held_change_is_the_live_model(connector: Any, condition: str, score
     assert (found - untouched).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 def test_more_or_other_experts_and_choices_give_other_logits() -> None:
     bench = tiny()
     recipe = replace(RECIPE, updates=20)

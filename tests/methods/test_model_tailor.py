@@ -193,6 +193,7 @@ def test_subtracting_the_error_helps_on_correlated_inputs_and_adding_hurts() -> 
     assert error("obs") < error("none") < error("official")
 
 
+@pytest.mark.slow
 def test_at_density_one_the_change_itself_comes_back(calibrated: Any) -> None:
     made = calibrated()
 
@@ -200,6 +201,7 @@ def test_at_density_one_the_change_itself_comes_back(calibrated: Any) -> None:
     assert made.captured == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parent", [LoRA, DoRA])
 def test_every_adapted_layer_keeps_its_share_and_the_connector_its_change(parent: Any, calibrated: Any) -> None:
     made = calibrated(parent)
@@ -222,6 +224,7 @@ def test_every_adapted_layer_keeps_its_share_and_the_connector_its_change(parent
         assert all(torch.equal(before[name][part], tensor) for part, tensor in delta.tensors().items())
 
 
+@pytest.mark.slow
 def test_each_block_is_calibrated_once_with_the_blocks_before_it_tailored(calibrated: Any) -> None:
     made = calibrated()
 
@@ -235,6 +238,7 @@ def test_each_block_is_calibrated_once_with_the_blocks_before_it_tailored(calibr
     assert tailored == [set(), {0}]
 
 
+@pytest.mark.slow
 def test_the_connector_goes_back_to_the_base_when_reset_and_its_biases_stay(calibrated: Any) -> None:
     made = calibrated()
 
@@ -247,6 +251,7 @@ def test_the_connector_goes_back_to_the_base_when_reset_and_its_biases_stay(cali
             assert torch.equal(edited[name].merged(base), wanted)
 
 
+@pytest.mark.slow
 def test_the_connector_is_tailored_where_its_original_is_known(calibrated: Any) -> None:
     made = calibrated()
 

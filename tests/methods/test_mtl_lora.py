@@ -120,6 +120,7 @@ class ByHand:
         return delta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [MTLLoRA(), MTLLoRA(transform="identity", bases=2, temperature=0.1)])
 def test_a_training_follows_the_equations(method: MTLLoRA) -> None:
     bench = tiny()
@@ -144,6 +145,7 @@ def test_a_training_follows_the_equations(method: MTLLoRA) -> None:
             torch.testing.assert_close(delta.product(), by_hand.delta(name, task).detach(), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_each_task_has_a_change_that_equals_the_live_model_for_that_task(method: MTLLoRA) -> None:
     kept, bench = Kept(bases=method.bases, transform=method.transform, temperature=method.temperature), tiny()
@@ -167,6 +169,7 @@ def with_change(change: Change, bench: Tiny) -> Tensor:
         return logits(model, bench)
 
 
+@pytest.mark.slow
 def test_off_is_joint_lora_bit_for_bit() -> None:
     off, plain = joint(MTLLoRA(**MTLLoRA.off)), joint(LoRA())  # type: ignore[arg-type]
 
@@ -174,6 +177,7 @@ def test_off_is_joint_lora_bit_for_bit() -> None:
     assert all(not unequal(change, plain.change) for change in answers(off).values())
 
 
+@pytest.mark.slow
 def test_one_target_is_the_joint_training_of_one_task() -> None:
     bench, other = tiny(), tiny()
 

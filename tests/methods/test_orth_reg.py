@@ -74,6 +74,7 @@ def test_only_q_and_v_are_regularised_unless_all_are_asked_for(tiny_llava: Any, 
         assert pushed == roles
 
 
+@pytest.mark.slow
 def test_orth_reg_switched_off_trains_as_lora(tiny_llava: Any, recipe: Recipe, train: Any) -> None:
     plain = train(LoRA(), tiny_llava(), recipe).state_dict()
 

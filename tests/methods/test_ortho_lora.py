@@ -109,6 +109,7 @@ def by_hand(unit: str) -> tuple[Change, int]:
     return LoRA().change(model), conflicts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["tensor", "layer", "global"])
 def test_a_training_follows_the_equations(unit: str) -> None:
     wanted, conflicts = by_hand(unit)
@@ -121,6 +122,7 @@ def test_a_training_follows_the_equations(unit: str) -> None:
             torch.testing.assert_close(found[name].tensors()[part], value, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_units_differ_from_each_other_and_from_lora() -> None:
     changes = [joint(OrthoLoRA(unit=unit)).change for unit in ("tensor", "layer", "global", "none")]
 
@@ -128,6 +130,7 @@ def test_the_units_differ_from_each_other_and_from_lora() -> None:
     assert not unequal(changes[-1], joint(LoRA()).change)
 
 
+@pytest.mark.slow
 def test_one_target_is_lora_bit_for_bit() -> None:
     ours, plain = (fit(method, RANK, 0, RECIPE, tiny().train) for method in (OrthoLoRA(), LoRA()))
 
@@ -135,6 +138,7 @@ def test_one_target_is_lora_bit_for_bit() -> None:
     assert ours.losses == plain.losses
 
 
+@pytest.mark.slow
 def test_an_update_without_examples_of_a_task_takes_part() -> None:
     recipe = replace(WHOLE, batch_size=2)
 

@@ -64,6 +64,7 @@ def test_a_share_outside_0_to_1_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_off_is_lora_bit_for_bit_and_the_target_has_the_permutations_of_lora() -> None:
     off, plain = (fit(method, RANK, 3, RECIPE, tiny().lessons) for method in (Replay(**Replay.off), LoRA()))
     assert unequal(off.change, plain.change) == []
@@ -76,6 +77,7 @@ def test_off_is_lora_bit_for_bit_and_the_target_has_the_permutations_of_lora() -
     assert sum(number >= 48 for number in ours) == 24
 
 
+@pytest.mark.slow
 def test_any_micro_batch_sees_the_same_examples_and_makes_the_same_update() -> None:
     whole, parts = (
         fit(Replay(share=0.5), RANK, 0, HALF, tiny().lessons, micro_batch=MicroBatchSize(size)) for size in (8, 3)
@@ -88,6 +90,7 @@ class _Killed(Exception):  # noqa: N818  it simulates a kill signal
     """Ends a training as a kill would."""
 
 
+@pytest.mark.slow
 def test_a_resumed_training_sees_the_examples_of_an_unbroken_one(tmp_path: Path) -> None:
     def die(index: int, total: int, loss: float) -> None:
         if index == 6:

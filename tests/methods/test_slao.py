@@ -68,6 +68,7 @@ def test_more_ranks_than_inputs_leave_rows_of_zeros() -> None:
     torch.testing.assert_close(rows, torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"schedule": "linear"}, {"connector": "latest"}, SLAO.off])
 def test_stage_1_is_lora_bit_for_bit_and_keeps_nothing(settings: dict[str, Any]) -> None:
     plain, ours = train_stage(LoRA(), FIRST), train_stage(SLAO(**settings), FIRST)
@@ -77,6 +78,7 @@ def test_stage_1_is_lora_bit_for_bit_and_keeps_nothing(settings: dict[str, Any])
     assert ours.handover.kept == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "lora"])
 def test_off_is_loras_chain_of_stages_bit_for_bit(connector: Any) -> None:
     recipe = replace(PLAIN, connector=connector)
@@ -99,6 +101,7 @@ def gram_schmidt(a: Tensor) -> Tensor:
     return torch.stack(rows).float()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "weights"),
     [({}, [2**-0.5, 3**-0.5]), ({"schedule": "linear", "connector": "latest", "init_a": "previous"}, [1 / 2, 1 / 3])],
@@ -130,6 +133,7 @@ def test_three_stages_are_those_of_the_equations(settings: dict[str, Any], weigh
             torch.testing.assert_close(change[name].tensors()["value"], value, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_stage_leaves_the_merged_factors_and_keeps_what_it_has_trained(third: Stage) -> None:
     bench, watched = tiny(), Watched(inner=SLAO())
 
@@ -156,6 +160,7 @@ def test_a_stage_leaves_the_merged_factors_and_keeps_what_it_has_trained(third: 
         torch.testing.assert_close(logits(model, bench), wanted, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "reason"),
     [

@@ -18,6 +18,8 @@ from bench.trial.stages import Stage
 from bench.trial.updates import MicroBatchSize
 from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[[], TrainMethod]
 
 
@@ -48,6 +50,7 @@ def test_a_snapshot_does_not_change_what_the_stage_leaves(third: tuple[Make, Sta
     assert unequal(taken[3], alone.change)
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_killed_resumes_to_the_same_bits(third: tuple[Make, Stage, Fitted], tmp_path: Path) -> None:
     make, stage, unbroken = third
 
@@ -63,6 +66,7 @@ def test_a_stage_that_was_killed_resumes_to_the_same_bits(third: tuple[Make, Sta
         assert unequal(resumed.handover.bank[task], change) == []
 
 
+@pytest.mark.slow
 def test_a_stage_in_two_micro_batches_learns_the_same(third: tuple[Make, Stage, Fitted]) -> None:
     make, stage, whole = third
 

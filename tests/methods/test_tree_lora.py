@@ -94,6 +94,7 @@ def stages(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Stage, Fitte
     return settings, stage, train_stage(TreeLoRA(**settings), stage)
 
 
+@pytest.mark.slow
 def test_a_third_stage_is_that_of_the_equations(stages: tuple[dict[str, Any], Stage, Fitted]) -> None:
     settings, stage, fitted = stages
 
@@ -109,12 +110,14 @@ def test_a_third_stage_is_that_of_the_equations(stages: tuple[dict[str, Any], St
     assert len(fitted.handover.kept) == 3 * len(layers) == 3 * 14
 
 
+@pytest.mark.slow
 def test_the_pull_changes_what_is_learnt(stages: tuple[dict[str, Any], Stage, Fitted]) -> None:
     _, stage, fitted = stages
 
     assert unequal(train_stage(LoRA(), stage).change, fitted.change)
 
 
+@pytest.mark.slow
 def test_the_merged_change_equals_the_live_model(stages: tuple[dict[str, Any], Stage, Fitted]) -> None:
     settings, stage, _ = stages
     bench, watched = tiny(), Watched(inner=TreeLoRA(**settings))
@@ -126,6 +129,7 @@ def test_the_merged_change_equals_the_live_model(stages: tuple[dict[str, Any], S
         torch.testing.assert_close(logits(merged, bench), live, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_smaller_micro_batches_learn_the_same(stages: tuple[dict[str, Any], Stage, Fitted]) -> None:
     settings, stage, whole = stages
 
@@ -136,6 +140,7 @@ def test_smaller_micro_batches_learn_the_same(stages: tuple[dict[str, Any], Stag
             torch.testing.assert_close(parts.change[name].tensors()[part], value, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_stage_has_the_same_bytes(stages: tuple[dict[str, Any], Stage, Fitted], tmp_path: Path) -> None:
     settings, stage, unbroken = stages
 
@@ -146,10 +151,12 @@ def test_a_resumed_stage_has_the_same_bytes(stages: tuple[dict[str, Any], Stage,
         assert torch.equal(value, resumed.handover.kept[name])
 
 
+@pytest.mark.slow
 def test_the_first_stage_is_plain_lora() -> None:
     assert not unequal(train_stage(TreeLoRA()).change, train_stage(LoRA()).change)
 
 
+@pytest.mark.slow
 def test_off_is_loras_chain_bit_for_bit() -> None:
     plain, off = train_stage(LoRA()), train_stage(TreeLoRA(**TreeLoRA.off))
 
@@ -161,6 +168,7 @@ def test_off_is_loras_chain_bit_for_bit() -> None:
     assert also.handover.kept == {}
 
 
+@pytest.mark.slow
 def test_a_connectors_adapters_are_not_pulled() -> None:
     recipe = replace(PLAIN, connector="lora")
     first = train_stage(TreeLoRA(), recipe=recipe)

@@ -140,6 +140,7 @@ def _without_q(folder: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.slow
 def test_a_method_that_reads_all_layers_takes_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--methods", "lora,orth_reg", "--set", "recipe.adapt=mlp", "--set", "orth_reg.modules=all", "--dry-run"]
 

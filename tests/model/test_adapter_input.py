@@ -39,6 +39,7 @@ def trained(name: str, dtype: str, dropout: float, *, checkpointing: bool = Fals
     return fit(method, RANK, 0, recipe, tiny(dtype).lessons, micro_batch=micro, plain_blocks=plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.05])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -55,6 +56,7 @@ def test_a_training_has_the_bits_of_pefts_layers(
             assert torch.equal(value, other.change[name].tensors()[part]), (name, part)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dac", "mixlora", "dora", "mtl_lora", "lilora", "c_lora", "mdgd"])
 def test_methods_that_hook_or_compute_their_factors_have_pefts_bits(method: str, as_peft: Callable[[], None]) -> None:
     own = trained(method, "bfloat16", 0.05)

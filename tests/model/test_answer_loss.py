@@ -127,6 +127,7 @@ def test_a_batch_of_which_nothing_is_learnt_has_the_loss_0() -> None:
     assert all(not value.any() for value in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro_batch", [None, 3])
 def test_a_training_learns_what_it_learnt_from_all_logits(
     micro_batch: int | None, monkeypatch: pytest.MonkeyPatch

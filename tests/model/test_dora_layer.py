@@ -100,6 +100,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_training_computes_each_norm_once_an_update(counted: list[None], checkpointing: bool) -> None:
     recipe = replace(RECIPE, updates=3)
@@ -170,6 +171,7 @@ def test_a_norm_of_an_evaluation_serves_a_training() -> None:
     assert all(value is not None for value in output_and_gradients(layer))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_no_other_tensor_of_the_weights_size_is_kept(dtype: torch.dtype, dropout: float) -> None:
@@ -218,6 +220,7 @@ def test_dropout_on_the_low_rank_path_leaves_the_bases_product_whole(monkeypatch
     assert products == [3, 5]
 
 
+@pytest.mark.slow
 def test_without_dropout_both_choices_train_alike() -> None:
     recipe = replace(RECIPE, dropout=0.0, updates=2)
 

@@ -184,6 +184,7 @@ def test_other_positions_or_no_extra_inputs_would_show_in_the_answers(
     assert said(base.model, corpus, range(12)) != right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "lora", "frozen"])
 def test_it_trains_and_is_scored_with_every_connector(run: Run, connector: str) -> None:
     store, _, records = run("lora", connector=connector)
@@ -201,6 +202,7 @@ def test_it_trains_and_is_scored_with_every_connector(run: Run, connector: str) 
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_methods_that_edit_or_look_into_the_model_run_on_it(run: Run) -> None:
     _, _, records = run("lorasculpt", "orth_reg", "dare", "model_tailor")
 
@@ -208,6 +210,7 @@ def test_methods_that_edit_or_look_into_the_model_run_on_it(run: Run) -> None:
     assert {"lorasculpt", "orth_reg", "dare", "model_tailor"} <= records.keys()
 
 
+@pytest.mark.slow
 def test_a_merged_change_answers_as_the_live_adapter_in_batches_of_any_size(run: Run) -> None:
     from bench.trial.ways import unmerged
 
@@ -239,6 +242,7 @@ def logits(model: Any, base: Base) -> Tensor:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("connector", ["full", "lora"])
 def test_an_exported_trial_is_loaded_by_peft_and_transformers_alone(run: Run, connector: str, tmp_path: Path) -> None:
@@ -257,6 +261,7 @@ def test_an_exported_trial_is_loaded_by_peft_and_transformers_alone(run: Run, co
     assert not torch.allclose(logits(plain, base), logits(whole, base), atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_saved_change_names_the_connector_for_peft_and_is_read_back(run: Run, tmp_path: Path) -> None:
     store, _, records = run("lora")
     change = store.change_of(records["lora"].trial).read()

@@ -113,6 +113,7 @@ def test_a_tree_shares_what_is_in_4_bits(base: Base) -> None:
     assert one.quant_state is other.quant_state
 
 
+@pytest.mark.slow
 def test_a_base_in_4_bits_wakes_as_it_was(base: Base) -> None:
     before = {name: value.clone() for name, value in base.model.named_parameters()}
     weight = insert_lora(base.tree(), RANK, QLORA)
@@ -139,6 +140,7 @@ def run(tiny_suite: Suite, squares: Tasks, folder: Path, tmp_path: Path) -> Tria
     return bench
 
 
+@pytest.mark.slow
 def test_scores_and_edits_are_of_the_full_weights(run: TrialRunner) -> None:
     forms = {key[0] for key in run.warm._corpora}
     held = {form: base.model.get_parameter(_SOME).dtype for form, base in run.warm._bases.items()}
@@ -152,6 +154,7 @@ def test_scores_and_edits_are_of_the_full_weights(run: TrialRunner) -> None:
 _SOME = "model.language_model.layers.0.self_attn.q_proj.weight"
 
 
+@pytest.mark.slow
 def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: TrialRunner) -> None:
     base = run.warm._bases[Form("float32", quantization="4bit")]
     weight = base.model.get_parameter(_SOME)
@@ -163,6 +166,7 @@ def test_a_plugin_that_writes_to_a_weight_in_4_bits_is_found_out(run: TrialRunne
     assert torch.equal(weight, before)
 
 
+@pytest.mark.slow
 def test_looking_for_writes_leaves_the_scales_where_they_are(run: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     from bitsandbytes.functional import QuantState
 

@@ -159,6 +159,7 @@ def said(model: Any, bench: Tiny, indices: Sequence[int], most: int, ends: Any =
         return greedy(model, bench.test.prompt_batch(indices), most, ends)
 
 
+@pytest.mark.slow
 def test_answers_alone_and_in_a_batch_with_padding_are_the_same(taught: tuple[Tiny, Change]) -> None:
     bench, change = taught
     everything = range(len(bench.test.examples))
@@ -172,6 +173,7 @@ def test_answers_alone_and_in_a_batch_with_padding_are_the_same(taught: tuple[Ti
     assert together != said(bench.base.model, bench, everything, 6)
 
 
+@pytest.mark.slow
 def test_rows_that_end_early_leave_the_others_as_transformers_answers_them(taught: tuple[Tiny, Change]) -> None:
     bench, change = taught
     everything = range(len(bench.test.examples))
@@ -193,6 +195,7 @@ def test_rows_that_end_early_leave_the_others_as_transformers_answers_them(taugh
     assert len(lengths) > 2
 
 
+@pytest.mark.slow
 def test_the_choice_of_a_prompt_is_kept_while_it_is_answered_unless_each_token_chooses(
     taught: tuple[Tiny, Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +215,7 @@ def test_the_choice_of_a_prompt_is_kept_while_it_is_answered_unless_each_token_c
     assert calls == [4] * 14 * (1 if frozen else 3)
 
 
+@pytest.mark.slow
 def test_a_lane_keeps_no_trace_of_a_routed_change(taught: tuple[Tiny, Change]) -> None:
     bench, change = taught
     before, attributes = trace(bench), set(vars(bench.base.model))
@@ -224,6 +228,7 @@ def test_a_lane_keeps_no_trace_of_a_routed_change(taught: tuple[Tiny, Change]) -
     assert set(vars(bench.base.model)) == attributes
 
 
+@pytest.mark.slow
 def test_a_lane_keeps_no_trace_after_an_error(taught: tuple[Tiny, Change]) -> None:
     bench, change = taught
     before = trace(bench)

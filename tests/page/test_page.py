@@ -59,6 +59,7 @@ def scripts_of(path: Path) -> int:
     return len(scripts)
 
 
+@pytest.mark.slow
 def test_a_page_is_one_folder_that_fetches_nothing(made_run: MadeRun, tmp_path: Path) -> None:
     path = made_run.write(tmp_path / "page")
 
@@ -77,6 +78,7 @@ def test_a_page_is_one_folder_that_fetches_nothing(made_run: MadeRun, tmp_path: 
             assert "https:" not in text
 
 
+@pytest.mark.slow
 def test_the_page_has_every_part_and_every_row(made_run: MadeRun, tmp_path: Path) -> None:
     path = made_run.write(tmp_path / "page")
 
@@ -99,6 +101,7 @@ def test_a_figure_carries_the_rows_of_the_page(made_run: MadeRun, tmp_path: Path
     assert "var(--ink)" in figure.svg
 
 
+@pytest.mark.slow
 def test_no_text_of_a_stored_reply_becomes_code(made_run: MadeRun, tmp_path: Path) -> None:
     path = made_run.write(tmp_path / "page")
 
@@ -164,6 +167,7 @@ def test_a_task_is_compared_with_its_own_stage_and_a_source_with_the_base_model(
     assert not {change.row for task in by_task.values() for each in task.examples for change in each.changes} & {*apart}
 
 
+@pytest.mark.slow
 def test_the_figure_of_a_sequence_says_in_words_what_it_shows(made_sequence: MadeSequence, tmp_path: Path) -> None:
     page = made_sequence.page(save_plot(made_sequence.board, tmp_path))
 
@@ -182,6 +186,7 @@ def test_of_captions_only_the_largest_losses_are_kept(made_run: MadeRun, monkeyp
         assert [change.kind for example in task.examples for change in example.changes] == ["lost"] * 6
 
 
+@pytest.mark.slow
 def test_a_task_whose_pictures_may_not_be_copied_has_none(
     made_run: MadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +216,7 @@ def test_pictures_stop_at_the_budget_and_say_so(made_run: MadeRun) -> None:
     assert whole[2] == ""
 
 
+@pytest.mark.slow
 def test_a_page_that_is_written_again_leaves_no_file_of_the_earlier_one(made_run: MadeRun, tmp_path: Path) -> None:
     page = made_run.page()
     folder = tmp_path / "page"
@@ -225,6 +231,7 @@ def test_a_page_that_is_written_again_leaves_no_file_of_the_earlier_one(made_run
     assert f"files/{files.name}/page.js" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["bench.page.page.replace_file", "bench.page.page.remove"])
 def test_a_page_whose_writing_is_cut_off_is_whole(
     where: str, made_run: MadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -105,6 +105,7 @@ def test_a_search_of_a_sequence_names_ap_and_its_order(tmp_path: Path) -> None:
     assert "Source against AP" in text
 
 
+@pytest.mark.slow
 def test_no_name_or_reason_becomes_code(tmp_path: Path) -> None:
     path = written([with_reason(result(NASTY, target=NASTY), f"</td><script>{NASTY}")], tmp_path, draw=True)
 

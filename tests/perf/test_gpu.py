@@ -119,6 +119,7 @@ def test_warm_up_updates_count_only_if_there_are_no_others(monkeypatch: pytest.M
     assert watch.to_json()["update_seconds"] == 1.5
 
 
+@pytest.mark.slow
 def test_a_failed_item_says_why_and_the_next_one_is_measured(run: Callable[..., Measured]) -> None:
     gone = TrialError(NEEDED)
     gone.__cause__ = ImportError("No module named 'bitsandbytes'")
@@ -147,6 +148,7 @@ def _taking(seconds: float) -> Callable[[Subject, Clock], Any]:
     return measured
 
 
+@pytest.mark.slow
 def test_an_item_is_skipped_if_the_last_took_longer_than_what_is_left(run: Callable[..., Measured]) -> None:
     found = run(Item("one", "", _taking(90)), Item("two", "", _taking(90)), Item("three", "", _taking(0)), minutes=4)
 
@@ -154,6 +156,7 @@ def test_an_item_is_skipped_if_the_last_took_longer_than_what_is_left(run: Calla
     assert found["items"][-1]["reason"] == "60 s left, 90 needed"
 
 
+@pytest.mark.slow
 def test_methods_outside_the_paper_leave_time_to_the_items_after_them(run: Callable[..., Measured]) -> None:
     first, other, last = (Item(name, "", _taking(seconds)) for name, seconds in (("l2", 100), ("dac", 0), ("edit", 0)))
 
@@ -162,6 +165,7 @@ def test_methods_outside_the_paper_leave_time_to_the_items_after_them(run: Calla
     assert [item["status"] for item in found["items"]] == ["done", "skipped", "done"]  # 140 s are left, and 60 reserved
 
 
+@pytest.mark.slow
 def test_the_file_is_whole_after_every_item(run: Callable[..., Measured], tmp_path: Path) -> None:
     seen: list[list[str]] = []
 
@@ -194,6 +198,7 @@ def test_examples_are_as_long_as_the_plan_assumes(subject: Subject) -> None:
     assert subject.train.target_tokens(range(8), RECIPE.max_length) == 8 * 20
 
 
+@pytest.mark.slow
 def test_both_ways_of_answering_are_timed_and_compared(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     ways: list[bool] = []
 

@@ -28,6 +28,7 @@ def tell_all(of: SearchStudy, budget: int) -> None:
         of.tell(asked.number, float(asked.hyper["density"] or 0), 0.5)
 
 
+@pytest.mark.slow
 def test_the_first_configuration_is_the_default(storage: str) -> None:
     asked = study(storage).ask(5)
 
@@ -45,6 +46,7 @@ def test_a_default_outside_the_range_is_left_to_the_sampler(storage: str) -> Non
     assert 1e-5 <= float(asked.hyper["lr"] or 0) <= 1e-2
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept_over_restarts(storage: str) -> None:
     tell_all(study(storage), 4)
 
@@ -55,6 +57,7 @@ def test_the_budget_is_kept_over_restarts(storage: str) -> None:
     assert again.ask(5) is not None
 
 
+@pytest.mark.slow
 def test_what_was_running_when_the_process_died_is_handed_out_again_as_it_was(storage: str) -> None:
     before = study(storage)
     asked = [before.ask(6) for _ in range(3)]
@@ -93,6 +96,7 @@ def test_what_is_told_first_stays(storage: str) -> None:
     assert (tried.source, tried.target) == (0.25, 0.75)
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same_points_and_another_seed_others(storage: str, tmp_path: Path) -> None:
     other = f"sqlite:///{tmp_path / 'other.db'}"
     third = f"sqlite:///{tmp_path / 'third.db'}"
@@ -107,6 +111,7 @@ def test_the_same_seed_tries_the_same_points_and_another_seed_others(storage: st
     assert tried[0][1] != moved[1]
 
 
+@pytest.mark.slow
 def test_a_configuration_that_was_never_handed_out_whole_is_no_try(storage: str) -> None:
     study(storage)
     killed = optuna.load_study(study_name="lora-r2-t", storage=storage)
@@ -131,6 +136,7 @@ def test_whole_numbers_stay_whole_and_others_do_not(storage: str) -> None:
     assert len({item.hyper["share"] for item in asked if item is not None}) == 5
 
 
+@pytest.mark.slow
 def test_a_stopped_configuration_counts_has_no_point_and_the_sampler_goes_on(storage: str) -> None:
     one = study(storage)
     first = one.ask(12)
@@ -151,6 +157,7 @@ def test_a_stopped_configuration_counts_has_no_point_and_the_sampler_goes_on(sto
     assert one.done(9)
 
 
+@pytest.mark.slow
 def test_a_random_search_does_not_learn_from_what_it_was_told(storage: str) -> None:
     def points(database: str, slope: float) -> list[str]:
         one = SearchStudy("x", database, SPACE, {}, 0, "random")
@@ -172,6 +179,7 @@ def tell_points(of: SearchStudy, values: list[tuple[float, float]]) -> None:
         of.tell(asked.number, source, target)
 
 
+@pytest.mark.slow
 def test_what_decides_an_objective_has_nearly_all_of_its_importance(storage: str) -> None:
     space = {"share": Range(0, 1), "idle": Range(0, 1)}
     of = SearchStudy("x", storage, space, {"share": 0.5, "idle": 0.5}, 0)
@@ -188,6 +196,7 @@ def test_what_decides_an_objective_has_nearly_all_of_its_importance(storage: str
     assert of.importances(16) == found != of.importances(6)
 
 
+@pytest.mark.slow
 def test_a_log_scaled_hyperparameter_counts_by_its_logarithm(storage: str) -> None:
     of = SearchStudy(
         "x", storage, {"lr": Range(1e-6, 1.0, log=True), "share": Range(0, 1)}, {"lr": 1e-3, "share": 0.5}, 0
@@ -199,6 +208,7 @@ def test_a_log_scaled_hyperparameter_counts_by_its_logarithm(storage: str) -> No
     assert of.importances()["source"]["lr"] == pytest.approx(0.5, abs=0.2)  # by raw values: 0.19
 
 
+@pytest.mark.slow
 def test_one_hyperparameter_has_all_the_importance(storage: str) -> None:
     of = SearchStudy("x", storage, {"lr": SPACE["lr"]}, {"lr": 1e-3}, 0)
     tell_points(of, [(0.1, 0.2), (0.3, 0.2), (0.2, 0.2), (0.5, 0.4)])
@@ -206,6 +216,7 @@ def test_one_hyperparameter_has_all_the_importance(storage: str) -> None:
     assert of.importances() == {name: {"lr": 1.0} for name in ("source", "target", "avg")}
 
 
+@pytest.mark.slow
 def test_nothing_is_said_to_matter_after_three_configurations_or_where_nothing_varied(storage: str) -> None:
     few, same, frozen = study(storage, "few"), study(storage, "same"), study(storage, "frozen")
     tell_points(few, [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)])
@@ -227,6 +238,7 @@ def test_a_failed_configuration_counts_for_no_importance(storage: str) -> None:
     assert of.importances() == {}
 
 
+@pytest.mark.slow
 def test_several_drivers_share_a_budget_and_take_up_only_their_own_orphans(storage: str) -> None:
     def of(owner: str) -> SearchStudy:
         return SearchStudy("x", storage, SPACE, {key: FIRST[key] for key in SPACE}, 0, owner=owner)

@@ -64,6 +64,7 @@ def test_a_configuration_with_a_failed_seed_has_no_measure(quest: Quest) -> None
     assert measure(tuple(jobs.values()), {**found, last: replace(found[last], status="failed", scores={})}) is None
 
 
+@pytest.mark.slow
 def test_another_recipe_is_another_study(quest: Quest) -> None:
     request = replace(quest.request, recipe=replace(quest.request.recipe, updates=7))
 

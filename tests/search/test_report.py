@@ -40,6 +40,7 @@ def searched(quest: Quest) -> SearchResult:
     return quest_result(quest, setting, provenance(quest.request, setting), "bench search")
 
 
+@pytest.mark.slow
 def test_a_search_result_has_every_configuration_with_its_state_and_the_trials_of_its_seeds(quest: Quest) -> None:
     result = searched(quest)
 
@@ -53,6 +54,7 @@ def test_a_search_result_has_every_configuration_with_its_state_and_the_trials_o
     assert (result.facts["split"], result.facts["trials"]) == ("validation", 6)
 
 
+@pytest.mark.slow
 def test_a_search_leaves_a_folder_per_quest_and_draws_nothing_twice(
     quest: Quest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_search_leaves_a_folder_per_quest_and_draws_nothing_twice(
     publish(store, [quest], [result])
 
 
+@pytest.mark.slow
 def test_the_table_says_what_mattered_and_how_little_that_means(quest: Quest) -> None:
     result = searched(quest)
 
@@ -117,5 +120,6 @@ def test_the_trials_that_a_search_still_has_are_counted_once(tiny_suite: Suite, 
     assert trials_left([lora, dare], 3, store) == 5
 
 
+@pytest.mark.slow
 def test_a_range_reads_as_words(quest: Quest) -> None:
     assert searched(quest).space["density"] == "0.02 to 0.5, log"

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from bench.leaderboard.tables import Heading
 from bench.sequences.board import SequenceBoard
@@ -12,6 +13,7 @@ from tests.making.sequences import SOURCES, chain, key, without
 from tests.sequences.conftest import TASKS
 
 
+@pytest.mark.slow
 def test_a_figure_per_rank_with_its_numbers(board: SequenceBoard, tmp_path: Path) -> None:
     files = save_plot(board, tmp_path / "plots")
 
@@ -42,6 +44,7 @@ def test_a_stage_without_a_score_is_a_hole_in_the_data(tmp_path: Path) -> None:
     assert data["ap"].isna().tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_many_rows_ranks_and_orders_are_drawn(tmp_path: Path) -> None:
     orders = (TASKS, TASKS[::-1], TASKS[1:] + TASKS[:1], TASKS[2:] + TASKS[:2])
     chains = [
@@ -57,6 +60,7 @@ def test_many_rows_ranks_and_orders_are_drawn(tmp_path: Path) -> None:
     assert [path.name for path in files if path.suffix == ".png"] == ["sequence-r8.png", "sequence-r16.png"]
 
 
+@pytest.mark.slow
 def test_the_same_board_gives_the_same_bytes(board: SequenceBoard, tmp_path: Path) -> None:
     one, other = (save_plot(board, tmp_path / name) for name in ("one", "other"))
 

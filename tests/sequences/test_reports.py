@@ -71,6 +71,7 @@ def test_the_reports_of_a_fixed_board(file: str, tmp_path: Path) -> None:
     assert (tmp_path / file).read_text(encoding="utf-8") == (GOLDEN / file).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_format_is_written_and_named(board: SequenceBoard, tmp_path: Path) -> None:
     files = write_reports(board, tmp_path / "reports")
 

@@ -65,12 +65,14 @@ def task(request: pytest.FixtureRequest) -> Task:
     return TASKS[str(request.param)]
 
 
+@pytest.mark.slow
 def test_ids_are_unique_over_all_splits(task: Task) -> None:
     ids = [example.id for split in SPLITS for example in task.examples(split)]
 
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_no_picture_is_in_two_splits(task: Task) -> None:
     seen = [{fingerprint(example) for example in task.examples(split)} for split in SPLITS]
 
@@ -129,6 +131,7 @@ def test_each_source_has_a_lenient_score(name: str) -> None:
     assert TASKS[name].score(examples, verbose)["lenient"].min() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 def test_each_source_knows_what_is_in_its_training_pictures(name: str) -> None:
     examples = TASKS[name].examples("train")[:300]
@@ -182,6 +185,7 @@ def test_labels_of_an_easy_vqa_picture_come_from_its_questions() -> None:
     assert TASKS["easy_vqa"].labels(example) == {"shape": "rectangle", "color": "blue"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_picture_has_as_many_separate_dots_as_its_answer_says(split: Split) -> None:
     for example in TASKS["dot_count"].examples(split):
@@ -196,6 +200,7 @@ def test_each_number_of_dots_is_equally_frequent(split: Split, most: int) -> Non
     assert (min(counts.values()), max(counts.values())) in {(most, most), (most - 1, most)}
 
 
+@pytest.mark.slow
 def test_the_mean_coloured_area_of_a_number_does_not_tell_the_number_of_dots() -> None:
     areas: dict[str, list[int]] = {}
     for example in TASKS["dot_count"].examples("train"):

@@ -154,6 +154,7 @@ def test_the_rows_of_the_readme_are_rows_of_the_page_of_results() -> None:
         assert any(row[:2] == [name, tries] and set(numbers) <= set(row) for row in published), name
 
 
+@pytest.mark.slow
 def test_the_page_of_the_command_line_is_written_from_the_parsers_as_they_are() -> None:
     kept = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 

@@ -30,6 +30,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.slow
 def test_losses_move_only_with_the_fit_version() -> None:
     method = Registry().method("lorasculpt")(alpha=1.0, warmup=0.5)  # type: ignore[call-arg]
     assert isinstance(method, TrainMethod)
@@ -39,6 +40,7 @@ def test_losses_move_only_with_the_fit_version() -> None:
     assert fitted.losses == pytest.approx(LOSSES[FIT_VERSION], abs=2e-4), "raise FIT_VERSION in bench/spec.py"
 
 
+@pytest.mark.slow
 def test_answers_move_only_with_the_eval_version() -> None:
     bench = tiny()
     method = Registry().method("lora")(lr=0.05)  # type: ignore[call-arg]

@@ -23,6 +23,8 @@ from bench.store.run_folder import Store
 from bench.store.runs import save_run
 from tests.making.records import write_scores
 
+pytestmark = pytest.mark.slow
+
 LOADED = (
     "heavy = {'torch', 'ray', 'transformers', 'peft'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else 0)"
 )

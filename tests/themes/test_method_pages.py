@@ -29,6 +29,7 @@ def text(name: str) -> str:
     return (PAGES / f"{name}.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_method_has_a_page_and_every_page_a_method(script: dict[str, Any]) -> None:
     assert sorted(path.stem for path in PAGES.glob("*.md")) == list(METHODS)
     assert sorted(script["names"]()) == list(METHODS)
@@ -39,6 +40,7 @@ def test_the_tables_of_a_page_are_those_of_the_class(name: str, script: dict[str
     assert script["page_text"](name, text(name)) == text(name), AGAIN
 
 
+@pytest.mark.slow
 def test_the_tables_of_the_overview_are_those_of_the_classes(script: dict[str, Any]) -> None:
     found = OVERVIEW.read_text(encoding="utf-8")
 

@@ -79,6 +79,7 @@ def test_what_is_loaded_when_first_used_is_what_a_type_checker_sees() -> None:
     assert {str(node.module): tuple(alias.name for alias in node.names) for node in lines} == bench._LAZY
 
 
+@pytest.mark.slow
 def test_every_public_name_is_used_by_a_built_in_plugin_or_told_of_in_a_guide() -> None:
     folders = [ROOT / name for name in ("methods", "tasks", "results")]
     used = set().union(*(imported(path) for folder in folders for path in folder.glob("*.py")))

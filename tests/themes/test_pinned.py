@@ -82,6 +82,7 @@ def test_the_trials_of_make_run_keep_their_ids(tmp_path: Path, capsys: pytest.Ca
     assert len(listed) == 43
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", COMMANDS)
 def test_a_run_folder_is_read_to_the_byte(file: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
@@ -93,6 +94,7 @@ def test_a_run_folder_is_read_to_the_byte(file: str, runs: Path, capsys: pytest.
     assert capsys.readouterr().out == expected("run_folder", file, runs)
 
 
+@pytest.mark.slow
 def test_a_leaderboard_is_written_to_the_byte(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "--format", "csv", "--sort", "method"]) == 0
 
@@ -111,6 +113,7 @@ def test_every_record_of_a_run_folder_is_written_back_to_the_byte(
         assert json.dumps(Record.from_json(json.loads(text)).to_json(), indent=1) + "\n" == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", OLD_COMMANDS)
 def test_a_run_folder_of_an_older_version_is_read_to_the_byte(
     file: str, old_runs: Path, capsys: pytest.CaptureFixture[str]
@@ -128,6 +131,7 @@ def test_trials_of_an_older_version_are_marked_and_counted(old_runs: Path, capsy
     assert printed.err.startswith("31 of the trials are of an older version than 3.")
 
 
+@pytest.mark.slow
 def test_a_table_says_that_the_trials_of_an_older_version_are_not_in_it(
     old_runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +140,7 @@ def test_a_table_says_that_the_trials_of_an_older_version_are_not_in_it(
     assert "31 trials in this run folder are of an older version and not in the tables." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_nothing_of_an_older_version_is_trained_again_without_a_line(
     old_runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +152,7 @@ def test_nothing_of_an_older_version_is_trained_again_without_a_line(
     assert "What this command needs of them is trained again." in printed.err
 
 
+@pytest.mark.slow
 def test_clean_names_the_trials_of_an_older_version(
     old_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def moved(bench: Tiny, change: Change) -> Tensor:
     return torch.cat(steps)
 
 
+@pytest.mark.slow
 def test_a_connector_moves_in_bfloat16_as_in_float32() -> None:
     half, full = tiny("bfloat16"), tiny("float32")
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("material", reason="MkDocs Material is not installed: pip install 'retain-bench[docs]'")
 
 ROOT = Path(__file__).parents[2]

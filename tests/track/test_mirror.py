@@ -56,6 +56,7 @@ def mirrored(store: Store, tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_a_command_is_a_run_with_a_nested_run_per_trial(mirrored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(mirrored.root))  # load_table asks the global one
     found = runs(mirrored.root)
@@ -70,6 +71,7 @@ def test_a_command_is_a_run_with_a_nested_run_per_trial(mirrored: Store, monkeyp
     assert read(parent, "leaderboard.md") == "# Leaderboard\n"
 
 
+@pytest.mark.slow
 def test_a_trial_has_scores_forgetting_cost_and_its_loss_curve(mirrored: Store) -> None:
     run = runs(mirrored.root)["lora-r4-new-s0"]
 
@@ -114,10 +116,12 @@ def test_a_trial_is_found_by_its_tags_and_shows_what_decided_it(mirrored: Store)
     assert run.data.params["edits"] == "lora-r4-new-s0"
 
 
+@pytest.mark.slow
 def test_a_learning_rate_left_to_the_recipe_is_shown_as_the_recipes(mirrored: Store) -> None:
     assert runs(mirrored.root)["lora-r4-new-s0"].data.params["lora.lr"] == "0.001"
 
 
+@pytest.mark.slow
 def test_sync_replaces_a_run_in_which_an_older_version_wrote_another_value(mirrored: Store) -> None:
     stale = runs(mirrored.root)["dare-r4-new-s0 drop_rate=0.5"]
     reader = client(mirrored.root)
@@ -135,6 +139,7 @@ def test_sync_replaces_a_run_in_which_an_older_version_wrote_another_value(mirro
     assert reader.get_run(stale.info.run_id).info.lifecycle_stage == "deleted"
 
 
+@pytest.mark.slow
 def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:
     run = runs(mirrored.root)["lora-r4-new-s0"]
 
@@ -145,6 +150,7 @@ def test_a_trials_files_are_the_stores_own_not_copies(mirrored: Store) -> None:
     assert json.loads(read(run, "predictions/old.jsonl").splitlines()[0])["id"] == "0"
 
 
+@pytest.mark.slow
 def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
     before = {name: run.info.run_id for name, run in runs(mirrored.root).items()}
     record = put(mirrored, LORA, {"old": 0.5, "older": 0.5, "new": 1.0}, count=4)
@@ -159,6 +165,7 @@ def test_the_same_command_again_goes_on_in_its_run(mirrored: Store) -> None:
     assert len(json.loads(read(after[COMMAND], "rows.json"))["data"]) == 1
 
 
+@pytest.mark.slow
 def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> None:
     assert sync(store, Registry()) == 3
     assert sync(store, Registry()) == 0
@@ -169,11 +176,13 @@ def test_sync_rebuilds_everything_and_then_has_nothing_to_do(store: Store) -> No
     assert found["zero_shot new"].data.metrics["target/new"] == 25.0
 
 
+@pytest.mark.slow
 def test_sync_leaves_alone_what_a_command_has_mirrored(mirrored: Store) -> None:
     assert sync(mirrored, Registry()) == 0
     assert "bench sync" not in runs(mirrored.root)
 
 
+@pytest.mark.slow
 def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
     sync(store, Registry())
     put(store, LORA, {"old": 0.0, "older": 0.0, "new": 0.0}, count=4)
@@ -182,6 +191,7 @@ def test_sync_brings_new_scores_to_the_run_that_is_there(store: Store) -> None:
     assert runs(store.root)["lora-r4-new-s0"].data.metrics["avg"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_page_of_a_command_shows_the_figure_of_its_reports(store: Store, tmp_path: Path) -> None:
     figure, record = tmp_path / "source-target.png", store.read(LORA)
     figure.write_bytes(b"")
@@ -196,6 +206,7 @@ def test_the_page_of_a_command_shows_the_figure_of_its_reports(store: Store, tmp
     assert run.data.tags["mlflow.note.content"].endswith(address)
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_cut_short_is_mirrored_again(store: Store) -> None:
     sync(store, Registry())
     run = runs(store.root)["lora-r4-new-s0"]
@@ -279,6 +290,7 @@ def test_a_full_disk_is_one_warning_and_leaves_no_database_that_mlflow_cannot_us
         sync(store, Registry())
 
 
+@pytest.mark.slow
 def test_a_database_elsewhere_has_its_files_in_the_run_folder_all_the_same(
     store: Store, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +304,7 @@ def test_a_database_elsewhere_has_its_files_in_the_run_folder_all_the_same(
     assert not (tmp_path / "mlruns").exists()
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_there_keeps_the_place_of_its_files(store: Store, tmp_path: Path) -> None:
     client(store.root).create_experiment("small", (tmp_path / "before").as_uri())
 
@@ -325,6 +338,7 @@ def test_a_database_is_refused_on_a_remote_run_folder(output: str, monkeypatch: 
         tracking_uri(Path(output))
 
 
+@pytest.mark.slow
 def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(store: Store) -> None:
     put(store, replace(LORA, target="new@short"), {"old@lmms": 0.5, "new@short": 1.0})
 
@@ -333,6 +347,7 @@ def test_a_task_in_another_variant_is_mirrored_under_a_name_that_mlflow_takes(st
     assert runs(store.root)["lora-r4-new@short-s0"].data.metrics["source/old:lmms"] == 50.0
 
 
+@pytest.mark.slow
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
     code = "import sys, bench.track; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
 

@@ -55,6 +55,7 @@ def check_is_in_points(store: Store, before: dict[str, Any]) -> None:
     assert "mlflow.sharedViewState.bench.target.new" in tags
 
 
+@pytest.mark.slow
 def test_sync_brings_the_fractions_of_an_earlier_version_up_to_date(older: Store) -> None:
     before = runs(older.root)
     assert before["lora-r4-new-s0"].data.metrics["forgetting/old"] == -0.125
@@ -65,6 +66,7 @@ def test_sync_brings_the_fractions_of_an_earlier_version_up_to_date(older: Store
     assert sync(older, Registry()) == 0
 
 
+@pytest.mark.slow
 def test_the_next_command_brings_all_runs_of_an_earlier_version_up_to_date(older: Store) -> None:
     before, record = runs(older.root), older.read(DARE)
     assert record is not None
@@ -76,6 +78,7 @@ def test_the_next_command_brings_all_runs_of_an_earlier_version_up_to_date(older
     assert sync(older, Registry()) == 0
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_no_longer_written_does_not_stay_in_fractions(older: Store) -> None:
     reader, before = client(older.root), runs(older.root)["lora-r4-new-s0"].info.run_id
     reader.log_metric(before, "forgetting/gone", 0.5)
@@ -92,6 +95,7 @@ def test_a_metric_that_is_no_longer_written_does_not_stay_in_fractions(older: St
     assert len(reader.get_metric_history(after.info.run_id, "train/loss")) == 3
 
 
+@pytest.mark.slow
 def test_chains_of_another_machine_are_changed_too_and_a_moved_folder_is_not_changed_again(
     older: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,7 @@ def test_an_importance_is_a_metric_by_objective_and_hyperparameter() -> None:
     assert found == {"importance/source/lr": 0.25, "importance/source/density": 0.75}
 
 
+@pytest.mark.slow
 def test_a_configuration_costs_less_than_a_tenth_of_a_second_of_computing(root: Path) -> None:
     mirror_searches(root)
     rows = tuple(Configuration(n, {"drop_rate": 0.5, "b": 1}, "done", 0.5, 0.25, (f"{n}",)) for n in range(20))

@@ -55,6 +55,7 @@ def moved(change: Change, block: int | None, seed: int = 7) -> Change:
 SHAPES = {name: value.shape for name, value in deep(BLOCKS).base.pristine.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stages", [False, True])
 def test_an_edit_in_order_sees_what_passes_from_the_start_see(dtype: str, stages: bool) -> None:
@@ -190,6 +191,7 @@ def test_layers_that_read_the_same_tensor_share_it() -> None:
     assert len({id(value) for value in inputs.values()}) == 4
 
 
+@pytest.mark.slow
 def test_a_change_that_is_held_and_not_merged_is_measured() -> None:
     bench = tiny()
     change = learn(MixLoRA(), bench)
@@ -214,6 +216,7 @@ def test_another_family_whose_model_has_its_own_positions_is_measured(
     assert equal(new(1, tailored, COUNT), old(1, tailored, COUNT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", ["all", "last_12"])
 def test_model_tailor_gives_the_change_that_passes_from_the_start_give(
     layers: str, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ from bench.trial.edit import layers_of
 from bench.trial.stages import calibration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [0, 1])
 def test_a_blocks_inputs_take_only_the_blocks_up_to_it_merged(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     bench, change, held = tiny(), learn(Registry().method("lora")()), list[set[str]]()

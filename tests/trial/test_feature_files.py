@@ -264,6 +264,7 @@ files.write("a", group())
 """
 
 
+@pytest.mark.slow
 def test_a_lane_that_is_killed_before_the_rename_leaves_the_folder_usable(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.checks.runs import Watched, parent_change, train
+from bench.checks.runs import Watched, train
 from bench.checks.tiny import RECIPE, tiny
 from bench.errors import PluginError
+from bench.model.change import Change
 from bench.plugins.method import Dimensions, EditMethod
 from bench.plugins.registry import Registry
 from bench.trial.edit import edit
@@ -85,7 +86,7 @@ def test_a_wrong_return_of_an_edit_is_told_in_words() -> None:
     method = OddEdit()
 
     with pytest.raises(PluginError, match=r"in edit: edit must return a bench\.Change, it returned None"):
-        edit(method, parent_change(OddEdit), 0, RECIPE, tiny().train)
+        edit(method, Change({}), 0, RECIPE, tiny().train)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ def test_every_task_is_seen_in_epochs_of_its_own() -> None:
         assert seen[:48] != seen[48:]
 
 
+@pytest.mark.slow
 def test_one_task_alone_is_an_ordinary_training_bit_for_bit() -> None:
     bench, other = tiny(), tiny()
 
@@ -135,6 +136,7 @@ def test_an_ordinary_training_names_no_task() -> None:
     assert Noting.started[0].together == ()
 
 
+@pytest.mark.slow
 def test_any_micro_batch_makes_the_same_update() -> None:
     whole, parts = (
         fit(LoRA(), RANK, 0, WHOLE, tiny().joint, micro_batch=MicroBatchSize(size))  # type: ignore[arg-type]
@@ -177,6 +179,7 @@ class _Killed(Exception):  # noqa: N818  it simulates a kill signal
     """Ends a training as a kill would."""
 
 
+@pytest.mark.slow
 def test_a_joint_training_that_was_stopped_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     def die(index: int, total: int, loss: float) -> None:
         if index == 5:
@@ -200,6 +203,7 @@ def request_of(tiny_suite: Suite, squares: Tasks) -> Request:
     )
 
 
+@pytest.mark.slow
 def test_a_lane_trains_a_joint_trial_and_scores_all_its_tasks(request_of: Request, tmp_path: Path) -> None:
     tasks, store = ("new_squares", "old_squares"), Store(tmp_path / "runs")
     store.prepare()
@@ -218,6 +222,7 @@ def test_a_lane_trains_a_joint_trial_and_scores_all_its_tasks(request_of: Reques
     assert len(store.change_of(trial).losses()) == 2 * request_of.recipe.updates
 
 
+@pytest.mark.slow
 def test_a_joint_method_answers_each_task_with_its_own_change(request_of: Request, tmp_path: Path) -> None:
     tasks, store = ("new_squares", "old_squares"), Store(tmp_path / "runs")
     store.prepare()

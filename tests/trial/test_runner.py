@@ -71,6 +71,7 @@ def of(plan: Plan, method: str) -> Job:
     return next(job for job in plan.jobs if job.trial.method == method)
 
 
+@pytest.mark.slow
 def test_a_trial_leaves_record_change_losses_and_one_row_per_example(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_score_says_that_memory_made_its_batches_smaller(
     assert [score.environment["eval_batch"] for score in record.scores.values()] == ["64 and 6"] * 2
 
 
+@pytest.mark.slow
 def test_a_trial_is_merged_once_for_all_its_scores(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +126,7 @@ def test_a_trial_is_merged_once_for_all_its_scores(
     assert (len(record.scores), len(merges)) == (2, 1)
 
 
+@pytest.mark.slow
 def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -139,6 +142,7 @@ def test_the_identity_change_scores_exactly_the_zero_shot_numbers(
         assert store.scores_of(record.trial).read(score) == store.scores_of(zero_shot.trial).read(zero_shot.scores[key])
 
 
+@pytest.mark.slow
 def test_a_finished_trial_is_not_done_again(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +159,7 @@ def test_a_finished_trial_is_not_done_again(
     assert make(plan.request, store).pending == ()
 
 
+@pytest.mark.slow
 def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +172,7 @@ def test_a_failed_attempt_at_one_more_score_keeps_those_that_were_done(
     assert make(plan.request, store).pending == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [StoredChange, StoredScores, Store])
 def test_a_trial_killed_at_any_commit_ends_as_an_unbroken_one(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch, family: type
@@ -191,6 +197,7 @@ def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_damaged_change_is_learnt_again(plan_of: Callable[..., tuple[Plan, Store, TrialRunner]]) -> None:
     plan, store, bench = plan_of("lora", "dare")
     run_all(plan, bench)
@@ -203,6 +210,7 @@ def test_a_damaged_change_is_learnt_again(plan_of: Callable[..., tuple[Plan, Sto
     assert weights(store, of(plan, "lora")) == whole
 
 
+@pytest.mark.slow
 def test_vision_features_are_computed_once_per_image_and_lane(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +224,7 @@ def test_vision_features_are_computed_once_per_image_and_lane(
     assert sum(seen) == sum(map(len, splits))
 
 
+@pytest.mark.slow
 def test_another_lane_maps_the_features_of_the_first_and_learns_and_answers_the_same(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -237,6 +246,7 @@ def test_another_lane_maps_the_features_of_the_first_and_learns_and_answers_the_
     assert scores[0] == scores[1] == scores[2]
 
 
+@pytest.mark.slow
 def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_is_as_ever(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks
 ) -> None:
@@ -253,6 +263,7 @@ def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_is_as_e
     assert weights(store, of(plan, "lora")) == weights(other, of(alone, "lora"))
 
 
+@pytest.mark.slow
 def test_a_missing_score_is_evaluated_from_the_stored_change_without_training(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +278,7 @@ def test_a_missing_score_is_evaluated_from_the_stored_change_without_training(
     assert len(record.scores) == 4
 
 
+@pytest.mark.slow
 def test_a_trial_gives_the_same_bytes_first_or_after_another(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -291,6 +303,7 @@ def test_a_failing_trial_is_a_failed_record_with_its_traceback(
     assert "Traceback" in (store.folder(record.trial) / "error.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +322,7 @@ def test_a_training_that_stumbled_goes_on_from_its_checkpoint_to_the_same_bytes(
     assert store.change_of(resumed.trial).losses() == other.change_of(resumed.trial).losses()
 
 
+@pytest.mark.slow
 def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +339,7 @@ def test_a_training_that_went_on_elsewhere_says_all_that_it_was_learnt_with(
     assert resumed.environment["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_answers_are_the_same_at_batch_size_one_and_many(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -344,6 +359,7 @@ def test_answers_are_the_same_at_batch_size_one_and_many(
     assert one == many
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +395,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_leaves_nothing_behind(
         assert store.scores_of(record.trial).read(score) == other.scores_of(unbroken.trial).read(unbroken.scores[key])
 
 
+@pytest.mark.slow
 def test_a_score_says_what_it_took_and_what_it_was_generated_with(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -397,6 +414,7 @@ def test_a_score_says_what_it_took_and_what_it_was_generated_with(
         assert score.environment["attention"] == "sdpa"
 
 
+@pytest.mark.slow
 def test_pristine_weights_are_back_bit_for_bit_after_a_merge(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -409,6 +427,7 @@ def test_pristine_weights_are_back_bit_for_bit_after_a_merge(
         assert torch.equal(parameter, base.pristine[name]), name
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -424,6 +443,7 @@ def test_a_truncated_checkpoint_is_named_and_the_training_starts_anew(
     assert f"{checkpoint} is damaged" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_workers_gpu_goes_on_here(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], squares: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,6 +463,7 @@ def test_a_checkpoint_of_another_workers_gpu_goes_on_here(
     assert updates == list(range(51, 61))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"hello world" * 100], ids=["empty", "zeros", "text"])
 def test_whatever_a_crash_left_of_a_checkpoint_the_training_starts_anew(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]], caplog: pytest.LogCaptureFixture, content: bytes
@@ -458,6 +479,7 @@ def test_whatever_a_crash_left_of_a_checkpoint_the_training_starts_anew(
     assert f"{checkpoint} is damaged" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -477,6 +499,7 @@ def test_a_snapshot_is_what_a_shorter_look_at_the_same_training_gives(
     )
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -491,6 +514,7 @@ def test_a_snapshot_that_is_missing_is_trained_again_to_the_same_bytes(
     assert weights(store, job) == before
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[Plan, Store, TrialRunner]]) -> None:
     plan, store, bench = plan_of("lora")
     parent = of(plan, "lora").trial
@@ -506,6 +530,7 @@ def test_an_edit_of_a_snapshot_edits_that_snapshot(plan_of: Callable[..., tuple[
     assert not assemble(plan.request, [Cell.of(plan.request.registry, early)], store).pending
 
 
+@pytest.mark.slow
 def test_a_method_that_mixes_sees_the_sources_and_its_edits_are_calibrated_on_the_target(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -523,6 +548,7 @@ def test_a_method_that_mixes_sees_the_sources_and_its_edits_are_calibrated_on_th
     assert {key[1] for key in bench.warm._corpora if key[2] == "train"} == {"new_squares", "old_squares"}
 
 
+@pytest.mark.slow
 def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -555,6 +581,7 @@ def test_a_stopped_training_leaves_no_record_and_goes_on_later_to_the_same_bytes
     assert weights(store, job) == weights(other, of(whole, "lora"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_past_a_snapshot_that_is_wanted_now_is_no_use(
     plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
 ) -> None:
@@ -596,6 +623,7 @@ class Overflow(LoRA):  # type: ignore[valid-type, misc]
         return trained.sum() * float("inf") if self.where == "penalty" else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "reason"),
     [

@@ -114,6 +114,7 @@ def run(lane: TrialRunner, trials: list[Trial]) -> list[Record]:
     return records
 
 
+@pytest.mark.slow
 def test_a_stage_continues_what_the_stage_before_has_learnt(lane: Callable[..., tuple[TrialRunner, Request]]) -> None:
     runner, request = lane()
     first, second = chain(request, "noting")
@@ -130,6 +131,7 @@ def test_a_stage_continues_what_the_stage_before_has_learnt(lane: Callable[..., 
     assert (first.label, second.label) == ("noting-r2-new_squares-s0", "noting-r2-new_squares.old_squares-s0")
 
 
+@pytest.mark.slow
 def test_earlier_tasks_are_answered_with_the_change_of_the_bank(
     lane: Callable[..., tuple[TrialRunner, Request]],
 ) -> None:
@@ -145,6 +147,7 @@ def test_earlier_tasks_are_answered_with_the_change_of_the_bank(
     assert unequal(runner.store.change_of(second).read(), runner.store.change_of(first).read())
 
 
+@pytest.mark.slow
 def test_a_stage_that_folds_adds_its_own_change_to_the_earlier_ones(
     lane: Callable[..., tuple[TrialRunner, Request]],
 ) -> None:
@@ -164,6 +167,7 @@ def test_a_stage_that_folds_adds_its_own_change_to_the_earlier_ones(
     assert not runner.warm.heal()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", ["lines", "dare", "model_tailor", "rewind"])
 def test_an_edit_after_a_stage_changes_only_what_the_stage_has_learnt(
     lane: Callable[..., tuple[TrialRunner, Request]], edit: str
@@ -187,6 +191,7 @@ def test_an_edit_after_a_stage_changes_only_what_the_stage_has_learnt(
             torch.testing.assert_close(left, whole * 0.5, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_stopped_resumes_to_the_same_bytes(lane: Callable[..., tuple[TrialRunner, Request]]) -> None:
     runner, request = lane()
     trials = chain(request, "stumbling")
@@ -203,6 +208,7 @@ def test_a_stage_that_was_stopped_resumes_to_the_same_bytes(lane: Callable[..., 
     assert not unequal(runner.store.change_of(trials[1]).read(), other.store.change_of(trials[1]).read())
 
 
+@pytest.mark.slow
 def test_stages_draw_other_starts_and_a_reordered_sequence_has_other_ids(
     lane: Callable[..., tuple[TrialRunner, Request]],
 ) -> None:
@@ -218,6 +224,7 @@ def test_stages_draw_other_starts_and_a_reordered_sequence_has_other_ids(
     assert first == cell_trial(request, "folding", 2, "new_squares", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_a_method_for_sequences_trains_three_stages_of_which_the_first_is_its_ordinary_trial(
     lane: Callable[..., tuple[TrialRunner, Request]], name: str
@@ -236,6 +243,7 @@ def test_a_method_for_sequences_trains_three_stages_of_which_the_first_is_its_or
     assert not runner.warm.heal()
 
 
+@pytest.mark.slow
 def test_a_change_that_cannot_be_continued_is_refused_by_name(
     lane: Callable[..., tuple[TrialRunner, Request]],
 ) -> None:

@@ -37,6 +37,7 @@ class Crowded(LoRA):  # type: ignore[valid-type, misc]
             raise torch.OutOfMemoryError("CUDA out of memory")
 
 
+@pytest.mark.slow
 def test_the_size_that_fits_stays_for_the_trainings_to_come(caplog: pytest.LogCaptureFixture) -> None:
     micro_batch, recipe = MicroBatchSize(), replace(RECIPE, updates=2)
     first, second = Crowded(most=3), Crowded(most=3)
@@ -103,6 +104,7 @@ def counted(model: nn.Module) -> Iterator[list[int]]:
     handle.remove()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.05])
 def test_any_number_of_checkpointed_blocks_gives_the_same_bits_and_only_they_are_computed_twice(dropout: float) -> None:
     method, recipe = Registry().method("lorasculpt"), replace(RECIPE, updates=4, dropout=dropout)

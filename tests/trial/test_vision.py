@@ -197,6 +197,7 @@ print(json.dumps([sum(counts), sums]), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_two_lanes_that_start_at_once_share_the_work_and_get_the_same_features(base: Base, tmp_path: Path) -> None:
     for place in range(32):
         Image.effect_noise((20, 20), 60).convert("RGB").save(tmp_path / f"{place}.png")

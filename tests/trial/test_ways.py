@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
 from bench.checks.runs import learn, logits
@@ -112,6 +113,7 @@ def test_the_base_model_has_nothing_to_merge() -> None:
     assert found.notes == ()
 
 
+@pytest.mark.slow
 def test_unmerged_adapters_compute_what_merged_ones_do_and_leave_the_base_model_alone() -> None:
     from bench.model.holding import holding
 

@@ -122,6 +122,7 @@ def test_figure_3_shares_its_last_points_with_table_1(planned: Planned) -> None:
     assert len(ids(planned("fig3 --limit 4")) & ids(planned("table1 --limit 4 --ranks 32"))) == 6
 
 
+@pytest.mark.slow
 def test_figure_3_has_updates_and_epochs_and_says_that_they_are_snapshots(planned: Planned, made_up: MadeUp) -> None:
     def scores(cell: Cell | None) -> tuple[float, float]:
         if cell is None:
@@ -166,6 +167,7 @@ def test_figure_4_has_the_default_in_every_panel(planned: Planned, made_up: Made
         assert line(frame, field=field, value=value, variant="")["avg"] == 0.625
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fig1", "fig3", "fig4"])
 def test_the_papers_numbers_stand_at_the_methods_own_rows_where_comparable(
     paper_suite: Suite, planned: Planned, made_up: MadeUp, name: str
@@ -204,6 +206,7 @@ def test_holes_are_left_out_and_named_and_nothing_at_all_is_no_figure(planned: P
     assert sweeps.draw(made_up(planned("fig4 --limit 4"), lambda cell: (0.5, 0.5), failed=None)) is None
 
 
+@pytest.mark.slow
 def test_figures_are_written_as_png_and_svg(planned: Planned, made_up: MadeUp, tmp_path: Path) -> None:
     found = made_up(planned("fig1 --limit 4 --targets icon_choice"), lambda cell: (0.5, 0.5))
 

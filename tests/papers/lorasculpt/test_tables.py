@@ -37,6 +37,7 @@ def variants(plan: Plan) -> list[tuple[str, str]]:
     return list(dict.fromkeys((cell.key.method, cell.key.variant) for cell in plan.cells))
 
 
+@pytest.mark.slow
 def test_table_1_has_42_cells_and_30_trainings(planned: Planned) -> None:
     plan = planned("table1 --limit 4")
 

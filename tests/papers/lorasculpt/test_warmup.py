@@ -21,6 +21,7 @@ def asked(tmp_path: Path, *settings: str, suite: str = "micro", methods: str = "
     return read_request(Cells(suite=suite, methods=methods, set=settings), tmp_path / "runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [MICRO.recipe, LORASCULPT.recipe])
 def test_the_learning_rates_are_those_of_the_training(recipe: Recipe) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.lr)

@@ -75,6 +75,7 @@ def test_a_network_that_is_down_ends_it(site: Site, tmp_path: Path, monkeypatch:
     assert not (tmp_path / "ocrvqa").exists()
 
 
+@pytest.mark.slow
 def test_the_dead_are_kept_when_it_is_interrupted(site: Site, tmp_path: Path) -> None:
     def stop(count: int) -> None:
         if len(site.asked) >= 3:

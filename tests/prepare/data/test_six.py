@@ -89,6 +89,7 @@ def test_every_file_that_the_cards_name_is_one_that_the_official_layout_has(
     assert len(printed.splitlines()) == len({each.path for each in sum(cards().values(), ())})
 
 
+@pytest.mark.slow
 def test_fetched_data_are_the_official_ones_and_pass_the_check(
     bench: Any, site: Site, official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_fetched_data_are_the_official_ones_and_pass_the_check(
     assert digests(fetched, tmp_path / "data") == digests(fetched, official)
 
 
+@pytest.mark.slow
 def test_covers_are_fetched_by_the_addresses_that_the_list_names(
     bench: Any, site: Site, official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,8 @@ from bench.prepare.pretrain.build import read_album
 from bench.prepare.pretrain.lessons import SOURCES, TARGETS
 from bench.prepare.pretrain.stage import SHAPE
 
+pytestmark = pytest.mark.slow
+
 BUILD = """
 import sys
 from dataclasses import replace
@@ -25,7 +27,6 @@ card.build(Path(sys.argv[1]), seed=0, progress=lambda line: None)
 """
 
 
-@pytest.mark.slow
 def test_pretraining_gives_the_same_bytes_in_two_processes_and_a_base_model_that_loads(tmp_path: Path) -> None:
     for folder, hash_seed in (("one", "1"), ("two", "2")):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}

@@ -9,6 +9,7 @@ from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.by_rank import by_rank
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lora", "dora", "mixlora"])
 def test_what_is_read_off_the_line_is_what_would_be_measured(name: str) -> None:
     blueprint, method = Blueprint.of(MICRO.model, MICRO.folder), Registry().method(name)()

@@ -31,6 +31,7 @@ def test_the_declared_bytes_are_those_of_the_change(name: str, connector: Connec
     assert change_bytes(method, None, sizes, fitted.trainable_parameters) == fitted.change.bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connector", ["full", "lora"])
 @pytest.mark.parametrize("name", STAGES)
 def test_the_declared_bytes_are_those_of_what_a_stage_leaves(name: str, connector: Connector) -> None:

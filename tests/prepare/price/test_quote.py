@@ -87,6 +87,7 @@ def test_a_limit_bounds_every_score(drafted: Callable[..., Draft]) -> None:
     assert sum(item.answers for item in quote.todo) == 2 * (3000 + 2000 + 3000 + 3000 + 3000)
 
 
+@pytest.mark.slow
 def test_hours_are_examples_over_the_published_rate(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora,dare", "--targets", "iconqa"))
     answers = 3 * (SOURCES + 6316)
@@ -129,6 +130,7 @@ def test_on_a_cpu_there_is_a_lane_for_every_core(
     assert quote.lanes == 6
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_twice_on_disk_while_it_is_written(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora", "--ranks", "64"), Fleet(REFERENCE, 2))
 
@@ -136,6 +138,7 @@ def test_a_checkpoint_is_twice_on_disk_while_it_is_written(drafted: Callable[...
     assert dict(quote.disk())["checkpoints of running trainings"] == 180_887_552 * 3 * 4 * 2 * 2
 
 
+@pytest.mark.slow
 def test_the_length_that_training_is_cut_to_shortens_no_question(drafted: Callable[..., Draft]) -> None:
     whole, cut = (
         quoted(drafted("--methods", "lora", "--targets", "iconqa", *words))
@@ -146,6 +149,7 @@ def test_the_length_that_training_is_cut_to_shortens_no_question(drafted: Callab
     assert cut.evaluation == whole.evaluation
 
 
+@pytest.mark.slow
 def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora,dare", "--targets", "iconqa"))
 
@@ -167,6 +171,7 @@ def test_features_that_a_lane_cannot_keep_are_named(drafted: Callable[..., Draft
     assert not [line for line in lines(roomy) if line.startswith("Vision features")]
 
 
+@pytest.mark.slow
 def test_snapshots_are_changes_too(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora", "--ranks", "64", "--targets", "iconqa", "--baselines"))
 
@@ -178,6 +183,7 @@ def test_snapshots_are_changes_too(drafted: Callable[..., Draft]) -> None:
     assert dict(quote.disk())["changes"] == 4 * expected
 
 
+@pytest.mark.slow
 def test_every_control_is_priced_by_its_own_layers_connector_and_rank(drafted: Callable[..., Draft]) -> None:
     words = ("--methods", "lora,dare", "--ranks", "32,64", "--targets", "iconqa", "--baselines")
     quote = quoted(drafted(*words))
@@ -200,6 +206,7 @@ def test_every_control_is_priced_by_its_own_layers_connector_and_rank(drafted: C
     assert shown[0][-4:-2] == ["100,671,488", "180,363,264"]
 
 
+@pytest.mark.slow
 def test_a_control_above_the_smallest_side_is_priced_and_a_rank_of_the_request_is_not(tmp_path: Path) -> None:
     options = typed(PlanOptions, "--methods", "lora", "--ranks", "64", "--targets", "icon_choice", "--baselines")
     found = draft(read_request(options, tmp_path / "runs"), Store(tmp_path / "runs"))
@@ -369,6 +376,7 @@ def test_options_make_it_fit(quoted: Quoted, methods: list[str], expected: Fit) 
     assert fitting_options(quoted, methods, 8) == expected  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_auto_checkpoints_the_fewest_blocks_with_which_every_method_fits(drafted: Callable[..., Draft]) -> None:
     found = drafted("--methods", "lora,dora", "--ranks", "64", "--targets", "iconqa")
     card = GPUS["A100 80GB"]
@@ -389,6 +397,7 @@ def test_auto_checkpoints_the_fewest_blocks_with_which_every_method_fits(drafted
     assert fitted(replace(quote, fleet=None)).plain_blocks is None
 
 
+@pytest.mark.slow
 def test_a_smaller_micro_batch_leaves_room_for_more_plain_blocks(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora", "--ranks", "64", "--targets", "iconqa"), Fleet(GPUS["L40S"], 1))
 
@@ -398,6 +407,7 @@ def test_a_smaller_micro_batch_leaves_room_for_more_plain_blocks(drafted: Callab
     assert found[2] is None
 
 
+@pytest.mark.slow
 def test_a_method_with_two_forward_passes_at_once_holds_the_activations_of_both(drafted: Callable[..., Draft]) -> None:
     words = ("--methods", "lora,mdgd", "--ranks", "64", "--targets", "iconqa")
     whole = quoted(drafted(*words))
@@ -409,6 +419,7 @@ def test_a_method_with_two_forward_passes_at_once_holds_the_activations_of_both(
     assert ablation.footprint("mdgd", 64).example == plain.example
 
 
+@pytest.mark.slow
 def test_the_seconds_of_edits_are_priced_and_the_plan_says_from_what(drafted: Callable[..., Draft]) -> None:
     quote = quoted(drafted("--methods", "lora,dare,model_tailor", "--ranks", "32", "--targets", "iconqa"))
     assert quote.rates is not None

@@ -66,6 +66,7 @@ def test_a_database_in_an_object_store_is_refused_before_anything_starts(
     assert list(bucket.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_installed", "bucket", "tracked")
 def test_a_search_in_an_object_store_wants_a_storage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["search", "--suite", "tiny", "--methods", "lora", "--ranks", "2", "--output", URL]) == 2
