@@ -231,8 +231,8 @@ def test_this_process_never_gets_the_device() -> None:
     assert not hasattr(torch, "pretend")
 
 
-def test_every_pair_of_options_gives_the_cpus_numbers_on_the_device() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "pairwise", "-p", "no:cacheprovider", "tests/matrix"]
+def test_every_choice_of_every_method_gives_the_cpus_numbers_on_the_device() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "selection", "-p", "no:cacheprovider", "tests/matrix"]
 
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
 

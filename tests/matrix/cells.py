@@ -1,8 +1,8 @@
-"""The cells of the matrix: every method with every choice, connector and dtype, and a selection with every pair."""
+"""The cells of the matrix: every method with every choice, connector and dtype, and a selection for make test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import cast
@@ -60,15 +60,29 @@ def has_own_stages(name: str) -> bool:
     return plugin.folds or plugin.start is not TrainMethod.start
 
 
-def pairwise(factors: Mapping[str, Sequence[Scalar]]) -> list[Choices]:
-    """Return combinations in which every pair of two factors' values occurs."""
-    rows = list(everything(factors))
-    left = {pair for row in rows for pair in _pairs(row)}
-    chosen: list[Choices] = []
-    while left:
-        chosen.append(max(rows, key=lambda row: len(left & _pairs(row))))
-        left -= _pairs(chosen[-1])
+def cover(factors: Mapping[str, Sequence[Scalar]], together: Iterable[str] = ()) -> list[Choices]:
+    """Return few combinations in which every value occurs, and every pair of values of the factors ``together``.
+
+    Each combination adds as many pairs of any factors as it can, so most of the other pairs occur, too.
+    """
+    rows, chosen = list(everything(factors)), list[Choices]()
+    needed = {part for row in rows for part in _parts(row, frozenset(together))}
+    left = {part for row in rows for part in _parts(row, factors)}
+    while needed:
+        useful = [row for row in rows if needed & _parts(row, factors)]
+        chosen.append(max(useful, key=lambda row: len(left & _parts(row, factors))))
+        left -= _parts(chosen[-1], factors)
+        needed -= _parts(chosen[-1], factors)
     return chosen
+
+
+def together_in(name: str) -> tuple[str, ...]:
+    """Return the factors of a method whose values are tried in every pair.
+
+    The engine alone reads connector and dtype, the same way for every method, so their pairs are tried with the two
+    methods whose changes others edit.
+    """
+    return (_CONNECTOR, _DTYPE) if name in PARENTS else ()
 
 
 def everything(factors: Mapping[str, Sequence[Scalar]]) -> Iterator[Choices]:
@@ -77,11 +91,12 @@ def everything(factors: Mapping[str, Sequence[Scalar]]) -> Iterator[Choices]:
         yield dict(zip(factors, row, strict=True))
 
 
-def marked(factors: Mapping[str, Sequence[Scalar]]) -> Iterator[tuple[Choices, Sequence[pytest.MarkDecorator]]]:
-    """Yield every combination with its marks: ``pairwise`` if it belongs to the short selection."""
-    short = pairwise(factors)
+def marked(method: str) -> Iterator[tuple[Cell, Sequence[pytest.MarkDecorator]]]:
+    """Yield every cell of a method with its marks: ``selection`` if make test runs it."""
+    factors = factors_of(method)
+    short = cover(factors, together_in(method))
     for row in everything(factors):
-        yield row, [pytest.mark.pairwise] if row in short else []
+        yield cell(method, row), [pytest.mark.selection] if row in short else []
 
 
 def cell(method: str, row: Choices) -> Cell:
@@ -111,5 +126,7 @@ def _choices(plugin: type[Method]) -> dict[str, Sequence[Scalar]]:
     return {name: choices for name, choices in known.items() if choices}
 
 
-def _pairs(row: Choices) -> set[frozenset[tuple[str, Scalar]]]:
-    return {frozenset(pair) for pair in combinations(row.items(), 2)}
+def _parts(row: Choices, together: Container[str]) -> set[frozenset[tuple[str, Scalar]]]:
+    """Return the values of a combination, and the pairs of those that matter together."""
+    paired = [item for item in row.items() if item[0] in together]
+    return {frozenset({item}) for item in row.items()} | {frozenset(pair) for pair in combinations(paired, 2)}

@@ -18,7 +18,7 @@ LanesOf = Callable[[Connector, Dtype], Lanes]
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave the matrix out of every run that does not name its mark."""
     asked = str(config.option.markexpr).split()
-    return None if {"matrix", "pairwise"} & {*asked} else True
+    return None if {"matrix", "selection"} & {*asked} else True
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bench.checks.pretend_rules import DeviceError, GeneratorError, HostError
 
-pytestmark = [pytest.mark.matrix, pytest.mark.pairwise]
+pytestmark = [pytest.mark.matrix, pytest.mark.selection]
 
 REFUSED: dict[str, Callable[[Tensor], object]] = {
     "a sum with a vector of the CPU": lambda x: x + torch.ones(3),

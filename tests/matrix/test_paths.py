@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from bench.trial import evaluate as evaluation
 from bench.trial.runner import TrialRunner
 from bench.trial.ways import unmerged
 from tests.making.plugins import Vandal
-from tests.matrix.cells import TRAINED, Cell, Choices, cell, has_own_stages, marked
+from tests.matrix.cells import TRAINED, Cell, Choices, cell, cover, everything, has_own_stages
 from tests.matrix.conftest import LanesOf
 from tests.matrix.lanes import Lanes, suite_of
 from tests.matrix.test_trials import jobs_of
@@ -40,9 +41,28 @@ FACTORS = {
     "checkpointing": (False, True),
     "interruption": INTERRUPTIONS,
 }
+ENGINE = {**FACTORS, "method": ("lora",)}
+BROKEN_OFF = {**ENGINE, "checkpointing": (True,), "interruption": ("kill",)}
+# In the selection, LoRA stands for every method where the engine alone decides, and every method is killed once with
+# checkpointing, because its own hooks run again and its own state comes from the checkpoint.
+SELECTION = [
+    *cover(ENGINE, together=FACTORS),
+    *({**row, "method": method} for method, row in zip(TRAINED, cycle(everything(BROKEN_OFF)), strict=False)),
+]
 STAGED = [name for name in TRAINED if has_own_stages(name)]
-JOINT = [name for name in TRAINED if Registry().method(name).made_for == "joint"]
-PATHS = [pytest.param(row, marks=marks, id="-".join(map(str, row.values()))) for row, marks in marked(FACTORS)]
+JOINT = ["lora", *(name for name in TRAINED if Registry().method(name).made_for == "joint")]
+ONE_STAGE, SEVERAL_STAGES = (  # each method with two ways to train the connector; the selection takes one, in turn
+    [
+        pytest.param(method, connector, marks=[pytest.mark.selection] * (place % 2 == turn))
+        for place, method in enumerate(methods)
+        for turn, connector in enumerate(("full", "lora"))
+    ]
+    for methods in (JOINT, STAGED)
+)
+PATHS = [
+    pytest.param(row, marks=[pytest.mark.selection] * (row in SELECTION), id="-".join(map(str, row.values())))
+    for row in everything(FACTORS)
+]
 
 
 @pytest.fixture
@@ -102,9 +122,7 @@ def stopped(lane: TrialRunner, job: Job) -> list[tuple[int, float, float]]:
     return told
 
 
-@pytest.mark.pairwise
-@pytest.mark.parametrize("connector", ["full", "lora"])
-@pytest.mark.parametrize("method", STAGED)
+@pytest.mark.parametrize(("method", "connector"), SEVERAL_STAGES)
 def test_the_stages_of_a_sequence_give_the_cpus_numbers(method: str, connector: Connector, lanes_of: LanesOf) -> None:
     lanes, trials = lanes_of(connector, "float32"), list[Trial]()
     for task in ("new_squares", "old_squares"):
@@ -115,9 +133,7 @@ def test_the_stages_of_a_sequence_give_the_cpus_numbers(method: str, connector: 
     assert_handover_is_equal(trials[-1], lanes)
 
 
-@pytest.mark.pairwise
-@pytest.mark.parametrize("connector", ["full", "lora"])
-@pytest.mark.parametrize("method", ["lora", *JOINT])
+@pytest.mark.parametrize(("method", "connector"), ONE_STAGE)
 def test_a_joint_training_gives_the_cpus_numbers(method: str, connector: Connector, lanes_of: LanesOf) -> None:
     lanes = lanes_of(connector, "float32")
     trial = joint_trial(lanes.request, method, 2, ["new_squares", "old_squares"], 0)
@@ -135,7 +151,7 @@ def assert_handover_is_equal(trial: Trial, lanes: Lanes) -> None:
     assert not any(unequal(change, there.bank()[task]) for task, change in here.bank().items())
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_a_checkpoint_holds_tensors_of_the_device(fresh_lanes: LanesOf) -> None:
     lanes = fresh_lanes("full", "float32")
     job = replace(own_job(Cell("lorasculpt", "full", "float32", {"warmup": 0.0}), lanes), snapshots=(1,))
@@ -147,7 +163,7 @@ def test_a_checkpoint_holds_tensors_of_the_device(fresh_lanes: LanesOf) -> None:
     assert {value.device.type for value in saved["method"]["masks_"].values()} == {"pretend"}
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_an_edit_of_a_snapshot_gives_the_cpus_numbers(fresh_lanes: LanesOf) -> None:
     lanes = fresh_lanes("full", "float32")
     parent = lora_job(lanes)
@@ -156,7 +172,7 @@ def test_an_edit_of_a_snapshot_gives_the_cpus_numbers(fresh_lanes: LanesOf) -> N
     lanes.run_both([replace(parent, snapshots=(1,)), Job(early, parent.asked)])
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_a_killed_evaluation_resumes_to_the_cpus_answers(fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch) -> None:
     lanes = fresh_lanes("full", "float32").again(Resources(eval_batch_size=1))
     job, answer = lora_job(lanes), evaluation.answer
@@ -176,7 +192,7 @@ def test_a_killed_evaluation_resumes_to_the_cpus_answers(fresh_lanes: LanesOf, m
     lanes.again().run_both([job])
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_only_the_form_in_use_is_on_the_device_and_a_lane_changes_between_two(fresh_lanes: LanesOf) -> None:
     lanes = fresh_lanes("full", "bfloat16")
     job, warm = lora_job(lanes), lanes.pretend.warm
@@ -192,7 +208,7 @@ def test_only_the_form_in_use_is_on_the_device_and_a_lane_changes_between_two(fr
     lanes.run_both([own_job(Cell("dora", "full", "bfloat16", {}), lanes)])
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_the_pristine_weights_are_back_on_the_device_after_all_trials(fresh_lanes: LanesOf) -> None:
     lanes = fresh_lanes("full", "float32")
     lanes.run_both(jobs_of(Cell("model_tailor", "full", "float32", {"blocksize": 16, "n_samples": 8}, "lora"), lanes))
@@ -203,7 +219,7 @@ def test_the_pristine_weights_are_back_on_the_device_after_all_trials(fresh_lane
         assert torch.equal(value.detach().cpu(), base.pristine[name]), name
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_has_the_cpus_numbers(
     fresh_lanes: LanesOf,
 ) -> None:
@@ -217,7 +233,7 @@ def test_a_method_that_writes_to_the_base_model_fails_and_the_next_trial_has_the
     lanes.run_both([lora_job(lanes)])
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_what_is_exported_has_the_cpus_bytes(
     method: str, fresh_lanes: LanesOf, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -243,7 +259,7 @@ def exported(lane: TrialRunner, record: Record | None, folder: Path) -> dict[str
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_answers_on_the_device_are_the_same_at_batch_size_one_and_many(fresh_lanes: LanesOf) -> None:
     lanes = fresh_lanes("lora", "float32")
     job = lora_job(lanes)
@@ -258,7 +274,7 @@ def test_answers_on_the_device_are_the_same_at_batch_size_one_and_many(fresh_lan
     assert by_size[0] == by_size[1]
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_live_adapters_answer_as_on_the_cpu(method: str, fresh_lanes: LanesOf, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(file: str, device: str) -> dict[str, torch.Tensor]:
@@ -277,7 +293,7 @@ def test_live_adapters_answer_as_on_the_cpu(method: str, fresh_lanes: LanesOf, m
     assert answers[0] == answers[1]
 
 
-@pytest.mark.pairwise
+@pytest.mark.selection
 def test_training_in_bfloat16_and_answering_in_float16_gives_the_cpus_numbers(
     device: torch.device, tiny_folder: Path, tmp_path: Path
 ) -> None:

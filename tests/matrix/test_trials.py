@@ -11,15 +11,13 @@ from bench.plan.cell_trials import cell_trial
 from bench.plan.plan import Cell as PlannedCell
 from bench.plan.plan import assemble, edited
 from bench.spec import Job
-from tests.matrix.cells import EDITS, TRAINED, Cell, cell, factors_of, marked, off_cells
+from tests.matrix.cells import EDITS, TRAINED, Cell, marked, off_cells
 from tests.matrix.lanes import Lanes
 
 pytestmark = pytest.mark.matrix
 
 CELLS = [
-    pytest.param(cell(method, row), marks=marks, id=str(cell(method, row)))
-    for method in (*TRAINED, *EDITS)
-    for row, marks in marked(factors_of(method))
+    pytest.param(cell, marks=marks, id=str(cell)) for method in (*TRAINED, *EDITS) for cell, marks in marked(method)
 ]
 
 
