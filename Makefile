@@ -3,9 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# Two processes share the test files. The tests that start Ray come last, because each of them has processes of its own.
+# Two processes share the test files. The tests that start Ray come last, because each of them has more processes. They
+# are shared test by test, because most of them take a minute.
 TWO := --numprocesses 2 --dist loadfile
-RAY_TESTS = $(shell grep -rl --include='test_*.py' mark\.ray tests)
+TWO_OF_RAY := --numprocesses 2 --dist load
+RAY_TESTS = $(sort $(shell grep -rl --include='test_*.py' mark\.ray tests))
 
 .PHONY: run test check fast matrix perf picture pages docs setup clean python
 
@@ -17,7 +19,7 @@ test fast matrix: export PYTHONWARNDEFAULTENCODING = 1
 
 test: check  ## install, then every check and test
 	$(BIN)/python -m pytest $(TWO) -m "not ray"
-	$(BIN)/python -m pytest $(TWO) -m ray $(RAY_TESTS)
+	$(BIN)/python -m pytest $(TWO_OF_RAY) -m ray $(RAY_TESTS)
 
 check: $(VENV)/installed-dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
