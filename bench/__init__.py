@@ -15,7 +15,7 @@ from bench.plugins.images import image_fault, rgb_image
 from bench.plugins.method import Dimensions, EditContext, EditMethod, LayerShape, Method, Start, Step, TrainMethod
 from bench.plugins.paper import Paper, PublishedRow, SequencePaper, published_rows
 from bench.plugins.task import Card, Download, Example, Fault, Reading, Split, Task
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 if TYPE_CHECKING:
     from bench.leaderboard.stats import Estimate

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from bench.recipe import Recipe
-    from bench.spec import Resources
+    from bench.values.recipe import Recipe
+    from bench.values.resources import Resources
 
 UNKNOWN = "unknown"
 AND = " and "  # joins the values of a field if a training was resumed in another environment

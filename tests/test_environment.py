@@ -12,10 +12,10 @@ from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.recipe import Recipe
-from bench.spec import Resources
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
+from bench.values.recipe import Recipe
+from bench.values.resources import Resources
 
 CPU = torch.device("cpu")
 

@@ -28,8 +28,8 @@ from bench.plugins.guard import guarded, interrupts
 from bench.plugins.hyperparameters import ranges, values
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry, run_file
-from bench.recipe import Connector, Recipe
-from bench.spec import Scalar
+from bench.values.recipe import Connector, Recipe
+from bench.values.trial import Scalar
 
 _RECIPE = replace(RECIPE, updates=2, clip=1.0)
 _CONNECTORS: tuple[Connector, ...] = ("full", "lora")  # a frozen one adds no code path

@@ -7,7 +7,7 @@ import pickle
 from bench.errors import BenchError, PluginError
 from bench.plugins.hyperparameters import Range, check, ranges, values
 from bench.plugins.method import Method
-from bench.spec import Scalar
+from bench.values.trial import Scalar
 
 
 def check_space_contains_default(plugin: type[Method]) -> None:

@@ -14,7 +14,7 @@ from bench.leaderboard.build import build
 from bench.leaderboard.environments import facts
 from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
 from bench.plan.row_key import RowKey
-from bench.spec import Cost
+from bench.values.record import Cost
 
 Plugin = Callable[[Leaderboard, Path], Path]
 

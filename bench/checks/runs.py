@@ -21,12 +21,12 @@ from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.model.change import Change, Delta
 from bench.plugins.method import EditMethod, Method, Start, Step, TrainMethod
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import Fitted, fit
 from bench.trial.hooks import called, mixed
 from bench.trial.stages import Stage
+from bench.values.recipe import Recipe
 
 TASKS = ("squares", "later_squares")  # of the sequence that the checks train
 

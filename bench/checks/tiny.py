@@ -18,10 +18,11 @@ from bench.model.llava.tiny import Shape, Side, fresh, processor, word_tokenizer
 from bench.model.resident import Base
 from bench.plugins.method import Method
 from bench.plugins.task import Example, Split, Task
-from bench.recipe import Recipe
-from bench.spec import ScoreSpec, digest
 from bench.trial.corpus import Corpus
 from bench.trial.mixture import Lessons, Mixture, Union
+from bench.values.canonical import digest
+from bench.values.recipe import Recipe
+from bench.values.scores import ScoreSpec
 
 if TYPE_CHECKING:
     from PIL.Image import Image

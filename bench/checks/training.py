@@ -30,9 +30,9 @@ from bench.errors import PluginError, TrialError, first_line
 from bench.model.families import connector_of
 from bench.plugins.hyperparameters import state_names, values
 from bench.plugins.method import TrainMethod
-from bench.recipe import CONNECTORS, Connector
 from bench.trial.fit import Fitted, fit
 from bench.trial.hooks import called, mixed
+from bench.values.recipe import CONNECTORS, Connector
 
 _ONE_UPDATE = replace(RECIPE, updates=1)
 _STOP_AT, _UPDATES = 6, 8

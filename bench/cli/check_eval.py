@@ -15,11 +15,12 @@ from bench.errors import UsageError
 from bench.model.change import Change
 from bench.plan import plan
 from bench.plan.request import Request
-from bench.spec import ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 from bench.trial.runner import TrialRunner
 from bench.trial.ways import compare_ways
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 
 def check_eval(options: CheckOptions) -> int:

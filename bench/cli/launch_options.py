@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.lanes.cluster import check_address
 from bench.lanes.setup import Launch
 from bench.sizes import GB, GIB
-from bench.spec import Resources
+from bench.values.resources import Resources
 
 if TYPE_CHECKING:
     from bench.plan.plan import Plan

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from bench.cli.arguments import arg, flag, ranges, several, word
 from bench.errors import StoreError, UsageError
 from bench.plan.row_key import SORTS
-from bench.recipe import CONNECTORS, Quantization
 from bench.store.places import local_path, place
 from bench.store.run_folder import Store
+from bench.values.recipe import CONNECTORS, Quantization
 
 _COMPARED, _MODEL = "what is compared", "suite and base model"
 _FOLDERS, _PRINTED = "data, plugins and run folder", "what is printed"

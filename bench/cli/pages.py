@@ -11,10 +11,10 @@ from bench.cli.show import command_line, reading
 from bench.console import say, warn
 from bench.errors import BenchError, WriteError, first_line
 from bench.plugins.registry import Registry
-from bench.spec import Record
 from bench.store.places import make, replace_file
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER, Run
+from bench.values.record import Record
 
 if TYPE_CHECKING:
     from bench.page.page import Page

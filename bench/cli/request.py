@@ -27,11 +27,11 @@ from bench.plugins.hyperparameters import field_name, parse
 from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
 from bench.plugins.tasks import Tasks, TaskSettings
-from bench.recipe import Recipe
-from bench.spec import Scalar
 from bench.store import search_results
 from bench.store.places import place
 from bench.text import did_you_mean
+from bench.values.recipe import Recipe
+from bench.values.trial import Scalar
 
 NO_SOURCE = "none"
 

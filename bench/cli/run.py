@@ -36,12 +36,12 @@ from bench.plan.baselines import finish, make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.registry import Registry
-from bench.spec import Score
 from bench.store import left_out
 from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.store.runs import Run, read_runs, save_run
 from bench.track import Mirror, Result, tracking_uri
+from bench.values.scores import Score
 
 if TYPE_CHECKING:
     from bench.lanes.broker import Event

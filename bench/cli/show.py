@@ -18,12 +18,14 @@ from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
 from bench.plan.suite import SUITES, by_revision
 from bench.plugins.hyperparameters import values
 from bench.plugins.registry import BASELINE, Registry
-from bench.recipe import EVALUATED
 from bench.sizes import in_unit
-from bench.spec import Record, Score, Trial
 from bench.store.json_note import json_text
 from bench.store.run_folder import Store
 from bench.trial import parity
+from bench.values.recipe import EVALUATED
+from bench.values.record import Record
+from bench.values.scores import Score
+from bench.values.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True)

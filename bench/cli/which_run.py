@@ -16,7 +16,6 @@ from bench.plan.baselines import make
 from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.registry import suggest
-from bench.spec import Trial
 from bench.store.run_folder import Census, Store
 from bench.store.runs import (
     FOLDER,
@@ -30,6 +29,7 @@ from bench.store.runs import (
     run_name,
     save_run,
 )
+from bench.values.trial import Trial
 
 _LATEST = "latest"
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.spec import Job, Record
+from bench.values.job import Job
+from bench.values.record import Record
 
 _DEATHS = 2  # a trial fails after this many of its workers have died
 

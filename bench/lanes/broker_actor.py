@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.lanes.broker import Broker, Event
-from bench.spec import Job, Record
+from bench.values.job import Job
+from bench.values.record import Record
 
 POLL_SECONDS = 0.1
 

@@ -21,9 +21,10 @@ from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
 from bench.lanes.setup import LaneSetup, Shipment
 from bench.plugins.guard import guarded
-from bench.spec import Job, Record
 from bench.store.run_folder import Store
 from bench.trial.workers import ALONE, Failure, Group, joined
+from bench.values.job import Job
+from bench.values.record import Record
 
 log = logging.getLogger(__name__)
 

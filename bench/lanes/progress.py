@@ -9,7 +9,8 @@ from rich.progress import TaskID
 
 from bench.console import progress_bar
 from bench.lanes.broker import Event
-from bench.spec import Record, Score
+from bench.values.record import Record
+from bench.values.scores import Score
 
 
 class Progress:

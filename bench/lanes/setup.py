@@ -16,12 +16,12 @@ from bench.plan.request import Request
 from bench.plugins.registry import REPLAY, Registry
 from bench.plugins.task import Fault, Reading, Split, Task
 from bench.plugins.tasks import Tasks, TaskSettings
-from bench.recipe import Recipe
-from bench.spec import Resources
 from bench.store.json_note import write_note
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
 from bench.trial.tokens import Tokens, taught
+from bench.values.recipe import Recipe
+from bench.values.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ from bench.plan.chance import Counted, above_chance
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plugins.registry import BASELINE
-from bench.spec import Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.text import shareable
+from bench.values.record import Record
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 LENIENT = "lenient"
 Read = Callable[[Trial], Record | None]

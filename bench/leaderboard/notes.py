@@ -14,7 +14,7 @@ from bench.sizes import GB, readable_count
 if TYPE_CHECKING:
     from bench.leaderboard.tables import Leaderboard, Problem, Table
     from bench.plan.row_key import RowKey
-    from bench.spec import Cost
+    from bench.values.record import Cost
 
 FOREIGN = "†"  # in every report
 GIVEN = "‡"

@@ -11,7 +11,8 @@ from bench.leaderboard.tables import Heading
 from bench.plan.chance import Level, level
 from bench.plan.plan import Cell, Plan
 from bench.plan.row_key import RowKey
-from bench.spec import ScoreSpec, Trial
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from bench.leaderboard import notes
 from bench.leaderboard.environments import Facts
 from bench.leaderboard.stats import SEEDS_ADVISED, Estimate, FloatArray, bounded
 from bench.plan.row_key import RowKey
-from bench.spec import Cost
+from bench.values.record import Cost
 
 if TYPE_CHECKING:
     import pandas as pd

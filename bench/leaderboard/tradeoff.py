@@ -21,8 +21,8 @@ from bench.plan.chance import counted
 from bench.plan.plan import Plan
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
-from bench.spec import Job
 from bench.store.run_folder import Store
+from bench.values.job import Job
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from bench.model.dora_layer import Magnitude, base_norms
 from bench.model.families import block_of, connector_of, family_of
 from bench.model.family import SHARING, Family, adapted_roles, role_of
 from bench.model.four_bit import dequantised
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 _NAME = "default"  # peft's name for the only adapter we insert
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-    from bench.recipe import ImageMode
+    from bench.values.recipe import ImageMode
 
 # The linear layers of a decoder block, in the order that figures use. All families tried so far have these layers.
 ROLES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

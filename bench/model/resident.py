@@ -21,7 +21,7 @@ from bench.model.family import Family, Features, Pixels, Processor
 from bench.model.finite import first_not_finite
 from bench.model.holding import holding, write
 from bench.model.tower_key import tower_key
-from bench.recipe import Dtype, ImageMode, Quantization, Recipe
+from bench.values.recipe import Dtype, ImageMode, Quantization, Recipe
 
 if TYPE_CHECKING:
     from PIL.Image import Image

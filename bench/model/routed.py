@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from bench.model.adapters import insert_lora, lora_adapters, lora_change
 from bench.model.answer_loss import IGNORED
 from bench.model.change import Change, LowRank, Routed
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 _ROUTING = "routing"  # the attribute of a model with routers
 _PREFIX, _NAME = "base_model.model.", "default"  # peft's, for the model that it wraps and for its adapter

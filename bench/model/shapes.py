@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bench.model.family import ROLES, adapted_roles
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 Shape = tuple[int, ...]
 

@@ -20,9 +20,10 @@ from bench.page.page import Page, Section
 from bench.page.rows import PageRows
 from bench.page.svg import inline, themed
 from bench.plan.plan import Plan
-from bench.spec import Record, Trial
 from bench.store.run_folder import Store
 from bench.text import shareable
+from bench.values.record import Record
+from bench.values.trial import Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

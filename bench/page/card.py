@@ -12,9 +12,11 @@ import numpy as np
 
 from bench.leaderboard.stats import Estimate, estimate, resample
 from bench.plan.suite import Suite
-from bench.spec import Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.text import shareable
+from bench.values.record import Record
+from bench.values.scores import Score
+from bench.values.trial import Trial
 
 _USE_ADAPTER = """\
 from peft import PeftModel

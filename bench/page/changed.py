@@ -9,8 +9,9 @@ from typing import Any
 from bench.leaderboard.from_store import LENIENT
 from bench.page.rows import PageRows
 from bench.plan.plan import Plan
-from bench.spec import ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 CHANGED = 0.5  # of a score from 0 to 1; a caption's CIDEr has no such threshold
 CAPTIONS = "cider"

@@ -8,8 +8,9 @@ from bench.page.changed import ChangedTask, Compared, changed_task, replies
 from bench.page.rows import PageRows
 from bench.plan.chains import Chain, ChainRequest
 from bench.plan.plan import base_trial
-from bench.spec import ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 
 def order_text(order: tuple[str, ...]) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 from bench.page.ranking import Column, TableBlock, TableCell, TableLine
 from bench.page.rows import PageRows
 from bench.plan.tuned import quest_row
-from bench.spec import Scalar
 from bench.store.search_results import Configuration, SearchResult
 from bench.text import counted, shareable
+from bench.values.trial import Scalar
 
 _SCORES = ("source", "target", "avg")
 _LONGEST = 90  # letters of a reason that a table shows; a pointer on it shows all

@@ -10,8 +10,8 @@ import numpy as np
 from bench.leaderboard import plots, scatter
 from bench.plan.plan import Plan
 from bench.plan.row_key import RowKey
-from bench.spec import Trial
 from bench.store.run_folder import Store
+from bench.values.trial import Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

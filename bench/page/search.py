@@ -22,10 +22,10 @@ from bench.page.page import Page, Section
 from bench.page.rows import PageRows
 from bench.page.svg import themed
 from bench.plan.tuned import quest_row
-from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.store.search_results import FOLDER, SearchResult
 from bench.text import counted, shareable
+from bench.values.record import Record
 
 _FIGURES = {
     "front": "The front",

@@ -15,8 +15,9 @@ from bench.leaderboard.as_json import SCHEMA
 from bench.leaderboard.environments import LEARNT_WITH
 from bench.leaderboard.tables import Leaderboard, Row, Table
 from bench.plan.plan import Plan
-from bench.spec import EVAL_VERSION, FIT_VERSION
 from bench.text import text_table
+from bench.values.scores import EVAL_VERSION
+from bench.values.trial import FIT_VERSION
 
 MANIFEST, BOARD = "run.json", "leaderboard.json"
 MANIFEST_SCHEMA = 1  # raised if a field of the manifest is renamed, removed or means something else

@@ -15,10 +15,10 @@ from bench.plan.cell_trials import cell_trial
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plugins.paper import PublishedRow
-from bench.recipe import Connector
-from bench.spec import Scalar, Trial
 from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Store
+from bench.values.recipe import Connector
+from bench.values.trial import Scalar, Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,8 +19,10 @@ from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE, REPLAY
 from bench.sizes import readable_count
-from bench.spec import Job, ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 _STOPS = 6  # a training may be stopped after each sixth of its updates
 _PARTS = ("attention", "gate_up")  # groups of layers; plain LoRA on each of them alone is a control

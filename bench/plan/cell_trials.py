@@ -13,7 +13,8 @@ from bench.plan.sources import check_source
 from bench.plugins.hyperparameters import values
 from bench.plugins.method import EditMethod, TrainMethod, mixes
 from bench.plugins.source import LENGTH, of_plugin
-from bench.spec import Trial, digest
+from bench.values.canonical import digest
+from bench.values.trial import Trial
 
 
 class CellTrials:

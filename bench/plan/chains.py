@@ -20,8 +20,11 @@ from bench.plan.row_key import RowKey
 from bench.plugins.method import EditMethod, TrainMethod, banks, stages_differ
 from bench.plugins.registry import BASELINE, REPLAY, Registry
 from bench.plugins.source import LENGTH
-from bench.spec import Job, ScoreSpec, Trial, digest
 from bench.store.run_folder import Store
+from bench.values.canonical import digest
+from bench.values.job import Job
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 When = Literal["end", "every", "never"]  # after which stages the sources are scored
 

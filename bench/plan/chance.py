@@ -14,7 +14,8 @@ from bench.plan.fingerprint import once_a_task
 from bench.plan.request import Request
 from bench.plugins.examples import read_examples
 from bench.plugins.task import Example, Split, Task
-from bench.spec import Record, ScoreSpec
+from bench.values.record import Record
+from bench.values.scores import ScoreSpec
 
 _EXAMPLES = 1_000  # examples of a split from which its chance is computed
 _ANSWERS = 5  # constant answers that are tried

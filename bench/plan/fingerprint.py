@@ -13,7 +13,7 @@ from bench.file_digests import of_files
 from bench.plugins.examples import read_examples
 from bench.plugins.images import rgb_image
 from bench.plugins.source import LENGTH
-from bench.spec import digest
+from bench.values.canonical import digest
 
 if TYPE_CHECKING:
     from bench.plugins.task import Example, Split, Task

@@ -15,10 +15,13 @@ from bench.plugins.method import Method, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.plugins.source import of_plugin
 from bench.plugins.task import Split, Task
-from bench.recipe import reference_recipe
-from bench.spec import Job, Record, Scalar, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.text import counted, text_table
+from bench.values.job import Job
+from bench.values.recipe import reference_recipe
+from bench.values.record import Record
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Scalar, Trial
 
 
 @dataclass(frozen=True, slots=True)

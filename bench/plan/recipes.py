@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from bench.errors import UsageError
 from bench.model.family import adapt_name
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 
 def changed_recipe(recipe: Recipe, fields: Mapping[str, object]) -> Recipe:

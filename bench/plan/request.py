@@ -12,8 +12,8 @@ from bench.plugins.method import EditMethod, Method, mixes
 from bench.plugins.registry import REPLAY, Registry
 from bench.plugins.task import Split
 from bench.plugins.tasks import Tasks
-from bench.recipe import Recipe
-from bench.spec import Scalar
+from bench.values.recipe import Recipe
+from bench.values.trial import Scalar
 
 
 @dataclass(frozen=True, slots=True)

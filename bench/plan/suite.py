@@ -11,8 +11,8 @@ from bench.errors import UsageError
 from bench.model import checkpoints, families
 from bench.model.shapes import Shapes
 from bench.plugins.registry import suggest
-from bench.recipe import Recipe
-from bench.spec import Scalar
+from bench.values.recipe import Recipe
+from bench.values.trial import Scalar
 
 _ASSETS = Path(str(files("bench"))) / "assets"
 

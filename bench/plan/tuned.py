@@ -13,10 +13,10 @@ from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
-from bench.spec import Scalar
 from bench.store.json_note import read_note
 from bench.store.search_results import FILE, SearchResult
+from bench.values.recipe import Recipe
+from bench.values.trial import Scalar
 
 _DAMAGED = "{path} is not a file that bench search writes ({error!r}). Delete it and search again."
 

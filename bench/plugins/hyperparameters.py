@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from bench.errors import UsageError
-from bench.spec import Scalar
 from bench.text import did_you_mean
+from bench.values.trial import Scalar
 
 _KEY = "bench.hyperparameter"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.file_digests import of_files
 from bench.plugins.source import PLUGIN_FOLDERS
-from bench.spec import digest
+from bench.values.canonical import digest
 
 _SETTLED_SECONDS = 60.0  # a process may have imported what a file had before it was changed
 _METADATA = ".dist-info"

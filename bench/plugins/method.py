@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.model.family import role_of
 from bench.plugins.hyperparameters import hyper
-from bench.spec import Scalar
+from bench.values.trial import Scalar
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.model.adapters import Layer
     from bench.model.change import Change
-    from bench.recipe import Recipe
+    from bench.values.recipe import Recipe
 
 Batch = Mapping[str, Any]
 

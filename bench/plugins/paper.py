@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.errors import PluginError
-from bench.recipe import Connector
+from bench.values.recipe import Connector
 
 _TARGET, _ORDER = "target_task", "order"
 _PLACE = ("table", "method", "rank", _TARGET, _ORDER, "connector", "variant")

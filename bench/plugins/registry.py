@@ -22,8 +22,8 @@ from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.paper import Paper, SequencePaper
 from bench.plugins.source import is_engine
 from bench.plugins.task import Task
-from bench.spec import digest
 from bench.text import did_you_mean
+from bench.values.canonical import digest
 
 BASELINE = "lora"  # the method that every method is compared with
 REPLAY = "replay"  # the baseline that also sees examples of the sources

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from bench.spec import digest
+from bench.values.canonical import digest
 
 LENGTH = 16  # hex digits of a digest
 _PYTHON = {"builtins", "abc"}
@@ -45,7 +45,7 @@ def _source_file(part: type) -> Path | None:
 def is_engine(module: str) -> bool:
     """Return whether a module belongs to the engine or to Python itself, and not to a plugin.
 
-    >>> is_engine("bench.spec"), is_engine("bench.methods.lora"), is_engine("bench_plugin_mine_1a2b3c4d")
+    >>> is_engine("bench.values.trial"), is_engine("bench.methods.lora"), is_engine("bench_plugin_mine_1a2b3c4d")
     (True, False, False)
     """
     package, _, rest = module.partition(".")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bench.plugins.registry import Registry
 from bench.plugins.task import Reading, Task
-from bench.spec import Scalar
+from bench.values.trial import Scalar
 
 TaskSettings = Mapping[str, Mapping[str, Scalar]]  # the options of tasks, by task name
 

@@ -8,7 +8,7 @@ from math import exp, log
 from typing import TYPE_CHECKING
 
 from bench.plugins.hyperparameters import Range
-from bench.spec import Scalar
+from bench.values.trial import Scalar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from bench.errors import UsageError, without_password
 from bench.plugins.hyperparameters import Range
-from bench.spec import Scalar, digest
 from bench.store.databases import database_file
 from bench.store.search_results import Configuration
+from bench.values.canonical import digest
+from bench.values.trial import Scalar
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy

@@ -15,8 +15,8 @@ from bench.search.run import defaults, requested, restricted, storage_of, study_
 from bench.search.settings import SearchSettings
 from bench.search.space import Space
 from bench.search.subject import Subject
-from bench.spec import Scalar
 from bench.store.run_folder import Store
+from bench.values.trial import Scalar
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,13 @@ from bench.plan.request import Request
 from bench.search.optuna_study import SearchStudy
 from bench.search.pareto import Point
 from bench.search.subject import Subject
-from bench.spec import Job, Record, Scalar, ScoreSpec, Trial, split_mean
 from bench.store.run_folder import Store
 from bench.store.search_results import Configuration
 from bench.text import shareable
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.scores import ScoreSpec, split_mean
+from bench.values.trial import Scalar, Trial
 
 RUNGS = (1 / 3, 2 / 3)  # the shares of the updates after which a training is scored, and perhaps stopped
 _RUNG_EXAMPLES = 50  # how many examples of each task's validation split are scored at a rung, the same for all tasks

@@ -28,11 +28,13 @@ from bench.search.results import provenance, quest_result, save_choices
 from bench.search.settings import SearchSettings
 from bench.search.space import Space, spaces
 from bench.search.subject import ChainSubject, Subject
-from bench.spec import Job, Scalar, digest
 from bench.store.databases import database_url
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
 from bench.store.search_results import FILE, SearchResult
+from bench.values.canonical import digest
+from bench.values.job import Job
+from bench.values.trial import Scalar
 
 _DATABASE = "search.db"
 

@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.plan.request import Request
 from bench.plugins.hyperparameters import Range, field_name, ranges
 from bench.plugins.method import Method
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from bench.plan.plan import Plan, assemble, make
 from bench.plan.request import Request
 from bench.plan.tuned import QuestKey, quest_label
 from bench.plugins.method import TrainMethod
-from bench.spec import Job, Scalar
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.trial import Scalar
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from bench.lanes.broker_actor import Rung
 from bench.lanes.lanes import Crew
 from bench.search.optuna_study import Suggestion
 from bench.search.quest import Quest, measure
-from bench.spec import Job, Record
+from bench.values.job import Job
+from bench.values.record import Record
 
 # A resource that every cluster has in abundance, so that proxies never compete with lanes.
 _NOWHERE = {"node:__internal_head__": 0.001}

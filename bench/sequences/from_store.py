@@ -20,8 +20,10 @@ from bench.plugins.task import Example
 from bench.sequences.board import SequenceBoard
 from bench.sequences.build import build
 from bench.sequences.grouping import ChainScores
-from bench.spec import Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.record import Record
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 
 
 def sequence_board(request: ChainRequest, store: Store, heading: Heading | None = None) -> SequenceBoard:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
-from bench.spec import Record, Score, Trial
 from bench.store.places import place
 from bench.store.run_folder import Store
 from bench.store.runs import read_runs
+from bench.values.record import Record
+from bench.values.scores import Score
+from bench.values.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from bench.spec import Trial
 from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Store
+from bench.values.trial import Trial
 
 _FILE = "left_out.json"
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from bench.errors import WriteError
 from bench.file_digests import cache_folder
-from bench.spec import digest
 from bench.store.places import drafted
 from bench.store.shared_folder import SharedFolder
+from bench.values.canonical import digest
 
 FOLDER = "memos.1"  # in the cache folder; the number is the layout's version
 

@@ -12,13 +12,14 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.errors import StoreError, UsageError
-from bench.spec import Record, Trial
 from bench.store import lock, places
 from bench.store.changes import StoredChange
 from bench.store.json_note import read_note, write_note
 from bench.store.places import replace_file
 from bench.store.scores import StoredScores
 from bench.store.told_apart import told_apart
+from bench.values.record import Record
+from bench.values.trial import Trial
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.spec import digest
 from bench.store import places
 from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Census, Store
+from bench.values.canonical import digest
 
 FOLDER = "reports"
 Kind = Literal["run", "search", "study", "sequence"]

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError, WriteError
-from bench.spec import Score
 from bench.store import places
 from bench.store.numbers import FILE, Numbers, read_numbers, write_numbers
 from bench.store.places import replace_file
 from bench.store.unfinished import Partial
+from bench.values.scores import Score
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench.spec import Scalar
 from bench.store.json_note import read_note
+from bench.values.trial import Scalar
 
 FILE = "search.json"
 FOLDER = "search"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.spec import Trial
+from bench.values.trial import Trial
 
 
 def told_apart(trials: Sequence[Trial]) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.spec import digest
 from bench.track.client import fill_run, metric
 from bench.track.command_run import all_runs, origin
 from bench.track.points import UNITS, in_points
+from bench.values.canonical import digest
 
 _PARENT = "mlflow.parentRunId"
 _FROM = "migrated_from"  # the run that a run replaces, by which an interrupted migration is resumed

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.spec import digest
 from bench.store.places import is_remote
 from bench.text import shareable
+from bench.values.canonical import digest
 
 
 def output_name(root: Path) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plan.suite import SUITES
 from bench.plugins.registry import Registry
-from bench.spec import Record
 from bench.store import left_out
 from bench.store.changes import CHANGE
 from bench.store.places import drafted, fetched, is_remote, modified
@@ -28,6 +27,7 @@ from bench.track.projection import Projection, project
 from bench.track.shown import Shown
 from bench.track.trial_names import TrialNames, tries_in
 from bench.track.views import save_views
+from bench.values.record import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame

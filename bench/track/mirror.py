@@ -14,7 +14,6 @@ from bench.console import say
 from bench.errors import BenchError, StoreError, UsageError, one_line, without_password
 from bench.plan.suite import by_revision
 from bench.plugins.registry import Registry
-from bench.spec import Record
 from bench.store.disk_errors import refusal
 from bench.store.run_folder import Store
 from bench.text import counted
@@ -22,6 +21,7 @@ from bench.track import searches
 from bench.track.client import VARIABLE, tracking_uri, unreachable
 from bench.track.experiment import Experiment, Result
 from bench.track.projection import reference_of
+from bench.values.record import Record
 
 if TYPE_CHECKING:
     from bench.plan.plan import Plan

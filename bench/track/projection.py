@@ -9,9 +9,12 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.plugins.registry import Registry
-from bench.recipe import EVALUATED, Recipe
-from bench.spec import Record, Scalar, Score, Trial, digest
 from bench.track.points import UNITS, in_points
+from bench.values.canonical import digest
+from bench.values.recipe import EVALUATED, Recipe
+from bench.values.record import Record
+from bench.values.scores import Score
+from bench.values.trial import Scalar, Trial
 
 NOT_SHOWN = frozenset({"lr"})  # fields of the recipe that are hidden: the method's own lr is shown
 

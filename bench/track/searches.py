@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.spec import digest
 from bench.store.places import fetched, modified
 from bench.store.search_results import FILE, Configuration, SearchResult, search_results
 from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri, unreachable
 from bench.track.command_run import all_runs, command_run, folder_digest, origin, output_name, quest_key
 from bench.track.points import UNITS, in_points
 from bench.track.views import save_views, searches_view
+from bench.values.canonical import digest
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from bench.spec import Record
 from bench.track.projection import Projection, split_of
 from bench.track.views import View, commands_view, target_views
+from bench.values.record import Record
 
 
 class Shown:

@@ -11,9 +11,9 @@ from bench.errors import BenchError
 from bench.plan.suite import Suite
 from bench.plugins.method import EditMethod, Method
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
-from bench.spec import Scalar, Trial
 from bench.store.search_results import search_results
+from bench.values.recipe import Recipe
+from bench.values.trial import Scalar, Trial
 
 _REWIND = "rewind"
 _LONGEST = 20  # letters of a value; a longer one, such as a template, is left out

@@ -17,10 +17,10 @@ from bench.model.decoding import Prefixes
 from bench.model.family import Features
 from bench.model.resident import Base
 from bench.plugins.task import Example, Fault, Split, Task
-from bench.spec import Resources
 from bench.trial.features import FeatureCache
 from bench.trial.tokens import Pair, Tokens, taught
 from bench.trial.vision import encoded
+from bench.values.resources import Resources
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -16,13 +16,13 @@ from bench.model.change import Change, Delta, Replaced
 from bench.model.four_bit import dequantised
 from bench.model.joining import plus
 from bench.plugins.method import EditContext, EditMethod
-from bench.recipe import Recipe
 from bench.trial.capture import Capture
 from bench.trial.corpus import Corpus
 from bench.trial.fit import Fitted
 from bench.trial.hooks import called
 from bench.trial.stages import calibration
 from bench.trial.updates import seed_update
+from bench.values.recipe import Recipe
 
 _NOTHING = Change({})
 

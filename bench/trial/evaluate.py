@@ -13,10 +13,11 @@ from torch import nn
 from bench.errors import TrialError
 from bench.model.decoding import end_tokens, greedy, shares_prefixes
 from bench.plugins.examples import check_scores
-from bench.spec import Resources, ScoreSpec
 from bench.store.unfinished import Partial
 from bench.trial.corpus import Corpus
 from bench.trial.workers import ALONE, Group
+from bench.values.resources import Resources
+from bench.values.scores import ScoreSpec
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,6 @@ from bench.model.answer_loss import answer_loss
 from bench.model.change import Change
 from bench.model.families import block_of
 from bench.plugins.method import Step, TrainMethod
-from bench.recipe import Recipe
 from bench.store.changes import NO_HANDOVER, Handover
 from bench.trial.hooks import called
 from bench.trial.mixture import Lessons
@@ -31,6 +30,7 @@ from bench.trial.resume import NO_SNAPSHOTS, Checkpoint, Snapshots
 from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import MicroBatchSize, Undo, draw_alike, schedule_updates, seed_update, tensor_cores
 from bench.trial.workers import ALONE, Group
+from bench.values.recipe import Recipe
 
 _EVERY_UPDATES = 50
 

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench.spec import Trial
 from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Store
 from bench.text import text_table
+from bench.values.trial import Trial
 
 FILE = Path("checks") / "eval.json"
 

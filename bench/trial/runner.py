@@ -24,7 +24,6 @@ from bench.model.resident import Form
 from bench.plugins.guard import guarded
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, Record, Resources, Trial, split_mean
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
 from bench.store.shared_folder import FEATURES
@@ -40,6 +39,11 @@ from bench.trial.stages import stage_of
 from bench.trial.updates import MicroBatchSize
 from bench.trial.warm import Warm
 from bench.trial.workers import ALONE, Failure, Group
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.resources import Resources
+from bench.values.scores import split_mean
+from bench.values.trial import Trial
 
 log = logging.getLogger(__name__)
 

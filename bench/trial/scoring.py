@@ -15,12 +15,15 @@ from bench.environment import evaluation_environment, together
 from bench.model.change import Change
 from bench.model.resident import Base, Form
 from bench.plugins.tasks import Tasks
-from bench.spec import Record, Resources, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.store.unfinished import Partial
 from bench.trial.evaluate import Answer, evaluate, means
 from bench.trial.warm import Warm
 from bench.trial.workers import Group
+from bench.values.record import Record
+from bench.values.resources import Resources
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 
 OnTrialProgress = Callable[[str, int, int, float], None]  # stage, done, total, loss
 Hold = Callable[[Base, Change], AbstractContextManager[nn.Module]]  # a context in which a base model has a change

@@ -15,9 +15,9 @@ from bench.errors import TrialError
 from bench.model.change import Change
 from bench.model.joining import plus
 from bench.plugins.method import Batch, Start, TrainMethod
-from bench.recipe import Recipe
-from bench.spec import Trial
 from bench.trial.updates import seed_from
+from bench.values.recipe import Recipe
+from bench.values.trial import Trial
 
 if TYPE_CHECKING:
     from bench.store.run_folder import Store

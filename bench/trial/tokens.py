@@ -12,7 +12,7 @@ from bench.model.families import family_in
 from bench.model.family import Config, Exchange, Family, Processor
 from bench.plugins.images import rgb_image
 from bench.plugins.task import Example, Fault, Task
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 Pair = tuple[list[int], list[int]]  # the tokens of a prompt, with the image's placeholders, and of its answer
 

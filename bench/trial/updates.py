@@ -15,11 +15,11 @@ from bench.errors import TrialError
 from bench.model.precision import tf32
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
-from bench.recipe import Recipe
-from bench.spec import digest
 from bench.trial.hooks import mixed
 from bench.trial.mixture import Lessons
 from bench.trial.workers import ALONE, Group
+from bench.values.canonical import digest
+from bench.values.recipe import Recipe
 
 _BEFORE_UPDATES = -1  # takes the place of an update's index in the seed of ``mix``
 

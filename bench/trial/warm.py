@@ -10,10 +10,10 @@ from torch import nn
 from bench.model.holding import restore
 from bench.model.resident import Base, Form
 from bench.plugins.tasks import Tasks
-from bench.recipe import Recipe
 from bench.trial.corpus import Corpus
 from bench.trial.feature_files import FeatureFiles
 from bench.trial.features import FeatureCache
+from bench.values.recipe import Recipe
 
 
 class Warm:

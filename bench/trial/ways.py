@@ -15,11 +15,12 @@ from bench.console import say
 from bench.model.change import Change
 from bench.model.resident import Base
 from bench.plugins.tasks import Tasks
-from bench.recipe import Dtype
-from bench.spec import ScoreSpec, Trial
 from bench.trial.evaluate import Answer
 from bench.trial.parity import Difference, Parity
 from bench.trial.scoring import Hold, Scorer
+from bench.values.recipe import Dtype
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 Answers = list[Answer]
 

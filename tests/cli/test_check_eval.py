@@ -10,12 +10,14 @@ from bench.cli import main
 from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.spec import Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial import parity
 from bench.trial.evaluate import evaluate
 from bench.trial.parity import Difference
 from bench.trial.runner import TrialRunner
+from bench.values.record import Record
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.spec import Cost, Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import RECORD, Store
 from bench.store.search_results import Configuration, SearchResult
 from bench.track import ARTIFACTS
+from bench.values.record import Cost, Record
 from tests.making.run_folders import unpacked
 from tests.making.searches import score_here
 

@@ -16,7 +16,7 @@ from bench.cli.run import RunOptions
 from bench.cli.study import StudyOptions
 from bench.errors import StoreError, UsageError
 from bench.lanes.setup import Launch
-from bench.spec import Resources
+from bench.values.resources import Resources
 from tests.making.commands import typed
 
 

@@ -16,8 +16,8 @@ from bench.plan.suite import Suite
 from bench.prepare.price.draft import draft
 from bench.prepare.price.measured import this_machine
 from bench.prepare.price.rates import GPUS, Fleet, ProbeResult
-from bench.spec import Cost
 from bench.store.run_folder import Store
+from bench.values.record import Cost
 from tests.making.records import done
 
 

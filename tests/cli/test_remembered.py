@@ -20,9 +20,9 @@ from bench.plugins import installed_code
 from bench.plugins.registry import Registry
 from bench.plugins.task import Reading, Task
 from bench.plugins.tasks import Tasks
-from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.store.runs import save_run
+from bench.values.record import Record
 from tests.making.records import write_scores
 
 METHODS = "lora,dare,l2,model_tailor"

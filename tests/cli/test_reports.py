@@ -8,8 +8,8 @@ from bench.plan.plan import make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Record
 from bench.store.run_folder import Store
+from bench.values.record import Record
 from tests.making.records import done
 
 

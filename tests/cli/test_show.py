@@ -14,8 +14,10 @@ from bench.errors import UsageError
 from bench.plan.chains import ChainRequest
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.spec import Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.record import Record
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 from tests.making.trials import TRIAL
 
 ZERO_SHOT = replace(TRIAL, method="zero_shot", rank=None, target=None)

@@ -16,9 +16,9 @@ from bench.cli.leaderboard import LeaderboardOptions
 from bench.cli.main import main
 from bench.cli.options import Cells, Selecting
 from bench.cli.which_run import cells_of, largest, same_cells
-from bench.spec import Record
 from bench.store.run_folder import Census, Store
 from bench.store.runs import Run, latest_run, read_runs
+from bench.values.record import Record
 from tests.making.run_folders import unpacked
 
 pytestmark = pytest.mark.usefixtures("one_mlflow")

@@ -9,9 +9,9 @@ import pytest
 from bench.cli.main import main
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.spec import Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
+from bench.values.record import Record
 from tests.making.plugins import KILLED_ONCE, WAITS, add_methods
 from tests.making.records import weights
 from tests.making.waiting import killed_when

@@ -14,8 +14,9 @@ from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Record, Resources
 from bench.store.run_folder import Store
+from bench.values.record import Record
+from bench.values.resources import Resources
 from tests.making.plugins import KILLED_ONCE, add_methods
 from tests.making.records import weights
 

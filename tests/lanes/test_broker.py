@@ -3,7 +3,10 @@ from dataclasses import replace
 import pytest
 
 from bench.lanes.broker import Broker
-from bench.spec import Job, Record, Score, ScoreSpec, Trial
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 from tests.making import trials
 
 LORA = replace(trials.TRIAL, hyper={"lr": None})

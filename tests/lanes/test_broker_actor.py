@@ -3,7 +3,9 @@
 import asyncio
 
 from bench.lanes.broker_actor import Rung, _BrokerActor
-from bench.spec import Job, Record, ScoreSpec
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.scores import ScoreSpec
 from tests.making.trials import TRIAL as LORA
 
 RUNG = ScoreSpec("t", "validation", 2, "e", 8, "c")

@@ -11,9 +11,10 @@ from bench.lanes.broker import Broker
 from bench.lanes.cluster import check_address, devices, lanes_on
 from bench.lanes.nodes import lacking, unpacked
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
-from bench.spec import Job, Trial
 from bench.store.places import place
+from bench.values.job import Job
+from bench.values.recipe import Recipe
+from bench.values.trial import Trial
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 

@@ -4,7 +4,8 @@ import pytest
 
 from bench.lanes.broker import Event
 from bench.lanes.progress import Progress, closing_line, pace, rate
-from bench.spec import Record, Score, ScoreSpec
+from bench.values.record import Record
+from bench.values.scores import Score, ScoreSpec
 from tests.making.trials import TRIAL
 
 FAILED = Record(TRIAL, "failed", error="out of memory")

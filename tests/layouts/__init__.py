@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import Reading, Task
 from bench.plugins.tasks import Tasks
-from bench.spec import Scalar
+from bench.values.trial import Scalar
 
 from .hub import write_hub
 from .llava import write_llava

@@ -12,7 +12,7 @@ from bench.leaderboard import build as build_file
 from bench.leaderboard.build import build
 from bench.leaderboard.grouping import RowTrials
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard
-from bench.spec import Cost
+from bench.values.record import Cost
 from tests.making import boards
 from tests.making.boards import control, failed, right, row, tuned
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from bench.checks.tiny import Tiny
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
 from bench.trial.stages import Stage
 from bench.trial.updates import schedule_updates
+from bench.values.recipe import Recipe
 
 Effect = Callable[[str, Tensor, Tensor], Tensor]  # layer, inputs [n, tokens, in], ids [n, tokens] -> outputs added
 

@@ -10,9 +10,11 @@ from bench.model.change import Change, LowRank
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plan.suite import Suite
-from bench.recipe import Recipe
-from bench.spec import Cost, Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.recipe import Recipe
+from bench.values.record import Cost, Record
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 
 COMMAND = "bench run --methods lora,dare"
 RECIPE = Recipe(updates=3, batch_size=2, lr=1e-3, connector_lr=1e-4)

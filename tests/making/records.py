@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.spec import Job, Record, Score, ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 
 
 def done(job: Job, values: Mapping[str, float] | None = None) -> Record:

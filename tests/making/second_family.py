@@ -26,7 +26,7 @@ from bench.model.family import Exchange, Family, Features, Pixels, linears_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from bench.recipe import ImageMode
+    from bench.values.recipe import ImageMode
 
 _PATCH, _PATCHES = 8, 4  # of the checks' pictures, 16 x 16
 _SPREAD = 0.35  # smaller random weights hide a wrong position: the answers agree by luck

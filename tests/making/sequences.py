@@ -10,7 +10,7 @@ import numpy as np
 from bench.leaderboard.tables import NOT_RUN, CellScores
 from bench.plan.row_key import RowKey
 from bench.sequences.grouping import ChainScores
-from bench.spec import Cost
+from bench.values.record import Cost
 from tests.making.boards import right
 
 EXAMPLES = 100

@@ -10,9 +10,9 @@ from typing import Any
 
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.plugins.method import TrainMethod
-from bench.recipe import Recipe
 from bench.trial.fit import Fitted, fit
 from bench.trial.stages import FIRST, Stage
+from bench.values.recipe import Recipe
 
 PLAIN = replace(RECIPE, dropout=0.0)
 

@@ -14,9 +14,9 @@ from bench.checks.tiny import RANK, Tiny
 from bench.model.adapters import insert_lora, lora_adapters
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
 from bench.trial.stages import Stage
 from bench.trial.updates import Update, schedule_updates
+from bench.values.recipe import Recipe
 
 
 def slopes(

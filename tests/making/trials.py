@@ -1,7 +1,8 @@
 """A trial that was never run, for tests of what is kept and told of one."""
 
-from bench.recipe import Recipe
-from bench.spec import ScoreSpec, Trial
+from bench.values.recipe import Recipe
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 TRIAL = Trial(
     method="lora",

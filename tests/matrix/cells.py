@@ -12,8 +12,8 @@ import pytest
 from bench.plugins.hyperparameters import ranges, values
 from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import Registry
-from bench.recipe import CONNECTORS, Connector, Dtype
-from bench.spec import Scalar
+from bench.values.recipe import CONNECTORS, Connector, Dtype
+from bench.values.trial import Scalar
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 PARENTS = ("lora", "dora")

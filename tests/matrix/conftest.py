@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.checks.pretend_device import register
-from bench.recipe import Connector, Dtype
+from bench.values.recipe import Connector, Dtype
 from tests.matrix.lanes import Lanes, suite_of
 
 LanesOf = Callable[[Connector, Dtype], Lanes]

@@ -14,10 +14,12 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.recipe import Connector, Dtype
-from bench.spec import Job, Record, Resources
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
+from bench.values.job import Job
+from bench.values.recipe import Connector, Dtype
+from bench.values.record import Record
+from bench.values.resources import Resources
 from tests.making.records import weights
 
 

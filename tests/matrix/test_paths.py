@@ -19,12 +19,16 @@ from bench.plan.chains import joint_trial
 from bench.plan.plan import edited
 from bench.plan.suite import SUITES
 from bench.plugins.registry import Registry
-from bench.recipe import Connector
-from bench.spec import Job, Record, Resources, ScoreSpec, Trial
 from bench.store.changes import CHECKPOINT
 from bench.trial import evaluate as evaluation
 from bench.trial.runner import TrialRunner
 from bench.trial.ways import unmerged
+from bench.values.job import Job
+from bench.values.recipe import Connector
+from bench.values.record import Record
+from bench.values.resources import Resources
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 from tests.making.plugins import Vandal
 from tests.matrix.cells import TRAINED, Cell, Choices, cell, cover, everything, has_own_stages
 from tests.matrix.conftest import LanesOf

@@ -10,7 +10,7 @@ import pytest
 from bench.plan.cell_trials import cell_trial
 from bench.plan.plan import Cell as PlannedCell
 from bench.plan.plan import assemble, edited
-from bench.spec import Job
+from bench.values.job import Job
 from tests.matrix.cells import EDITS, TRAINED, Cell, marked, off_cells
 from tests.matrix.lanes import Lanes
 

@@ -20,11 +20,12 @@ from bench.plan.cell_trials import cell_trial
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, Trial
 from bench.store.run_folder import Store
 from bench.trial.fit import Fitted
 from bench.trial.runner import TrialRunner
 from bench.trial.stages import FIRST, Stage
+from bench.values.job import Job
+from bench.values.trial import Trial
 from tests.making.hand_loop import train_by_hand
 from tests.making.stage_runs import PLAIN, killed_and_resumed, stage_after, train_stage, train_stages
 

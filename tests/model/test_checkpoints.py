@@ -16,9 +16,10 @@ from bench.errors import DataError, UsageError
 from bench.model import checkpoints
 from bench.model.families import check_checkpoint, shapes_in
 from bench.plan.suite import LORASCULPT, MICRO, Suite, by_revision
-from bench.recipe import Recipe
-from bench.spec import Record, Trial
 from bench.store.run_folder import Store
+from bench.values.recipe import Recipe
+from bench.values.record import Record
+from bench.values.trial import Trial
 from tests.layouts.checkpoint import write
 
 COMMIT = "b234b804b114d9e37bb655e11cbbb5f5e971b7a9"

@@ -29,10 +29,10 @@ from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.trial.corpus import Corpus
 from bench.trial.runner import TrialRunner
+from bench.values.record import Record
 from tests.making.second_family import Second, SecondModel, write_second
 
 Run = Callable[..., tuple[Store, TrialRunner, dict[str, Record]]]

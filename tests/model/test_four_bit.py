@@ -24,11 +24,11 @@ from bench.plan.suite import Suite
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.recipe import Recipe
 from bench.store.run_folder import Store
 from bench.trial.corpus import Corpus
 from bench.trial.fit import fit
 from bench.trial.runner import TrialRunner
+from bench.values.recipe import Recipe
 from tests.layouts.checkpoint import write
 
 pytest.importorskip("bitsandbytes")

@@ -21,9 +21,9 @@ from bench.model.routed import held_live, insert_routed, routed_change
 from bench.plan.suite import MICRO
 from bench.plugins.task import Example, Split, Task
 from bench.plugins.tasks import Tasks
-from bench.spec import ScoreSpec
 from bench.trial.corpus import Corpus
 from bench.trial.evaluate import batches, evaluate
+from bench.values.scores import ScoreSpec
 
 A_PICTURE = 4  # questions on each picture
 

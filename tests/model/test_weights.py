@@ -24,8 +24,8 @@ from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
 from bench.plugins.tasks import Tasks
-from bench.recipe import Dtype
 from bench.trial.warm import Warm
+from bench.values.recipe import Dtype
 from tests.layouts.checkpoint import old_names, write
 
 CPU = torch.device("cpu")

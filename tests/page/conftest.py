@@ -21,8 +21,10 @@ from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
 from bench.sequences.board import SequenceBoard
 from bench.sequences.from_store import sequence_board
-from bench.spec import Cost, Record, Score, Trial
 from bench.store.run_folder import Store
+from bench.values.record import Cost, Record
+from bench.values.scores import Score
+from bench.values.trial import Trial
 
 EVIL = {
     "question": "</script><script>window.broken = 1</script>",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 from tests.perf import scaled
 
 SIZES = ((4096, 4096), (11008, 4096))  # [out, in] of q_proj and of up_proj

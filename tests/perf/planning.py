@@ -18,19 +18,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import psutil
 
-from bench import spec
 from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.plan.baselines import make
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.quote import Quote
 from bench.prepare.price.text import lines
-from bench.spec import Resources
 from bench.store.run_folder import Store
 from bench.text import text_table
+from bench.values.canonical import sha256
+from bench.values.resources import Resources
 
 _RANKS = ",".join(map(str, range(1, 65)))
 
@@ -38,17 +39,14 @@ _RANKS = ",".join(map(str, range(1, 65)))
 @contextmanager
 def ids_counted() -> Iterator[list[int]]:
     """Yield a list whose one entry is the number of ids of trials that were computed meanwhile."""
-    count, digests = [0], spec._sha256
+    count = [0]
 
     def counted(text: str) -> str:
         count[0] += '"seed":' in text
-        return digests(text)
+        return sha256(text)
 
-    spec._sha256 = counted
-    try:
+    with patch("bench.values.trial.sha256", counted):
         yield count
-    finally:
-        spec._sha256 = digests
 
 
 def measure(seeds: int, root: Path) -> tuple[str, ...]:

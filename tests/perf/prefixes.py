@@ -18,9 +18,9 @@ from typing_extensions import override
 from bench.model.llava.tiny import processor
 from bench.model.resident import Base
 from bench.plugins.task import Example, Split, Task
-from bench.spec import ScoreSpec
 from bench.trial.corpus import Corpus
 from bench.trial.evaluate import evaluate
+from bench.values.scores import ScoreSpec
 from tests.perf import scaled
 from tests.perf.timing import each_round, ratio, show
 

@@ -14,7 +14,7 @@ from bench.model.adapters import insert_lora
 from bench.model.answer_loss import IGNORED, answer_loss
 from bench.model.families import family_of
 from bench.model.llava.tiny import Shape, Side, fresh, word_tokenizer
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 RANK = 32
 RECIPE = Recipe(updates=1, batch_size=16, lr=2e-4, connector_lr=2e-5, dropout=0.05)

@@ -25,10 +25,12 @@ import psutil
 from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.plan.baselines import make
-from bench.spec import Job, Record, Score
 from bench.store.numbers import FILE
 from bench.store.run_folder import Store
 from bench.text import text_table
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.scores import Score
 
 _RANKS = ",".join(map(str, range(1, 65)))
 

@@ -16,9 +16,11 @@ from bench.plan.suite import LORASCULPT, MICRO
 from bench.plan.tuned import TunedChoice
 from bench.plugins.examples import read_examples
 from bench.plugins.tasks import Tasks
-from bench.recipe import Connector
-from bench.spec import Job, Record, Score
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.recipe import Connector
+from bench.values.record import Record
+from bench.values.scores import Score
 
 PLACE = ("dare", 16, "icon_choice")
 PARTS = [

@@ -15,8 +15,8 @@ from bench.plan.suite import Suite
 from bench.plan.tuned import TunedChoice
 from bench.plugins.registry import REPLAY, Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import SEES_EARLIER
 from bench.store.run_folder import Store
+from bench.values.trial import SEES_EARLIER
 
 TASKS = ("old_squares", "new_squares")
 LORA, LINES = ChainMethod("lora"), ChainMethod("lora", "lines")

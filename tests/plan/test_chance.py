@@ -11,7 +11,7 @@ from bench.plan.plan import asked, base_trial
 from bench.plan.request import Request
 from bench.plan.suite import MICRO
 from bench.plugins.tasks import Tasks
-from bench.spec import Job
+from bench.values.job import Job
 from tests.making.records import done
 
 REQUEST = Request(MICRO, ("lora",), (4,), MICRO.targets, ("easy_vqa", "cover_digits"), MICRO.recipe, limit=100)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench import Example, Split, UsageError, spec
+from bench import Example, Split, UsageError
 from bench.checks.tiny import Squares
 from bench.plan.cell_trials import cell_trial
 from bench.plan.plan import Cell, Plan, assemble, edited, make
@@ -17,8 +17,11 @@ from bench.plugins.groups import paper_methods
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
 from bench.prepare.price.draft import draft
-from bench.spec import Job, Record, Trial
 from bench.store.run_folder import Store
+from bench.values.canonical import sha256
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.trial import Trial
 from tests.making.records import done
 
 
@@ -75,8 +78,13 @@ def test_the_cells_of_a_grid_are_those_of_each_cell_alone(request_: Request, sto
 
 
 def test_an_id_is_computed_once_a_trial(request_: Request, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    names, digests = list[str](), spec._sha256
-    monkeypatch.setattr(spec, "_sha256", lambda text: names.append(text) or digests(text))  # type: ignore[func-returns-value]
+    names = list[str]()
+
+    def noted(text: str) -> str:
+        names.append(text)
+        return sha256(text)
+
+    monkeypatch.setattr("bench.values.trial.sha256", noted)
 
     plan = make(replace(request_, seeds=(0, 1)), store)
     list(plan.lines())

@@ -7,7 +7,7 @@ import pytest
 from bench.leaderboard.build import build
 from bench.leaderboard.stats import FloatArray
 from bench.leaderboard.tables import CellScores, Heading, Leaderboard
-from bench.spec import Cost
+from bench.values.record import Cost
 from tests.making import boards
 
 SOURCES = ("easy_vqa", "sign_words")

@@ -8,8 +8,8 @@ from bench.plugins.hyperparameters import Range
 from bench.search.axes import search_axes
 from bench.search.figures import draw_front, draw_history, table, write
 from bench.search.space import in_words
-from bench.spec import Scalar
 from bench.store.search_results import Configuration, SearchResult
+from bench.values.trial import Scalar
 
 pytestmark = pytest.mark.slow  # matplotlib draws
 

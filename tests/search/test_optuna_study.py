@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event
 from bench.errors import UsageError
 from bench.plugins.hyperparameters import Range
 from bench.search.optuna_study import SearchStudy, check_storage
-from bench.spec import Scalar
+from bench.values.trial import Scalar
 
 SPACE = {"lr": Range(1e-5, 1e-2, log=True), "density": Range(0.05, 0.5), "form": Range(choices=("a", "b"))}
 FIRST: dict[str, Scalar] = {"lr": 1e-3, "density": 0.1, "form": "b", "warmup": 0.05}

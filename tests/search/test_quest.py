@@ -11,8 +11,9 @@ from bench.search.quest import Quest, measure
 from bench.search.run import quests
 from bench.search.settings import SearchSettings
 from bench.search.space import spaces
-from bench.spec import Job, Record
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.record import Record
 from tests.making.records import done
 
 

@@ -15,9 +15,9 @@ from bench.search.results import provenance, quest_result
 from bench.search.run import quests, trials_left
 from bench.search.settings import SearchSettings
 from bench.search.space import spaces
-from bench.spec import Record
 from bench.store.run_folder import Store
 from bench.store.search_results import SearchResult, search_results
+from bench.values.record import Record
 
 
 @pytest.fixture

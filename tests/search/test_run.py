@@ -10,8 +10,8 @@ from bench.plan.request import Request
 from bench.plan.suite import MICRO
 from bench.search.run import run
 from bench.search.settings import SearchSettings
-from bench.spec import Job
 from bench.store.run_folder import Store
+from bench.values.job import Job
 from tests.making.records import done
 
 

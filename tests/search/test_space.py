@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
 from bench.search.space import space
+from bench.values.recipe import Recipe
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 

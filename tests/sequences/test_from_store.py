@@ -22,10 +22,12 @@ from bench.plugins.tasks import Tasks
 from bench.sequences.board import SequenceBoard, SequenceRow
 from bench.sequences.from_store import sequence_board
 from bench.sequences.reports import write_reports
-from bench.spec import Cost, ScoreSpec, Trial
 from bench.store.changes import Handover
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
+from bench.values.record import Cost
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 from tests.making.records import write_scores
 
 FIRST, SECOND, SOURCE = "new_squares", "old_squares", "icon_choice"

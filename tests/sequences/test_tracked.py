@@ -11,8 +11,8 @@ import pytest
 from bench.plan.chains import Chain, ChainRequest
 from bench.plan.row_key import RowKey
 from bench.sequences import tracked
-from bench.spec import Trial
 from bench.track import ChainRun, Result
+from bench.values.trial import Trial
 from tests.making.sequences import key
 from tests.making.trials import TRIAL
 from tests.making.worked_sequence import TASKS, WORKED, alone, built, plain

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.spec import Record
 from bench.store.clean import Used, leftovers
 from bench.store.run_folder import Store
+from bench.values.record import Record
 from tests.making.trials import TRIAL
 
 

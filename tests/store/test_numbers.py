@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bench.errors import StoreError
-from bench.spec import Score
 from bench.store import scores as stored
 from bench.store.numbers import FILE, Numbers, packed, read_numbers, unpacked
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
+from bench.values.scores import Score
 from tests.making.trials import ASKED, TRIAL
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.spec import Record, Trial
 from bench.store.run_folder import RECORD, Store
+from bench.values.record import Record
+from bench.values.trial import Trial
 from tests.making.trials import TRIAL
 
 

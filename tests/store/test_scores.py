@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import StoreError
-from bench.spec import Score
 from bench.store.run_folder import Store
+from bench.values.scores import Score
 from tests.making.trials import ASKED, TRIAL
 
 

@@ -7,9 +7,10 @@ from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.model.holding import holding
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.spec import EVAL_VERSION, FIT_VERSION
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import fit
+from bench.values.scores import EVAL_VERSION
+from bench.values.trial import FIT_VERSION
 
 LOSSES = {3: [3.86178, 3.7728, 3.5945, 4.02156, 3.53061, 3.87481]}
 ANSWERS = {
@@ -37,7 +38,7 @@ def test_losses_move_only_with_the_fit_version() -> None:
 
     fitted = fit(method, RANK, 0, RECIPE, tiny().train)
 
-    assert fitted.losses == pytest.approx(LOSSES[FIT_VERSION], abs=2e-4), "raise FIT_VERSION in bench/spec.py"
+    assert fitted.losses == pytest.approx(LOSSES[FIT_VERSION], abs=2e-4), "raise FIT_VERSION in bench/values/trial.py"
 
 
 @pytest.mark.slow
@@ -51,4 +52,6 @@ def test_answers_move_only_with_the_eval_version() -> None:
     with holding(bench.base.model, change, bench.base.pristine) as model, torch.no_grad():
         answers = evaluate(model, bench.test, bench.asked)
 
-    assert [answer.prediction for answer in answers] == ANSWERS[EVAL_VERSION], "raise EVAL_VERSION in bench/spec.py"
+    assert [answer.prediction for answer in answers] == ANSWERS[EVAL_VERSION], (
+        "raise EVAL_VERSION in bench/values/scores.py"
+    )

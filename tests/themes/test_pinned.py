@@ -17,7 +17,7 @@ from bench.cli.main import main
 from bench.environment import commit
 from bench.plugins.registry import Registry
 from bench.plugins.source import of_plugin
-from bench.spec import Record
+from bench.values.record import Record
 from tests.making.run_folders import unpacked
 
 HERE = Path(__file__).parent

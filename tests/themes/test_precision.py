@@ -15,9 +15,9 @@ from bench.model.change import Change, Replaced
 from bench.model.llava.family import Llava
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.recipe import Dtype
 from bench.trial.fit import fit
 from bench.trial.updates import tensor_cores
+from bench.values.recipe import Dtype
 
 PAPER = replace(RECIPE, updates=12, lr=2e-4, connector_lr=2e-5)
 

@@ -17,12 +17,12 @@ from bench.errors import DiskFullError, StoreError, UsageError
 from bench.leaderboard.build import build
 from bench.leaderboard.tables import Heading, Leaderboard
 from bench.plugins.registry import Registry
-from bench.spec import Record
 from bench.store import left_out
 from bench.store.databases import database_file
 from bench.store.run_folder import Store
 from bench.track import Mirror, Result, sync, tracking_uri
 from bench.track.projection import project
+from bench.values.record import Record
 from tests.making import boards
 from tests.making.mirrors import COMMAND, DARE, LORA, ZERO_SHOT, plan, put
 from tests.making.waiting import until

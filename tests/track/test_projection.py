@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from bench.plugins.registry import Registry
-from bench.recipe import EVALUATED, Recipe
-from bench.spec import Cost, Record, Score
 from bench.store.run_folder import Store
 from bench.track.projection import NOT_SHOWN, project, reference_of
+from bench.values.recipe import EVALUATED, Recipe
+from bench.values.record import Cost, Record
+from bench.values.scores import Score
 from tests.making.mirrors import DARE, LORA, RECIPE, ZERO_SHOT, asked
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from bench.plan import suite
 from bench.plugins.registry import Registry
-from bench.spec import Record, Score, Trial
 from bench.store.run_folder import Store
 from bench.track import Mirror, sync
 from bench.track.views import PREFIX, key_of
+from bench.values.record import Record
+from bench.values.scores import Score
+from bench.values.trial import Trial
 from tests.making.mirrors import COMMAND, LORA, ZERO_SHOT, asked, plan, small
 from tests.track.conftest import client
 

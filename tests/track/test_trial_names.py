@@ -8,8 +8,8 @@ import pytest
 
 from bench.plan.suite import MICRO
 from bench.plugins.registry import Registry
-from bench.spec import Scalar, Trial
 from bench.track.trial_names import TrialNames
+from bench.values.trial import Scalar, Trial
 
 BASE = Trial("zero_shot", {}, None, None, 0, MICRO.recipe, model="m", data="", code="")
 LORA = replace(BASE, method="lora", hyper={"lr": None}, rank=16, target="icon_choice")

@@ -19,13 +19,14 @@ from bench.plan.suite import Suite
 from bench.plugins.method import Start, Step
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, ScoreSpec
 from bench.store.run_folder import Store
 from bench.trial.fit import fit
 from bench.trial.mixture import Union
 from bench.trial.runner import TrialRunner
 from bench.trial.updates import MicroBatchSize, Update, schedule_updates
 from bench.trial.workers import Group
+from bench.values.job import Job
+from bench.values.scores import ScoreSpec
 
 LoRA = Registry().method("lora")
 WHOLE = replace(RECIPE, dropout=0.0)

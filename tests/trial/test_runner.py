@@ -21,7 +21,6 @@ from bench.plan.suite import Suite
 from bench.plugins.method import Step
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, ScoreSpec
 from bench.store.changes import CHECKPOINT, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
@@ -29,6 +28,8 @@ from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
 from bench.trial import vision
 from bench.trial.runner import TrialRunner
+from bench.values.job import Job
+from bench.values.scores import ScoreSpec
 from tests.making.plugins import Vandal
 from tests.making.records import weights
 from tests.making.towers import counted_passes

@@ -21,9 +21,12 @@ from bench.plan.suite import Suite
 from bench.plugins.method import Start, Step
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, Record, ScoreSpec, Trial
 from bench.store.run_folder import Store
 from bench.trial.runner import TrialRunner
+from bench.values.job import Job
+from bench.values.record import Record
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 LoRA = Registry().method("lora")
 SEQUENCE = [name for name in Registry().names("method") if Registry().method(name).made_for == "sequence"]

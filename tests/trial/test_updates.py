@@ -14,9 +14,9 @@ from bench.checks.tiny import RANK, RECIPE, tiny
 from bench.errors import TrialError
 from bench.plugins.method import Step
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
 from bench.trial.fit import fit
 from bench.trial.updates import MicroBatchSize
+from bench.values.recipe import Recipe
 
 LoRA = Registry().method("lora")
 

@@ -11,10 +11,12 @@ from bench.checks.tiny import RECIPE, Tiny, tiny
 from bench.model.change import Change, LowRank, Routed, Sparse
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.spec import Resources, ScoreSpec, Trial
 from bench.trial import parity
 from bench.trial.evaluate import Answer
 from bench.trial.ways import compare_ways, unmerged
+from bench.values.resources import Resources
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 ASKED = ScoreSpec("easy_vqa", "test", 4, "", 4, "")
 TRIAL = Trial("lora", {}, 2, "easy_vqa", 0, RECIPE, "m", "d", "c")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
-    from bench.recipe import ImageMode
+    from bench.values.recipe import ImageMode
 
 _IMAGE = "<image>"  # the image's place in a template
 _STATES, _VALUES = "states", "values"

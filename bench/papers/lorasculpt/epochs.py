@@ -9,7 +9,7 @@ from bench.papers import points
 from bench.papers.study import Drawing, GridPoint, Study, StudyResult
 from bench.plan.plan import Cell, edited
 from bench.plan.request import Request
-from bench.spec import Trial
+from bench.values.trial import Trial
 
 _METHODS = ("lora", "model_tailor", "lorasculpt")
 _LEAST = 3  # points

@@ -9,7 +9,7 @@ from bench.papers.study import GridPoint, Study
 from bench.plan.plan import Cell
 from bench.plugins.groups import paper_methods
 from bench.plugins.registry import Registry
-from bench.recipe import Connector
+from bench.values.recipe import Connector
 
 _UNNAMED = "full unless named"  # one block, because all rows of Table 2 are compared with each other
 _CONNECTORS: tuple[tuple[str, Connector], ...] = (

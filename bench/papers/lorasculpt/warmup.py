@@ -13,7 +13,7 @@ from bench.model import checkpoints
 from bench.model.families import family_in
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 _METHOD, _FIELD = "lorasculpt", "warmup"
 _WIDTH = 4096  # of the decoder in the paper's run, LLaVA-1.5-7B

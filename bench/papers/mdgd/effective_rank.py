@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from torch import Tensor
 
-    from bench.spec import Trial
     from bench.trial.corpus import Corpus
     from bench.trial.runner import TrialRunner
+    from bench.values.trial import Trial
 
 _METHODS = ("lora", "mdgd")
 _LOOKS = dict(zip((ZERO_SHOT, *_METHODS), (plots.Mark(plots.FAINT, "o"), *plots.MARKS[:2]), strict=True))

@@ -19,7 +19,7 @@ from bench.prepare.pretrain.lessons import SOURCES, TARGETS, Album, pictures, wo
 from bench.prepare.pretrain.prime import prime
 from bench.prepare.pretrain.stage import SHAPE, OnStage
 from bench.prepare.pretrain.tower import to_pixels, train_tower
-from bench.recipe import TEMPLATE
+from bench.values.recipe import TEMPLATE
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration

@@ -18,10 +18,10 @@ from bench.prepare.pretrain.decoder import CONNECTOR, LOOKUP, TEXT
 from bench.prepare.pretrain.lessons import MIX, SOURCES, TARGETS, TEXTS
 from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage
 from bench.prepare.pretrain.tower import TOWER
-from bench.recipe import TEMPLATE
-from bench.spec import ScoreSpec
 from bench.trial.corpus import Corpus
 from bench.trial.evaluate import evaluate
+from bench.values.recipe import TEMPLATE
+from bench.values.scores import ScoreSpec
 
 _CARD = """---
 license: apache-2.0

@@ -14,7 +14,7 @@ from bench.model.answer_loss import IGNORED
 from bench.prepare.pretrain.lessons import Album, Lesson
 from bench.prepare.pretrain.stage import SHAPE, OnStage, Stage, train
 from bench.prepare.pretrain.tower import features
-from bench.recipe import TEMPLATE
+from bench.values.recipe import TEMPLATE
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast

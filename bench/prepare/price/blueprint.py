@@ -20,8 +20,8 @@ from bench.model.checkpoints import read_json
 from bench.model.families import family_with
 from bench.model.published import PUBLISHED, published
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
-from bench.recipe import Recipe
 from bench.trial.hooks import called
+from bench.values.recipe import Recipe
 
 _ATTENTION = "bench_saved_by_a_kernel"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.plugins.method import Dimensions
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.memory import BYTES
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 _READ_BY = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "gate_proj": "mlp", "up_proj": "mlp"}
 

@@ -9,7 +9,7 @@ from bench.plan.plan import Plan
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.quote import Quote
 from bench.prepare.price.rates import here
-from bench.spec import Resources
+from bench.values.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from statistics import median_low
 
 from bench.environment import environment
 from bench.prepare.price.rates import Rates, Slowdown
-from bench.spec import Record
+from bench.values.record import Record
 
 _SAME = ("device", "processor")  # what the machine of a record must share with the one that is asked about
 _FEW = 20  # updates; bench plan --probe measures as many, after a start that it does not count

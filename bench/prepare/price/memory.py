@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from bench.plugins.method import Dimensions, Method, TrainMethod
 from bench.prepare.price.blueprint import Adapted, Blueprint
-from bench.recipe import Recipe
 from bench.trial.hooks import called
+from bench.values.recipe import Recipe
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # nf4 with double quantisation: 4 bits, one byte per 64 weights, one float32 per 256 of these (Dettmers et al., QLoRA)

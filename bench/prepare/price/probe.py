@@ -12,8 +12,11 @@ from bench.console import say, warn
 from bench.errors import TrialError, UsageError
 from bench.prepare.price.draft import Draft
 from bench.prepare.price.rates import ProbeResult
-from bench.spec import Job, Resources, ScoreSpec, Trial
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.resources import Resources
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 if TYPE_CHECKING:
     from bench.trial.runner import TrialRunner

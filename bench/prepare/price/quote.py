@@ -18,9 +18,10 @@ from bench.prepare.price.captured import captured_bytes
 from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
 from bench.prepare.price.work import Todo, lane_count, todo, wall_seconds
-from bench.recipe import Recipe
-from bench.spec import Resources, Trial
 from bench.trial.hooks import called
+from bench.values.recipe import Recipe
+from bench.values.resources import Resources
+from bench.values.trial import Trial
 
 TEXT_TOKENS = 96  # assumed for system prompt, question and answer without the image; lists of OCR tokens are longer
 LEARNT_TOKENS = 20  # assumed for an answer that is taught, with its end; a caption of COCO has about 13

@@ -12,8 +12,9 @@ from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.method import EditMethod, Method
 from bench.prepare.price.rates import Fleet, Rates
-from bench.spec import ScoreSpec, Trial
 from bench.trial.hooks import called
+from bench.values.scores import ScoreSpec
+from bench.values.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from bench.model.family import role_of
 from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.suite import MICRO
-from bench.recipe import ImageMode
+from bench.values.recipe import ImageMode
 from tests.layouts.checkpoint import MEAN, STD, write
 
 SIDE = 336

@@ -14,7 +14,7 @@ from bench.papers.lorasculpt.warmup import suite_settings, travel
 from bench.plan.cell_trials import cell_trial
 from bench.plan.request import Request
 from bench.plan.suite import LORASCULPT, MICRO
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 
 
 def asked(tmp_path: Path, *settings: str, suite: str = "micro", methods: str = "lora,lorasculpt") -> Request:

@@ -19,13 +19,14 @@ from bench.model.change import Change
 from bench.plugins.groups import paper_methods
 from bench.plugins.method import EditMethod, TrainMethod
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
-from bench.spec import Resources, ScoreSpec
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
 from bench.trial.fit import fit
 from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import MicroBatchSize
+from bench.values.recipe import Recipe
+from bench.values.resources import Resources
+from bench.values.scores import ScoreSpec
 from tests.perf.gpu import planned
 from tests.perf.gpu.clock import Clock, TimeUp, Updates, finish, memory
 from tests.perf.gpu.model import ANSWERS, ON_EACH, RANK, RECIPE, Subject

@@ -16,8 +16,10 @@ from torch import nn
 
 from bench.environment import UNKNOWN, attention, commit, evaluation_environment
 from bench.errors import one_line
-from bench.spec import EVAL_VERSION, FIT_VERSION, Resources
 from bench.store.places import replace_file
+from bench.values.resources import Resources
+from bench.values.scores import EVAL_VERSION
+from bench.values.trial import FIT_VERSION
 from tests.perf.gpu.clock import Clock
 from tests.perf.gpu.items import Item
 from tests.perf.gpu.model import RANK, RECIPE, Subject

@@ -10,7 +10,7 @@ from bench.plugins.method import Method, TrainMethod
 from bench.prepare.price.memory import RUNTIME, Footprint, editing, evaluation, training
 from bench.prepare.price.quote import LEARNT_TOKENS
 from bench.prepare.price.rates import here, published
-from bench.recipe import Recipe
+from bench.values.recipe import Recipe
 from tests.perf.gpu.model import RANK, Subject
 
 

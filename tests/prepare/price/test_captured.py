@@ -13,9 +13,9 @@ from bench.checks.tiny import RECIPE
 from bench.model.adapters import adapted_layers
 from bench.plugins.method import Dimensions, LayerShape
 from bench.prepare.price.captured import captured_bytes
-from bench.recipe import Recipe
 from bench.trial.capture import Capture
 from bench.trial.stages import calibration
+from bench.values.recipe import Recipe
 from tests.making.deep import deep, random_change
 
 

@@ -10,8 +10,8 @@ from bench.model.families import block_of
 from bench.plugins.method import Dimensions, LayerShape, TrainMethod
 from bench.plugins.registry import Registry
 from bench.prepare.price.memory import change_bytes
-from bench.recipe import Connector
 from bench.trial.fit import Fitted, fit
+from bench.values.recipe import Connector
 from tests.making.stage_runs import PLAIN, train_stages
 
 TRAINING = [name for name in Registry().names("method") if issubclass(Registry().method(name), TrainMethod)]

@@ -6,8 +6,10 @@ import pytest
 
 from bench.prepare.price.measured import measured
 from bench.prepare.price.work import Todo
-from bench.recipe import Recipe
-from bench.spec import Cost, Record, Score, ScoreSpec, Trial
+from bench.values.recipe import Recipe
+from bench.values.record import Cost, Record
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 
 RECIPE = Recipe(updates=10, batch_size=8, lr=1e-3, connector_lr=1e-4)
 LORA = Trial("lora", {}, 2, "squares", 0, RECIPE, "model", "", "")

@@ -14,8 +14,10 @@ from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.prepare.price import others, work
 from bench.prepare.price.others import addition
-from bench.spec import Cost, Job, Record, Resources
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.record import Cost, Record
+from bench.values.resources import Resources
 from tests.making.records import done
 
 HERE = {"device": "cpu", "processor": "one"}

@@ -11,8 +11,10 @@ import pytest
 
 from bench.cli.main import main
 from bench.prepare.price import probe
-from bench.recipe import Recipe
-from bench.spec import Cost, Job, Record, Trial
+from bench.values.job import Job
+from bench.values.recipe import Recipe
+from bench.values.record import Cost, Record
+from bench.values.trial import Trial
 
 RECIPE = Recipe(updates=24, batch_size=8, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial("lora", {}, 2, "squares", 0, RECIPE, "", "", "")

@@ -29,8 +29,8 @@ from bench.prepare.price.rates import (
 from bench.prepare.price.text import lines
 from bench.prepare.price.work import gpu_hours
 from bench.sizes import GB
-from bench.spec import Resources
 from bench.store.run_folder import Store
+from bench.values.resources import Resources
 from tests.making.commands import typed
 
 RECIPE = LORASCULPT.recipe

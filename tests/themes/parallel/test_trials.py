@@ -11,9 +11,10 @@ from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite
 from bench.plugins.tasks import Tasks
-from bench.spec import Job, Record
 from bench.store.changes import CHECKPOINT
 from bench.store.run_folder import Store
+from bench.values.job import Job
+from bench.values.record import Record
 from tests.making.records import weights
 from tests.making.waiting import PATIENCE_SECONDS
 

@@ -10,9 +10,9 @@ import torch
 from bench.checks.tiny import RECIPE
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
-from bench.recipe import Recipe
 from bench.trial.stages import FIRST
 from bench.trial.updates import seed_update
+from bench.values.recipe import Recipe
 from tests.making.stage_runs import stage_after, train_stage
 
 pytestmark = pytest.mark.slow  # two processes import torch

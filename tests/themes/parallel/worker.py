@@ -22,8 +22,6 @@ from bench.errors import WriteError
 from bench.plugins.method import Start, Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
-from bench.recipe import Recipe
-from bench.spec import Job, Record, Resources
 from bench.store.changes import Snapshot, StoredChange
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
@@ -32,6 +30,10 @@ from bench.trial.runner import TrialRunner
 from bench.trial.stages import FIRST, Stage
 from bench.trial.updates import MicroBatchSize, seed_update
 from bench.trial.workers import ALONE, Failure, Group, joined
+from bench.values.job import Job
+from bench.values.recipe import Recipe
+from bench.values.record import Record
+from bench.values.resources import Resources
 
 LoRA = Registry().method("lora")
 

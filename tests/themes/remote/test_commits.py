@@ -12,10 +12,11 @@ import torch
 
 from bench.errors import StoreError
 from bench.model.change import Change, LowRank, Sparse
-from bench.spec import Record, Score
 from bench.store.changes import CHECKPOINT
 from bench.store.places import place, put
 from bench.store.run_folder import Store
+from bench.values.record import Record
+from bench.values.scores import Score
 from tests.making import trials
 from tests.making.trials import ASKED
 

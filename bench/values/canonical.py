@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 
@@ -56,3 +57,13 @@ def canonical_frozen(value: object, as_json: Callable[[], object]) -> str:
         # it keeps the object, because Python may give its id to another one after that
         known = _by_object[id(value)] = (value, canonical(as_json()))
     return known[1]
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of a JSON value, as hex; equal values have equal digests."""
+    return sha256(canonical(value))
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text, as hex."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from bench.canonical import canonical, canonical_frozen, canonical_mapping, canonical_object
+from bench.values.canonical import canonical, canonical_frozen, canonical_mapping, canonical_object
 
 
 @pytest.mark.parametrize("value", [{"b": 1.5, "a": [None, True, "ä\0"]}, 7, -1, True, None, "x", 0.1, {}])

@@ -5,8 +5,11 @@ from dataclasses import asdict, replace
 import pytest
 
 from bench.errors import StoreError
-from bench.recipe import Recipe
-from bench.spec import Cost, Record, Score, ScoreSpec, Trial, digest
+from bench.values.canonical import digest
+from bench.values.recipe import Recipe
+from bench.values.record import Cost, Record
+from bench.values.scores import Score, ScoreSpec
+from bench.values.trial import Trial
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial(

@@ -1,0 +1,102 @@
+"""What a trial left behind: its scores, its cost, its environment, or why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
+
+from bench.errors import StoreError
+from bench.values.scores import Score, ScoreSpec, split_mean
+from bench.values.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a trial cost. Seconds are wall time on its lane; memory is the peak of the process or the GPU."""
+
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    trainable_parameters: int = 0
+    change_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a trial left behind. ``scores`` is by score key; ``error`` is the last line of a failure.
+
+    A training that a search stopped gives a record too, but the store does not keep it.
+    """
+
+    trial: Trial
+    status: Literal["done", "failed", "stopped"]
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+    def mean(self, asked: Sequence[ScoreSpec]) -> tuple[float, float] | None:
+        """Return Source and Target over the scores asked for, as fractions; None if a score is missing.
+
+        After a stage of a sequence, Target is the mean of the tasks that were learnt so far.
+        """
+        if not asked or self.lacks(tuple(asked)):
+            return None
+        return split_mean(asked, {key: score.value for key, score in self.scores.items()}, self.trial.tasks)
+
+    def lacks(self, asked: tuple[ScoreSpec, ...]) -> tuple[ScoreSpec, ...]:
+        """Return those of the given score specs that the record has no score for."""
+        return tuple(item for item in asked if item.key not in self.scores)
+
+    def failed(self, asked: tuple[ScoreSpec, ...]) -> bool:
+        """Return whether the trial failed before it had all the given scores; a later failure hurts none of them."""
+        return self.status == "failed" and (not asked or bool(self.lacks(asked)))
+
+    def with_score(self, score: Score, cost: Cost) -> Record:
+        """Return the record with one more score."""
+        return replace(self, scores={**self.scores, score.asked.key: score}, cost=cost)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON."""
+        return {
+            "id": self.trial.id,
+            "status": self.status,
+            "trial": self.trial.to_json(),
+            "scores": {key: asdict(score) for key, score in self.scores.items()},
+            "cost": asdict(self.cost),
+            "environment": dict(self.environment),
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a record back from JSON.
+
+        Raises:
+            StoreError: the trial's id is not the one that the record states, or a field is missing.
+        """
+        try:
+            trial = Trial.from_json(data["trial"])
+            scores = {key: _score(item) for key, item in data["scores"].items()}
+            environment = _shared(data["environment"])
+            record = cls(trial, data["status"], scores, Cost(**data["cost"]), environment, data["error"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"The record lacks or misspells a field: {error}.") from error
+        if trial.id != data["id"]:
+            raise StoreError(f"The record states id {data['id']}, but its trial has id {trial.id}.")
+        return record
+
+
+_shared_environments: dict[str, Mapping[str, str]] = {}
+
+
+def _shared(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an environment; thousands of scores share a few, so one object stands for equal ones."""
+    return _shared_environments.setdefault(repr(environment), environment)
+
+
+def _score(data: Mapping[str, Any]) -> Score:
+    """Return a score from its JSON, in which the records of an older version lack some fields."""
+    score = Score(**{**data, "asked": ScoreSpec(**data["asked"])})
+    return replace(score, environment=_shared(score.environment))
