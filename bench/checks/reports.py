@@ -11,8 +11,10 @@ import numpy as np
 
 from bench.errors import PluginError
 from bench.leaderboard.build import build
+from bench.leaderboard.cell_scores import NOT_RUN, CellScores
 from bench.leaderboard.environments import facts
-from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.tables import Leaderboard
 from bench.plan.row_key import RowKey
 from bench.values.record import Cost
 

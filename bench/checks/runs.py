@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from bench.checks.tiny import RANK, RECIPE, Tiny, tiny
 from bench.model.change import Change, Delta
-from bench.plugins.method import EditMethod, Method, Start, Step, TrainMethod
+from bench.plugins.method import EditMethod, Method, Purpose, Start, Step, TrainMethod
 from bench.plugins.registry import Registry
 from bench.trial.edit import edit
 from bench.trial.evaluate import evaluate
@@ -29,8 +29,6 @@ from bench.trial.stages import Stage
 from bench.values.recipe import Recipe
 
 TASKS = ("squares", "later_squares")  # of the sequence that the checks train
-
-Purpose = Literal["target", "sequence", "joint"]  # Method.made_for
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 

@@ -40,7 +40,7 @@ def _plain_blocks(text: str | None) -> int | None:
 
 
 def _blocks(text: str) -> str:
-    """Return a value of the option; argparse would else take the word after it, such as a study's name, without a line.
+    """Return a value of the option, because argparse takes any word after it for one, such as a study's name.
 
     Raises:
         ArgumentTypeError: it is not a value of the option.

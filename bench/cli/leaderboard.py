@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from bench.cli.arguments import Command, arg
 from bench.cli.chained import chains_of
 from bench.cli.options import Cells, Mix, Output, Selecting, Sorted
-from bench.cli.remembered import shown_cells
-from bench.cli.reports import print_board, print_sequences, sequences, shown_board
+from bench.cli.remembered import outline_of_cells
+from bench.cli.reports import filled_board, print_board, print_sequences, sequences
 from bench.cli.which_run import OneRun, cells_of, every_run, gone_options, noted_cells, same_cells, shown_run
 from bench.errors import UsageError
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
-    from bench.leaderboard.shown import Shown
+    from bench.leaderboard.outline import Outline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def leaderboard(options: LeaderboardOptions) -> int:
     if selecting:
         same = (run for run in every_run(store) if same_cells(run, options))
         line = next((run.command for run in same if run.kind == "run"), options.line)
-        _print_cells(options, shown_cells(options, store, options.output, lambda: options), store, line)
+        _print_cells(options, outline_of_cells(options, store, options.output, lambda: options), store, line)
         return 0
     run = shown_run(store, options.output, options.run, ["run", "sequence"])
     if run.kind == "sequence":
@@ -48,10 +48,10 @@ def leaderboard(options: LeaderboardOptions) -> int:
         )
     else:
         noted = None if gone_options(run) else noted_cells(run, options)
-        shown = shown_cells(noted, store, options.output, partial(cells_of, run, options))
-        _print_cells(options, shown, store, run.command)
+        outline = outline_of_cells(noted, store, options.output, partial(cells_of, run, options))
+        _print_cells(options, outline, store, run.command)
     return 0
 
 
-def _print_cells(options: LeaderboardOptions, shown: Shown, store: Store, command: str) -> None:
-    print_board(shown_board(shown, store, command, mixed=options.mix, sort=options.sort), options.format)
+def _print_cells(options: LeaderboardOptions, outline: Outline, store: Store, command: str) -> None:
+    print_board(filled_board(outline, store, command, mixed=options.mix, sort=options.sort), options.format)

@@ -1,4 +1,4 @@
-"""Remember what the leaderboard of some cells shows, so that the next command needs no torch and draws no picture.
+"""Remember the outline of the leaderboard of some cells, so that the next command needs no torch and draws no picture.
 
 Only cells are remembered whose trials follow from installed code alone: methods and tasks of this package, drawn
 pictures, and a base model that comes with the package. The key has a digest of all that code, so what is remembered is
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.options import Cells
-from bench.cli.reports import shown_of
+from bench.cli.reports import outline_of
 from bench.cli.request import read_request
 from bench.errors import BenchError
 from bench.plan.baselines import make
@@ -26,32 +26,32 @@ from bench.store import memos
 from bench.store.run_folder import Store
 
 if TYPE_CHECKING:
-    from bench.leaderboard.shown import Shown
+    from bench.leaderboard.outline import Outline
 
 
-def shown_cells(cells: Cells | None, store: Store, output: Path, known: Callable[[], Cells]) -> Shown:
-    """Return what the leaderboard of some cells shows, remembered or planned.
+def outline_of_cells(cells: Cells | None, store: Store, output: Path, known: Callable[[], Cells]) -> Outline:
+    """Return the outline of the leaderboard of some cells, remembered or planned.
 
     ``known`` returns the cells without settings that this version does not know, and says which it leaves out. If that
     may also be an option, ``cells`` is None, and nothing is remembered.
     """
-    from bench.leaderboard.shown import Shown  # imported here because listings need no tables
+    from bench.leaderboard.outline import Outline  # imported here because listings need no tables
 
     key = None if cells is None else _key(cells)
-    if key is not None and (found := memos.read(key, Shown.from_json)) is not None:
+    if key is not None and (found := memos.read(key, Outline.from_json)) is not None:
         return found
     read = known()
     made = make(read_request(read, output), store)
-    shown = shown_of(made)
+    outline = outline_of(made)
     if read == cells:  # nothing was left out
-        remember(cells, made, shown)
-    return shown
+        remember(cells, made, outline)
+    return outline
 
 
-def remember(cells: Cells, made: Plan, shown: Shown) -> None:
-    """Remember what the leaderboard of some cells shows, if it follows from installed code alone."""
+def remember(cells: Cells, made: Plan, outline: Outline) -> None:
+    """Remember the outline of the leaderboard of some cells if it follows from installed code alone."""
     if (key := _key(cells)) is not None and not made.request.unteachable and _follows_from_code(made.request):
-        memos.keep(key, shown.to_json())
+        memos.keep(key, outline.to_json())
 
 
 def _key(cells: Cells) -> object | None:

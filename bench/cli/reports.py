@@ -31,8 +31,9 @@ from bench.values.trial import FIT_VERSION
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from bench.leaderboard.shown import Shown
-    from bench.leaderboard.tables import Heading, Leaderboard
+    from bench.leaderboard.heading import Heading
+    from bench.leaderboard.outline import Outline
+    from bench.leaderboard.tables import Leaderboard
     from bench.sequences.board import SequenceBoard
 
 _PLAIN_WIDTH = 120
@@ -44,23 +45,25 @@ def board(made: Plan, store: Store, command: str, *, mixed: bool = False, sort: 
 
     ``command`` is the command that the reports name. ``mixed`` also compares rows whose environments differ.
     """
-    return shown_board(shown_of(made), store, command, mixed=mixed, sort=sort)
+    return filled_board(outline_of(made), store, command, mixed=mixed, sort=sort)
 
 
-def shown_of(made: Plan) -> Shown:
-    """Return what the leaderboard of a plan shows besides its scores and what only one command knows."""
-    from bench.leaderboard.from_store import shown  # imported here because listings need no tables
+def outline_of(made: Plan) -> Outline:
+    """Return the outline of a plan's leaderboard, without what only one command knows."""
+    from bench.leaderboard.from_store import outlined  # imported here because listings need no tables
 
-    return shown(made, _titled(made.request))
+    return outlined(made, _titled(made.request))
 
 
-def shown_board(shown: Shown, store: Store, command: str, *, mixed: bool = False, sort: str = "avg") -> Leaderboard:
-    """Return a leaderboard from the scores in the store; see ``board``."""
-    from bench.leaderboard.from_store import shown_board
+def filled_board(
+    outline: Outline, store: Store, command: str, *, mixed: bool = False, sort: str = "avg"
+) -> Leaderboard:
+    """Return the leaderboard of an outline, with the scores in the store; see ``board``."""
+    from bench.leaderboard.from_store import filled
     from bench.leaderboard.ranking import ranked
 
-    found = replace(shown, heading=_headed(shown.heading, store, command, mixed=mixed))
-    return ranked(shown_board(found, store), sort)
+    found = replace(outline, heading=_headed(outline.heading, store, command, mixed=mixed))
+    return ranked(filled(found, store), sort)
 
 
 def sequences(chains: ChainRequest, store: Store, command: str, *, mixed: bool = False) -> SequenceBoard:
@@ -81,7 +84,7 @@ def _headed(titled: Heading, store: Store, command: str, *, mixed: bool) -> Head
 
 def _titled(request: Request) -> Heading:
     """Return the heading of the tables of a request, without what only one command knows."""
-    from bench.leaderboard.tables import Heading
+    from bench.leaderboard.heading import Heading
     from bench.papers.lorasculpt.warmup import suite_settings
 
     registry = request.registry

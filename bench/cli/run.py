@@ -15,10 +15,10 @@ from bench.cli.options import Cells, Mix, Output, Sorted
 from bench.cli.pages import put_page, repeater, tell_files, written_if_possible
 from bench.cli.remembered import remember
 from bench.cli.reports import (
+    filled_board,
     list_failures,
+    outline_of,
     print_board,
-    shown_board,
-    shown_of,
     tell_older,
     tell_sources,
     tell_unknown_words,
@@ -228,10 +228,10 @@ def _write(options: RunOptions, run: Run, made: Plan, store: Store) -> Outcome:
     """Write the leaderboard, and the trade-off curves if ``--rewind`` asks for them."""
     from bench.page.build import run_page  # imported here because a dry run needs no figures
 
-    shown = shown_of(made)
+    outline = outline_of(made)
     for cells in (options, replace(options, methods=",".join(made.request.methods))):  # bench leaderboard asks by names
-        remember(cells, made, shown)
-    ranked = shown_board(shown, store, options.line, mixed=options.mix, sort=options.sort)
+        remember(cells, made, outline)
+    ranked = filled_board(outline, store, options.line, mixed=options.mix, sort=options.sort)
     reports = store.root / run.reports
     paths = [*write_reports(ranked, reports), *_scatter(ranked, reports)]
     more, lines = _curves(made, store, reports, mixed=options.mix) if made.request.strengths else ((), ())

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.stats import Estimate
-from bench.leaderboard.tables import Heading, Leaderboard, Problem, Row, Table
+from bench.leaderboard.tables import Leaderboard, Problem, Row, Table
 from bench.plan.row_key import RowKey
 
 SCHEMA = 1  # raised if a field is renamed, removed or means something else

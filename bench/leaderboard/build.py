@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.leaderboard.cell_scores import CellScores
 from bench.leaderboard.environments import against, described
 from bench.leaderboard.grouping import RowTrials, check, entries
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.marks import Marks, mark
 from bench.leaderboard.stats import Draws, Estimate, Kept, estimate, mean, resample, smallest_resolvable
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard, Row, Table
+from bench.leaderboard.tables import Leaderboard, Row, Table
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from bench.leaderboard.build import build
+from bench.leaderboard.cell_scores import NOT_RUN, CellScores
 from bench.leaderboard.environments import Facts, facts
-from bench.leaderboard.shown import Shown
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.outline import Outline
 from bench.leaderboard.stats import FloatArray
-from bench.leaderboard.tables import NOT_RUN, CellScores, Heading, Leaderboard
-from bench.plan.chance import Counted, above_chance
+from bench.leaderboard.tables import Leaderboard
+from bench.plan.chance import above_chance
 from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plugins.registry import BASELINE
@@ -28,31 +30,30 @@ Read = Callable[[Trial], Record | None]
 
 def leaderboard(plan: Plan, store: Store, heading: Heading) -> Leaderboard:
     """Return the leaderboard of a plan from the records in the store, with holes and failures."""
-    return shown_board(shown(plan, heading), store)
+    return filled(outlined(plan, heading), store)
 
 
-def shown(plan: Plan, heading: Heading) -> Shown:
-    """Return what the leaderboard of a plan shows besides its scores."""
-    return Shown.of(plan, replace(heading, parts=tuple(parts(plan.request, plan.asked[None]))))
+def outlined(plan: Plan, heading: Heading) -> Outline:
+    """Return the outline of a plan's leaderboard."""
+    return Outline.of(plan, replace(heading, parts=tuple(parts(plan.request, plan.asked[None]))))
 
 
-def shown_board(shown: Shown, store: Store) -> Leaderboard:
-    """Return a leaderboard from the records in the store, with holes and failures."""
-    records = store.read_all(shown.trials)
+def filled(outline: Outline, store: Store) -> Leaderboard:
+    """Return the leaderboard of an outline from the records in the store, with holes and failures."""
+    records = store.read_all(outline.trials)
     zero_shot, *cells = (
-        scored(cell, store, shown.asked[cell.trial.target], lambda trial: records.get(trial.id))
-        for cell in (shown.zero_shot, *shown.cells)
+        scored(cell, store, outline.asked[cell.trial.target], lambda trial: records.get(trial.id))
+        for cell in (outline.zero_shot, *outline.cells)
     )
-    gates = _gates(cells, zero_shot, shown.sources) if shown.gates else ()
-    counting = Counted(shown.sources)
-    if not shown.every_source:
-        counting = above_chance(shown.sources, records.get(shown.zero_shot.trial.id), shown.asked[None], shown.level)
+    gates = _gates(cells, zero_shot, outline.sources) if outline.gates else ()
+    known = None if outline.every_source else records.get(outline.zero_shot.trial.id)
+    counting = above_chance(outline.sources, known, outline.asked[None], outline.level)
     return build(
         [*cells, *gates],
         zero_shot,
-        sources=shown.sources,
-        targets=shown.targets,
-        heading=replace(shown.heading, at_chance=counting.lines()),
+        sources=outline.sources,
+        targets=outline.targets,
+        heading=replace(outline.heading, at_chance=counting.lines()),
         counted=counting.names,
     )
 

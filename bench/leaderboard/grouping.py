@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.errors import DataError
+from bench.leaderboard.cell_scores import NOT_RUN, CellScores
 from bench.leaderboard.environments import BySeed
-from bench.leaderboard.tables import NOT_RUN, CellScores, Problem
+from bench.leaderboard.tables import Problem
 from bench.plan.row_key import RowKey
 
 

@@ -10,72 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from bench.leaderboard import notes
-from bench.leaderboard.environments import Facts
-from bench.leaderboard.stats import SEEDS_ADVISED, Estimate, FloatArray, bounded
+from bench.leaderboard.cell_scores import Status
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.stats import SEEDS_ADVISED, Estimate, bounded
 from bench.plan.row_key import RowKey
 from bench.values.record import Cost
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Status = Literal["done", "failed", "missing"]
 Quantity = Literal["difference", "gain", "forgetting"]
-
-NOT_RUN = "not run"
-
-
-@dataclass(frozen=True, slots=True)
-class CellScores:
-    """The scores of a cell's trial, one number per example and task, or the reason why it has no scores.
-
-    ``primary`` and ``lenient`` are [n] by task, and ``answers`` is a digest of the answers by task, if they are known.
-    ``target`` is None for the untouched base model. A trial that is ``done`` may lack a task's scores; tables show this
-    as a hole. ``environments`` has the environment fields that
-    matter for comparisons (bench.leaderboard.environments).
-    """
-
-    key: RowKey
-    target: str | None
-    seed: int
-    status: Status = "done"
-    error: str | None = None
-    primary: Mapping[str, FloatArray] = field(default_factory=dict)
-    lenient: Mapping[str, FloatArray] = field(default_factory=dict)
-    answers: Mapping[str, str] = field(default_factory=dict)
-    cost: Cost = field(default_factory=Cost)
-    environments: Facts = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """The origin of a leaderboard, as printed above it.
-
-    If ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
-    for each task that was scored only in part: "gqa 50 of 12,578". ``settings`` names what the suite sets differently
-    than the methods do, and ``older`` counts the trials of an older version that the run folder also has. ``at_chance``
-    has a sentence for each source that Source leaves out, or one sentence if no source is above chance. ``titles`` has
-    the names that papers use, by the names of methods and tasks.
-    """
-
-    suite: str
-    command: str | None = None
-    commit: str | None = None
-    environment: str | None = None
-    mixed: bool = False
-    parts: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    older: int = 0
-    at_chance: tuple[str, ...] = ()
-    titles: Mapping[str, str] = field(default_factory=dict)
-
-    def title(self, name: str) -> str:
-        """Return the name that papers use for a method or a task, or its own name."""
-        return self.titles.get(name, name)
-
-    def row_title(self, key: RowKey) -> str:
-        """Return a row's name with the name that papers use for its method; a control is in brackets."""
-        name = f"{self.title(key.method)} {key.variant}".rstrip()
-        return f"({name})" if key.control else name
 
 
 @dataclass(frozen=True, slots=True)

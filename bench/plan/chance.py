@@ -68,9 +68,8 @@ def counted(request: Request, zero_shot: Record | None, asked: Sequence[ScoreSpe
 
     A source whose score is not known counts, and so does every source if the request says so.
     """
-    if request.every_source:
-        return Counted(request.sources)
-    return above_chance(request.sources, zero_shot, asked, partial(level, request))
+    known = None if request.every_source else zero_shot
+    return above_chance(request.sources, known, asked, partial(level, request))
 
 
 def above_chance(
@@ -79,7 +78,10 @@ def above_chance(
     asked: Sequence[ScoreSpec],
     level_of: Callable[[ScoreSpec], Level],
 ) -> Counted:
-    """Return which sources count if those at chance do not; ``level_of`` returns the level of a source's score."""
+    """Return which sources count if those at chance do not; ``level_of`` returns the level of a source's score.
+
+    A source whose score is not known counts.
+    """
     found, scores = [], {} if zero_shot is None else zero_shot.scores
     for item in asked:
         score = scores.get(item.key)

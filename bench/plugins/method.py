@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.values.recipe import Recipe
 
 Batch = Mapping[str, Any]
+Purpose = Literal["target", "sequence", "joint"]
 
 STAGE_HOOKS = ("start", "keep", "bank")  # the hooks with which a method decides how its stages follow each other
 
@@ -170,7 +171,7 @@ class Method(ABC):
     trivial: ClassVar[bool] = False
     remark: ClassVar[str] = ""
     merges: ClassVar[bool] = True
-    made_for: ClassVar[Literal["target", "sequence", "joint"]] = "target"
+    made_for: ClassVar[Purpose] = "target"
     dropped: ClassVar[Mapping[str, str]] = {}
 
     def roles(self) -> Sequence[str]:

@@ -12,8 +12,9 @@ from typing import Literal
 import pandas as pd
 
 from bench.leaderboard import notes as words
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.stats import SEEDS_ADVISED, Estimate
-from bench.leaderboard.tables import Heading, Problem
+from bench.leaderboard.tables import Problem
 from bench.plan.row_key import RowKey
 from bench.sequences import frames, notes
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.leaderboard.environments import against, described
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.marks import Marks, mark
 from bench.leaderboard.stats import Draws, Estimate, estimate, smallest_resolvable
-from bench.leaderboard.tables import Heading
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 from bench.sequences.board import (

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.leaderboard.cell_scores import CellScores
 from bench.leaderboard.from_store import parts, scored
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.stats import FloatArray
-from bench.leaderboard.tables import CellScores, Heading
 from bench.plan.chains import Chain, ChainRequest
 from bench.plan.chance import counted
 from bench.plan.plan import Cell, asked, base_trial

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bench.leaderboard.cell_scores import CellScores
 from bench.leaderboard.environments import BySeed, Facts, merged
 from bench.leaderboard.stats import FloatArray
-from bench.leaderboard.tables import CellScores, Problem
+from bench.leaderboard.tables import Problem
 from bench.plan.row_key import RowKey
 
 FORMS = -1  # takes the place of a stage

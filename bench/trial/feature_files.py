@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
@@ -19,8 +18,6 @@ from bench.store.places import drafted
 from bench.store.shared_folder import Claim, SharedFolder
 
 log = logging.getLogger(__name__)
-
-_WAIT_SECONDS = 120.0  # for a lane that computes the same group; a lane that hangs must not stop the others
 
 
 class FeatureFiles:
@@ -58,15 +55,6 @@ class FeatureFiles:
         Without it, lanes that train on the same examples in the same order would compute every group at the same time.
         """
         return Claim() if key is None or not self._writes else self._folder.claim(key, seconds)
-
-    def wait(self, key: str | None, began: float) -> Claim:
-        """Return the right to compute a group, once the lane that computes it has ended, died or hung.
-
-        ``began`` is the monotonic time at which the request began to wait: a lane that hangs costs others one wait, not
-        one for each of its groups.
-        """
-        left = _WAIT_SECONDS - (time.monotonic() - began)
-        return self.claim(key, max(left, 0.0)) or Claim()
 
     def write(self, key: str | None, group: Sequence[Features]) -> Sequence[Features]:
         """Write a group's features to its file and return them, mapped from the file if that is possible."""

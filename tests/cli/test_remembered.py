@@ -12,7 +12,7 @@ import pytest
 from bench.cli import remembered
 from bench.cli.main import main
 from bench.cli.options import Cells
-from bench.cli.reports import shown_of
+from bench.cli.reports import outline_of
 from bench.cli.request import read_request
 from bench.cli.which_run import new_run, with_trials
 from bench.plan.baselines import make
@@ -109,7 +109,7 @@ def test_a_run_leaves_its_leaderboard_remembered(
 ) -> None:
     store = Store(output)
     made = make(read_request(CELLS, output), store)
-    remembered.remember(replace(CELLS, methods=",".join(made.request.methods)), made, shown_of(made))
+    remembered.remember(replace(CELLS, methods=",".join(made.request.methods)), made, outline_of(made))
 
     monkeypatch.setattr(remembered, "make", refuse)
 

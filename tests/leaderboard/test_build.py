@@ -10,8 +10,10 @@ import pytest
 from bench import DataError
 from bench.leaderboard import build as build_file
 from bench.leaderboard.build import build
+from bench.leaderboard.cell_scores import CellScores
 from bench.leaderboard.grouping import RowTrials
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.tables import Leaderboard
 from bench.values.record import Cost
 from tests.making import boards
 from tests.making.boards import control, failed, right, row, tuned

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from bench.leaderboard.build import build
+from bench.leaderboard.cell_scores import CellScores
 from bench.leaderboard.environments import TRAINING, Facts, Mismatch, against, described, facts
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.tables import Leaderboard
 from bench.results import csv, latex, markdown, table
 from tests.making import boards
 from tests.making.boards import right, row

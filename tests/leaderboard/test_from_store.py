@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.leaderboard.from_store import leaderboard
-from bench.leaderboard.tables import Heading
+from bench.leaderboard.heading import Heading
 from bench.plan.plan import Plan, make
 from bench.plan.request import Request
 from bench.plan.suite import Suite

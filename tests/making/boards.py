@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from bench.leaderboard.cell_scores import CellScores
 from bench.leaderboard.stats import FloatArray
-from bench.leaderboard.tables import CellScores, Leaderboard, Row
+from bench.leaderboard.tables import Leaderboard, Row
 from bench.plan.row_key import RowKey
 
 

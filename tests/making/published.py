@@ -6,8 +6,10 @@ import numpy as np
 
 from bench import Paper, PublishedRow
 from bench.leaderboard.build import build
+from bench.leaderboard.cell_scores import CellScores
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.stats import FloatArray
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard
+from bench.leaderboard.tables import Leaderboard
 from bench.plugins.paper import compared_rows
 from tests.making import boards
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.leaderboard.tables import NOT_RUN, CellScores
+from bench.leaderboard.cell_scores import NOT_RUN, CellScores
 from bench.plan.row_key import RowKey
 from bench.sequences.grouping import ChainScores
 from bench.values.record import Cost

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bench.leaderboard.from_store import leaderboard
-from bench.leaderboard.tables import Heading, Leaderboard
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.tables import Leaderboard
 from bench.page.build import run_page
 from bench.page.page import Page, write_page
 from bench.page.sequence import sequence_page

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.leaderboard.build import build
-from bench.leaderboard.tables import Heading
+from bench.leaderboard.heading import Heading
 from bench.page import changed, ranking
 from bench.page.changed_stages import changed_stages
 from bench.page.page import Page, Section, as_json, forward, write_page

@@ -15,7 +15,8 @@ from bench.checks.tiny import Squares
 from bench.cli.request import read_request
 from bench.cli.study import StudyOptions, named_study, study_plan
 from bench.leaderboard.build import build
-from bench.leaderboard.tables import CellScores, Heading
+from bench.leaderboard.cell_scores import CellScores
+from bench.leaderboard.heading import Heading
 from bench.papers.study import StudyResult
 from bench.plan import suite
 from bench.plan.plan import Cell, Plan

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from bench.leaderboard.build import build
+from bench.leaderboard.cell_scores import CellScores
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.stats import FloatArray
-from bench.leaderboard.tables import CellScores, Heading, Leaderboard
+from bench.leaderboard.tables import Leaderboard
 from bench.values.record import Cost
 from tests.making import boards
 

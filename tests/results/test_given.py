@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from bench.leaderboard.build import build
-from bench.leaderboard.tables import Heading, Leaderboard
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.tables import Leaderboard
 from bench.results import csv, latex, markdown, table
 from tests.making import boards
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.leaderboard.tables import Heading
+from bench.leaderboard.heading import Heading
 from bench.sequences.board import SequenceBoard
 from bench.sequences.build import build
 from bench.sequences.grouping import ChainScores

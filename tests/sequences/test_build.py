@@ -9,8 +9,8 @@ import pytest
 
 from bench.leaderboard import build as leaderboard
 from bench.leaderboard.environments import facts
+from bench.leaderboard.heading import Heading
 from bench.leaderboard.stats import estimate, mean, resample
-from bench.leaderboard.tables import Heading
 from bench.sequences.build import build
 from bench.sequences.grouping import ChainScores
 from tests.making import boards

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.leaderboard.tables import Heading
+from bench.leaderboard.heading import Heading
 from bench.model.change import Change, LowRank
 from bench.plan.chains import Chain, ChainMethod, ChainRequest
 from bench.plan.plan import asked, base_trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.leaderboard.tables import Heading
+from bench.leaderboard.heading import Heading
 from bench.sequences.build import build
 from tests.making.sequences import SOURCES, broken, chain, key, untouched, without
 from tests.making.worked_sequence import (

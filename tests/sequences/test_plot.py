@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.leaderboard.tables import Heading
+from bench.leaderboard.heading import Heading
 from bench.sequences.board import SequenceBoard
 from bench.sequences.build import build
 from bench.sequences.plot import save_plot

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import PluginError
-from bench.leaderboard.tables import Heading, Problem
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.tables import Problem
 from bench.plugins import registry
 from bench.results import latex, markdown, sequence_table
 from bench.sequences.as_json import as_json

@@ -15,7 +15,8 @@ import pytest
 
 from bench.errors import DiskFullError, StoreError, UsageError
 from bench.leaderboard.build import build
-from bench.leaderboard.tables import Heading, Leaderboard
+from bench.leaderboard.heading import Heading
+from bench.leaderboard.tables import Leaderboard
 from bench.plugins.registry import Registry
 from bench.store import left_out
 from bench.store.databases import database_file

@@ -18,7 +18,6 @@ import torch
 
 from bench.model.family import Features
 from bench.store.shared_folder import Claim, SharedFolder
-from bench.trial import feature_files
 from bench.trial.feature_files import FeatureFiles
 
 LIMIT = 1 << 20
@@ -179,27 +178,6 @@ def test_one_lane_computes_a_group_and_the_others_wait(tmp_path: Path) -> None:
     claim.release()
     claimed(other, "a").release()
     assert names(tmp_path) == []
-
-
-def test_a_lane_that_hangs_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_files, "_WAIT_SECONDS", 0.0)
-    claim = claimed(FeatureFiles(tmp_path, LIMIT), "a")
-
-    FeatureFiles(tmp_path, LIMIT).wait("a", time.monotonic()).release()
-
-    claim.release()
-
-
-def test_a_lane_that_hangs_costs_the_others_one_wait_for_all_its_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(SharedFolder, "claim", lambda folder, key, seconds: waited.append(seconds))
-    files, hour = FeatureFiles(tmp_path, LIMIT), 3600.0
-
-    files.wait("a", time.monotonic() - hour)
-
-    assert waited == [0.0]
 
 
 def test_a_file_that_another_lane_deletes_while_it_is_opened_counts_as_missing(

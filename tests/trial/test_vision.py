@@ -22,6 +22,7 @@ from bench.errors import DataError
 from bench.model import tower_key as keys
 from bench.model.family import Features, Pixels
 from bench.model.resident import Base
+from bench.store.shared_folder import Claim
 from bench.trial import vision
 from bench.trial.feature_files import FeatureFiles
 from bench.trial.vision import Images, encoded
@@ -173,6 +174,28 @@ def test_a_lane_computes_other_groups_first_while_another_lane_computes_one(
 
     assert (places, counts) == ([1, 0], [8])
     assert same(found, expected)
+
+
+def test_a_lane_that_hangs_costs_the_others_one_wait_for_all_its_groups(
+    base: Base, files: FeatureFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, expected = groups_of(pictures(tmp_path, 40)), one_by_one(base, groups_of(pictures(tmp_path, 40)))
+    hanging = FeatureFiles(tmp_path / "cache", LIMIT)
+    claims = [hanging.claim(key) for key in vision._keys(base, groups, files)]
+    assert None not in claims
+    waited, claim = list[float](), FeatureFiles.claim
+
+    def noted(own: FeatureFiles, key: str | None, seconds: float = 0.0) -> Claim | None:
+        waited.append(seconds)
+        return claim(own, key, seconds)
+
+    monkeypatch.setattr(FeatureFiles, "claim", noted)
+    monkeypatch.setattr(vision, "_WAIT_SECONDS", 0.01)
+
+    found = dict(encoded(base, groups, files))
+
+    assert same(found, expected)
+    assert waited == [0.0, 0.0, 0.01, 0.0]
 
 
 _LANE = """

@@ -1,4 +1,4 @@
-"""What a leaderboard shows of a plan besides the scores, in a form that needs no method and no example."""
+"""The outline of a leaderboard: all that it shows besides the scores, in a form that needs no method and no example."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Self
 
-from bench.leaderboard.tables import Heading
+from bench.leaderboard.heading import Heading
 from bench.plan.chance import Level, level
 from bench.plan.plan import Cell, Plan
 from bench.plan.row_key import RowKey
@@ -16,7 +16,7 @@ from bench.values.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Outline:
     """The cells of a leaderboard, the scores that they show, and what tables say of tasks and methods.
 
     ``level`` returns the chance of a source's score and the highest value it may have; it is asked for only if the
@@ -36,7 +36,7 @@ class Shown:
 
     @classmethod
     def of(cls, plan: Plan, heading: Heading) -> Self:
-        """Return what the leaderboard of a plan shows under a heading."""
+        """Return the outline of a plan's leaderboard under a heading."""
         request = plan.request
         return cls(
             Cell.of(request.registry, plan.zero_shot),
