@@ -77,7 +77,7 @@ class HowTrialsRun:
     gradient_checkpointing: str | None = arg(
         None,
         "use less memory for training, and more time: compute every decoder block again in the backward pass, or all "
-        "but the first N; auto chooses, before the first trial and for all trials, the largest N with which a "
+        "but the first N; auto chooses, for all trials that start together, the largest N with which a "
         "micro-batch of each method fits this machine's GPU as bench plan counts (default: no block)",
         "N|auto",
         nargs="?",
