@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, NoReturn, cast
 import yaml
 
 from bench.cli.arguments import FILE_SECTION, Command, add_options, arg, option_name, read_options, titled_fields
+from bench.cli.line_parser import LineParser
 from bench.console import say, warn
 from bench.errors import UsageError, first_line, without_password
 from bench.store.places import drafted, local_path
@@ -182,7 +182,7 @@ for _kind in ("int", "float", "timestamp"):
     _Once.add_constructor(f"tag:yaml.org,2002:{_kind}", yaml.SafeLoader.construct_yaml_str)
 
 
-class _Checker(ArgumentParser):
+class _Checker(LineParser):
     """A parser of the words that a file means, which raises its errors instead of leaving the process."""
 
     def __init__(self, options: type[Command]) -> None:
@@ -194,7 +194,7 @@ class _Checker(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the error of a value that is not possible."""
-        raise UsageError(f"{message}.")
+        raise UsageError(f"{message.removeprefix('argument ')}.")
 
 
 def _words(path: Path, item: Field[Any], value: Any) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.cli.arguments import Command, add_options, read_options, titled_fields
 from bench.cli.config_file import Kept, with_file
+from bench.cli.line_parser import LineParser
 from bench.cli.verbs import GROUPS, VERBS, Verb, leaves
 from bench.errors import UsageError
 from bench.text import did_you_mean
@@ -112,7 +113,7 @@ def _listed() -> Iterator[str]:
         yield ""
 
 
-class _Parser(ArgumentParser):
+class _Parser(LineParser):
     """A parser that accepts only whole option names, and adds a verb's options when it is parsed."""
 
     def __init__(self, verb: Verb | None = None, **settings: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -137,6 +137,17 @@ were scored; the licences of the data sets apply to them.
 {table}"""
 
 
+def _listing(files: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield a line for each file at the top of a pack, and one for each folder."""
+    sizes = dict[str, list[int]]()
+    for name, data in files.items():
+        top, inside, _ = name.partition("/")
+        sizes.setdefault(top + inside, []).append(len(data))
+    for name, found in sizes.items():
+        many = f" ({counted(len(found), 'file')})" if name.endswith("/") else ""
+        yield f"  {readable_size(sum(found)):>9}  {name}{many}"
+
+
 def _upload(files: Mapping[str, bytes], address: str, run: Run, *, yes: bool) -> int:
     """List the files of a pack, and with ``yes`` upload them as a data set on the hub.
 
@@ -146,7 +157,7 @@ def _upload(files: Mapping[str, bytes], address: str, run: Run, *, yes: bool) ->
     """
     if address.count("/") != 1 or not all(address.split("/")):
         raise UsageError(f"--to hub:{address} is not an address. Write hub:OWNER/NAME.")
-    tell(f"  {readable_size(len(data)):>9}  {name}" for name, data in files.items())
+    tell(_listing(files))
     whole = f"{counted(len(files), 'file')}, {readable_size(sum(map(len, files.values())))}"
     if not yes:
         warn(f"{whole} would go to the public data set {address} on the hub. Add --yes to upload them.")

@@ -163,7 +163,7 @@ def _training(exported: Exported, trial: Trial) -> Iterator[str]:
     own = {f"{trial.method}.{name}": value for name, value in trial.hyper.items()}
     for name, value in {**own, **trial.recipe.to_json()}.items():
         if value is not None:
-            yield f"* {name}: `{' '.join(str(value).split())}`"
+            yield f"* {name}: `{_visible(value)}`"
     yield ""
     yield f"Environment: {_pairs(exported.record.environment)}."
     if exported.command:
@@ -183,6 +183,12 @@ def _licence(exported: Exported) -> Iterator[str]:
     for task, licence in exported.licences.items():
         yield f"* {task}: {licence}"
     yield ""
+
+
+def _visible(value: object) -> str:
+    """Return a setting as text on one line; the line ends of a template stay visible."""
+    text = str(value).replace("`", "'")
+    return repr(text) if len(text.splitlines()) > 1 else text
 
 
 def _pairs(facts: Mapping[str, str]) -> str:

@@ -104,8 +104,8 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     [
         ("rank: 16", "bench run has no option 'rank'. Did you mean 'ranks'? bench run --help lists all."),
         ("config: b.yaml", "bench run has no option 'config'."),
-        ("lanes: many", "argument --lanes: invalid int value: 'many'."),
-        ("sort: bets", "argument --sort: invalid choice: 'bets'"),
+        ("lanes: many", "--lanes is 'many'; give a whole number."),
+        ("sort: bets", "--sort is 'bets'. Choose one of"),
         ("baselines: 3", "baselines is 3; give true or false."),
         ("methods: on", "methods is True; give text or a number, in quotes if YAML misreads it."),
         ("ranks: 16\nranks: 32", "cannot be read as YAML: ranks stands twice in line 2."),

@@ -8,6 +8,7 @@ from bench.cli.main import main
 from bench.cli.parser import full_parser, parse
 from bench.cli.verbs import GROUPS, leaves
 from bench.console import say, warn
+from bench.errors import UsageError
 
 VERBS = [words for words, _ in leaves()]
 
@@ -145,7 +146,7 @@ def test_bash_completes_commands_options_choices_and_files(tmp_path: Path, capsy
 
 
 def test_the_full_parser_has_the_options_of_every_verb() -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError, match="--rnaks"):
         full_parser().parse_args(["run", "--rnaks", "16"])
     assert full_parser().parse_args(["run", "--ranks", "16"]).ranks == "16"
 
@@ -185,3 +186,23 @@ def test_help_can_be_asked_for_as_a_command(capsys: pytest.CaptureFixture[str]) 
         main(["help", "leaderboard"])
 
     assert "usage: bench leaderboard" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("ls method", "bench ls has no 'method'. Did you mean 'methods'? Choose one of methods, tasks, "),
+        ("run --sort Avg", "--sort is 'Avg'. Did you mean 'avg'? Choose one of avg, source, "),
+        ("leaderboard --format jsn", "--format is 'jsn'. Did you mean 'json'? Choose one of "),
+        ("run --connector lroa", "--connector is 'lroa'. Did you mean 'lora'? Choose one of "),
+        ("run --lanes many", "--lanes is 'many'; give a whole number."),
+        ("run --ranks", "--ranks: expected one argument. bench run --help shows what it takes."),
+        ("show", "bench show needs TRIAL. bench show --help shows what it takes."),
+        ("export x", "one of the arguments --adapter --merged is required. bench export --help shows "),
+    ],
+)
+def test_a_value_that_is_not_possible_is_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"bench: {told}")

@@ -64,6 +64,8 @@ def test_nothing_goes_to_the_hub_without_yes(
     assert hub == []
     assert "would go to the public data set ann/forgetting on the hub. Add --yes to upload them." in printed.err
     assert "index.html" in printed.out
+    assert sum(line.endswith("files)") for line in printed.out.splitlines()) >= 1, "folders are one line each"
+    assert len(printed.out.splitlines()) < 20
 
     assert main([*words, "--yes"]) == 0
     (create, _), (upload, options) = hub
