@@ -48,7 +48,7 @@ def render(leaderboard: Leaderboard) -> str:
 
 def _origin(board: Leaderboard | SequenceBoard) -> Iterator[str]:
     heading = board.heading
-    origin = {"Command": heading.command, "Commit": heading.commit, "Environment": heading.environment}
+    origin = {"Command": heading.command, "Commit": heading.commit, "Environment": heading.made_with}
     yield from (f"* {name}: {_code(value)}" for name, value in origin.items() if value)
 
 

@@ -39,7 +39,7 @@ def fixed_leaderboard() -> Leaderboard:
     ]
     untouched = replace(_key("zero_shot", None), ranked=False)
     zero_shot = CellScores(untouched, None, 0, primary=_scores(dict.fromkeys((*_SOURCES, _TARGET), 1.0)))
-    heading = Heading(suite="checks", command="bench run --methods lora,dora,dare", commit="0123abc")
+    heading = Heading(suite="checks", command="bench run --methods lora,dora,dare", environment={"commit": ["0123abc"]})
     return build(cells, zero_shot, sources=_SOURCES, targets=(_TARGET,), heading=heading)
 
 

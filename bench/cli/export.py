@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.arguments import Command, either
-from bench.cli.options import Cells, OneTrial, Output
-from bench.cli.show import command_line, reading
-from bench.cli.which_run import run_of
+from bench.cli.options import OneTrial, Output
+from bench.cli.repeat import Repeats, asked_in
 from bench.console import say
 from bench.errors import BenchError, UsageError
 from bench.page.card import Exported, model_card
@@ -100,11 +99,10 @@ def write_merged(record: Record, store: Store, folder: Path) -> None:
 def _card(record: Record, store: Store, suite: Suite, *, merged: bool) -> str:
     """Return the model card of a trial, with the command that repeats it if its plugins can be loaded."""
     trial = record.trial
-    ran = run_of(store, trial)
-    cells = Cells.selected(ran.selection) if ran else Cells()
+    cells, whole = asked_in(store, trial)
     try:
         registry = Registry(cells.plugin)
-        command = command_line(record, Path(store.root.name), registry, reading(cells, registry))
+        command = Repeats.of(cells, Path(store.root.name), registry, whole)(record)
     except BenchError:  # the plugin's file is gone; the trial can be exported without it
         registry, command = Registry(), ""
     licences = {task: _licence(registry, task) for task in trial.tasks if task in registry.names("task")}

@@ -13,6 +13,7 @@ from bench.cli.arguments import Command, arg
 from bench.cli.options import Output, Plugins, TextOrJson
 from bench.cli.plugin_facts import Facts, details, method_facts, overview, suite_facts, task_facts
 from bench.cli.reports import older_trials
+from bench.cli.told_apart import told_apart
 from bench.cli.which_run import every_run, largest, planned
 from bench.console import say
 from bench.errors import UsageError
@@ -91,11 +92,14 @@ def _print_plugins(options: LsOptions) -> None:
 
 
 def _trials(store: Store) -> list[dict[str, Any]]:
-    """Return every trial with its state, cost and mean scores, for JSON."""
+    """Return every trial with its state, cost and mean scores, for JSON; ``apart`` as in ``told_apart``."""
+    records = list(store.records())
+    apart = told_apart(record.trial for record in records)
     return [
         {
             "id": record.trial.id,
             "label": record.trial.label,
+            "apart": apart[record.trial.id],
             "status": record.status,
             "older": record.trial.is_older,
             "cost": asdict(record.cost),
@@ -104,7 +108,7 @@ def _trials(store: Store) -> list[dict[str, Any]]:
             },
             "error": record.error,
         }
-        for record in store.records()
+        for record in records
     ]
 
 
@@ -130,13 +134,15 @@ def _runs(store: Store, output: Path) -> list[dict[str, Any]]:
 
 
 def _trial_lines(store: Store) -> Iterator[str]:
-    older = 0
-    for record in store.records():
+    records = list(store.records())
+    apart = told_apart(record.trial for record in records)
+    for record in records:
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
-        version = f"  (version {record.trial.version})" if record.trial.is_older else ""
-        yield f"{record.trial.id}  {record.status:6}  {seconds:7.1f} s  {record.trial.label}{version}"
-        older += record.trial.is_older
-    if older:
+        version = f"version {record.trial.version}" if record.trial.is_older else ""
+        more = ", ".join(part for part in (apart[record.trial.id], version) if part)
+        note = f"  ({more})" if more else ""
+        yield f"{record.trial.id}  {record.status:6}  {seconds:7.1f} s  {record.trial.label}{note}"
+    if older := sum(record.trial.is_older for record in records):
         say(older_trials(older))
 
 

@@ -6,26 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.options import Cells
-from bench.cli.show import command_line, reading
 from bench.console import say, warn
 from bench.errors import BenchError, WriteError, first_line
-from bench.plugins.registry import Registry
 from bench.store.places import make, replace_file
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER, Run
-from bench.values.record import Record
 
 if TYPE_CHECKING:
     from bench.page.page import Page
 
 LATEST = "report"  # the folder at the top of a run folder whose page leads to the latest page
-
-
-def repeater(cells: Cells, output: Path, registry: Registry) -> Callable[[Record], str]:
-    """Return a function that gives the command that repeats a trial of some cells."""
-    words = reading(cells, registry)
-    return lambda record: command_line(record, output, registry, words)
 
 
 def put_page(page: Callable[[], Page], store: Store, run: Run) -> Path:

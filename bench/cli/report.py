@@ -9,7 +9,8 @@ from pathlib import Path
 from bench.cli.arguments import Command, arg
 from bench.cli.chained import chains_of
 from bench.cli.options import Mix, Output, Sorted
-from bench.cli.pages import put_page, repeater
+from bench.cli.pages import put_page
+from bench.cli.repeat import Repeats
 from bench.cli.reports import board, sequences
 from bench.cli.request import read_request
 from bench.cli.search_page import draw_fronts, put_search_page, results_of
@@ -63,7 +64,7 @@ def _leaderboard(options: ReportOptions, store: Store, run: Run) -> Path:
     made = make(read_request(cells, options.output), store)
     ranked = board(made, store, run.command, mixed=options.mix, sort=options.sort)
     figures = sorted((store.root / run.reports).glob("curves/*.svg"))
-    repeat = repeater(cells, options.output, made.request.registry)
+    repeat = Repeats.of(cells, options.output, made.request.registry, run.command)
     return put_page(lambda: run_page(ranked, made, store, figures, repeat), store, run)
 
 
@@ -73,7 +74,7 @@ def _sequence(options: ReportOptions, store: Store, run: Run) -> Path:
     chains = chains_of(run, options.output)
     shown = sequences(chains, store, run.command, mixed=options.mix)
     figures = sorted((store.root / run.reports).glob("sequence-*.svg"))
-    repeat = repeater(cells_of(run), options.output, chains.request.registry)
+    repeat = Repeats.of(cells_of(run), options.output, chains.request.registry, run.command)
     return put_page(lambda: sequence_page(shown, chains, chains.plan(store), store, figures, repeat), store, run)
 
 
@@ -94,7 +95,7 @@ def _study(options: ReportOptions, store: Store, run: Run) -> Path:
     made = study_plan(chosen, read_request(cells, options.output), store)
     ranked = board(made, store, run.command, mixed=options.mix, sort=options.sort)
     figures = sorted((store.root / run.reports).glob("*.svg"))
-    repeat = repeater(cells, options.output, made.request.registry)
+    repeat = Repeats.of(cells, options.output, made.request.registry, run.command)
     return put_page(lambda: run_page(ranked, made, store, figures, repeat, chosen.title), store, run)
 
 

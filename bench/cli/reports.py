@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bench.console import warn
-from bench.environment import commit
 from bench.errors import PluginError, UsageError
 from bench.plan.chains import ChainRequest
 from bench.plan.chance import counted
@@ -79,7 +78,7 @@ def heading(request: Request, store: Store, command: str, *, mixed: bool = False
 
 
 def _headed(titled: Heading, store: Store, command: str, *, mixed: bool) -> Heading:
-    return replace(titled, command=shareable(command), commit=commit(), mixed=mixed, older=store.census.older)
+    return replace(titled, command=shareable(command), mixed=mixed, older=store.census.older)
 
 
 def _titled(request: Request) -> Heading:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from bench.cli.config_file import Kept
 from bench.cli.launch_options import Starts
 from bench.cli.options import Cells, Mix, Output, Sorted
-from bench.cli.pages import put_page, repeater, tell_files, written_if_possible
+from bench.cli.pages import put_page, tell_files, written_if_possible
 from bench.cli.remembered import remember
+from bench.cli.repeat import Repeats
 from bench.cli.reports import (
     filled_board,
     list_failures,
@@ -234,9 +235,10 @@ def _write(options: RunOptions, run: Run, made: Plan, store: Store) -> Outcome:
     ranked = filled_board(outline, store, options.line, mixed=options.mix, sort=options.sort)
     reports = store.root / run.reports
     paths = [*write_reports(ranked, reports), *_scatter(ranked, reports)]
-    more, lines = _curves(made, store, reports, mixed=options.mix) if made.request.strengths else ((), ())
+    more, lines = _curves(made, ranked, store, reports) if made.request.strengths else ((), ())
     paths += more
-    page = partial(run_page, ranked, made, store, more, repeater(options, options.output, made.request.registry))
+    repeat = Repeats.of(options, options.output, made.request.registry, run.command)
+    page = partial(run_page, ranked, made, store, more, repeat)
     return Outcome(paths, lines, partial(Result.of_board, ranked, paths), page, partial(print_board, ranked))
 
 
@@ -249,13 +251,13 @@ def _scatter(ranked: Leaderboard, folder: Path) -> Sequence[Path]:
     return [folder / name for name in names]
 
 
-def _curves(made: Plan, store: Store, reports: Path, *, mixed: bool) -> tuple[Sequence[Path], Iterable[str]]:
+def _curves(made: Plan, ranked: Leaderboard, store: Store, reports: Path) -> tuple[Sequence[Path], Iterable[str]]:
     """Write the trade-off curves, and return the files and the lines to print."""
-    from bench.leaderboard import tradeoff
+    from bench.leaderboard import scatter, tradeoff
 
     found, folder = tradeoff.read(made, store), reports / tradeoff.FOLDER
     if not found:
         return (), ()
     with staged(folder) as here:
-        names = [path.name for path in tradeoff.write(found, here)]
-    return [folder / name for name in names], tradeoff.lines(found, mixed=mixed)
+        names = [path.name for path in tradeoff.write(found, here, scatter.looks(ranked))]
+    return [folder / name for name in names], tradeoff.lines(found, mixed=ranked.heading.mixed)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import words_of
 from bench.cli.options import Cells
-from bench.cli.pages import put_page, repeater, written_if_possible
+from bench.cli.pages import put_page, written_if_possible
+from bench.cli.repeat import Repeats
 from bench.cli.request import read_request
 from bench.cli.which_run import cells_of
 from bench.errors import UsageError
@@ -66,7 +67,7 @@ def put_search_page(
     def page() -> Page:
         from bench.page.search import Searched, search_page  # imported here because the help needs no templates
 
-        repeat = repeater(cells, output, registry)
+        repeat = Repeats.of(cells, output, registry, run.command)
         return search_page(Searched(run.command, results, fronts, following(cells, results, output), repeat), store)
 
     return put_page(page, store, run)

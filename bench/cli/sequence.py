@@ -8,7 +8,7 @@ from functools import partial
 from bench.cli.arguments import arg, flag
 from bench.cli.chained import Chained
 from bench.cli.options import Cells
-from bench.cli.pages import repeater
+from bench.cli.repeat import Repeats
 from bench.cli.reports import print_sequences, sequences
 from bench.cli.run import Outcome, RunOptions, RunSteps, carry_out
 from bench.cli.which_run import new_run
@@ -72,6 +72,6 @@ def _write(options: SequenceOptions, cells: Cells, run: Run, chains: ChainReques
     board = sequences(chains, store, options.line, mixed=options.mix)
     folder = store.root / run.reports
     paths = [*write_reports(board, folder), *save_plot(board, folder)]
-    repeat = repeater(cells, options.output, made.request.registry)
+    repeat = Repeats.of(cells, options.output, made.request.registry, run.command)
     page = partial(sequence_page, board, chains, made, store, paths, repeat)
     return Outcome(paths, (), partial(result, board, chains, paths), page, partial(print_sequences, board))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from bench.cli.arguments import Command, flag, words_of
-from bench.cli.options import Cells, OneTrial, Output, Plugins, TextOrJson
-from bench.cli.which_run import run_of
+from bench.cli.arguments import Command, flag
+from bench.cli.options import OneTrial, Output, Plugins, TextOrJson
+from bench.cli.repeat import Repeats, asked_in
 from bench.errors import UsageError
 from bench.lanes.progress import pace
 from bench.leaderboard.environments import SCORED_WITH
 from bench.leaderboard.lost_examples import ScoredExample, right_to_wrong
-from bench.plan.suite import SUITES, by_revision
-from bench.plugins.hyperparameters import values
-from bench.plugins.registry import BASELINE, Registry
+from bench.plugins.registry import Registry
 from bench.sizes import in_unit
 from bench.store.json_note import json_text
 from bench.store.run_folder import Store
@@ -25,7 +21,6 @@ from bench.trial import parity
 from bench.values.recipe import EVALUATED
 from bench.values.record import Record
 from bench.values.scores import Score
-from bench.values.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +43,8 @@ def show(options: ShowOptions) -> int:
             raise UsageError("--format json prints the record of a trial. Drop it, or --command and --examples.")
         print(json_text(record.to_json()))
         return 0
-    ran = run_of(store, record.trial)
-    cells = Cells.selected(ran.selection) if ran else Cells()
-    plugins = options.plugin or cells.plugin
-    registry = Registry(plugins)
     if options.command:
-        print(command_line(record, options.output, registry, reading(cells, registry)))
+        print(_repeat(record, store, options))
     elif options.examples:
         print(examples(record, store))
     else:
@@ -61,11 +52,9 @@ def show(options: ShowOptions) -> int:
     return 0
 
 
-def reading(cells: Cells, registry: Registry) -> list[str]:
-    """Return the options that say how tasks are read: --data, --skip-bad, and --set for tasks."""
-    tasks = registry.names("task")
-    own = replace(cells, set=tuple(item for item in cells.set if item.partition(".")[0].strip() in tasks))
-    return words_of(own, (name for name in ("data", "skip_bad", "set") if getattr(own, name)))
+def _repeat(record: Record, store: Store, options: ShowOptions) -> str:
+    cells, whole = asked_in(store, record.trial)
+    return Repeats.of(cells, options.output, Registry(options.plugin or cells.plugin), whole)(record)
 
 
 def overview(record: Record, store: Store) -> str:
@@ -76,7 +65,8 @@ def overview(record: Record, store: Store) -> str:
         lines += [f"  error        {record.error}", f"  traceback    {store.folder(trial) / 'error.txt'}"]
     if trial.parent:
         verb = "edits    " if trial.is_edit else "continues"
-        lines.append(f"  {verb}    {trial.parent.label}  {trial.parent.id}")
+        at = "" if trial.snapshot is None else f", its change after update {trial.snapshot}"
+        lines.append(f"  {verb}    {trial.parent.label}  {trial.parent.id}{at}")
     if trial.sources:
         lines.append(f"  trained on   {trial.target}, and examples of {', '.join(trial.sources)}")
     lines.append(f"  settings     {_pairs(trial.hyper)}")
@@ -95,44 +85,6 @@ def overview(record: Record, store: Store) -> str:
     if (found := parity.read(store).get(parity.subject(trial))) is not None:
         lines += ["", *parity.lines(found)]
     return "\n".join(lines)
-
-
-def command_line(record: Record, output: Path, registry: Registry, reading: Sequence[str] = ()) -> str:
-    """Return the command that repeats a trial; ``reading`` are the options that say how tasks are read.
-
-    Raises:
-        UsageError: no suite in this version has the trial's base model.
-    """
-    trial = record.trial
-    suite = by_revision(trial.model, Store(output).models())
-    stages = trial.tasks if len(trial.tasks) > 1 else ()
-    words = ["bench", "sequence" if stages else "run", "--suite", suite.name]
-    if suite.model != SUITES[suite.name].model:
-        words += ["--model", suite.model]
-    words += [word for path in registry.files for word in ("--plugin", str(path))]
-    words += ["--methods", *(_chain_of(trial) if stages else [trial.method])]
-    if trial.sources and not stages and set(trial.sources) != set(suite.sources):
-        words += ["--sources", ",".join(trial.sources)]
-    if trial.rank is not None and trial.target is not None:
-        learnt = ["--tasks", ",".join(stages)] if stages else ["--targets", trial.target]
-        words += ["--ranks", str(trial.rank), *learnt, "--seeds", str(trial.seed)]
-        for name, part in {part.method: part for part in (trial.parent, trial) if part}.items():
-            method = registry.method(name)
-            defaults = values(method(**suite.settings.get(name, {})))
-            kept = {name: value for name, value in part.hyper.items() if name not in method.dropped}
-            words += _settings(part.method, kept, defaults)
-        recipe = replace(trial.recipe, updates=trial.recipe.updates // max(len(trial.together), 1))
-        words += _settings("recipe", recipe.to_json(), suite.recipe.to_json())
-    return shlex.join([*words, *reading, "--output", str(output)])
-
-
-def _chain_of(trial: Trial) -> list[str]:
-    """Return the words with which bench sequence names the method of a stage, and the edit that follows each stage."""
-    if trial.sources or (trial.together and trial.method == BASELINE):
-        return [BASELINE, "--baselines"]
-    train, before = trial.trained, trial.trained.parent
-    edit = trial if trial.is_edit else before
-    return [f"{train.method}+{edit.method}" if edit is not None and edit.is_edit else train.method]
 
 
 def examples(record: Record, store: Store) -> str:
@@ -179,12 +131,7 @@ def _scored_with(score: Score) -> str:
     return ", ".join(f"{name} {score.environment[name]}" for name in SCORED_WITH if name in score.environment)
 
 
-def _settings(name: str, now: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:
-    """Return the --set options for the values that differ from the defaults."""
-    changed = {field: value for field, value in now.items() if value != default.get(field)}
-    return [word for field, value in changed.items() for word in ("--set", f"{name}.{field}={value}")]
-
-
 def _pairs(facts: Mapping[str, Any]) -> str:
-    pairs = (f"{name} {value!r}" if "\n" in str(value) else f"{name} {value}" for name, value in facts.items())
+    texts = {name: "none" if value is None else str(value) for name, value in facts.items()}
+    pairs = (f"{name} {text!r}" if "\n" in text else f"{name} {text}" for name, text in texts.items())
     return ", ".join(pairs) or "-"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.arguments import arg, ranges, several, word
 from bench.cli.options import Cells
-from bench.cli.pages import repeater
+from bench.cli.repeat import Repeats
 from bench.cli.reports import board, print_board, write_reports
 from bench.cli.run import Outcome, RunOptions, RunSteps, carry_out
 from bench.cli.which_run import new_run
@@ -147,7 +147,7 @@ def _write(options: StudyOptions, chosen: Study, run: Run, made: Plan, store: St
             paths, lines = _figure(chosen, drawing, here)
     files = [folder / path.name for path in paths]
     result = partial(Result.of_board, ranked, files)
-    repeat = repeater(options, options.output, made.request.registry)
+    repeat = Repeats.of(options, options.output, made.request.registry, run.command)
     page = partial(run_page, ranked, made, store, files, repeat, chosen.title)
     return Outcome(files, lines, result, page, *([partial(print_board, ranked)] if chosen.draw is None else []))
 

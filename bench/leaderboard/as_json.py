@@ -11,7 +11,7 @@ from bench.leaderboard.stats import Estimate
 from bench.leaderboard.tables import Leaderboard, Problem, Row, Table
 from bench.plan.row_key import RowKey
 
-SCHEMA = 1  # raised if a field is renamed, removed or means something else
+SCHEMA = 2  # raised if a field is renamed, removed or means something else
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:
@@ -32,7 +32,8 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
 
 def heading_json(heading: Heading) -> dict[str, Any]:
     """Return the origin of the tables."""
-    return {name: getattr(heading, name) for name in ("suite", "command", "commit", "environment")}
+    facts = {name: list(values) for name, values in heading.environment.items()}
+    return {"suite": heading.suite, "command": heading.command, "commit": heading.commit, "environment": facts}
 
 
 def _table(table: Table) -> dict[str, Any]:

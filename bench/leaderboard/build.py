@@ -55,7 +55,8 @@ def build(
     )
     connectors = tuple(dict.fromkeys(cell.key.connector for cell in cells))
     left_out = tuple(name for name in sources if name not in counted)
-    return Leaderboard(heading, tuple(sources), BASELINE, connectors, seeds, tables, left_out)
+    methods = tuple(dict.fromkeys(cell.key.method for cell in cells if not cell.key.control))
+    return Leaderboard(heading, tuple(sources), BASELINE, connectors, seeds, tables, methods, left_out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from bench.environment import known_facts
 from bench.leaderboard.build import build
 from bench.leaderboard.cell_scores import NOT_RUN, CellScores
 from bench.leaderboard.environments import Facts, facts
@@ -53,9 +54,14 @@ def filled(outline: Outline, store: Store) -> Leaderboard:
         zero_shot,
         sources=outline.sources,
         targets=outline.targets,
-        heading=replace(outline.heading, at_chance=counting.lines()),
+        heading=replace(outline.heading, at_chance=counting.lines(), environment=trained_with(records.values())),
         counted=counting.names,
     )
+
+
+def trained_with(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Return every value of each fact about what trials were trained or edited with."""
+    return known_facts(record.environment for record in records if record.trial.rank is not None)
 
 
 def parts(request: Request, asked: Sequence[ScoreSpec]) -> Iterator[str]:

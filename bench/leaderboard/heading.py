@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bench.environment import AND
 from bench.plan.row_key import RowKey
+
+_SAID = ("device", "processor", "torch", "transformers", "peft")
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
     """The origin of a leaderboard, as printed above it.
 
-    If ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
+    ``environment`` has every value of each fact about the trainings and edits of the rows, such as their commits. If
+    ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
     for each task that was scored only in part: "gqa 50 of 12,578". ``settings`` names what the suite sets differently
     than the methods do, and ``older`` counts the trials of an older version that the run folder also has. ``at_chance``
     has a sentence for each source that Source leaves out, or one sentence if no source is above chance. ``titles`` has
@@ -21,14 +25,24 @@ class Heading:
 
     suite: str
     command: str | None = None
-    commit: str | None = None
-    environment: str | None = None
+    environment: Mapping[str, Sequence[str]] = field(default_factory=dict)
     mixed: bool = False
     parts: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     older: int = 0
     at_chance: tuple[str, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def commit(self) -> str:
+        """The commits of the code that made the rows, or nothing if they are not known."""
+        return AND.join(self.environment.get("commit", ()))
+
+    @property
+    def made_with(self) -> str:
+        """The devices and the main versions that the rows were made with, or nothing if they are not known."""
+        known = ((name, self.environment.get(name, ())) for name in _SAID)
+        return ", ".join(f"{name} {AND.join(values)}" for name, values in known if values)
 
     def title(self, name: str) -> str:
         """Return the name that papers use for a method or a task, or its own name."""

@@ -76,19 +76,18 @@ def frame(board: Leaderboard) -> pd.DataFrame:
 def looks(board: Leaderboard) -> dict[RowKey, dict[str, Any]]:
     """Return the keywords for the mark of every row but the base model's.
 
-    A method has one colour and one marker at every rank. A row with a variant, such as the tuned one, is hollow, and a
-    control is small and grey.
+    A method has one colour and one marker at every rank, however the rows are sorted. A row with a variant, such as the
+    tuned one, is hollow, and a control is small and grey.
     """
     rows = [row for table in board.tables for row in table.rows if row.rank is not None]
-    methods = list(dict.fromkeys(row.method for row in rows if not row.control))
-    controls = list(dict.fromkeys(row.name for row in rows if row.control))
+    controls = sorted({row.name for row in rows if row.control})
     found: dict[RowKey, dict[str, Any]] = {}
     for row in rows:
         if row.control:
             marker = _CONTROL_MARKERS[controls.index(row.name) % len(_CONTROL_MARKERS)]
             found[row.key] = {**_CONTROL, "marker": marker, "markerfacecolor": "none"}
             continue
-        number = methods.index(row.method)
+        number = board.methods.index(row.method)
         mark = plots.MARKS[number % len(plots.MARKS)]
         hollow = bool(row.variant) != (number >= len(plots.MARKS))
         found[row.key] = {**mark.line, "markersize": 6, **({"markerfacecolor": "none"} if hollow else {})}

@@ -194,7 +194,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """One table per target, with everything that a reader needs to understand them."""
+    """One table per target, with everything that a reader needs to understand them.
+
+    ``methods`` are those of the rows other than controls, in the order in which they were asked for.
+    """
 
     heading: Heading
     sources: tuple[str, ...]
@@ -202,6 +205,7 @@ class Leaderboard:
     connectors: tuple[str, ...]
     seeds: tuple[int, ...]
     tables: tuple[Table, ...]
+    methods: tuple[str, ...]
     left_out: tuple[str, ...] = ()  # sources at chance, which have a column and do not count in Source
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -113,18 +113,26 @@ def _curve(
     return Curve(key, target, source, learnt, environments)
 
 
-def write(curves: Sequence[Curve], folder: Path) -> list[Path]:
-    """Save a figure per target and rank with its numbers as CSV; return the paths of the figures."""
+def write(curves: Sequence[Curve], folder: Path, looks: Mapping[RowKey, Mapping[str, Any]]) -> list[Path]:
+    """Save a figure per target and rank with its numbers as CSV; return the paths of the figures.
+
+    ``looks`` has the keywords for the line of each row (``bench.leaderboard.scatter.looks``).
+    """
     written: list[Path] = []
     for (target, rank), here in _tables(curves):
         with plots.style():
             figure = plots.figure(7, 4.6)
             axes = figure.subplots()
             strengths = ", ".join(f"{strength:g}" for strength in sorted(here[0].source))
-            _draw(axes, here, f"{target}, rank {rank}: every change scaled by {strengths}")
-            written += plots.save(figure, folder, f"{target}-r{rank}")
-        plots.save_data(_frame(here), folder, f"{target}-r{rank}")
+            _draw(axes, here, looks, f"{target}, rank {rank}: every change scaled by {strengths}")
+            written += plots.save(figure, folder, figure_name(target, rank))
+        plots.save_data(_frame(here), folder, figure_name(target, rank))
     return written
+
+
+def figure_name(target: str, rank: int | None) -> str:
+    """Return the name of the files with the curves of a target and rank."""
+    return f"{target}-r{rank}"
 
 
 def _tables(curves: Sequence[Curve]) -> Iterator[tuple[tuple[str, int | None], list[Curve]]]:
@@ -133,18 +141,16 @@ def _tables(curves: Sequence[Curve]) -> Iterator[tuple[tuple[str, int | None], l
         yield place, [item for item in curves if (item.target, item.key.rank) == place]
 
 
-def _draw(axes: Axes, curves: Sequence[Curve], title: str) -> None:
-    methods = list(dict.fromkeys(item.key.method for item in curves))
+def _draw(axes: Axes, curves: Sequence[Curve], looks: Mapping[RowKey, Mapping[str, Any]], title: str) -> None:
     for item in curves:
-        mark = plots.MARKS[methods.index(item.key.method) % len(plots.MARKS)]
+        look = looks[item.key]
         order = sorted(item.source)
         x, y = ([100 * part[strength].value for strength in order] for part in (item.learnt, item.source))
-        (line,) = axes.plot(
-            x, y, label=item.key.name, linestyle="--" if item.key.variant else "-", alpha=0.9, **mark.line
-        )
+        dashed = "--" if item.key.variant else "-"
+        (line,) = axes.plot(x, y, dashed, label=item.key.name, alpha=0.9, **look)
         bounds = [estimate(item.source[strength]) for strength in order]
         low, high = [100 * value.low for value in bounds], [100 * value.high for value in bounds]
-        band = axes.fill_between(x, low, high, color=mark.color, alpha=0.1, linewidth=0)
+        band = axes.fill_between(x, low, high, color=look["color"], alpha=0.1, linewidth=0)
         for artist in (line, band):
             artist.set_gid(gid_of(item.key))
     axes.plot([x[0]], [y[0]], marker="o", markersize=9, color=plots.INK, linestyle="none", label="base model")

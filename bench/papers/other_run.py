@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError, UsageError
-from bench.leaderboard.as_json import SCHEMA
 from bench.leaderboard.environments import LEARNT_WITH
 from bench.leaderboard.tables import Leaderboard, Row, Table
 from bench.plan.plan import Plan
@@ -21,6 +20,7 @@ from bench.values.trial import FIT_VERSION
 
 MANIFEST, BOARD = "run.json", "leaderboard.json"
 MANIFEST_SCHEMA = 1  # raised if a field of the manifest is renamed, removed or means something else
+_BOARDS = (1, 2)  # schemas of a leaderboard; the fields that are compared mean the same in both
 _FIELDS = ("suite", "base_models", "fit_versions", "eval_versions", "recipe", "scored", "environment")
 _CONTROL = re.compile(r"\\u00[01][0-9a-f]|\\u007f|[\x00-\x08\x0b-\x1f\x7f]")  # a terminal obeys some of them
 _COLUMNS = ("source", "target", "avg")
@@ -55,8 +55,8 @@ def read_other(folder: Path) -> OtherRun:
     """
     found = []
     for name, known, fields in (
-        (MANIFEST, MANIFEST_SCHEMA, _FIELDS),
-        (BOARD, SCHEMA, ("sources", "left_out", "tables")),
+        (MANIFEST, (MANIFEST_SCHEMA,), _FIELDS),
+        (BOARD, _BOARDS, ("sources", "left_out", "tables")),
     ):
         path = folder / name
         if not path.is_file():
@@ -64,12 +64,13 @@ def read_other(folder: Path) -> OtherRun:
         try:
             data = dict(json.loads(_CONTROL.sub("", path.read_text(encoding="utf-8"))))
             schema = data["schema"]
-            if schema == known and (lacking := [field for field in fields if field not in data]):
+            if schema in known and (lacking := [field for field in fields if field not in data]):
                 raise ValueError(f"it lacks {', '.join(lacking)}")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path} is damaged ({error}). Get the folder again.") from error
-        if schema != known:
-            raise UsageError(f"{path} has schema {schema}, and this version reads {known}. Update bench.")
+        if schema not in known:
+            reads = " and ".join(map(str, known))
+            raise UsageError(f"{path} has schema {schema}, and this version reads {reads}. Update bench.")
         found.append(data)
     return OtherRun(folder, *found)
 

@@ -17,7 +17,7 @@ from bench.plan.chance import counted
 from bench.plan.plan import Cell, Plan, asked, assemble, base_trial, cells, edited
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
-from bench.plugins.registry import BASELINE, REPLAY
+from bench.plugins.registry import BASELINE, REPLAY, REWIND
 from bench.sizes import readable_count
 from bench.store.run_folder import Store
 from bench.values.job import Job
@@ -71,11 +71,20 @@ def curve(request: Request, cell: Cell) -> dict[float, Job]:
     scores = asked(request, (str(cell.trial.target),))
     return {
         strength: Job(
-            cell.trial if strength == 1 else edited(request.registry, cell.trial, "rewind", strength=strength), scores
+            cell.trial if strength == 1 else edited(request.registry, cell.trial, REWIND, strength=strength), scores
         )
         for strength in request.strengths
         if strength > 0  # strength 0 is the untouched base model, which is measured anyway
     }
+
+
+def stops(updates: int) -> list[int]:
+    """Return the steps at which plain LoRA may be stopped early, in ascending order.
+
+    >>> stops(150)
+    [25, 50, 75, 100, 125]
+    """
+    return sorted({round(updates * sixth / _STOPS) for sixth in range(1, _STOPS)} - {0, updates})
 
 
 def _unscaled(request: Request) -> tuple[str, ...]:
@@ -172,10 +181,9 @@ class _Corner:
         Its learning-rate schedule is that of the whole training.
         """
         whole = self._baseline(self.request)
-        updates = self.request.recipe.updates
-        steps = sorted({round(updates * sixth / _STOPS) for sixth in range(1, _STOPS)} - {0, updates})
-        registry = self.request.registry
-        trials = {step: edited(registry, whole, "rewind", step, strength=1.0) for step in steps} | {updates: whole}
+        updates, registry = self.request.recipe.updates, self.request.registry
+        stopped = {step: edited(registry, whole, REWIND, step, strength=1.0) for step in stops(updates)}
+        trials = {**stopped, updates: whole}
         pairs = {step: self._measured(trial, self._validation()) for step, trial in trials.items()}
         scores = {step: sum(pair) / 2 for step, pair in pairs.items() if pair is not None}
         if len(scores) == len(pairs):
@@ -194,7 +202,7 @@ class _Corner:
         score = self._validation()[-1:]
         goal = self._measured(cell.trial, score)
         registry = self.request.registry
-        trials = {s: edited(registry, whole, "rewind", strength=s) for s in _STRENGTHS} | {1.0: whole}
+        trials = {s: edited(registry, whole, REWIND, strength=s) for s in _STRENGTHS} | {1.0: whole}
         levels = {strength: self._measured(trial, score) for strength, trial in trials.items()}
         if goal is None or None in levels.values():
             return

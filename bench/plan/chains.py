@@ -18,7 +18,7 @@ from bench.plan.plan import Plan, asked, assemble, edited
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.method import EditMethod, TrainMethod, banks, stages_differ
-from bench.plugins.registry import BASELINE, REPLAY, Registry
+from bench.plugins.registry import BASELINE, REPLAY, REWIND, Registry
 from bench.plugins.source import LENGTH
 from bench.store.run_folder import Store
 from bench.values.canonical import digest
@@ -33,7 +33,6 @@ INDEPENDENT = "independent"
 JOINT = "joint"
 _AND = "+"
 _THEN = "."  # between the tasks of an order
-_REWIND = "rewind"
 _REWOUND = "rewound after each stage"
 
 
@@ -240,7 +239,7 @@ class ChainRequest:
         yield Chain(self._key(plain, rank, INDEPENDENT, TASK_ID), order, seed, apart, apart=True)
         if self.controls:
             if not self._in_4_bits:
-                rewound = self.chain(ChainMethod(BASELINE, _REWIND), order, rank, seed)
+                rewound = self.chain(ChainMethod(BASELINE, REWIND), order, rank, seed)
                 yield replace(rewound, key=self._key(plain, rank, _REWOUND))
             yield self._replayed(order, rank, seed)
             yield self._joint(plain, order, rank, seed, JOINT)

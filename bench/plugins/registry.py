@@ -27,6 +27,7 @@ from bench.values.canonical import digest
 
 BASELINE = "lora"  # the method that every method is compared with
 REPLAY = "replay"  # the baseline that also sees examples of the sources
+REWIND = "rewind"  # the edit that scales a change back
 ZERO_SHOT = "zero_shot"
 
 _NAME_BYTES = 60  # a folder's name has at most 255: a method, a target with its variant, rank, seed and id

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.leaderboard.cell_scores import CellScores
-from bench.leaderboard.from_store import parts, scored
+from bench.leaderboard.from_store import parts, scored, trained_with
 from bench.leaderboard.heading import Heading
 from bench.leaderboard.stats import FloatArray
 from bench.plan.chains import Chain, ChainRequest
@@ -36,12 +36,18 @@ def sequence_board(request: ChainRequest, store: Store, heading: Heading | None 
     reader, wanted = _Reader(request, store), asked(of, of.targets)
     counting = counted(of, store.read(base_trial(of)), wanted)
     heading = Heading(of.suite.name) if heading is None else heading
+    chains = [reader.chain(chain) for chain in request.chains()]
     return build(
-        [reader.chain(chain) for chain in request.chains()],
+        chains,
         reader.zero_shot(wanted),
         tasks=of.targets,
         sources=of.sources,
-        heading=replace(heading, parts=tuple(parts(of, wanted)), at_chance=counting.lines()),
+        heading=replace(
+            heading,
+            parts=tuple(parts(of, wanted)),
+            at_chance=counting.lines(),
+            environment=trained_with(reader.records),
+        ),
         counted=counting.names,
     )
 
@@ -80,6 +86,11 @@ class _Reader:
         names = tuple(item.task for item in wanted)
         forms = self._followed({item: trial for item in wanted if item.task in self.request.request.targets})
         return ChainScores(cell.key, (), trial.seed, (cell,), (names,), forms=forms)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records that were read so far."""
+        return [record for record in self._records.values() if record is not None]
 
     def _record(self, trial: Trial) -> Record | None:
         if trial.id not in self._records:

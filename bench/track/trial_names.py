@@ -10,12 +10,11 @@ from typing import Any
 from bench.errors import BenchError
 from bench.plan.suite import Suite
 from bench.plugins.method import EditMethod, Method
-from bench.plugins.registry import Registry
+from bench.plugins.registry import REWIND, Registry
 from bench.store.search_results import search_results
 from bench.values.recipe import Recipe
 from bench.values.trial import Scalar, Trial
 
-_REWIND = "rewind"
 _LONGEST = 20  # letters of a value; a longer one, such as a template, is left out
 _LONGEST_NAME = 250
 
@@ -41,13 +40,14 @@ class TrialNames:
     def of(self, trial: Trial) -> str:
         """Return the label of a trial, and after it what tells it from the trial of the defaults.
 
-        ``rewind PARENT @0.50`` is the parent's change at half its strength; ``@update 13`` is the change of its update
-        13. ``try 3`` is configuration 3 of a search. Others name the fields that differ: ``lr=0.0003``.
+        ``rewind PARENT @0.50`` is the parent's change at half its strength; ``@update 13`` is an edit of the
+        change of update 13. ``try 3`` is configuration 3 of a search. Others name the fields that differ:
+        ``lr=0.0003``.
         """
         parent = trial.parent
         if trial.rank is None:
             name = trial.label
-        elif trial.method == _REWIND and parent is not None and trial.is_edit:
+        elif trial.method == REWIND and parent is not None and trial.is_edit:
             name = f"{trial.method} {self.of(parent)} @{', '.join(_places(trial))}"
         else:
             name = " ".join([trial.label, *self._differing(trial)])
@@ -55,6 +55,8 @@ class TrialNames:
 
     def _differing(self, trial: Trial, prefix: str = "") -> Iterator[str]:
         """Yield what differs from the defaults; ``prefix`` is in front of the hyperparameters of a parent."""
+        if trial.snapshot is not None:
+            yield f"@update {trial.snapshot}"
         hyper = list(_changed(self._usual(trial.method), trial.hyper, prefix))
         number = self.tries.get(trial.id)
         yield from [f"{prefix.replace('.', ' ')}try {number}"] if hyper and number is not None else hyper

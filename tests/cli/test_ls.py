@@ -93,7 +93,7 @@ def test_trials_and_runs_are_json_too(two_runs: Path, capsys: pytest.CaptureFixt
     words = ["--suite", "tiny", "--run", "latest", "--output", str(two_runs), "--format", "json"]
     assert main(["leaderboard", *words[2:]]) == 0
     board = json.loads(capsys.readouterr().out)
-    assert (board["schema"], board["kind"]) == (1, "leaderboard")
+    assert (board["schema"], board["kind"]) == (2, "leaderboard")
     assert [row["method"] for row in board["tables"][0]["rows"]] == ["zero_shot", "lora"]
 
 

@@ -1,19 +1,11 @@
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.cli.options import Cells
-from bench.cli.parser import parse
-from bench.cli.request import read_request
-from bench.cli.sequence import SequenceOptions
-from bench.cli.show import command_line, examples, overview, reading
+from bench.cli.show import examples, overview
 from bench.errors import UsageError
-from bench.plan.chains import ChainRequest
-from bench.plan.suite import Suite
-from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 from bench.values.record import Record
 from bench.values.scores import Score, ScoreSpec
@@ -90,33 +82,3 @@ def test_a_trial_of_a_search_says_what_it_lacks(store: Store) -> None:
 
     with pytest.raises(UsageError, match=r"no test scores of a source\. Measure them with bench run"):
         examples(record, store)
-
-
-def test_a_trials_command_reads_its_tasks_as_the_run_did() -> None:
-    ran = Cells(data=Path("/there/data"), skip_bad=3, set=("lora.lr=0.1", "gqa.expect=any", "recipe.updates=2"))
-
-    assert reading(ran, Registry()) == ["--data", "/there/data", "--skip-bad", "3", "--set", "gqa.expect=any"]
-    assert reading(Cells(), Registry()) == []
-
-
-def sequence(words: list[str]) -> ChainRequest:
-    """Return the chains that the words of a command ask for."""
-    _, options = parse(words) or (None, None)
-    assert isinstance(options, SequenceOptions)
-    registry = Registry(options.plugin)
-    return options.chain_request(registry, read_request(options.chain_cells(registry), options.output, registry))
-
-
-def test_the_command_of_every_trial_of_a_sequence_asks_for_that_trial(
-    tiny_suite: Suite, tiny_tasks: Path, tmp_path: Path
-) -> None:
-    words = ["sequence", "--suite", "tiny", "--plugin", str(tiny_tasks), "--ranks", "2", "--output", str(tmp_path)]
-    words += ["--tasks", "new_squares,old_squares", "--methods", "lora+dare,slao,mtl_lora", "--baselines"]
-    asked = sequence(words)
-    stages = {trial.id: trial for chain in asked.chains() for trial in chain.stages if len(trial.tasks) > 1}
-
-    assert {trial.method for trial in stages.values()} == {"lora", "dare", "slao", "mtl_lora", "rewind", "replay"}
-    for trial in stages.values():
-        line = command_line(Record(trial, "done"), tmp_path, asked.request.registry)
-        again = sequence(shlex.split(line)[1:])
-        assert trial.id in {item.id for chain in again.chains() for item in chain.stages}, line

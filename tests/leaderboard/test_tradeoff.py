@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.leaderboard import plots
 from bench.leaderboard.environments import facts
 from bench.leaderboard.stats import RESAMPLES, Draws
 from bench.leaderboard.tradeoff import Curve, lines, write
@@ -75,7 +76,7 @@ def test_a_curve_of_another_environment_is_not_judged_unless_mixed() -> None:
 
 
 def test_the_numbers_are_saved_next_to_the_figures(tmp_path: Path) -> None:
-    paths = write([LORA], tmp_path)
+    paths = write([LORA], tmp_path, {LORA.key: plots.MARKS[0].line})
 
     assert {path.name for path in paths} == {"t-r32.png", "t-r32.svg"}
     assert all(path.stat().st_size > 1000 for path in paths)

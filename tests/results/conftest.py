@@ -59,7 +59,9 @@ def zero_shot() -> CellScores:
 
 
 def board(seeds: int = 1) -> Leaderboard:
-    heading = Heading("micro", "bench run --methods all", "0123abc", "2 CPU cores, torch 2.13.0")
+    heading = Heading(
+        "micro", "bench run --methods all", {"commit": ["0123abc"], "device": ["cpu"], "torch": ["2.13.0"]}
+    )
     every = [made for seed in range(seeds) for made in cells(seed, 5 * seed)]
     return build(every, zero_shot(), sources=SOURCES, targets=TARGETS, heading=heading)
 

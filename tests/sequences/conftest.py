@@ -36,7 +36,11 @@ def chains(seeds: int = 1) -> list[ChainScores]:
 
 def made(seeds: int = 1) -> SequenceBoard:
     """Return the board of these chains."""
-    heading = Heading("micro", "bench sequence --tasks icon_choice,scene_caption,thing_facts", "0123abc", "2 CPU cores")
+    heading = Heading(
+        "micro",
+        "bench sequence --tasks icon_choice,scene_caption,thing_facts",
+        {"commit": ["0123abc"], "device": ["cpu"]},
+    )
     return build(chains(seeds), untouched(dict.fromkeys(TASKS, 25)), tasks=TASKS, sources=SOURCES, heading=heading)
 
 

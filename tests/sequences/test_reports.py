@@ -40,7 +40,9 @@ def small() -> SequenceBoard:
         broken(chain(key("loda"), order, [(80, 30), (70, 60)]), 2, "out of memory\n(_50%_)"),
         chain(key("lora", "independent", given=TASK_ID), order, [(80, 30), (29, 62)], apart=True),
     ]
-    heading = Heading("micro", "bench sequence --tasks icon_choice,scene_caption", "0123abc", "2 CPU cores")
+    heading = Heading(
+        "micro", "bench sequence --tasks icon_choice,scene_caption", {"commit": ["0123abc"], "device": ["cpu"]}
+    )
     base = untouched(dict(zip(order, (50, 28), strict=True)))
     return build(chains, base, tasks=order, sources=SOURCES, heading=heading)
 

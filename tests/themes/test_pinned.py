@@ -127,7 +127,7 @@ def test_trials_of_an_older_version_are_marked_and_counted(old_runs: Path, capsy
     assert main(["ls", "trials"]) == 0
 
     printed = capsys.readouterr()
-    assert all(line.endswith("(version 1)") for line in printed.out.splitlines())
+    assert all(line.endswith("version 1)") for line in printed.out.splitlines())
     assert printed.err.startswith("31 of the trials are of an older version than 3.")
 
 

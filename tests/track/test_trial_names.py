@@ -36,6 +36,8 @@ def edited(parent: Trial, method: str = "rewind", snapshot: int | None = None, *
         (edited(TRIED, strength=0.5), "rewind lora-r16-icon_choice-s0 try 3 @0.50"),
         (edited(edited(LORA, "dare"), strength=0.5), "rewind dare-r16-icon_choice-s0 @0.50"),
         (edited(LORA, "dare", drop_rate=0.25), "dare-r16-icon_choice-s0 drop_rate=0.25"),
+        (edited(LORA, "dare", snapshot=50), "dare-r16-icon_choice-s0 @update 50"),
+        (edited(edited(LORA, "dare", snapshot=50), strength=0.5), "rewind dare-r16-icon_choice-s0 @update 50 @0.50"),
         (edited(TRIED, "dare"), "dare-r16-icon_choice-s0 lora try 3"),
         (edited(DORA, "dare"), "dare-r16-icon_choice-s0 of dora-r16-icon_choice-s0"),
         (replace(LORA, method="gone", hyper={"a": 1}), "gone-r16-icon_choice-s0"),

@@ -9,6 +9,7 @@ from bench.papers import points
 from bench.papers.study import Drawing, GridPoint, Study, StudyResult
 from bench.plan.plan import Cell, edited
 from bench.plan.request import Request
+from bench.plugins.registry import REWIND
 from bench.values.trial import Trial
 
 _METHODS = ("lora", "model_tailor", "lorasculpt")
@@ -51,7 +52,7 @@ def _at(point: GridPoint, method: str, step: int) -> Trial:
     registry = point.request.registry
     if method == "model_tailor":
         return edited(registry, point.trial("lora"), method, snapshot=step)
-    return edited(registry, point.trial(method), "rewind", snapshot=step, strength=1.0)  # the unscaled snapshot
+    return edited(registry, point.trial(method), REWIND, snapshot=step, strength=1.0)  # the unscaled snapshot
 
 
 def _spots(request: Request, target: str) -> list[points.Spot]:
@@ -111,7 +112,7 @@ def _caption(found: StudyResult) -> str:
 FIGURE = Study(
     name="fig3",
     title="Figure 3: Source and Target after each epoch, for LoRA, Model Tailor and LoRASculpt",
-    methods=(*_METHODS, "rewind"),
+    methods=(*_METHODS, REWIND),
     ranks="32",
     one_rank=True,
     cells_at=cells,
