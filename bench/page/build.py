@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from bench.environment import known_facts
-from bench.leaderboard import scatter
+from bench.leaderboard import scatter, tradeoff
 from bench.leaderboard.tables import Leaderboard
 from bench.page import losses, ranking
 from bench.page.browser import OF_RUNS, browser
@@ -56,7 +56,7 @@ def run_page(
     sections = [
         Section("leaderboard", "Leaderboard", "leaderboard.html", {"board": board, "tables": tables}),
         *figure_section("tradeoff", "Source against Target", _scatters(board, rows)),
-        *figure_section("curves", title or "Trade-off curves", written(figures, rows)),
+        *figure_section("curves", "Figure" if title else "Trade-off curves", _files(board, rows, figures, title)),
         Section("kept", "What each source kept", "kept.html", {"tables": tables}),
         forgotten.section,
         *figure_section("losses", "Losses", _losses(board, made, store, rows)),
@@ -106,6 +106,22 @@ def _scatters(board: Leaderboard, rows: PageRows) -> Iterator[Drawn]:
         yield from _drawn(made, f"s{number}", rows, f"Source against Target for {table.target}", says)
 
 
+def _files(board: Leaderboard, rows: PageRows, paths: Sequence[Path], title: str) -> Iterator[Drawn]:
+    """Yield the figure of a study with its ``title``, or the trade-off curves of a run."""
+    if title:
+        return written(paths, rows, {path.stem: title for path in paths})
+    titles = {
+        tradeoff.figure_name(table.target, row.rank): f"Trade-off curves of {table.target}, rank {row.rank}"
+        for table in board.tables
+        for row in table.rows
+    }
+    says = (
+        "A line scales a row's change back, from the whole change to the base model (the large dot). Right is better "
+        "at the new task, up is better at the old ones. Bands are 95 % intervals of Source."
+    )
+    return written(paths, rows, titles, says)
+
+
 def _costs(board: Leaderboard, rows: PageRows) -> Iterator[Drawn]:
     for number, table in enumerate(board.tables):
         made = scatter.draw_costs(board, [table.target])
@@ -126,12 +142,10 @@ def _drawn(figure: Figure | None, name: str, rows: PageRows, title: str, says: s
         yield Drawn(title, inline(figure, name, rows.marks, title), says)
 
 
-def written(
-    paths: Sequence[Path], rows: PageRows, titles: Mapping[str, str] | None = None, says: str = ""
-) -> Iterator[Drawn]:
+def written(paths: Sequence[Path], rows: PageRows, titles: Mapping[str, str], says: str = "") -> Iterator[Drawn]:
     """Yield the figures of the SVG files that a command has written; ``titles`` has those of some by their name."""
     for number, path in enumerate(path for path in paths if path.suffix == ".svg"):
-        title = (titles or {}).get(path.stem, path.stem.replace("_", " "))
+        title = titles.get(path.stem, path.stem.replace("_", " "))
         yield Drawn(title, themed(path.read_text(encoding="utf-8"), f"w{number}", rows.marks, title), says)
 
 

@@ -27,11 +27,12 @@ Example = Mapping[str, Any]  # a line of a stored score
 class Compared:
     """The replies of a trial to a task, and those to the same examples ``before``, with the task's main metric.
 
-    ``row`` is the row's id on the page. ``place`` is the target, or the order of a sequence.
+    ``row`` is the row's id on the page, and ``method`` its method. ``place`` is the target, or the order of a sequence.
     """
 
     metric: str
     row: str
+    method: str
     seed: int
     place: str
     before: Sequence[Example]
@@ -66,7 +67,8 @@ class Change:
 class ChangedExample:
     """An example that some trial answers better or worse than before, with the changes that the list has.
 
-    ``lost_by`` is the number of all rows that have lost the example, also of those whose change is not in the list.
+    ``lost_by`` is the number of methods that have lost the example in any row, also in rows whose change is not in the
+    list. A control counts as the method that it is made from.
     """
 
     example: Example
@@ -76,7 +78,7 @@ class ChangedExample:
 
 @dataclass(slots=True)
 class ChangedTask:
-    """The examples of a task that changed, those that most rows lost first, and how many changed and were compared.
+    """The examples of a task that changed, those that most methods lost first, and how many changed and were compared.
 
     ``same_before`` says that all trials are compared with the same replies. Of each trial the list has the ``limit``
     largest changes; ``cut`` has the number of all changes of each trial that has more. So ``examples`` may be fewer
@@ -129,7 +131,7 @@ def _cells(made: Plan, store: Store, rows: PageRows, item: ScoreSpec, before: Se
     for cell in made.cells:
         target = cell.trial.target
         if target is not None and (after := replies(store, cell.trial, item)) is not None:
-            yield Compared(after[0], rows.id(cell.key), cell.trial.seed, target, before, after[1])
+            yield Compared(after[0], rows.id(cell.key), cell.key.method, cell.trial.seed, target, before, after[1])
 
 
 def replies(store: Store, trial: Trial, item: ScoreSpec) -> tuple[str, Sequence[Example]] | None:
@@ -142,9 +144,10 @@ def replies(store: Store, trial: Trial, item: ScoreSpec) -> tuple[str, Sequence[
 def changed_task(task: str, pairs: Iterable[Compared], *, same_before: bool = True) -> ChangedTask:
     """Return what changed for a task in all trials that were compared."""
     known: dict[str, ChangedExample] = {}
-    trials, metric = 0, ""
+    trials, metric, methods = 0, "", dict[str, str]()
     for each in pairs:
         trials, metric = trials + 1, each.metric
+        methods[each.row] = each.method
         before = {row["id"]: row for row in each.before}
         for row in each.before:
             known.setdefault(row["id"], ChangedExample(row))
@@ -155,7 +158,7 @@ def changed_task(task: str, pairs: Iterable[Compared], *, same_before: bool = Tr
     limit = max(LEAST, LISTED // max(trials, 1))
     changed = [example for example in known.values() if example.changes]
     for example in changed:  # counted before the limit takes changes away
-        example.lost_by = len({change.row for change in example.changes if change.kind != "gained"})
+        example.lost_by = len({methods[change.row] for change in example.changes if change.kind != "gained"})
     cut = _cut(changed, limit)
     listed = sorted((example for example in changed if example.changes), key=lambda example: -example.lost_by)
     return ChangedTask(task, metric, len(known), len(changed), listed, same_before, limit, cut)
@@ -194,7 +197,7 @@ def _kind(row: Example) -> str:
 def _cut(examples: Sequence[ChangedExample], limit: int) -> dict[tuple[str, int, str], int]:
     """Keep the ``limit`` largest changes of each trial, and return how many the others had.
 
-    Of equal changes, those of examples that most rows lost are kept, so that the rows of a list share examples.
+    Of equal changes, those of examples that most methods lost are kept, so that the rows of a list share examples.
     """
     by_trial: dict[tuple[str, int, str], list[tuple[float, int, Change]]] = {}
     for example in examples:

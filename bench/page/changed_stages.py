@@ -40,7 +40,7 @@ def _compared(chains: ChainRequest, task: str, store: Store, rows: PageRows) -> 
             before, after = replies(store, early, item), replies(store, chain.stages[-1], item)
             if before is not None and after is not None:
                 place = order_text(chain.order)
-                yield Compared(after[0], rows.id(chain.key), chain.seed, place, before[1], after[1])
+                yield Compared(after[0], rows.id(chain.key), chain.key.method, chain.seed, place, before[1], after[1])
 
 
 def _earlier(chains: ChainRequest, chain: Chain, task: str) -> Iterator[tuple[Trial, ScoreSpec]]:

@@ -53,8 +53,8 @@ def what(result: SearchResult) -> str:
 
 
 def target_name(results: Sequence[SearchResult]) -> str:
-    """Return what Target is: AP if sequences are searched."""
-    return "AP" if any(result.order for result in results) else "Target"
+    """Return the name of the score of what a search learns; all of its quests learn targets, or all sequences."""
+    return results[0].goal
 
 
 def chosen_columns(results: Sequence[SearchResult]) -> list[Column]:

@@ -16,6 +16,7 @@ class PageRow:
 
     id: str
     name: str
+    method: str
     rank: int
     control: bool
 
@@ -31,7 +32,7 @@ class PageRows:
         """Number the rows in the order in which they come first."""
         found: dict[RowKey, PageRow] = {}
         for key in keys:
-            found.setdefault(key, PageRow(f"r{len(found)}", key.name, key.rank or 0, key.control))
+            found.setdefault(key, PageRow(f"r{len(found)}", key.name, key.method, key.rank or 0, key.control))
         return cls(found)
 
     @classmethod
@@ -61,4 +62,5 @@ class PageRows:
 
     def as_json(self) -> dict[str, dict[str, object]]:
         """Return what the page's filters need to know of each row, by id."""
-        return {row.id: {"name": row.name, "rank": row.rank, "control": row.control} for row in self.by_key.values()}
+        known = self.by_key.values()
+        return {row.id: {name: getattr(row, name) for name in ("name", "method", "rank", "control")} for row in known}

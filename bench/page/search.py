@@ -35,7 +35,7 @@ _FIGURES = {
 }
 _TITLES = {"fronts": "The fronts of all methods"}
 _FRONTS = (
-    "Right is better at the old tasks, up is better at the new one. Small pale marks are all configurations that have "
+    "Right is better at the new task, up is better at the old ones. Small pale marks are all configurations that have "
     "scores; a line is the front of a method. A ring marks the chosen configuration, a square the default."
 )
 

@@ -35,8 +35,7 @@ class SearchAxis:
     def of_scores(cls, name: str, values: Sequence[float]) -> SearchAxis:
         """Return an axis of scores, from the lowest to the highest score."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        title = name.capitalize()
-        return cls(title, f"{title}\nx 100", low, high, times=100.0)
+        return cls(name, f"{name}\nx 100", low, high, times=100.0)
 
     def place(self, value: Scalar) -> float:
         """Return a value's position on the axis."""

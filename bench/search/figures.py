@@ -54,14 +54,14 @@ def draw_front(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame]
     made = plots.figure(5.6, 4.8)
     axes = made.subplots()
     best = front(points := scored(result.configurations))
-    places = {point.number: (100 * point.source, 100 * point.target) for point in points}
+    places = {point.number: (100 * point.target, 100 * point.source) for point in points}
     _scatter(axes, places, f"tried ({len(points)})")
     axes.margins(0.08)
     axes.autoscale_view()
     _staircase(axes, best)
     _mark(axes, result, places)
     _number_apart(axes, {point.number: places[point.number] for point in best})
-    axes.set(xlabel="Source x 100, validation", ylabel="Target x 100, validation")
+    axes.set(xlabel=f"{result.goal} x 100, validation", ylabel="Source x 100, validation")
     _finish(made, result, f"hypervolume {hypervolume(points):.3f}")
     frame = table(result)
     frame.insert(2, "front", frame["number"].isin([point.number for point in best]))
@@ -80,7 +80,7 @@ def draw_slices(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFrame
             places = {item.number: (_place(axis, item), 100 * getattr(item, name)) for item in done}
             _draw_all(axes, result, places, partial(_place, axis))
             if column == 0:
-                axes.set_ylabel(f"{name.capitalize()} x 100")
+                axes.set_ylabel(f"{result.goal if name == 'target' else name.capitalize()} x 100")
             if row == 2:
                 axes.set_xlabel(axis.title)
     _finish(made, result, "validation")
@@ -92,7 +92,8 @@ def draw_parallel(result: SearchResult, ranges: Ranges) -> tuple[Figure, DataFra
     points = scored(result.configurations)
     found = [
         *search_axes(ranges),
-        *(SearchAxis.of_scores(n, [getattr(item, n) for item in points]) for n in ("source", "target")),
+        SearchAxis.of_scores("Source", [item.source for item in points]),
+        SearchAxis.of_scores(result.goal, [item.target for item in points]),
     ]
     made = plots.figure(max(5.6, 2.2 + 1.45 * len(found)), 4.4)
     axes = made.subplots()
@@ -198,9 +199,9 @@ def _staircase(axes: Axes, best: tuple[Point, ...]) -> None:
     if not best:
         return
     left, low = axes.get_xlim()[0], axes.get_ylim()[0]
-    rising = sorted(best, key=lambda point: point.source)
-    across = [left, *(100 * point.source for point in rising), 100 * rising[-1].source]
-    up = [100 * rising[0].target, *(100 * point.target for point in rising), low]
+    rising = sorted(best, key=lambda point: point.target)
+    across = [left, *(100 * point.target for point in rising), 100 * rising[-1].target]
+    up = [100 * rising[0].source, *(100 * point.source for point in rising), low]
     axes.fill_between(across, up, low, step="pre", color=_FRONT.color, alpha=0.07, linewidth=0)
     axes.step(across, up, where="pre", color=_FRONT.color, label=f"front ({len(best)})", zorder=2)
     axes.set(xlim=(left, axes.get_xlim()[1]), ylim=(low, axes.get_ylim()[1]))
@@ -234,7 +235,7 @@ def _line(
     axes: Axes, result: SearchResult, item: Configuration, found: list[SearchAxis], shade: Callable[[float], Any]
 ) -> None:
     """Draw one configuration; without scores, the line is dotted and ends before the score axes."""
-    values = {**item.hyper, "Source": item.source, "Target": item.target}
+    values = {**item.hyper, "Source": item.source, result.goal: item.target}
     heights = [axis.share(values[axis.name]) for axis in found if values[axis.name] is not None or axis.choices]
     if item.avg is None:
         look: dict[str, Any] = {"color": plots.FAINT, "linestyle": "-." if item.state == "stopped" else ":"}

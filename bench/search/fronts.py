@@ -63,9 +63,10 @@ def draw(results: Sequence[SearchResult]) -> Figure | None:
                 here = [one for one in results if (one.learnt, one.facts["rank"]) == (learnt, rank)]
                 for result in here:
                     _draw(axes, result, looks[result.facts["method"]])
-                up = "AP" if any(result.order for result in here) else "Target"
                 axes.set(
-                    title=f"{learnt}, rank {rank}", xlabel="Source x 100, validation", ylabel=f"{up} x 100, validation"
+                    title=f"{learnt}, rank {rank}",
+                    xlabel=f"{results[0].goal} x 100, validation",
+                    ylabel="Source x 100, validation",
                 )
                 axes.margins(0.08)
                 handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
@@ -90,8 +91,8 @@ def _draw(axes: Axes, result: SearchResult, look: Mapping[str, Any]) -> None:
     if not points:
         return
     gid = gid_of(quest_row(result))
-    places = {point.number: (100 * point.source, 100 * point.target) for point in points}
-    best = sorted(front(points), key=lambda point: point.source)
+    places = {point.number: (100 * point.target, 100 * point.source) for point in points}
+    best = sorted(front(points), key=lambda point: point.target)
     pale = {**look, "alpha": 0.35, "markersize": 4}
     axes.plot(*zip(*places.values(), strict=True), linestyle="none", gid=gid, zorder=2, **pale)
     across, up = zip(*(places[point.number] for point in best), strict=True)

@@ -64,6 +64,11 @@ class SearchResult:
         return ", ".join(self.order) or str(self.facts["target"])
 
     @property
+    def goal(self) -> str:
+        """The name of the score of what is learnt: AP for a sequence, else Target."""
+        return "AP" if self.order else "Target"
+
+    @property
     def updates(self) -> int | None:
         """How many updates all configurations have without early stopping; None in a file of an earlier version."""
         each = self.facts.get("updates")

@@ -98,7 +98,7 @@ def commands_view() -> View:
 def searches_view() -> View:
     """Return the view of the configurations that searches tried."""
     scores = ("validation/avg", "validation/source", "validation/target")
-    charts = {"Source against Target": [_scatter("validation/source", "validation/target")], "Scores": _bars(scores)}
+    charts = {"Source against Target": [_scatter("validation/target", "validation/source")], "Scores": _bars(scores)}
     columns = _columns(scores, ("method", "rank", "target", "number", "is", "state"))
     return View(
         f"{KEY}.searches", "Searches", "tags.kind = 'configuration'", columns, "metrics.`validation/avg`", charts
@@ -136,7 +136,7 @@ def _target_charts(sources: Collection[str]) -> dict[str, Sequence[Mapping[str, 
     A section that is named like the first part of metrics also gets those that the view does not know.
     """
     return {
-        "Source against Target": [_scatter(_SOURCE, _TARGET)],
+        "Source against Target": [_scatter(_TARGET, _SOURCE)],
         "Loss": [{"type": "LINE", "metricKey": "train/loss", "useGlobalXaxisKey": True}],
         "Scores": _bars((_AVG, _SOURCE, _TARGET)),
         "forgetting": _bars((_LOST, *(f"forgetting/{name}" for name in sources))),

@@ -91,7 +91,7 @@ def test_the_browser_of_forgetting_finds_a_planted_example_with_its_picture(open
     assert label.startswith("old_squares (2 of ")
     opened.locator("#browse select[name=task]").select_option(label=label)
     opened.locator("#browse select[name=kind]").select_option("form")
-    opened.locator("#browse input[name=least]").fill("6")
+    opened.locator("#browse input[name=least]").fill("3")
 
     card = opened.locator("article.example")
     assert card.count() == 1
@@ -100,7 +100,7 @@ def test_the_browser_of_forgetting_finds_a_planted_example_with_its_picture(open
     picture = card.locator("img")
     picture.scroll_into_view_if_needed()
     opened.wait_for_function("document.querySelector('article.example img').naturalWidth > 0")
-    opened.locator("#browse input[name=least]").fill("7")
+    opened.locator("#browse input[name=least]").fill("4")
     assert opened.locator("article.example").count() == 0
 
 
@@ -114,6 +114,50 @@ def test_the_page_fits_its_window(opened: Any, width: int, scheme: str) -> None:
     ink, paper = (opened.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
     bright = [sum(int(part) for part in colour[4:-1].split(",")) for colour in (ink, paper)]
     assert (bright[0] < bright[1]) == (scheme == "light")
+
+
+def test_a_list_with_long_words_fits_a_narrow_window(opened: Any) -> None:
+    opened.set_viewport_size({"width": 400, "height": 900})
+    opened.evaluate(
+        "document.querySelector('#browse option').textContent = 'scene_caption (500 listed of 3000 …) '.repeat(4)"
+    )
+
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+# The contrast of a cell's text with its background by WCAG 2.2, where the background covers the page's own.
+_CONTRAST = """
+(cell) => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const paper = parts(getComputedStyle(document.body).backgroundColor);
+  const [r, g, b, a = 1] = parts(getComputedStyle(cell).backgroundColor);
+  const under = [r, g, b].map((value, at) => a * value + (1 - a) * paper[at]);
+  const light = (colour) => colour.slice(0, 3).map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+  const [low, high] = [light(under), light(parts(getComputedStyle(cell).color))].sort((x, y) => x - y);
+  return (high + 0.05) / (low + 0.05);
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_full_colours_of_the_heat_map_leave_their_text_readable(opened: Any, scheme: str) -> None:
+    opened.emulate_media(color_scheme=scheme)
+    opened.evaluate(
+        "document.querySelectorAll('.heat td').forEach((cell, at) => {"
+        " cell.className = at % 2 ? 'up' : 'down'; cell.style.setProperty('--h', 1); })"
+    )
+    opened.evaluate("document.querySelectorAll('.heat tbody tr').forEach((line) => line.classList.add('control'))")
+
+    cells = opened.locator(".heat td").element_handles()
+    contrasts = [opened.evaluate(_CONTRAST, cell) for cell in cells[:6]]
+
+    assert len(contrasts) >= 2
+    assert min(contrasts) >= 4.5, contrasts
+    before = cells[0].evaluate("(cell) => getComputedStyle(cell).backgroundColor")
+    cells[0].hover()
+    assert cells[0].evaluate("(cell) => getComputedStyle(cell).backgroundColor") == before
 
 
 def test_columns_can_be_hidden(opened: Any) -> None:
@@ -166,12 +210,12 @@ def test_a_limited_list_finds_every_listed_example_that_enough_rows_lost(browser
         form.locator("input[name=least]").fill("2")
         form.locator("select[name=kind]").select_option("")
         assert cards.count() == 1
-        assert status.inner_text().endswith("1 shown. Counts of rows are those of the listed changes.")
+        assert status.inner_text().endswith("1 shown. Counts of methods are those of the listed changes.")
         form.locator("select[name=kind]").select_option("lost")
         page.locator("#filters summary").click()
         page.locator('#filters input[value="l2"]').uncheck()
         assert cards.count() == 1
-        assert "Counts of rows" in status.inner_text()
+        assert "Counts of methods" in status.inner_text()
 
 
 def test_the_page_of_a_search_sorts_filters_and_draws(browser: Any, tmp_path: Path) -> None:

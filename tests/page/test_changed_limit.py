@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bench.page.rows import PageRows
 from bench.plan.row_key import RowKey
 
 ROWS = PageRows.of([RowKey("lora", rank=2), RowKey("dora", rank=2), RowKey("l2", rank=2)])
+METHODS = {row.id: row.method for row in ROWS.by_key.values()}
 
 
 def rows_of(*changed_in: tuple[str, Sequence[int]]) -> list[changed.Compared]:
@@ -25,7 +27,10 @@ def rows_of(*changed_in: tuple[str, Sequence[int]]) -> list[changed.Compared]:
             for n, s in enumerate(scores)
         ]
 
-    return [changed.Compared("exact", row, 0, "new", lines(()), lines(lost)) for row, lost in changed_in]
+    return [
+        changed.Compared("exact", row, METHODS.get(row, row), 0, "new", lines(()), lines(lost))
+        for row, lost in changed_in
+    ]
 
 
 def test_a_long_list_keeps_the_largest_changes_of_each_trial_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +67,15 @@ def test_what_the_limit_leaves_out_is_counted(monkeypatch: pytest.MonkeyPatch) -
     assert [len(each.changes) for each in task.examples] == [2, 1]
     assert (task.changed, task.counts) == (3, "2 listed of 3 changed, of 10")
     assert [each["lost"] for each in changed.as_json(task, {})["examples"]] == [2, 2]
+
+
+def test_a_method_that_loses_an_example_in_several_rows_counts_once() -> None:
+    both = rows_of(("r0", (0,)), ("r1", (0, 1)))
+    again = [replace(each, row=f"{each.row} tuned") for each in both]
+
+    task = changed.changed_task("old", [*both, *again])
+
+    assert {each.example["id"]: each.lost_by for each in task.examples} == {"e0": 2, "e1": 1}
 
 
 def limited_page(folder: Path) -> Path:

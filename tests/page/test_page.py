@@ -13,6 +13,7 @@ import pytest
 from bench.leaderboard.build import build
 from bench.leaderboard.heading import Heading
 from bench.page import changed, ranking
+from bench.page.build import page_of, run_page
 from bench.page.changed_stages import changed_stages
 from bench.page.page import Page, Section, as_json, forward, write_page
 from bench.page.rows import PageRows
@@ -133,6 +134,38 @@ def test_no_name_of_a_method_or_task_becomes_code(tmp_path: Path) -> None:
     assert NASTY in Tags(html).text
 
 
+@pytest.mark.parametrize(
+    ("name", "title", "caption"),
+    [
+        ("new_squares-r2", "", "Trade-off curves of new_squares, rank 2."),
+        ("fig3", "Figure 3: after each epoch", "Figure 3: after each epoch."),
+    ],
+)
+def test_a_written_figure_has_its_title_and_not_the_name_of_its_file(
+    name: str, title: str, caption: str, made_run: MadeRun, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{name}.svg"
+    path.write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>', encoding="utf-8")
+    page = run_page(made_run.board, made_run.plan, made_run.store, [path], lambda record: "", title)
+
+    html = write_page(page, tmp_path / "page").read_text(encoding="utf-8")
+
+    assert f"<figcaption><strong>{caption}</strong>" in html
+    assert f"{name.replace('_', ' ')}." not in html
+
+
+def test_variants_that_were_not_tuned_are_not_called_tuned(made_run: MadeRun, tmp_path: Path) -> None:
+    rows = PageRows.of_board(made_run.board)
+    table = ranking.tables(made_run.board, rows)[0]
+    values = {"board": made_run.board, "tables": [replace(table, tuned=table.blocks)]}
+    page = page_of(made_run.board, "t", [Section("leaderboard", "Leaderboard", "leaderboard.html", values)], rows)
+
+    html = write_page(page, tmp_path / "page").read_text(encoding="utf-8")
+
+    assert "<h4>Variants and default side by side</h4>" in html
+    assert "Tuned" not in html
+
+
 def test_a_change_says_whether_the_form_or_the_knowledge_is_lost(made_run: MadeRun) -> None:
     rows = PageRows.of_board(made_run.board)
 
@@ -142,7 +175,7 @@ def test_a_change_says_whether_the_form_or_the_knowledge_is_lost(made_run: MadeR
 
     kinds = {example.example["question"]: {change.kind for change in example.changes} for example in source.examples}
     assert kinds == {EVIL["question"]: {"form"}, f"what is it? {PLANTED + 2}": {"knowledge"}}
-    assert [example.lost_by for example in source.examples] == [6, 6]
+    assert [example.lost_by for example in source.examples] == [3, 3]
 
 
 def test_a_task_is_compared_with_its_own_stage_and_a_source_with_the_base_model(made_sequence: MadeSequence) -> None:

@@ -101,8 +101,8 @@ def test_the_staircase_runs_over_the_front_from_border_to_border() -> None:
     (stairs,) = [line for line in axes.lines if line.get_label() == "front (2)"]
     left, low = axes.get_xlim()[0], axes.get_ylim()[0]
     assert stairs.get_drawstyle() == "steps-pre"
-    assert np.asarray(stairs.get_xdata()).tolist() == [left, 25, 75, 75]
-    assert np.asarray(stairs.get_ydata()).tolist() == [75, 75, 50, low]
+    assert np.asarray(stairs.get_xdata()).tolist() == [left, 50, 75, 75]
+    assert np.asarray(stairs.get_ydata()).tolist() == [75, 75, 25, low]
     assert frame["number"][frame["front"]].tolist() == [1, 3]
     assert {text.get_text() for text in axes.texts} == {"1", "3"}
 

@@ -35,7 +35,7 @@ def test_charts_begin_with_source_against_target_and_end_with_costs_that_are_fol
 
     assert [section["name"] for section in sections][:3] == ["Source against Target", "Loss", "Scores"]
     assert (sections[-1]["name"], sections[-1]["display"]) == ("cost", False)
-    assert (first["type"], first["xaxis"]["key"], first["yaxis"]["key"]) == ("SCATTER", "source/avg", "target/avg")
+    assert (first["type"], first["xaxis"]["key"], first["yaxis"]["key"]) == ("SCATTER", "target/avg", "source/avg")
     assert first["metricSectionId"] == sections[0]["uuid"]
     assert found["compareRunCharts"][1]["metricKey"] == "train/loss"
     assert found["isAccordionReordered"]  # otherwise MLflow sorts the sections by name

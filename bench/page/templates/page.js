@@ -146,10 +146,10 @@ const page = (() => {
       && (!want.row || row === want.row) && (!want.place || place === want.place) && kept.has(row));
   }
 
-  // By how many rows an example is lost. If no row, place or filter is chosen, that is the number that was counted
+  // By how many methods an example is lost. If no row, place or filter is chosen, that is the number that was counted
   // before the list was limited; the rows of some of these losses may not be in the list.
   function lostBy(example, changes, counted) {
-    return counted ? example.lost : new Set(changes.map(([row]) => row)).size;
+    return counted ? example.lost : new Set(changes.map(([row]) => (rows[row] || {}).method)).size;
   }
 
   // "lora r16, r32; dora r16": the rows that gave a reply, each name once with its ranks.
@@ -220,7 +220,7 @@ const page = (() => {
       const whole = data.limited ? `the ${data.examples.length} listed` : data.compared;
       one("#browsed").textContent = `${found.length} of ${whole} examples of ${data.task}`
         + ` (${data.metric}), ${Math.min(shown, found.length)} shown`
-        + (data.limited && !counted ? ". Counts of rows are those of the listed changes." : "");
+        + (data.limited && !counted ? ". Counts of methods are those of the listed changes." : "");
       one("#examples").replaceChildren(
         ...found.slice(0, shown).map(([example, changes]) => card(data, example, changes, many)));
       one("#more").hidden = found.length <= shown;
