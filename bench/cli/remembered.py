@@ -35,10 +35,7 @@ def outline_of_cells(cells: Cells | None, store: Store, output: Path, known: Cal
     ``known`` returns the cells without settings that this version does not know, and says which it leaves out. If that
     may also be an option, ``cells`` is None, and nothing is remembered.
     """
-    from bench.leaderboard.outline import Outline  # imported here because listings need no tables
-
-    key = None if cells is None else _key(cells)
-    if key is not None and (found := memos.read(key, Outline.from_json)) is not None:
+    if cells is not None and (found := remembered(cells)) is not None:
         return found
     read = known()
     made = make(read_request(read, output), store)
@@ -48,13 +45,21 @@ def outline_of_cells(cells: Cells | None, store: Store, output: Path, known: Cal
     return outline
 
 
+def remembered(cells: Cells) -> Outline | None:
+    """Return the outline of the leaderboard of some cells, or None if it is not remembered."""
+    from bench.leaderboard.outline import Outline  # imported here because listings need no tables
+
+    key = key_of(cells)
+    return None if key is None else memos.read(key, Outline.from_json)
+
+
 def remember(cells: Cells, made: Plan, outline: Outline) -> None:
     """Remember the outline of the leaderboard of some cells if it follows from installed code alone."""
-    if (key := _key(cells)) is not None and not made.request.unteachable and _follows_from_code(made.request):
+    if (key := key_of(cells)) is not None and not made.request.unteachable and _follows_from_code(made.request):
         memos.keep(key, outline.to_json())
 
 
-def _key(cells: Cells) -> object | None:
+def key_of(cells: Cells) -> object | None:
     """Return what the leaderboard of cells depends on, or None if it also depends on files that may change.
 
     Controls depend on scores, tuned rows on a search, a model and plugins on files of their own.

@@ -27,6 +27,7 @@ from bench.cli.reports import (
     write_scores,
 )
 from bench.cli.request import read_request, start_request
+from bench.cli.run_again import shown_again, with_reports
 from bench.cli.which_run import keep_run, largest, new_run, with_trials
 from bench.console import say, tell, warn
 from bench.errors import BenchError, UsageError
@@ -85,7 +86,9 @@ class RunSteps:
 
 def run(options: RunOptions) -> int:
     """Train, evaluate and rank methods, and skip what the store already has."""
-    noted = new_run("run", options.line, options)
+    noted, store = new_run("run", options.line, options), options.store()
+    if not options.dry_run and shown_again(noted, options, store):
+        return 0
     steps = RunSteps(noted, make, lambda made, store: None, partial(_write, options, noted))
     if options.methods.strip() == "paper":
         steps = replace(steps, end=partial(_tell_others, options))
@@ -127,13 +130,15 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
             again = partial(_planned_again, plan, steps.run, store)
             made = finish(made, again, partial(_perform, options, store=store, launch=launch, mirror=mirror))
             outcome = steps.write(made, store)
-            save_run(store, replace(with_trials(steps.run, made), finished=True))
+            finished = replace(with_trials(steps.run, made), finished=True)
+            save_run(store, finished)
             mirror.finish(outcome.result)
             outcome.show()
             tell(outcome.lines)
-            more = _page(outcome, steps.run, made, store)
-    tell_files([*outcome.paths, *more], store.root, Path(steps.run.reports), options.output)
-    _tell_larger(with_trials(steps.run, made), made, store)
+            paths = [*outcome.paths, *_page(outcome, steps.run, made, store)]
+            save_run(store, with_reports(finished, options, store, paths))
+    tell_files(paths, store.root, Path(steps.run.reports), options.output)
+    _tell_larger(finished, made, store)
     code = list_failures(made, store)
     steps.end(made, store)
     return code

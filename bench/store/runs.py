@@ -36,7 +36,8 @@ class Run:
     folder of its reports, relative to the run folder; it is empty for a run of version 0.1.0. ``methods`` are those
     that the words of ``selection`` meant at the start, because later versions may mean others by the same word.
     ``chained`` holds what only a sequence has: chains, orders, when its sources are scored, controls, and --tuned. The
-    search of a sequence has chains and orders.
+    search of a sequence has chains and orders. ``files`` are the files of the reports, relative to the run folder, and
+    ``made_from`` is a digest of what they follow from, or "" if that is not known.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Run:
     reports: str = ""
     methods: tuple[str, ...] = ()
     chained: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    made_from: str = ""
 
     @property
     def is_old(self) -> bool:
@@ -154,5 +157,5 @@ def _old_reports(store: Store) -> Iterator[Path]:
 def _parsed(name: str, data: dict[str, Any]) -> Run:
     cells = tuple((str(trial), str(target)) for trial, target in data.pop("cells"))
     scores = {target: tuple(keys) for target, keys in data.pop("scores").items()}
-    trials, labels, methods = tuple(data.pop("trials")), tuple(data.pop("labels")), tuple(data.pop("methods", ()))
-    return Run(name=name, cells=cells, scores=scores, trials=trials, labels=labels, methods=methods, **data)
+    lists: dict[str, Any] = {key: tuple(data.pop(key, ())) for key in ("trials", "labels", "methods", "files")}
+    return Run(name=name, cells=cells, scores=scores, **lists, **data)

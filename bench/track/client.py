@@ -48,6 +48,11 @@ def tracking_uri(output: Path) -> str:
     return database_url(output.resolve() / _DATABASE)
 
 
+def database_is_here(root: Path) -> bool:
+    """Whether MLflow's records are in a database of the run folder, and the database exists."""
+    return not os.environ.get(VARIABLE) and (root / _DATABASE).is_file()
+
+
 def connect(output: Path) -> Any:
     """Return a client with its own settings; mlflow's global settings are not changed.
 

@@ -150,8 +150,8 @@ def test_a_damaged_memo_is_made_again(text: str, output: Path, capsys: pytest.Ca
     ],
 )
 def test_what_also_depends_on_other_files_is_not_remembered(change: dict[str, Any]) -> None:
-    assert remembered._key(CELLS) is not None
-    assert remembered._key(replace(CELLS, **change)) is None
+    assert remembered.key_of(CELLS) is not None
+    assert remembered.key_of(replace(CELLS, **change)) is None
 
 
 def test_a_task_that_reads_files_is_not_remembered() -> None:
