@@ -13,7 +13,6 @@ from bench.cli.arguments import Command, arg
 from bench.cli.options import Output, Plugins, TextOrJson
 from bench.cli.plugin_facts import Facts, details, method_facts, overview, suite_facts, task_facts
 from bench.cli.reports import older_trials
-from bench.cli.told_apart import told_apart
 from bench.cli.which_run import every_run, largest, planned
 from bench.console import say
 from bench.errors import UsageError
@@ -22,6 +21,7 @@ from bench.plugins.registry import Registry, suggest
 from bench.store.json_note import json_text
 from bench.store.run_folder import Census, Store
 from bench.store.runs import Run
+from bench.store.told_apart import by_label
 from bench.text import text_table
 
 _SHOWN = "*"
@@ -92,9 +92,9 @@ def _print_plugins(options: LsOptions) -> None:
 
 
 def _trials(store: Store) -> list[dict[str, Any]]:
-    """Return every trial with its state, cost and mean scores, for JSON; ``apart`` as in ``told_apart``."""
+    """Return every trial with its state, cost and mean scores, for JSON; ``apart`` as in ``by_label``."""
     records = list(store.records())
-    apart = told_apart(record.trial for record in records)
+    apart = by_label(record.trial for record in records)
     return [
         {
             "id": record.trial.id,
@@ -135,11 +135,11 @@ def _runs(store: Store, output: Path) -> list[dict[str, Any]]:
 
 def _trial_lines(store: Store) -> Iterator[str]:
     records = list(store.records())
-    apart = told_apart(record.trial for record in records)
+    apart = by_label(record.trial for record in records)
     for record in records:
         seconds = record.cost.train_seconds + record.cost.evaluate_seconds
-        version = f"version {record.trial.version}" if record.trial.is_older else ""
-        more = ", ".join(part for part in (apart[record.trial.id], version) if part)
+        version, text = f"version {record.trial.version}" if record.trial.is_older else "", apart[record.trial.id]
+        more = text if version in text else f"{text}, {version}".removeprefix(", ")
         note = f"  ({more})" if more else ""
         yield f"{record.trial.id}  {record.status:6}  {seconds:7.1f} s  {record.trial.label}{note}"
     if older := sum(record.trial.is_older for record in records):

@@ -1,40 +1,71 @@
-"""Say how trials with one name differ, so that a reader can choose one."""
+"""Say how trials of one label differ, so that a reader can choose one."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bench.values.trial import Trial
 
+_LONGEST = 24  # letters of a value; a longer one, such as a template, is cut
+
 
 def told_apart(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """Return for each trial its id and the fields in which it differs from most of the others.
+    """Return for each trial of one label its id, and how it differs from the others."""
+    return tuple(f"{trial.id} ({text})" for trial, text in zip(trials, _differences(trials), strict=True))
 
-    The field of a hyperparameter is its name, that of the recipe ``recipe.FIELD``, and that of a parent
-    ``parent.FIELD``.
+
+def by_label(trials: Iterable[Trial]) -> dict[str, str]:
+    """Return by trial id how a trial differs from the others of its label: "strength 0.3"; "" if there is no other.
+
+    >>> from dataclasses import replace
+    >>> from bench.values.recipe import Recipe
+    >>> one = Trial("rewind", {"strength": 0.3}, 4, "t", 0, Recipe(2, 2, 1e-3, 1e-4), "m", "d", "c")
+    >>> list(by_label([one, replace(one, hyper={"strength": 0.5}), replace(one, seed=1)]).values())
+    ['strength 0.3', 'strength 0.5', '']
     """
-    fields = [dict(_fields(trial.to_json())) for trial in trials]
-    names = dict.fromkeys(name for of in fields for name in of)
-    usual = {name: Counter(of.get(name) for of in fields).most_common(1)[0][0] for name in names}
-    return tuple(
-        f"{trial.id} ({', '.join(_differing(of, usual)) or 'as most of them'})"
-        for trial, of in zip(trials, fields, strict=True)
-    )
+    labels: dict[str, list[Trial]] = {}
+    for trial in trials:
+        labels.setdefault(trial.label, []).append(trial)
+    pairs = (zip(alike, _differences(alike), strict=True) for alike in labels.values())
+    return {trial.id: text for alike in pairs for trial, text in alike}
 
 
-def _differing(of: Mapping[str, str], usual: Mapping[str, str | None]) -> Iterator[str]:
-    for name, value in usual.items():
-        if of.get(name) != value:
-            yield f"{name}={of.get(name, 'none')}"
+def _differences(trials: Sequence[Trial]) -> list[str]:
+    """Return how each trial differs from those that edit changes of the same methods, and which methods these are."""
+    edited = [_edited(trial) for trial in trials]
+    settings = [dict(_settings(trial)) for trial in trials]
+    found = []
+    for methods, own in zip(edited, settings, strict=True):
+        alike = [others for others, of in zip(settings, edited, strict=True) if of == methods]
+        of = [f"of {' of '.join(methods)}"] if methods and len(set(edited)) > 1 else []
+        found.append(", ".join([*of, *_differing(own, alike)]))
+    return found
 
 
-def _fields(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every field of a trial's JSON with its value as JSON; those of hyperparameters have no prefix."""
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _fields(value, prefix if name == "hyper" else f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", json.dumps(value).strip('"')
+def _edited(trial: Trial) -> tuple[str, ...]:
+    """Return the methods whose changes a trial edits, the nearest first."""
+    parent = trial.parent if trial.is_edit else None
+    return () if parent is None else (parent.method, *_edited(parent))
+
+
+def _differing(own: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the settings that some other trial lacks, or has with another value."""
+    for name, value in own.items():
+        if any(name not in other or other[name] != value for other in others):
+            text = "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+            yield f"{name} {text[:_LONGEST]}"
+
+
+def _settings(trial: Trial) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a trial and of those whose changes it edits, by a name that is unique in it."""
+    yield from trial.hyper.items()
+    yield "update", "last" if trial.snapshot is None else trial.snapshot
+    if trial.parent is not None and trial.is_edit:
+        yield from ((f"{trial.parent.method}.{name}", value) for name, value in _settings(trial.parent))
+        return
+    yield from ((f"recipe.{name}", value) for name, value in asdict(trial.recipe).items())
+    yield "sources", "+".join(trial.sources)
+    yield "version", trial.version
+    yield from (("base", trial.model), ("data", trial.data), ("code", trial.code))

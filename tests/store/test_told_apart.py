@@ -1,26 +1,43 @@
+"""What tells trials of one label apart, in listings and in messages."""
+
 from dataclasses import replace
 
-from bench.store.told_apart import told_apart
+from bench.store.told_apart import by_label, told_apart
+from bench.values.trial import Trial
 from tests.making.trials import TRIAL
 
 
-def test_each_trial_is_told_with_what_most_others_have_not() -> None:
+def edit(parent: Trial, snapshot: int | None = None, **hyper: float) -> Trial:
+    return replace(parent, method="rewind", hyper=hyper, parent=parent, snapshot=snapshot)
+
+
+def test_trials_of_one_label_are_told_apart_by_what_differs() -> None:
     plain = replace(TRIAL, hyper={"lr": None})
-    other = replace(plain, hyper={"lr": 1e-4})
+    tried, other = replace(plain, hyper={"lr": 0.1}), replace(plain, method="dora")
     frozen = replace(plain, recipe=replace(TRIAL.recipe, connector="frozen"))
+    edits = [edit(plain, strength=0.5), edit(plain, strength=1.0, snapshot=1), edit(tried, strength=0.5)]
 
-    assert told_apart([plain, other, frozen]) == (
-        f"{plain.id} (as most of them)",
-        f"{other.id} (lr=0.0001)",
-        f"{frozen.id} (recipe.connector=frozen)",
-    )
+    found = by_label([plain, tried, frozen, *edits, edit(other, strength=0.5), replace(plain, seed=1)])
+
+    assert list(found.values()) == [
+        "lr none, recipe.connector full",
+        "lr 0.1, recipe.connector full",
+        "lr none, recipe.connector frozen",
+        "of lora, strength 0.5, update last, lora.lr none",
+        "of lora, strength 1, update 1, lora.lr none",
+        "of lora, strength 0.5, update last, lora.lr 0.1",
+        "of dora",
+        "",
+    ]
 
 
-def test_a_field_that_only_one_trial_has_is_named_with_its_value_or_none() -> None:
-    parent = replace(TRIAL, hyper={"lr": 0.5})
-    one, two = (replace(TRIAL, method="dare", hyper={}, parent=of) for of in (parent, replace(parent, hyper={})))
+def test_trials_that_differ_in_data_code_or_version_are_told_apart_too() -> None:
+    trials = [TRIAL, *(replace(TRIAL, **{name: "x"}) for name in ("data", "code", "model")), replace(TRIAL, version=1)]
 
-    first, second = told_apart([one, two])
+    assert len(set(by_label(trials).values())) == 5
 
-    assert first == f"{one.id} (as most of them)"
-    assert second == f"{two.id} (parent.lr=none)"
+
+def test_a_message_names_each_by_its_id() -> None:
+    other = replace(TRIAL, hyper={"lr": 1e-4})
+
+    assert told_apart([replace(TRIAL, hyper={"lr": None}), other])[1] == f"{other.id} (lr 0.0001)"
