@@ -54,7 +54,7 @@ def arrows() -> set[tuple[str, str]]:
         for imported in graph.find_modules_directly_imported_by(module)
         if module.count(".") and imported.count(".")
     )
-    return {(one, other) for one, other in pairs if one != other}
+    return {(one, other) for one, other in pairs if other != one != "__main__"}  # which only starts the command line
 
 
 def reduced(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""``bench clean``: delete leftovers, and with ``--trials`` the finished trials that no run, search or study needs."""
+"""``bench clean``: delete leftovers, and with ``--trials`` finished trials that no run or other command needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from bench.track import ARTIFACTS
 class CleanOptions(Output, Command):
     """The options of ``bench clean``."""
 
-    trials: bool = flag("also delete finished trials that no run, search or study needs, and MLflow's links to them")
+    trials: bool = flag(
+        "also delete finished trials that no run, search, study or sequence needs, and MLflow's links to them"
+    )
     yes: bool = flag("do not ask for confirmation")
 
 
@@ -84,13 +86,14 @@ def _used(store: Store, output: Path) -> Used:
     """Return the trials that the runs, searches and studies of a run folder need, with the parents that they edit.
 
     Raises:
-        UsageError: there is no run, search or study.
+        UsageError: there is no run, search, study or sequence.
     """
     runs = [planned(run, store, output) if run.is_old else run for run in every_run(store)]
     results, ids = list(search_results(store.root)), studied(store)
     if not (runs or results or ids):
         raise UsageError(
-            f"{store.root} has no run, search or study, so nothing says which trials are needed. Run bench run first."
+            f"{store.root} has no run, search, study or sequence, so nothing says which trials are needed. "
+            "Run bench run first."
         )
     ids |= {trial for run in runs for trial in run.trials}
     tried = [item for result, _ in results for item in result.configurations]

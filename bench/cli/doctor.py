@@ -29,7 +29,9 @@ class DoctorOptions(TextOrJson, TaskData, Modelled, Suited, Command):
 
     suite: str = arg("micro", "the suite to check (default: micro)", "NAME")
     skip_bad: int = arg(0, "tolerate up to N broken records per split (default: 0)", "N", least=0)
-    output: str = arg("runs", "run folder (default: runs)", "DIR|URL")
+    output: str = arg(
+        "runs", "run folder (default: $BENCH_OUTPUT, else runs)", "DIR|URL", type=str, variable="BENCH_OUTPUT"
+    )
     storage: str | None = arg(None, "Optuna storage of searches (default: a file in --output)", "URL")
     address: str | None = arg(None, "a running Ray cluster (default: Ray on this machine)", "auto|HOST:PORT")
     ray: float | None = arg(

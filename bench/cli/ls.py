@@ -149,7 +149,7 @@ def _trial_lines(store: Store) -> Iterator[str]:
 def _run_lines(store: Store, output: Path) -> Iterator[str]:
     found = [planned(run, store, output) if run.is_old else run for run in every_run(store)]
     if not found:
-        say(f"{output} has no run, search or study yet. Start one: bench run --output {output}")
+        say(f"{output} has no run, search, study or sequence yet. Start one: bench run --output {output}")
         return
     census = store.census
     tables = [run for run in found if run.kind == "run"]

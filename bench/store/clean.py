@@ -17,7 +17,7 @@ from bench.store.unfinished import MARK
 
 _TRIAL = re.compile(r"-[0-9a-f]{12}$")
 _DRAFT = re.compile(r"(?<!\d)\.tmp$|^\.mlflow-")  # of 0.1.0 and of MLflow; who takes the lock deletes our own
-_UNUSED = "no run, search or study needs it"
+_UNUSED = "no run, search, study or sequence needs it"
 
 Links = Mapping[tuple[int, int], Sequence[Path]]  # files by device and inode
 

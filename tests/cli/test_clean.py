@@ -165,7 +165,7 @@ def test_trials_of_an_older_version_are_named_and_go_only_with_trials(
 
     assert " finished trials (" in error
     assert " of an older version), " in error
-    assert "(a trial of an older version, 1; no run, search or study needs it)" in capsys.readouterr().out
+    assert "(a trial of an older version, 1; no run, search, study or sequence needs it)" in capsys.readouterr().out
     assert len(list(runs.glob("*/record.json"))) == 31
 
 
