@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from bench import Recipe, Step, TrainMethod
+from bench import Recipe, Step, Task, TrainMethod
 from bench.checks.tiny import RECIPE, tiny
 from bench.model.resident import Base
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry, installed
+from bench.plugins.source import is_built_in
 from bench.plugins.tasks import Tasks
 
 torch.set_num_threads(1)
@@ -236,6 +237,25 @@ def tiny_tasks(tmp_path: Path) -> Path:
 def squares(tiny_tasks: Path) -> Tasks:
     """How the two tasks of the suite tiny are read; its registry knows them."""
     return Tasks(Registry([tiny_tasks]))
+
+
+_DRAWN: dict[tuple[type[Task], str], Task] = {}
+
+
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all commands of all such tests share the drawn tasks, whose examples are drawn and digested once.
+
+    For tests that only plan. A task that reads files or has options is made anew, as in every command.
+    """
+    new = Tasks.new
+
+    def shared(tasks: Tasks, plugin: type[Task], variant: str = "") -> Task:
+        if plugin.manifest is not Task.manifest or tasks.settings.get(plugin.name) or not is_built_in(plugin):
+            return new(tasks, plugin, variant)
+        return _DRAWN.setdefault((plugin, variant), new(tasks, plugin, variant))
+
+    monkeypatch.setattr(Tasks, "new", shared)
 
 
 @pytest.fixture

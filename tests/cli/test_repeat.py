@@ -21,7 +21,6 @@ from bench.plan.chains import ChainRequest
 from bench.plan.plan import Plan
 from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
-from bench.plugins.tasks import Tasks
 from bench.store.run_folder import Store
 from bench.store.runs import Run, save_run
 from bench.values.record import Record
@@ -31,18 +30,15 @@ from tests.making.trials import TRIAL
 EVERYTHING = "run --methods lora,dare --ranks 32 --targets icon_choice --baselines --rewind 0.3,0.55"
 
 
-TASKS = Tasks(Registry())  # shared by all plans, because each would draw and digest all examples again
-
-
 def planned(line: str, output: Path) -> Plan:
     """Return what the words of a run or a study plan."""
     _, options = parse(shlex.split(line.removeprefix("bench "))) or (None, None)
     if isinstance(options, StudyOptions):
         chosen = named_study(options.name)
-        asked = read_request(options.cells(chosen, TASKS.registry), output, quiet=True)
-        return study_plan(chosen, replace(asked, tasks=TASKS), Store(output))
+        asked = read_request(options.cells(chosen, Registry()), output, quiet=True)
+        return study_plan(chosen, asked, Store(output))
     assert isinstance(options, RunOptions)
-    return make(replace(read_request(options, output, quiet=True), tasks=TASKS), Store(output))
+    return make(read_request(options, output, quiet=True), Store(output))
 
 
 def trials_of(plan: Plan) -> dict[str, Trial]:
@@ -61,6 +57,7 @@ def lines_of(plan: Plan, repeats: Repeats, output: Path) -> Iterator[tuple[Trial
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize(
     "more", ["--tuned", "--set lora.lr=0.002 --set dare.drop_rate=0.3 --set recipe.image=pad --connector frozen"]
 )
@@ -76,6 +73,7 @@ def test_the_command_of_every_trial_of_a_run_asks_for_that_trial(more: str, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_command_of_every_trial_of_a_study_asks_for_that_trial(study: str, tmp_path: Path) -> None:
     whole = f"bench study {study} --ranks 32 --targets icon_choice --output {tmp_path}"
