@@ -82,13 +82,13 @@ def tower_environment(tower: nn.Module, device: torch.device) -> dict[str, str]:
 def known_facts(environments: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
     """Return every value of each field, the first one first, in a form that people elsewhere may read.
 
-    >>> known_facts([{"device": "A100"}, {"device": "H100", "torch": "2.13.0"}, {"device": "A100"}])
+    >>> known_facts([{"device": "A100"}, {"device": "A100 and H100", "torch": "2.13.0"}])
     {'device': ['A100', 'H100'], 'torch': ['2.13.0']}
     """
     found: dict[str, dict[str, None]] = {}
     for facts in environments:
-        for name, value in facts.items():
-            found.setdefault(name, {})[shareable(value)] = None
+        for name, text in facts.items():
+            found.setdefault(name, {}).update(dict.fromkeys(map(shareable, text.split(AND))))
     return {name: list(values) for name, values in found.items()}
 
 

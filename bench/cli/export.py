@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,11 +101,10 @@ def _card(record: Record, store: Store, suite: Suite, *, merged: bool) -> str:
     """Return the model card of a trial, with the command that repeats it if its plugins can be loaded."""
     trial = record.trial
     cells, whole = asked_in(store, trial)
-    try:
+    registry, command = Registry(), ""
+    with suppress(BenchError):  # the plugin's file is gone; the trial can be exported without it
         registry = Registry(cells.plugin)
-        command = Repeats.of(cells, Path(store.root.name), registry, whole)(record)
-    except BenchError:  # the plugin's file is gone; the trial can be exported without it
-        registry, command = Registry(), ""
+        command = Repeats.of(cells, Path(store.root.name), registry, store, whole)(record)
     licences = {task: _licence(registry, task) for task in trial.tasks if task in registry.names("task")}
     return model_card(Exported(record, store, suite, merged, licences, command))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.cli.arguments import Command, arg
@@ -19,7 +19,7 @@ from bench.console import say
 from bench.errors import UsageError
 from bench.plan.baselines import make
 from bench.store.run_folder import Store
-from bench.store.runs import Kind, Run, latest_run
+from bench.store.runs import Kind, Run, latest_run, save_note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ def report(options: ReportOptions) -> int:
     run = _meant(options, store)
     with store.locked():
         path = _WRITERS[run.kind](options, store, run)
+        if run.made_from:
+            save_note(store, replace(run, made_from=""))  # the next bench run writes its own page again
     print(options.output / path.relative_to(store.root))
     return 0
 
@@ -64,7 +66,7 @@ def _leaderboard(options: ReportOptions, store: Store, run: Run) -> Path:
     made = make(read_request(cells, options.output), store)
     ranked = board(made, store, run.command, mixed=options.mix, sort=options.sort)
     figures = sorted((store.root / run.reports).glob("curves/*.svg"))
-    repeat = Repeats.of(cells, options.output, made.request.registry, run.command)
+    repeat = Repeats.of(cells, options.output, made.request.registry, store, run.command)
     return put_page(lambda: run_page(ranked, made, store, figures, repeat), store, run)
 
 
@@ -74,7 +76,7 @@ def _sequence(options: ReportOptions, store: Store, run: Run) -> Path:
     chains = chains_of(run, options.output)
     shown = sequences(chains, store, run.command, mixed=options.mix)
     figures = sorted((store.root / run.reports).glob("sequence-*.svg"))
-    repeat = Repeats.of(cells_of(run), options.output, chains.request.registry, run.command)
+    repeat = Repeats.of(cells_of(run), options.output, chains.request.registry, store, run.command)
     return put_page(lambda: sequence_page(shown, chains, chains.plan(store), store, figures, repeat), store, run)
 
 
@@ -95,7 +97,7 @@ def _study(options: ReportOptions, store: Store, run: Run) -> Path:
     made = study_plan(chosen, read_request(cells, options.output), store)
     ranked = board(made, store, run.command, mixed=options.mix, sort=options.sort)
     figures = sorted((store.root / run.reports).glob("*.svg"))
-    repeat = Repeats.of(cells, options.output, made.request.registry, run.command)
+    repeat = Repeats.of(cells, options.output, made.request.registry, store, run.command)
     return put_page(lambda: run_page(ranked, made, store, figures, repeat, chosen.title), store, run)
 
 

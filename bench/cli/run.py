@@ -28,7 +28,7 @@ from bench.cli.reports import (
 )
 from bench.cli.request import read_request, start_request
 from bench.cli.run_again import shown_again, with_reports
-from bench.cli.which_run import keep_run, largest, new_run, with_trials
+from bench.cli.which_run import keep_run, new_run, tell_larger, with_trials
 from bench.console import say, tell, warn
 from bench.errors import BenchError, UsageError
 from bench.lanes import lanes
@@ -40,8 +40,8 @@ from bench.plan.request import Request
 from bench.plugins.registry import Registry
 from bench.store import left_out
 from bench.store.places import staged
-from bench.store.run_folder import Store
-from bench.store.runs import Run, read_runs, save_run
+from bench.store.run_folder import Census, Store
+from bench.store.runs import Run, save_run
 from bench.track import Mirror, Result, tracking_uri
 from bench.values.scores import Score
 
@@ -129,16 +129,9 @@ def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Regi
         with Mirror(store, made, options.line) as mirror:
             again = partial(_planned_again, plan, steps.run, store)
             made = finish(made, again, partial(_perform, options, store=store, launch=launch, mirror=mirror))
-            outcome = steps.write(made, store)
-            finished = replace(with_trials(steps.run, made), finished=True)
-            save_run(store, finished)
-            mirror.finish(outcome.result)
-            outcome.show()
-            tell(outcome.lines)
-            paths = [*outcome.paths, *_page(outcome, steps.run, made, store)]
-            save_run(store, with_reports(finished, options, store, paths))
+            finished, paths = _reported(steps, options, made, store, mirror)
     tell_files(paths, store.root, Path(steps.run.reports), options.output)
-    _tell_larger(finished, made, store)
+    tell_larger(finished, store, _census(made, store))
     code = list_failures(made, store)
     steps.end(made, store)
     return code
@@ -204,6 +197,25 @@ def _planned_again(plan: Callable[[], Plan], run: Run, store: Store) -> Plan:
     return made
 
 
+def _reported(
+    steps: RunSteps, options: RunOptions, made: Plan, store: Store, mirror: Mirror
+) -> tuple[Run, Sequence[Path]]:
+    """Write and print the results of a plan that was carried out, and return the note of its run and the files."""
+    outcome = steps.write(made, store)
+    finished = replace(with_trials(steps.run, made), finished=True)
+    save_run(store, finished)
+    mirror.finish(outcome.result)
+    outcome.show()
+    tell(outcome.lines)
+    more = _page(outcome, steps.run, made, store)
+    paths = [*outcome.paths, *more]
+    save_run(store, with_reports(finished, options, store, paths, whole=len(more) == _MORE))
+    return finished, paths
+
+
+_MORE = 2  # files that _page writes
+
+
 def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
     """Write the scores of all examples and the report page; if one cannot be written, say why.
 
@@ -216,18 +228,10 @@ def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
     return written_if_possible(steps)
 
 
-def _tell_larger(run: Run, made: Plan, store: Store) -> None:
-    """Say so if bench leaderboard shows another run than this one."""
-    before = store.census
+def _census(made: Plan, store: Store) -> Census:
+    """Return the records when they were first read, and the scores that the command has added."""
     done = {key: frozenset(record.scores) for key, record in made.records.items()}
-    census = replace(before, scores={**before.scores, **done})
-    shown = largest([other for other in read_runs(store) if other.kind == "run"], census) if run.kind == "run" else run
-    if shown.name != run.name:
-        say(
-            f"bench leaderboard shows the run {shown.name}, which has {shown.finished_cells(census)} of "
-            f"{len(shown.cells)} cells finished; this run has {run.finished_cells(census)} of {len(run.cells)}. "
-            "bench leaderboard --run latest shows this run."
-        )
+    return replace(store.census, scores={**store.census.scores, **done})
 
 
 def _write(options: RunOptions, run: Run, made: Plan, store: Store) -> Outcome:
@@ -242,7 +246,7 @@ def _write(options: RunOptions, run: Run, made: Plan, store: Store) -> Outcome:
     paths = [*write_reports(ranked, reports), *_scatter(ranked, reports)]
     more, lines = _curves(made, ranked, store, reports) if made.request.strengths else ((), ())
     paths += more
-    repeat = Repeats.of(options, options.output, made.request.registry, run.command)
+    repeat = Repeats.of(options, options.output, made.request.registry, store, run.command)
     page = partial(run_page, ranked, made, store, more, repeat)
     return Outcome(paths, lines, partial(Result.of_board, ranked, paths), page, partial(print_board, ranked))
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from bench.cli.remembered import key_of, remembered
 from bench.cli.reports import filled_board, print_board
+from bench.cli.which_run import tell_larger
 from bench.console import say
+from bench.plugins.registry import installed
 from bench.store.run_folder import Store
 from bench.store.runs import Run, latest_run, read_runs
 from bench.text import counted
@@ -26,17 +28,25 @@ if TYPE_CHECKING:
     from bench.leaderboard.outline import Outline
 
 
-def with_reports(run: Run, asked: RunOptions, store: Store, paths: Sequence[Path]) -> Run:
-    """Return the note of a finished run with the files of its reports and with what they were made from."""
-    outline = remembered(asked) if run.kind == "run" else None
+def with_reports(run: Run, asked: RunOptions, store: Store, paths: Sequence[Path], *, whole: bool) -> Run:
+    """Return the note of a finished run with the files of its reports and with what they were made from.
+
+    Reports are made again by the next command if they are not ``whole``, because one could not be written.
+    """
+    outline = remembered(asked) if run.kind == "run" and whole else None
     made = "" if outline is None else _made_from(asked, store.read_all(outline.trials))
     return replace(run, made_from=made, files=tuple(str(path.relative_to(store.root)) for path in paths))
 
 
 def _made_from(asked: RunOptions, records: Mapping[str, Record]) -> str:
-    """Return the digest of what the reports of a run follow from, or "" if they also follow from other files."""
+    """Return the digest of what the reports of a run follow from, or "" if they also follow from other files.
+
+    Those are the scores of --rewind, and the code of reports that are not of this package.
+    """
     key = None if asked.rewind is not None else key_of(asked)
-    if key is None:
+    if key is None or not all(
+        point.value.startswith("bench.") for points in installed("report").values() for point in points
+    ):
         return ""
     by_trial = {name: record.to_json() for name, record in sorted(records.items())}
     return digest([key, asked.sort, asked.mix, by_trial])
@@ -65,6 +75,7 @@ def shown_again(run: Run, asked: RunOptions, store: Store) -> bool:
         "since the reports were written, so nothing is written again."
     )
     print_board(filled_board(outline, store, noted.command, mixed=asked.mix, sort=asked.sort))
+    tell_larger(noted, store, store.census)
     say(f"The reports are in {asked.output / noted.reports}. Open {asked.output / noted.files[-1]} in a browser.")
     return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ def put_search_page(
     def page() -> Page:
         from bench.page.search import Searched, search_page  # imported here because the help needs no templates
 
-        repeat = Repeats.of(cells, output, registry, run.command)
+        repeat = Repeats.of(replace(cells, limit=None), output, registry, store, run.command)
         return search_page(Searched(run.command, results, fronts, following(cells, results, output), repeat), store)
 
     return put_page(page, store, run)

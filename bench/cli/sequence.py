@@ -72,6 +72,6 @@ def _write(options: SequenceOptions, cells: Cells, run: Run, chains: ChainReques
     board = sequences(chains, store, options.line, mixed=options.mix)
     folder = store.root / run.reports
     paths = [*write_reports(board, folder), *save_plot(board, folder)]
-    repeat = Repeats.of(cells, options.output, made.request.registry, run.command)
+    repeat = Repeats.of(cells, options.output, made.request.registry, store, run.command)
     page = partial(sequence_page, board, chains, made, store, paths, repeat)
     return Outcome(paths, (), partial(result, board, chains, paths), page, partial(print_sequences, board))

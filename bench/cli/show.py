@@ -9,6 +9,7 @@ from typing import Any
 from bench.cli.arguments import Command, flag
 from bench.cli.options import OneTrial, Output, Plugins, TextOrJson
 from bench.cli.repeat import Repeats, asked_in
+from bench.console import say
 from bench.errors import UsageError
 from bench.lanes.progress import pace
 from bench.leaderboard.environments import SCORED_WITH
@@ -21,6 +22,7 @@ from bench.trial import parity
 from bench.values.recipe import EVALUATED
 from bench.values.record import Record
 from bench.values.scores import Score
+from bench.values.trial import FIT_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,10 @@ def show(options: ShowOptions) -> int:
 
 
 def _repeat(record: Record, store: Store, options: ShowOptions) -> str:
+    if record.trial.is_older:
+        say(f"The trial is of version {record.trial.version}; the command trains it again, by version {FIT_VERSION}.")
     cells, whole = asked_in(store, record.trial)
-    return Repeats.of(cells, options.output, Registry(options.plugin or cells.plugin), whole)(record)
+    return Repeats.of(cells, options.output, Registry(options.plugin or cells.plugin), store, whole)(record)
 
 
 def overview(record: Record, store: Store) -> str:

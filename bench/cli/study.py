@@ -147,7 +147,7 @@ def _write(options: StudyOptions, chosen: Study, run: Run, made: Plan, store: St
             paths, lines = _figure(chosen, drawing, here)
     files = [folder / path.name for path in paths]
     result = partial(Result.of_board, ranked, files)
-    repeat = Repeats.of(options, options.output, made.request.registry, run.command)
+    repeat = Repeats.of(options, options.output, made.request.registry, store, run.command)
     page = partial(run_page, ranked, made, store, files, repeat, chosen.title)
     return Outcome(files, lines, result, page, *([partial(print_board, ranked)] if chosen.draw is None else []))
 

@@ -69,6 +69,17 @@ def largest(runs: Sequence[Run], census: Census) -> Run:
     return max(runs, key=size)
 
 
+def tell_larger(run: Run, store: Store, census: Census) -> None:
+    """Say so if bench leaderboard shows another run than this one."""
+    shown = largest([other for other in read_runs(store) if other.kind == "run"], census) if run.kind == "run" else run
+    if shown.name != run.name:
+        say(
+            f"bench leaderboard shows the run {shown.name}, which has {shown.finished_cells(census)} of "
+            f"{len(shown.cells)} cells finished; this run has {run.finished_cells(census)} of {len(run.cells)}. "
+            "bench leaderboard --run latest shows this run."
+        )
+
+
 def shown_run(store: Store, output: Path, name: str = "", kinds: Sequence[Kind] = ("run",), for_what: str = "") -> Run:
     """Return the run that ``--run`` names, of one of ``kinds``. Without a name, return the largest of the first kind.
 

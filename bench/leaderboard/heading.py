@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.environment import AND
+from bench.environment import AND, UNKNOWN
 from bench.plan.row_key import RowKey
 
 _SAID = ("device", "processor", "torch", "transformers", "peft")
@@ -36,7 +36,7 @@ class Heading:
     @property
     def commit(self) -> str:
         """The commits of the code that made the rows, or nothing if they are not known."""
-        return AND.join(self.environment.get("commit", ()))
+        return AND.join(commit for commit in self.environment.get("commit", ()) if commit != UNKNOWN)
 
     @property
     def made_with(self) -> str:

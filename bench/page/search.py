@@ -35,7 +35,7 @@ _FIGURES = {
 }
 _TITLES = {"fronts": "The fronts of all methods"}
 _FRONTS = (
-    "Right is better at the new task, up is better at the old ones. Small pale marks are all configurations that have "
+    "Right is better at {learnt}, up is better at the sources. Small pale marks are all configurations that have "
     "scores; a line is the front of a method. A ring marks the chosen configuration, a square the default."
 )
 
@@ -65,6 +65,7 @@ def search_page(found: Searched, store: Store) -> Page:
         for number, result in enumerate(results)
     ]
     facts, target = results[0].facts, target_name(results)
+    fronts = _FRONTS.format(learnt="the tasks of the sequence" if results[0].order else "the target")
     choices = {
         "columns": chosen_columns(results),
         "blocks": chosen_blocks(results, rows),
@@ -74,7 +75,7 @@ def search_page(found: Searched, store: Store) -> Page:
     reading = {"target": target, "facts": facts, "sizes": _sizes(facts), "stops": facts["margin"] is not None}
     sections = [
         Section("chosen", "What was chosen", "chosen.html", choices),
-        *figure_section("fronts", f"Source against {target}", written(found.fronts, rows, _TITLES, _FRONTS)),
+        *figure_section("fronts", f"Source against {target}", written(found.fronts, rows, _TITLES, fronts)),
         Section("configurations", "Every configuration", "configurations.html", {"quests": quests}),
         Section("reading", "What the numbers say, and what they do not", "search_reading.html", reading),
         Section("origin", "Environment and commands", "origin.html", _origin(found, rows, store)),

@@ -99,10 +99,15 @@ def run_name(kind: Kind, meaning: Mapping[str, Any]) -> str:
 
 def save_run(store: Store, run: Run) -> None:
     """Write the note of a run, and point to it as the latest run."""
+    save_note(store, run)
+    write_note(store.root / FOLDER / _LATEST, {"run": run.name, "reports": run.reports})
+
+
+def save_note(store: Store, run: Run) -> None:
+    """Write the note of a run."""
     data = asdict(run)
     del data["name"]  # the folder has it
     write_note(store.root / FOLDER / run.name / _NOTE, data)
-    write_note(store.root / FOLDER / _LATEST, {"run": run.name, "reports": run.reports})
 
 
 def read_runs(store: Store) -> list[Run]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.values.trial import Trial
 
-_LONGEST = 24  # letters of a value; a longer one, such as a template, is cut
+_LONGEST = 24  # letters of a value; a longer one, such as a template, is cut if that leaves no two alike
 
 
 def told_apart(trials: Sequence[Trial]) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def _differences(trials: Sequence[Trial]) -> list[str]:
     found = []
     for methods, own in zip(edited, settings, strict=True):
         alike = [others for others, of in zip(settings, edited, strict=True) if of == methods]
-        of = [f"of {' of '.join(methods)}"] if methods and len(set(edited)) > 1 else []
+        of = [f"of {' of '.join(methods)}" if methods else "trained"] if len(set(edited)) > 1 else []
         found.append(", ".join([*of, *_differing(own, alike)]))
     return found
 
@@ -50,20 +50,29 @@ def _edited(trial: Trial) -> tuple[str, ...]:
     return () if parent is None else (parent.method, *_edited(parent))
 
 
-def _differing(own: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the settings that some other trial lacks, or has with another value."""
     for name, value in own.items():
         if any(name not in other or other[name] != value for other in others):
-            text = "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-            yield f"{name} {text[:_LONGEST]}"
+            clash = any(other.get(name) != value and _text(other.get(name)) == _text(value) for other in others)
+            yield f"{name} {' '.join(str(value).split()) if clash else _text(value)}"
+
+
+def _text(value: Any) -> str:
+    """Return a value as a few words on one line."""
+    if value is None or value == "":
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())[:_LONGEST]
 
 
 def _settings(trial: Trial) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a trial and of those whose changes it edits, by a name that is unique in it."""
+    """Yield the settings of a trial and of those that it follows from, by a name that is unique in it."""
     yield from trial.hyper.items()
     yield "update", "last" if trial.snapshot is None else trial.snapshot
-    if trial.parent is not None and trial.is_edit:
-        yield from ((f"{trial.parent.method}.{name}", value) for name, value in _settings(trial.parent))
+    if trial.parent is not None:
+        before = trial.parent.method if trial.is_edit else f"{trial.parent.target}: {trial.parent.method}"
+        yield from ((f"{before}.{name}", value) for name, value in _settings(trial.parent))
+    if trial.is_edit:
         return
     yield from ((f"recipe.{name}", value) for name, value in asdict(trial.recipe).items())
     yield "sources", "+".join(trial.sources)

@@ -40,7 +40,8 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     output = tmp_path / "runs"
     (store := Store(output)).prepare()
     write_records(make(read_request(Cells(**CELLS), output), store), store, row)
-    said = ["run", *(word for name, value in CELLS.items() for word in (f"--{name}", value)), "--output", str(output)]
+    said = ["run", *(word for name, value in CELLS.items() for word in (f"--{name}", value)), "--lanes", "0"]
+    said += ["--output", str(output)]
     assert main(said) == 0
     assert "cached: 3 of 3 trials" in capsys.readouterr().err
     return said
@@ -102,6 +103,6 @@ def test_a_run_whose_results_have_changed_writes_its_reports_again(
 def test_other_words_are_not_taken_for_the_same_run(
     more: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*words, *more, "--lanes", "0"]) == 0
+    assert main([*words, *more]) == 0
 
     assert SAID not in capsys.readouterr().err

@@ -92,7 +92,7 @@ def main() -> None:
     lighten(runs)
     for file, words in pinned.COMMANDS.items():
         text = said(words.replace("@LORASCULPT", ids["lorasculpt"]).replace("@LORA", ids["lora"]))
-        text = text.replace(str(runs), "{root}").replace(commit(), "{commit}")
+        text = text.replace(str(runs), "{root}")
         (FOLDER / "expected" / file).write_text(text, encoding="utf-8")
     (runs / "leaderboard.csv").write_text(said("leaderboard --format csv --sort method"), encoding="utf-8")
     with tarfile.open(FOLDER / "runs.tar.gz", "w:gz") as archive:

@@ -32,9 +32,36 @@ def test_trials_of_one_label_are_told_apart_by_what_differs() -> None:
 
 
 def test_trials_that_differ_in_data_code_or_version_are_told_apart_too() -> None:
-    trials = [TRIAL, *(replace(TRIAL, **{name: "x"}) for name in ("data", "code", "model")), replace(TRIAL, version=1)]
+    others = [replace(TRIAL, data="x"), replace(TRIAL, code="x"), replace(TRIAL, model="x"), replace(TRIAL, version=1)]
 
-    assert len(set(by_label(trials).values())) == 5
+    assert len(set(by_label([TRIAL, *others]).values())) == 5
+
+
+def test_stages_are_told_apart_by_what_came_before() -> None:
+    stage = [replace(TRIAL, target="u", parent=edit(TRIAL, strength=strength)) for strength in (0.5, 0.25)]
+
+    assert list(by_label(stage).values()) == ["t: rewind.strength 0.5", "t: rewind.strength 0.25"]
+
+
+def test_a_long_value_or_one_with_line_ends_stays_on_its_line() -> None:
+    templates = ["USER: <image>\n{prompt} ASSISTANT:", "USER: {prompt}", "x" * 99]
+    trials = [replace(TRIAL, recipe=replace(TRIAL.recipe, template=text)) for text in templates]
+
+    texts = list(by_label(trials).values())
+
+    assert texts[0] == "recipe.template USER: <image> {prompt} A"
+    assert len(set(texts)) == 3
+    assert not [text for text in texts if "\n" in text]
+
+
+def test_numbers_that_look_alike_are_written_out() -> None:
+    texts = by_label([replace(TRIAL, hyper={"lr": lr}) for lr in (0.00025941, 0.00025944)]).values()
+
+    assert list(texts) == ["lr 0.00025941", "lr 0.00025944"]
+
+
+def test_an_edit_and_a_training_of_one_label_are_told_apart() -> None:
+    assert list(by_label([replace(TRIAL, method="rewind"), edit(TRIAL)]).values()) == ["trained", "of lora"]
 
 
 def test_a_message_names_each_by_its_id() -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.environment import commit
 from bench.plugins.registry import Registry
 from bench.plugins.source import of_plugin
 from bench.values.record import Record
@@ -59,7 +58,7 @@ def old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def expected(folder: str, file: str, runs: Path) -> str:
     text = (HERE / folder / "expected" / file).read_text(encoding="utf-8")
-    return text.replace("{root}", str(runs)).replace("{commit}", commit())
+    return text.replace("{root}", str(runs))
 
 
 @pytest.mark.parametrize("name", PINNED["methods"])
