@@ -49,7 +49,7 @@ def run(name: str) -> str:
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
     seconds = time.monotonic() - began
     print(f"\n{name} ({seconds:.0f} s)\n\n{done.stdout}", flush=True)
-    stamp = f"{date.today()}, commit `{commit()}`, {seconds:.0f} s"
+    stamp = f"{date.today()}, commit `{commit()}`, {seconds:.0f} s\\\n{machine()}"
     return f"### {name}\n\n{stamp}\n\n```text\n{done.stdout.strip()}\n```\n"
 
 
@@ -59,7 +59,7 @@ def write(name: str, section: str) -> None:
     old, _, after = rest.partition(_LAST)
     known = {part.partition("\n")[0]: f"### {part}" for part in old.split("### ")[1:]} | {name: section}
     shown = [known[each].strip() + "\n" for each in names() if each in known]
-    head = f"`make perf`, or `python -m tests.perf NAME` for one timing, on\n{machine()}."
+    head = "`make perf`, or `python -m tests.perf NAME` for one timing, printed:"
     PAGE.write_text("\n".join([before + _FIRST, "", head, "", *shown, _LAST + after]), encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from bench.model.adapter_input import Casts, Factor, Reads
 from bench.model.adapters import insert_lora
 from tests.perf.before.adapted import pefts
 from tests.perf.layers import DECODER, MODEL_RANK, RANK, SIZES, llava, passes, plain, recipe, update
-from tests.perf.timing import each_round, ratio
+from tests.perf.timing import dtypes, each_round, ratio
 
 TOKENS, DROPOUT, ROUNDS = 256, 0.05, 3
 NAMES = ("peft", "ours")
@@ -64,7 +64,7 @@ def main() -> None:
     torch.set_num_threads(1)
     line = "{:<28}" + "{:>10}" * 5
     print(line.format("", "peft ms", "ours ms", "ratio", "peft MiB", "ours MiB"))
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in dtypes():
         name = str(dtype).removeprefix("torch.")
         for shape in SIZES:
             wrapped = {way: layer(way, shape, dtype) for way in NAMES}

@@ -21,7 +21,7 @@ from bench.model.adapters import insert_lora
 from bench.model.dora_layer import Magnitude
 from tests.perf.before.adapted import pefts
 from tests.perf.layers import DECODER, MODEL_RANK, RANK, SIZES, llava, passes, plain, recipe, update
-from tests.perf.timing import each_round, ratio
+from tests.perf.timing import dtypes, each_round, ratio
 
 UPDATE = 10_240
 NAMES = ("lora", "peft's dora", "dora", "dora, low_rank")
@@ -90,7 +90,7 @@ def main() -> None:
     for shape in SIZES:
         for dropout in (0.0, 0.05):
             print(("{:<22}" + "{:>9}" * 8).format(*layer_row(shape, dropout, 2)), flush=True)
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in dtypes():
         for dropout in (0.0, 0.05):
             print(("{:<22}" + "{:>9}" * 8).format(*model_row(dropout, dtype, 3)), flush=True)
 

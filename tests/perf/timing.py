@@ -11,6 +11,14 @@ import torch
 from bench.text import text_table
 
 
+def dtypes() -> tuple[torch.dtype, ...]:
+    """Return float32, and bfloat16 if this CPU multiplies it; where it does not, torch takes 300 times as long."""
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return (torch.float32, torch.bfloat16)
+    print("bfloat16 is left out, because this CPU has no instructions for it.")
+    return (torch.float32,)
+
+
 def seconds(ways: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
     """Return the median CPU seconds of each way on one thread."""
     return {name: statistics.median(taken) for name, taken in each_round(ways, rounds).items()}
