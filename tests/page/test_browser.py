@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.page import changed
 from tests.making.searches import result
 from tests.page.conftest import EVIL, MadeRun, MadeSequence
-from tests.page.test_changed_limit import limited_page
+from tests.page.test_changed_limit import browser_page, limited_page, rows_of
 from tests.page.test_search_page import written
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
@@ -242,3 +244,13 @@ def test_the_page_of_a_search_sorts_filters_and_draws(browser: Any, tmp_path: Pa
         assert page.locator("h3", has_text="<b>xxx").is_visible()
         page.set_viewport_size({"width": 400, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_the_seeds_of_a_row_are_listed_once(browser: Any, tmp_path: Path) -> None:
+    seeds = [replace(each, seed=seed) for seed in (0, 1) for each in rows_of(("r0", (0,)), ("r1", (0,)))]
+    task = changed.changed_task("old", [*seeds, *rows_of(("r2", (0,)))])
+
+    with shown(browser, browser_page(task, tmp_path)) as page:
+        text = page.locator("article.example").inner_text()
+
+    assert "lora r2 seeds 0, 1; dora r2 seeds 0, 1; l2 r2 seed 0" in text

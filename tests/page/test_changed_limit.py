@@ -84,6 +84,11 @@ def limited_page(folder: Path) -> Path:
         patch.setattr(changed, "LISTED", 3)
         patch.setattr(changed, "LEAST", 1)
         task = changed.changed_task("old", rows_of(("r0", (0, 1)), ("r1", (0,)), ("r2", (1,))))
+    return browser_page(task, folder)
+
+
+def browser_page(task: changed.ChangedTask, folder: Path) -> Path:
+    """Write a page that has only the browser of one task."""
     remarks = [task.remark(ROWS)]
     values = {"tasks": [task], "remarks": remarks, "says": "says", "place": "Target", "places": ("new",)}
     section, data = Section("forgotten", "title", "forgotten.html", values), {"changed-0": changed.as_json(task, {})}

@@ -152,15 +152,21 @@ const page = (() => {
     return counted ? example.lost : new Set(changes.map(([row]) => (rows[row] || {}).method)).size;
   }
 
-  // "lora r16, r32; dora r16": the rows that gave a reply, each name once with its ranks.
+  // "lora r16 seeds 0, 1, r32 seed 2; dora r16": the rows that gave a reply, each name once with its ranks.
   function names(by) {
     const ranks = new Map();
     for (const [row, seed] of by) {
       const { name, rank } = rows[row] || { name: row, rank: 0 };
-      if (!ranks.has(name)) ranks.set(name, new Set());
-      ranks.get(name).add(`${rank ? `r${rank}` : ""}${seed === null ? "" : ` seed ${seed}`}`.trim());
+      if (!ranks.has(name)) ranks.set(name, new Map());
+      const seeds = ranks.get(name);
+      if (!seeds.has(rank)) seeds.set(rank, new Set());
+      if (seed !== null) seeds.get(rank).add(seed);
     }
-    return [...ranks].map(([name, of]) => `${name} ${[...of].join(", ")}`.trim()).join("; ");
+    const listed = ([rank, seeds]) => [
+      rank ? `r${rank}` : "",
+      seeds.size ? `${seeds.size > 1 ? "seeds" : "seed"} ${[...seeds].join(", ")}` : "",
+    ].filter(Boolean).join(" ");
+    return [...ranks].map(([name, of]) => `${name} ${[...of].map(listed).join(", ")}`.trim()).join("; ");
   }
 
   function card(data, example, changes, many) {
