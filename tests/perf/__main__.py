@@ -49,8 +49,9 @@ def run(name: str) -> str:
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
     seconds = time.monotonic() - began
     print(f"\n{name} ({seconds:.0f} s)\n\n{done.stdout}", flush=True)
+    shown = done.stdout.strip("\n").rstrip()  # a table's head begins with spaces
     stamp = f"{date.today()}, commit `{commit()}`, {seconds:.0f} s\\\n{machine()}"
-    return f"### {name}\n\n{stamp}\n\n```text\n{done.stdout.strip()}\n```\n"
+    return f"### {name}\n\n{stamp}\n\n```text\n{shown}\n```\n"
 
 
 def write(name: str, section: str) -> None:
