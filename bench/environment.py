@@ -85,11 +85,14 @@ def known_facts(environments: Iterable[Mapping[str, str]]) -> dict[str, list[str
     >>> known_facts([{"device": "A100"}, {"device": "A100 and H100", "torch": "2.13.0"}])
     {'device': ['A100', 'H100'], 'torch': ['2.13.0']}
     """
-    found: dict[str, dict[str, None]] = {}
+    texts: dict[str, dict[str, None]] = {}
     for facts in environments:
         for name, text in facts.items():
-            found.setdefault(name, {}).update(dict.fromkeys(map(shareable, text.split(AND))))
-    return {name: list(values) for name, values in found.items()}
+            texts.setdefault(name, {})[text] = None
+    return {
+        name: list(dict.fromkeys(shareable(part) for text in each for part in text.split(AND)))
+        for name, each in texts.items()
+    }
 
 
 def together(*environments: Mapping[str, str]) -> dict[str, str]:
