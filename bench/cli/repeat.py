@@ -70,7 +70,7 @@ class Repeats:
         """
         trial = record.trial
         chained = len(trial.tasks) > 1
-        found = (trial, list[str]()) if chained else self._row_of(trial)
+        found = (trial, list[str]()) if chained else _row_of(trial)
         if found is None:
             if not self.whole:
                 raise UsageError(
@@ -105,23 +105,24 @@ class Repeats:
             recipe = {name: recipe[name] for name in EVALUATED}
         return words + _settings("recipe", recipe, asdict(suite.recipe))
 
-    def _row_of(self, trial: Trial) -> tuple[Trial, list[str]] | None:
-        """Return the trial of the row whose run makes a trial too, and the option that adds it; None if there is none.
 
-        --rewind scales the change of a row, and --baselines stops plain LoRA early. Rewind is a row of its own if it
-        edits what it edits by itself, plain LoRA.
-        """
-        parent = trial.parent
-        if trial.snapshot is None and (trial.method != REWIND or parent is None or parent.method == BASELINE):
-            return trial, []
-        if trial.method != REWIND or parent is None or parent.snapshot is not None or parent.method == REWIND:
-            return None
-        strength = trial.hyper["strength"]
-        if trial.snapshot is None:
-            return parent, ["--rewind", f"{strength:.15g}"]
-        if parent.method == BASELINE and strength == 1 and trial.snapshot in stops(trial.recipe.updates):
-            return parent, ["--baselines"]
+def _row_of(trial: Trial) -> tuple[Trial, list[str]] | None:
+    """Return the trial of the row whose run makes a trial too, and the option that adds it; None if there is none.
+
+    --rewind scales the change of a row, and --baselines stops plain LoRA early. Rewind is a row of its own if it
+    edits what it edits by itself, plain LoRA.
+    """
+    parent = trial.parent
+    if trial.snapshot is None and (trial.method != REWIND or parent is None or parent.method == BASELINE):
+        return trial, []
+    if trial.method != REWIND or parent is None or parent.snapshot is not None or parent.method == REWIND:
         return None
+    strength = trial.hyper["strength"]
+    if trial.snapshot is None:
+        return parent, ["--rewind", f"{strength:.15g}"]
+    if parent.method == BASELINE and strength == 1 and trial.snapshot in stops(trial.recipe.updates):
+        return parent, ["--baselines"]
+    return None
 
 
 def _sources_of(trial: Trial, suite: Suite) -> list[str]:

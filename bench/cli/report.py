@@ -40,9 +40,9 @@ def report(options: ReportOptions) -> int:
     store = options.existing()
     run = _meant(options, store)
     with store.locked():
-        path = _WRITERS[run.kind](options, store, run)
         if run.made_from:
             save_note(store, replace(run, made_from=""))  # the next bench run writes its own page again
+        path = _WRITERS[run.kind](options, store, run)
     print(options.output / path.relative_to(store.root))
     return 0
 

@@ -207,25 +207,14 @@ def _reported(
     mirror.finish(outcome.result)
     outcome.show()
     tell(outcome.lines)
-    more = _page(outcome, steps.run, made, store)
-    paths = [*outcome.paths, *more]
-    save_run(store, with_reports(finished, options, store, paths, whole=len(more) == _MORE))
-    return finished, paths
-
-
-_MORE = 2  # files that _page writes
-
-
-def _page(outcome: Outcome, run: Run, made: Plan, store: Store) -> list[Path]:
-    """Write the scores of all examples and the report page; if one cannot be written, say why.
-
-    The run is finished and its tables are written, so only a disk that refuses files fails the command.
-    """
-    steps: dict[str, Callable[[], Path]] = {
-        "scores.parquet": lambda: write_scores(made, store, store.root / run.reports),
-        "The report page": lambda: put_page(outcome.page, store, run),
+    more: dict[str, Callable[[], Path]] = {  # the tables are there, so only a disk that refuses files fails the command
+        "scores.parquet": lambda: write_scores(made, store, store.root / finished.reports),
+        "The report page": lambda: put_page(outcome.page, store, finished),
     }
-    return written_if_possible(steps)
+    last = written_if_possible(more)
+    paths = [*outcome.paths, *last]
+    save_run(store, with_reports(finished, options, store, paths, whole=len(last) == len(more)))
+    return finished, paths
 
 
 def _census(made: Plan, store: Store) -> Census:

@@ -1,6 +1,6 @@
 """Show a finished run again if nothing that it follows from has changed: nothing is planned, and nothing is written.
 
-A run notes what its reports were made from: the installed code, its cells, how its rows are sorted, and its records.
+A run notes what its reports were made from: the installed code, its cells and its records. Its command says the rest.
 Only cells whose outline can be remembered (``bench.cli.remembered``) are shown in this way.
 """
 
@@ -49,7 +49,7 @@ def _made_from(asked: RunOptions, records: Mapping[str, Record]) -> str:
     ):
         return ""
     by_trial = {name: record.to_json() for name, record in sorted(records.items())}
-    return digest([key, asked.sort, asked.mix, by_trial])
+    return digest([key, by_trial])
 
 
 def shown_again(run: Run, asked: RunOptions, store: Store) -> bool:

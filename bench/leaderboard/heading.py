@@ -16,11 +16,11 @@ class Heading:
     """The origin of a leaderboard, as printed above it.
 
     ``environment`` has every value of each fact about the trainings and edits of the rows, such as their commits. If
-    ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored,
-    for each task that was scored only in part: "gqa 50 of 12,578". ``settings`` names what the suite sets differently
-    than the methods do, and ``older`` counts the trials of an older version that the run folder also has. ``at_chance``
-    has a sentence for each source that Source leaves out, or one sentence if no source is above chance. ``titles`` has
-    the names that papers use, by the names of methods and tasks.
+    ``mixed`` is true, rows of different environments are compared. ``parts`` says how much of a task was scored, for
+    each task that was scored only in part: "gqa 50 of 12,578". ``settings`` names what the suite sets differently than
+    the methods do, and ``older`` counts the trials of an older version that the run folder also has. ``at_chance`` has
+    a sentence for each source that Source leaves out, or one sentence if no source is above chance. ``titles`` has the
+    names that papers use, by the names of methods and tasks.
     """
 
     suite: str

@@ -52,14 +52,9 @@ def what(result: SearchResult) -> str:
     return f"the sequence {result.learnt}" if result.order else result.learnt
 
 
-def target_name(results: Sequence[SearchResult]) -> str:
-    """Return the name of the score of what a search learns; all of its quests learn targets, or all sequences."""
-    return results[0].goal
-
-
 def chosen_columns(results: Sequence[SearchResult]) -> list[Column]:
     """Return the columns of the table of choices."""
-    target = target_name(results)
+    target = results[0].goal
     return [
         Column("chosen", "chosen configuration", "means", text=True),
         Column("source", "Source", "means", "of the chosen configuration, on validation"),
@@ -108,7 +103,7 @@ def _choice(result: SearchResult) -> Iterator[TableCell]:
 
 def configuration_table(result: SearchResult, rows: PageRows, number: int, figures: str) -> ConfigurationTable:
     """Return the configurations of a quest."""
-    target = target_name([result])
+    target = result.goal
     columns = [Column("mark", "mark", "means", text=True), Column("state", "state", "means", text=True)]
     for name, span in result.space.items():
         words = any(isinstance(item.hyper.get(name), str | bool) for item in result.configurations)

@@ -14,7 +14,6 @@ from bench.page.configurations import (
     chosen_blocks,
     chosen_columns,
     configuration_table,
-    target_name,
     title_of,
     what,
 )
@@ -64,7 +63,7 @@ def search_page(found: Searched, store: Store) -> Page:
         configuration_table(result, rows, number, f"figures-{number}" if f"figures-{number}" in data else "")
         for number, result in enumerate(results)
     ]
-    facts, target = results[0].facts, target_name(results)
+    facts, target = results[0].facts, results[0].goal
     fronts = _FRONTS.format(learnt="the tasks of the sequence" if results[0].order else "the target")
     choices = {
         "columns": chosen_columns(results),

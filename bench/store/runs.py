@@ -162,5 +162,6 @@ def _old_reports(store: Store) -> Iterator[Path]:
 def _parsed(name: str, data: dict[str, Any]) -> Run:
     cells = tuple((str(trial), str(target)) for trial, target in data.pop("cells"))
     scores = {target: tuple(keys) for target, keys in data.pop("scores").items()}
-    lists: dict[str, Any] = {key: tuple(data.pop(key, ())) for key in ("trials", "labels", "methods", "files")}
+    lists: dict[str, Any] = {key: tuple(data.pop(key)) for key in ("trials", "labels")}
+    lists |= {key: tuple(data.pop(key, ())) for key in ("methods", "files")}  # which earlier versions did not note
     return Run(name=name, cells=cells, scores=scores, **lists, **data)

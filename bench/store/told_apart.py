@@ -34,6 +34,8 @@ def by_label(trials: Iterable[Trial]) -> dict[str, str]:
 
 def _differences(trials: Sequence[Trial]) -> list[str]:
     """Return how each trial differs from those that edit changes of the same methods, and which methods these are."""
+    if len(trials) < 2:
+        return [""] * len(trials)
     edited = [_edited(trial) for trial in trials]
     settings = [dict(_settings(trial)) for trial in trials]
     found = []
