@@ -84,7 +84,13 @@ def _with_a_later_run(output: Path) -> None:
     (output / "reports" / "latest.json").write_text('{"run": "another", "reports": "x"}', encoding="utf-8")
 
 
-@pytest.mark.parametrize("change", [_without_a_report, _with_another_record, _without_mlflow, _with_a_later_run])
+def _with_another_page(output: Path) -> None:
+    assert main(["report", "--run", "micro", "--sort", "lost", "--output", str(output)]) == 0
+
+
+@pytest.mark.parametrize(
+    "change", [_without_a_report, _with_another_record, _without_mlflow, _with_a_later_run, _with_another_page]
+)
 def test_a_run_whose_results_have_changed_writes_its_reports_again(
     change: Callable[[Path], None], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +103,24 @@ def test_a_run_whose_results_have_changed_writes_its_reports_again(
     (Path(words[-1]) / "unmirrored").unlink(missing_ok=True)
     assert main(words) == 0
     assert SAID in capsys.readouterr().err, "now it is current"
+
+
+def test_reports_of_which_one_could_not_be_written_are_written_again(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> Path:
+        raise ValueError("no columns")
+
+    _without_a_report(Path(words[-1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(run_command, "write_scores", refuse)
+        assert main(words) == 0
+    assert "scores.parquet was not written: ValueError: no columns" in capsys.readouterr().err
+
+    assert main(words) == 0
+
+    assert SAID not in capsys.readouterr().err
+    assert next(Path(words[-1]).glob("reports/*/scores.parquet")).is_file()
 
 
 @pytest.mark.parametrize("more", [["--sort", "method"], ["--seeds", "0"], ["--rewind", "1"]])
