@@ -56,18 +56,18 @@ python:
 
 # torch goes first and exactly: a range would bring gigabytes of CUDA where a CPU build is provided.
 $(VENV)/installed: pyproject.toml constraints.txt | python
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(PIP) torch==2.13.0
 	$(PIP) --editable .
-	touch $@
+	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable ".[dev]"
-	touch $@
+	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
 	$(PIP) --editable ".[docs]"
-	touch $@
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

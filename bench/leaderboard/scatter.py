@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,8 +128,19 @@ def _figure(
             for axes in cells[len(line) :]:
                 axes.set_axis_off()
             cells[0].set_ylabel(up)
-        made.legend(list(handles.values()), list(handles), loc="outside right upper")
+        names = _in_order(board, handles)
+        made.legend([handles[name] for name in names], names, loc="outside right upper")
     return made if drawn else None
+
+
+def _in_order(board: Leaderboard, names: Iterable[str]) -> list[str]:
+    """Return the names of a legend in the order in which methods were asked for, so that all figures have one order.
+
+    What is no row, such as the front, comes first, and controls come last.
+    """
+    rows = [row for table in board.tables for row in table.rows if row.rank is not None]
+    places = {_label(row): len(board.methods) if row.control else board.methods.index(row.method) for row in rows}
+    return sorted(names, key=lambda name: (places.get(name, -1), name))
 
 
 def _draw_scores(axes: Axes, panel: Panel, marks: Mapping[RowKey, Mapping[str, Any]]) -> int:
@@ -170,19 +181,23 @@ def _draw_costs(axes: Axes, panel: Panel, marks: Mapping[RowKey, Mapping[str, An
 
 
 def _point(axes: Axes, row: Row, across: Estimate, up: Estimate, marks: Mapping[RowKey, Mapping[str, Any]]) -> None:
-    name = f"({row.name})" if row.control else row.name
     bar = axes.errorbar(
         [100 * across.value],
         [100 * up.value],
         xerr=_sides(across),
         yerr=_sides(up),
-        label=f"{name}{row.sign}",
+        label=_label(row),
         linestyle="none",
         elinewidth=0.8,
         **marks[row.key],
     )
     for artist in (bar.lines[0], *bar.lines[2]):
         artist.set_gid(gid_of(row.key))
+
+
+def _label(row: Row) -> str:
+    """Return the name of a row in a legend."""
+    return f"({row.name}){row.sign}" if row.control else f"{row.name}{row.sign}"
 
 
 def gid_of(key: RowKey) -> str:
