@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -101,28 +101,30 @@ def _wide(column: str, detail: _Detail) -> bool:
 
 
 def _lines(leaderboard: Leaderboard, table: Table, detail: _Detail) -> Iterator[Line]:
-    heads = [("", "tries")] if leaderboard.tuned and detail.tries else []
+    tuned, controlled = (found and detail.tries for found in (leaderboard.tuned, leaderboard.controlled))
+    heads = [("", "tries")] if tuned else []
     heads += [split_head(source) for source in leaderboard.sources if detail.sources]
     for name in ("Source", "Target", "Avg"):
         heads += [("", name), ("", "")] if _wide(name.lower(), detail) else [("", name)]
     heads += [("Source", "lost")] if detail.forgetting else []
     heads += [("Avg", f"- {leaderboard.baseline}"), ("", "")]
-    heads += [("not", "above")] if leaderboard.controlled and detail.tries else []
+    heads += [("not", "above")] if controlled else []
     heads += [("train", "s"), ("peak", "GB"), ("", "params")] if detail.costs else []
     yield [Cell(""), *(Cell(upper) for upper, _ in heads)]
     yield [Cell("method"), *(Cell(lower) for _, lower in heads)]
+    columns = leaderboard.columns if detail.sources else ("source", "target", "avg")
     for block in table.blocks():
         if block[0].rank is not None:
             connector = f", connector {block[0].connector}" if len(leaderboard.connectors) > 1 else ""
             yield Text(f"rank {block[0].rank}{connector}", style="bold")
         for row in block:
-            yield _cells(leaderboard, row, detail) if row.scores else _failure(row)
+            yield _cells(row, columns, detail, tuned=tuned, controlled=controlled) if row.scores else _failure(row)
 
 
-def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
+def _cells(row: Row, columns: Sequence[str], detail: _Detail, *, tuned: bool, controlled: bool) -> Line:
     cells = [Cell(f" ({row.name}){row.sign}" if row.control else f" {row.name}{row.sign}")]
-    cells += [Cell(str(row.tries) if row.tries > 1 else HOLE)] if leaderboard.tuned and detail.tries else []
-    for column in leaderboard.columns if detail.sources else ("source", "target", "avg"):
+    cells += [Cell(str(row.tries) if row.tries > 1 else HOLE)] if tuned else []
+    for column in columns:
         mark = row.mark(column)
         found = number(row.scores.get(column), MARKS[mark], "bold" if mark == "best" else "")
         cells += found if _wide(column, detail) else found[:1]
@@ -130,7 +132,7 @@ def _cells(leaderboard: Leaderboard, row: Row, detail: _Detail) -> Line:
         lost = row.forgetting.get("source")
         cells.append(Cell(_lost(row, lost) if lost else HOLE))
     cells += _difference(row, "difference", "avg")
-    cells += [Cell(_unbeaten(row))] if leaderboard.controlled and detail.tries else []
+    cells += [Cell(_unbeaten(row))] if controlled else []
     return [*cells, *(Cell(text) for text in row.cost_texts)] if detail.costs else cells
 
 

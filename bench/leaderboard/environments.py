@@ -41,16 +41,17 @@ def facts(learnt: Iterable[Mapping[str, str]], scored: Mapping[str, Mapping[str,
     ``learnt`` has the environments in which the trial and its parents were trained. ``scored`` has the environment of
     each task's score.
     """
+    found: dict[tuple[str, str], frozenset[str]] = {}
     stages = (
         *((TRAINING, LEARNT_WITH, environment) for environment in learnt),
         *((task, SCORED_WITH, environment) for task, environment in scored.items()),
     )
-    return merged(
-        {(stage, field): values}
-        for stage, fields, environment in stages
-        for field in fields
-        if (values := _values(field, environment.get(field, "")))
-    )
+    for stage, fields, environment in stages:
+        for field in fields:
+            if values := _values(field, environment.get(field, "")):
+                known = found.get(place := (stage, field))
+                found[place] = known | values if known else values
+    return found
 
 
 def merged(many: Iterable[Facts]) -> Facts:
@@ -86,20 +87,18 @@ def against(
     TRAINING; None means all stages.
     """
     found: dict[Mismatch, None] = {}
+    compared: list[tuple[Facts, list[Facts]]] = []
     for seed, known in mine.items():
-        if others and others[0][1].get(seed) == known:
+        theirs = [by_seed.get(seed, {}) for _, by_seed in others]
+        if (theirs and theirs[0] == known) or (known, theirs) in compared:  # most seeds ran in one environment
             continue
+        compared.append((known, theirs))
         for (stage, field), values in known.items():
             if stages is None or stage in stages:
-                name, first = _first((stage, field), seed, others)
-                if first and first != values:
-                    found[Mismatch(stage, field, _joined(values), name, _joined(first))] = None
+                place = next((i for i, each in enumerate(theirs) if each.get((stage, field))), None)
+                if place is not None and (first := theirs[place][stage, field]) != values:
+                    found[Mismatch(stage, field, _joined(values), others[place][0], _joined(first))] = None
     return tuple(found)
-
-
-def _first(key: tuple[str, str], seed: int, others: Sequence[tuple[str, BySeed]]) -> tuple[str, frozenset[str] | None]:
-    known = ((name, by_seed.get(seed, {}).get(key)) for name, by_seed in others)
-    return next(((name, values) for name, values in known if values), ("", None))
 
 
 def _joined(values: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import hypot, sqrt
 from statistics import median
 from typing import TypeVar
@@ -20,6 +21,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, stdtrit
+from threadpoolctl import ThreadpoolController
 
 FloatArray = npt.NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
@@ -54,18 +56,23 @@ class Draws:
     @property
     def value(self) -> float:
         """The measured quantity as the mean over seeds, rounded to remove floating-point noise."""
-        return round(float(self.points.mean()), 12)
+        return round(self._mean, 12)
 
     @property
     def centred(self) -> FloatArray:
         """How far the mean over seeds is from the measured one on every resample, [RESAMPLES]."""
-        away: FloatArray = self.resampled.mean(axis=0) - self.points.mean()
+        away: FloatArray = self.resampled.mean(axis=0) - self._mean
         return away
 
     @property
     def squares(self) -> float:
         """The sum of squares of the seeds around their mean; divided by seeds - 1, it is their variance."""
-        return float(((self.points - self.points.mean()) ** 2).sum())
+        away = self.points - self._mean
+        return float(np.add.reduce(away * away))
+
+    @property
+    def _mean(self) -> float:
+        return float(np.add.reduce(self.points)) / len(self.points)  # a third of the time of ``points.mean()``
 
     @property
     def squares_of_answers(self) -> float:
@@ -168,8 +175,8 @@ def resample(task: str, trials: Mapping[Key, Mapping[int, FloatArray]], kept: Ke
         return {}
     rows = np.array([scores for by_seed in trials.values() for scores in by_seed.values()], dtype=np.float64)
     grains, count = np.round(rows / _GRAIN), rows.shape[1]
-    # in this order, because OpenBLAS's threads make the other product 20 times slower if the cores are busy
-    sums = np.concatenate([drawn @ grains.T for drawn in (kept or Kept()).counts(task, count)])
+    with _blas().limit(limits=1, user_api="blas"):  # more threads only wait for each other in products of this size
+        sums = np.concatenate([drawn @ grains.T for drawn in (kept or Kept()).counts(task, count)])
     points, resampled = rows.mean(axis=1), np.ascontiguousarray(sums.T) * (_GRAIN / count)
     least = 1 - _TAIL ** (1 / count) if count < _FEW else 0.0
     result, start = {}, 0
@@ -179,6 +186,11 @@ def resample(task: str, trials: Mapping[Key, Mapping[int, FloatArray]], kept: Ke
         result[key] = Draws(tuple(by_seed), points[start:stop], resampled[start:stop], least, binary)
         start = stop
     return result
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def mean(parts: Sequence[Draws]) -> Draws:

@@ -60,28 +60,28 @@ class StoredScores:
             StoreError: a file of examples is missing or damaged.
         """
         folder = self.folder / "scores"
-        stored, written = read_numbers(folder), _modified(folder / FILE)
+        stored, written, remote = read_numbers(folder), _modified(folder / FILE), places.is_remote(folder)
         found, made = dict[str, Numbers](), dict[str, Numbers]()
         for score in scores:
             key, item = score.asked.key, stored.get(score.asked.key)
-            if item is None or item.count != score.asked.count or self._changed(score, item, written):
+            if item is None or item.count != score.asked.count or not (remote or self._unchanged(score, item, written)):
                 item = made[key] = self._counted(score)
             found[key] = item
-        if made and not places.is_remote(folder):
+        if made and not remote:
             with suppress(OSError, WriteError):  # a table can be read from a folder that takes no file
                 write_numbers(folder, {**stored, **made})
         return found
 
-    def _changed(self, score: Score, item: Numbers, written: int) -> bool:
-        """Return whether the examples of a score are not those of its numbers, written at ``written`` in ns."""
-        path = self.folder / score.file
-        if places.is_remote(path):
-            return False  # asking takes as long as reading, and only bench writes there
+    def _unchanged(self, score: Score, item: Numbers, written: int) -> bool:
+        """Return whether the examples of a score are still those of its numbers, written at ``written`` in ns.
+
+        At a URL this is not asked: it takes as long as reading, and only bench writes there.
+        """
         try:
-            facts = path.stat()
+            facts = (self.folder / score.file).stat()
         except OSError:
-            return True
-        return facts.st_size != item.size or facts.st_mtime_ns > written
+            return False
+        return facts.st_size == item.size and facts.st_mtime_ns <= written
 
     def _counted(self, score: Score) -> Numbers:
         path = self.folder / score.file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from bench.errors import StoreError
@@ -98,5 +99,10 @@ def _shared(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 def _score(data: Mapping[str, Any]) -> Score:
     """Return a score from its JSON, in which the records of an older version lack some fields."""
-    score = Score(**{**data, "asked": ScoreSpec(**data["asked"])})
-    return replace(score, environment=_shared(score.environment))
+    shared = {"asked": _spec(*data["asked"].items()), "environment": _shared(data.get("environment", {}))}
+    return Score(**{**data, **shared})
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _spec(*fields: tuple[str, Any]) -> ScoreSpec:
+    return ScoreSpec(**dict(fields))

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -191,19 +190,19 @@ def test_a_difference_that_rounds_to_zero_has_no_minus_sign() -> None:
     assert Estimate(-1e-7, 0.0, 0.0, {0: -1e-7}).signed_percent == "+0.00"
 
 
-@pytest.mark.slow
-def test_42_cells_on_5_tasks_of_250_examples_take_less_than_3_seconds() -> None:
-    generator = np.random.default_rng(0)
-    tasks = {task: {cell: {0: generator.random(250)} for cell in range(42)} for task in "abcde"}
-    start = time.process_time()
+def test_the_product_of_a_resampling_keeps_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = list[int]()
 
-    draws = [resample(task, trials) for task, trials in tasks.items()]
-    for cell in range(42):
-        estimate(mean([of_task[cell] for of_task in draws]))
-        for of_task in draws:
-            estimate(of_task[cell].minus(of_task[0]))
+    def noted(task: str, count: int) -> Iterator[FloatArray]:
+        threads.extend(pool["num_threads"] for pool in stats._blas().info() if pool["user_api"] == "blas")
+        return counts(task, count)
 
-    assert time.process_time() - start < 3
+    counts = stats._counts
+    monkeypatch.setattr(stats, "_counts", noted)
+    with stats._blas().limit(limits=2, user_api="blas"):
+        resample("gqa", {"": {0: np.ones(3)}})
+
+    assert set(threads) == {1}
 
 
 def test_the_quantiles_are_numpys_to_the_bit() -> None:
