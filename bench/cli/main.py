@@ -21,12 +21,15 @@ from bench.errors import BenchError, DiskFullError, PluginError, UsageError
 from bench.plugins.guard import guarded, interrupts
 from bench.store.disk_errors import refusal
 
+_OBJECTS = 100_000  # new ones, after which Python looks for garbage; libraries and plans make millions that stay
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; without ``arguments``, this process is the command."""
     if arguments is not None:
         return _carried_out(arguments)
     _read_and_write_utf8()
+    gc.set_threshold(_OBJECTS)
     try:
         return _carried_out(sys.argv[1:])
     finally:
