@@ -19,7 +19,8 @@ _HEAD = """\
 # The command line
 
 `make pages` writes this page from the parsers of `bench`. `bench --help` lists the commands, and `bench COMMAND --help`
-the options of one. [Running the benchmark](running.md#the-main-options) says what the main options are for.
+the options of one. [Running the benchmark](running.md#the-main-options) says what the main options are for, and [What
+was not run](what-was-not-run.md) which commands no test carries out.
 """
 _DEFAULT = re.compile(r"(?:;| \()\s*default: ((?:[^()]|\([^()]*\))+?)\)?$")
 

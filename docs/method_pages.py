@@ -111,6 +111,7 @@ def facts(method: type[Method], old: str) -> Iterator[str]:
     yield f"| paper | {method.paper} |"
     yield f"| code | [`{module}.py`](../../methods/{module}.py) |"
     yield f"| kind | {_kind(method)} |"
+    yield "| ran on | `micro` and small models of the tests, and [never on a 7B model](../what-was-not-run.md) |"
     yield f"| meant by | {', '.join(f'`--methods {word}`' for word in words) or alone} |".replace(
         "`--methods sequence ", "`bench sequence --methods "
     )

@@ -107,6 +107,13 @@ def test_the_index_names_every_page_that_has_no_overview_of_its_own() -> None:
     assert [name(path) for path in PAGES if path != index and path.resolve() not in named] == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=name)
+def test_every_page_with_a_command_says_what_was_not_run(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert "```console" not in text or "what-was-not-run.md" in text
+
+
 def test_the_readme_has_at_most_150_lines_that_fit_a_screen() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
 
