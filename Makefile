@@ -57,6 +57,7 @@ python:
 # torch goes first and exactly: a range would bring gigabytes of CUDA where a CPU build is provided.
 $(VENV)/installed: pyproject.toml constraints.txt | python
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@echo "Installing into $(VENV); this takes two to four minutes."
 	$(PIP) torch==2.13.0
 	$(PIP) --editable .
 	@touch $@
