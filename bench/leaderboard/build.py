@@ -8,18 +8,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.leaderboard.cell_scores import CellScores
-from bench.leaderboard.environments import against, described
+from bench.leaderboard.comparing import (
+    Columns,
+    answers_alike,
+    differences,
+    estimates,
+    foreign,
+    marks,
+    mismatch,
+    resolution,
+)
 from bench.leaderboard.grouping import RowTrials, check, entries
 from bench.leaderboard.heading import Heading
-from bench.leaderboard.marks import Marks, mark
-from bench.leaderboard.stats import Draws, Estimate, Kept, estimate, mean, resample, smallest_resolvable
+from bench.leaderboard.marks import Marks
+from bench.leaderboard.stats import Draws, Kept, estimate, mean, resample
 from bench.leaderboard.tables import Leaderboard, Row, Table
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 
 _TRIALS_AT_ONCE = 200  # each takes 16 KB per column, in some ten columns
 
-Columns = Mapping[str, Draws]
 _Place = tuple[str, RowKey]  # a target and a row
 _ByRow = Mapping[_Place, "_Measured"]
 _Rivals = tuple[tuple[str, int, str], str]  # a block, and what its rows were given
@@ -88,14 +96,14 @@ def _rows(
     rows, too_high = dict[_Place, Row](), defaultdict[str, list[float]](list)
     for group in _groups(found):
         measured = _measured([entry for block in group for entry in block], sources, counted, kept)
-        marks = _marks(measured, mixed=mixed)
-        for ((block, _), column), found_marks in marks.items():
+        marked = _marks(measured, mixed=mixed)
+        for ((block, _), column), found_marks in marked.items():
             if column == "avg":
                 too_high[block[0]].append(found_marks.too_high)
         for block_entries in group:
             places = [(entry.target, entry.key) for entry in block_entries]
             near = {**reference, **{place: measured[place] for place in places}}
-            rows |= {place: _row(measured[place], near, marks, sources, mixed=mixed) for place in places}
+            rows |= {place: _row(measured[place], near, marked, sources, mixed=mixed) for place in places}
     return rows, too_high
 
 
@@ -128,24 +136,13 @@ def _measured(entries: Sequence[RowTrials], sources: tuple[str, ...], counted: S
             entry,
             _columns(primary[i], sources, entry.target, counted),
             _columns(lenient[i], sources, None, counted),
-            _foreign(entry, rivals[entry.rivals]),
+            foreign(entry.key, entry.environments, [(other.key, other.environments) for other in rivals[entry.rivals]]),
         )
         for i, entry in enumerate(entries)
     }
 
 
-def _foreign(entry: RowTrials, rivals: Sequence[RowTrials]) -> str:
-    """Return how a ranked row's environment differs from that of its ``rivals``, or "".
-
-    Each field is compared with the baseline, or with the first other row that has the field if the baseline lacks it.
-    """
-    if not entry.key.ranked:
-        return ""
-    first = sorted(rivals, key=lambda other: other.key.name != BASELINE)
-    return described(against(entry.environments, [(other.key.label, other.environments) for other in first]))
-
-
-def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str], *, mixed: bool) -> Row:
+def _row(one: _Measured, rows: _ByRow, marked: _ByColumn, sources: Sequence[str], *, mixed: bool) -> Row:
     """Compare a row with zero-shot, its baseline, its method's own row, the highest of its block and the controls.
 
     ``rows`` are those of its block, and the untouched base model.
@@ -156,8 +153,8 @@ def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str],
     baseline = _baseline(entry, rows)
     own = rows.get((entry.target, entry.key.sibling(entry.key.method)), _NOBODY) if entry.key.variant else _NOBODY
     controls = [other for other in rows.values() if other.entry.controls(entry)]
-    here = {column: marks.get((entry.rivals, column), Marks()) for column in scores}
-    foreign = {
+    here = {column: marked.get((entry.rivals, column), Marks()) for column in scores}
+    apart = {
         "rank": one.foreign,
         "difference": _mismatch(one, baseline),
         "gain": _mismatch(one, own),
@@ -166,19 +163,19 @@ def _row(one: _Measured, rows: _ByRow, marks: _ByColumn, sources: Sequence[str],
     return Row(
         key=entry.key,
         seeds=tuple(cell.seed for cell in entry.done),
-        scores=_estimates(scores),
-        lenient=_estimates(one.lenient),
-        forgetting=_estimates(_forgetting(zero_shot.columns, scores, sources)),
-        difference=_estimates(_differences(scores, baseline.columns)),
-        gain=_estimates(_differences(scores, own.columns)),
+        scores=estimates(scores),
+        lenient=estimates(one.lenient),
+        forgetting=estimates(_forgetting(zero_shot.columns, scores, sources)),
+        difference=estimates(differences(scores, baseline.columns)),
+        gain=estimates(differences(scores, own.columns)),
         best=frozenset(column for column, found in here.items() if entry.key in found.best),
         tied=frozenset(column for column, found in here.items() if entry.key in found.tied),
-        same_as=baseline.entry.key.label if _answers_alike(entry, baseline.entry) else "",
+        same_as=baseline.entry.key.label if answers_alike(entry.key, entry.answers, baseline.entry.answers) else "",
         costs={cell.seed: cell.cost for cell in entry.done},
         problems=entry.problems,
         unbeaten=tuple(other.entry.key.variant for other in controls if not _above(one, other, mixed=mixed)),
         notes=tuple(dict.fromkeys(cell.key.note for cell in entry.done if cell.key.note)),
-        foreign={quantity: text for quantity, text in foreign.items() if text},
+        foreign={quantity: text for quantity, text in apart.items() if text},
         mixed=mixed,
     )
 
@@ -193,13 +190,7 @@ def _marks(rows: _ByRow, *, mixed: bool) -> _ByColumn:
         if one.competes(mixed=mixed):
             for column, draws in one.columns.items():
                 rivals.setdefault((one.entry.rivals, column), {})[one.entry.key] = draws
-    return {place: mark(found) for place, found in rivals.items() if len(found) > 1}
-
-
-def _answers_alike(entry: RowTrials, baseline: RowTrials) -> bool:
-    """Whether a ranked row gave the baseline's answer to every example, with every seed."""
-    mine, theirs = ({cell.seed: cell.answers for cell in row.done} for row in (entry, baseline))
-    return entry.key.ranked and bool(mine) and all(mine.values()) and mine == theirs
+    return marks(rivals)
 
 
 def _baseline(entry: RowTrials, rows: _ByRow) -> _Measured:
@@ -214,34 +205,20 @@ def _baseline(entry: RowTrials, rows: _ByRow) -> _Measured:
 
 def _above(one: _Measured, control: _Measured, *, mixed: bool) -> bool:
     """Whether a row's Avg is shown to exceed a control's. If either lacks an Avg, this is true."""
-    gap = _differences(one.columns, control.columns).get("avg")
+    gap = differences(one.columns, control.columns).get("avg")
     if gap is None:
         return True
     return estimate(gap).low > 0 and (mixed or not _mismatch(one, control))
 
 
 def _mismatch(one: _Measured, other: _Measured, stages: Collection[str] | None = None) -> str:
-    """Return how a row's environment differs from that of another row, or ""."""
-    mine, theirs = one.entry.environments, other.entry.environments
-    if other.entry.reference and theirs:
-        theirs = dict.fromkeys(mine, next(iter(theirs.values())))
-    return described(against(mine, [(other.entry.key.label, theirs)], stages))
-
-
-def _estimates(columns: Columns) -> dict[str, Estimate]:
-    return {column: estimate(draws) for column, draws in columns.items()}
-
-
-def _differences(columns: Columns, others: Columns) -> Columns:
-    """Return the paired differences for the columns and seeds that both have."""
-    pairs = {column: columns[column].minus(others[column]) for column in columns if column in others}
-    return {column: draws for column, draws in pairs.items() if draws.seeds}
+    return mismatch(one.entry.environments, other.entry.key, other.entry.environments, stages)
 
 
 def _forgetting(reference: Columns, columns: Columns, sources: Sequence[str]) -> Columns:
     """Return how much lower the sources are than in the reference, which is repeated for each seed."""
     shared = [column for column in (*sources, "source") if column in reference and column in columns]
-    return _differences({column: reference[column].repeated(columns[column].seeds) for column in shared}, columns)
+    return differences({column: reference[column].repeated(columns[column].seeds) for column in shared}, columns)
 
 
 def _resample(entries: Sequence[RowTrials], kind: Literal["primary", "lenient"], kept: Kept) -> list[dict[str, Draws]]:
@@ -274,6 +251,4 @@ def _columns(
 
 
 def _table(target: str, rows: Sequence[Row], too_high: Sequence[float]) -> Table:
-    judged = (row for row in rows if row.ranked and not row.same_as and (row.mixed or "difference" not in row.foreign))
-    differences = [row.difference["avg"] for row in judged if "avg" in row.difference]
-    return Table(target, tuple(rows), smallest_resolvable(differences), max(too_high, default=None))
+    return Table(target, tuple(rows), resolution(rows, "avg"), max(too_high, default=None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.errors import DataError
@@ -40,6 +40,11 @@ class RowTrials:
     def environments(self) -> BySeed:
         """The environment fields that matter for comparisons, by seed."""
         return {cell.seed: cell.environments for cell in self.done}
+
+    @property
+    def answers(self) -> dict[int, Mapping[str, str]]:
+        """The digest of the answers by task, by seed."""
+        return {cell.seed: cell.answers for cell in self.done}
 
     def controls(self, other: RowTrials) -> bool:
         """Whether this row is a control that the other row should beat: one that was given nothing more."""

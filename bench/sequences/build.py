@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from bench.leaderboard import comparing
+from bench.leaderboard.comparing import answers_alike, differences, estimates, mismatch, resolution
 from bench.leaderboard.environments import against, described
 from bench.leaderboard.heading import Heading
-from bench.leaderboard.marks import Marks, mark
-from bench.leaderboard.stats import Draws, Estimate, estimate, smallest_resolvable
+from bench.leaderboard.marks import Marks
+from bench.leaderboard.stats import Draws, estimate
 from bench.plan.row_key import RowKey
 from bench.plugins.registry import BASELINE
 from bench.sequences.board import (
@@ -22,8 +24,6 @@ from bench.sequences.board import (
 )
 from bench.sequences.grouping import ChainScores, RowChains, by_block
 from bench.sequences.measure import FALLING, Measured, average_of, measured_rows, only
-
-Columns = Mapping[str, Draws]
 
 OVER_ORDERS = ("ap", "bwt", "source")
 _DIFFERENCES = ("ap", "source")
@@ -68,10 +68,8 @@ def _block(
 ) -> SequenceBlock:
     marks = _marks(rows, mixed=mixed)
     made = tuple(_row(one, rows, marks, mixed=mixed) for one in rows)
-    judged = (row for row in made if row.key.ranked and not row.same_as and (mixed or "difference" not in row.foreign))
-    differences = [row.difference["ap"] for row in judged if "ap" in row.difference]
     too_high = [found.too_high for (_, column), found in marks.items() if column == "ap"]
-    return SequenceBlock(order, rank, connector, made, smallest_resolvable(differences), max(too_high, default=None))
+    return SequenceBlock(order, rank, connector, made, resolution(made, "ap"), max(too_high, default=None))
 
 
 def _row(
@@ -84,6 +82,7 @@ def _row(
     baseline = None if baseline is one or one.reference else baseline
     zero_shot = None if one.reference else next((other for other in rows if other.reference), None)
     here = {column: marks.get((key.given, column), Marks()) for column in columns}
+    compared = {column: columns[column] for column in _DIFFERENCES if column in columns}
     foreign = {
         "rank": _foreign(one, rows),
         "difference": _mismatch(row, baseline),
@@ -93,13 +92,13 @@ def _row(
     return SequenceRow(
         key=key,
         seeds=row.seeds,
-        metrics=_estimates(columns),
-        difference=_estimates(_differences(columns, baseline.columns if baseline else {})),
+        metrics=estimates(columns),
+        difference=estimates(differences(compared, baseline.columns if baseline else {})),
         stages=tuple(_stages(one)),
         cost=_cost(row),
         best=frozenset(column for column, found in here.items() if key in found.best),
         tied=frozenset(column for column, found in here.items() if key in found.tied),
-        same_as=baseline.row.key.label if baseline and _answers_alike(row, baseline.row) else "",
+        same_as=baseline.row.key.label if baseline and answers_alike(key, row.answers, baseline.row.answers) else "",
         problems=row.problems,
         foreign={quantity: text for quantity, text in foreign.items() if text},
         mixed=mixed,
@@ -116,9 +115,9 @@ def _stages(one: Measured) -> Iterator[StageScores]:
         yield StageScores(
             number,
             names[number - 1] if number else "",
-            _estimates({task: scores[task] for task in one.order if task in scores}),
+            estimates({task: scores[task] for task in one.order if task in scores}),
             None if learnt is None else estimate(learnt),
-            _estimates({name: scores[name] for name in one.sources if name in scores}),
+            estimates({name: scores[name] for name in one.sources if name in scores}),
             None if source is None else estimate(source),
         )
 
@@ -132,7 +131,7 @@ def _marks(rows: Sequence[Measured], *, mixed: bool) -> dict[tuple[str, str], Ma
                 if column != _UNMARKED:
                     value = _negative(draws) if column in FALLING else draws
                     rivals.setdefault((one.row.key.given, column), {})[one.row.key] = value
-    return {place: mark(found) for place, found in rivals.items() if len(found) > 1}
+    return comparing.marks(rivals)
 
 
 def _negative(draws: Draws) -> Draws:
@@ -142,24 +141,15 @@ def _negative(draws: Draws) -> Draws:
 def _foreign(one: Measured, rows: Sequence[Measured]) -> str:
     """Return how a ranked row's environment differs from that of its rivals, plain LoRA first, or ""."""
     key = one.row.key
-    if not key.ranked:
-        return ""
-    rivals = [other.row for other in rows if other.row.key.ranked and other.row.key.given == key.given]
-    rivals.sort(key=lambda other: other.key.name != BASELINE)
-    return described(against(one.row.environments, [(other.key.label, other.environments) for other in rivals]))
+    rivals = (other.row for other in rows if other.row.key.ranked and other.row.key.given == key.given)
+    return comparing.foreign(key, one.row.environments, ((other.key, other.environments) for other in rivals))
 
 
 def _mismatch(row: RowChains, other: Measured | None) -> str:
-    """Return how a row's environment differs from that of another row, or "".
-
-    The base model is not trained, and its one seed serves every seed.
-    """
+    """Return how a row's environment differs from that of another row, or ""."""
     if other is None or not other.row.counted:
         return ""
-    theirs = other.row.environments
-    if other.reference:
-        theirs = dict.fromkeys(row.seeds, next(iter(theirs.values())))
-    return described(against(row.environments, [(other.row.key.label, theirs)]))
+    return mismatch(row.environments, other.row.key, other.row.environments)
 
 
 def _within(row: RowChains) -> str:
@@ -173,17 +163,6 @@ def _within(row: RowChains) -> str:
         )
     ]
     return described(list(dict.fromkeys(found)))
-
-
-def _answers_alike(row: RowChains, baseline: RowChains) -> bool:
-    """Whether a ranked row gave the baseline's answer to every example after every stage, with every seed."""
-    theirs = {chain.seed: chain.answers for chain in baseline.counted}
-    mine = {chain.seed: chain.answers for chain in row.counted}
-    return (
-        row.key.ranked
-        and any(mine.values())
-        and all(answers and theirs.get(seed) == answers for seed, answers in mine.items())
-    )
 
 
 def _cost(row: RowChains) -> StageCost | None:
@@ -219,13 +198,3 @@ def _over_orders(parts: Sequence[Draws | None]) -> OverOrders | None:
     assert averaged is not None
     values = [draws.value for draws in alike]
     return OverOrders(estimate(averaged), min(values), max(values))
-
-
-def _estimates(columns: Columns) -> dict[str, Estimate]:
-    return {column: estimate(draws) for column, draws in columns.items()}
-
-
-def _differences(columns: Columns, others: Columns) -> Columns:
-    """Return the paired differences for the columns and seeds that both have."""
-    pairs = {name: columns[name].minus(others[name]) for name in _DIFFERENCES if name in columns and name in others}
-    return {column: draws for column, draws in pairs.items() if draws.seeds}

@@ -124,6 +124,11 @@ class RowChains:
         """The environment fields that matter for comparisons, by seed."""
         return {chain.seed: chain.environments for chain in self.counted}
 
+    @property
+    def answers(self) -> dict[int, dict[tuple[int, str], str]]:
+        """The digest of the answers by stage and task, by seed."""
+        return {chain.seed: chain.answers for chain in self.counted}
+
     def scores(self, task: str) -> Iterator[tuple[int, dict[int, FloatArray]]]:
         """Yield the scores of a task by seed, for each stage, counted from 0, for which no seed that counts lacks them.
 
