@@ -25,12 +25,19 @@ class Casts:
         self._cast: Tensor | None = None
 
     def __call__(self, x: Tensor, dtype: torch.dtype, *, last: bool) -> Tensor:
-        """Return a constant cast of ``x``, and keep it until the ``last`` layer that shares ``x`` has read it."""
+        """Return a constant cast of ``x``, and keep it until the ``last`` layer that shares ``x`` has read it.
+
+        What a pass has left that ran out of memory is let go before another cast is made.
+        """
         if x.dtype == dtype or x.is_inference():
             return x.detach().to(dtype)
         known = self._source is not None and self._source() is x and self._version == x._version
-        cast = self._cast if known and self._cast is not None and self._cast.dtype == dtype else x.detach().to(dtype)
-        self._source, self._version, self._cast = (None, 0, None) if last else (weakref.ref(x), x._version, cast)
+        cast = self._cast if known and self._cast is not None and self._cast.dtype == dtype else None
+        self._source, self._version, self._cast = None, 0, None
+        if cast is None:
+            cast = x.detach().to(dtype)
+        if not last:
+            self._source, self._version, self._cast = weakref.ref(x), x._version, cast
         return cast
 
 

@@ -222,7 +222,7 @@ def on_pristine(change: Change, model: nn.Module, pristine: Mapping[str, Tensor]
     for adapter in lora_adapters(model):
         delta, weight = change.get(adapter.name), adapter.stored
         if isinstance(delta, Decomposed) and pristine[adapter.name].dtype != weight.dtype:
-            rows = base_norms(pristine[adapter.name].to(weight.device)) / base_norms(adapter.weight)
+            rows = base_norms(pristine[adapter.name].to(weight.device)) / base_norms(adapter.stored)
             scaled[adapter.name] = replace(delta, magnitude=delta.magnitude * rows.cpu())
     return change.replace(scaled) if scaled else change
 

@@ -7,33 +7,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.model.four_bit import dequantised
+from bench.model.four_bit import float_rows
 from bench.model.precision import tf32
 
-ROWS = 1024  # of W0 that are float32 at once, if W0 is not
+ROWS = 1024  # of W0 that are float32 at once, if W0 is stored in another form
 
 
 def base_norms(weight: Tensor) -> Tensor:
-    """Return |W0| [out], the norm of each row of a weight [out, in], in float32.
+    """Return |W0| [out], the norm of each row of a weight [out, in] as it is stored, in float32.
 
     A plan's weights are on the device meta, which has no numbers and takes 6 ms for a norm of none.
     """
     if weight.is_meta:
         return weight.new_empty(weight.shape[0], dtype=torch.float32)
-    return torch.cat([rows.float().norm(dim=1) for rows in torch.split(weight, ROWS)])
+    return torch.cat([rows.norm(dim=1) for rows in float_rows(weight, ROWS)])
 
 
 def row_norms(weight: Tensor, a: Tensor, b: Tensor, scale: float, norms: Tensor) -> Tensor:
     """Return |W0 + scale * B A| [out] by rows in float32, from W0 [out, in], A [rank, in], B [out, rank] and |W0|.
 
-    By rows, |W0 + s B A|^2 = |W0|^2 + 2 s <W0 A^T, B> + s^2 <B (A A^T), B>, where nothing is larger than [out, rank].
-    The three are added in float64, so that the result is exactly |W0| if B is 0 (arXiv:2603.22276 factors it so, too).
+    By rows, |W0 + s B A|^2 = |W0|^2 + 2 s <W0 A^T, B> + s^2 <B (A A^T), B>, where nothing is larger than [out, rank]
+    or ``ROWS`` rows of W0, which comes as it is stored. The three are added in float64, so that the result is exactly
+    |W0| if B is 0 (arXiv:2603.22276 factors it so, too).
 
     >>> weight, a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[-4.0]])
     >>> row_norms(weight, a, b, 1.0, base_norms(weight))
     tensor([3.])
     """
-    crossed = torch.cat([rows.float() @ a.T for rows in torch.split(weight, ROWS)])
+    crossed = torch.cat([rows @ a.T for rows in float_rows(weight, ROWS)])
     inner = (crossed * b).sum(dim=1, dtype=torch.float64)
     own = (b @ (a @ a.T) * b).sum(dim=1, dtype=torch.float64)
     return (norms.double() ** 2 + 2 * scale * inner + scale**2 * own).clamp(min=0).sqrt().float()
@@ -50,7 +51,7 @@ class Magnitude(nn.Module):
 
     def __init__(self, weight: Tensor, *, drop_base: bool) -> None:
         super().__init__()
-        norms = base_norms(dequantised(weight))
+        norms = base_norms(weight)
         self.weight = nn.Parameter(norms)
         self.drop_base = drop_base
         self.register_buffer("base_norms", norms.detach().clone(), persistent=False)
@@ -70,7 +71,7 @@ class Magnitude(nn.Module):
 
     def _computed(self, stored: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
         with torch.inference_mode(mode=False), torch.no_grad(), tf32(b.device, allowed=False):
-            return row_norms(dequantised(stored), a, b, scale, self.base_norms)
+            return row_norms(stored, a, b, scale, self.base_norms)
 
     def forward(self, layer: Any, *, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
         """Return the output of a layer of peft, from its input as its A reads it, and its base's output ``result``."""

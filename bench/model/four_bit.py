@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -64,6 +65,30 @@ def dequantised(weight: Tensor) -> Tensor:
 
     numbers: Tensor = dequantize_4bit(weight.data, state)
     return numbers.float()
+
+
+def float_rows(weight: Tensor, count: int) -> Iterator[Tensor]:
+    """Yield a weight [out, in] in parts of ``count`` rows, in float32; a 4-bit weight is dequantised part by part.
+
+    A part of a 4-bit weight has to begin with a new scale, so ``count`` is a multiple of the entries that share one.
+    """
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        yield from (rows.float() for rows in torch.split(weight, count))
+        return
+    from bitsandbytes.functional import QuantState, dequantize_4bit, dequantize_blockwise
+
+    assert state.nested  # as quantise() makes it
+    assert count % state.blocksize == 0
+    scales = (dequantize_blockwise(state.absmax, state.state2) + state.offset).float()
+    packed, (rows, columns) = weight.data.view(-1, 1), state.shape
+    for start in range(0, rows, count):
+        stop = min(start + count, rows)
+        first, end = start * columns, stop * columns
+        own = scales[first // state.blocksize : -(-end // state.blocksize)]
+        shape = torch.Size((stop - start, columns))
+        part = QuantState(own, shape, state.code, state.blocksize, state.quant_type, state.dtype)
+        yield dequantize_4bit(packed[first // 2 : -(-end // 2)], part).float()
 
 
 def states(model: nn.Module) -> list[Any]:

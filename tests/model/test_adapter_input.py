@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -146,6 +147,22 @@ def test_a_cast_is_made_again_after_a_write_and_let_go_after_the_last_reader() -
     assert casts(x, torch.float32, last=False) is not two
     assert casts(x.clone(), torch.float32, last=True) is not two
     assert casts._cast is None
+
+
+def test_a_cast_that_a_failed_pass_has_left_is_let_go_before_the_next_is_made() -> None:
+    alive: list[bool] = []
+
+    class Smaller(Tensor):
+        def detach(self) -> Tensor:  # type: ignore[override]
+            alive.append(left() is not None)
+            return super().detach()
+
+    casts = Casts()
+    left = weakref.ref(casts(torch.ones(4, dtype=torch.bfloat16), torch.float32, last=False))  # memory runs out here
+
+    casts(torch.ones(2, dtype=torch.bfloat16).as_subclass(Smaller), torch.float32, last=False)
+
+    assert alive == [False]
 
 
 def test_an_adapted_model_can_be_copied() -> None:

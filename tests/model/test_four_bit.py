@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import importlib.util
 import re
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.checks.tiny import RANK, RECIPE, Squares
 from bench.cli.main import main
@@ -16,6 +18,8 @@ from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.errors import TrialError
 from bench.model.adapters import adapted_layers, insert_lora, lora_adapters
+from bench.model.dora_layer import ROWS, base_norms, row_norms
+from bench.model.four_bit import dequantised
 from bench.model.llava.family import Llava
 from bench.model.resident import Base, Form
 from bench.plan.plan import make
@@ -228,3 +232,60 @@ def test_doras_layers_compute_their_decomposed_weight_in_4_bits(base: Base) -> N
     added = added.detach()
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), x.float() @ weight.T + added, rtol=0.02, atol=0.02 * float(added.std()))
+
+
+def test_row_norms_dequantise_a_thousand_rows_at_once() -> None:
+    from bitsandbytes.nn import Params4bit
+
+    rows, width = 2 * ROWS + 100, _BLOCK
+    weight = Params4bit(torch.randn(rows, width), requires_grad=False, quant_type="nf4").to(CPU)
+    a, b = torch.randn(RANK, width), torch.randn(rows, RANK)
+
+    with Sizes() as sizes:
+        norms = base_norms(weight)
+        found = row_norms(weight, a, b, 2.0, norms)
+
+    assert sizes.largest == ROWS * width
+    whole = dequantised(weight)
+    assert torch.equal(norms, base_norms(whole))
+    assert torch.equal(found, row_norms(whole, a, b, 2.0, norms))
+
+
+class Sizes(TorchDispatchMode):
+    """The entries of the largest tensor of floats that is computed meanwhile."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.is_floating_point():
+            self.largest = max(self.largest, out.numel())
+        return out
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_doras_layers_keep_no_tensor_of_the_weights_size_in_4_bits(base: Base, dropout: float) -> None:
+    model: Any = insert_lora(base.tree(), RANK, replace(QLORA, dropout=dropout), dora=True).train()
+    adapter = next(item for item in lora_adapters(model) if item.name.endswith("down_proj.weight"))
+    layer = model.get_submodule(f"base_model.model.{adapter.name.removesuffix('.weight')}")
+    out, width = adapter.weight.shape
+    saved = list[torch.Tensor]()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor
+
+    before = {item.data_ptr() for item in tensors_of(out * width)}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = layer(torch.randn(3, width, dtype=torch.bfloat16, requires_grad=True))
+
+    assert result.requires_grad
+    assert any(item.shape == (3, out) for item in saved)
+    large = [item for item in (*saved, *tensors_of(out * width)) if item.numel() >= out * width]
+    assert {item.data_ptr() for item in large} <= before
+
+
+def tensors_of(entries: int) -> list[torch.Tensor]:
+    """Return all tensors of Python that have so many entries."""
+    gc.collect()
+    return [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor) and item.numel() >= entries]
