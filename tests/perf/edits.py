@@ -1,11 +1,18 @@
 """Time of Model Tailor as it is, whose captures continue at a block's door, and as it was before that.
 
-    python -m tests.perf.edits --depths 8,16,32 --examples 8 --width 128
+    python -m tests.perf.edits --depths 8,15,30 --examples 8 --width 128
 
-Both edit the same random change of a LLaVA with 576 image tokens a picture, in one process, in turns, on one thread.
-Seconds are the process's own, medians of the rounds. "captures" is the time within captures, also in forward passes of
-the calibration examples through all blocks. "difference" is the largest of an entry that both edits keep, and "kept
-apart" the share of the entries that only one of them keeps.
+Both edit the same random change of a LLaVA with 576 image tokens a picture, in one process, on one thread. Seconds are
+the process's own, medians of the rounds; a depth has one round unless ``--rounds`` asks for more, because the old way
+takes most of the time. "captures" is the time within captures, also in forward passes of the calibration examples
+through all blocks.
+
+The last columns compare old and new part by part, each on the same inputs, outside the timing: "inputs" is the largest
+relative difference of what a block's layers read, from the old and from the new capture, with the old tailoring before
+it. "changes" is that of a row of a tailored change from the old and the new tailoring, of which both keep the same
+entries, and "kept apart" the share of entries that one alone keeps. The results of two whole edits would differ more:
+an entry whose score lies within rounding of the last that is kept may fall on either side, then the later entries of
+its row compensate for another error, and later blocks read other inputs.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from torch import Tensor
 from bench.checks.tiny import RECIPE
 from bench.methods import model_tailor
 from bench.methods.model_tailor import ModelTailor
-from bench.model.change import Change, Sparse
+from bench.model.change import Change
 from bench.model.llava.tiny import Side
 from bench.model.resident import Base
 from bench.plugins.method import EditContext
@@ -61,33 +68,75 @@ def made(blocks: int, options: argparse.Namespace) -> Made:
     return Made(Base(model, scaled.tower(), processor, pristine, torch.device("cpu")), batch)
 
 
-Kind = tuple[Callable[..., Callable[[int, Change, int], Mapping[str, Tensor]]], Callable[..., Any]]
-KINDS: Mapping[str, Kind] = {"before": (Before, tailor_before), "after": (Capture, model_tailor.tailor)}
+Captures = Callable[[int, Change, int], Mapping[str, Tensor]]
+Tailoring = Callable[..., tuple[Tensor, Tensor]]
 
 
-class Timed:
-    """A capture that notes the seconds within its calls."""
+@dataclass(slots=True)
+class Seen:
+    """What an edit saw of its parts: the seconds within captures and beside the edit, and the largest differences."""
 
-    def __init__(self, capture: Callable[[int, Change, int], Mapping[str, Tensor]]) -> None:
-        self._capture, self.seconds = capture, 0.0
+    captures: float = 0.0
+    beside: float = 0.0
+    inputs: float = 0.0
+    changes: float = 0.0
+    kept: int = 0
+    apart: int = 0
 
-    def __call__(self, block: int, change: Change, count: int) -> Mapping[str, Tensor]:
-        began = time.process_time()
-        inputs = self._capture(block, change, count)
-        self.seconds += time.process_time() - began
-        return inputs
+    def capturing(self, capture: Captures, other: Captures | None) -> Captures:
+        """Return a capture that notes its seconds; ``other`` captures the same beside it, to be compared."""
+
+        def captured(block: int, change: Change, count: int) -> Mapping[str, Tensor]:
+            began = time.process_time()
+            inputs = capture(block, change, count)
+            ended = time.process_time()
+            self.captures += ended - began
+            for name, value in other(block, change, count).items() if other else ():
+                self.inputs = max(self.inputs, relative(value, inputs[name]))
+            self.beside += time.process_time() - ended
+            return inputs
+
+        return captured
+
+    def tailoring(self, tailor: Tailoring, other: Tailoring | None) -> Tailoring:
+        """Return a tailoring; ``other`` tailors the same beside it, to be compared."""
+
+        def tailored(*given: Any) -> tuple[Tensor, Tensor]:
+            result, keep = tailor(*given)
+            began = time.process_time()
+            if other is not None:
+                against, kept = other(*given)
+                alike, base = (kept == keep).all(dim=1), given[1]
+                self.changes = max(self.changes, relative(*((each - base)[alike] for each in (result, against))))
+                self.kept += int(keep.sum())
+                self.apart += int((keep & ~kept).sum())
+            self.beside += time.process_time() - began
+            return result, keep
+
+        return tailored
 
 
-def edited(kind: Kind, made: Made, change: Change) -> tuple[float, float, Change]:
-    """Edit the change, and return the seconds of the edit, those within its captures, and the edited change."""
-    layers, batches = layers_of(made.base.model, RECIPE, change), [made.batch]
-    captures, tailoring = kind
-    capture = Timed(captures(made.base, layers, lambda _: batches))
+def relative(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference of two rows over the second one's norm."""
+    return float(((one - other).norm(dim=1) / other.norm(dim=1).clamp(min=1e-30)).max()) if len(one) else 0.0
+
+
+def edited(name: str, made: Made, change: Change) -> tuple[float, Seen]:
+    """Edit the change in one of the ways, and return the seconds of the edit, and what it saw.
+
+    The old way also compares captures, and the new way tailorings, because either has the old inputs for it.
+    """
+    layers, batches, seen = layers_of(made.base.model, RECIPE, change), [made.batch], Seen()
+    before, after = (kind(made.base, layers, lambda _: batches) for kind in (Before, Capture))
+    if name == "before":
+        capture, tailoring = seen.capturing(before, after), seen.tailoring(tailor_before, None)
+    else:
+        capture, tailoring = seen.capturing(after, None), seen.tailoring(model_tailor.tailor, tailor_before)
     context = EditContext(torch.Generator(), layers, lambda _: batches, capture)
     began = time.process_time()
     with torch.no_grad(), mock.patch.object(model_tailor, "tailor", tailoring):
-        result = ModelTailor().edit(change, context)
-    return time.process_time() - began, capture.seconds, result
+        ModelTailor().edit(change, context)
+    return time.process_time() - began - seen.beside, seen
 
 
 def whole_pass(made: Made, change: Change) -> float:
@@ -99,50 +148,28 @@ def whole_pass(made: Made, change: Change) -> float:
         return time.process_time() - began
 
 
-def difference(one: Change, other: Change, made: Made) -> tuple[float, float]:
-    """Return the largest difference of an entry that both changes keep, and the share of entries that one alone keeps.
-
-    A difference of rounding decides which of two entries with almost the same score is kept.
-    """
-    largest, apart, kept = 0.0, 0, 0
-    for name, delta in one.items():
-        against, shape = other[name], made.base.pristine[name].shape
-        if not isinstance(delta, Sparse) or not isinstance(against, Sparse):
-            continue
-        left, right = (each.merged(torch.zeros(shape)) for each in (delta, against))
-        both = delta.keep(shape) & against.keep(shape)
-        largest = max(largest, float((left - right).abs()[both].max()))
-        kept += int(delta.keep(shape).sum())
-        apart += int((delta.keep(shape) & ~both).sum())
-    return largest, apart / kept
-
-
 def measured(blocks: int, options: argparse.Namespace) -> tuple[str, ...]:
-    """Return a line of the table: an edit at one depth, with both captures in turns."""
+    """Return a line of the table: an edit at one depth, in both ways in turns."""
     model = made(blocks, options)
     change = random_change(model.base, size=1e-3)
-    results: dict[str, list[tuple[float, float, Change]]] = {"before": [], "after": []}
-    for _ in range(options.rounds):
-        for name, kind in KINDS.items():
-            results[name].append(edited(kind, model, change))
-    one = statistics.median(whole_pass(model, change) for _ in range(3))
-    (whole, passes), (whole_after, passes_after) = (
-        (statistics.median(item[0] for item in found), statistics.median(item[1] for item in found))
-        for found in results.values()
-    )
-    largest, apart = difference(results["before"][0][2], results["after"][0][2], model)
+    found = [[edited(name, model, change) for name in ("before", "after")] for _ in range(options.rounds)]
+    one = whole_pass(model, change)
+    whole, now = (statistics.median(seconds for seconds, _ in each) for each in zip(*found, strict=True))
+    passes, passes_now = (statistics.median(seen.captures for _, seen in each) for each in zip(*found, strict=True))
+    (_, before), (_, after) = found[0]
     return (
         f"{blocks}",
         f"{whole:.2f}",
-        f"{whole_after:.2f}",
-        f"{whole / whole_after:.1f}",
+        f"{now:.2f}",
+        f"{whole / now:.1f}",
         f"{passes:.2f}",
-        f"{passes_after:.2f}",
-        f"{passes / passes_after:.1f}",
+        f"{passes_now:.2f}",
+        f"{passes / passes_now:.1f}",
         f"{passes / one:.1f}",
-        f"{passes_after / one:.1f}",
-        f"{largest:.1e}",
-        f"{apart:.1e}",
+        f"{passes_now / one:.1f}",
+        f"{before.inputs:.0e}",
+        f"{after.changes:.0e}",
+        f"{after.apart / after.kept:.0e}",
     )
 
 
@@ -156,7 +183,8 @@ _HEADS = (
     "ratio",
     "in passes",
     "now",
-    "difference",
+    "inputs",
+    "changes",
     "kept apart",
 )
 
@@ -164,7 +192,7 @@ _HEADS = (
 def main(words: Sequence[str] | None = None) -> None:
     """Print the table of all depths."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depths", default="8,16,32", help="decoder blocks")
+    parser.add_argument("--depths", default="8,15,30", help="decoder blocks")
     parser.add_argument("--examples", type=int, default=8)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--dtype", default="float32")
