@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from bench.checks.tiny import RANK, RECIPE, Squares, Tiny, tiny
+from bench.checks.tiny import RANK, RECIPE, Squares, Tiny, _examples, tiny
 from bench.model.adapters import insert_lora
 from bench.model.decoding import greedy
 from bench.model.resident import Base, Form
@@ -24,6 +24,8 @@ from bench.plugins.tasks import Tasks
 from bench.trial.corpus import Corpus
 from bench.trial.evaluate import batches, evaluate
 from bench.values.scores import ScoreSpec
+from tests.perf import scaled
+from tests.perf.prefixes import corpus as corpus_of
 
 A_PICTURE = 4  # questions on each picture
 
@@ -69,11 +71,11 @@ def read_by(model: nn.Module) -> Iterator[list[tuple[int, int]]]:
         hook.remove()
 
 
-def shaken(model: nn.Module) -> nn.Module:
+def shaken(model: nn.Module, size: float = 0.3) -> nn.Module:
     """Return a model whose answers depend on every token that it reads."""
     torch.manual_seed(3)
     for parameter in model.parameters():
-        parameter.data = parameter.data + 0.3 * torch.randn_like(parameter)
+        parameter.data = parameter.data + size * torch.randn_like(parameter)
     return model
 
 
@@ -201,13 +203,43 @@ def test_batches_keep_the_questions_on_one_picture_together(corpus: Corpus) -> N
     assert longest == sorted(longest)
 
 
-@pytest.mark.parametrize("size", [1, 7, 64])
-def test_answers_are_those_of_whole_prompts(bench: Tiny, corpus: Corpus, size: int) -> None:
-    asked = replace(bench.asked, count=12)
+class Many(Shared):
+    """More than 64 squares."""
 
-    found = evaluate(bench.base.model, corpus, asked, batch_size=size)
+    @override
+    def examples(self, split: Split) -> Sequence[Example]:
+        several = [item for first in (0, 3000) for item in _examples("train", first)]
+        return [replace(item, image=several[at - at % A_PICTURE].image) for at, item in enumerate(several)]
 
-    assert found == evaluate(bench.base.model, corpus, asked, batch_size=size, whole=True)
+
+@pytest.mark.parametrize(("size", "count"), [(1, 12), (7, 12), (64, 72)])
+def test_answers_are_those_of_whole_prompts(bench: Tiny, size: int, count: int) -> None:
+    corpus, model = Corpus(bench.base, Many(), "test", RECIPE.template), shaken(bench.base.tree())
+    asked = asked_of(corpus, count)
+
+    with read_by(model) as seen:
+        found = evaluate(model, corpus, asked, batch_size=size)
+
+    together = min(size, count)
+    assert seen[0][0] == -(-together // A_PICTURE)  # the prefixes of the first batch
+    assert found == evaluate(model, corpus, asked, batch_size=7 if size == 1 else size, whole=True)
+    assert len({answer.prediction for answer in found}) > 4
+
+
+@pytest.mark.slow
+def test_answers_of_a_model_with_real_proportions_are_those_of_whole_prompts() -> None:
+    """A prefix is 611 tokens, of which 576 are the image's."""
+    shape = replace(scaled.SHAPE, decoder=replace(scaled.SHAPE.decoder, layers=2))
+    asked, drawn = ScoreSpec("questions", "test", 66, "", 2, ""), corpus_of(6, 66, shape)
+    model = shaken(drawn.base.model, size=0.05)
+
+    whole = evaluate(model, drawn, asked, batch_size=64, whole=True)
+
+    for size, prefixes in ((64, 11), (7, 2)):
+        with read_by(model) as seen:
+            assert evaluate(model, drawn, asked, batch_size=size) == whole
+        assert seen[0] == (prefixes, scaled.SYSTEM + scaled.IMAGE_TOKENS)
+    assert len({answer.prediction for answer in whole}) > 20
 
 
 def test_a_routed_change_reads_whole_prompts(bench: Tiny, corpus: Corpus) -> None:

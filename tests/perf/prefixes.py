@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from typing_extensions import override
 
-from bench.model.llava.tiny import processor
+from bench.model.llava.tiny import Shape, processor
 from bench.model.resident import Base
 from bench.plugins.task import Example, Split, Task
 from bench.trial.corpus import Corpus
@@ -35,12 +35,13 @@ class Questions(Task):
     primary: ClassVar[str] = "exact"
     max_new_tokens: ClassVar[int] = TOKENS
 
+    count: int = QUESTIONS
     on_each: int = 1
 
     @override
     def examples(self, split: Split) -> Sequence[Example]:
         rng, found = np.random.default_rng(0), list[Example]()
-        for number in range(QUESTIONS):
+        for number in range(self.count):
             if number % self.on_each == 0:
                 image = Image.fromarray(rng.integers(0, 255, (336, 336, 3), dtype=np.uint8))
             words = [f"w{word}" for word in rng.integers(0, scaled.WORDS, rng.integers(8, 25))]
@@ -52,12 +53,12 @@ class Questions(Task):
         return {"exact": np.zeros(len(examples))}
 
 
-def corpus(on_each: int) -> Corpus:
-    """Return 32 questions, ``on_each`` on every picture, for the scaled model in float32."""
-    model: Any = scaled.model()
+def corpus(on_each: int, count: int = QUESTIONS, shape: Shape = scaled.SHAPE) -> Corpus:
+    """Return questions, ``on_each`` on every picture, for a scaled model in float32."""
+    model: Any = scaled.model(shape)
     task = Questions()
-    task.on_each = on_each
-    base = Base(model, scaled.tower(), processor(scaled.tokenizer(), scaled.SHAPE), {}, torch.device("cpu"))
+    task.on_each, task.count = on_each, count
+    base = Base(model, scaled.tower(shape), processor(scaled.tokenizer(), shape), {}, torch.device("cpu"))
     system = " ".join(f"w{number}" for number in range(scaled.SYSTEM))
     return Corpus(base, task, "test", f"{system} <image> {{prompt}}")
 

@@ -47,9 +47,9 @@ def model(shape: Shape = SHAPE) -> Any:
     return copy.deepcopy(_whole(shape)[0])
 
 
-def tower() -> nn.Module:
+def tower(shape: Shape = SHAPE) -> nn.Module:
     """Return the model's tower."""
-    return _whole(SHAPE)[1]
+    return _whole(shape)[1]
 
 
 def adapted(tree: Any, *, dora: bool = False) -> nn.Module:
