@@ -36,11 +36,11 @@ def bench_in(form: str, folder: Path) -> Tiny:
     return with_data(Base.load(write(folder, width=128, dtype="float32"), Form.training(recipe), torch.device("cpu")))
 
 
-def learning(bench: Tiny, *, checkpointing: bool = False) -> nn.Module:
+def learning(bench: Tiny, *, checkpointing: bool = False, dropout: float = RECIPE.dropout) -> nn.Module:
     """Return the base model with LoRA whose B is not zero, so that A has a gradient."""
     torch.manual_seed(0)
     tree: Any = bench.base.tree()
-    model = insert_lora(tree, RANK, RECIPE).train()
+    model = insert_lora(tree, RANK, replace(RECIPE, dropout=dropout)).train()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.1)
@@ -49,14 +49,17 @@ def learning(bench: Tiny, *, checkpointing: bool = False) -> nn.Module:
     return model
 
 
-def gradients(loss: Loss, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the loss and its gradients, with the same draws of dropout at every call."""
+def gradients(loss: Loss, model: nn.Module, *batches: Mapping[str, Tensor], tokens: int = 5) -> dict[str, Tensor]:
+    """Return the loss and its gradients over micro-batches, with the same draws of dropout at every call."""
     torch.manual_seed(1)
     model.zero_grad()
-    value = loss(model, batch, 5)
-    value.backward()  # type: ignore[no-untyped-call]
+    total = torch.zeros(())
+    for batch in batches:
+        value = loss(model, batch, tokens)
+        value.backward()  # type: ignore[no-untyped-call]
+        total += value.detach()
     found = {name: item.grad.clone() for name, item in model.named_parameters() if item.grad is not None}
-    return {"loss": value.detach(), **found}
+    return {"loss": total, **found}
 
 
 def padded_left(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -96,6 +99,21 @@ def test_loss_and_gradients_are_those_of_all_logits(form: str, side: str, checkp
     assert (batch["attention_mask"] == 0).any()
 
     wanted, found = (gradients(loss, model, batch) for loss in (whole_loss, answer_loss))
+
+    assert found.keys() == wanted.keys()
+    assert len(found) > 20
+    assert max(error(found[name], wanted[name]) for name in wanted) < 1e-6
+
+
+def test_micro_batches_have_the_gradients_of_all_logits_of_the_whole_batch() -> None:
+    bench = tiny()
+    model, tokens = learning(bench, dropout=0.0), bench.train.target_tokens(range(8), RECIPE.max_length)
+    whole = bench.batch(8)
+    parts = [bench.train.training_batch(range(*ends), RECIPE.max_length) for ends in ((0, 3), (3, 6), (6, 8))]
+    assert len({int((part["labels"] != IGNORED).sum()) for part in parts}) > 1  # a mean of means would be another
+
+    wanted = gradients(whole_loss, model, whole, tokens=tokens)
+    found = gradients(answer_loss, model, *parts, tokens=tokens)
 
     assert found.keys() == wanted.keys()
     assert len(found) > 20

@@ -10,10 +10,13 @@ import torch
 from bench.checks.tiny import RECIPE
 from bench.plugins.method import TrainMethod
 from bench.plugins.registry import Registry
+from bench.trial import fit as training
 from bench.trial.stages import FIRST
 from bench.trial.updates import seed_update
 from bench.values.recipe import Recipe
 from tests.making.stage_runs import stage_after, train_stage
+from tests.perf.before.loss import whole_loss
+from tests.themes.parallel.worker import gradients
 
 pytestmark = pytest.mark.slow  # two processes import torch
 
@@ -93,6 +96,23 @@ def test_two_workers_make_the_update_of_one(pair: Job, name: str, hyper: Mapping
         assert torch.equal(first["masks"][key], mask)
         assert torch.equal(second["masks"][key], mask)
     assert bool(alone["masks"]) == (name == "lorasculpt")
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 3])  # each worker has 8 examples: 3 + 3 + 2
+def test_two_workers_have_the_gradient_of_all_logits(
+    pair: Job, micro_batch_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(WHOLE, updates=1)
+    first, second = pair("gradients", replace(recipe, micro_batch_size=micro_batch_size), True)
+    monkeypatch.setattr(training, "answer_loss", whole_loss)
+
+    wanted = gradients(recipe, together=False)
+
+    assert first.keys() == second.keys() == wanted.keys()
+    assert len(wanted) > 20
+    for name, value in wanted.items():
+        assert torch.equal(first[name], second[name])
+        assert (first[name] - value).norm() <= 1e-6 * value.norm(), name
 
 
 @pytest.mark.parametrize(("name", "hyper"), LATER)

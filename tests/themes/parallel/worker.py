@@ -146,6 +146,20 @@ def learn(
     }
 
 
+def gradients(recipe: Recipe, together: bool) -> dict[str, Tensor]:
+    """Return the gradients of a training's first update, in one group or each worker for itself."""
+    found: dict[str, Tensor] = {}
+
+    class Noting(Recording, LoRA):  # type: ignore[valid-type, misc]
+        def on_gradients(self, step: Step) -> None:
+            for name, item in step.model.named_parameters():
+                if item.grad is not None:
+                    found.setdefault(name, item.grad.clone())
+
+    fit(Noting(), RANK, 0, recipe, tiny().lessons, group=joined() if together else ALONE)
+    return found
+
+
 STAGES: dict[str, tuple[Any, str]] = {
     "adapt": (LoRA, "adapt"),
     "backward": (TrainMethod, "backward"),
