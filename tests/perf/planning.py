@@ -5,13 +5,12 @@
 The cells are the paper's seven methods at 64 ranks on the two targets of ``micro``, with 1, 11, 100 and 112 seeds; the
 run folder is empty. "plan" is all that ``bench plan`` does to know its trials and what is cached, "price" all that it
 then prints. Both run in one process that has imported everything, read the tasks and measured the model once, because
-every command pays that once, whatever its size: the last line says how long a command takes that plans one cell.
+every command pays that once, whatever its size; ``tests.perf.commands`` times whole commands.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -32,8 +31,7 @@ from bench.store.run_folder import Store
 from bench.text import text_table
 from bench.values.canonical import sha256
 from bench.values.resources import Resources
-
-_RANKS = ",".join(map(str, range(1, 65)))
+from tests.perf.tables import RANKS
 
 
 @contextmanager
@@ -51,7 +49,7 @@ def ids_counted() -> Iterator[list[int]]:
 
 def measure(seeds: int, root: Path) -> tuple[str, ...]:
     """Plan and price the cells of a number of seeds and return the row of the table."""
-    request = read_request(Cells(methods="paper", ranks=_RANKS, seeds=",".join(map(str, range(seeds)))), root)
+    request = read_request(Cells(methods="paper", ranks=RANKS, seeds=",".join(map(str, range(seeds)))), root)
     with ids_counted() as ids:
         began = time.process_time()
         plan = make(request, Store(root))
@@ -79,18 +77,12 @@ def main() -> None:
         root = Path(scratch) / "runs"
         measure(1, root)
         rows = [measure(seeds, root) for seeds in options.seeds]
-        words = ["plan", "--methods", "lora", "--ranks", "16", "--targets", "icon_choice", "--output", str(root)]
-        command = [sys.executable, "-c", "import sys; from bench.cli.main import main; sys.exit(main())", *words]
-        began = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        whole = time.perf_counter() - began
     out = sys.stdout.write
     out(f"Planning; load average {psutil.getloadavg()[0]:.1f}\n")
     for line in text_table(
         [("cells", "plan, CPU s", "price, CPU s", "planned cells/s", "ids per cell"), *rows], left=()
     ):
         out(f"{line}\n")
-    out(f"bench plan with one cell, a fresh process: {whole:.1f} s\n")
 
 
 if __name__ == "__main__":

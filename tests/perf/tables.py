@@ -11,12 +11,13 @@ same command again. Memory is the highest resident set of the process.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,58 +26,60 @@ import psutil
 from bench.cli.options import Cells
 from bench.cli.request import read_request
 from bench.plan.baselines import make
-from bench.store.numbers import FILE
+from bench.plan.plan import Plan
 from bench.store.run_folder import Store
 from bench.text import text_table
 from bench.values.job import Job
 from bench.values.record import Record
 from bench.values.scores import Score
 
-_RANKS = ",".join(map(str, range(1, 65)))
+RANKS = ",".join(map(str, range(1, 65)))
 
 
-def rows(job: Job, random_: random.Random) -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """Yield made-up examples for each score of a job, four of five of them right."""
-    for item in job.asked:
-        right = [random_.random() < 0.8 for _ in range(item.count)]
-        yield (
-            item.key,
-            [
-                {
-                    "id": f"{item.task}-{item.split}-{place}",
-                    "question": "What is in the picture, at the left of the small red square?",
-                    "answers": ["a square", "square"],
-                    "prediction": "a square" if hit else "a circle",
-                    "scores": {"exact": float(hit), "lenient": float(hit)},
-                }
-                for place, hit in enumerate(right)
-            ],
+@cache
+def lines(task: str, split: str, count: int) -> tuple[tuple[str, str], ...]:
+    """Return two lines for each made-up example of a score: with a wrong and with a right prediction."""
+    made = []
+    for place in range(count):
+        example = {
+            "id": f"{task}-{split}-{place}",
+            "question": "What is in the picture, at the left of the small red square?",
+            "answers": ["a square", "square"],
+        }
+        said = (
+            {**example, "prediction": text, "scores": {"exact": hit, "lenient": hit}}
+            for text, hit in (("a circle", 0.0), ("a square", 1.0))
         )
+        wrong, right = (json.dumps(row) + "\n" for row in said)
+        made.append((wrong, right))
+    return tuple(made)
 
 
 def write(job: Job, store: Store, random_: random.Random) -> None:
-    """Write the record and the scores of a job, without the file of numbers."""
+    """Write the record and the scores of a job, four of five right, without the file of numbers.
+
+    The store would write that file, too, and wait for the disk each time, which takes five times as long.
+    """
     scores = {}
     environment = {"device": "CPU", "torch": "2.13.0", "transformers": "5.0.0", "attention": "sdpa", "dtype": "float32"}
-    for item, (key, examples) in zip(job.asked, rows(job, random_), strict=True):
-        file = store.scores_of(job.trial).write(key, examples)
-        value = sum(example["prediction"] == "a square" for example in examples) / item.count
-        scores[key] = Score(item, "exact", {"exact": value, "lenient": value}, file, 1.0, environment)
+    folder = store.begin(job.trial)
+    (folder / "scores").mkdir()
+    for item in job.asked:
+        hits = random_.choices((0, 1), (1, 4), k=item.count)
+        name, value = f"scores/{item.key}.jsonl", sum(hits) / item.count
+        pairs = zip(lines(item.task, item.split, item.count), hits, strict=True)
+        (folder / name).write_text("".join(pair[hit] for pair, hit in pairs), encoding="utf-8")
+        scores[item.key] = Score(item, "exact", {"exact": value, "lenient": value}, name, 1.0, environment)
     store.write(Record(job.trial, "done", scores, environment=environment))
-    (store.folder(job.trial) / "scores" / FILE).unlink()
 
 
-def fill(root: Path, seeds: int, examples: int) -> tuple[int, list[str]]:
-    """Write the records of a number of seeds, and return how many they are and the command of their leaderboard."""
-    many, few = ",".join(map(str, range(seeds))), str(examples)
-    cells = Cells(methods="paper", ranks=_RANKS, seeds=many, limit=few)
-    store = Store(root)
-    plan = make(read_request(cells, root), store)
-    random_ = random.Random(0)
+def fill(root: Path, cells: Cells) -> Plan:
+    """Write a record of every trial of some cells, and return their plan."""
+    (store := Store(root)).prepare()
+    plan, random_ = make(read_request(cells, root), store), random.Random(0)
     for job in plan.jobs:
         write(job, store, random_)
-    options = ["--methods", "paper", "--ranks", _RANKS, "--seeds", many, "--limit", few]
-    return len(plan.jobs), ["leaderboard", *options, "--output", str(root)]
+    return plan
 
 
 def measure(words: list[str]) -> tuple[str, ...]:
@@ -102,7 +105,10 @@ def main() -> None:
     table: list[tuple[str, ...]] = [("records", "MB", "first, CPU s", "GB", "warm, CPU s", "GB")]
     for seeds in options.seeds:
         with TemporaryDirectory() as scratch:
-            count, words = fill(Path(scratch), seeds, options.examples)
+            many, few = ",".join(map(str, range(seeds))), str(options.examples)
+            count = len(fill(Path(scratch), Cells(methods="paper", ranks=RANKS, seeds=many, limit=few)).jobs)
+            words = ["leaderboard", "--methods", "paper", "--ranks", RANKS, "--seeds", many, "--limit", few]
+            words += ["--output", scratch]
             size = sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file()) / 1e6
             table.append((f"{count:,}", f"{size:,.0f}", *measure(words), *measure(words)))
     out = sys.stdout.write
