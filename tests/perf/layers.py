@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.model import adapters
 from bench.values.recipe import Recipe
 from tests.perf import scaled
+from tests.perf.before.adapted import pefts
 
 SIZES = ((4096, 4096), (11008, 4096))  # [out, in] of q_proj and of up_proj
 DECODER = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
@@ -36,6 +38,15 @@ def plain(out: int, width: int, dtype: torch.dtype) -> nn.Module:
     """Return a frozen linear layer [out, in] in a module, under the name 0."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(width, out, bias=False, dtype=dtype)).requires_grad_(False)
+
+
+def ours(layer: nn.Module, dropout: float, *, dora: bool = False, drop_base: bool = True) -> Any:
+    """Return a layer from ``plain`` with an adapter as ``insert_lora`` gives it to the layers of a model."""
+    wrapped = pefts(layer, "0", RANK, dropout)
+    adapters._read_once(wrapped, dropout)
+    if dora:
+        adapters._decompose(wrapped, drop_base=drop_base)
+    return wrapped
 
 
 def passes(wrapped: nn.Module, width: int, tokens: int, dtype: torch.dtype) -> Callable[[], object]:

@@ -15,7 +15,7 @@ def dtypes() -> tuple[torch.dtype, ...]:
     """Return float32, and bfloat16 if this CPU multiplies it; where it does not, torch takes 300 times as long."""
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return (torch.float32, torch.bfloat16)
-    print("bfloat16 is left out, because this CPU has no instructions for it.")
+    print("No time in bfloat16 is measured, because this CPU has no instructions for it.")
     return (torch.float32,)
 
 
