@@ -149,11 +149,24 @@ def _taking(seconds: float) -> Callable[[Subject, Clock], Any]:
 
 
 @pytest.mark.slow
-def test_an_item_is_skipped_if_the_last_took_longer_than_what_is_left(run: Callable[..., Measured]) -> None:
+def test_an_item_is_skipped_if_one_of_its_kind_takes_longer_than_what_is_left(run: Callable[..., Measured]) -> None:
     found = run(Item("one", "", _taking(90)), Item("two", "", _taking(90)), Item("three", "", _taking(0)), minutes=4)
 
     assert [item["status"] for item in found["items"]] == ["done", "done", "skipped"]
     assert found["items"][-1]["reason"] == "60 s left, 90 needed"
+
+
+@pytest.mark.slow
+def test_one_slow_training_does_not_skip_the_short_items_after_it(run: Callable[..., Measured]) -> None:
+    taken = [("lora", 20), ("dora", 30), ("mdgd", 150), ("dac", 20), ("loda", 10)]
+    updates = [Item(name, "update", _taking(seconds)) for name, seconds in taken]
+
+    found = run(*updates, Item("answers", "64 answers", _taking(8)), Item("edit", "a block", _taking(0)), minutes=4)
+
+    ends = {item["item"]: item["status"] for item in found["items"]}
+    assert ends["dac"] == "done"  # 40 s are left, and a training took 30 in the median
+    assert ends["loda"] == "skipped"  # 20 are left
+    assert ends["answers"] == ends["edit"] == "done"  # of their kinds there was none: as long as the shortest so far
 
 
 @pytest.mark.slow

@@ -23,14 +23,13 @@ class TimeUp(Exception):  # noqa: N818  it ends an item and is not an error
 class Clock:
     """The seconds that a measurement may take from ``began`` on.
 
-    ``reserve`` is what the item that runs must leave for later ones. ``last`` is what the last item took.
+    ``reserve`` is what the item that runs must leave for later ones.
     """
 
     seconds: float
     began: float = field(default_factory=time.monotonic)
     now: Callable[[], float] = time.monotonic
     reserve: float = 0.0
-    last: float = 0.0
 
     @property
     def left(self) -> float:

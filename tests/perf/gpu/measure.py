@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import platform
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -77,19 +78,27 @@ class Measurement:
         return subject
 
     def _measured(self, item: Item, subject: Subject) -> dict[str, Any]:
-        """Measure an item if there is time for one that takes as long as the last; free what it leaves."""
+        """Measure an item if there is time for it; free what it leaves."""
         named: dict[str, Any] = {"item": item.name, "what": item.what}
         self.clock.reserve = _RESERVED * self.clock.seconds if item.yields else 0.0
-        if (left := self.clock.left) < self.clock.last or left <= 0:
-            return {**named, "status": "skipped", "reason": f"{max(left, 0):.0f} s left, {self.clock.last:.0f} needed"}
+        if (left := self.clock.left) < (needed := self._needed(item)) or left <= 0:
+            return {**named, "status": "skipped", "reason": f"{max(left, 0):.0f} s left, {needed:.0f} needed"}
         began = self.clock.passed
         try:
             found = {"status": "done", **item.measure(subject, self.clock)}
         except Exception as error:  # noqa: BLE001  the next item goes on
             found = failure(error)
         _free(self.device)
-        self.clock.last = self.clock.passed - began
-        return {**named, **found, "took_seconds": self.clock.last}
+        return {**named, **found, "took_seconds": self.clock.passed - began}
+
+    def _needed(self, item: Item) -> float:
+        """Return the seconds that an item is taken to need: the median of its kind, or what the shortest item took.
+
+        A training that takes longer stops itself. Only whole items count.
+        """
+        done = [each for each in self.items if each["status"] == "done"]
+        alike = [each["took_seconds"] for each in done if each["what"] == item.what]
+        return statistics.median(alike) if alike else min((each["took_seconds"] for each in done), default=0.0)
 
     def _save(self) -> None:
         replace_file(self.output, json.dumps({"facts": self.facts, "items": self.items}, indent=1) + "\n")
