@@ -37,8 +37,9 @@ class Claim:
 
 
 class SharedFolder:
-    """Files of at most ``limit`` bytes; their names are keys and ``suffix``.
+    """Files of about ``limit`` bytes; their names are keys and ``suffix``.
 
+    A process does not see what others write until it lists the folder again, so each may exceed the limit by 1 %.
     A process that has mapped a file into memory keeps its pages if another process deletes the file.
     """
 

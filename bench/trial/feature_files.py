@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 
 
 class FeatureFiles:
-    """Groups of features in a folder's files, in the tower's dtype: at most ``limit`` bytes, 0 for no files at all.
+    """Groups of features in a folder's files, in the tower's dtype: about ``limit`` bytes, 0 for no files at all.
 
-    The least recently used file is deleted first. A file that is cut or damaged counts as missing. If the folder cannot
-    be written, one warning says so, and features are only read. A group whose key is None has no file.
+    Each lane may exceed the limit by 1 %, because it does not list the folder at every write. The least recently used
+    file is deleted first. A file that is cut or damaged counts as missing. If the folder cannot be written, one warning
+    says so, and features are only read. A group whose key is None has no file.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
