@@ -105,7 +105,7 @@ def errors(kind: str, made: list[Layer]) -> dict[str, float]:
 
 def work(arguments: argparse.Namespace) -> None:
     """Run in a process of its own: one measurement, printed as JSON."""
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     made = layers(arguments.size, arguments.matrices, arguments.rank)
     if arguments.measure == "memory":
         result: Any = extra_memory(arguments.kind, made)
@@ -117,10 +117,10 @@ def work(arguments: argparse.Namespace) -> None:
     print(json.dumps(result))
 
 
-def measure(arguments: argparse.Namespace, what: str, kind: str, threads: int = 1) -> Any:
+def measure(arguments: argparse.Namespace, what: str, kind: str) -> Any:
     """Start a process for one measurement and return what it printed."""
     options = {name: getattr(arguments, name) for name in ("size", "matrices", "rank")}
-    options |= {"measure": what, "kind": kind, "threads": threads}
+    options |= {"measure": what, "kind": kind}
     command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in options.items())]
     return json.loads(subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout)
 
@@ -131,13 +131,12 @@ def report(arguments: argparse.Namespace) -> None:
     out(f"CMR value and gradient, {arguments.matrices} matrices {arguments.size} x {arguments.size}, ")
     out(f"rank {arguments.rank}; best of {arguments.repeats}; load average {psutil.getloadavg()[0]:.1f}\n")
     out(f"{'':28}{'plain':>12}{'blocks':>12}{'ratio':>10}\n")
-    for threads in (1, 2):
-        seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-        for _ in range(arguments.repeats):
-            for kind in KINDS:
-                seconds[kind].append(measure(arguments, "time", kind, threads))
-        best = [min(seconds[kind]) for kind in KINDS]
-        out(f"{f'seconds, {threads} thread(s)':28}{best[0]:12.3f}{best[1]:12.3f}{best[0] / best[1]:10.1f}\n")
+    seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for _ in range(arguments.repeats):
+        for kind in KINDS:
+            seconds[kind].append(measure(arguments, "time", kind))
+    best = [min(seconds[kind]) for kind in KINDS]
+    out(f"{'seconds, one thread':28}{best[0]:12.3f}{best[1]:12.3f}{best[0] / best[1]:10.1f}\n")
     memory = [measure(arguments, "memory", kind) / 2**20 for kind in KINDS]
     out(f"{'extra peak memory, MiB':28}{memory[0]:12.1f}{memory[1]:12.1f}{memory[0] / memory[1]:10.1f}\n")
     error = {kind: measure(arguments, "error", kind) for kind in KINDS}
@@ -155,7 +154,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--measure", choices=("time", "memory", "error"), help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=tuple(KINDS), help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     work(arguments) if arguments.measure else report(arguments)
 

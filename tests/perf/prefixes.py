@@ -24,7 +24,7 @@ from bench.values.scores import ScoreSpec
 from tests.perf import scaled
 from tests.perf.timing import each_round, ratio, show
 
-QUESTIONS, BATCH, TOKENS = 32, 32, 4
+QUESTIONS, BATCH, TOKENS, ROUNDS = 32, 32, 4, 3
 
 
 class Questions(Task):
@@ -63,17 +63,21 @@ def corpus(on_each: int, count: int = QUESTIONS, shape: Shape = scaled.SHAPE) ->
     return Corpus(base, task, "test", f"{system} <image> {{prompt}}")
 
 
+def answers(corpus: Corpus, said: dict[str, list[str]], name: str) -> None:
+    """Answer all questions in one of the ways, and keep what was said."""
+    asked = ScoreSpec("questions", "test", QUESTIONS, "", TOKENS, "")
+    given = evaluate(corpus.base.model, corpus, asked, batch_size=BATCH, whole=name == "whole")
+    said[name] = [each.prediction for each in given]
+
+
 def main() -> None:
     """Print a row for each number of questions on a picture."""
     rows = []
     for on_each in (32, 4, 1):
-        examples = corpus(on_each)
-        asked = ScoreSpec("questions", "test", QUESTIONS, "", TOKENS, "")
-        answer = partial(evaluate, examples.base.model, examples, asked, batch_size=BATCH)
-        ways = {"whole": partial(answer, whole=True), "shared": answer}
-        found = each_round(ways, rounds=5)
-        pairs = zip(ways["whole"](), ways["shared"](), strict=True)
-        same = sum(one.prediction == other.prediction for one, other in pairs)
+        examples, said = corpus(on_each), dict[str, list[str]]()
+        ways = {name: partial(answers, examples, said, name) for name in ("whole", "shared")}
+        found = each_round(ways, ROUNDS)
+        same = sum(one == other for one, other in zip(said["whole"], said["shared"], strict=True))
         speeds = [f"{QUESTIONS / median(found[name]):.1f}" for name in ways]
         rows.append([str(on_each), *speeds, f"{ratio(found, 'whole', 'shared'):.2f}", f"{same}/{QUESTIONS}"])
     head = ["questions on an image", "whole, answers/s", "shared, answers/s", "ratio", "equal answers"]
