@@ -19,8 +19,10 @@ PAGE = Path(__file__).parent / "price.md"
 BEGIN, END = "<!-- memory: written by docs/memory_table.py -->", "<!-- end -->"
 RANKS, BATCH, CARDS, PARTLY = (16, 32, 64), 16, (24, 40, 48, 80, 141), (40, 48, 80)
 
+OTHERS = (32,)  # ranks of the methods outside the paper
+
 # GiB by method and rank as bench plan counted them at 8e0c993, without checkpointing and with it: there the head read
-# every position, and every adapter kept its input in float32.
+# every position, and every adapter kept its input in float32. The methods outside the paper were not counted.
 BEFORE = {
     "lora": {16: (119.5, 25.9), 32: (120.2, 26.5), 64: (121.7, 27.7)},
     "dora": {16: (253.6, 31.0), 32: (254.3, 31.6), 64: (255.8, 32.8)},
@@ -42,21 +44,26 @@ def needed(blueprint: Blueprint, method: TrainMethod, rank: int) -> list[int]:
 
 
 def table() -> str:
-    """Return the table of the paper's methods that train."""
+    """Return the table of the methods that train: first the paper's, then the others."""
     blueprint, registry = Blueprint.of(LORASCULPT.model, None), Registry()
-    parts = ("GiB before", "GiB", "fits", "GiB before, checkpointed", "GiB, checkpointed", "fits")
-    columns = ("method", "rank", *parts, *(f"N for {card} GB" for card in PARTLY))
-    lines = [f"| {' | '.join(columns)} |", f"|---|---:|---:|---:|---|---:|---:|---|{'---:|' * len(PARTLY)}"]
-    for name in paper_methods(registry):
-        method = registry.method(name)()
-        if isinstance(method, TrainMethod):
-            for rank in RANKS:
-                sizes = needed(blueprint, method, rank)
-                now = zip(BEFORE[name][rank], (sizes[-1], sizes[0]), strict=True)
-                cells = [cell for old, size in now for cell in (f"{old:.1f}", f"{size / GIB:.1f}", smallest(size))]
-                cells += [most_plain(sizes, card * GIB) for card in PARTLY]
-                lines.append(f"| `{name}` | {rank} | {' | '.join(cells)} |")
+    parts = ("fits", "GiB", "fits, checkpointed", "GiB, checkpointed", *(f"N for {card} GB" for card in PARTLY))
+    columns = ("method", "rank", *parts, "GiB before", "before, checkpointed")
+    lines = [f"| {' | '.join(columns)} |", f"|---|---:|---|---:|---|---:|{'---:|' * len(PARTLY)}---:|---:|"]
+    paper = paper_methods(registry)
+    for name in dict.fromkeys((*paper, *registry.names("method"))):
+        plugin = registry.method(name)
+        if issubclass(plugin, TrainMethod):
+            for rank in RANKS if name in paper else OTHERS:
+                lines.append(row(name, rank, needed(blueprint, plugin(), rank)))
     return "\n".join(lines)
+
+
+def row(name: str, rank: int, sizes: list[int]) -> str:
+    """Return the row of a method that needs these bytes by the number of blocks that are not checkpointed."""
+    cells = [cell for size in (sizes[-1], sizes[0]) for cell in (smallest(size), f"{size / GIB:.1f}")]
+    cells += [most_plain(sizes, card * GIB) for card in PARTLY]
+    cells += [f"{size:.1f}" for size in BEFORE[name][rank]] if name in BEFORE else ["", ""]
+    return f"| `{name}` | {rank} | {' | '.join(cells)} |"
 
 
 def smallest(size: int) -> str:
