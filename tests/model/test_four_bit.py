@@ -241,7 +241,7 @@ def test_row_norms_dequantise_a_thousand_rows_at_once() -> None:
     weight = Params4bit(torch.randn(rows, width), requires_grad=False, quant_type="nf4").to(CPU)
     a, b = torch.randn(RANK, width), torch.randn(rows, RANK)
 
-    with Sizes() as sizes:
+    with Sizes() as sizes:  # type: ignore[no-untyped-call]
         norms = base_norms(weight)
         found = row_norms(weight, a, b, 2.0, norms)
 
@@ -251,7 +251,7 @@ def test_row_norms_dequantise_a_thousand_rows_at_once() -> None:
     assert torch.equal(found, row_norms(whole, a, b, 2.0, norms))
 
 
-class Sizes(TorchDispatchMode):
+class Sizes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The entries of the largest tensor of floats that is computed meanwhile."""
 
     largest = 0

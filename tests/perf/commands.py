@@ -47,7 +47,7 @@ def timed(words: Sequence[str], folder: Path) -> tuple[float, float, str]:
 def row(label: str, goal: float | None, words: Sequence[str], folder: Path, rounds: int = 1) -> tuple[str, ...]:
     """Return a line of the table: a command, its goal, and the medians of its wall and CPU seconds."""
     found = [timed(words, folder) for _ in range(rounds)]
-    wall, cpu = (statistics.median(each[place] for each in found) for place in (0, 1))
+    wall, cpu = (statistics.median(each) for each in zip(*((wall, cpu) for wall, cpu, _ in found), strict=True))
     if label == "bench run, cached" and not all(_AGAIN in told for _, _, told in found):
         label += " (planned again: the code was just changed)"
     return label, "-" if goal is None else f"{goal:.1f}", f"{wall:.1f}", f"{cpu:.1f}"
