@@ -9,6 +9,7 @@ from typing import Literal
 
 from bench.values.job import Job
 from bench.values.record import Record
+from bench.values.trial import Trial
 
 _DEATHS = 2  # a trial fails after this many of its workers have died
 
@@ -31,15 +32,15 @@ class Event:
 class Broker:
     """The state of one command's jobs, independent of Ray; ``jobs`` holds parents before children.
 
-    ``stored`` holds the records of the store; a parent that is done there need not run. As long as ``is_open`` is True,
-    more jobs may come.
+    ``stored`` holds the records of the store by trial id. Those that are not among the jobs were judged complete by the
+    plan, so they count as finished. As long as ``is_open`` is True, more jobs may come.
     """
 
     def __init__(self, jobs: Sequence[Job], stored: Mapping[str, Record], *, is_open: bool = False) -> None:
         self._jobs = {job.trial.id: job for job in jobs}
         self._waiting = deque(self._jobs)
         self._running: dict[int, str] = {}
-        self._finished = {key for key, record in stored.items() if record.status == "done"} - set(self._jobs)
+        self._finished = stored.keys() - self._jobs.keys()
         self._failed: dict[str, str] = {}
         self._deaths: dict[str, int] = {}
         self._records: dict[str, Record] = {}
@@ -85,14 +86,22 @@ class Broker:
         for key in tuple(self._waiting):
             job = self._jobs[key]
             parent = job.trial.parent
-            if parent is not None and parent.id in self._failed:
-                self._fail(key, lane, f"Its parent {parent.label} failed: {self._failed[parent.id]}")
+            if parent is not None and (reason := self._without(parent)):
+                self._fail(key, lane, reason)
             elif parent is None or parent.id in self._finished:
                 self._waiting.remove(key)
                 self._running[lane] = key
                 self._note(Event("started", key, lane))
                 return job
         return None
+
+    def _without(self, parent: Trial) -> str:
+        """Return why a parent's children cannot be done, or an empty text if they can be done now or later."""
+        if parent.id in self._failed:
+            return f"Its parent {parent.label} failed: {self._failed[parent.id]}"
+        if parent.id not in self._finished and parent.id not in self._jobs:  # a child would wait for ever
+            return f"Its parent {parent.label} is not in the run folder, and no job makes it. Run the command again."
+        return ""
 
     def progress(self, lane: int, stage: str, step: int, steps: int, loss: float) -> None:
         """Record the progress of a lane's trial."""

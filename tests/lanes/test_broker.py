@@ -45,6 +45,22 @@ def test_a_child_of_a_stored_parent_is_ready_at_once() -> None:
     assert taken(broker, 0) == DARE
 
 
+def test_a_child_is_ready_if_its_parent_failed_but_has_all_that_was_asked_of_it() -> None:
+    broker = Broker([Job(DARE, ())], {LORA.id: Record(LORA, "failed", error="while it was scored again")})
+
+    assert taken(broker, 0) == DARE
+
+
+def test_a_child_of_a_parent_that_nobody_knows_fails_and_ends_the_command() -> None:
+    broker = broker_of(DARE)
+
+    assert broker.take(0) is None
+    assert broker.over
+    (failed,) = failures(broker)
+    assert failed.trial == DARE
+    assert f"Its parent {LORA.label} is not in the run folder" in str(failed.error)
+
+
 def test_a_parent_that_must_run_again_is_waited_for_though_the_store_has_it() -> None:
     broker = broker_of(LORA, DARE, stored=(LORA,))
 

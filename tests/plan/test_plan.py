@@ -8,6 +8,7 @@ import pytest
 
 from bench import Example, Split, UsageError
 from bench.checks.tiny import Squares
+from bench.lanes.broker import Broker
 from bench.plan.cell_trials import cell_trial
 from bench.plan.plan import Cell, Plan, assemble, edited, make
 from bench.plan.request import Request
@@ -134,6 +135,23 @@ def test_a_failed_record_is_pending_again(request_: Request, store: Store) -> No
     store.write(Record(job.trial, "failed", error="x"))
 
     assert job in make(request_, store).pending
+
+
+def test_lanes_do_every_job_of_a_plan_whose_parent_failed_after_the_scores_that_are_asked_for(
+    request_: Request, store: Store
+) -> None:
+    small = replace(request_, methods=("lora", "dare"), ranks=(16,), targets=("icon_choice",))
+    for job in (job for job in make(small, store).jobs if job.trial.method in {"lora", "zero_shot"}):
+        store.write(replace(done(job), status="failed", error="while more examples were scored"))
+    plan = make(small, store)
+
+    broker, taken = Broker(plan.pending, plan.records), list[str]()
+    while not broker.over and (job := broker.take(0)) is not None:
+        taken.append(job.trial.method)
+        broker.finish(0, done(job))
+
+    assert taken == ["dare"]
+    assert broker.over
 
 
 def of_trial(plan: Plan, label: str) -> Job:
