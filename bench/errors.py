@@ -6,6 +6,7 @@ BenchError
     DataError       a data set is missing, broken or not what it claims to be
     TrialError      a trial could not be finished
     StoreError      the run folder cannot be read or written
+        DamagedError    a file of the run folder is there, but not whole; what it held must be made again
         WriteError      a disk refuses a file; the command stops
             DiskFullError   the disk is full
 
@@ -42,18 +43,7 @@ class TrialError(BenchError):
 
 
 class StoreError(BenchError):
-    """The run folder cannot be read or written."""
-
-
-class Gone(SystemExit):
-    """Another process that this one cannot work without is gone. No trial is to blame, and this process ends."""
-
-
-class WriteError(StoreError):
-    """A disk refuses a file. The command stops, because what it does next could not be stored either.
-
-    Its arguments are sentences: the reason, and what to do.
-    """
+    """The run folder cannot be read or written. Its arguments are sentences: the reason, and what to do."""
 
     @property
     def reason(self) -> str:
@@ -63,6 +53,18 @@ class WriteError(StoreError):
     @override
     def __str__(self) -> str:
         return " ".join(map(str, self.args))
+
+
+class DamagedError(StoreError):
+    """A file of the run folder is not whole. Another attempt to read it would fail too."""
+
+
+class Gone(SystemExit):
+    """Another process that this one cannot work without is gone. No trial is to blame, and this process ends."""
+
+
+class WriteError(StoreError):
+    """A disk refuses a file. The command stops, because what it does next could not be stored either."""
 
 
 class DiskFullError(WriteError):

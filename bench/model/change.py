@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from typing_extensions import override
 
-from bench.errors import PluginError, StoreError
+from bench.errors import DamagedError, PluginError, StoreError, one_line
 from bench.model.families import connector_of
 from bench.model.saving import save_tensors
 
@@ -221,14 +221,18 @@ class Change(Mapping[str, Delta]):
         """Read a change that ``save`` wrote.
 
         Raises:
-            StoreError: the folder holds no change, or a damaged one.
+            DamagedError: the folder holds no change, or a damaged one.
+            StoreError: the files cannot be read now; the change may be whole.
         """
         try:
-            with safe_open(folder / _WEIGHTS, "pt") as file:
+            with safe_open(_weights(folder), "pt") as file:
                 kinds = json.loads(file.metadata()["bench"])
                 return cls({name: _read(file, name, kind) for name, kind in kinds.items()})
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise StoreError(f"{folder} holds no readable change: {error}.") from error
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise _damaged(folder, error) from error
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError if it cannot open or map a file
+            reason = f"{folder} cannot be read ({one_line(error)})."
+            raise StoreError(reason, "Check its disk or network, then run the same command again.") from error
 
     @property
     def live(self) -> tuple[str, ...]:
@@ -269,6 +273,25 @@ def _key(name: str, part: str) -> str:
     if part == "value":  # of a parameter that was tuned in full
         return _PREFIX + name
     return f"{_PREFIX}{name.removesuffix('.weight')}.{_PEFT_FIELDS.get(part, part)}"
+
+
+def _weights(folder: Path) -> Path:
+    """Return the file of a change's tensors; safe_open says of every file that it cannot open that it is missing.
+
+    Raises:
+        DamagedError: the file is missing.
+    """
+    path = folder / _WEIGHTS
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise _damaged(folder, error) from error
+    return path
+
+
+def _damaged(folder: Path, error: Exception) -> DamagedError:
+    reason = f"{folder} holds no readable change: {one_line(error)}."
+    return DamagedError(reason, "Delete the folder of its trial, then run the same command again.")
 
 
 def _read(file: Any, name: str, saved: Mapping[str, Any]) -> Delta:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import StoreError
+from bench.errors import DamagedError, StoreError
 from bench.store import places
 from bench.store.json_note import read_note, write_note
 from bench.store.places import replace_file
@@ -90,7 +90,8 @@ class StoredChange:
         """Return the change of the trial, or its snapshot at ``step``.
 
         Raises:
-            StoreError: the change or the snapshot is missing or damaged.
+            DamagedError: the change or the snapshot is missing or damaged.
+            StoreError: it cannot be read now.
         """
         return _read_change(self.folder / CHANGE if step is None else self.snapshot(step).folder)
 
@@ -164,15 +165,19 @@ class StoredChange:
         return read_note(self.folder / _FITTED, dict[str, Any], _DAMAGED)
 
     def is_whole(self) -> bool:
-        """Whether there is a complete change; a damaged one is deleted, so that it is learnt again."""
+        """Whether there is a complete change; a damaged one is renamed, so that it is learnt again.
+
+        Raises:
+            StoreError: the change cannot be read now.
+        """
         if self.facts() is None:
             return False
         try:
             self.read()
-        except StoreError as error:
+        except DamagedError as error:
             (self.folder / _FITTED).unlink(missing_ok=True)
-            places.remove(self.folder / CHANGE)
-            log.warning("%s: %s It was deleted and will be learnt again.", self.folder / CHANGE, error)
+            aside = places.set_aside(self.folder / CHANGE)
+            log.warning("%s It was renamed to %s, and will be learnt again.", error.reason, aside.name)
             return False
         return True
 
@@ -201,4 +206,4 @@ def _read_change(folder: Path) -> Change:
         try:
             return Change.load(copy)
         except StoreError as error:
-            raise StoreError(str(error).replace(str(copy), str(folder))) from error
+            raise type(error)(*(part.replace(str(copy), str(folder)) for part in error.args)) from error

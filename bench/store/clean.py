@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
-from bench.store.changes import CHECKPOINT, StoredChange
+from bench.store.changes import CHANGE, CHECKPOINT, StoredChange
+from bench.store.places import CORRUPT
 from bench.store.run_folder import RECORD, Store
 from bench.store.unfinished import MARK
 
@@ -60,10 +61,11 @@ class Waste:
 
 
 def leftovers(store: Store, used: Used) -> list[Waste]:
-    """Return drafts, damaged records, what finished trials left over, and unfinished trials that nothing needs."""
+    """Return drafts, what is damaged, what finished trials left over, and unfinished trials that nothing needs."""
     found = [Waste((path,), "a draft of a command that was killed") for path in _drafts(store.root)]
     for folder in _trials(store.root):
-        found += [Waste((path,), "a damaged record") for path in folder.glob(f"{RECORD}.corrupt")]
+        for name, what in ((RECORD, "a damaged record"), (CHANGE, "a damaged change")):
+            found += [Waste((path,), what) for path in folder.glob(f"{name}{CORRUPT}")]
         if (folder / RECORD).is_file():
             found += _of_finished(folder)
         elif not used.has(folder.name) and _facts(folder) is None:

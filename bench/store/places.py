@@ -21,6 +21,8 @@ from urllib.request import url2pathname
 from bench.errors import UsageError, WriteError, one_line, without_password
 from bench.store.disk_errors import code_of, write_error, writing
 
+CORRUPT = ".corrupt"  # the end of the name of a damaged file or folder that was set aside
+
 _PREFIX = "bench-"
 _DRAFT = re.compile(r"\.(\d+)\.(?:tmp|part)$")  # with the number of a process; .part is that of a task
 _STAGE = re.compile(r"^\.(\d+)\.tmp$")
@@ -153,8 +155,7 @@ def drafted(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix=_PREFIX) as scratch:
         yield (draft := Path(scratch) / path.name)
-        for file in _files(draft):
-            _upload(file, path / file.relative_to(draft).as_posix() if draft.is_dir() else path)
+        _send(draft, path)
 
 
 def draft_of(path: Path) -> Path:
@@ -182,8 +183,7 @@ def staged(folder: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix=_PREFIX) as scratch:
         yield Path(scratch)
-        for file in _files(Path(scratch)):
-            _upload(file, folder / file.relative_to(scratch).as_posix())
+        _send(Path(scratch), folder)
 
 
 def sweep(root: Path, age: float = 0.0) -> None:
@@ -308,6 +308,24 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder, in place of an earlier one, and return its new path: NAME.corrupt.
+
+    Raises:
+        WriteError: the disk refuses it.
+    """
+    aside = path.with_name(f"{path.name}{CORRUPT}")
+    remove(aside)
+    if is_remote(path):
+        with fetched(path) as copy:
+            _send(copy, aside)
+        remove(path)
+    else:
+        with writing(path):
+            path.replace(aside)
+    return aside
+
+
 def make(folder: Path) -> None:
     """Create a folder, unless it is at a URL.
 
@@ -317,6 +335,12 @@ def make(folder: Path) -> None:
     if not is_remote(folder):
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def _send(source: Path, path: Path) -> None:
+    """Upload a local file, or the files of a local folder in the order of their names."""
+    for file in _files(source):
+        _upload(file, path / file.relative_to(source).as_posix() if source.is_dir() else path)
 
 
 def _upload(file: Path, path: Path) -> None:

@@ -218,9 +218,7 @@ class Store:
         try:
             record = Record.from_json(json.loads(data))
         except (StoreError, ValueError) as error:
-            aside = path.with_name(f"{RECORD}.corrupt")
-            places.put(aside, data)
-            path.unlink()
+            aside = places.set_aside(path)
             log.warning(
                 "%s is corrupt (%s). It was renamed to %s, and its trial will run again.", path, error, aside.name
             )

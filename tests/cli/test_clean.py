@@ -93,6 +93,7 @@ def test_a_file_that_has_a_name_outside_the_run_folder_frees_nothing(
 def test_leftovers_go_and_what_a_run_still_needs_stays(two_runs: Path) -> None:
     needed, other = next(two_runs.glob("dare-*")), two_runs / "l2-r2-new_squares-s0-0123456789ab"
     (needed / RECORD).rename(needed / f"{RECORD}.corrupt")
+    (needed / "change.corrupt").mkdir()
     other.mkdir()
     for folder in (needed, other):
         (folder / CHECKPOINT).touch()
@@ -109,7 +110,7 @@ def test_leftovers_go_and_what_a_run_still_needs_stays(two_runs: Path) -> None:
     assert not (finished / CHECKPOINT).exists()
     assert (finished / RECORD).is_file()
     assert (needed / CHECKPOINT).is_file()
-    assert not (needed / f"{RECORD}.corrupt").exists()
+    assert not list(needed.glob("*.corrupt"))
     assert (two_runs / "l2-r2-new_squares-s0-aaaaaaaaaaaa" / "change").is_dir()  # trained, but not scored
 
 

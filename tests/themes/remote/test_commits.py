@@ -162,3 +162,4 @@ def test_trials_are_found_wherever_the_run_folder_lies(root: Path) -> None:
     put(store.folder(TRIAL) / "change" / "adapter_model.safetensors", b"cut")
     assert not store.change_of(TRIAL).is_whole()
     assert store.change_of(TRIAL).facts() is None
+    assert (store.folder(TRIAL) / "change.corrupt" / "adapter_model.safetensors").read_bytes() == b"cut"
