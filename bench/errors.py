@@ -7,6 +7,7 @@ BenchError
     TrialError      a trial could not be finished
     StoreError      the run folder cannot be read or written
         DamagedError    a file of the run folder is there, but not whole; what it held must be made again
+        NewerError      a file was written by a newer version, so this one cannot read it
         WriteError      a disk refuses a file; the command stops
             DiskFullError   the disk is full
 
@@ -57,6 +58,10 @@ class StoreError(BenchError):
 
 class DamagedError(StoreError):
     """A file of the run folder is not whole. Another attempt to read it would fail too."""
+
+
+class NewerError(StoreError):
+    """A file of the run folder was written by a newer version of retain-bench. It is whole, and must stay as it is."""
 
 
 class Gone(SystemExit):

@@ -85,6 +85,8 @@ def unused(store: Store, used: Used, mirror: Path) -> list[Waste]:
     records = {store.folder(record.trial): record for record in store.records()}
     for folder in _trials(store.root):
         record, facts = records.get(folder), _facts(folder)
+        if record is None and (folder / RECORD).is_file():
+            continue  # of a newer version
         if (record is None and facts is None) or used.has(folder.name):
             continue
         paths = (folder, *(path for file in _files([folder]) for path in links.get(_inode(file), ())))

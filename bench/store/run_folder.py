@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bench.errors import StoreError, UsageError
+from bench.errors import NewerError, StoreError, UsageError
 from bench.store import lock, places
 from bench.store.changes import StoredChange
 from bench.store.json_note import read_note, write_note
@@ -54,6 +54,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._parsed: dict[Path, tuple[tuple[int, int, int], Record]] = {}
+        self._is_held = False  # by this object; only then may it move what is damaged
+        self._told: set[object] = set()
 
     def check(self) -> None:
         """Refuse a run folder that is not a readable folder; it need not exist yet.
@@ -101,7 +103,11 @@ class Store:
         with lock.locked(self.root):
             if not places.is_remote(self.root):
                 places.sweep(self.root)
-            yield
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
 
     def folder(self, trial: Trial) -> Path:
         """Return the folder of a trial."""
@@ -122,8 +128,22 @@ class Store:
             path.unlink(missing_ok=True)
 
     def read(self, trial: Trial) -> Record | None:
-        """Return a trial's record, or None if it is missing or corrupt; a corrupt record is renamed."""
-        return self._read(self.folder(trial) / RECORD)
+        """Return a trial's record, or None if it is missing or corrupt.
+
+        Raises:
+            NewerError: a newer version wrote the record, and this command may write it again, because it holds the
+                folder.
+        """
+        path = self.folder(trial) / RECORD
+        try:
+            return self._read(path)
+        except NewerError as error:
+            if self._is_held:
+                raise NewerError(
+                    f"{path} cannot be read: {error}.", "Update retain-bench, or choose another --output."
+                ) from error
+            self._skip_newer(path, error)
+            return None
 
     def read_all(self, trials: Sequence[Trial]) -> dict[str, Record]:
         """Return the records that the store has of some trials, by trial id; many trials take one listing."""
@@ -134,9 +154,13 @@ class Store:
         return {name: record for name, record in found if record is not None}
 
     def records(self) -> Iterator[Record]:
-        """Yield every record of the run folder, in the order of the folder names."""
+        """Yield every record of the run folder that this version can read, in the order of the folder names."""
         for path in sorted(self.root.glob(f"*/{RECORD}")):
-            record = self._read(path)
+            try:
+                record = self._read(path)
+            except NewerError as error:
+                self._skip_newer(path, error)
+                continue
             if record is not None:
                 yield record
 
@@ -207,7 +231,11 @@ class Store:
         return StoredChange(self.folder(trial), trial.model)
 
     def _read(self, path: Path) -> Record | None:
-        """Return the record in a file; it is parsed once as long as the file is the same."""
+        """Return the record in a file, or None if it is missing or corrupt; the same file is parsed once.
+
+        Raises:
+            NewerError: a newer version wrote the record.
+        """
         try:
             state = _state(path)
             if (known := self._parsed.get(path)) is not None and known[0] == state:
@@ -217,15 +245,31 @@ class Store:
             return None
         try:
             record = Record.from_json(json.loads(data))
+        except NewerError:
+            raise
         except (StoreError, ValueError) as error:
-            aside = places.set_aside(path)
-            log.warning(
-                "%s is corrupt (%s). It was renamed to %s, and its trial will run again.", path, error, aside.name
-            )
+            self._leave_out(path, error)
             return None
         if state is not None:
             self._parsed[path] = (state, record)
         return record
+
+    def _leave_out(self, path: Path, error: Exception) -> None:
+        """Rename a corrupt record if this command holds the folder, and say so; others may be reading it, too."""
+        if self._is_held:
+            aside = places.set_aside(path).name
+            log.warning("%s is corrupt (%s). It was renamed to %s, and its trial will run again.", path, error, aside)
+        elif path not in self._told:
+            self._told.add(path)
+            log.warning(
+                "%s is corrupt (%s). It is skipped. bench run sets it aside and runs its trial again.", path, error
+            )
+
+    def _skip_newer(self, path: Path, error: NewerError) -> None:
+        """Say once that records of a newer version are skipped, because there may be thousands."""
+        if NewerError not in self._told:
+            self._told.add(NewerError)
+            log.warning("%s is skipped, and so is every record like it: %s. Update retain-bench.", path, error)
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, Self
 
-from bench.errors import StoreError
+from bench.errors import NewerError, StoreError
+from bench.values.recipe import Recipe
 from bench.values.scores import Score, ScoreSpec, split_mean
 from bench.values.trial import Trial
 
@@ -75,6 +76,7 @@ class Record:
         """Read a record back from JSON.
 
         Raises:
+            NewerError: the record has a field that this version does not know.
             StoreError: the trial's id is not the one that the record states, or a field is missing.
         """
         try:
@@ -83,10 +85,45 @@ class Record:
             environment = _shared(data["environment"])
             record = cls(trial, data["status"], scores, Cost(**data["cost"]), environment, data["error"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"The record lacks or misspells a field: {error}.") from error
+            raise _newer(data) or StoreError(f"The record lacks or misspells a field: {error}.") from error
+        if data.keys() - _FIELDS and (newer := _newer(data)):
+            raise newer
         if trial.id != data["id"]:
             raise StoreError(f"The record states id {data['id']}, but its trial has id {trial.id}.")
         return record
+
+
+_FIELDS = {"id", *(item.name for item in fields(Record))}
+
+
+def _newer(data: Any) -> NewerError | None:
+    """Return the error for a record with a field that this version does not know, or None if it has none."""
+    name = next(_unknown(data), None)
+    return None if name is None else NewerError(f"a newer version of retain-bench wrote it, with the field {name!r}")
+
+
+def _unknown(data: Any) -> Iterator[str]:
+    """Yield the fields of a record's JSON that this version does not know; any part of the JSON may be damaged."""
+    record = _mapping(data)
+    yield from record.keys() - _FIELDS
+    yield from _beyond(Cost, record.get("cost"))
+    for score in _mapping(record.get("scores")).values():
+        yield from _beyond(Score, score)
+        yield from _beyond(ScoreSpec, _mapping(score).get("asked"))
+    trial = _mapping(record.get("trial"))
+    while trial:
+        yield from _beyond(Trial, trial)
+        yield from _beyond(Recipe, trial.get("recipe"))
+        trial = _mapping(trial.get("parent"))
+
+
+def _beyond(kind: type, data: Any) -> set[str]:
+    """Return the keys of a JSON object that are not fields of a class."""
+    return _mapping(data).keys() - {item.name for item in fields(kind) if item.init}
+
+
+def _mapping(data: Any) -> Mapping[str, Any]:
+    return data if isinstance(data, Mapping) else {}
 
 
 _shared_environments: dict[str, Mapping[str, str]] = {}

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import StoreError, UsageError
 from bench.store.run_folder import RECORD, Store
 from bench.values.record import Record
+from bench.values.scores import Score
 from bench.values.trial import Trial
-from tests.making.trials import TRIAL
+from tests.making.trials import ASKED, TRIAL
 
 
 @pytest.fixture
@@ -64,17 +65,97 @@ def test_a_folder_that_does_not_exist_has_no_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "null", '{"id": 1}'])
-def test_a_corrupt_record_is_set_aside_and_named(store: Store, content: str, caplog: pytest.LogCaptureFixture) -> None:
-    path = store.folder(TRIAL) / RECORD
-    path.parent.mkdir()
-    path.write_text(content, encoding="utf-8")
+def test_a_command_with_the_lock_sets_a_corrupt_record_aside_and_names_it(
+    store: Store, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = noted(store, content)
+
+    with caplog.at_level(logging.WARNING), store.locked():
+        assert store.read(TRIAL) is None
+
+    assert f"{path} is corrupt (" in caplog.text
+    assert not path.exists()
+    assert path.with_name("record.json.corrupt").read_text(encoding="utf-8") == content
+
+
+def test_a_command_that_only_reads_names_a_corrupt_record_once_and_leaves_it(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = noted(store, "{")
+    with store.locked():
+        pass  # the lock is given back, too
 
     with caplog.at_level(logging.WARNING):
         assert store.read(TRIAL) is None
+        assert list(store.records()) == []
 
-    assert str(path) in caplog.text
-    assert not path.exists()
-    assert path.with_name("record.json.corrupt").read_text(encoding="utf-8") == content
+    (told,) = caplog.messages
+    assert told.startswith(f"{path} is corrupt (")
+    assert told.endswith("It is skipped. bench run sets it aside and runs its trial again.")
+    assert path.read_text(encoding="utf-8") == "{"
+    assert sorted(item.name for item in path.parent.iterdir()) == [RECORD]
+
+
+NEWER: list[tuple[str, ...]] = [
+    ("color",),
+    ("cost", "color"),
+    ("trial", "color"),
+    ("trial", "recipe", "color"),
+    ("trial", "parent", "color"),
+    ("trial", "parent", "recipe", "color"),
+    ("scores", ASKED.key, "color"),
+    ("scores", ASKED.key, "asked", "color"),
+]
+
+
+def newer(trial: Trial, place: tuple[str, ...]) -> str:
+    """Return the text of a record with a field that this version does not have."""
+    record = Record(trial, "done", {ASKED.key: Score(ASKED, "exact", {"exact": 1.0}, "f")}).to_json()
+    part = record
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = "red"
+    return json.dumps(record)
+
+
+CHILD = replace(TRIAL, method="dare", parent=TRIAL)
+
+
+@pytest.mark.parametrize("place", NEWER)
+def test_a_record_of_a_newer_version_stops_a_command_that_may_write_it(store: Store, place: tuple[str, ...]) -> None:
+    text = newer(CHILD, place)
+    path = noted(store, text, CHILD)
+
+    with store.locked():
+        with pytest.raises(StoreError, match=r"newer version .+ the field 'color'\. Update .+ another --output\.$"):
+            store.read(CHILD)
+        assert list(store.records()) == []  # others may be worked on
+
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_command_that_only_reads_skips_records_of_a_newer_version_and_says_so_once(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = [replace(TRIAL, seed=seed) for seed in (1, 2)]
+    paths = [noted(store, newer(trial, ("cost", "color")), trial) for trial in others]
+    store.write(Record(TRIAL, "done"))
+
+    with caplog.at_level(logging.WARNING):
+        assert [record.trial for record in store.records()] == [TRIAL]
+        assert store.read(others[1]) is None
+
+    (told,) = caplog.messages
+    assert "a newer version of retain-bench wrote it, with the field 'color'" in told
+    assert all(path.is_file() for path in paths)
+
+
+def noted(store: Store, content: str, trial: Trial = TRIAL) -> Path:
+    """Write something in the place of a record, and return its path."""
+    path = store.folder(trial) / RECORD
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8")
+    return path
 
 
 def test_two_commands_cannot_work_in_one_folder(store: Store) -> None:

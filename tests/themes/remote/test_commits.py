@@ -13,7 +13,7 @@ import torch
 from bench.errors import StoreError
 from bench.model.change import Change, LowRank, Sparse
 from bench.store.changes import CHECKPOINT
-from bench.store.places import place, put
+from bench.store.places import place, put, set_aside
 from bench.store.run_folder import Store
 from bench.values.record import Record
 from bench.values.scores import Score
@@ -138,16 +138,25 @@ def test_a_change_that_peft_cannot_load_takes_the_place_of_one_it_can(root: Path
     assert not (store.folder(TRIAL) / "change" / "adapter_config.json").is_file()
 
 
-def test_a_damaged_change_and_record_are_named_by_their_place(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_change_is_named_by_its_place(store: Store) -> None:
     store.change_of(TRIAL).write(change(1.0), [], {})
     put(store.folder(TRIAL) / "change" / "adapter_model.safetensors", b"cut")
     with pytest.raises(StoreError, match=r"^bucket://lab/runs/lora.*/change holds no readable change"):
         store.change_of(TRIAL).read()
 
-    put(store.folder(TRIAL) / "record.json", b"\xff{")
-    assert store.read(TRIAL) is None
-    assert "renamed to record.json.corrupt" in caplog.text
-    assert (store.folder(TRIAL) / "record.json.corrupt").read_bytes() == b"\xff{"
+
+def test_a_damaged_record_and_change_are_set_aside_wherever_they_lie(root: Path) -> None:
+    put(root / "record.json", b"\xff{")
+    put(root / "change" / "weights", b"cut")
+    put(root / "change.corrupt" / "earlier", b"")
+
+    aside = [set_aside(root / name) for name in ("record.json", "change")]
+
+    assert [path.name for path in aside] == ["record.json.corrupt", "change.corrupt"]
+    assert aside[0].read_bytes() == b"\xff{"
+    assert [path.name for path in aside[1].iterdir()] == ["weights"]
+    assert not (root / "record.json").exists()
+    assert not (root / "change").exists()
 
 
 def test_trials_are_found_wherever_the_run_folder_lies(root: Path) -> None:
