@@ -11,7 +11,7 @@ from bench.cli.arguments import arg, flag, words_of
 from bench.cli.chained import Chained
 from bench.cli.launch_options import HowTrialsRun
 from bench.cli.options import Output, TextOrJson
-from bench.cli.request import read_request
+from bench.cli.request import check_curves, read_request
 from bench.console import say, tell
 from bench.errors import UsageError
 from bench.plugins.registry import Registry
@@ -123,6 +123,7 @@ def _draft(options: PlanOptions, store: Store) -> Draft:
         UsageError: the options mean no plan, or a sequence is to fit into a budget.
     """
     if not options.is_sequence:
+        check_curves(options)
         return draft(read_request(options, options.output), store)
     if options.budget:
         raise UsageError("--budget proposes runs, not sequences of tasks. Drop --budget or --tasks.")

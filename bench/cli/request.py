@@ -67,6 +67,19 @@ def read_request(cells: Cells, output: Path, registry: Registry | None = None, *
     return _checked(_untuned(cells, registry), cells, output, quiet=quiet)
 
 
+def check_curves(cells: Cells) -> None:
+    """Refuse trade-off curves of Source against Target if there is no source.
+
+    Raises:
+        UsageError: the cells have curves, but no source.
+    """
+    if cells.rewind is not None and cells.sources == NO_SOURCE:
+        raise UsageError(
+            f"--rewind draws Source against Target, and there is no source (--sources {NO_SOURCE}). Drop --rewind, or "
+            "name sources."
+        )
+
+
 def split_known(cells: Cells) -> tuple[Cells, list[str]]:
     """Return cells that an earlier version stored, without the settings of --set that this version refuses, and why."""
     registry, known, reasons = Registry(cells.plugin), list[str](), list[str]()

@@ -26,7 +26,7 @@ from bench.cli.reports import (
     write_reports,
     write_scores,
 )
-from bench.cli.request import read_request, start_request
+from bench.cli.request import check_curves, read_request, start_request
 from bench.cli.run_again import shown_again, with_reports
 from bench.cli.which_run import keep_run, new_run, tell_larger, with_trials
 from bench.console import say, tell, warn
@@ -112,6 +112,7 @@ def _tell_others(options: RunOptions, paper: Plan, store: Store) -> None:
 def carry_out(steps: RunSteps, options: RunOptions, cells: Cells, registry: Registry) -> int:
     """Run what the store lacks of the plan for some cells, show the results, and return the exit code."""
     launch = options.launch()
+    check_curves(cells)
     check_output(options.output, options.lanes)
     asked = (read_request if options.dry_run else start_request)(cells, options.output, registry)
     store = options.store()

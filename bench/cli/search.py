@@ -13,7 +13,7 @@ from bench.cli.launch_options import Starts
 from bench.cli.options import Cells, Output
 from bench.cli.pages import tell_files
 from bench.cli.reports import tell_older, tell_unknown_words
-from bench.cli.request import read_request, start_request
+from bench.cli.request import NO_SOURCE, read_request, start_request
 from bench.cli.run import check_output
 from bench.cli.search_page import write_search_page
 from bench.cli.which_run import keep_run, new_run
@@ -106,6 +106,7 @@ def search(options: SearchOptions) -> int:
     check_output(options.output, options.lanes)
     setting, registry = options.setting(), Registry(options.plugin)
     cells = options.chain_cells(registry) if options.is_sequence else options
+    _check_sources(cells, "AP" if options.is_sequence else "Target")
     read = read_request if options.dry_run else start_request
     request = replace(read(cells, options.output, registry), split="validation")
     wanted: Request | ChainRequest = request
@@ -125,6 +126,16 @@ def search(options: SearchOptions) -> int:
     return _carry_out(options, wanted, setting, launch, noted(options, cells, wanted, setting))
 
 
+def _check_sources(cells: Cells, learnt: str) -> None:
+    """Refuse a search without a source; ``learnt`` names its other objective.
+
+    Raises:
+        UsageError: there is no source.
+    """
+    if cells.sources == NO_SOURCE:
+        raise UsageError(f"A search is judged by {learnt} and Source, and there is no source. Add --sources A,B.")
+
+
 def noted(options: SearchOptions, cells: Cells, wanted: Request | ChainRequest, setting: SearchSettings) -> Run:
     """Return the note of a search that starts now, without its trials."""
     varied = {name: value for name, value in asdict(setting).items() if name != "storage"}
@@ -140,10 +151,8 @@ def _chains(options: SearchOptions, registry: Registry, request: Request) -> Cha
     """Return the chains to tune.
 
     Raises:
-        UsageError: no source is left, or a margin is given.
+        UsageError: a margin is given.
     """
-    if not request.sources:
-        raise UsageError("A search is judged by AP and Source, and there is no source left. Name some: --sources A,B.")
     if "margin" in options.typed:
         raise UsageError("--margin stops single trainings, and a stage alone says little about its chain. Drop it.")
     return options.chain_request(registry, request)

@@ -94,6 +94,7 @@ def test_help_and_listings_load_nothing_heavy(words: list[str]) -> None:
         ("--plugin none.py", "--plugin none.py does not exist."),
         ("--rewind much", "--rewind has 'much'; give numbers from 0 to 1"),
         ("--rewind 0.5,2", "--rewind is '0.5,2'; give numbers from 0 to 1"),
+        ("--rewind 0.5 --sources none", "--rewind draws Source against Target, and there is no source (--sources none"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do_and_starts_nothing(
@@ -137,6 +138,11 @@ def test_a_model_from_the_hub_is_not_built(
         ("--methods lorasculpt --fields beta", "beta acts only with --connector lora"),
         ("--methods dare --storage nonsense://me:pw@host/db", "storage nonsense://host/db cannot be opened"),
         ("--methods zero_shot", "zero_shot has nothing to tune"),
+        ("--methods dare --sources none", "A search is judged by Target and Source, and there is no source."),
+        (
+            "--tasks okvqa,gqa --suite lorasculpt --sources never",
+            "A search is judged by AP and Source, and there is no",
+        ),
     ],
 )
 def test_a_search_that_cannot_be_is_one_line_and_starts_nothing(

@@ -76,6 +76,12 @@ def test_a_small_suite_shows_its_plan_and_under_it_the_price(
     assert lines[-1].startswith("Time: not known for this model and device")
 
 
+def test_curves_without_a_source_have_no_price(tiny_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *tiny_words, "--rewind", "0.5", "--sources", "none"]) == 2
+
+    assert "--rewind draws Source against Target, and there is no source" in capsys.readouterr().err
+
+
 def test_many_trials_are_counted_and_not_listed(tiny_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", *tiny_words, "--methods", "lora,dare", "--seeds", "0-11"]) == 0
 

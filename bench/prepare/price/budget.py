@@ -143,7 +143,8 @@ def proposals(budget: Budget, hours: float, others: Sequence[str], fitting: Fitt
     yield f"These runs fit into {hours:g} {budget.unit}, estimated as above and as if nothing were cached:"
     for wish, choice in found.items():
         yield f"  {wish}: {_named(choice)}; {budget.hours(choice):.1f} {budget.unit}"
-        widths = [("Source", budget.half_width(budget.request.sources, choice))]
+        sources = budget.request.sources
+        widths = [("Source", budget.half_width(sources, choice))] if sources else []
         widths += [(name, budget.half_width((name,), choice)) for name in choice.targets]
         yield f"    {command(budget, choice, others, fit := _fit(choice, budget, fitting))}"
         if fit.unfit:

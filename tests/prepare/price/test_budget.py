@@ -150,6 +150,16 @@ def test_a_proposal_fits_the_memory_too(asked: Callable[..., Request]) -> None:
     assert "--micro-batch 9 --gradient-checkpointing --gpus-per-trial 2" in line
 
 
+def test_without_a_source_there_is_no_interval_of_source(asked: Callable[..., Request]) -> None:
+    budget = Budget.of(asked("--sources", "none"), RATES)
+
+    lines = list(proposals(budget, 1e6, ["--suite", "lorasculpt", "--sources", "none"], fitting))
+
+    widths = [line for line in lines if "95 % intervals" in line]
+    assert widths
+    assert all(line.startswith("    95 % intervals of at most iconqa +-1.2, coco_caption +-") for line in widths)
+
+
 def test_where_nothing_fits_the_least_is_named(asked: Callable[..., Request]) -> None:
     budget = Budget.of(asked(), RATES)
 
