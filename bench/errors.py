@@ -17,6 +17,7 @@ Every message says what is wrong, gives the value, and says what to do.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from typing_extensions import override
 
@@ -90,3 +91,11 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text; an empty text gives the class name."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def unreadable(path: Path, error: BaseException) -> str:
+    """Return the message for a file or folder that cannot be read now; it may be whole, so it must not be deleted."""
+    return (
+        f"{path} cannot be read ({one_line(error)}). Check its permissions, its disk and the network, then run the "
+        "same command again."
+    )

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from typing_extensions import override
 
-from bench.errors import DamagedError, PluginError, StoreError, one_line
+from bench.errors import DamagedError, PluginError, StoreError, one_line, unreadable
 from bench.model.families import connector_of
 from bench.model.saving import save_tensors
 
@@ -231,8 +231,7 @@ class Change(Mapping[str, Delta]):
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise _damaged(folder, error) from error
         except (OSError, RuntimeError) as error:  # torch says RuntimeError if it cannot open or map a file
-            reason = f"{folder} cannot be read ({one_line(error)})."
-            raise StoreError(reason, "Check its disk or network, then run the same command again.") from error
+            raise StoreError(unreadable(folder, error)) from error
 
     @property
     def live(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.errors import BenchError, StoreError
+from bench.errors import BenchError, StoreError, unreadable
 from bench.store.places import make, replace_file
 
 T = TypeVar("T")
@@ -18,17 +18,18 @@ def read_note(
 ) -> T | None:
     """Return the JSON of a file as ``parse`` converts it, or None if the file does not exist.
 
-    ``damaged`` is the message if the file cannot be read or parsed. ``{path}`` and ``{error}`` in the message are
-    replaced.
+    ``damaged`` is the message if the file cannot be parsed. ``{path}`` and ``{error}`` in the message are replaced.
 
     Raises:
-        StoreError: the file is damaged; ``error`` may name another class.
+        StoreError: the file is damaged or cannot be read; ``error`` may name another class.
     """
     try:
         return parse(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as reason:
+    except OSError as reason:
+        raise error(unreadable(path, reason)) from reason
+    except (ValueError, KeyError, TypeError, AttributeError) as reason:
         raise error(damaged.format(path=path, error=reason)) from reason
 
 

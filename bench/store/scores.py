@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StoreError, WriteError
+from bench.errors import StoreError, WriteError, unreadable
 from bench.store import places
 from bench.store.numbers import FILE, Numbers, read_numbers, write_numbers
 from bench.store.places import replace_file
@@ -38,13 +38,17 @@ class StoredScores:
         """Return the examples of one score.
 
         Raises:
-            StoreError: the file is missing or damaged.
+            StoreError: the file is missing or damaged, or cannot be read.
         """
         path = self.folder / score.file
         try:
             rows: list[dict[str, Any]] = json.loads(f"[{','.join(path.read_text(encoding='utf-8').splitlines())}]")
-        except (OSError, json.JSONDecodeError) as error:
-            raise StoreError(f"{path} cannot be read ({error}). Delete {path.parent.parent} and run again.") from error
+        except (FileNotFoundError, ValueError) as error:
+            raise StoreError(
+                f"{path} is missing or damaged ({error}). Delete {path.parent.parent} and run again."
+            ) from error
+        except OSError as error:
+            raise StoreError(unreadable(path, error)) from error
         if len(rows) != score.asked.count:
             raise StoreError(
                 f"{path} has {len(rows)} of {score.asked.count} examples. Delete the trial's folder and run again."

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,33 @@ def test_a_note_of_another_form_is_refused_with_its_path_the_reason_and_the_reme
         read_note(path, lambda data: int(data["a"]), DAMAGED)
 
 
+@pytest.mark.parametrize(
+    "reason", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.ESTALE, "Stale file handle")]
+)
+def test_a_note_that_cannot_be_read_now_is_not_to_be_deleted(
+    tmp_path: Path, reason: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "note.json"
+    path.write_text('{"a": 1}', encoding="utf-8")
+
+    def refused(*_: object) -> bytes:
+        raise reason
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+
+    with pytest.raises(StoreError) as caught:
+        read_note(path, lambda data: data, DAMAGED)
+
+    assert str(caught.value).startswith(f"{path} cannot be read ([Errno {reason.errno}] {reason.strerror}). Check ")
+    assert "elete" not in str(caught.value)
+
+
 def test_the_kind_of_error_is_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "note.json").write_text("{", encoding="utf-8")
+
     with pytest.raises(DataError, match="is damaged"):
+        read_note(tmp_path / "note.json", lambda data: data, DAMAGED, DataError)
+    with pytest.raises(DataError, match=r"cannot be read \(.*Is a directory"):
         read_note(tmp_path, lambda data: data, DAMAGED, DataError)
 
 

@@ -121,7 +121,7 @@ def test_examples_that_were_changed_later_count(trial: StoredScores, score: Scor
 def test_numbers_whose_examples_are_gone_are_refused(trial: StoredScores, score: Score) -> None:
     (trial.folder / score.file).unlink()
 
-    with pytest.raises(StoreError, match=r"jsonl cannot be read .* run again"):
+    with pytest.raises(StoreError, match=r"jsonl is missing or damaged .* run again"):
         trial.numbers([score])
 
 
