@@ -11,7 +11,7 @@ from bench.plan.fingerprint import of_split, once_a_task
 from bench.plan.request import Request
 from bench.plan.row_key import RowKey
 from bench.plugins.hyperparameters import values
-from bench.plugins.method import Method, TrainMethod
+from bench.plugins.method import EditMethod, Method, TrainMethod
 from bench.plugins.registry import ZERO_SHOT, Registry
 from bench.plugins.source import of_plugin
 from bench.plugins.task import Split, Task
@@ -51,8 +51,8 @@ class Cell:
 class Plan:
     """All jobs of a request, parents first, and what the store has of them.
 
-    ``records`` are the store's records by trial id. ``asked`` holds the specs of the scores that cells show, by target;
-    its key None is for the untouched base model.
+    ``records`` are the store's records by trial id, and ``learnt`` the ids of the trials that have learnt. ``asked``
+    holds the specs of the scores that cells show, by target; its key None is for the untouched base model.
     """
 
     request: Request
@@ -62,6 +62,7 @@ class Plan:
     records: Mapping[str, Record]
     asked: Mapping[str | None, tuple[ScoreSpec, ...]] = field(default_factory=dict)
     kept: frozenset[tuple[str, int]] = frozenset()  # the snapshots that the store has: trial id and step
+    learnt: frozenset[str] = frozenset()
     unsettled: bool = False  # more rows follow from the results of these jobs
     what: str = ""  # what the jobs fill, if it is not cells
     notes: tuple[str, ...] = ()  # sentences on what the plan leaves out
@@ -82,8 +83,14 @@ class Plan:
         record = self.records.get(job.trial.id)
         missing = job.asked if record is None else record.lacks(job.asked)
         recipe = job.trial.recipe
-        trains = record is None and issubclass(self.request.registry.method(job.trial.method), TrainMethod)
+        trains = self.learns(job) and issubclass(self.request.registry.method(job.trial.method), TrainMethod)
         return (recipe.updates * recipe.batch_size if trains else 0, sum(item.count for item in missing))
+
+    def learns(self, job: Job) -> bool:
+        """Return whether a job still trains or edits, because the store lacks its change or a snapshot of it."""
+        if (job.trial.id in self.learnt and self._has_snapshots(job)) or self.done(job):
+            return False
+        return issubclass(self.request.registry.method(job.trial.method), TrainMethod | EditMethod)
 
     def method(self, trial: Trial) -> Method:
         """Return a trial's method with its hyperparameters."""
@@ -94,9 +101,10 @@ class Plan:
         record = self.records.get(job.trial.id)
         if record is None or record.lacks(job.asked):
             return False
-        if any((job.trial.id, step) not in self.kept for step in job.snapshots):
-            return False
-        return not record.failed(job.asked)
+        return self._has_snapshots(job) and not record.failed(job.asked)
+
+    def _has_snapshots(self, job: Job) -> bool:
+        return all((job.trial.id, step) in self.kept for step in job.snapshots)
 
     def summary(self) -> str:
         """Return a summary in one line."""
@@ -172,11 +180,11 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     for job in others:
         _add(jobs, job.trial, job.asked, job.snapshots)
     ordered = tuple(sorted(jobs.values(), key=lambda job: len(tuple(job.trial.ancestors()))))
-    records = store.read_all([job.trial for job in ordered])
+    found = store.holdings([job.trial for job in ordered])
     wanted = [(job.trial, step) for job in ordered for step in job.snapshots]
     snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
     kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.folder.is_dir())
-    return Plan(request, zero_shot, tuple(cells), ordered, records, shown, kept)
+    return Plan(request, zero_shot, tuple(cells), ordered, found.records, shown, kept, found.learnt)
 
 
 def base_trial(request: Request) -> Trial:

@@ -53,7 +53,7 @@ class Outlook:
         spans = self.space.searched.items()
         other = {name: _differing(span.choices or (span.low, span.high), first.get(name)) for name, span in spans}
         plan = self.subject.plan(other)
-        return replace(plan, records={})
+        return replace(plan, records={}, kept=frozenset(), learnt=frozenset())
 
 
 def _differing(values: tuple[Scalar | None, ...], first: Scalar | None) -> Scalar:

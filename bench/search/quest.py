@@ -162,6 +162,12 @@ class Quest:
             and all(part.method != self.subject.varied for part in _line(job.trial))
         )
 
+    @property
+    def shared_left(self) -> tuple[Job, ...]:
+        """The shared jobs that are not done."""
+        plan = self.plan({})
+        return tuple(job for job in self.shared if not plan.done(job))
+
 
 def _line(trial: Trial) -> tuple[Trial, ...]:
     """Return a trial and its ancestors."""

@@ -186,18 +186,16 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
         think(broker, crew, asked, trials)
 
     note_data(request, store)
-    _drain(lanes.run((), {}, lane_setup(request, store, launch), drive), trials_left(asked, trials, store))
+    _drain(lanes.run((), {}, lane_setup(request, store, launch), drive), trials_left(asked, trials))
 
 
-def trials_left(asked: Sequence[Quest], trials: int, store: Store) -> int:
+def trials_left(asked: Sequence[Quest], trials: int) -> int:
     """Return how many trials a search still has, if it draws no configuration twice."""
-    shared = {job.trial.id: job.trial for quest in asked for job in quest.shared}
+    shared = {job.trial.id for quest in asked for job in quest.shared_left}
     own: set[str] = set()  # a training that one quest edits may be the first configuration of another
     for quest in asked:
         own |= {job.trial.id for job in quest.jobs(quest.study.first)} - {job.trial.id for job in quest.shared}
-    records = [store.read(trial) for key, trial in shared.items() if key not in own]
-    missing = sum(record is None or record.status != "done" for record in records)
-    return missing + sum(quest.planned(trials) for quest in asked)
+    return len(shared - own) + sum(quest.planned(trials) for quest in asked)
 
 
 def _drain(events: Generator[Event], total: int) -> None:

@@ -164,6 +164,10 @@ class StoredChange:
             return None
         return read_note(self.folder / _FITTED, dict[str, Any], _DAMAGED)
 
+    def is_there(self) -> bool:
+        """Whether a complete change was committed; ``is_whole`` also reads its weights."""
+        return (self.folder / _FITTED).is_file() and (self.folder / CHANGE).is_dir()
+
     def is_whole(self) -> bool:
         """Whether there is a complete change; a damaged one is renamed, so that it is learnt again.
 

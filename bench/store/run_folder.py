@@ -42,6 +42,18 @@ class Census:
     older: int
 
 
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a run folder has of some trials: their records by trial id, and the ids of those that have learnt.
+
+    A trial has learnt if its record is done, or if its change is there: a failed trial may have learnt, and one that
+    was killed before its first score has no record yet.
+    """
+
+    records: Mapping[str, Record]
+    learnt: frozenset[str]
+
+
 class Store:
     """A run folder on a local or shared disk, or at a URL (see ``places``).
 
@@ -147,11 +159,26 @@ class Store:
 
     def read_all(self, trials: Sequence[Trial]) -> dict[str, Record]:
         """Return the records that the store has of some trials, by trial id; many trials take one listing."""
-        if len(trials) > _MANY:
-            there = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
-            trials = [trial for trial in trials if trial.folder in there]
-        found = ((trial.id, self.read(trial)) for trial in trials)
+        found = ((trial.id, self.read(trial)) for trial in self._begun(trials))
         return {name: record for name, record in found if record is not None}
+
+    def holdings(self, trials: Sequence[Trial]) -> Holdings:
+        """Return what the store has of some trials; many trials take one listing."""
+        records, learnt = dict[str, Record](), set[str]()
+        for trial in self._begun(trials):
+            record = self.read(trial)
+            if record is not None:
+                records[trial.id] = record
+            if (record is not None and record.status == "done") or self.change_of(trial).is_there():
+                learnt.add(trial.id)
+        return Holdings(records, frozenset(learnt))
+
+    def _begun(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+        """Return the trials that may have a folder: of many, those that have one; of few, all."""
+        if len(trials) <= _MANY:
+            return trials
+        there = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
+        return [trial for trial in trials if trial.folder in there]
 
     def records(self) -> Iterator[Record]:
         """Yield every record of the run folder that this version can read, in the order of the folder names."""

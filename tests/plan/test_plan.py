@@ -2,7 +2,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -18,6 +18,7 @@ from bench.plugins.groups import paper_methods
 from bench.plugins.registry import Registry
 from bench.plugins.tasks import Tasks
 from bench.prepare.price.draft import draft
+from bench.prepare.price.work import todo
 from bench.store.run_folder import Store
 from bench.values.canonical import sha256
 from bench.values.job import Job
@@ -152,6 +153,62 @@ def test_lanes_do_every_job_of_a_plan_whose_parent_failed_after_the_scores_that_
 
     assert taken == ["dare"]
     assert broker.over
+
+
+@pytest.mark.parametrize(
+    ("status", "committed", "trains"),
+    [
+        (None, False, True),
+        (None, True, False),  # it was killed before its record was written
+        ("failed", False, True),
+        ("failed", True, False),
+        ("done", True, False),
+    ],
+)
+def test_a_trial_trains_and_edits_as_long_as_the_store_lacks_its_change(
+    status: Literal["failed", "done"] | None, committed: bool, trains: bool, request_: Request, store: Store
+) -> None:
+    small = replace(request_, methods=("lora", "dare"), ranks=(16,), targets=("icon_choice",))
+    for job in make(small, store).jobs[1:]:
+        store.begin(job.trial)
+        if status is not None:
+            store.write(Record(job.trial, status))
+        if committed:
+            commit(store, job.trial)
+
+    plan = make(small, store)
+
+    _, lora, dare = plan.jobs
+    examples = small.recipe.updates * small.recipe.batch_size
+    answers = sum(item.count for item in lora.asked)
+    assert plan.work(lora) == (trains * examples, answers)
+    assert plan.work(dare) == (0, answers)
+    assert [(item.trains, item.edits) for item in todo(plan)] == [(False, False), (trains, False), (False, trains)]
+
+
+def test_a_training_whose_snapshot_is_missing_trains_again(request_: Request, store: Store) -> None:
+    (cell,) = make(replace(request_, methods=("lora",), ranks=(16,), targets=("icon_choice",)), store).cells
+    early = edited(request_.registry, cell.trial, "rewind", 50, strength=1.0)
+    finish(store, Job(cell.trial, ()))
+
+    plan = assemble(request_, [Cell.of(request_.registry, early)], store)
+
+    assert [job.snapshots for job in plan.jobs] == [(), (50,), ()]
+    assert [item.trains for item in todo(plan)] == [False, True, False]
+
+
+def test_what_is_cached_is_not_priced(request_: Request, store: Store) -> None:
+    small = replace(request_, methods=("lora",), ranks=(16,), targets=("icon_choice",))
+    for job in make(small, store).jobs:
+        store.write(replace(done(job), status="failed", error="while more examples were scored"))
+
+    assert [(item.trains, item.scores) for item in todo(make(small, store))] == 2 * [(False, ())]
+
+
+def commit(store: Store, trial: Trial) -> None:
+    """Write what says that a trial's change is complete."""
+    (store.folder(trial) / "change").mkdir()
+    (store.folder(trial) / "fitted.json").write_text("{}", encoding="utf-8")
 
 
 def of_trial(plan: Plan, label: str) -> Job:

@@ -112,12 +112,17 @@ def test_the_trials_that_a_search_still_has_are_counted_once(tiny_suite: Suite, 
     store.prepare()
     lora, dare = quests(request, spaces(request), store, SearchSettings())
 
-    assert trials_left([lora, dare], 3, store) == 6  # the default of lora is what dare edits
-    assert trials_left([dare], 3, store) == 4
+    assert trials_left([lora, dare], 3) == 6  # the default of lora is what dare edits
+    assert trials_left([dare], 3) == 4
     asked = dare.study.ask(3)
     assert asked is not None
     dare.study.tell(asked.number, 0.5, 0.5)
-    assert trials_left([lora, dare], 3, store) == 5
+    assert trials_left([lora, dare], 3) == 5
+    shared = next(job for job in dare.shared if job.trial.method == "lora")
+    store.write(Record(shared.trial, "failed", error="no luck"))
+    assert trials_left([dare], 3) == 3
+    store.write(Record(shared.trial, "done"))
+    assert trials_left([dare], 3) == 2
 
 
 @pytest.mark.slow

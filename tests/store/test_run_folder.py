@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import StoreError, UsageError
+from bench.store.changes import StoredChange
 from bench.store.run_folder import RECORD, Store
 from bench.values.record import Record
 from bench.values.scores import Score
@@ -44,6 +45,28 @@ def test_the_records_of_many_trials_take_one_listing(store: Store, count: int, m
     assert store.read_all(trials) == {trials[1].id: Record(trials[1], "done")}
 
     assert (len(listed), len(looked)) == ((0, 3) if count == 3 else (1, 2))
+
+
+def test_of_many_trials_only_those_that_began_and_are_not_done_are_asked_for_their_change(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = [replace(TRIAL, seed=seed) for seed in range(200)]
+    for trial, status in ((trials[1], "done"), (trials[2], "failed"), (trials[3], "failed")):
+        store.write(Record(trial, status))  # type: ignore[arg-type]
+    for trial in trials[3:5]:
+        (store.begin(trial) / "change").mkdir()
+        (store.folder(trial) / "fitted.json").touch()
+    store.begin(trials[5])
+    listed, looked = list[Path](), list[StoredChange]()
+    iterdir, is_there = Path.iterdir, StoredChange.is_there
+    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), iterdir(folder))[1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(StoredChange, "is_there", lambda self: (looked.append(self), is_there(self))[1])  # type: ignore[func-returns-value]
+
+    found = store.holdings(trials)
+
+    assert found.records.keys() == {trial.id for trial in trials[1:4]}
+    assert found.learnt == {trials[1].id, trials[3].id, trials[4].id}
+    assert (len(listed), len(looked)) == (1, 4)
 
 
 def test_a_record_is_parsed_once_as_long_as_its_file_is_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

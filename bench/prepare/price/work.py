@@ -60,13 +60,12 @@ def todo(plan: Plan) -> tuple[Todo, ...]:
     for job in plan.jobs:
         record = plan.records.get(job.trial.id)
         scores = job.asked if record is None else record.lacks(job.asked)
-        new, trains = record is None, job.trial.id in trainings
+        learns, trains = plan.learns(job), job.trial.id in trainings
         way = (job.trial.method, repr(job.trial.hyper))
-        works = new and (trains or job.trial.is_edit)
-        if works and way not in ways:
+        if learns and way not in ways:
             ways[way] = _declared(plan.method(job.trial))
-        slowdown, captured = ways[way] if works else (1.0, 0)
-        found.append(Todo(job.trial, new and trains, scores, new and job.trial.is_edit, slowdown, captured))
+        slowdown, captured = ways[way] if learns else (1.0, 0)
+        found.append(Todo(job.trial, learns and trains, scores, learns and not trains, slowdown, captured))
     return tuple(found)
 
 
