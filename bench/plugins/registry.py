@@ -67,6 +67,7 @@ class Registry:
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
         self._added: dict[str, dict[str, type]] = {kind: {} for kind in _KINDS}
+        self._file_of: dict[tuple[str, str], Path] = {}  # where a plugin that was added is defined
         self._checked: dict[tuple[str, str], Any] = {}
         self.files: tuple[Path, ...] = ()
         for path in files:
@@ -139,7 +140,7 @@ class Registry:
         return paper
 
     def add_file(self, path: Path) -> tuple[str, ...]:
-        """Add the methods and tasks that a file defines and return their names.
+        """Add the methods and tasks that a file defines and return their names; a file may be added again.
 
         Raises:
             UsageError: the file does not exist.
@@ -148,19 +149,29 @@ class Registry:
         if not path.is_file():
             raise UsageError(f"--plugin {path} does not exist. Give the path of a Python file.")
         module = run_file(path.resolve())
-        found = [value for value in vars(module).values() if _kind_of(value) and value.__module__ == module.__name__]
+        own = (value for value in vars(module).values() if _kind_of(value) and value.__module__ == module.__name__)
+        found = list(dict.fromkeys(own))  # a class may have several names in its file
         if not found:
             raise PluginError(f"{path} defines no method or task. Subclass bench.TrainMethod, EditMethod or Task.")
         for plugin in found:
             _check_names_itself(plugin)
-            kind, name = _kind_of(plugin), plugin.name
-            if name in installed(kind):
-                raise PluginError(
-                    f"{path} defines the {kind} {name!r}, which is already installed. Give yours another name."
-                )
+            self._check_name(path, plugin, found)
             self.add(plugin)
-        self.files += (path.resolve(),)
+            self._file_of[_kind_of(plugin), plugin.name] = path
+        self.files = tuple(dict.fromkeys((*self.files, path.resolve())))
         return tuple(plugin.name for plugin in found)
+
+    def _check_name(self, path: Path, plugin: Any, found: Iterable[Any]) -> None:
+        """Refuse a plugin of a file whose name another plugin has; ``found`` are all plugins of the file."""
+        kind, name = _kind_of(plugin), plugin.name
+        where = f"{path} defines the {kind} {name!r}"
+        if name in installed(kind):
+            raise PluginError(f"{where}, which is already installed. Give yours another name.")
+        if (other := self._file_of.get((kind, name), path)).resolve() != path.resolve():
+            raise PluginError(f"{where}, which {other} defines too. Give one of them another name.")
+        alike = [each.__qualname__ for each in found if (_kind_of(each), getattr(each, "name", "")) == (kind, name)]
+        if len(alike) > 1:
+            raise PluginError(f"{where} twice, as {' and '.join(alike)}. Give one of them another name.")
 
     def add(self, plugin: type[Method] | type[Task]) -> None:
         """Add a method or a task; it replaces any other of the same name.

@@ -89,6 +89,35 @@ def test_a_file_may_not_take_a_built_in_name(tmp_path: Path) -> None:
         Registry().add_file(write(tmp_path, METHOD.replace('"mine"', '"lora"')))
 
 
+def test_two_files_may_not_define_plugins_of_one_name(tmp_path: Path) -> None:
+    first, second = (tmp_path / name / "mine.py" for name in ("a", "b"))
+    for path in (first, second):
+        path.parent.mkdir()
+        path.write_text(METHOD, encoding="utf-8")
+
+    with pytest.raises(PluginError) as caught:
+        Registry([first, second])
+
+    assert str(caught.value) == (
+        f"{second} defines the method 'mine', which {first} defines too. Give one of them another name."
+    )
+
+
+def test_two_classes_of_a_file_may_not_have_one_name(tmp_path: Path) -> None:
+    text = METHOD + "\n\nclass Other(Mine):\n    name: ClassVar[str] = 'mine'\n"
+
+    with pytest.raises(PluginError, match=r"mine\.py defines the method 'mine' twice, as Mine and Other\. Give one"):
+        Registry().add_file(write(tmp_path, text))
+
+
+def test_a_class_with_two_names_in_its_file_is_one_plugin_and_so_is_a_file_that_is_given_twice(tmp_path: Path) -> None:
+    path = write(tmp_path, METHOD + "\n\nAlias = Mine\n")
+    registry = Registry([path])
+
+    assert registry.add_file(path) == ("mine",)
+    assert registry.files == (path,)
+
+
 def test_a_missing_method_of_the_contract_is_named(tmp_path: Path) -> None:
     text = METHOD.split("    def change")[0]
 
