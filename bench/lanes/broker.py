@@ -46,7 +46,8 @@ class Broker:
         self._records: dict[str, Record] = {}
         self.closed = False
         self.is_open = is_open
-        self.events: list[Event] = []
+        self.events = deque[Event]()  # that nobody is known to have
+        self._delivered = 0
 
     @property
     def over(self) -> bool:
@@ -73,6 +74,16 @@ class Broker:
     def record(self, key: str) -> Record | None:
         """Return a trial's record, or None while it waits or runs."""
         return self._records.get(key)
+
+    def events_after(self, seen: int) -> list[Event]:
+        """Return the events after the first ``seen`` of all; these have arrived, so they are forgotten.
+
+        A caller whose answer was lost asks with the same number again, and gets the same events.
+        """
+        while self.events and self._delivered < seen:
+            self.events.popleft()
+            self._delivered += 1
+        return list(self.events)
 
     def take(self, lane: int) -> Job | None:
         """Return the lane's next job, or None if no job is ready; ``over`` says whether one may come.

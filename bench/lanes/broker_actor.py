@@ -135,7 +135,7 @@ class _BrokerActor:
         return self._halted
 
     async def events_after(self, seen: int) -> list[Event]:
-        return self._broker.events[seen:]
+        return self._broker.events_after(seen)
 
     async def is_over(self) -> bool:
         return self._broker.over

@@ -67,14 +67,20 @@ def run(
 
 def _run_here(broker: Broker, setup: LaneSetup) -> Generator[Event]:
     store, bench, seen = Store(setup.output), _bench(setup), 0
+
+    def fresh() -> list[Event]:
+        nonlocal seen
+        found = broker.events_after(seen)
+        seen += len(found)
+        return found
+
     while not broker.over:
         job = broker.take(0)
-        for event in (fresh := broker.events[seen:]):
+        for event in fresh():
             yield _kept(store, event)
         if job is not None:
             broker.finish(0, bench.run(job, lambda *progress: broker.progress(0, *progress)))
-        seen += len(fresh)
-    for event in broker.events[seen:]:
+    for event in fresh():
         yield _kept(store, event)
 
 

@@ -172,6 +172,26 @@ def test_scores_that_are_asked_for_while_a_trial_runs_are_done_after_it() -> Non
     assert broker.take(0) == Job(LORA, (score,))
 
 
+def test_events_are_kept_until_the_next_call_says_that_they_arrived() -> None:
+    broker = broker_of(LORA)
+    taken(broker, 0)
+    for step in range(3):
+        broker.progress(0, "train", step, 3, 0.5)
+
+    first = broker.events_after(0)
+    broker.finish(0, Record(LORA, "done"))
+    again = broker.events_after(0)  # the first answer was lost on its way
+    after = broker.events_after(len(again))
+
+    assert [event.kind for event in first] == ["started", "progress", "progress", "progress"]
+    assert [event.kind for event in again] == [*(event.kind for event in first), "done"]
+    assert after == []
+    assert not broker.events
+    broker.add([Job(OTHER, ())])
+    taken(broker, 0)
+    assert [event.trial for event in broker.events_after(len(again))] == [OTHER.id]
+
+
 RUNG = ScoreSpec("t", "validation", 2, "e", 8, "c")
 WATCHED = Job(LORA, (RUNG,), (1,), (RUNG,))
 CHILD = Job(DARE, (RUNG,))
