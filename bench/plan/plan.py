@@ -183,7 +183,7 @@ def assemble(request: Request, cells: Sequence[Cell], store: Store, others: Sequ
     found = store.holdings([job.trial for job in ordered])
     wanted = [(job.trial, step) for job in ordered for step in job.snapshots]
     snapshots = {(trial.id, step): store.change_of(trial).snapshot(step) for trial, step in wanted}
-    kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.folder.is_dir())
+    kept = frozenset(key for key, snapshot in snapshots.items() if snapshot.is_whole())
     return Plan(request, zero_shot, tuple(cells), ordered, found.records, shown, kept, found.learnt)
 
 

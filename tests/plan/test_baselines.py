@@ -61,7 +61,9 @@ def score(store: Store, job: Job, dare: float = 0.4) -> None:
         value = learnt if asked.task == "icon_choice" else source
         known = replace(known, scores={**known.scores, asked.key: Score(asked, "m", {"m": value}, "f")})
     for step in job.snapshots:
-        store.change_of(trial).snapshot(step).folder.mkdir(parents=True)
+        folder = store.change_of(trial).snapshot(step).folder
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").touch()
     store.write(known)
 
 

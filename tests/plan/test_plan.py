@@ -197,6 +197,22 @@ def test_a_training_whose_snapshot_is_missing_trains_again(request_: Request, st
     assert [item.trains for item in todo(plan)] == [False, True, False]
 
 
+def test_a_snapshot_that_is_only_partly_there_is_made_again(request_: Request, store: Store) -> None:
+    (cell,) = make(replace(request_, methods=("lora",), ranks=(16,), targets=("icon_choice",)), store).cells
+    early = Cell.of(request_.registry, edited(request_.registry, cell.trial, "rewind", 50, strength=1.0))
+    finish(store, Job(cell.trial, ()))
+    folder = store.change_of(cell.trial).snapshot(50).folder
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").touch()  # an upload that was killed: the weights come last
+
+    parts = assemble(request_, [early], store)
+    (folder / "adapter_model.safetensors").touch()
+    whole = assemble(request_, [early], store)
+
+    assert [job.trial.method for job in parts.pending] == ["zero_shot", "lora", "rewind"]
+    assert [job.trial.method for job in whole.pending] == ["zero_shot", "rewind"]
+
+
 def test_what_is_cached_is_not_priced(request_: Request, store: Store) -> None:
     small = replace(request_, methods=("lora",), ranks=(16,), targets=("icon_choice",))
     for job in make(small, store).jobs:
