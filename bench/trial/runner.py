@@ -16,7 +16,7 @@ from bench.environment import (
     together,
     training_environment,
 )
-from bench.errors import StoreError, TrialError, WriteError
+from bench.errors import TrialError, WriteError, one_line
 from bench.file_digests import cache_folder
 from bench.model.change import Change
 from bench.model.finite import broken_delta
@@ -104,15 +104,16 @@ class TrialRunner:
 
     def _failed(self, trial: Trial, failure: Failure) -> Record:
         """Commit the traceback and a failed record, which keeps the scores that the trial already has."""
-        known = self.store.read(trial) or Record(trial, "failed", environment=environment(self.device))
-        record = replace(known, status="failed", error=failure.reason)
-        try:
+        record = Record(trial, "failed", environment=environment(self.device), error=failure.reason)
+        try:  # a record that cannot be read is not replaced, because it may have scores
+            if (known := self.store.read(trial)) is not None:
+                record = replace(known, status="failed", error=failure.reason)
             self.store.write_error(trial, failure.traceback)
             self.store.write(record)
         except WriteError:
             raise
-        except (OSError, StoreError) as error:  # a run folder at a URL may not answer for a while
-            log.warning("The record of %s cannot be written: %s", trial.label, error)
+        except Exception as error:  # noqa: BLE001  a URL may not answer for a while; its driver may raise anything
+            log.warning("The record of %s cannot be written: %s", trial.label, one_line(error))
         return record
 
     def _run(self, job: Job, progress: OnTrialProgress, judge: Judge) -> Record:

@@ -31,7 +31,7 @@ from bench.trial.runner import TrialRunner
 from bench.values.job import Job
 from bench.values.scores import ScoreSpec
 from tests.making.plugins import Vandal
-from tests.making.records import weights
+from tests.making.records import done, weights
 from tests.making.towers import counted_passes
 
 LoRA = Registry().method("lora")
@@ -290,6 +290,31 @@ def test_a_trial_gives_the_same_bytes_first_or_after_another(
     fresh.run(of(alone, "lorasculpt"))
 
     assert weights(store, of(plan, "lorasculpt")) == weights(other, of(alone, "lorasculpt"))
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("the driver gave up")])
+def test_a_run_folder_that_does_not_answer_fails_the_trial_and_overwrites_no_record(
+    error: Exception,
+    plan_of: Callable[..., tuple[Plan, Store, TrialRunner]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plan, store, bench = plan_of("lora")
+    known = done(of(plan, "lora"))
+    store.write(known)
+
+    def refused(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "read", refused)
+        record = bench.run(of(plan, "lora"))
+
+    assert (record.trial, record.status) == (known.trial, "failed")
+    assert str(error) in str(record.error)
+    assert record.environment  # so that the command does not write it either
+    assert f"The record of {known.trial.label} cannot be written: {error}" in caplog.text
+    assert store.read(known.trial) == known
 
 
 def test_a_failing_trial_is_a_failed_record_with_its_traceback(
