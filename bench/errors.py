@@ -95,7 +95,5 @@ def first_line(error: BaseException) -> str:
 
 def unreadable(path: Path, error: BaseException) -> str:
     """Return the message for a file or folder that cannot be read now; it may be whole, so it must not be deleted."""
-    return (
-        f"{path} cannot be read ({one_line(error)}). Check its permissions, its disk and the network, then run the "
-        "same command again."
-    )
+    reason = f"{without_password(str(path))} cannot be read ({one_line(error)})."
+    return f"{reason} Check its permissions, its disk and the network, then run the same command again."

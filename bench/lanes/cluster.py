@@ -138,9 +138,11 @@ def _started(scratch: Path, cpus: int) -> Any:
 def _same_termination() -> Iterator[None]:
     """Keep what SIGTERM does in this process; Ray's own handler would end it with a SystemExit and Ray's line."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def lanes_on(devices: int, workers: int, kind: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import DamagedError, StoreError
+from bench.errors import DamagedError, StoreError, without_password
 from bench.store import places
 from bench.store.json_note import read_note, write_note
 from bench.store.places import replace_file
@@ -210,4 +210,5 @@ def _read_change(folder: Path) -> Change:
         try:
             return Change.load(copy)
         except StoreError as error:
-            raise type(error)(*(part.replace(str(copy), str(folder)) for part in error.args)) from error
+            place = without_password(str(folder))
+            raise type(error)(*(part.replace(str(copy), place) for part in error.args)) from error

@@ -149,7 +149,8 @@ class Lease:
             try:
                 found = self.owner()
                 if found is not None and found.key != self._key:
-                    log.warning("The lock of %s was taken over by %s. This command stops.", self._root, found)
+                    root = without_password(str(self._root))
+                    log.warning("The lock of %s was taken over by %s. This command stops.", root, found)
                     _thread.interrupt_main()
                     return
                 self._write()

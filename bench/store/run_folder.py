@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bench.errors import NewerError, StoreError, UsageError
+from bench.errors import NewerError, StoreError, UsageError, without_password
 from bench.store import lock, places
 from bench.store.changes import StoredChange
 from bench.store.json_note import read_note, write_note
@@ -151,9 +151,8 @@ class Store:
             return self._read(path)
         except NewerError as error:
             if self._is_held:
-                raise NewerError(
-                    f"{path} cannot be read: {error}.", "Update retain-bench, or choose another --output."
-                ) from error
+                reason = f"{without_password(str(path))} cannot be read: {error}."
+                raise NewerError(reason, "Update retain-bench, or choose another --output.") from error
             self._skip_newer(path, error)
             return None
 
@@ -283,20 +282,22 @@ class Store:
 
     def _leave_out(self, path: Path, error: Exception) -> None:
         """Rename a corrupt record if this command holds the folder, and say so; others may be reading it, too."""
+        place = without_password(str(path))
         if self._is_held:
             aside = places.set_aside(path).name
-            log.warning("%s is corrupt (%s). It was renamed to %s, and its trial will run again.", path, error, aside)
+            log.warning("%s is corrupt (%s). It was renamed to %s, and its trial will run again.", place, error, aside)
         elif path not in self._told:
             self._told.add(path)
             log.warning(
-                "%s is corrupt (%s). It is skipped. bench run sets it aside and runs its trial again.", path, error
+                "%s is corrupt (%s). It is skipped. bench run sets it aside and runs its trial again.", place, error
             )
 
     def _skip_newer(self, path: Path, error: NewerError) -> None:
         """Say once that records of a newer version are skipped, because there may be thousands."""
         if NewerError not in self._told:
             self._told.add(NewerError)
-            log.warning("%s is skipped, and so is every record like it: %s. Update retain-bench.", path, error)
+            place = without_password(str(path))
+            log.warning("%s is skipped, and so is every record like it: %s. Update retain-bench.", place, error)
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

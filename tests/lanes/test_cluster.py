@@ -1,4 +1,6 @@
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,24 @@ def test_an_address_is_checked_before_anything_starts(
     assert main.main([*verb.split(), "--address", "ray://head:10001", "--output", str(tmp_path / "runs")]) == 2
     assert "Use --address auto there, or ray job submit" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_sigterm_does_what_it_did_after_ray_has_started_or_has_not(fails: bool) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def start() -> None:
+        with cluster._same_termination():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if fails:
+                raise OSError("no room")
+
+    try:
+        with suppress(OSError):
+            start()
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("word", ["auto", "given"])

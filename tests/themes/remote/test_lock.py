@@ -62,7 +62,11 @@ def test_of_two_that_begin_at_once_the_later_one_has_it(root: Path, monkeypatch:
         early.take()
 
 
-def test_a_command_whose_lease_was_taken_over_is_interrupted_and_leaves_the_lock(root: Path) -> None:
+def test_a_command_whose_lease_was_taken_over_is_interrupted_and_leaves_the_lock(
+    bucket: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = place("bucket://ann:secret@lab/runs")
+
     def work() -> None:
         with locked(root, QUICK):
             until(lambda: held(root, host="elsewhere", pid=7, age=0.0))  # again: the owner may write at the same time
@@ -70,6 +74,7 @@ def test_a_command_whose_lease_was_taken_over_is_interrupted_and_leaves_the_lock
     with pytest.raises(KeyboardInterrupt):
         work()
     assert json.loads((root / ".lock").read_text(encoding="utf-8"))["key"] == "other"
+    assert "The lock of bucket://lab/runs was taken over by process 7 on elsewhere" in caplog.text
 
 
 def test_a_damaged_lock_is_nobodys(root: Path) -> None:
