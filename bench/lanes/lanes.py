@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.console import say
-from bench.errors import Gone, TrialError, WriteError
+from bench.errors import BenchError, Gone, TrialError, WriteError
 from bench.lanes import broker_actor, cluster, nodes
 from bench.lanes.broker import Broker, Event
 from bench.lanes.broker_actor import POLL_SECONDS
@@ -33,6 +33,7 @@ _JOIN_SECONDS = 20.0
 _DRIVE_SECONDS = 10.0  # how long an interrupted command waits for its drive, which must end before Ray
 _PATIENCE_SECONDS = 7 * 24 * 3600  # how long workers wait for the first of them, which waits for a job
 _LANES_SECONDS = 60.0  # how long a drive waits for its last lane to start
+_AGAIN = "Correct this, then run the same command again to resume"
 
 
 Drive = Callable[[Any, "Crew"], None]
@@ -160,12 +161,13 @@ def _check_end(broker: Any, troubles: _Troubles) -> None:
 
     if reason := ray.get(broker.halted.remote()):
         raise WriteError(reason)
-    if troubles.drive is not None:
-        raise TrialError(f"The search failed: {troubles.drive}") from troubles.drive
+    if (error := troubles.drive) is not None:
+        told = f": {error}" if isinstance(error, BenchError) else f". {_AGAIN}: {error}"
+        raise TrialError(f"The search failed{told}") from error
     if not ray.get(broker.is_over.remote()):
         reasons = [*ray.get(broker.broken_lanes.remote()), *map(str, troubles.lanes)]
         cause = troubles.lanes[-1] if troubles.lanes else None
-        raise TrialError(f"No lane is left. The last one failed with: {reasons[-1]}") from cause
+        raise TrialError(f"No lane is left. {_AGAIN}: {reasons[-1]}") from cause
 
 
 def _started(

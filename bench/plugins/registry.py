@@ -134,9 +134,13 @@ class Registry:
             UsageError: the paper does not exist.
             PluginError: the paper cannot be imported, or is neither a ``bench.Paper`` nor a ``bench.SequencePaper``.
         """
-        paper = _import(self._entry("paper", name))
+        entry = self._entry("paper", name)
+        paper = _import(entry)
         if not isinstance(paper, (Paper, SequencePaper)):
-            raise PluginError(f"The paper {name!r} is {paper!r}, not a bench.Paper or a bench.SequencePaper.")
+            raise PluginError(
+                f"The paper {name!r} is {paper!r}, not a bench.Paper or a bench.SequencePaper. "
+                f"Let its entry point, {entry.value}, name one."
+            )
         return paper
 
     def add_file(self, path: Path) -> tuple[str, ...]:
@@ -269,7 +273,8 @@ def check_class(kind: str, name: str, plugin: Any) -> None:
             misspells a hook.
     """
     if not (inspect.isclass(plugin) and issubclass(plugin, _KINDS[kind])):
-        raise PluginError(f"The {kind} {name!r} is {plugin!r}, not a subclass of bench.{_KINDS[kind].__name__}.")
+        base = f"bench.{_KINDS[kind].__name__}"
+        raise PluginError(f"The {kind} {name!r} is {plugin!r}, not a subclass of {base}. Name one, or derive it.")
     if kind == "task" and not isinstance(getattr(plugin, "primary", None), str):
         raise PluginError(
             f'The task {name!r} names no main metric. Set it: primary: ClassVar[str] = "exact", '
@@ -286,9 +291,16 @@ def check_class(kind: str, name: str, plugin: Any) -> None:
             )
     missing = sorted(getattr(plugin, "__abstractmethods__", ()))
     if missing:
-        raise PluginError(f"The {kind} {name!r} lacks {', '.join(missing)}.")
+        stubs = " and ".join(_stub(plugin, part) for part in missing)
+        raise PluginError(f"The {kind} {name!r} lacks {', '.join(missing)}. Write {stubs}.")
     check_fields(plugin)
     _check_hooks(kind, plugin)
+
+
+def _stub(plugin: type, name: str) -> str:
+    """Return the first line of a function that a class must still define."""
+    value = getattr(plugin, name)
+    return f"def {name}({', '.join(inspect.signature(value).parameters)})" if inspect.isfunction(value) else name
 
 
 def _check_names_itself(plugin: type) -> None:

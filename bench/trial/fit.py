@@ -126,7 +126,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         draw_alike(generator, group)
         if (penalty := called(method.penalty, step)) is not None:
             penalty.backward()  # type: ignore[no-untyped-call]
-            _check_finite(float(penalty.detach()), index, f"penalty of {method.name}", "penalty")
+            _check_finite(method, float(penalty.detach()), index, f"penalty of {method.name}", "penalty")
         called(method.on_gradients, step)
         if recipe.clip is not None:
             clip_grad_norm_(parameters, recipe.clip)
@@ -135,7 +135,7 @@ def fit(  # noqa: C901, PLR0913, PLR0915  the whole loop is in one place
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             called(method.on_update, step)
-        _check_finite(total, index, "loss")
+        _check_finite(method, total, index, "loss")
         saved.losses.append(total)
         progress(index + 1, len(updates), total)
         due = (index + 1) % every == 0 or index + 1 == len(updates)
@@ -213,8 +213,9 @@ def _reference(model: nn.Module) -> Iterator[nn.Module]:
         yield model
 
 
-def _check_finite(value: float, index: int, what: str, hook: str = "") -> None:
+def _check_finite(method: TrainMethod, value: float, index: int, what: str, hook: str = "") -> None:
     if not math.isfinite(value):
-        error = TrialError(f"The {what} is {value} at update {index + 1}. Lower the learning rate (--set METHOD.lr=…).")
+        remedy = f"Lower the learning rate (--set {method.name}.lr=…)."
+        error = TrialError(f"The {what} is {value} at update {index + 1}. {remedy}")
         error.hook = hook
         raise error

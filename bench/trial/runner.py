@@ -268,6 +268,7 @@ def _finite(change: Change, trial: Trial) -> Change:
     """Return a change, or raise TrialError if an entry of it is infinite or NaN."""
     if name := broken_delta(change):
         raise TrialError(
-            f"{trial.label}: the change of {name} is not finite. Lower the learning rate (--set METHOD.lr=…)."
+            f"{trial.label}: the change of {name} is not finite. Lower the learning rate "
+            f"(--set {trial.trained.method}.lr=…)."
         )
     return change

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.errors import DataError
+from bench.errors import DataError, TrialError
 from bench.model import resident
+from bench.model.change import Change, Dense
 from bench.model.decoding import greedy
 from bench.model.holding import holding
 from bench.model.resident import Base, Form
@@ -27,12 +28,13 @@ from bench.store.scores import StoredScores
 from bench.store.unfinished import MARK
 from bench.trial import evaluate as evaluation
 from bench.trial import vision
-from bench.trial.runner import TrialRunner
+from bench.trial.runner import TrialRunner, _finite
 from bench.values.job import Job
 from bench.values.scores import ScoreSpec
 from tests.making.plugins import Vandal
 from tests.making.records import done, weights
 from tests.making.towers import counted_passes
+from tests.making.trials import TRIAL
 
 LoRA = Registry().method("lora")
 
@@ -653,8 +655,8 @@ class Overflow(LoRA):  # type: ignore[valid-type, misc]
 @pytest.mark.parametrize(
     ("where", "reason"),
     [
-        ("weights", r"the change of .*weight is not finite"),
-        ("penalty", r"The penalty of overflow is -?(nan|inf) at update 1\. Lower the learning rate"),
+        ("weights", r"the change of .*weight is not finite.*\(--set overflow\.lr="),
+        ("penalty", r"The penalty of overflow is -?(nan|inf) at update 1\. .*learning rate \(--set overflow\.lr="),
         ("logits", r"not finite"),
     ],
 )
@@ -676,6 +678,15 @@ def test_what_is_not_finite_fails_the_trial_and_leaves_no_score(
     assert record.scores == {}
     if where != "logits":
         assert store.change_of(record.trial).facts() is None
+
+
+def test_an_edit_that_is_not_finite_names_the_method_whose_learning_rate_to_lower() -> None:
+    stage = replace(TRIAL, method="l2", target="next", parent=TRIAL)
+    edit = replace(stage, method="dare", parent=stage)
+    change = Change({"x.weight": Dense(torch.full((2, 2), float("inf")))})
+
+    with pytest.raises(TrialError, match=r"^dare-.* x\.weight is not finite\. .*\(--set l2\.lr=…\)\.$"):
+        _finite(change, edit)
 
 
 def test_a_base_with_a_weight_that_is_not_finite_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
