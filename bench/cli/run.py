@@ -175,9 +175,10 @@ def _perform(options: RunOptions, made: Plan, store: Store, launch: Launch, mirr
     launch = options.fitted(launch, lambda: made) if made.pending else launch
     setup = lane_setup(made.request, store, launch)
     evaluated: list[Score] = []
-    events: Generator[Event] = lanes.run(made.pending, made.records, setup)
     work = {job.trial.id: made.work(job) for job in made.pending}
-    with closing(events), Progress(len(made.jobs), len(made.jobs) - len(made.pending), work) as progress:
+    progress = Progress(len(made.jobs), len(made.jobs) - len(made.pending), work)
+    events: Generator[Event] = lanes.run(made.pending, made.records, setup, watch=progress.take)
+    with closing(events), progress:
         for event in events:
             progress.take(event)
             if event.record is not None:

@@ -44,9 +44,11 @@ def run(
     stored: Mapping[str, Record],
     setup: LaneSetup,
     drive: Drive | None = None,
+    watch: Callable[[Event], None] = lambda event: None,
 ) -> Generator[Event]:
     """Do the jobs and yield events.
 
+    Of a trial that runs in this process, nothing can be yielded before it ends, so ``watch`` receives its progress.
     ``drive(broker, crew)`` runs in a separate thread at the same time as the lanes and gives the broker more jobs; the
     lanes stay up until it returns.
     """
@@ -54,7 +56,7 @@ def run(
         return
     launch = setup.launch
     if launch.lanes == 0:
-        yield from _run_here(Broker(jobs, stored), setup)
+        yield from _run_here(Broker(jobs, stored), setup, watch)
         return
     where = "Starting Ray on this machine" if launch.address is None else f"Joining the Ray cluster at {launch.address}"
     say(f"{where}; the first trial starts in some seconds.")
@@ -66,7 +68,7 @@ def run(
         yield from _run_lanes(jobs, stored, crew, drive)
 
 
-def _run_here(broker: Broker, setup: LaneSetup) -> Generator[Event]:
+def _run_here(broker: Broker, setup: LaneSetup, watch: Callable[[Event], None]) -> Generator[Event]:
     store, bench, seen = Store(setup.output), _bench(setup), 0
 
     def fresh() -> list[Event]:
@@ -75,12 +77,17 @@ def _run_here(broker: Broker, setup: LaneSetup) -> Generator[Event]:
         seen += len(found)
         return found
 
+    def report(stage: str, step: int, steps: int, loss: float) -> None:
+        broker.progress(0, stage, step, steps, loss)
+        for event in fresh():
+            watch(event)
+
     while not broker.over:
         job = broker.take(0)
         for event in fresh():
             yield _kept(store, event)
         if job is not None:
-            broker.finish(0, bench.run(job, lambda *progress: broker.progress(0, *progress)))
+            broker.finish(0, bench.run(job, report))
     for event in fresh():
         yield _kept(store, event)
 
