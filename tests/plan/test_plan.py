@@ -147,9 +147,9 @@ def test_lanes_do_every_job_of_a_plan_whose_parent_failed_after_the_scores_that_
     plan = make(small, store)
 
     broker, taken = Broker(plan.pending, plan.records), list[str]()
-    while not broker.over and (job := broker.take(0)) is not None:
-        taken.append(job.trial.method)
-        broker.finish(0, done(job))
+    while not broker.over and (next_job := broker.take(0)) is not None:
+        taken.append(next_job.trial.method)
+        broker.finish(0, done(next_job))
 
     assert taken == ["dare"]
     assert broker.over
