@@ -242,11 +242,11 @@ def squares(tiny_tasks: Path) -> Tasks:
 _DRAWN: dict[tuple[type[Task], str], Task] = {}
 
 
-@pytest.fixture
-def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all commands of all such tests share the drawn tasks, whose examples are drawn and digested once.
+@pytest.fixture(autouse=True)
+def _drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all tests of a process share the drawn tasks, whose examples are drawn and digested once.
 
-    For tests that only plan. A task that reads files or has options is made anew, as in every command.
+    A task that reads files or has options is made anew, as in every command.
     """
     new = Tasks.new
 

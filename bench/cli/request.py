@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 from bench.cli.arguments import split_list
 from bench.cli.options import BASES, Cells, TaskData
+from bench.cli.set_option import SetOption
 from bench.console import warn
 from bench.errors import UsageError
 from bench.model import checkpoints
@@ -23,19 +22,13 @@ from bench.plan.recipes import changed_recipe
 from bench.plan.request import Request
 from bench.plan.suite import named_suite
 from bench.plugins.groups import GROUPS, SEQUENCE_GROUPS
-from bench.plugins.hyperparameters import field_name, parse
 from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
-from bench.plugins.tasks import Tasks, TaskSettings
+from bench.plugins.tasks import Tasks
 from bench.store import search_results
 from bench.store.places import place
-from bench.text import did_you_mean
-from bench.values.recipe import Recipe
-from bench.values.trial import Scalar
 
 NO_SOURCE = "none"
-
-_RECIPE = "recipe"
 
 
 def start_request(cells: Cells, output: Path, registry: Registry | None = None) -> Request:
@@ -85,10 +78,10 @@ def split_known(cells: Cells) -> tuple[Cells, list[str]]:
     registry, known, reasons = Registry(cells.plugin), list[str](), list[str]()
     for item in cells.set:
         try:
-            settings = _settings((item,))
-            _task_settings(settings, registry)
-            _recipe_fields(settings.pop(_RECIPE, {}), cells)
-            _method_settings(settings, tuple(settings), registry)
+            given = SetOption.read((item,), registry)
+            given.of_tasks(registry)
+            given.of_recipe()
+            given.of_methods(tuple(given.methods), registry)
         except UsageError as error:
             reasons.append(f"--set {item}, because {error}")
         else:
@@ -105,21 +98,20 @@ def _untuned(cells: Cells, registry: Registry | None) -> Request:
     methods = _methods(cells.methods, registry)
     if cells.baselines and BASELINE not in methods:
         methods = (BASELINE, *methods)  # the baselines are made from plain LoRA and compared with it
-    settings = _settings(cells.set)
-    options = _task_settings(settings, registry)
+    given = SetOption.read(cells.set, registry)
     request = Request(
         suite=suite,
         methods=methods,
-        recipe=changed_recipe(suite.recipe, _recipe_fields(settings.pop(_RECIPE, {}), cells)),
+        recipe=changed_recipe(suite.recipe, _recipe_fields(given, cells)),
         ranks=_numbers("--ranks", cells.ranks, least=1),
         targets=task_names(cells.targets, suite.targets, registry),
         sources=() if cells.sources == NO_SOURCE else task_names(cells.sources, suite.sources, registry),
         seeds=_numbers("--seeds", cells.seeds, least=0),
         limit=None if cells.limit is None else _limit(cells.limit),
-        settings=_method_settings(settings, methods, registry),
+        settings=given.of_methods(methods, registry),
         controls=cells.baselines,
         strengths=() if cells.rewind is None else _strengths(cells.rewind),
-        tasks=Tasks(registry, _reading(cells.data, cells.skip_bad), options),
+        tasks=Tasks(registry, _reading(cells.data, cells.skip_bad), given.of_tasks(registry)),
         every_source=cells.every_source,
     )
     learnt = {name.partition("@")[0] for name in request.targets}
@@ -155,62 +147,25 @@ def read_data(options: TaskData, skip_bad: int = 0, plugins: Sequence[Path] = ()
         UsageError: a setting belongs to no task, or is out of range.
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
-    registry, settings = Registry(plugins), _settings(options.set)
-    own = _task_settings(settings, registry)
-    for name in settings:
+    registry = Registry(plugins)
+    given = SetOption.read(options.set, registry)
+    for name in (*given.methods, *(["recipe"] if given.recipe else [])):
         raise suggest("task", name, registry.names("task"))
-    return Tasks(registry, _reading(options.data, skip_bad), own)
+    return Tasks(registry, _reading(options.data, skip_bad), given.of_tasks(registry))
 
 
 def _reading(data: Path | None, skip_bad: int) -> Reading:
     return Reading((data or Path(os.environ.get("BENCH_DATA", "data"))).resolve(), skip_bad)
 
 
-def _task_settings(settings: dict[str, dict[str, str]], registry: Registry) -> TaskSettings:
-    """Remove the options of tasks from the settings of ``--set``, and return these options."""
-    read: dict[str, dict[str, Scalar]] = {}
-    for name in [name for name in settings if name.partition("@")[0] in registry.names("task")]:
-        plain, variant, _ = name.partition("@")
-        if variant:
-            raise UsageError(
-                f"--set {name}.… names a variant, but all variants share their options. Write --set {plain}.…"
-            )
-        task = registry.task_class(name)
-        if not is_dataclass(task):
-            raise UsageError(f"The task {name} has no options. Drop --set {name}.…")
-        read[name] = {field: parse(task, field, text) for field, text in settings.pop(name).items()}
-    return read
-
-
-def _recipe_fields(texts: Mapping[str, str], cells: Cells) -> dict[str, object]:
+def _recipe_fields(given: SetOption, cells: Cells) -> dict[str, object]:
     """Return the fields of the recipe that ``--set``, ``--connector`` and ``--base`` set, with their values."""
-    known = typing.get_type_hints(Recipe)
-    fields = {name: _recipe_value(name, text, known) for name, text in texts.items()}
+    fields = given.of_recipe()
     if cells.connector is not None:
         fields["connector"] = cells.connector
     if cells.base is not None:
         fields["quantization"] = BASES[cells.base]
     return fields
-
-
-def _recipe_value(name: str, text: str, known: dict[str, object]) -> object:
-    if name not in known:
-        raise UsageError(
-            f"The recipe has no field {name!r}.{did_you_mean(name, known)} Choose one of {', '.join(known)}."
-        )
-    hint = known[name]
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if type(None) in kinds and text.lower() == "none":
-        return None
-    if typing.get_origin(hint) is typing.Literal:
-        if text not in typing.get_args(hint):
-            raise UsageError(f"recipe.{name} is {text!r}; choose one of {', '.join(typing.get_args(hint))}.")
-        return text
-    kind = next(kind for kind in kinds if kind is not type(None))
-    try:
-        return kind(text)  # type: ignore[operator]
-    except ValueError:
-        raise UsageError(f"recipe.{name} is {text!r}; give a value of type {kind.__name__}.") from None  # type: ignore[attr-defined]
 
 
 def _strengths(text: str) -> tuple[float, ...]:
@@ -300,30 +255,3 @@ def _numbers(option: str, text: str, *, least: int) -> tuple[int, ...]:
     if (lowest := min(numbers)) < least:
         raise UsageError(f"{option} has {lowest}; the smallest allowed value is {least}.")
     return numbers
-
-
-def _settings(items: Sequence[str]) -> dict[str, dict[str, str]]:
-    settings: dict[str, dict[str, str]] = {}
-    for item in items:
-        name, mark, value = item.partition("=")
-        method, dot, field = name.strip().partition(".")
-        if not (mark and dot and field):
-            raise UsageError(f"--set {item!r} is wrong; write METHOD.FIELD=VALUE.")
-        settings.setdefault(method, {})[field] = value.strip()
-    return settings
-
-
-def _method_settings(
-    settings: dict[str, dict[str, str]], methods: Sequence[str], registry: Registry
-) -> dict[str, dict[str, Scalar]]:
-    read: dict[str, dict[str, Scalar]] = {}
-    used = {*methods, *(getattr(registry.method(name), "parent", name) for name in methods)}
-    for name, fields in settings.items():
-        method = registry.method(name)
-        if name not in used:
-            raise UsageError(
-                f"--set {name}.… has no effect because {name} is not among --methods {','.join(methods)}. "
-                f"Drop it, or add {name} to --methods."
-            )
-        read[name] = {field_name(method, field): parse(method, field, text) for field, text in fields.items()}
-    return read

@@ -146,6 +146,8 @@ class Registry:
     def add_file(self, path: Path) -> tuple[str, ...]:
         """Add the methods and tasks that a file defines and return their names; a file may be added again.
 
+        A class whose name begins with an underscore is a base of the others, and no plugin.
+
         Raises:
             UsageError: the file does not exist.
             PluginError: the file cannot be imported, defines no plugin, or reuses a name.
@@ -153,8 +155,9 @@ class Registry:
         if not path.is_file():
             raise UsageError(f"--plugin {path} does not exist. Give the path of a Python file.")
         module = run_file(path.resolve())
-        own = (value for value in vars(module).values() if _kind_of(value) and value.__module__ == module.__name__)
-        found = list(dict.fromkeys(own))  # a class may have several names in its file
+        classes = [value for value in vars(module).values() if _kind_of(value) and value.__module__ == module.__name__]
+        # a class may have several names in its file
+        found = [each for each in dict.fromkeys(classes) if not each.__name__.startswith("_")]
         if not found:
             raise PluginError(f"{path} defines no method or task. Subclass bench.TrainMethod, EditMethod or Task.")
         for plugin in found:

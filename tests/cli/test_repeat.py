@@ -57,7 +57,6 @@ def lines_of(plan: Plan, repeats: Repeats, output: Path) -> Iterator[tuple[Trial
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize(
     "more", ["--tuned", "--set lora.lr=0.002 --set dare.drop_rate=0.3 --set recipe.image=pad --connector frozen"]
 )
@@ -73,7 +72,6 @@ def test_the_command_of_every_trial_of_a_run_asks_for_that_trial(more: str, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_command_of_every_trial_of_a_study_asks_for_that_trial(study: str, tmp_path: Path) -> None:
     whole = f"bench study {study} --ranks 32 --targets icon_choice --output {tmp_path}"
@@ -122,7 +120,6 @@ def sequence(line: str) -> ChainRequest:
     return options.chain_request(registry, read_request(options.chain_cells(registry), options.output, registry))
 
 
-@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize(
     "more",
     [
@@ -146,7 +143,6 @@ def test_the_command_of_every_trial_of_a_sequence_asks_for_that_trial(
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.123456789, 1.0])
-@pytest.mark.usefixtures("drawn_once")
 def test_a_strength_is_repeated_with_all_its_digits(strength: float, tmp_path: Path) -> None:
     words = f"run --methods rewind --ranks 2 --targets icon_choice --set rewind.strength={strength}"
     plan = planned(words, tmp_path)
@@ -154,7 +150,6 @@ def test_a_strength_is_repeated_with_all_its_digits(strength: float, tmp_path: P
     assert len(list(lines_of(plan, Repeats(tmp_path, plan.request.registry), tmp_path))) == 3
 
 
-@pytest.mark.usefixtures("drawn_once")
 def test_a_source_of_the_suite_can_be_the_target(tmp_path: Path) -> None:
     plan = planned("run --methods replay --ranks 2 --targets sign_words --sources easy_vqa,thing_facts", tmp_path)
 

@@ -78,6 +78,13 @@ def test_a_file_without_a_plugin_says_what_to_write(tmp_path: Path) -> None:
         Registry().add_file(write(tmp_path, "x = 1"))
 
 
+def test_a_class_with_an_underscore_is_a_base_and_no_plugin(tmp_path: Path) -> None:
+    derived = METHOD.replace("class Mine(TrainMethod)", "class _Shared(TrainMethod):\n    pass\n\nclass Mine(_Shared)")
+    assert derived != METHOD
+
+    assert Registry().add_file(write(tmp_path, derived)) == ("mine",)
+
+
 def test_a_misspelt_hook_is_an_error_with_the_right_name(tmp_path: Path) -> None:
     text = METHOD + "    def on_gradient(self, step):\n        pass\n"
 

@@ -9,8 +9,8 @@ from bench.plugins.tasks import Tasks
 def test_a_task_is_one_instance_for_as_long_as_the_tasks_live() -> None:
     tasks = Tasks()
 
-    assert tasks.load("easy_vqa") is tasks.load("easy_vqa")
-    assert tasks.load("easy_vqa") is not Tasks().load("easy_vqa")
+    assert tasks.load("gqa") is tasks.load("gqa")
+    assert tasks.load("gqa") is not Tasks().load("gqa")
 
 
 def test_a_task_reads_from_the_folder_and_with_the_options_of_its_tasks() -> None:

@@ -63,7 +63,6 @@ def whole(found: Iterable[list[str] | None]) -> list[list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("words", whole(map(planned, EVERY)), ids=" ".join)
 def test_a_command_that_trains_can_be_planned(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -79,7 +78,6 @@ def test_a_command_that_trains_can_be_planned(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("words", whole(map(read, EVERY)), ids=" ".join)
 def test_a_command_that_reads_a_run_folder_reads_a_stored_one(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
