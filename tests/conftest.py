@@ -240,6 +240,7 @@ def squares(tiny_tasks: Path) -> Tasks:
 
 
 _DRAWN: dict[tuple[type[Task], str], Task] = {}
+_NEW = Tasks.new
 
 
 @pytest.fixture(autouse=True)
@@ -248,14 +249,19 @@ def _drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     A task that reads files or has options is made anew, as in every command.
     """
-    new = Tasks.new
 
     def shared(tasks: Tasks, plugin: type[Task], variant: str = "") -> Task:
         if plugin.manifest is not Task.manifest or tasks.settings.get(plugin.name) or not is_built_in(plugin):
-            return new(tasks, plugin, variant)
-        return _DRAWN.setdefault((plugin, variant), new(tasks, plugin, variant))
+            return _NEW(tasks, plugin, variant)
+        return _DRAWN.setdefault((plugin, variant), _NEW(tasks, plugin, variant))
 
     monkeypatch.setattr(Tasks, "new", shared)
+
+
+@pytest.fixture
+def own_tasks(_drawn_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test have drawn tasks of its own, because it changes one."""
+    monkeypatch.setattr(Tasks, "new", _NEW)
 
 
 @pytest.fixture

@@ -135,6 +135,7 @@ def test_replay_learns_as_lora_does_and_is_marked_by_what_it_sees(request_: Requ
     assert plan.request.taught == (*request_.targets, *request_.sources)
 
 
+@pytest.mark.usefixtures("own_tasks")
 def test_replay_is_left_out_with_the_reason_if_a_source_has_nothing_to_train_on(
     request_: Request, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_replay_is_left_out_with_the_reason_if_a_source_has_nothing_to_train_on(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_tasks")
 def test_the_examples_of_a_source_are_checked_as_often_for_many_trials_as_for_one(
     request_: Request, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
