@@ -2,6 +2,7 @@ r"""The leaderboard, and a sequence of tasks, as LaTeX tables like those of pape
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ def write(leaderboard: Leaderboard, path: Path) -> Path:
 
 def render(leaderboard: Leaderboard) -> str:
     """Return one table per target, with methods as rows under each rank and scores as columns."""
-    return "\n".join(line for table in leaderboard.tables for line in _table(leaderboard, table))
+    tables = enumerate(leaderboard.tables, 1)
+    return "\n".join(line for number, table in tables for line in _table(leaderboard, number, table))
 
 
 def write_sequences(board: SequenceBoard, path: Path) -> Path:
@@ -115,14 +117,14 @@ def _begin(caption: str, label: str, columns: str) -> Iterator[str]:
     yield r"\toprule"
 
 
-def _table(leaderboard: Leaderboard, table: Table) -> Iterator[str]:
+def _table(leaderboard: Leaderboard, number: int, table: Table) -> Iterator[str]:
     title, sources = leaderboard.heading.title, leaderboard.sources
     names = [*map(title, sources), "Source", "Target", "Avg", "Forgetting", f"Avg - {title(leaderboard.baseline)}"]
-    place, numbers = table.target.replace("_", "-"), f"l{'c' * len(sources)}|c|c|c|c|c"
+    numbers = f"l{'c' * len(sources)}|c|c|c|c|c"
     notes = [f"{leaderboard.setting}.", f"=: {leaderboard.tie}.", *leaderboard.notes, leaderboard.resolution(table)]
     yield from _comments([*notes, *table.remarks])
     caption = _safe(f"Fine-tuned on {title(table.target)}, {_short(leaderboard)}.")
-    yield from _begin(f"{caption} {_marked_by('the highest of its rank')}", place, numbers)
+    yield from _begin(f"{caption} {_marked_by('the highest of its rank')}", _label(number, table.target), numbers)
     yield f"Method & {' & '.join(map(_safe, names))} {_END}"
     for block in table.blocks():
         yield r"\midrule"
@@ -174,5 +176,11 @@ def _comments(sentences: Sequence[str]) -> Iterator[str]:
         yield f"% {' '.join(sentence.split())}"
 
 
+def _label(number: int, name: str) -> str:
+    """Return a label of ASCII letters, digits and dashes: LaTeX would carry out what else stands in a name."""
+    return "-".join(re.findall(r"[A-Za-z0-9]+", name)) or f"target-{number}"
+
+
 def _safe(text: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    """Return a text on one line that LaTeX sets as it is; an empty line would end a caption, or a row, with an error."""
+    return "".join(_ESCAPES.get(character, character) for character in " ".join(text.split()))

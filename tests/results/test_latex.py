@@ -43,6 +43,30 @@ def test_names_are_those_of_papers_and_no_name_becomes_a_command(leaderboard: Le
     assert r"Fine-tuned on 50\% \& \$x\$" in text
 
 
+def test_no_task_s_name_becomes_a_command(leaderboard: Leaderboard) -> None:
+    evil, second = "x}\\input{secret}\n\n\\end{table*}", "名"
+    names = [evil, second]
+    tables = tuple(replace(table, target=name) for table, name in zip(leaderboard.tables, names, strict=True))
+
+    text = latex.render(replace(leaderboard, tables=tables))
+
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert [line for line in body if line.startswith("\\label")] == [
+        "\\label{tab:x-input-secret-end-table}",
+        "\\label{tab:target-2}",
+    ]
+    assert not [line for line in body if "\\input" in line]
+    assert sum("\\end{table*}" in line for line in body) == 2
+    caption = next(line for line in body if line.startswith("\\caption"))
+    assert r"Fine-tuned on x\}\textbackslash{}input\{secret\} \textbackslash{}end\{table*\}, suite" in caption
+
+
+def test_labels_of_usual_names_say_the_target(leaderboard: Leaderboard) -> None:
+    labels = [line for line in latex.render(leaderboard).splitlines() if line.startswith("\\label")]
+
+    assert labels == ["\\label{tab:icon-choice}", "\\label{tab:scene-caption}"]
+
+
 def test_a_caption_is_short_and_the_notes_are_comments(leaderboard: Leaderboard) -> None:
     captions = [line for line in latex.render(leaderboard).splitlines() if line.startswith(r"\caption")]
 
