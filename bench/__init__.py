@@ -15,6 +15,7 @@ from bench.plugins.images import image_fault, rgb_image
 from bench.plugins.method import Dimensions, EditContext, EditMethod, LayerShape, Method, Start, Step, TrainMethod
 from bench.plugins.paper import Paper, PublishedRow, SequencePaper, published_rows
 from bench.plugins.task import Card, Download, Example, Fault, Reading, Split, Task
+from bench.text import csv_text
 from bench.values.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ __all__ += ["Change", "Decomposed", "Delta", "Dense", "LowRank", "Replaced", "Ro
 __all__ += ["insert_routed", "routed_change"]
 __all__ += ["Estimate", "Leaderboard", "Row", "Table"]
 __all__ += ["OrderSummary", "SequenceBlock", "SequenceBoard", "SequenceRow", "StageScores"]
-__all__ += ["RunFolder", "read"]
+__all__ += ["RunFolder", "csv_text", "read"]
 
 
 def __getattr__(name: str) -> object:

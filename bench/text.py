@@ -1,4 +1,4 @@
-"""Rows of text in aligned columns, and the known word that a mistyped one means."""
+"""Texts that people and other programs read: aligned columns, CSV, known words, and what may be shared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import difflib
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")
 
 
 def text_table(
@@ -27,6 +33,27 @@ def text_table(
             for i, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
         yield (row[0] if len(row) == 1 else gap.join(cells)).rstrip()
+
+
+def csv_text(frame: DataFrame, float_format: str | None = None) -> str:
+    """Return a frame as CSV without its index, in which no text is a formula to a spreadsheet.
+
+    A text or a heading that starts with =, +, -, @, a tab or a line end has an apostrophe before it. Numbers stay.
+    Every line end is a line feed.
+    """
+    harmless = frame.rename(columns=_harmless)
+    for name in harmless.select_dtypes(exclude=["number", "bool"]).columns:
+        harmless[name] = harmless[name].map(_harmless)
+    return harmless.to_csv(index=False, float_format=float_format, lineterminator="\n")
+
+
+def _harmless(value: object) -> object:
+    """Return a text that spreadsheets show and do not compute, or another value as it is."""
+    if not isinstance(value, str):
+        return value
+    # csv writes a carriage return without quotes, so that it would end the line for every reader
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def counted(count: int, noun: str) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bench import csv_text
+
 if TYPE_CHECKING:
     from bench import Estimate, Leaderboard, Row, SequenceBoard
 
@@ -35,7 +37,7 @@ COLUMNS = (
     "status",  # done, failed, missing
     "error",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FLOATS = "%.10g"
 # A leaderboard with a row that was given what plain LoRA is not, such as source data, has a last column: given.
 
 
@@ -48,7 +50,7 @@ def write(leaderboard: Leaderboard, path: Path) -> Path:
 def write_sequences(board: SequenceBoard, path: Path) -> Path:
     """Write a line for each row of a sequence; ``NAME-matrix.csv`` gets a line for each score after a stage."""
     for frame, file in ((board.frame(), path), (board.matrix(), path.with_name(f"{path.stem}-matrix.csv"))):
-        file.write_text(_text(frame), encoding="utf-8")
+        file.write_text(csv_text(frame, _FLOATS), encoding="utf-8")
     return path
 
 
@@ -62,19 +64,7 @@ def render(leaderboard: Leaderboard) -> str:
     ]
     columns = [*COLUMNS, *(["given"] if leaderboard.given else [])]
     frame = pd.DataFrame(lines, columns=columns).astype({"rank": "Int64", "seed": "Int64"})
-    return _text(frame)
-
-
-def _text(frame: pd.DataFrame) -> str:
-    for name in frame.columns:
-        if not pd.api.types.is_numeric_dtype(frame[name]):
-            frame[name] = frame[name].map(_harmless)
-    return frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
-
-
-def _harmless(value: object) -> object:
-    """Return a text that spreadsheets show and do not compute: an apostrophe goes before =, +, - and @."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return csv_text(frame, _FLOATS)
 
 
 def _left_out(leaderboard: Leaderboard) -> Iterator[dict[str, object]]:

@@ -1,6 +1,9 @@
+import io
+
+import pandas as pd
 import pytest
 
-from bench.text import shareable, text_table
+from bench.text import csv_text, shareable, text_table
 
 
 def test_words_go_to_the_left_numbers_to_the_right_and_no_line_ends_in_spaces() -> None:
@@ -21,6 +24,33 @@ def test_columns_are_at_least_as_wide_as_asked_for() -> None:
 
 def test_a_table_without_rows_has_no_lines() -> None:
     assert list(text_table([], least=(3,))) == []
+
+
+@pytest.mark.parametrize("start", list("=+-@\t\n"))
+def test_no_text_of_a_csv_and_no_heading_is_a_formula(start: str) -> None:
+    frame = pd.DataFrame({f"{start}name": [f'{start}cmd("calc")', "lora", None], "value": [-0.5, 1.0, None]})
+
+    read = pd.read_csv(io.BytesIO(csv_text(frame).encode()))
+
+    assert read[f"'{start}name"].tolist()[:2] == [f'\'{start}cmd("calc")', "lora"]
+    assert read["value"].tolist()[:2] == [-0.5, 1.0]
+    assert frame.columns[0] == f"{start}name"
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_a_line_end_in_a_text_starts_no_line_of_the_csv(end: str) -> None:
+    frame = pd.DataFrame({"name": [f"lora{end}=cmd()"], "value": [1.0]})
+
+    read = pd.read_csv(io.BytesIO(csv_text(frame).encode()))
+
+    assert read.to_numpy().tolist() == [["lora\n=cmd()", 1.0]]
+
+
+def test_a_csv_rounds_numbers_only_if_it_is_told_to() -> None:
+    frame = pd.DataFrame({"value": [1 / 3], "mixed": pd.Series([-2], dtype=object)})
+
+    assert csv_text(frame) == "value,mixed\n0.3333333333333333,-2\n"
+    assert csv_text(frame, "%.2g") == "value,mixed\n0.33,-2\n"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.text import text_table
+from bench.text import csv_text, text_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -59,7 +59,7 @@ def comma_separated(comparison: Comparison) -> Iterator[str]:
     frame.insert(2, "suite", comparison.paper.suite)
     frame["connector"] = [number.key.connector for number in comparison.numbers]
     frame["verdict"] = [comparison.verdict(number) for number in comparison.numbers]
-    yield from frame.to_csv(index=False, float_format="%.10g", lineterminator="\n").splitlines()
+    yield from csv_text(frame, "%.10g").splitlines()
 
 
 FORMS: Mapping[str, Callable[[Comparison], Iterator[str]]] = {
@@ -80,7 +80,7 @@ def write_study(numbers: Sequence[Compared], folder: Path) -> list[Path]:
     """Write a study's numbers and the paper's as published.csv and published.md."""
     table, text = folder / "published.csv", folder / "published.md"
     shown = _frame(numbers).loc[:, :"difference"]
-    table.write_text(shown.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    table.write_text(csv_text(shown), encoding="utf-8")
     lines = [*_grid(_STUDY_HEAD, map(_study_cells, numbers)), "", _STUDY_NOTE]
     text.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [table, text]

@@ -74,6 +74,12 @@ def test_the_numbers_are_saved_next_to_a_figure(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == 'source,form\n0.5,"a, b"\n'
 
 
+def test_a_name_in_the_numbers_of_a_figure_is_no_formula(tmp_path: Path) -> None:
+    path = plots.save_data(pd.DataFrame({"method": ["=cmd()"], "source": [-0.5]}), tmp_path, "lines")
+
+    assert path.read_bytes() == b"method,source\n'=cmd(),-0.5\n"
+
+
 @pytest.mark.slow
 def test_importing_it_imports_neither_matplotlib_nor_pandas_and_drawing_no_pyplot(tmp_path: Path) -> None:
     code = (

@@ -58,7 +58,14 @@ def test_every_kind_of_delta_is_listed() -> None:
 def test_the_table_of_functions_names_every_function_for_methods_that_bench_offers() -> None:
     listed = guides.named_under(guides.page(METHOD), "Functions")
 
-    shared = {"option", "published_rows", "image_fault", "rgb_image", "read"}  # of tasks, papers and readers
+    shared = {
+        "option",
+        "published_rows",
+        "image_fault",
+        "rgb_image",
+        "read",
+        "csv_text",
+    }  # of tasks, papers, readers and reports
     functions = {name for name in bench.__all__ if name[0].islower()} - shared
     assert functions <= listed
     assert all(hasattr(bench, name) for name in listed)
