@@ -182,5 +182,5 @@ def _label(number: int, name: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Return a text on one line that LaTeX sets as it is; an empty line would end a caption, or a row, with an error."""
+    """Return a text on one line, as LaTeX sets it literally: an empty line in a caption is an error."""
     return "".join(_ESCAPES.get(character, character) for character in " ".join(text.split()))

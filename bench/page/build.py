@@ -163,7 +163,7 @@ def origin(made: Plan, store: Store, named: Iterable[tuple[str, str, Trial]], re
             commands.append((row, where, trial.id, shareable(repeat(record))))
     return {
         "facts": known_facts(environments),
-        "model": made.request.suite.name,
+        "model": made.request.suite.model_name,
         "revision": made.zero_shot.model,
         "commands": commands,
         "what": "What the trainings of this table ran with:",

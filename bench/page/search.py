@@ -145,7 +145,7 @@ def _origin(found: Searched, rows: PageRows, store: Store) -> dict[str, object]:
     facts = found.results[0].facts
     return {
         "facts": known_facts(record.environment for record in records),
-        "model": facts["suite"],
+        "model": facts.get("model_name", f"the model of suite {facts['suite']}"),
         "revision": facts["model"],
         "commands": commands,
         "what": "What the trainings of this search ran with:",

@@ -66,7 +66,8 @@ class Suite:
         """The name of the base model for people elsewhere: its id on the hub, or the name of its folder."""
         if self.packaged:
             return f"retain-bench/{self.name}"
-        return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
+        place = Path(self.model)
+        return place.resolve().name if place.is_absolute() or place.is_dir() else self.model
 
     def here(self) -> bool:
         """Return whether the base model is on this machine."""

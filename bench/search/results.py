@@ -66,6 +66,7 @@ def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
     return {
         "suite": request.suite.name,
         "model": request.suite.revision(),
+        "model_name": request.suite.model_name,
         "recipe": request.recipe.to_json(),
         "split": request.split,
         "sources": list(request.sources),

@@ -93,6 +93,15 @@ def test_the_page_has_every_part_and_every_row(made_run: MadeRun, tmp_path: Path
     assert "bench run lora-r2-new_squares-s0" in found.text
 
 
+def test_the_page_names_the_base_model_and_not_the_suite(made_run: MadeRun, tmp_path: Path) -> None:
+    suite = made_run.plan.request.suite
+
+    text = Tags(made_run.write(tmp_path / "page").read_text(encoding="utf-8")).text
+
+    assert f"Base model {suite.model_name}, revision {suite.revision()}." in text
+    assert suite.model_name not in (suite.name, suite.model)
+
+
 def test_a_figure_carries_the_rows_of_the_page(made_run: MadeRun, tmp_path: Path) -> None:
     page = made_run.page()
 

@@ -71,6 +71,15 @@ def test_a_result_of_an_earlier_version_has_a_page(tmp_path: Path) -> None:
     write_page(page, tmp_path / "page")
 
 
+@pytest.mark.parametrize(
+    ("more", "named"), [({"model_name": "owner/my-model"}, "owner/my-model"), ({}, "the model of suite tiny")]
+)
+def test_the_page_names_the_base_model_and_not_the_suite(more: dict[str, str], named: str, tmp_path: Path) -> None:
+    text = Tags(written([result(**more)], tmp_path).read_text(encoding="utf-8")).text
+
+    assert f"Base model {named}, revision 0123." in text
+
+
 def test_a_search_without_a_score_has_a_page(tmp_path: Path) -> None:
     rows = tuple(item for item in result().configurations if item.avg is None)
     old = result(chosen=None, default=None, front=[], importance={})

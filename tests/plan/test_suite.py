@@ -21,6 +21,14 @@ from bench.trial.runner import TrialRunner
 from tests.layouts.checkpoint import write
 
 
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [("/home/ann/models/mine", "mine"), ("llava-hf/llava-1.5-7b-hf", "llava-hf/llava-1.5-7b-hf")],
+)
+def test_the_name_of_a_base_model_has_no_folder_of_a_user(model: str, named: str) -> None:
+    assert replace(LORASCULPT, model=model).model_name == named
+
+
 def test_the_recipe_is_the_papers() -> None:
     recipe = LORASCULPT.recipe
 

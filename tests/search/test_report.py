@@ -52,6 +52,7 @@ def test_a_search_result_has_every_configuration_with_its_state_and_the_trials_o
     assert (first.source, first.target) == (first.hyper["density"], 0.5)
     assert result.default == 0
     assert (result.facts["split"], result.facts["trials"]) == ("validation", 6)
+    assert result.facts["model_name"] == quest.request.suite.model_name != "tiny"
 
 
 @pytest.mark.slow
