@@ -22,7 +22,7 @@ from bench.track.client import connect, fill_run, has_own_database, metric, open
 from bench.track.command_run import command_run, command_runs, origin
 from bench.track.moved import local_folder
 from bench.track.note import FIGURE, describe, picture
-from bench.track.points import UNITS
+from bench.track.points import UNITS, frame_in_points
 from bench.track.projection import Projection, project
 from bench.track.shown import Shown
 from bench.track.trial_names import TrialNames, tries_in
@@ -41,7 +41,10 @@ _TABLE = "rows.json"  # not leaderboard.json, which is one of the reports
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command adds to its run at its end: a table, its reports' files, a sequence's chains, a description."""
+    """What a command adds to its run at its end: a table, its reports' files, a sequence's chains, a description.
+
+    Scores are fractions here; the experiment shows them in points.
+    """
 
     table: DataFrame
     files: tuple[Path, ...] = ()
@@ -51,12 +54,7 @@ class Result:
     @classmethod
     def of_board(cls, board: Leaderboard, files: Sequence[Path]) -> Result:
         """Return a leaderboard as one table, and its reports."""
-        import pandas as pd
-
-        frames = [board.frame(table.target).assign(target=table.target) for table in board.tables]
-        frame = pd.concat(frames, ignore_index=True)
-        frame.insert(0, "target", frame.pop("target"))
-        return cls(frame, tuple(files), note=describe(board))
+        return cls(board.whole_frame(), tuple(files), note=describe(board))
 
 
 class Experiment:
@@ -138,7 +136,7 @@ class Experiment:
         """Add a command's table, which MLflow shows, its reports and its chains to the command's run."""
         run = self._command_run()
         # written as log_table does, which would append to the table of an earlier run of the same command
-        self._client.log_text(run, result.table.to_json(orient="split", index=False), _TABLE)
+        self._client.log_text(run, frame_in_points(result.table).to_json(orient="split", index=False), _TABLE)
         self._client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
         for file in result.files:
             with fetched(file) as copy:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 UNITS = "points"  # part of the digest of what is shown, so that an older MLflow run, in fractions, is out of date
 _OTHER_UNITS = ("cost/", "train/")
+_SECONDS = {"train_seconds", "evaluate_seconds", "seconds_per_stage"}  # columns of tables
 
 
 def points(value: float) -> float:
@@ -25,3 +30,15 @@ def in_points(metrics: Mapping[str, float]) -> dict[str, float]:
     {'target/new': 50.0, 'cost/train_seconds': 7.0}
     """
     return {name: value if name.startswith(_OTHER_UNITS) else points(value) for name, value in metrics.items()}
+
+
+def frame_in_points(frame: DataFrame) -> DataFrame:
+    """Return a table with all scores in points; seconds, whole numbers and texts stay.
+
+    >>> import pandas as pd
+    >>> frame_in_points(pd.DataFrame({"method": ["lora"], "rank": [16], "avg": [0.5], "train_seconds": [7.0]}))
+      method  rank   avg  train_seconds
+    0   lora    16  50.0            7.0
+    """
+    scores = [name for name in frame.select_dtypes("float").columns if name not in _SECONDS]
+    return frame.assign(**{name: frame[name].map(points) for name in scores})

@@ -85,8 +85,9 @@ def test_mlflow_has_the_table_and_the_report_of_a_run(two_runs: Path) -> None:
 
     assert {"rows.json", "leaderboard.json", "leaderboard.md", "source-target.png"} <= files
     table = client.load_table(runs[0].info.experiment_id, "rows.json", [runs[0].info.run_id])
-    assert "avg" in table.columns
     note = runs[0].data.tags["mlflow.note.content"]
+    (noted,) = re.findall(r"^\| lora \| 2 \| \S+ ±\S+ \| \S+ ±\S+ \| \W*([\d.]+) ±", note, re.MULTILINE)
+    assert f"{table.loc[table['method'].eq('lora') & table['variant'].eq(''), 'avg'].item():.2f}" == noted
     assert "| method | rank | Source | Target | Avg | lost | Avg - lora |" in note
     assert "| lora | 2 | " in note
 

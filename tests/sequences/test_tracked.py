@@ -12,6 +12,7 @@ from bench.plan.chains import Chain, ChainRequest
 from bench.plan.row_key import RowKey
 from bench.sequences import tracked
 from bench.track import ChainRun, Result
+from bench.track.points import frame_in_points
 from bench.values.trial import Trial
 from tests.making.sequences import key
 from tests.making.trials import TRIAL
@@ -68,6 +69,17 @@ def test_the_stages_of_a_chain_are_its_trials_and_those_apart_stay_where_they_ar
 
     assert lora.stages == tuple(trial.id for trial in CONTINUED.stages)
     assert independent.stages == ()
+
+
+def test_the_table_in_points_keeps_ranks_and_costs(result: Result) -> None:
+    shown = frame_in_points(result.table)
+
+    (line,) = shown[shown["variant"].eq("") & shown["method"].eq("lora")].to_dict("records")
+    (before,) = result.table[result.table["variant"].eq("") & result.table["method"].eq("lora")].to_dict("records")
+    assert (line["ap"], line["bwt"], line["rank"]) == (69.33, -11.0, 16)
+    same = [name for name in line if "seconds" in name or "bytes" in name or "updates" in name]
+    assert len(same) == 3
+    assert [line[name] for name in same] == [before[name] for name in same]
 
 
 def test_the_untouched_base_model_is_in_the_table_and_has_no_chain(result: Result) -> None:

@@ -23,7 +23,7 @@ from bench.store.databases import database_file
 from bench.store.run_folder import Store
 from bench.track import Mirror, Result, sync, tracking_uri
 from bench.track.projection import project
-from bench.values.record import Record
+from bench.values.record import Cost, Record
 from tests.making import boards
 from tests.making.mirrors import COMMAND, DARE, LORA, ZERO_SHOT, plan, put
 from tests.making.waiting import until
@@ -68,8 +68,40 @@ def test_a_command_is_a_run_with_a_nested_run_per_trial(mirrored: Store, monkeyp
     assert {run.info.status for run in (parent, *found.values())} == {"FINISHED"}
     assert parent.data.tags["command"] == COMMAND
     table = client(mirrored.root).load_table(parent.info.experiment_id, "rows.json", [parent.info.run_id])
-    assert table[["target", "method", "rank"]].to_numpy().tolist() == [["new", "lora", 4]]
+    assert table[["target_task", "method", "rank"]].to_numpy().tolist() == [["new", "lora", 4]]
     assert read(parent, "leaderboard.md") == "# Leaderboard\n"
+
+
+@pytest.mark.slow
+def test_the_table_of_a_command_has_scores_as_its_trials_and_its_note_have_them(store: Store) -> None:
+    scores = {"old": boards.right(1, 3), "new": boards.right(2, 3)}
+    cell = replace(boards.cell("lora", "new", scores, rank=4), cost=Cost(7.25, 1.5, 930, 1000))
+    ranked = build([cell], boards.zero_shot(scores), sources=("old",), targets=("new",), heading=Heading("small"))
+    record = store.read(LORA)
+    assert record is not None
+
+    with Mirror(store, plan(), COMMAND) as mirror:
+        mirror.take(record)
+        mirror.finish(partial(Result.of_board, ranked, []))
+
+    run = runs(store.root)[COMMAND]
+    table = json.loads(read(run, "rows.json"))
+    line = dict(zip(table["columns"], table["data"][1], strict=True))
+    shown = ("old", "source", "target", "avg", "forgetting")
+    assert {name: line[name] for name in ("target_task", "method", "rank", *shown)} == {
+        "target_task": "new",
+        "method": "lora",
+        "rank": 4,
+        "old": 33.33,
+        "source": 33.33,
+        "target": 66.67,
+        "avg": 50.0,
+        "forgetting": 0.0,
+    }
+    assert (line["train_seconds"], line["peak_memory_bytes"], line["trainable_parameters"]) == (7.25, 930, 1000)
+    assert line["avg_low"] == round(line["avg_low"], 2) > 1
+    assert "| lora | 4 | 33.33 " in run.data.tags["mlflow.note.content"]
+    assert ranked.frame("new")["avg"].tolist() == [0.5, 0.5]
 
 
 @pytest.mark.slow
