@@ -14,7 +14,6 @@ from bench.cli.options import Mix, Output
 from bench.cli.reports import board, sequences
 from bench.cli.which_run import OneRun, request_of, shown_run
 from bench.console import tell, warn
-from bench.environment import known_facts
 from bench.errors import UsageError
 from bench.papers.comparable import reasons, sources_differ
 from bench.papers.comparison_text import FORMS
@@ -76,7 +75,7 @@ def _with_other(options: CompareOptions, folder: Path) -> int:
     Raises:
         UsageError: the two runs are not comparable.
     """
-    from bench.papers import other_run  # imported here because a refusal of the options needs no pandas
+    from bench.papers import other_run, run_differences  # imported here because a refusal needs no pandas
 
     if options.format != "table" or options.tolerance is not None:
         raise UsageError("--with prints a table without verdicts. Drop --format and --tolerance.")
@@ -86,9 +85,8 @@ def _with_other(options: CompareOptions, folder: Path) -> int:
     ours = board(made, store, run.command, mixed=options.mix)
     if differences := list(other_run.refusals(other, ours, made)):
         raise UsageError(f"{folder} cannot be compared with this run: {'; '.join(differences)}.")
-    facts = known_facts(record.environment for record in made.records.values())
-    tell(other_run.lines(ours, other))
-    for line in (*other_run.remarks(other, ours, made), *other_run.environment_lines(other, facts)):
+    tell(other_run.lines(ours, other, run_differences.differences(other, ours, made)))
+    for line in other_run.remarks(other, ours):
         warn(line)
     return 0
 

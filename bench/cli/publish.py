@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from bench.store.places import local_path, staged
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER, Run
 from bench.text import counted, shareable
+from bench.values.scores import Score
 
 _HUB = "hub:"
 _PRIVATE = {"command.json", "study.json"}  # they have the absolute paths from which a run resumes
@@ -93,7 +94,7 @@ def _manifest(store: Store, run: Run, files: Mapping[str, bytes]) -> dict[str, A
     trials = set(run.trials)
     records = [record for record in store.records() if record.trial.id in trials]
     shown = {key for keys in run.scores.values() for key in keys}
-    scored = [score.asked for record in records for key, score in record.scores.items() if key in shown]
+    scores = [score for record in records for key, score in record.scores.items() if key in shown]
     recipes = Counter(json_text(record.trial.recipe.to_json()) for record in records if record.trial.target)
     return {
         "schema": MANIFEST_SCHEMA,
@@ -104,12 +105,27 @@ def _manifest(store: Store, run: Run, files: Mapping[str, bytes]) -> dict[str, A
         "suite": run.selection.get("suite"),
         "base_models": sorted({record.trial.model for record in records}),
         "fit_versions": sorted({record.trial.version for record in records}),
-        "eval_versions": sorted({asked.version for asked in scored}),
+        "eval_versions": sorted({score.asked.version for score in scores}),
         "recipe": json.loads(recipes.most_common(1)[0][0]) if recipes else {},
-        "scored": {asked.task: {"examples": asked.examples, "count": asked.count} for asked in scored},
+        "scored": _scored(scores),
         "trials": {record.trial.id: record.trial.label for record in records},
         "environment": known_facts(record.environment for record in records),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+
+
+def _scored(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """Return by task which examples were scored, and every environment in which they were."""
+    by_task: dict[str, list[Score]] = {}
+    for score in scores:
+        by_task.setdefault(score.asked.task, []).append(score)
+    return {
+        task: {
+            "examples": found[-1].asked.examples,
+            "count": found[-1].asked.count,
+            "environment": known_facts(score.environment for score in found),
+        }
+        for task, found in by_task.items()
     }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BUFFERS = 10_000  # numbers that some checkpoints have and others omit, such as position ids
 # Connectors are rows of the paper. A micro-batch only saves memory: the loss is that of the whole update.
-_FREE = ("connector", "micro_batch_size")
+FREE = ("connector", "micro_batch_size")
 
 
 def reasons(paper: Paper | SequencePaper, request: Request, left_out: Collection[str] = ()) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def _sizes(paper: Paper | SequencePaper, request: Request) -> Iterator[str]:
 def _recipe(request: Request) -> Iterator[str]:
     for field in dataclasses.fields(request.recipe):
         value, own = getattr(request.recipe, field.name), getattr(request.suite.recipe, field.name)
-        if field.name not in _FREE and value != own:
+        if field.name not in FREE and value != own:
             option = "--base" if field.name == "quantization" else "--set"
             yield f"recipe.{field.name} is {value} ({option}), but the suite's own value is {own}"
 

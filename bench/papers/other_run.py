@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError, UsageError
-from bench.leaderboard.environments import LEARNT_WITH
+from bench.leaderboard.notes import FOREIGN
 from bench.leaderboard.tables import Leaderboard, Row, Table
 from bench.plan.plan import Plan
+from bench.plan.row_key import RowKey
 from bench.text import text_table
 from bench.values.scores import EVAL_VERSION
 from bench.values.trial import FIT_VERSION
@@ -21,10 +22,13 @@ from bench.values.trial import FIT_VERSION
 MANIFEST, BOARD = "run.json", "leaderboard.json"
 MANIFEST_SCHEMA = 1  # raised if a field of the manifest is renamed, removed or means something else
 _BOARDS = (1, 2)  # schemas of a leaderboard; the fields that are compared mean the same in both
-_FIELDS = ("suite", "base_models", "fit_versions", "eval_versions", "recipe", "scored", "environment")
+_FIELDS = ("suite", "base_models", "fit_versions", "eval_versions", "recipe", "scored", "environment", "trials")
 _CONTROL = re.compile(r"\\u00[01][0-9a-f]|\\u007f|[\x00-\x08\x0b-\x1f\x7f]")  # a terminal obeys some of them
 _COLUMNS = ("source", "target", "avg")
 _HEADS = ("", "ours", "theirs", "difference")
+_APART = f"{FOREIGN}: the row differs between the runs in more than chance, as its line says. The difference may come"
+_NOT_JUDGED = f"{_APART} from that, so it is called neither a tie nor significant. Add --mix to judge it anyway."
+_MIXED = f"{_APART} from that. It is judged anyway (--mix)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,55 +101,55 @@ def refusals(other: OtherRun, ours: Leaderboard, plan: Plan) -> Iterator[str]:
             yield f"it scored {scored['count']:,} examples of {asked.task}, and yours other {asked.count:,}"
 
 
-def remarks(other: OtherRun, ours: Leaderboard, plan: Plan) -> Iterator[str]:
-    """Yield what differs and may explain a difference: seeds and fields of the recipe."""
+def remarks(other: OtherRun, ours: Leaderboard) -> Iterator[str]:
+    """Yield a line if the seeds differ. That is no reason not to judge: seeds are chance, as examples are."""
     if tuple(other.board.get("seeds", ())) != ours.seeds:
         yield f"seeds: {_listed(ours.seeds)} here, {_listed(other.board.get('seeds', ()))} there"
-    mine = plan.request.recipe.to_json()
-    for name, value in other.manifest["recipe"].items():
-        if name in mine and mine[name] != value:
-            yield f"recipe.{name}: {mine[name]} here, {value} there"
 
 
 def _listed(items: Iterable[object]) -> str:
     return ", ".join(map(str, items)) or "none"
 
 
-def environment_lines(other: OtherRun, ours: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield a line for each field in which the environments differ and that may move a number."""
-    for name in LEARNT_WITH:
-        theirs, mine = other.manifest["environment"].get(name, []), sorted(ours.get(name, ()))
-        if theirs and mine and sorted(theirs) != mine:
-            yield f"{name}: {', '.join(mine)} here, {', '.join(theirs)} there; a difference may come from it"
+def lines(ours: Leaderboard, other: OtherRun, differing: Mapping[tuple[str, RowKey], str]) -> Iterator[str]:
+    """Yield a table per target of the rows that both runs have, and the names of the others.
 
-
-def lines(ours: Leaderboard, other: OtherRun) -> Iterator[str]:
-    """Yield a table per target of the rows that both runs have, and the names of the others."""
+    ``differing`` says by target and row in what rows differ besides chance. Their differences are not judged, unless
+    the heading of our leaderboard says that environments are mixed.
+    """
+    marked = False
     for table in ours.tables:
         yield f"target {table.target}"
-        rows = [list(_HEADS)]
-        for block in table.blocks():
-            for row in block:
-                theirs = other.row(table.target, row)
-                if theirs is not None and row.scores and theirs["scores"]:
-                    rows += [[row.label, "", "", ""], *_numbers(row, theirs["scores"])]
+        rows, reasons = [list(_HEADS)], dict[str, list[str]]()
+        for row in (row for block in table.blocks() for row in block):
+            theirs, reason = other.row(table.target, row), differing.get((table.target, row.key), "")
+            if theirs is not None and row.scores and theirs["scores"]:
+                judged = not reason or ours.heading.mixed
+                sign = f" {FOREIGN}" if reason else ""
+                rows += [[f"{row.label}{sign}", "", "", ""], *_numbers(row, theirs["scores"], judged=judged)]
+                if reason:
+                    reasons.setdefault(reason, []).append(row.label)
         if len(rows) > 1:
             yield from text_table(rows)
+        yield from (f"{FOREIGN} {', '.join(labels)}: {reason}" for reason, labels in reasons.items())
         yield from _missing(table, other)
         yield ""
+        marked = marked or bool(reasons)
     yield (
         "Scores are x100. ±: 95 % intervals; those of a difference treat the two runs as independent. "
         "=: the interval covers 0."
     )
+    if marked:
+        yield _MIXED if ours.heading.mixed else _NOT_JUDGED
 
 
-def _numbers(row: Row, theirs: Mapping[str, Any]) -> Iterator[list[str]]:
+def _numbers(row: Row, theirs: Mapping[str, Any], *, judged: bool) -> Iterator[list[str]]:
     for column in _COLUMNS:
         if column in row.scores and column in theirs:
             mine, their = row.scores[column], theirs[column]
             half = max(their["high"] - their["value"], their["value"] - their["low"])
             gap, wide = mine.value - their["value"], hypot(mine.half_width, half)
-            mark = "=" if abs(gap) <= wide else " "
+            mark = FOREIGN if not judged else "=" if abs(gap) <= wide else " "
             yield [
                 f"  {column.capitalize()}",
                 f"{mine.percent} ±{100 * mine.half_width:.2f}",

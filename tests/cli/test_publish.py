@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -131,21 +132,96 @@ def test_a_published_run_stands_next_to_ours(
     dare["scores"]["avg"] = {"value": 0.9, "low": 0.85, "high": 0.95, "by_seed": {"0": 0.9}}
     table["rows"] = [*table["rows"], {**dare, "method": "theirs"}]
     change(published / "leaderboard.json", **board)
-    recipe = json.loads((published / "run.json").read_text(encoding="utf-8"))["recipe"]
-    change(published / "run.json", environment={"torch": ["1.0"]}, recipe={**recipe, "batch_size": 99})
 
-    assert main(["compare", "--with", str(published), "--run", "tiny-lora-dare", "--output", str(two_runs)]) == 0
+    printed = compared(two_runs, published, capsys)
 
-    printed = capsys.readouterr()
-    lines = printed.out.splitlines()
+    lines = printed.splitlines()
     place = lines.index(next(line for line in lines if line.startswith("dare r2")))
     assert "90.00 ±5.00" in lines[place + 3]
     assert "=" not in lines[place + 3]
     assert "+0.00= " in lines[place + 1]
     assert "only there: theirs r2" in lines
-    assert "torch: " in printed.err
-    assert "1.0 there; a difference may come from it" in printed.err
-    assert "recipe.batch_size: " in printed.err
+    assert "†" not in printed
+
+
+def compared(runs: Path, pack: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    """Return what is printed if the run of two methods is compared with a pack."""
+    assert main(["compare", "--with", str(pack), "--run", "tiny-lora-dare", *more, "--output", str(runs)]) == 0
+    return capsys.readouterr().out
+
+
+def manifest(pack: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((pack / "run.json").read_text(encoding="utf-8"))
+    return found
+
+
+def numbers_of(printed: str, label: str) -> list[str]:
+    """Return the lines of Source, Target and Avg of a row."""
+    lines = printed.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.split("  ")[0] == label)
+    return lines[place + 1 : place + 4]
+
+
+def test_a_difference_from_a_run_of_another_environment_is_not_judged_unless_mixed(
+    two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = manifest(published)["environment"]
+    change(published / "run.json", environment={**theirs, "torch": ["1.0.1"]})
+
+    printed = compared(two_runs, published, capsys)
+    mixed = compared(two_runs, published, capsys, "--mix")
+
+    reason = f"† lora r2, dare r2: trained with torch {'.'.join(version('torch').split('.')[:2])} (theirs: 1.0)"
+    assert reason in printed.splitlines()
+    for line in numbers_of(printed, "lora r2 †") + numbers_of(printed, "dare r2 †"):
+        assert "†" in line
+        assert "=" not in line
+    assert all("=" in line for line in numbers_of(printed, "zero_shot"))  # it is not trained
+    assert "called neither a tie nor significant. Add --mix" in printed
+    assert reason in mixed.splitlines()
+    assert all("=" in line for line in numbers_of(mixed, "lora r2 †"))
+    assert "It is judged anyway (--mix)." in mixed
+
+
+def test_the_environment_of_scoring_counts_for_the_untouched_model_too(
+    two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored = manifest(published)["scored"]
+    assert scored["old_squares"]["environment"]["eval_batch"]
+    scored["old_squares"]["environment"]["eval_batch"] = ["999"]
+    change(published / "run.json", scored=scored)
+
+    printed = compared(two_runs, published, capsys)
+
+    assert "(theirs: 999) on old_squares" in printed
+    assert all("†" in line for line in numbers_of(printed, "zero_shot †"))
+
+
+def test_a_difference_from_a_run_of_another_recipe_is_not_judged(
+    two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = manifest(published)["recipe"]
+    change(published / "run.json", recipe={**recipe, "updates": 99, "micro_batch_size": 1})
+
+    printed = compared(two_runs, published, capsys)
+
+    assert f"† lora r2, dare r2: recipe.updates {recipe['updates']} (theirs: 99)" in printed.splitlines()
+    assert all("†" in line for line in numbers_of(printed, "lora r2 †"))
+    assert all("=" in line for line in numbers_of(printed, "zero_shot"))
+
+
+def test_a_row_with_trials_of_other_ids_is_not_judged(
+    two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = {
+        "0" * 12 if label.startswith("dare") else name: label for name, label in manifest(published)["trials"].items()
+    }
+    change(published / "run.json", trials=trials)
+
+    printed = compared(two_runs, published, capsys)
+
+    assert "† dare r2: its trials have other hyperparameters, code or training examples" in printed.splitlines()
+    assert not any("†" in line for line in numbers_of(printed, "lora r2"))
 
 
 @pytest.mark.parametrize(
