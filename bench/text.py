@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import getpass
+import ipaddress
 import re
+import socket
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,41 +89,112 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def shareable(text: str) -> str:
     """Return a text for readers elsewhere: without absolute paths, and without users, passwords and private hosts.
 
-    Of an absolute path only the last part stays. Addresses of the web and of object stores keep their host, unless it
-    is a number or has no dot; all other addresses lose everything after ``://``. A path with spaces is recognised only
-    in quotes.
+    Of an absolute path only the last part stays, and a home folder is ``~``. Addresses of the web and of object stores
+    keep their host, unless it is a number, has no dot or ends as private networks do; all other addresses lose
+    everything after ``://``. A path with spaces is recognised only in quotes, or if one is in a home folder's name.
 
     >>> shareable("bench run --output /home/ann/runs --storage postgresql://ann:secret@db:5432/bench")
     'bench run --output …/runs --storage postgresql://…'
     >>> shareable("bench export lora --to '/tmp/my adapters' --data s3://ann@bucket/data")
     "bench export lora --to '…/my adapters' --data s3://bucket/data"
     """
-    return _PLACE.sub(_without_place, text)
+    return _PLACE.sub(_without_place, _HOMES.sub("~", _without_home(text)))
 
 
+def shareable_reason(text: str) -> str:
+    """Return why something failed for readers elsewhere: such a text is written by others, and may name anything.
+
+    It is ``shareable``, and has no IP address, no host with a port, and neither the user nor the host of this process.
+    A command must not lose such words: a user may have the name of a method.
+
+    >>> shareable_reason("lost 10.0.0.3:6379 (host='db', user=ann password=hunter2): cannot write /home/ann lee/x")
+    'lost … (host=…, user=… password=…): cannot write …/x'
+    """
+    text = shareable(_QUOTED.sub(r"\1 …", _STATED.sub(r"\1\2…", text)))
+    text = _IPV6.sub(lambda found: "…" if _is_address(found[0]) else found[0], text)
+    text = _HOST.sub("…", _IPV4.sub("…", text))
+    for name in sorted({*_users(), *_hosts()}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
+    return text
+
+
+_WORD = r"[^\s/'\":;<>]"  # of a path that is not in quotes
+_BEGINS = r"(?<![\w.…/~<-])"  # no path goes on here
+_PRIVATE = r"(?:local|localdomain|internal|intranet|lan|corp|home|private|cluster)"  # ends of names in private networks
+
+# The home of any user, whose name may have one space; what follows it stays.
+_HOMES = re.compile(rf"{_BEGINS}/(?:home|Users)/{_WORD}*[^\s/'\":;<>.,)](?: {_WORD}+(?=/))?")
 # A host of --address; an address; a file on another host; an absolute path in quotes; or any absolute path, which may
 # start with a user's home.
 _PLACE = re.compile(
     r"(?P<option>--address[ =])(?!auto\b)\S+"
-    r"|(?P<scheme>\b[a-z][a-z0-9+.-]*)://(?P<rest>[^\s'\"<>]*)"
+    r"|(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\s'\"<>]*)"
     r"|(?P<remote>\b[\w.-]+@[\w.-]+:[^\s'\"<>]+)"
-    r"|(?P<quote>['\"])(?:~[\w.-]*)?/[^'\"\n]*?(?P<named>[^/'\"\n]*)/*(?P=quote)"
-    r"|(?<![\w.…/~<-])(?:~[\w.-]*)?/(?:[^\s/'\":;<>]+/+)*(?P<last>[^\s/'\":;<>]+)/*"
+    r"|(?P<quote>['\"])(?P<whole>(?:~[\w.-]*)?/[^'\"\n]*?(?P<named>[^/'\"\n]*)/*)(?P=quote)"
+    rf"|{_BEGINS}(?:~[\w.-]*)?/(?:{_WORD}+/+)*(?P<last>{_WORD}+)/*"
 )
 _WEB = {"http", "https"}
 _STORES = {"s3", "gs", "hf", "abfs", "az"}
+
+# What errors of databases and sockets say: host='db', user "ann", password=hunter2.
+_STATED = re.compile(
+    r"\b(host(?:name|addr)?|user(?:name)?|passwd|password|pwd|api_key|access_token)(\s?=\s?)"
+    r"(?:'[^']*'|\"[^\"]*\"|[^\s'\",;()&]+)"
+)
+_QUOTED = re.compile(r"\b(user|role|host|server at)\s(?:'[^']+'|\"[^\"]+\")")
+_BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_IPV4 = re.compile(rf"(?<![\w.])(?:{_BYTE}\.){{3}}{_BYTE}(?::\d+)?(?![\w]|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
+# A name with a port, unless it is a line of a file of code; or a name in a private network.
+_HOST = re.compile(
+    rf"(?<![\w.…/-])(?:[A-Za-z][\w-]*(?:\.[\w-]+)*(?<!\.py)(?<!\.cu)(?<!\.cpp)(?<!\.h)(?<!\.rs):\d{{4,5}}"
+    rf"|[A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.{_PRIVATE}(?::\d+)?)(?!\w)"
+)
+_SHARED = {"root", "user", "ubuntu", "admin", "docker", "runner", "ray", "nobody", "jovyan", "app", "localhost"}
+
+
+def _without_home(text: str) -> str:
+    """Return a text in which the home folder of this process's user is ``~``, whatever is in its name."""
+    home = str(Path("~").expanduser()).rstrip("/")
+    return re.sub(rf"{_BEGINS}{re.escape(home)}(?![\w-]|\.\w)", "~", text) if home.startswith("/") else text
+
+
+def _users() -> set[str]:
+    """Return the names of this process's user, except accounts that many machines have."""
+    with suppress(OSError, KeyError, ImportError):  # a container may have no name for it
+        return {name for name in (getpass.getuser(), Path.home().name) if len(name) > 1} - _SHARED
+    return set()
+
+
+def _hosts() -> set[str]:
+    """Return the name of this host, also without its network."""
+    name = socket.gethostname()
+    return {part for part in (name, name.partition(".")[0]) if len(part) > 1} - _SHARED
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def _without_place(found: re.Match[str]) -> str:
     if option := found["option"]:
         return f"{option}…"
     if scheme := found["scheme"]:
-        return f"{scheme}://{_public(scheme, found['rest'])}"
+        return f"{scheme}://{_public(scheme.lower(), found['rest'])}"
     if found["remote"]:
         return "…"
     if quote := found["quote"]:
-        return f"{quote}…/{found['named']}{quote}"
-    return f"…/{found['last']}"
+        return f"{quote}{_end(found['whole'], found['named'])}{quote}"
+    return _end(found[0], found["last"])
+
+
+def _end(path: str, last: str) -> str:
+    """Return the last part of an absolute path, unless it is a user: in /lustre/home/ann, or by its name."""
+    above = path.rstrip("/").rpartition("/")[0].rpartition("/")[2]
+    return "…" if above in {"home", "users", "Users"} or last in _users() else f"…/{last}"
 
 
 def _public(scheme: str, rest: str) -> str:
@@ -126,6 +202,7 @@ def _public(scheme: str, rest: str) -> str:
     place, slash, path = rest.partition("?")[0].partition("/")
     host = place.rpartition("@")[2]
     if scheme in _WEB:
-        private = "." not in host or re.fullmatch(r"[\d.:]+", host) is not None
+        name = host.partition(":")[0]
+        private = "." not in host or re.fullmatch(rf"[\d.:]+|.*\.{_PRIVATE}", name) is not None
         return f"{'…' if private else host}{slash}{path}"
     return f"{host}{slash}{path}" if scheme in _STORES else "…"

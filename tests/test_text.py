@@ -1,9 +1,11 @@
+import getpass
 import io
+import socket
 
 import pandas as pd
 import pytest
 
-from bench.text import csv_text, shareable, text_table
+from bench.text import csv_text, shareable, shareable_reason, text_table
 
 
 def test_words_go_to_the_left_numbers_to_the_right_and_no_line_ends_in_spaces() -> None:
@@ -69,10 +71,70 @@ def test_a_csv_rounds_numbers_only_if_it_is_told_to() -> None:
         ("--address 10.0.0.3:6379 --address=auto", "--address … --address=auto"),
         ("~/runs and ~ann/runs", "…/runs and …/runs"),
         ("(/a/b.txt), '/tmp/my runs/x' at /x/y.py:12", "(…/b.txt), '…/x' at …/y.py:12"),
+        ("in /home/ann. '/home/ann', /Users/ann/", "in ~. '~', ~/"),
+        ("/home/bob lee/x is gone", "…/x is gone"),
+        ("/lustre/home/bob and '/nfs/users/bob'", "… and '…'"),
+        ("'/'", "'…/'"),
+        ("https://ann:secret@tracker.corp.internal:5000/x", "https://…/x"),
+        ("HTTP://10.0.0.3/x", "HTTP://…/x"),
     ],
 )
 def test_no_private_place_is_shared(private: str, shown: str) -> None:
     assert shareable(private) == shown
+
+
+@pytest.fixture
+def ann(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whose home folder is in no usual place and has a space, on a host of a university."""
+    monkeypatch.setenv("HOME", "/nfs/people/ann lee")
+    monkeypatch.setattr(getpass, "getuser", lambda: "ann7")
+    monkeypatch.setattr(socket, "gethostname", lambda: "node-12.uni.edu")
+
+
+def test_the_home_folder_of_the_user_is_not_shared_wherever_it_is(ann: None) -> None:
+    assert shareable("no /nfs/people/ann lee/x, /nfs/people/ann lee") == "no …/x, ~"
+    assert shareable("/nfs/people/ann leeds /scratch/ann7") == "…/ann leeds …"
+
+
+@pytest.mark.parametrize(
+    ("private", "shown"),
+    [
+        ("lost 10.0.0.3:6379 (ip=192.168.1.20), of gpu-17:6379", "lost … (ip=…), of …"),
+        ("no route to fe80::1ff:fe23:4567:890a or ::1", "no route to … or …"),
+        ("ann7 on node-12 and node-12.uni.edu", "… on … and …"),
+        ('server at "db" (10.1.2.3): no user "bob"', "server at … (…): no user …"),
+        ("HTTPConnectionPool(host='tracker', port=50)", "HTTPConnectionPool(host=…, port=50)"),
+        ("host=db user=bob password='a b' dbname=x", "host=… user=… password=… dbname=x"),
+        ("a.b.local is not x.internal:80", "… is not …"),
+        ("postgresql://bob:secret@db:5432/x", "postgresql://…"),
+    ],
+)
+def test_no_machine_or_user_that_an_error_names_is_shared(private: str, shown: str, ann: None) -> None:
+    assert shareable_reason(private) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mine.py:1300 in on_update: RuntimeError: shapes 1:2 on cuda:0 at 12:30:45",
+        "torch::Tensor c10::Error std::bad_alloc, torch 2.13.0, CUDA 12.1.105",
+        "pad_token=3 user_id=4 annual host",
+    ],
+)
+def test_what_an_error_says_stays(text: str, ann: None) -> None:
+    assert shareable_reason(text) == text
+
+
+def test_a_command_keeps_a_word_that_is_also_the_user(ann: None) -> None:
+    assert shareable("bench run --methods ann7 --output '/nfs/people/ann lee/runs'") == (
+        "bench run --methods ann7 --output '…/runs'"
+    )
+
+
+def test_an_account_that_many_machines_have_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "ray")
+
+    assert shareable_reason("ray.exceptions.RayTaskError") == "ray.exceptions.RayTaskError"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from bench.plan.plan import Cell, Plan
 from bench.plan.request import Request
 from bench.plugins.registry import BASELINE
 from bench.store.run_folder import Store
-from bench.text import shareable
+from bench.text import shareable_reason
 from bench.values.record import Record
 from bench.values.scores import ScoreSpec
 from bench.values.trial import Trial
@@ -107,7 +107,7 @@ def scored(cell: Cell, store: Store, scores: tuple[ScoreSpec, ...], read: Read |
         target=trial.target,
         seed=trial.seed,
         status="missing" if record.error == NOT_RUN else "failed" if failed else "done",
-        error=shareable(record.error or "") if failed else None,
+        error=shareable_reason(record.error or "") if failed else None,
         primary=primary,
         lenient=lenient,
         answers=answers,

@@ -10,7 +10,7 @@ from bench.page.page import Section
 from bench.page.rows import PageRows
 from bench.page.thumbnails import Budget, thumbnails
 from bench.plan.request import Request
-from bench.text import shareable
+from bench.text import shareable_reason
 
 PICTURE_BYTES = 2_500_000  # for all pictures of a page
 OF_RUNS = "Examples whose score differs by at least 0.5 from the base model's"
@@ -42,7 +42,7 @@ def browser(
         names, files, remark = found
         data[f"changed-{number}"] = changed.as_json(task, names)
         pictures |= files
-        remarks += [shareable(text) for text in (task.remark(rows), remark) if text]
+        remarks += [shareable_reason(text) for text in (task.remark(rows), remark) if text]
     places = dict.fromkeys(change.place for task in tasks for item in task.examples for change in item.changes)
     values = {"tasks": tasks, "remarks": remarks, "says": says, "place": place, "places": tuple(places)}
     return Browser(Section("forgotten", title, "forgotten.html", values), data, pictures)

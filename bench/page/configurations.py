@@ -10,7 +10,7 @@ from bench.page.ranking import Column, TableBlock, TableCell, TableLine
 from bench.page.rows import PageRows
 from bench.plan.tuned import quest_row
 from bench.store.search_results import Configuration, SearchResult
-from bench.text import counted, shareable
+from bench.text import counted, shareable_reason
 from bench.values.trial import Scalar
 
 _SCORES = ("source", "target", "avg")
@@ -180,5 +180,5 @@ def _percent(value: float | None) -> TableCell:
 
 
 def _short(text: str) -> str:
-    text = " ".join(shareable(text).split())
+    text = " ".join(shareable_reason(text).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -13,7 +13,7 @@ from bench.search.pareto import Point
 from bench.search.subject import Subject
 from bench.store.run_folder import Store
 from bench.store.search_results import Configuration
-from bench.text import shareable
+from bench.text import shareable_reason
 from bench.values.job import Job
 from bench.values.record import Record
 from bench.values.scores import ScoreSpec, split_mean
@@ -141,7 +141,7 @@ class Quest:
             tried,
             trials=tuple(job.trial.id for job in jobs if job.asked),
             step=self.stopped_at(tried),
-            reason=shareable(reasons[0] or "") if reasons else "",
+            reason=shareable_reason(reasons[0] or "") if reasons else "",
         )
 
     def planned(self, trials: int) -> int:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from bench.cli.main import main
+from bench.plugins.registry import Registry
+from tests.making.plugins import add_methods
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +55,40 @@ def test_a_pack_has_everything_a_reader_needs_and_nothing_private(two_runs: Path
         if path.is_file() and path.suffix not in {".png", ".parquet", ".webp"}:
             assert str(tmp_path) not in path.read_text(encoding="utf-8"), path
     assert "# Leaderboard: suite tiny" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+PRIVATE = ("ann7", "/home", "node-12", "10.0.0.3", "hunter2", "lee", "uni.edu")
+BREAKS = """
+raise OSError(
+    "node-12.uni.edu (10.0.0.3) refused ann7 at http://ann7:hunter2@10.0.0.3:80/x and /home/ann7 lee/my/data.json: "
+    "see gpu-17:6379, /home/ann7"
+)
+"""
+
+
+def test_the_reason_of_a_failed_trial_names_nobody_and_no_machine_in_any_report(
+    one_mlflow: None, tiny_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "ann7")
+    monkeypatch.setattr("socket.gethostname", lambda: "node-12.uni.edu")
+    plugin, runs, folder = tmp_path / "broken.py", tmp_path / "runs", tmp_path / "pack"
+    add_methods(Registry(), plugin, broken=BREAKS)
+    main(["run", "--methods", "lora,broken", "--plugin", str(plugin), *tiny_words, "--lanes", "0"])
+
+    assert main(["publish", "--to", str(folder), "--output", str(runs)]) == 0
+
+    told = {
+        path.relative_to(folder).as_posix(): path.read_bytes().decode("utf-8", "ignore") for path in files_in(folder)
+    }
+    shown = {name for name, text in told.items() if "refused … at http://…/x and …/data.json: see …" in text}
+    assert {name.rpartition(".")[2] for name in shown} == {"html", "csv", "json", "parquet", "md", "txt", "tex"}
+    assert "index.html" in shown
+    for name, text in told.items():
+        assert not [private for private in PRIVATE if private in text], name
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_nothing_goes_to_the_hub_without_yes(
