@@ -36,9 +36,9 @@ COLUMNS = (
     "mark",  # best, or tied with the best, for a score; foreign for a difference between environments
     "status",  # done, failed, missing
     "error",
+    "given",  # what the row was given that plain LoRA is not, such as source data
 )
 _FLOATS = "%.10g"
-# A leaderboard with a row that was given what plain LoRA is not, such as source data, has a last column: given.
 
 
 def write(leaderboard: Leaderboard, path: Path) -> Path:
@@ -62,8 +62,7 @@ def render(leaderboard: Leaderboard) -> str:
         for row in table.rows
         for line in (*_measured(row), *_left_out(leaderboard), *_costs(row), *_problems(row))
     ]
-    columns = [*COLUMNS, *(["given"] if leaderboard.given else [])]
-    frame = pd.DataFrame(lines, columns=columns).astype({"rank": "Int64", "seed": "Int64"})
+    frame = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"rank": "Int64", "seed": "Int64"})
     return csv_text(frame, _FLOATS)
 
 

@@ -263,13 +263,17 @@ class Leaderboard:
         return 1 < len(self.seeds) < SEEDS_ADVISED
 
     def frame(self, target: str) -> pd.DataFrame:
-        """Return a target's table as a data frame, with scores as fractions and NaN for holes."""
+        """Return a target's table as a data frame, with scores as fractions and NaN for holes.
+
+        Every leaderboard of the same sources has the same columns of the same types, whatever its rows lack.
+        """
         import pandas as pd  # imported here because a printed table needs no data frame
 
         table = next(table for table in self.tables if table.target == target)
-        return pd.DataFrame([self._line(row) for row in table.rows]).astype(
-            {"rank": "Int64", "peak_memory_bytes": "Int64", "trainable_parameters": "Int64"}
-        )
+        lines = [self._line(row) for row in table.rows]
+        numbers = (name for line in lines for name, value in line.items() if value is None or isinstance(value, float))
+        whole = dict.fromkeys(("rank", "peak_memory_bytes", "trainable_parameters"), "Int64")
+        return pd.DataFrame(lines).astype({**dict.fromkeys(numbers, "float64"), **whole})
 
     def whole_frame(self) -> pd.DataFrame:
         """Return the tables of all targets as one data frame, whose first column is the target."""
@@ -294,10 +298,6 @@ class Leaderboard:
         line |= bounded("avg_gain", row.gain.get("avg"))
         for name in ("train_seconds", "evaluate_seconds", "peak_memory_bytes", "trainable_parameters"):
             line[name] = getattr(row.cost, name) if row.cost else None
-        if self.left_out:
-            line["left_out"] = ", ".join(self.left_out)
-        if self.given:
-            line["given"] = row.given
-        if self.foreign:
-            line["environment"] = "; ".join(dict.fromkeys(row.foreign.values()))
+        line |= {"left_out": ", ".join(self.left_out), "given": row.given}
+        line["environment"] = "; ".join(dict.fromkeys(row.foreign.values()))
         return {**line, "problems": row.trouble}

@@ -38,16 +38,8 @@ def test_markdown_and_latex_mark_the_row() -> None:
     assert "‡" not in text
 
 
-def test_the_csv_has_a_column_for_it_only_if_a_row_needs_one() -> None:
+def test_the_csv_has_a_column_for_it() -> None:
     lines = csv.render(board()).splitlines()
-    plain = build(
-        [boards.cell("lora", "icon_choice", SCORES)],
-        None,
-        sources=["easy_vqa"],
-        targets=["icon_choice"],
-        heading=Heading("micro"),
-    )
 
-    assert lines[0] == ",".join([*csv.COLUMNS, "given"])
+    assert lines[0] == ",".join(csv.COLUMNS)
     assert all(line.endswith(",sees source data") == (",lora," not in line) for line in lines[1:])
-    assert csv.render(plain).splitlines()[0] == ",".join(csv.COLUMNS)
