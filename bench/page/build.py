@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from bench.environment import known_facts
 from bench.leaderboard import scatter, tradeoff
 from bench.leaderboard.tables import Leaderboard
 from bench.page import losses, ranking
-from bench.page.browser import OF_RUNS, browser
+from bench.page.browser import OF_RUNS, with_browser
 from bench.page.changed import changed_tasks
 from bench.page.page import Page, Section
 from bench.page.rows import PageRows
@@ -51,20 +51,18 @@ def run_page(
     """
     rows = PageRows.of_board(board)
     tables, tasks = ranking.tables(board, rows), changed_tasks(made, store, rows)
-    forgotten = browser(made.request, tasks, rows, OF_RUNS, "Target", "Forgotten and learnt examples")
     named = ((rows.id(cell.key), cell.key.label, cell.trial) for cell in made.cells)
     sections = [
         Section("leaderboard", "Leaderboard", "leaderboard.html", {"board": board, "tables": tables}),
         *figure_section("tradeoff", "Source against Target", _scatters(board, rows)),
         *figure_section("curves", "Figure" if title else "Trade-off curves", _files(board, rows, figures, title)),
         Section("kept", "What each source kept", "kept.html", {"tables": tables}),
-        forgotten.section,
         *figure_section("losses", "Losses", _losses(board, made, store, rows)),
         *figure_section("costs", "Cost against Avg", _costs(board, rows)),
         *closing(board, "the highest number of its rank", origin(made, store, named, repeat)),
     ]
     title = title or f"{board.heading.suite}: {', '.join(table.target for table in board.tables)}"
-    return replace(page_of(board, title, sections, rows), data=forgotten.data, pictures=forgotten.pictures)
+    return with_browser(page_of(board, title, sections, rows), "kept", made.request, tasks, rows, OF_RUNS)
 
 
 def closing(board: Leaderboard | SequenceBoard, best: str, origin: Mapping[str, object]) -> tuple[Section, Section]:

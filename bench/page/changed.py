@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.leaderboard.from_store import LENIENT
@@ -101,10 +102,23 @@ class ChangedTask:
             return f"{len(self.examples)} listed of {self.changed} changed, of {self.compared}"
         return f"{self.changed} of {self.compared} changed"
 
+    @property
+    def longest(self) -> int:
+        """The most changes that the list has of one trial."""
+        return max(Counter(change.trial for item in self.examples for change in item.changes).values(), default=0)
+
+    def shortened(self, limit: int) -> ChangedTask:
+        """Return the task with at most ``limit`` changes of each trial in its list."""
+        examples = [replace(item) for item in self.examples]
+        cut = {**_cut(examples, limit), **self.cut}
+        return replace(self, examples=[item for item in examples if item.changes], limit=limit, cut=cut)
+
     def remark(self, rows: PageRows) -> str:
         """Return the sentence on what the list leaves out, or nothing."""
         if not self.cut:
             return ""
+        if not self.examples:
+            return f"The changes of {self.task} are not listed, to keep the page small. All are in scores.parquet."
         names = {row.id: f"{row.name} r{row.rank}" for row in rows.by_key.values()}
         worst = sorted(self.cut.items(), key=lambda item: -item[1])
         named = [f"{names[row]} seed {seed}, {place}: {count}" for (row, seed, place), count in worst[:_NAMED]]

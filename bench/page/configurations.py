@@ -101,8 +101,10 @@ def _choice(result: SearchResult) -> Iterator[TableCell]:
     yield TableCell(f"{saved:,} of {planned:,}" if planned else f"{saved:,}", saved)
 
 
-def configuration_table(result: SearchResult, rows: PageRows, number: int, figures: str) -> ConfigurationTable:
-    """Return the configurations of a quest."""
+def configuration_table(
+    result: SearchResult, rows: PageRows, number: int, figures: str, left_out: str = ""
+) -> ConfigurationTable:
+    """Return the configurations of a quest; ``left_out`` is the sentence on figures that its page has no room for."""
     target = result.goal
     columns = [Column("mark", "mark", "means", text=True), Column("state", "state", "means", text=True)]
     for name, span in result.space.items():
@@ -112,7 +114,7 @@ def configuration_table(result: SearchResult, rows: PageRows, number: int, figur
     best = {point["number"] for point in result.facts["front"]}
     row = rows.id(quest_row(result))
     lines = tuple(_line(result, item, row, item.number in best) for item in result.configurations)
-    sentences = tuple(_sentences(result))
+    sentences = tuple(filter(None, (*_sentences(result), left_out)))
     title = title_of(result)
     return ConfigurationTable(f"q{number}", row, result.label, title, tuple(columns), lines, sentences, figures)
 
@@ -126,7 +128,10 @@ def _line(result: SearchResult, item: Configuration, row: str, on_front: bool) -
     if item.reason:
         state += f": {_short(item.reason)}"
     tone = "down" if item.state == "failed" else ""
-    cells = [TableCell(", ".join(held), tone="text"), TableCell(state, tone=f"text state {tone}", says=item.reason)]
+    cells = [
+        TableCell(", ".join(held), tone="text"),
+        TableCell(state, tone=f"text state {tone}", says=shareable_reason(item.reason)),
+    ]
     cells += [_value(item.hyper.get(name)) for name in result.space]
     cells += [_percent(getattr(item, name)) for name in _SCORES]
     line = TableLine(row, str(item.number), str(item.number), False, tuple(cells))

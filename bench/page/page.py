@@ -21,6 +21,7 @@ FILES = "files"  # the folder of what an HTML file loads
 _TEMPLATES = "templates"
 _STATIC = ("page.css", "page.js")
 _EARLIER = ("data", "pictures", *_STATIC)  # where earlier pages had these files
+PAGE_BYTES = 5_000_000  # of all files of a page; its tables are never left out
 # A script of data is a file of its own, but these letters end a script or a line in some readers, so they are escaped.
 _ESCAPED = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
@@ -66,11 +67,7 @@ def write_page(page: Page, folder: Path) -> Path:
     """
     parts = _parts(page)
     place = f"{FILES}/{_digest(parts)}"
-    html = (
-        _templates()
-        .get_template("page.html")
-        .render(page=page, rows=as_json(page.rows), files=place, place=as_json(place))
-    )
+    html = _html(page, place)
     with staged(folder / place) as here:
         for name, data in parts.items():
             (here / name).parent.mkdir(exist_ok=True)
@@ -82,6 +79,22 @@ def write_page(page: Page, folder: Path) -> Path:
     for name in _EARLIER:
         remove(folder / name)
     return folder / INDEX
+
+
+def room_in(page: Page) -> int:
+    """Return how many bytes a page leaves of those that it may have."""
+    return PAGE_BYTES - len(_html(page, FILES).encode()) - sum(map(len, _parts(page).values()))
+
+
+def data_size(data: object) -> int:
+    """Return the bytes of data in a page."""
+    return len(as_json(data).encode())
+
+
+def _html(page: Page, place: str) -> str:
+    """Return the HTML of a page whose other files are in the folder ``place``."""
+    template = _templates().get_template("page.html")
+    return template.render(page=page, rows=as_json(page.rows), files=place, place=as_json(place))
 
 
 def _parts(page: Page) -> dict[str, bytes]:

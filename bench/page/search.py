@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bench.page.configurations import (
     title_of,
     what,
 )
-from bench.page.page import Page, Section
+from bench.page.page import Page, Section, data_size, room_in
 from bench.page.rows import PageRows
 from bench.page.svg import themed
 from bench.plan.tuned import quest_row
@@ -39,6 +39,10 @@ _FRONTS = (
 )
 
 
+Figures = tuple[Mapping[str, str], ...]  # of a quest: the name, the title and the <svg> of each
+_SENTENCE = 250  # bytes of the sentence on what is left out
+
+
 @dataclass(frozen=True, slots=True)
 class Searched:
     """A finished search: its command, the results of its quests, and the figure of all fronts, if it was drawn.
@@ -54,13 +58,38 @@ class Searched:
 
 
 def search_page(found: Searched, store: Store) -> Page:
-    """Return the page of a search."""
+    """Return the page of a search; what figures it has no room for, it says."""
+    figures = [tuple(_figures(result, store, number)) for number, result in enumerate(found.results)]
+    whole = _page(found, store, figures, figures)
+    kept = fitting(figures, room_in(replace(whole, data={})) - _SENTENCE * len(figures))
+    return whole if kept == figures else _page(found, store, figures, kept)
+
+
+def fitting(figures: Sequence[Figures], room: int) -> list[Figures]:
+    """Return the figures of each quest that fit into so many bytes together: the fronts of all quests first."""
+    kept: list[list[Mapping[str, str]]] = [[] for _ in figures]
+    for name in _FIGURES:
+        for number, found in enumerate(figures):
+            for each in (each for each in found if each["name"] == name):
+                if (size := data_size(each) + 1) <= room:
+                    kept[number].append(each)
+                    room -= size
+    return [tuple(each) for each in kept]
+
+
+def _page(found: Searched, store: Store, figures: Sequence[Figures], kept: Sequence[Figures]) -> Page:
+    """Return the page of a search with the figures of each quest that were kept."""
     results = found.results
     rows = PageRows.of(map(quest_row, results))
-    data = {f"figures-{number}": list(_figures(result, store, number)) for number, result in enumerate(results)}
-    data = {name: figures for name, figures in data.items() if figures}
+    data = {f"figures-{number}": each for number, each in enumerate(kept) if each}
     quests = [
-        configuration_table(result, rows, number, f"figures-{number}" if f"figures-{number}" in data else "")
+        configuration_table(
+            result,
+            rows,
+            number,
+            f"figures-{number}" if kept[number] else "",
+            _left_out(result, figures[number], kept[number]),
+        )
         for number, result in enumerate(results)
     ]
     facts, target = results[0].facts, results[0].goal
@@ -89,6 +118,16 @@ def search_page(found: Searched, store: Store) -> Page:
         ranks=rows.ranks,
         rows=rows.as_json(),
         data=data,
+    )
+
+
+def _left_out(result: SearchResult, figures: Figures, kept: Figures) -> str:
+    """Return the sentence on the figures of a quest that its page leaves out, or nothing."""
+    if len(kept) == len(figures):
+        return ""
+    place = f"{FOLDER}/{result.label}"
+    return (
+        f"To keep the page small, {len(kept)} of {len(figures)} figures are here. All are in {place} of the run folder."
     )
 
 

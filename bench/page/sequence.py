@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.leaderboard.stats import Estimate
-from bench.page.browser import OF_SEQUENCES, browser
+from bench.page.browser import OF_SEQUENCES, with_browser
 from bench.page.build import Repeat, closing, figure_section, origin, page_of, written
 from bench.page.changed_stages import changed_stages
 from bench.page.page import Page, Section
@@ -42,18 +42,16 @@ def sequence_page(
     """Return the page of a sequence; of the ``figures`` that it has written, SVG files are shown."""
     rows = PageRows.of(row.key for row in board.rows)
     tasks = changed_stages(chains, store, rows)
-    forgotten = browser(made.request, tasks, rows, OF_SEQUENCES, "Order", "Forgotten examples of earlier tasks")
     blocks = [_block(board, block, rows) for block in board.blocks]
     named = (("", job.trial.label, job.trial) for job in made.jobs)
     sections = [
         Section("leaderboard", "Leaderboard of each order", "orders.html", {"blocks": blocks, "board": board}),
         *figure_section("lines", "AP after each stage", written(figures, rows, figure_titles(board), _LINES)),
         Section("stages", "Scores after each stage", "stages.html", {"blocks": blocks}),
-        forgotten.section,
         *closing(board, board.best, origin(made, store, named, repeat)),
     ]
     page = page_of(board, f"{board.heading.suite}: a sequence of {', '.join(board.tasks)}", sections, rows)
-    return replace(page, data=forgotten.data, pictures=forgotten.pictures)
+    return with_browser(page, "stages", made.request, tasks, rows, OF_SEQUENCES)
 
 
 def _block(board: SequenceBoard, block: SequenceBlock, rows: PageRows) -> BlockTable:
