@@ -76,6 +76,20 @@ def test_a_fault_of_the_page_does_not_fail_a_finished_run(
     assert "Open " not in printed.err
 
 
+def test_a_run_with_rewind_ends_with_losses_and_curves_on_its_page(
+    one_mlflow: None, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--methods", "lora,dare", *tiny_words, "--rewind", "0.5", "--lanes", "0"]) == 0
+
+    assert "was not written" not in capsys.readouterr().err
+    (page,) = (tmp_path / "runs").glob("reports/*/index.html")
+    html = page.read_text(encoding="utf-8")
+    for section, rows in (("losses", 1), ("curves", 4)):
+        start = html.index(f'<section id="{section}"')
+        drawn = html[start : html.index("</section>", start)]
+        assert len(re.findall(r'data-row="r\d+"', drawn)) == rows, section
+
+
 def test_mlflow_has_the_table_and_the_report_of_a_run(two_runs: Path) -> None:
     import mlflow
 

@@ -64,7 +64,7 @@ def made_run(tiny_suite: Suite, squares: Tasks, tmp_path: Path, monkeypatch: pyt
         tiny_suite, ("lora", "dare", "l2"), (2, 4), tiny_suite.targets, tiny_suite.sources, recipe, tasks=squares
     )
     plan = make(request, store)
-    write_records(plan, store, _row)
+    write_records(plan, store, made_row)
     return MadeRun(plan, store)
 
 
@@ -138,7 +138,7 @@ def _stage_row(trial: Trial, task: str, name: str, place: int) -> Mapping[str, A
     return {"id": name, **texts, "scores": {"exact": float(right), "lenient": float(right or form)}}
 
 
-def _row(trial: Trial, task: str, name: str, place: int) -> Mapping[str, Any]:
+def made_row(trial: Trial, task: str, name: str, place: int) -> Mapping[str, Any]:
     """Return the line of an example.
 
     The base model is right on every other example. A trained model is right where the base model is, except in two
