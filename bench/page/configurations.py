@@ -14,7 +14,7 @@ from bench.text import counted, shareable_reason
 from bench.values.trial import Scalar
 
 _SCORES = ("source", "target", "avg")
-_LONGEST = 90  # letters of a reason that a table shows; a pointer on it shows all
+_LONGEST = 90  # letters of a reason that a table shows; a switch of the page shows all
 
 
 @dataclass(frozen=True, slots=True)

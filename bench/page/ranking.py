@@ -205,7 +205,7 @@ def number(
     tone: str = "",
     signed: bool = False,
 ) -> TableCell:
-    """Return an estimate as a cell, whose tooltip has the interval.
+    """Return an estimate as a cell, whose title has the interval; a switch of the page shows it in the cell.
 
     The cell shows the interval too if it has the ``bounds`` of its column. ``verdict`` is how the number is marked.
     """

@@ -21,6 +21,20 @@ from bench.sequences.plot import figure_titles
 from bench.store.run_folder import Store
 
 _LINES = "A panel for each order, a line for each row; bars are 95 % intervals."
+_SAYS: Mapping[str, str] = {
+    "ap": "mean of all tasks after the last stage",
+    "apn": "AP of scores divided by those of the task learnt alone",
+    "map": "mean of AP over the stages",
+    "bwt": "change of a task since its own stage",
+    "forgetting": "how far a task fell from its best",
+    "fwt": "what a task gains before it is learnt",
+    "transfer": "score of a task before it is learnt",
+    "learning": "score of a task at its own stage",
+    "intransigence": "how far Learning is below the task learnt alone",
+    "source": "mean of the sources after the last stage",
+    "source_lost": "zero-shot Source minus Source",
+    "mif": "share of replies that have the form their task asks for",
+}
 _GAPS: Mapping[str, str] = {"ap": "ap_gap", "source": "source_gap"}
 
 
@@ -81,9 +95,12 @@ def _block(board: SequenceBoard, block: SequenceBlock, rows: PageRows) -> BlockT
 
 def _columns(board: SequenceBoard) -> Iterator[Column]:
     for name, title in board.columns.items():
-        yield Column(name, title, "means" if name in ("ap", "bwt", "source", "source_lost") else "details")
+        group = "means" if name in ("ap", "bwt", "source", "source_lost") else "details"
+        yield Column(name, title, group, _SAYS[name])
         if name in _GAPS:
-            yield Column(_GAPS[name], f"{title} - {board.baseline}", "means", "paired difference")
+            yield Column(
+                _GAPS[name], f"{title} - {board.baseline}", "means", f"paired difference from {board.baseline}"
+            )
     yield Column("kept", "kept MB", "costs", "bytes that must be stored after the last stage")
     yield Column("seconds", "s / stage", "costs", "seconds of training for each stage")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ EVIL = {
     "answer": '<img src=x onerror="window.broken = 2">\'\u2028',
     "reply": '=cmd()|"<b onclick=alert(1)>\\input{x}\n</p>',
 }
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 PLANTED = 3  # the place of the example that every method loses but keeps in its reply
 
 
@@ -153,3 +157,40 @@ def made_row(trial: Trial, task: str, name: str, place: int) -> Mapping[str, Any
         texts["prediction"] = EVIL["reply"] + EVIL["answer"] if place == PLANTED else f"blue {trial.method}"
     scores = {"exact": float(base and not lost), "lenient": float(base and (not lost or place == PLANTED))}
     return {"id": name, **texts, "scores": scores}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright; where one of them is missing, the tests are skipped and say so."""
+    why = "Playwright is not installed: pip install playwright"
+    sync_api = pytest.importorskip("playwright.sync_api", reason=why)
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield started
+        started.close()
+
+
+@contextmanager
+def shown(browser: Any, path: Path, wait_for: str = "article.example") -> Iterator[Any]:
+    """Open a page; the test fails if the page logs an error or asks for anything outside its folder."""
+    page = browser.new_page()
+    page.set_default_timeout(180_000)  # milliseconds; a busy machine is slow
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else troubles.append(asked.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector(wait_for)
+    yield page
+    assert not troubles
+    assert page.evaluate("window.broken") is None
+    page.close()
+
+
+@pytest.fixture
+def opened(browser: Any, made_run: MadeRun, tmp_path: Path) -> Iterator[Any]:
+    """The page of the made-up run."""
+    with shown(browser, made_run.write(tmp_path / "page")) as page:
+        yield page

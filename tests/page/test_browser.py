@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,50 +10,11 @@ import pytest
 
 from bench.page import changed
 from tests.making.searches import result
-from tests.page.conftest import EVIL, MadeRun, MadeSequence
+from tests.page.conftest import EVIL, MadeSequence, shown
 from tests.page.test_changed_limit import browser_page, limited_page, rows_of
 from tests.page.test_search_page import written
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield started
-        started.close()
-
-
-@contextmanager
-def shown(browser: Any, path: Path, wait_for: str = "article.example") -> Iterator[Any]:
-    """Open a page; the test fails if the page logs an error or asks for anything outside its folder."""
-    page = browser.new_page()
-    page.set_default_timeout(180_000)  # milliseconds; a busy machine is slow
-    troubles: list[str] = []
-    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else troubles.append(asked.url))
-    page.goto(path.as_uri())
-    page.wait_for_selector(wait_for)
-    yield page
-    assert not troubles
-    assert page.evaluate("window.broken") is None
-    page.close()
-
-
-@pytest.fixture
-def opened(browser: Any, made_run: MadeRun, tmp_path: Path) -> Iterator[Any]:
-    """The page of the made-up run."""
-    with shown(browser, made_run.write(tmp_path / "page")) as page:
-        yield page
+pytestmark = pytest.mark.slow
 
 
 def names(page: Any) -> list[str]:

@@ -13,13 +13,14 @@ import pytest
 
 from bench.leaderboard.build import build
 from bench.leaderboard.heading import Heading
-from bench.page import changed, ranking
+from bench.page import changed, ranking, sequence
 from bench.page.build import page_of, run_page
 from bench.page.changed_stages import changed_stages
 from bench.page.page import Page, Section, as_json, forward, write_page
 from bench.page.rows import PageRows
 from bench.page.svg import themed
 from bench.page.thumbnails import Budget, thumbnails
+from bench.sequences.board import SEQUENCE_COLUMNS
 from bench.sequences.plot import save_plot
 from tests.making import boards
 from tests.page.conftest import EVIL, PLANTED, MadeRun, MadeSequence
@@ -208,6 +209,10 @@ def test_a_task_is_compared_with_its_own_stage_and_a_source_with_the_base_model(
         assert {(change.base, change.score) for each in task.examples for change in each.changes} == {(1.0, 0.0)}
     apart = [rows.id(chain.key) for chain in chains.chains() if chain.apart]
     assert not {change.row for task in by_task.values() for each in task.examples for change in each.changes} & {*apart}
+
+
+def test_every_metric_of_a_sequence_is_explained() -> None:
+    assert sequence._SAYS.keys() == SEQUENCE_COLUMNS.keys()
 
 
 @pytest.mark.slow

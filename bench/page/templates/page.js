@@ -98,6 +98,18 @@ const page = (() => {
     });
   }
 
+  // Show in the cells what is in their titles, such as intervals: a title needs a pointer, and is not printed.
+  function says(on) {
+    all("input.says").forEach((box) => { box.checked = on; });
+    document.body.classList.toggle("says", on);
+    all("tbody [title]").filter((cell) => on && !cell.querySelector(".said")).forEach((cell) => {
+      const said = made("span", undefined, "said");
+      const lines = cell.title.replace("95 % interval ", "").replace(/ \(seed /g, "\u00a0(seed\u00a0").split("; ");
+      said.append(...lines.map((line) => made("span", line)));
+      cell.append(said);
+    });
+  }
+
   // Hide the configurations of a search that are not in the state that its list names.
   function states() {
     const list = one("select.states");
@@ -121,6 +133,28 @@ const page = (() => {
         part.append(figure);
       }
     }, part.querySelector("[role=status]"));
+  }
+
+  // Paper ------------------------------------------------------------------------------------------
+
+  const PAPER = 960; // CSS pixels between the margins of a letter in landscape, as page.css has it
+  let unfolded = [];
+
+  // Open what is closed, except figures that were not loaded, and make tables that are too wide smaller.
+  function unfold() {
+    if (document.documentElement.classList.contains("paper")) return;
+    unfolded = all("main details:not([open])").filter((part) => !part.matches(".late:not([data-drawn])"));
+    unfolded.forEach((part) => { part.open = true; });
+    document.documentElement.classList.add("paper");
+    all("main table").map((table) => [table, table.offsetWidth]).filter(([, width]) => width > PAPER)
+      .forEach(([table, width]) => { table.style.zoom = PAPER / width; });
+  }
+
+  function fold() {
+    document.documentElement.classList.remove("paper");
+    all("main table").forEach((table) => { table.style.zoom = ""; });
+    unfolded.forEach((part) => { part.open = false; });
+    unfolded = [];
   }
 
   // Changed examples -------------------------------------------------------------------------------
@@ -266,6 +300,12 @@ const page = (() => {
     if (window.innerWidth < 700) { // a phone shows forgetting and differences first
       all('input.columns[value="sources"]').forEach((box) => { box.checked = false; });
     }
+    all("input.says").forEach((box) => box.addEventListener("change", () => says(box.checked)));
+    if (one("#draw")) {
+      one("#draw").addEventListener("click", () => all("details.late").forEach((part) => { part.open = true; }));
+    }
+    window.addEventListener("beforeprint", unfold);
+    window.addEventListener("afterprint", fold);
     all("select.states").forEach((select) => select.addEventListener("change", states));
     all("details.late").forEach((part) => part.addEventListener("toggle", () => draw(part)));
     columns();
