@@ -17,11 +17,18 @@ class Progress:
     """Count trials as events arrive, and draw one bar for all trials and one for each lane.
 
     ``done`` trials of ``total`` were finished before. ``total`` is None if it is not known. ``work`` has the examples
-    that each trial still trains on, and the answers that it still generates, by its id. The time left follows from
-    these, so that it is known before the first trial ends, and a training counts more than an edit.
+    that each trial still trains on, and the answers that it still generates, by its id or by its label, and ``whole``
+    the sum of all, if several trials have one label. The time left follows from these, so that it is known before the
+    first trial ends, and a training counts more than an edit.
     """
 
-    def __init__(self, total: int | None, done: int = 0, work: Mapping[str, tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self,
+        total: int | None,
+        done: int = 0,
+        work: Mapping[str, tuple[int, int]] | None = None,
+        whole: int | None = None,
+    ) -> None:
         self._total = total
         self._done = done
         self._over: set[str] = set()  # a search may ask for more scores of a trial that has ended
@@ -30,8 +37,11 @@ class Progress:
         self._reached: dict[str, float] = {}
         self._lanes: dict[int, TaskID] = {}
         self._bar = progress_bar("{task.fields[count]}", "{task.fields[detail]}", lasting=False, seconds=float("inf"))
-        whole = sum(map(sum, self._work.values())) if work else total
-        self._trials = self._bar.add_task("trials", total=whole, completed=0 if work else done, detail="", count="")
+        if work and whole is None:
+            whole = sum(map(sum, self._work.values()))
+        self._trials = self._bar.add_task(
+            "trials", total=whole if work else total, completed=0 if work else done, detail="", count=""
+        )
         self._bar.advance(self._trials, 0)  # the first sample: the pace counts from now
         self._count()
 
@@ -74,9 +84,10 @@ class Progress:
 
     def _reach(self, event: Event) -> None:
         """Note how much of a trial's work is done; a stage that starts again takes nothing back."""
-        if event.trial not in self._work:
+        found = self._work.get(event.trial) or self._work.get(event.label)
+        if found is None:
             return
-        trained, answered = self._work[event.trial]
+        trained, answered = found
         share = event.step / event.steps if event.steps else 0.0
         done = {"train": trained * share, "evaluate": trained + answered * share}.get(event.stage, 0.0)
         if event.kind not in {"started", "progress"}:

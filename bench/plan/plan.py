@@ -82,9 +82,8 @@ class Plan:
         """Return how many examples a job still trains on, and how many answers it still generates."""
         record = self.records.get(job.trial.id)
         missing = job.asked if record is None else record.lacks(job.asked)
-        recipe = job.trial.recipe
-        trains = self.learns(job) and issubclass(self.request.registry.method(job.trial.method), TrainMethod)
-        return (recipe.updates * recipe.batch_size if trains else 0, sum(item.count for item in missing))
+        trained = _trained_on(job, self.request.registry) if self.learns(job) else 0
+        return (trained, sum(item.count for item in missing))
 
     def learns(self, job: Job) -> bool:
         """Return whether a job still trains or edits, because the store lacks its change or a snapshot of it."""
@@ -200,6 +199,17 @@ def base_trial(request: Request) -> Trial:
         data="",
         code="",
     )
+
+
+def whole_work(job: Job, registry: Registry) -> tuple[int, int]:
+    """Return how many examples a job trains on, and how many answers it generates, if nothing of it is done."""
+    return (_trained_on(job, registry), sum(item.count for item in job.asked))
+
+
+def _trained_on(job: Job, registry: Registry) -> int:
+    """Return how many examples a job trains on, one by one; an edit on none."""
+    recipe, trains = job.trial.recipe, issubclass(registry.method(job.trial.method), TrainMethod)
+    return recipe.updates * recipe.batch_size if trains else 0
 
 
 def edited(registry: Registry, trial: Trial, name: str, snapshot: int | None = None, **settings: Scalar) -> Trial:

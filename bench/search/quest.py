@@ -144,12 +144,15 @@ class Quest:
             reason=shareable_reason(reasons[0] or "") if reasons else "",
         )
 
-    def planned(self, trials: int) -> int:
-        """Return how many trials a budget of ``trials`` configurations still has, if no two are the same."""
-        jobs = self.plan({}).jobs
-        own = len(jobs) - 1 - len(self.shared)  # without zero-shot
-        ended = sum(item.state != "running" for item in self.study.tried()[:trials])
-        return own * (trials - ended)
+    def left(self, trials: int) -> int:
+        """Return how many of a budget of ``trials`` configurations have not ended."""
+        return trials - sum(item.state != "running" for item in self.study.tried()[:trials])
+
+    @property
+    def own(self) -> tuple[Job, ...]:
+        """The jobs that each configuration has for itself."""
+        plan, shared = self.plan({}), {job.trial.id for job in self.shared}
+        return tuple(job for job in plan.jobs if job.trial.id not in {plan.zero_shot.id, *shared})
 
     @property
     def shared(self) -> tuple[Job, ...]:

@@ -17,7 +17,7 @@ from bench.lanes.setup import Launch, lane_setup, note_data
 from bench.plan.chains import ChainRequest
 from bench.plan.chance import Counted, counted
 from bench.plan.plan import asked as specs_of
-from bench.plan.plan import base_trial
+from bench.plan.plan import base_trial, whole_work
 from bench.plan.request import Request
 from bench.plan.tuned import known
 from bench.plugins.hyperparameters import values
@@ -169,7 +169,9 @@ def _counted(request: Request, store: Store, launch: Launch) -> Counted:
     record = store.read(job.trial)
     if record is None or record.lacks(job.asked):
         records = {} if record is None else {job.trial.id: record}
-        _drain(lanes.run((job,), records, lane_setup(request, store, launch)), 1)
+        lacking = job.asked if record is None else record.lacks(job.asked)
+        work = {job.trial.id: (0, sum(item.count for item in lacking))}
+        _drain(lanes.run((job,), records, lane_setup(request, store, launch)), Progress(1, 0, work))
     counting = counted(request, store.read(job.trial), job.asked)
     for line in counting.lines():
         warn(line)
@@ -186,20 +188,28 @@ def _work(request: Request, asked: Sequence[Quest], trials: int, store: Store, l
         think(broker, crew, asked, trials)
 
     note_data(request, store)
-    _drain(lanes.run((), {}, lane_setup(request, store, launch), drive), trials_left(asked, trials))
+    left = trials_left(asked, trials)
+    work = {job.trial.label: whole_work(job, request.registry) for job, _ in left}
+    whole = sum(count * sum(work[job.trial.label]) for job, count in left)
+    progress = Progress(sum(count for _, count in left), 0, work, whole)
+    _drain(lanes.run((), {}, lane_setup(request, store, launch), drive), progress)
 
 
-def trials_left(asked: Sequence[Quest], trials: int) -> int:
-    """Return how many trials a search still has, if it draws no configuration twice."""
-    shared = {job.trial.id for quest in asked for job in quest.shared_left}
+def trials_left(asked: Sequence[Quest], trials: int) -> list[tuple[Job, int]]:
+    """Return how many trials a search still has, if it draws no configuration twice.
+
+    There is a count for each job of a configuration; the label of its trial is that of all configurations.
+    """
+    shared = {job.trial.id: job for quest in asked for job in quest.shared_left}
     own: set[str] = set()  # a training that one quest edits may be the first configuration of another
     for quest in asked:
         own |= {job.trial.id for job in quest.jobs(quest.study.first)} - {job.trial.id for job in quest.shared}
-    return len(shared - own) + sum(quest.planned(trials) for quest in asked)
+    missing = [(job, 1) for key, job in shared.items() if key not in own]
+    return missing + [(job, quest.left(trials)) for quest in asked for job in quest.own]
 
 
-def _drain(events: Generator[Event], total: int) -> None:
-    """Run the lanes to their end and draw their progress over ``total`` trials."""
-    with closing(events), Progress(total) as progress:
+def _drain(events: Generator[Event], drawn: Progress) -> None:
+    """Run the lanes to their end and draw their progress."""
+    with closing(events), drawn as progress:
         for event in events:
             progress.take(event)

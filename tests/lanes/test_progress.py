@@ -85,6 +85,27 @@ def test_the_time_left_counts_the_steps_of_running_trials(monkeypatch: pytest.Mo
     assert trials.fields["count"] == "1/3"
 
 
+def test_the_time_left_of_a_search_counts_the_steps_of_trials_that_share_a_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("rich.console.monotonic", lambda: now)
+    drawn = Progress(3, 0, {"lora": (900, 100)}, 3000)
+    trials = drawn._bar.tasks[0]
+
+    def at(seconds: float, kind: str, trial: str, stage: str = "", step: int = 0) -> float | None:
+        nonlocal now
+        now = seconds
+        drawn.take(Event(kind, trial, 0, stage, step, 10, 0.5, label="lora"))  # type: ignore[arg-type]
+        return trials.time_remaining
+
+    assert at(0.0, "started", "a") is None
+    assert at(9.0, "progress", "a", "train", 1) == 291  # 90 of 3,000 examples in 9 seconds, before any trial ends
+    assert at(20.0, "stopped", "a") == 40  # a training that was stopped early has nothing left
+    assert at(20.0, "progress", "b", "train", 5) == 22
+    assert trials.fields["count"] == "1/3"
+
+
 def test_off_a_terminal_a_run_is_one_line_a_finished_trial(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(total=3, done=1) as drawn:
         drawn.take(Event("started", "t", 0, label="lora"))
