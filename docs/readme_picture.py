@@ -1,7 +1,8 @@
 """Draw the picture of the README, Source against Target: ``python docs/readme_picture.py`` writes source-target.svg.
 
-The numbers are read from the first table of docs/results-micro.md. Filled dots are tuned rows and LoRA; hollow dots are
-defaults. Lines are 95 % intervals, whose longer side the table prints.
+The numbers are read from the first table of docs/results-micro.md. Hollow dots are the defaults of methods that also
+have a tuned row here; all other dots are filled: tuned rows, LoRA at its own default, LoRA with a frozen connector, and
+the base model. Lines are 95 % intervals, whose longer side the table prints.
 """
 
 from __future__ import annotations

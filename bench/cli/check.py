@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 
 from bench.cli.arguments import Command, arg
@@ -22,7 +23,7 @@ class EvalOptions:
     """The options that only ``bench check eval`` takes."""
 
     model: str | None = arg(
-        None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID", group=_EVAL
+        None, "LLaVA checkpoint: a folder or a hub id (default: the suite's)", "DIR|ID", type=expanduser, group=_EVAL
     )
     limit: str = arg("100", "test examples per task (default: 100)", "N", group=_EVAL)
     batch: int = arg(64, "batch size to compare with batch size 1 (default: 64)", "N", group=_EVAL)

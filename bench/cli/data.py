@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os.path import expanduser
 from pathlib import Path
 
 from bench.cli.arguments import Command, arg, flag, word
@@ -65,6 +66,7 @@ class DataCheckOptions(InfoOptions):
         "check the texts with the tokenizer of this LLaVA checkpoint (default: that of the suite lorasculpt, if it is "
         "on this machine)",
         "DIR|ID",
+        type=expanduser,
     )
     report: Path | None = arg(
         None, "write the whole report to this file (default: check.json in --data)", "FILE.json", type=local_path

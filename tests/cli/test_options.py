@@ -1,6 +1,8 @@
 import json
 import math
+import re
 from argparse import ArgumentParser
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from bench.cli.plan import PlanOptions
 from bench.cli.request import read_request
 from bench.cli.run import RunOptions
 from bench.cli.study import StudyOptions
+from bench.cli.verbs import VERBS
 from bench.errors import StoreError, UsageError
 from bench.lanes.setup import Launch
 from bench.values.resources import Resources
@@ -33,6 +36,28 @@ def test_the_options_come_to_resources() -> None:
 
     assert options.launch() == Launch(1, None, Resources(2, 4, 3, 8, 1 << 29, 1_500_000_000))
     assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Resources())
+
+
+def path_options() -> list[tuple[str, str, Callable[[str], object]]]:
+    """Return the verb, the name and the type of every option that takes a path."""
+    verbs = [(verb, part) for verb in VERBS for part in verb.verbs or (verb,)]
+    return [
+        (f"{verb.name} {part.name}", item.name, item.metadata.get("type", str))
+        for verb, part in verbs
+        for item in fields(part.options)
+        if re.search("DIR|FILE|FOLDER", str(item.metadata.get("metavar"))) and "positional" not in item.metadata
+        if (verb.name, item.name)
+        not in {("publish", "to"), ("doctor", "output")}  # read later, as a folder or an address
+    ]
+
+
+@pytest.mark.parametrize(("verb", "name", "kind"), path_options(), ids=lambda value: str(value))
+def test_a_path_may_start_with_the_home_folder_in_every_option(
+    verb: str, name: str, kind: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+
+    assert str(kind("~/x")) == "/home/ann/x"
 
 
 def test_a_word_after_gradient_checkpointing_is_not_taken_for_its_value(capsys: pytest.CaptureFixture[str]) -> None:
