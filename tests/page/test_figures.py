@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.leaderboard import scatter, tradeoff
@@ -62,7 +63,7 @@ def test_a_line_is_the_mean_over_seeds_of_the_losses(made_run: MadeRun) -> None:
     assert found is not None
     for axes in found.axes:
         (line,) = axes.get_lines()
-        assert [list(values) for values in line.get_data()] == [[1, 2, 3], [3.0, 2.0, 1.0]]
+        assert np.array(line.get_data()).tolist() == [[1, 2, 3], [3.0, 2.0, 1.0]]
 
 
 def test_many_updates_are_means_of_neighbours(made_run: MadeRun) -> None:
@@ -71,7 +72,7 @@ def test_many_updates_are_means_of_neighbours(made_run: MadeRun) -> None:
     found = losses.draw(made_run.plan, made_run.store, "new_squares", scatter.looks(made_run.board))
 
     assert found is not None
-    steps, values = (list(each) for each in found.axes[0].get_lines()[0].get_data())
+    steps, values = np.array(found.axes[0].get_lines()[0].get_data()).tolist()
     assert (len(steps), steps[0], values[0], values[-1]) == (60, 5.5, 4.5, 594.5)
 
 

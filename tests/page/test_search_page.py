@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_a_result_of_an_earlier_version_has_a_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "named"), [({"model_name": "owner/my-model"}, "owner/my-model"), ({}, "the model of suite tiny")]
 )
-def test_the_page_names_the_base_model_and_not_the_suite(more: dict[str, str], named: str, tmp_path: Path) -> None:
+def test_the_page_names_the_base_model_and_not_the_suite(more: dict[str, Any], named: str, tmp_path: Path) -> None:
     text = Tags(written([result(**more)], tmp_path).read_text(encoding="utf-8")).text
 
     assert f"Base model {named}, revision 0123." in text

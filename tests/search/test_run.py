@@ -53,13 +53,16 @@ def test_a_search_counts_its_time_left_in_steps(
     asked = quests(request, spaces(request), store, SearchSettings())
     drawn: list[tuple[object, ...]] = []
 
+    def nothing(*_: object) -> Iterator[Event]:
+        yield from ()
+
     class Noted(Progress):
         def __init__(self, *given: Any) -> None:
             drawn.append(given)
             super().__init__(*given)
 
     monkeypatch.setattr("bench.search.run.Progress", Noted)
-    monkeypatch.setattr(lanes, "run", lambda *_: (event for event in list[object]()))
+    monkeypatch.setattr(lanes, "run", nothing)
 
     _work(request, asked, 3, store, Launch())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -77,7 +78,7 @@ def test_the_table_in_points_keeps_ranks_and_costs(result: Result) -> None:
     (line,) = shown[shown["variant"].eq("") & shown["method"].eq("lora")].to_dict("records")
     (before,) = result.table[result.table["variant"].eq("") & result.table["method"].eq("lora")].to_dict("records")
     assert (line["ap"], line["bwt"], line["rank"]) == (69.33, -11.0, 16)
-    same = [name for name in line if "seconds" in name or "bytes" in name or "updates" in name]
+    same = [str(name) for name in line if re.search("seconds|bytes|updates", str(name))]
     assert len(same) == 3
     assert [line[name] for name in same] == [before[name] for name in same]
 
