@@ -17,7 +17,7 @@ from tests.making.trials import TRIAL
 def test_the_page_on_the_run_folder_lists_every_field() -> None:
     made = as_json(fixed_leaderboard())
     (table, *_), text = made["tables"], page("docs/run-folder.md")
-    section = text[text.index("`leaderboard.json`:") : text.index("`sequence.json` has")]
+    section = text[text.index("### leaderboard.json") : text.index("`sequence.json` has")]
 
     listed = set(re.findall(r"`(\w+)`", section))
 

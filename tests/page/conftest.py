@@ -159,7 +159,7 @@ def made_row(trial: Trial, task: str, name: str, place: int) -> Mapping[str, Any
     return {"id": name, **texts, "scores": scores}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # another module may start a driver of its own, and only one can run
 def browser() -> Iterator[Any]:
     """Chromium, driven by Playwright; where one of them is missing, the tests are skipped and say so."""
     why = "Playwright is not installed: pip install playwright"
