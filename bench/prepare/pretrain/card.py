@@ -108,10 +108,10 @@ def build(folder: Path, *, seed: int, progress: OnStage) -> None:
     progress(f"built and measured after {minutes:.1f} minutes")
 
 
-def zero_shot(base: Base, task: Task, split: Split) -> float:
-    """Return the mean of the task's main metric on a split."""
+def zero_shot(base: Base, task: Task, split: Split, most: int | None = None) -> float:
+    """Return the mean of the task's main metric on a split, or on ``most`` of its examples."""
     corpus = Corpus(base, task, split, TEMPLATE)
-    asked = ScoreSpec(task.name, split, len(corpus.examples), "", task.answer_tokens, "")
+    asked = ScoreSpec(task.name, split, len(corpus.examples[:most]), "", task.answer_tokens, "")
     answers = evaluate(base.model, corpus, asked)
     return fmean(answer.scores[task.metric] for answer in answers)
 
