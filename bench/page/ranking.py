@@ -11,12 +11,7 @@ from bench.leaderboard.tables import Leaderboard, Quantity, Row, Table
 from bench.page.rows import PageRows
 
 MARKS = {"best": "*", "tied": "=", "foreign": notes.FOREIGN, "": ""}
-SAYS = {
-    "best": "the highest of its rank",
-    "tied": "a tie",
-    "foreign": "a different environment: not judged",
-    "": "",
-}
+SAYS = {"foreign": "a different environment: not judged"}  # what * and = mean is said above each table
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +206,7 @@ def number(
     """
     text = estimate.signed_percent if signed else estimate.percent
     interval = f"95 % interval {100 * estimate.low:.2f} to {100 * estimate.high:.2f}"
-    says = "; ".join(part for part in (SAYS[verdict], interval) if part)
+    says = "; ".join(part for part in (SAYS.get(verdict, ""), interval) if part)
     if len(estimate.by_seed) > 1:
         each = ", ".join(f"{100 * value:.2f} (seed {seed})" for seed, value in estimate.by_seed.items())
         says = f"{says}; {each}"
@@ -265,7 +260,9 @@ def _tuned(board: Leaderboard, table: Table, rows: PageRows) -> Iterator[TableBl
                 tone = "" if gain is None or found else "up" if gain.value > 0 else "down"
                 half = f"±{100 * gain.half_width:.2f}" if gain else ""
                 text = gain.signed_percent if gain else "-"
-                cells.append(TableCell(text, gain.value if gain else None, half, MARKS[found], SAYS[found], tone=tone))
+                cells.append(
+                    TableCell(text, gain.value if gain else None, half, MARKS[found], SAYS.get(found, ""), tone=tone)
+                )
             lines.append(TableLine(rows.id(row.key), row.name, "", False, tuple(cells), notes=row.notes))
         if lines:
             yield TableBlock(_title(board, block[0]), tuple(lines))

@@ -38,26 +38,24 @@ def test_the_options_come_to_resources() -> None:
     assert HowTrialsRun(lanes=0).launch() == Launch(0, None, Resources())
 
 
-def path_options() -> list[tuple[str, str, Callable[[str], object]]]:
-    """Return the verb, the name and the type of every option that takes a path."""
+def path_options() -> dict[str, Callable[[str], object]]:
+    """Return the type of every option that takes a path, by verb and option."""
     verbs = [(verb, part) for verb in VERBS for part in verb.verbs or (verb,)]
-    return [
-        (f"{verb.name} {part.name}", item.name, item.metadata.get("type", str))
+    return {
+        f"{verb.name} {part.name} {item.name}": item.metadata.get("type", str)
         for verb, part in verbs
         for item in fields(part.options)
         if re.search("DIR|FILE|FOLDER", str(item.metadata.get("metavar"))) and "positional" not in item.metadata
         if (verb.name, item.name)
         not in {("publish", "to"), ("doctor", "output")}  # read later, as a folder or an address
-    ]
+    }
 
 
-@pytest.mark.parametrize(("verb", "name", "kind"), path_options(), ids=lambda value: str(value))
-def test_a_path_may_start_with_the_home_folder_in_every_option(
-    verb: str, name: str, kind: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("option", path_options())
+def test_a_path_may_start_with_the_home_folder_in_every_option(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
 
-    assert str(kind("~/x")) == "/home/ann/x"
+    assert str(path_options()[option]("~/x")) == "/home/ann/x"
 
 
 def test_a_word_after_gradient_checkpointing_is_not_taken_for_its_value(capsys: pytest.CaptureFixture[str]) -> None:
