@@ -25,8 +25,8 @@ from bench.plugins.groups import GROUPS, SEQUENCE_GROUPS
 from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
 from bench.plugins.tasks import Tasks
-from bench.store import search_results
 from bench.store.places import place
+from bench.store.search_results import CHOICES, without_choice
 
 NO_SOURCE = "none"
 
@@ -179,9 +179,9 @@ def _strengths(text: str) -> tuple[float, ...]:
 
 def _tuned(chosen: str, request: Request, output: Path, *, quiet: bool) -> tuned.Tuned:
     """Return what a search chose, from the named file, else the run folder, else the suite's table."""
-    own, shipped = output / search_results.FILE, request.suite.tuned
+    own, shipped = output / CHOICES, request.suite.tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
-    without = tuned.left_out(path)
+    without = without_choice(path / CHOICES if path.is_dir() else path)
     for name in (name for name in request.methods if name in without and not quiet):
         warn(f"--tuned: {name} runs untuned, because {without[name]}.")
     names = [name for name in request.methods if name not in without]

@@ -35,7 +35,7 @@ from bench.store.places import is_remote
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER as REPORTS
 from bench.store.runs import Run, save_run
-from bench.store.search_results import FILE, FOLDER, SearchResult
+from bench.store.search_results import CHOICES, FOLDER, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ def _carry_out(
 
     _, results = run(wanted, setting, store, launch, options.line, keep)
     tell(lines(results, f"bench sequence --tasks {options.tasks}" if options.is_sequence else "bench run"))
-    say(f"wrote {options.output / FILE}")
+    say(f"wrote {options.output / CHOICES}")
     labels = ", ".join(result.label for result in results)
     say(f"wrote front, slices, parallel and history (.png, .svg, .csv) in {options.output / FOLDER}: {labels}")
     tell_files(written, store.root, Path(REPORTS) / note.name, options.output)

@@ -13,12 +13,9 @@ from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry
-from bench.store.json_note import read_note
-from bench.store.search_results import FILE, SearchResult
+from bench.store.search_results import CHOICES, SearchResult, read_choices
 from bench.values.recipe import Recipe
 from bench.values.trial import Scalar
-
-_DAMAGED = "{path} is not a file that bench search writes ({error!r}). Delete it and search again."
 
 QuestKey = tuple[str, int, str]  # method, rank, target
 Settings = Mapping[str, Mapping[str, Scalar]]
@@ -65,10 +62,10 @@ def read(  # noqa: PLR0913  all that a search must share with the run
         UsageError: the search does not exist, lacks a place, or used another base model, recipe, parent or other
             sources.
     """
-    file = path / FILE if path.is_dir() else path
+    file = path / CHOICES if path.is_dir() else path
     if not file.is_file():
         raise UsageError(f"--tuned finds no finished search at {file}. Run bench search first.")
-    rows = {(row["method"], row["rank"], row["target"]): row for row in known(file)}
+    rows = {(row["method"], row["rank"], row["target"]): row for row in read_choices(file)}
     same: dict[str, object] = {"model": suite.revision(), "recipe": recipe.to_json()}
     same["sources"] = sorted(suite.sources if sources is None else sources)
     found: dict[QuestKey, TunedChoice] = {}
@@ -139,32 +136,3 @@ def check_ranges(chosen: Tuned, registry: Registry) -> None:
                 f"--tuned cannot use {name}, because an older version chose {name}.{field} = {value:g}, and the range "
                 f"is {low:g} to {high:g} now. Search again: bench search --methods {name}"
             )
-
-
-def left_out(path: Path) -> Mapping[str, str]:
-    """Return the methods that a search's file has no choice for on purpose, each with the reason.
-
-    Raises:
-        UsageError: the file is not one that bench search writes.
-    """
-    file = path / FILE if path.is_dir() else path
-    return read_note(file, lambda data: dict(data.get("left_out", {})), _DAMAGED, UsageError) or {}
-
-
-def known(file: Path) -> list[dict[str, Any]]:
-    """Return every row of a search's file, or an empty list if the file does not exist.
-
-    Raises:
-        UsageError: the file is not one that bench search writes.
-    """
-    return read_note(file, _rows, _DAMAGED, UsageError) or []
-
-
-def _rows(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = data["chosen"]
-    for row in rows:
-        row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"]
-        int(row["tried"]), list(row["sources"])
-        if row["chosen"] is not None:
-            dict(row["chosen"]["hyper"])
-    return rows

@@ -9,7 +9,7 @@ from bench.search import figures
 from bench.search.quest import Quest
 from bench.store.places import replace_file, staged
 from bench.store.run_folder import Store
-from bench.store.search_results import FILE, FOLDER, SearchResult
+from bench.store.search_results import FOLDER, RESULT, SearchResult
 from bench.text import text_table
 from bench.track import mirror_searches
 
@@ -37,7 +37,7 @@ def publish(store: Store, quests: Sequence[Quest], results: Sequence[SearchResul
 def write(store: Store, quest: Quest, result: SearchResult) -> bool:
     """Write a quest's folder, figures first and numbers last; return whether anything has changed."""
     folder = store.root / FOLDER / result.label
-    path, text = folder / FILE, result.text()
+    path, text = folder / RESULT, result.text()
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False
     with staged(folder) as here:

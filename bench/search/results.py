@@ -9,14 +9,13 @@ from typing import Any
 from bench.console import warn
 from bench.environment import commit
 from bench.plan.request import Request
-from bench.plan.tuned import QuestKey, known
+from bench.plan.tuned import QuestKey
 from bench.search.pareto import front, hypervolume, pick, scored
 from bench.search.quest import Quest
 from bench.search.settings import SearchSettings
 from bench.search.space import in_words
-from bench.store.json_note import write_note
 from bench.store.run_folder import Store
-from bench.store.search_results import FILE, Configuration, SearchResult
+from bench.store.search_results import CHOICES, Configuration, SearchResult, read_choices, write_choices
 
 _COMPARED = ("sources", "limit", "seeds", "trials", "search_seed", "margin", "sampler")
 
@@ -84,11 +83,11 @@ def provenance(request: Request, setting: SearchSettings) -> dict[str, Any]:
 def save_choices(store: Store, results: Sequence[SearchResult]) -> None:
     """Write the choices, and keep those of earlier searches for other methods, ranks and targets."""
     rows: dict[QuestKey, Mapping[str, Any]]
-    rows = {(row["method"], row["rank"], row["target"]): row for row in known(store.root / FILE)}
+    rows = {(row["method"], row["rank"], row["target"]): row for row in read_choices(store.root / CHOICES)}
     for result in results:
         row = result.facts
         old = rows.get(key := (row["method"], row["rank"], row["target"]), row)
         if differ := [name for name in _COMPARED if old.get(name) != row[name]]:
-            warn(f"{result.label}: {FILE} had a choice from other {', '.join(differ)}. It is replaced.")
+            warn(f"{result.label}: {CHOICES} had a choice from other {', '.join(differ)}. It is replaced.")
         rows[key] = row
-    write_note(store.root / FILE, {"chosen": list(rows.values())})
+    write_choices(store.root / CHOICES, rows.values())

@@ -19,7 +19,6 @@ from bench.plan.chance import Counted, counted
 from bench.plan.plan import asked as specs_of
 from bench.plan.plan import base_trial, whole_work
 from bench.plan.request import Request
-from bench.plan.tuned import known
 from bench.plugins.hyperparameters import values
 from bench.search import report
 from bench.search.optuna_study import SearchStudy, check_storage
@@ -31,7 +30,7 @@ from bench.search.subject import ChainSubject, Subject
 from bench.store.databases import database_url
 from bench.store.places import is_remote
 from bench.store.run_folder import Store
-from bench.store.search_results import FILE, SearchResult
+from bench.store.search_results import CHOICES, SearchResult, read_choices
 from bench.values.canonical import digest
 from bench.values.job import Job
 from bench.values.trial import Scalar
@@ -122,7 +121,7 @@ def run(
     found = wanted_spaces(wanted, setting)
     if setting.storage is not None:
         check_storage(setting.storage)
-    known(store.root / FILE)  # find a damaged file now rather than after the search
+    read_choices(store.root / CHOICES)  # find a damaged file now rather than after the search
     with store.locked():
         counting = _counted(request, store, launch)
         asked = quests(restricted(wanted, counting.names), found, store, setting)

@@ -1,18 +1,22 @@
-"""Read and write the result of a quest: every configuration, and the one that was chosen."""
+"""Read and write what searches found: the result of each quest, and the choices of all quests of a run folder."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench.store.json_note import read_note
+from bench.errors import UsageError
+from bench.store.json_note import read_note, write_note
 from bench.values.trial import Scalar
 
-FILE = "search.json"
+CHOICES = "search.json"  # in the run folder: what every quest chose
+RESULT = "search.json"  # in the folder of a quest
 FOLDER = "search"
+
+_NO_CHOICES = "{path} is not a file that bench search writes ({error!r}). Delete it and search again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,42 @@ class SearchResult:
 
 def search_results(root: Path) -> Iterator[tuple[SearchResult, Path]]:
     """Yield the result of every quest in a run folder, with the folder of the quest."""
-    for path in sorted((root / FOLDER).glob(f"*/{FILE}")):
+    for path in sorted((root / FOLDER).glob(f"*/{RESULT}")):
         if (found := SearchResult.read(path)) is not None:
             yield found, path.parent
+
+
+def read_choices(file: Path) -> list[dict[str, Any]]:
+    """Return what every quest of a file chose, or an empty list if the file does not exist.
+
+    Raises:
+        UsageError: the file is not one that bench search writes.
+    """
+    return read_note(file, _choices, _NO_CHOICES, UsageError) or []
+
+
+def write_choices(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write what every quest of a run folder chose."""
+    write_note(file, {"chosen": list(rows)})
+
+
+def without_choice(file: Path) -> Mapping[str, str]:
+    """Return the methods that a file has no choice for on purpose, each with the reason.
+
+    Raises:
+        UsageError: the file is not one that bench search writes.
+    """
+    return read_note(file, lambda data: dict(data.get("left_out", {})), _NO_CHOICES, UsageError) or {}
+
+
+def _choices(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = data["chosen"]
+    for row in rows:
+        row["method"], row["rank"], row["target"], row["model"], row["recipe"], row["parent"]
+        int(row["tried"]), list(row["sources"])
+        if row["chosen"] is not None:
+            dict(row["chosen"]["hyper"])
+    return rows
 
 
 def _number(told: Mapping[str, Any] | None) -> int | None:

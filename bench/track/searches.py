@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.store.places import fetched, modified
-from bench.store.search_results import FILE, Configuration, SearchResult, search_results
+from bench.store.search_results import RESULT, Configuration, SearchResult, search_results
 from bench.track.client import connect, fill_run, metric, open_experiment, tracking_uri, unreachable
 from bench.track.command_run import all_runs, command_run, folder_digest, origin, output_name, quest_key
 from bench.track.points import UNITS, in_points
@@ -55,7 +55,7 @@ def _write(client: Any, root: Path, result: SearchResult, folder: Path) -> bool:
     tags = {"kind": "quest", "quest": key, "mlflow.parentRunId": parent, **_tags(result), **origin()}
     name = f"search/{result.label}"
     run = runs[0] if runs else client.create_run(experiment, tags=tags, run_name=name)
-    now = round(1000 * modified(folder / FILE))
+    now = round(1000 * modified(folder / RESULT))
     with fetched(folder) as copy:
         client.log_artifacts(run.info.run_id, str(copy))
     _write_configurations(client, experiment, result, (run.info.run_id, key, now))

@@ -14,7 +14,7 @@ from bench.plan.suite import Suite
 from bench.plugins.registry import Registry
 from bench.store.run_folder import Store
 from bench.store.runs import Run, save_run
-from bench.store.search_results import FILE, FOLDER, SearchResult
+from bench.store.search_results import FOLDER, RESULT, SearchResult
 from tests.making.commands import typed
 from tests.making.searches import result
 
@@ -50,7 +50,7 @@ def put(store: Store, *results: SearchResult, command: str = COMMAND) -> None:
     for each in results:
         folder = store.root / FOLDER / each.label
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(replace(each, command=command).text(), encoding="utf-8")
+        (folder / RESULT).write_text(replace(each, command=command).text(), encoding="utf-8")
 
 
 def test_a_search_of_which_a_later_one_replaced_results_is_refused_with_their_names(

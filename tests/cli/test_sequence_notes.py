@@ -91,7 +91,7 @@ def test_a_choice_outside_the_range_of_now_is_shown_but_not_trained_with(
     row = {"method": "lora+dare", "rank": 2, "target": "new_squares.old_squares", "tried": 9, "parent": {}}
     row |= {"model": tiny_suite.revision(), "recipe": tiny_suite.recipe.to_json(), "sources": []}
     row |= {"chosen": {"hyper": {"drop_rate": rate}}}
-    (tmp_path / search_results.FILE).write_text(json.dumps({"chosen": [row]}), encoding="utf-8")
+    (tmp_path / search_results.CHOICES).write_text(json.dumps({"chosen": [row]}), encoding="utf-8")
     words = ("--suite", "tiny", "--ranks", "2", "--tasks", ORDER, "--methods", "lora+dare", "--tuned")
     options = typed(SequenceOptions, *words, "--plugin", str(tiny_tasks), "--output", str(tmp_path))
     registry = Registry(options.plugin)

@@ -23,7 +23,7 @@ def write(folder: Path, **changes: object) -> Path:
         "sources": list(MICRO.sources),
     }
     row |= {"recipe": MICRO.recipe.to_json(), "parent": {}, "chosen": {"hyper": {"drop_rate": 0.3}}}
-    (folder / search_results.FILE).write_text(json.dumps({"chosen": [{**row, **changes}]}), encoding="utf-8")
+    (folder / search_results.CHOICES).write_text(json.dumps({"chosen": [{**row, **changes}]}), encoding="utf-8")
     return folder
 
 
@@ -36,7 +36,7 @@ def test_a_cell_gets_what_the_search_chose_for_it(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_and_its_file_are_the_same(tmp_path: Path) -> None:
-    assert read(write(tmp_path) / search_results.FILE) == read(tmp_path)
+    assert read(write(tmp_path) / search_results.CHOICES) == read(tmp_path)
 
 
 def test_a_missing_search_says_how_to_make_one(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_setting_what_is_tuned_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"chosen": [{}]}'])
 def test_a_file_that_is_not_a_search_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / search_results.FILE).write_text(text, encoding="utf-8")
+    (tmp_path / search_results.CHOICES).write_text(text, encoding="utf-8")
 
     with pytest.raises(UsageError, match="is not a file that bench search writes"):
         read(tmp_path)

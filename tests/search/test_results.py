@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan.tuned import known
 from bench.search.results import save_choices
 from bench.store.run_folder import Store
-from bench.store.search_results import FILE, SearchResult
+from bench.store.search_results import CHOICES, SearchResult, read_choices
 
 FACTS = {
     "method": "dare",
@@ -38,7 +37,7 @@ def test_a_replaced_choice_is_told_with_what_differs(tmp_path: Path, capsys: pyt
 
     told = "dare-r4-new: search.json had a choice from other seeds, trials. It is replaced."
     assert told in " ".join(capsys.readouterr().err.split())
-    assert [row["trials"] for row in known(tmp_path / FILE)] == [8]
+    assert [row["trials"] for row in read_choices(tmp_path / CHOICES)] == [8]
 
 
 def test_a_choice_from_the_same_settings_is_replaced_without_a_word(
@@ -50,4 +49,4 @@ def test_a_choice_from_the_same_settings_is_replaced_without_a_word(
     save_choices(store, [result(tried=3)])
 
     assert capsys.readouterr().err == ""
-    assert [row["tried"] for row in known(tmp_path / FILE)] == [3]
+    assert [row["tried"] for row in read_choices(tmp_path / CHOICES)] == [3]
