@@ -15,6 +15,7 @@ from bench.papers.comparable import FREE
 from bench.papers.other_run import OtherRun
 from bench.plan.plan import Plan
 from bench.plan.row_key import RowKey
+from bench.values.recipe import OMITTED
 from bench.values.trial import Trial
 
 _THEIRS = "theirs"
@@ -37,7 +38,7 @@ def differences(other: OtherRun, ours: Leaderboard, plan: Plan) -> dict[tuple[st
             trials = _trials(plan, table.target, row)
             mismatches = against({0: _known(plan, trials)}, [(_THEIRS, {0: theirs})], stages)
             learnt = recipe if row.rank is not None else ""
-            named = _OTHER_IDS if alike and not learnt and _renamed(other, trials) else ""
+            named = _OTHER_IDS if (alike or row.rank is None) and not learnt and _renamed(other, trials) else ""
             if text := "; ".join(filter(None, (described(mismatches), learnt, named))):
                 found[table.target, row.key] = text
     return found
@@ -61,7 +62,8 @@ def _known(plan: Plan, trials: Sequence[Trial]) -> Facts:
 
 def _recipe(other: OtherRun, plan: Plan) -> str:
     """Return the fields in which the recipes differ, with both values. The connector is a part of a row's key."""
-    mine, theirs = plan.request.recipe.to_json(), other.manifest["recipe"]
+    known = other.manifest["recipe"]
+    mine, theirs = {**OMITTED, **plan.request.recipe.to_json()}, {**OMITTED, **known} if known else {}
     differ = [name for name in theirs if name in mine and name not in FREE and mine[name] != theirs[name]]
     return ", ".join(f"recipe.{name} {mine[name]} ({_THEIRS}: {theirs[name]})" for name in differ)
 

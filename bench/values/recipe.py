@@ -48,10 +48,13 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; fields added later are left out at their defaults, to keep old ids."""
         data = asdict(self)
-        for name, before in (("image", "processor"), ("quantization", "none"), ("adapt", "all")):
+        for name, before in OMITTED.items():
             if data[name] == before:
                 del data[name]
         return data
+
+
+OMITTED = {"image": "processor", "quantization": "none", "adapt": "all"}  # fields added later, and their defaults
 
 
 def reference_recipe(recipe: Recipe) -> Recipe:

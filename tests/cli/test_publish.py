@@ -237,11 +237,12 @@ def test_a_difference_from_a_run_of_another_recipe_is_not_judged(
     two_runs: Path, published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = manifest(published)["recipe"]
-    change(published / "run.json", recipe={**recipe, "updates": 99, "micro_batch_size": 1})
+    change(published / "run.json", recipe={**recipe, "updates": 99, "micro_batch_size": 1, "adapt": "mlp"})
 
     printed = compared(two_runs, published, capsys)
 
-    assert f"† lora r2, dare r2: recipe.updates {recipe['updates']} (theirs: 99)" in printed.splitlines()
+    differ = f"recipe.adapt all (theirs: mlp), recipe.updates {recipe['updates']} (theirs: 99)"
+    assert f"† lora r2, dare r2: {differ}" in printed.splitlines()
     assert all("†" in line for line in numbers_of(printed, "lora r2 †"))
     assert all("=" in line for line in numbers_of(printed, "zero_shot"))
 
