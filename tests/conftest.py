@@ -253,7 +253,9 @@ def _drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def shared(tasks: Tasks, plugin: type[Task], variant: str = "") -> Task:
         if plugin.manifest is not Task.manifest or tasks.settings.get(plugin.name) or not is_built_in(plugin):
             return _NEW(tasks, plugin, variant)
-        return _DRAWN.setdefault((plugin, variant), _NEW(tasks, plugin, variant))
+        if (plugin, variant) not in _DRAWN:
+            _DRAWN[plugin, variant] = _NEW(tasks, plugin, variant)
+        return _DRAWN[plugin, variant]
 
     monkeypatch.setattr(Tasks, "new", shared)
 

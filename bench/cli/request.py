@@ -26,7 +26,7 @@ from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry, suggest
 from bench.plugins.task import Reading
 from bench.plugins.tasks import Tasks
 from bench.store.places import place
-from bench.store.search_results import CHOICES, without_choice
+from bench.store.search_results import CHOICES, choices_file, without_choice
 
 NO_SOURCE = "none"
 
@@ -148,10 +148,8 @@ def read_data(options: TaskData, skip_bad: int = 0, plugins: Sequence[Path] = ()
         PluginError: a plugin cannot be imported, or breaks the contract.
     """
     registry = Registry(plugins)
-    given = SetOption.read(options.set, registry)
-    for name in (*given.methods, *(["recipe"] if given.recipe else [])):
-        raise suggest("task", name, registry.names("task"))
-    return Tasks(registry, _reading(options.data, skip_bad), given.of_tasks(registry))
+    own = SetOption.read(options.set, registry).of_tasks_alone(registry)
+    return Tasks(registry, _reading(options.data, skip_bad), own)
 
 
 def _reading(data: Path | None, skip_bad: int) -> Reading:
@@ -181,7 +179,7 @@ def _tuned(chosen: str, request: Request, output: Path, *, quiet: bool) -> tuned
     """Return what a search chose, from the named file, else the run folder, else the suite's table."""
     own, shipped = output / CHOICES, request.suite.tuned
     path = place(chosen) if chosen else own if own.is_file() or shipped is None else shipped
-    without = without_choice(path / CHOICES if path.is_dir() else path)
+    without = without_choice(choices_file(path))
     for name in (name for name in request.methods if name in without and not quiet):
         warn(f"--tuned: {name} runs untuned, because {without[name]}.")
     names = [name for name in request.methods if name not in without]

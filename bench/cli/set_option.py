@@ -10,7 +10,7 @@ from typing import Self
 
 from bench.errors import UsageError
 from bench.plugins.hyperparameters import field_name, parse
-from bench.plugins.registry import Registry
+from bench.plugins.registry import Registry, suggest
 from bench.plugins.tasks import TaskSettings
 from bench.text import did_you_mean
 from bench.values.recipe import Recipe
@@ -22,8 +22,10 @@ _Texts = Mapping[str, Mapping[str, str]]  # by owner and field
 
 @dataclass(frozen=True, slots=True)
 class SetOption:
-    """The values of ``--set`` as they were written, by field; what belongs to no task and not to the recipe is a
-    method's, or a mistake."""
+    """The values of ``--set`` as they were written, by field.
+
+    What belongs to no task and not to the recipe is taken for a method's; ``of_methods`` refuses what is not.
+    """
 
     tasks: _Texts
     recipe: Mapping[str, str]
@@ -65,6 +67,16 @@ class SetOption:
                 raise UsageError(f"The task {name} has no options. Drop --set {name}.…")
             read[name] = {field: parse(task, field, text) for field, text in fields.items()}
         return read
+
+    def of_tasks_alone(self, registry: Registry) -> TaskSettings:
+        """Return the options of tasks, for a command that trains nothing.
+
+        Raises:
+            UsageError: a word sets something else, a task has no such option, or a value is out of range.
+        """
+        for name in (*self.methods, *([_RECIPE] if self.recipe else [])):
+            raise suggest("task", name, registry.names("task"))
+        return self.of_tasks(registry)
 
     def of_recipe(self) -> dict[str, object]:
         """Return the fields of the recipe, with their values.

@@ -52,12 +52,9 @@ def differences(columns: Columns, others: Columns) -> Columns:
 
 def resolution(rows: Iterable[Compared], column: str) -> float | None:
     """Return the smallest difference of a column from the baseline that some rows can resolve; see ``stats``."""
-    judged = (row for row in rows if row.key.ranked and not row.same_as and (row.mixed or not _apart(row)))
+    ranked = (row for row in rows if row.key.ranked and not row.same_as)
+    judged = (row for row in ranked if row.mixed or "difference" not in row.foreign)
     return smallest_resolvable(row.difference[column] for row in judged if column in row.difference)
-
-
-def _apart(row: Compared) -> bool:
-    return "difference" in row.foreign
 
 
 def marks(rivals: Mapping[Place, Mapping[RowKey, Draws]]) -> dict[Place, Marks[RowKey]]:

@@ -13,7 +13,7 @@ from bench.plan.suite import Suite
 from bench.plugins.hyperparameters import check, ranges
 from bench.plugins.method import Method
 from bench.plugins.registry import Registry
-from bench.store.search_results import CHOICES, SearchResult, read_choices
+from bench.store.search_results import SearchResult, choices_file, read_choices
 from bench.values.recipe import Recipe
 from bench.values.trial import Scalar
 
@@ -62,7 +62,7 @@ def read(  # noqa: PLR0913  all that a search must share with the run
         UsageError: the search does not exist, lacks a place, or used another base model, recipe, parent or other
             sources.
     """
-    file = path / CHOICES if path.is_dir() else path
+    file = choices_file(path)
     if not file.is_file():
         raise UsageError(f"--tuned finds no finished search at {file}. Run bench search first.")
     rows = {(row["method"], row["rank"], row["target"]): row for row in read_choices(file)}

@@ -113,6 +113,11 @@ def search_results(root: Path) -> Iterator[tuple[SearchResult, Path]]:
             yield found, path.parent
 
 
+def choices_file(path: Path) -> Path:
+    """Return the file of choices that a path names: that of a run folder, or the file itself."""
+    return path / CHOICES if path.is_dir() else path
+
+
 def read_choices(file: Path) -> list[dict[str, Any]]:
     """Return what every quest of a file chose, or an empty list if the file does not exist.
 
