@@ -45,7 +45,7 @@ def _browser() -> Callable[[str], object] | None:
 def sync(options: SyncOptions) -> int:
     """Update MLflow from the run folder."""
     store = options.existing()
-    with store.locked():
+    with store.locked(runs=False):
         count = track.sync(store, Registry())
     say(f"MLflow is up to date: {count} trials and searches written.")
     return 0

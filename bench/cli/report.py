@@ -39,7 +39,7 @@ def report(options: ReportOptions) -> int:
     """Write the page of a run, sequence, search or study from what the run folder has, and print its path."""
     store = options.existing()
     run = _meant(options, store)
-    with store.locked():
+    with store.locked(runs=False):
         if run.made_from:
             save_note(store, replace(run, made_from=""))  # the next bench run writes its own page again
         path = _WRITERS[run.kind](options, store, run)

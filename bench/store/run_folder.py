@@ -66,7 +66,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._parsed: dict[Path, tuple[tuple[int, int, int], Record]] = {}
-        self._is_held = False  # by this object; only then may it move what is damaged
+        self._is_held = False  # by a command that runs trials; only such a one may move what is damaged
         self._told: set[object] = set()
 
     def check(self) -> None:
@@ -103,10 +103,11 @@ class Store:
             ) from error
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, runs: bool = True) -> Iterator[None]:
         """Hold the run folder for one command at a time, so that no trial is trained twice.
 
-        The drafts that killed commands have left in it are deleted.
+        The drafts that killed commands have left in it are deleted. A command that ``runs`` no trial leaves records
+        where they are, and skips those that it cannot read.
 
         Raises:
             UsageError: another command holds the run folder.
@@ -115,7 +116,7 @@ class Store:
         with lock.locked(self.root):
             if not places.is_remote(self.root):
                 places.sweep(self.root)
-            self._is_held = True
+            self._is_held = runs
             try:
                 yield
             finally:

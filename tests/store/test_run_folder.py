@@ -157,6 +157,17 @@ def test_a_record_of_a_newer_version_stops_a_command_that_may_write_it(store: St
     assert path.read_text(encoding="utf-8") == text
 
 
+def test_a_command_that_holds_the_folder_but_runs_no_trial_leaves_records_where_they_are(store: Store) -> None:
+    newer_path, corrupt_path = noted(store, newer(CHILD, ("cost", "color")), CHILD), noted(store, "{", TRIAL)
+
+    with store.locked(runs=False):
+        assert store.read(CHILD) is None
+        assert store.read(TRIAL) is None
+
+    assert newer_path.is_file()
+    assert corrupt_path.is_file()
+
+
 def test_a_command_that_only_reads_skips_records_of_a_newer_version_and_says_so_once(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
