@@ -145,10 +145,11 @@ _QUOTED = re.compile(r"\b(user|role|host|server at)\s(?:'[^']+'|\"[^\"]+\")")
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = re.compile(rf"(?<![\w.])(?:{_BYTE}\.){{3}}{_BYTE}(?::\d+)?(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
-# A name with a port, unless it is a line of a file of code; or a name in a private network.
+# A name with a port, unless it is a line of a file of code; or a name in a private network, unless Python has it.
+_CODE = "".join(rf"(?<!\.{end})" for end in ("py", "pyx", "c", "cc", "cpp", "h", "hpp", "cu", "cuh", "rs"))
 _HOST = re.compile(
-    rf"(?<![\w.…/-])(?:[A-Za-z][\w-]*(?:\.[\w-]+)*(?<!\.py)(?<!\.cu)(?<!\.cpp)(?<!\.h)(?<!\.rs):\d{{4,5}}"
-    rf"|[A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.{_PRIVATE}(?::\d+)?)(?!\w)"
+    rf"(?<![\w.…/-])(?:[A-Za-z][A-Za-z\d-]*(?:\.[\w-]+)*{_CODE}:\d{{4,5}}"
+    rf"|(?!threading\.local\b|(?:sklearn|scipy)\.cluster\b)[A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.{_PRIVATE}(?::\d+)?)(?!\w)"
 )
 _SHARED = {"root", "user", "ubuntu", "admin", "docker", "runner", "ray", "nobody", "jovyan", "app", "localhost"}
 

@@ -119,6 +119,8 @@ def test_no_machine_or_user_that_an_error_names_is_shared(private: str, shown: s
         "mine.py:1300 in on_update: RuntimeError: shapes 1:2 on cuda:0 at 12:30:45",
         "torch::Tensor c10::Error std::bad_alloc, torch 2.13.0, CUDA 12.1.105",
         "pad_token=3 user_id=4 annual host",
+        "No module named 'sklearn.cluster'; 'threading.local' object has no attribute 'x'",
+        "core_worker.cc:2894: lost; batch_size:4096",
     ],
 )
 def test_what_an_error_says_stays(text: str, ann: None) -> None:
