@@ -6,8 +6,8 @@ import re
 from importlib.metadata import entry_points
 
 from bench.errors import PluginError
+from bench.plugins.contract import check_class, check_fields, kind_of
 from bench.plugins.method import Method
-from bench.plugins.registry import check_class, check_fields
 from bench.plugins.task import Task
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -19,7 +19,7 @@ def check_name(plugin: type[Method] | type[Task]) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise PluginError(f"{plugin.__name__}.name is {name!r}. Use lower_snake_case, as on the command line.")
     value = f"{plugin.__module__}:{plugin.__qualname__}"
-    for entry in entry_points(group=f"bench.{_kind(plugin)}s"):
+    for entry in entry_points(group=f"bench.{kind_of(plugin)}s"):
         if entry.value == value and entry.name != name:
             raise PluginError(
                 f"{plugin.__name__}.name is {name!r}, but its entry point is {entry.name!r}. Make them equal."
@@ -48,8 +48,4 @@ def check_builds_from_defaults(plugin: type[Method] | type[Task]) -> None:
 
 def check_hooks_are_known(plugin: type[Method] | type[Task]) -> None:
     """Every public function of the class is one that the engine calls, so no hook is misspelt."""
-    check_class(_kind(plugin), getattr(plugin, "name", ""), plugin)
-
-
-def _kind(plugin: type) -> str:
-    return "task" if issubclass(plugin, Task) else "method"
+    check_class(kind_of(plugin), getattr(plugin, "name", ""), plugin)

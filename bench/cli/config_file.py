@@ -15,7 +15,8 @@ from bench.cli.arguments import FILE_SECTION, Command, add_options, arg, option_
 from bench.cli.line_parser import LineParser
 from bench.console import say, warn
 from bench.errors import UsageError, first_line, without_password
-from bench.store.places import drafted, local_path
+from bench.store.drafts import drafted
+from bench.store.places import local_path
 from bench.text import did_you_mean
 
 _NEVER_SAVED = ("dry_run",)  # a file that starts nothing is of no use

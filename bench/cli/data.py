@@ -21,7 +21,8 @@ from bench.prepare.data import checksums, hub
 from bench.prepare.data import get as fetching
 from bench.prepare.data import info as card
 from bench.prepare.data.report import DataReport
-from bench.store.places import local_path, replace_file
+from bench.store.drafts import replace_file
+from bench.store.places import local_path
 from bench.trial.tokens import Tokens
 
 _REPORT = "check.json"

@@ -15,7 +15,7 @@ from bench.errors import BenchError, UsageError
 from bench.page.card import Exported, model_card
 from bench.plan.suite import Suite, by_revision
 from bench.plugins.registry import Registry
-from bench.store.places import staged, sweep_stages
+from bench.store.drafts import staged, sweep_stages
 from bench.store.run_folder import Store
 from bench.values.record import Record
 

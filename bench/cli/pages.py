@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.console import say, warn
 from bench.errors import BenchError, WriteError, first_line
-from bench.store.places import make, replace_file
+from bench.store.drafts import replace_file
+from bench.store.places import make
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER, Run
 

@@ -9,7 +9,8 @@ from bench.cli.arguments import Command, arg, word
 from bench.console import say
 from bench.errors import UsageError
 from bench.plan.suite import named_suite
-from bench.store.places import local_path, staged, sweep_stages
+from bench.store.drafts import staged, sweep_stages
+from bench.store.places import local_path
 from bench.store.run_folder import Store
 
 

@@ -19,8 +19,9 @@ from bench.environment import known_facts
 from bench.errors import DataError, UsageError, one_line
 from bench.papers.other_run import MANIFEST, MANIFEST_SCHEMA
 from bench.sizes import readable_size
+from bench.store.drafts import staged
 from bench.store.json_note import json_text
-from bench.store.places import local_path, staged
+from bench.store.places import local_path
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER, Run
 from bench.text import counted, shareable

@@ -20,9 +20,9 @@ from bench.plan.words import check_words
 from bench.plugins.display import display_name
 from bench.plugins.guard import guarded
 from bench.plugins.registry import BASELINE, ZERO_SHOT, Registry
+from bench.store.drafts import staged
 from bench.store.frames import LEADERBOARD, SCORES, scores_frame
 from bench.store.json_note import json_text
-from bench.store.places import staged
 from bench.store.run_folder import Store
 from bench.text import shareable
 from bench.values.trial import FIT_VERSION

@@ -39,7 +39,7 @@ from bench.plan.plan import Plan
 from bench.plan.request import Request
 from bench.plugins.registry import Registry
 from bench.store import left_out
-from bench.store.places import staged
+from bench.store.drafts import staged
 from bench.store.run_folder import Census, Store
 from bench.store.runs import Run, save_run
 from bench.track import Mirror, Result, tracking_uri

@@ -19,7 +19,7 @@ from bench.errors import UsageError
 from bench.plan.chains import order_name
 from bench.plan.tuned import QuestKey, quest_label
 from bench.plugins.registry import Registry
-from bench.store.places import staged
+from bench.store.drafts import staged
 from bench.store.run_folder import Store
 from bench.store.runs import FOLDER, Run
 from bench.store.search_results import SearchResult, search_results

@@ -25,7 +25,7 @@ from bench.plan.request import Request
 from bench.plan.suite import Suite, named_suite
 from bench.plugins.registry import Registry, suggest
 from bench.store import left_out
-from bench.store.places import staged
+from bench.store.drafts import staged
 from bench.store.run_folder import Store
 from bench.store.runs import Run
 from bench.track import Result

@@ -11,7 +11,8 @@ from bench.console import say, tell
 from bench.errors import UsageError
 from bench.papers.lorasculpt.theorems import as_csv, measure, table, verdicts
 from bench.papers.lorasculpt.theory import MASKS, Case
-from bench.store.places import place, replace_file
+from bench.store.drafts import replace_file
+from bench.store.places import place
 from bench.store.run_folder import Store
 
 FILE = "theory.csv"

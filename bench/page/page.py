@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.store.places import remove, replace_file, staged
+from bench.store.drafts import replace_file, staged
+from bench.store.places import remove
 
 if TYPE_CHECKING:
     from jinja2 import Environment

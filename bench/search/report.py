@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.search import figures
 from bench.search.quest import Quest
-from bench.store.places import replace_file, staged
+from bench.store.drafts import replace_file, staged
 from bench.store.run_folder import Store
 from bench.store.search_results import FOLDER, RESULT, SearchResult
 from bench.text import text_table

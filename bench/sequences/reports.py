@@ -11,8 +11,8 @@ from bench.plugins.guard import guarded
 from bench.plugins.registry import Registry
 from bench.sequences.as_json import as_json
 from bench.sequences.board import SequenceBoard
+from bench.store.drafts import staged
 from bench.store.json_note import json_text
-from bench.store.places import staged
 
 if TYPE_CHECKING:
     from rich.text import Text

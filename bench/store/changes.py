@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import DamagedError, StoreError, without_password
-from bench.store import places
+from bench.store import drafts, places
+from bench.store.drafts import replace_file
 from bench.store.json_note import read_note, write_note
-from bench.store.places import replace_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,7 +155,7 @@ class StoredChange:
             from bench.model.saving import save_tensors
 
             tensors = {name: value.detach().cpu().contiguous() for name, value in handover.kept.items()}
-            with places.drafted(self.folder / _KEPT) as draft:
+            with drafts.drafted(self.folder / _KEPT) as draft:
                 save_tensors(tensors, draft, {})
 
     def facts(self) -> dict[str, Any] | None:
@@ -180,7 +180,7 @@ class StoredChange:
             self.read()
         except DamagedError as error:
             (self.folder / _FITTED).unlink(missing_ok=True)
-            aside = places.set_aside(self.folder / CHANGE)
+            aside = drafts.set_aside(self.folder / CHANGE)
             log.warning("%s It was renamed to %s, and will be learnt again.", error.reason, aside.name)
             return False
         return True
@@ -199,7 +199,7 @@ def _put_change(folder: Path, change: Change, base: str) -> None:
     if places.is_remote(folder):
         places.remove(folder / _WEIGHTS)
         places.remove(folder)
-    with places.drafted(folder) as draft:
+    with drafts.drafted(folder) as draft:
         change.save(draft, base=base)
 
 

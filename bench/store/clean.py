@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.errors import StoreError
 from bench.store.changes import CHANGE, CHECKPOINT, StoredChange
-from bench.store.places import CORRUPT
+from bench.store.drafts import CORRUPT
 from bench.store.run_folder import RECORD, Store
 from bench.store.unfinished import MARK
 

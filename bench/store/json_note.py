@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.errors import BenchError, StoreError, unreadable
-from bench.store.places import make, replace_file
+from bench.store.drafts import replace_file
+from bench.store.places import make
 
 T = TypeVar("T")
 

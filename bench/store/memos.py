@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from bench.errors import WriteError
 from bench.file_digests import cache_folder
-from bench.store.places import drafted
+from bench.store.drafts import drafted
 from bench.store.shared_folder import SharedFolder
 from bench.values.canonical import digest
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from sys import byteorder
 from typing import Any
 
-from bench.store.places import drafted
+from bench.store.drafts import drafted
 
 FILE = "numbers.bin"
 _FORM = 1  # raised if the file is laid out in another way; other files are made again

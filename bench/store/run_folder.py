@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.errors import NewerError, StoreError, UsageError, without_password
-from bench.store import lock, places
+from bench.store import drafts, lock, places, reach
 from bench.store.changes import StoredChange
+from bench.store.drafts import replace_file
 from bench.store.json_note import read_note, write_note
-from bench.store.places import replace_file
 from bench.store.scores import StoredScores
 from bench.store.told_apart import told_apart
 from bench.values.record import Record
@@ -76,7 +76,7 @@ class Store:
             UsageError: the run folder is a file, may not be read, or cannot be reached.
         """
         if places.is_remote(self.root):
-            places.check(self.root, "--output")
+            reach.check(self.root, "--output")
             return
         if self.root.exists() and not self.root.is_dir():
             raise UsageError(f"--output {self.root} is a file. Choose a folder.")
@@ -90,7 +90,7 @@ class Store:
             UsageError: the run folder cannot be written to.
         """
         if places.is_remote(self.root):
-            places.probe(self.root, "--output")
+            reach.probe(self.root, "--output")
             return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Store:
         self.prepare()
         with lock.locked(self.root):
             if not places.is_remote(self.root):
-                places.sweep(self.root)
+                drafts.sweep(self.root)
             self._is_held = runs
             try:
                 yield
@@ -285,7 +285,7 @@ class Store:
         """Rename a corrupt record if this command holds the folder, and say so; others may be reading it, too."""
         place = without_password(str(path))
         if self._is_held:
-            aside = places.set_aside(path).name
+            aside = drafts.set_aside(path).name
             log.warning("%s is corrupt (%s). It was renamed to %s, and its trial will run again.", place, error, aside)
         elif path not in self._told:
             self._told.add(path)

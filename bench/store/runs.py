@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.store import places
+from bench.store import drafts, places
 from bench.store.json_note import read_note, write_note
 from bench.store.run_folder import Census, Store
 from bench.values.canonical import digest
@@ -147,7 +147,7 @@ def move_old_run(store: Store, run: Run) -> None:
     for path in reports:
         place = folder / path.relative_to(store.root).as_posix()
         places.make(place.parent)
-        places.put(place, path.read_bytes())
+        drafts.put(place, path.read_bytes())
     save_run(store, replace(run, reports=f"{FOLDER}/{run.name}"))
     for path in reports:
         places.remove(path)

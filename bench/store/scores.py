@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.errors import StoreError, WriteError, unreadable
 from bench.store import places
+from bench.store.drafts import replace_file
 from bench.store.numbers import FILE, Numbers, read_numbers, write_numbers
-from bench.store.places import replace_file
 from bench.store.unfinished import Partial
 from bench.values.scores import Score
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.store.places import sweep
+from bench.store.drafts import sweep
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -10,7 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 from bench.store.disk_errors import writing
-from bench.store.places import is_remote, replace_file
+from bench.store.drafts import replace_file
+from bench.store.places import is_remote
 
 MARK = ".part-"  # scores/<key>.part-<rank>.jsonl
 

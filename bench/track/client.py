@@ -14,7 +14,8 @@ from typing import Any
 from bench.errors import BenchError, StoreError, UsageError, one_line, without_password
 from bench.store.databases import database_file, database_url
 from bench.store.disk_errors import refusal
-from bench.store.places import drafted, is_remote
+from bench.store.drafts import drafted
+from bench.store.places import is_remote
 from bench.track.command_run import folder_digest, output_name
 from bench.track.moved import ARTIFACTS, follow, local_folder
 from bench.track.points import UNITS

@@ -15,7 +15,8 @@ from bench.plan.suite import SUITES
 from bench.plugins.registry import Registry
 from bench.store import left_out
 from bench.store.changes import CHANGE
-from bench.store.places import drafted, fetched, is_remote, modified
+from bench.store.drafts import drafted
+from bench.store.places import fetched, is_remote, modified
 from bench.store.run_folder import RECORD, Store
 from bench.track.chain_runs import ChainRun, change_units, write_chains
 from bench.track.client import connect, fill_run, has_own_database, metric, open_experiment, units_tag

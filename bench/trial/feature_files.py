@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.errors import WriteError, one_line
 from bench.model.family import Features
-from bench.store.places import drafted
+from bench.store.drafts import drafted
 from bench.store.shared_folder import Claim, SharedFolder
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from bench.environment import together
 from bench.model.change import Change
 from bench.plugins.hyperparameters import state_names
 from bench.plugins.method import TrainMethod
-from bench.store import places
+from bench.store import drafts, places
 from bench.trial.workers import Group
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Checkpoint:
             "environment": self.environment,
             **{name: part.state_dict() for name, part in self._parts.items()},
         }
-        with places.drafted(self._path) as draft, draft.open("wb") as file:
+        with drafts.drafted(self._path) as draft, draft.open("wb") as file:
             torch.save(state, file)  # to a path, torch hides the error of a full disk
         self._saved_at = time.monotonic()
 

@@ -17,7 +17,7 @@ from bench.page.page import write_page
 from bench.page.search import Searched, search_page
 from bench.plugins.hyperparameters import Range
 from bench.search import figures, fronts
-from bench.store.places import staged
+from bench.store.drafts import staged
 from bench.store.run_folder import Store
 from bench.store.search_results import SearchResult
 from tests.making.searches import COMMAND, result, with_reason

@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import DiskFullError, TrialError, WriteError
 from bench.store.disk_errors import refusal, writing
-from bench.store.places import put, staged, sweep, sweep_stages
+from bench.store.drafts import put, staged, sweep, sweep_stages
 
 Usage = namedtuple("Usage", "total used free")
 TORCH = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")

@@ -12,9 +12,9 @@ from typing import Any
 from bench.errors import DataError, UsageError
 from bench.file_digests import of_files
 from bench.plugins.task import Download
+from bench.store.drafts import sweep
 from bench.store.json_note import read_note, write_note
 from bench.store.lock import disk_lock
-from bench.store.places import sweep
 
 FILE = "checksums.json"
 _OLD = 3600.0  # seconds after which the draft of a process that is not here counts as dead

@@ -15,7 +15,8 @@ from bench.errors import DataError
 from bench.prepare.data.checksums import FetchedFile
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
 from bench.store.disk_errors import writing
-from bench.store.places import make, replace_file
+from bench.store.drafts import replace_file
+from bench.store.places import make
 
 _TRIES = 5
 _PAUSE_SECONDS = 1.0  # before the second try, then doubled each time

@@ -16,8 +16,8 @@ from bench.plugins.images import read_image
 from bench.plugins.task import Download
 from bench.prepare.data.fetch import Advance, promised_size, request
 from bench.prepare.data.retries import Interrupted, asked_pause, retried, why
+from bench.store.drafts import drafted
 from bench.store.json_note import read_note, write_note
-from bench.store.places import drafted
 
 FILE = "dead.json"
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from bench.errors import DataError
 from bench.prepare.data.progress import meter
 from bench.sizes import in_unit
-from bench.store.places import drafted
+from bench.store.drafts import drafted
 
 _KEEP_FREE = 100_000_000  # bytes
 

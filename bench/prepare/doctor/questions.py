@@ -14,7 +14,7 @@ from bench.errors import BenchError, DataError
 from bench.plugins.registry import Registry
 from bench.plugins.task import Reading
 from bench.plugins.tasks import Tasks
-from bench.store import places
+from bench.store import places, reach
 
 _HUB_SECONDS = 10.0
 
@@ -113,8 +113,8 @@ def place(url: str) -> None:
 
 def _probe(url: str) -> None:
     folder = places.place(url)
-    places.check(folder, "--output")
-    places.probe(folder, "--output")
+    reach.check(folder, "--output")
+    reach.probe(folder, "--output")
 
 
 def _error_of(act: Callable[..., object], *words: object) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 
 from bench.environment import UNKNOWN, attention, commit, evaluation_environment
 from bench.errors import one_line
-from bench.store.places import replace_file
+from bench.store.drafts import replace_file
 from bench.values.resources import Resources
 from bench.values.scores import EVAL_VERSION
 from bench.values.trial import FIT_VERSION

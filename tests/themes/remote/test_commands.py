@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bench.cli import main
-from bench.store.places import place, put
+from bench.store.drafts import put
+from bench.store.places import place
 from bench.store.run_folder import Store
 
 URL = "bucket://lab/runs"

@@ -13,7 +13,8 @@ import torch
 from bench.errors import StoreError
 from bench.model.change import Change, LowRank, Sparse
 from bench.store.changes import CHECKPOINT
-from bench.store.places import place, put, set_aside
+from bench.store.drafts import put, set_aside
+from bench.store.places import place
 from bench.store.run_folder import Store
 from bench.values.record import Record
 from bench.values.scores import Score

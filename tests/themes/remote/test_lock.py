@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.store.drafts import put
 from bench.store.lock import Lease, Pace, locked
-from bench.store.places import place, put
+from bench.store.places import place
 from tests.making.waiting import until
 
 QUICK = Pace(beat=0.02, stale=600.0, settle=0.0)

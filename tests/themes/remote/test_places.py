@@ -6,7 +6,9 @@ import pytest
 
 from bench.cli.parser import parse
 from bench.errors import UsageError
-from bench.store.places import check, drafted, fetched, is_remote, place, probe, put, remove, replace_file, staged
+from bench.store.drafts import drafted, put, replace_file, staged
+from bench.store.places import fetched, is_remote, place, remove
+from bench.store.reach import check, probe
 
 
 def test_a_path_and_a_file_url_are_ordinary_paths() -> None:
