@@ -15,7 +15,8 @@ from bench.plugins.task import Split
 from bench.prepare.price.blueprint import Adapted, Blueprint
 from bench.prepare.price.by_rank import by_rank
 from bench.prepare.price.captured import captured_bytes
-from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, change_bytes, editing, evaluation, training
+from bench.prepare.price.change_sizes import ChangeSizes
+from bench.prepare.price.memory import BYTES, RUNTIME, Footprint, editing, evaluation, training
 from bench.prepare.price.rates import Fleet, Rates
 from bench.prepare.price.work import Todo, lane_count, todo, wall_seconds
 from bench.trial.hooks import called
@@ -201,7 +202,7 @@ class Quote:
         answer = max(asked.tasks.load(name).answer_tokens for name in (*asked.targets, *asked.sources))
         registry = self.plan.request.registry
         held = [job.trial for job in self.plan.jobs if not registry.method(job.trial.method).merges]
-        live = max(map(self.change_bytes, held), default=0)
+        live = max(map(self.changes.of, held), default=0)
         return self._on_device(evaluation(self.blueprint, asked.recipe, tokens, answer, live))
 
     @cached_property
@@ -225,61 +226,23 @@ class Quote:
         """The bytes of one image's vision features, including a class token."""
         return self.blueprint.feature_values * BYTES[self.plan.request.recipe.eval_dtype]
 
-    def change_bytes(self, trial: Trial) -> int:
-        """Return the bytes of a trial's change on disk; they are computed once for trials that differ in seed alone."""
-        return self._once("change", trial, self._change_bytes)
-
-    def _once(self, what: str, trial: Trial, compute: Callable[[Trial], int]) -> int:
-        place = (what, _kind(trial))
-        if place not in self._known:
-            self._known[place] = compute(trial)
-        return self._known[place]
-
     @cached_property
-    def _known(self) -> dict[tuple[str, tuple[object, ...]], int]:
-        return {}
+    def changes(self) -> ChangeSizes:
+        """The sizes of the plan's changes."""
+        return ChangeSizes(self.plan, self._dimensions, self._trained)
 
-    def _change_bytes(self, trial: Trial) -> int:
-        if trial.rank is None:
-            return 0
-        before = self._earlier(trial)
-        parent = self._own_bytes(trial.parent) if trial.parent and trial.is_edit else None
-        own = self._own_bytes(trial, parent)
-        if not before:
-            return own
-        # a sum with a sparse or dense change is dense
-        dense = any(self.plan.method(each).change_bytes(self._dimensions(each)) for each in before if each.is_edit)
-        whole = 4 * sum(layer.entries for layer in self._dimensions(trial).layers)
-        return whole if dense else own + self.change_bytes(before[0])
-
-    def _own_bytes(self, trial: Trial, parent: int | None = None) -> int:
-        """Return the bytes of what a trial itself has learnt, or made of its ``parent``."""
+    def _trained(self, trial: Trial) -> int:
         known = self._adapted(trial)
-        return change_bytes(self.plan.method(trial), parent, self._dimensions(trial), known.trained if known else 0)
-
-    def _earlier(self, trial: Trial) -> tuple[Trial, ...]:
-        """Return the trials of the stages whose change a trial adds its own to, the last first."""
-        before, method = trial.trained.parent, self.plan.method(trial.trained)
-        if before is None or not (before.is_edit or (isinstance(method, TrainMethod) and method.folds)):
-            return ()
-        return (before, *before.ancestors())
-
-    def _left_bytes(self, trial: Trial) -> int:
-        """Return the bytes that a trial leaves next to its change for later stages and for earlier tasks."""
-        method, stage = self.plan.method(trial), len(trial.tasks)
-        if not isinstance(method, TrainMethod):
-            return 0
-        own = self._own_bytes(trial) if self._earlier(trial) else 0
-        return own + called(method.left_bytes, self._dimensions(trial), stage)
+        return known.trained if known else 0
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield the bytes on disk by part: base model, changes, scores, and checkpoints during training."""
-        changes = sum(self.change_bytes(job.trial) * (1 + len(job.snapshots)) for job in self.plan.jobs)
+        changes, left = self.changes.all()
         answers = sum(asked.count for job in self.plan.jobs for asked in job.asked)
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
         yield "changes", changes
-        if left := sum(self._once("left", job.trial, self._left_bytes) for job in self.plan.jobs):
+        if left:
             yield "kept for later stages, and banks", left
         yield "scores", answers * ANSWER_BYTES
         # twice, because a checkpoint is kept until the next one is complete
@@ -288,13 +251,6 @@ class Quote:
     def _check(self, rank: int) -> None:
         if reason := self.plan.request.suite.shapes().refusal(self.plan.request.recipe, rank):
             raise UsageError(f"Rank {rank} is too large: {reason}")
-
-
-def _kind(trial: Trial) -> tuple[object, ...]:
-    """Return what the size of a trial's change depends on: all but seed and data; a plan keeps the objects alive."""
-    before = _kind(trial.parent) if trial.parent else None
-    stage = (len(trial.learns), len(trial.tasks), trial.is_edit, before)
-    return (trial.method, id(trial.hyper), trial.rank, id(trial.recipe), *stage)
 
 
 def size(request: Request, name: str, split: Split) -> int:

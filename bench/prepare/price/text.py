@@ -60,7 +60,7 @@ def _changes(quote: Quote) -> Iterator[str]:
     for name in quote.methods:
         counts = [quote.adapted.get((name, rank)) for rank in ranks]
         trials = [quote.trials.get((name, rank)) for rank in ranks]
-        sizes = [f"{quote.change_bytes(trial) / MB:,.1f}" if trial else "-" for trial in trials]
+        sizes = [f"{quote.changes.of(trial) / MB:,.1f}" if trial else "-" for trial in trials]
         rows.append((f"  {name}", *(f"{count.trained:,}" if count else "-" for count in counts), "", *sizes))
     yield from text_table(rows, least=[18, *(11 for _ in ranks), 11, *(8 for _ in ranks)])
     if between := len(quote.ranks) - len(ranks):

@@ -55,13 +55,13 @@ class Todo:
 def todo(plan: Plan) -> tuple[Todo, ...]:
     """Return what is left to do of every trial, parents before children."""
     trainings = {job.trial.id for job in plan.trainings}
-    ways = dict[tuple[str, str], tuple[float, int]]()
+    ways = dict[tuple[str, int], tuple[float, int]]()  # the plan keeps the hyperparameters' objects alive
     found = []
     for job in plan.jobs:
         record = plan.records.get(job.trial.id)
         scores = job.asked if record is None else record.lacks(job.asked)
         learns, trains = plan.learns(job), job.trial.id in trainings
-        way = (job.trial.method, repr(job.trial.hyper))
+        way = (job.trial.method, id(job.trial.hyper))
         if learns and way not in ways:
             ways[way] = _declared(plan.method(job.trial))
         slowdown, captured = ways[way] if learns else (1.0, 0)
