@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.model.adapters import compute_factors, insert_lora, lora_adapters
 from bench.model.dora_layer import Magnitude, base_norms, row_norms
 from bench.trial.fit import fit
 from bench.trial.updates import MicroBatchSize
+from tests.making.live_tensors import live_tensors
 
 OUT, IN, TOKENS = 37, 53, 11  # no two products of them are equal
 LAYERS = 14
@@ -171,12 +173,20 @@ def test_a_norm_of_an_evaluation_serves_a_training() -> None:
     assert all(value is not None for value in output_and_gradients(layer))
 
 
-@pytest.mark.slow
+@pytest.fixture
+def _only_new_objects() -> Iterator[None]:
+    """Let the garbage collector know only what the test makes; a process of pytest has millions of other objects."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_only_new_objects")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_no_other_tensor_of_the_weights_size_is_kept(dtype: torch.dtype, dropout: float) -> None:
     layer = ours(pefts(bias=True, dropout=dropout, dtype=dtype))
-    before, saved = _large(), []
+    before, saved = live_tensors(OUT * IN), []
 
     def keep(tensor: Tensor) -> Tensor:
         saved.append(tensor)
@@ -187,17 +197,8 @@ def test_no_other_tensor_of_the_weights_size_is_kept(dtype: torch.dtype, dropout
 
     assert out.dtype == dtype
     assert [item for item in saved if item.shape == (TOKENS, OUT)]
-    assert {item.data_ptr() for item in (*saved, *_large()) if _is_large(item)} <= {item.data_ptr() for item in before}
-
-
-def _is_large(tensor: Tensor) -> bool:
-    return tensor.numel() >= OUT * IN
-
-
-def _large() -> list[Tensor]:
-    """Return all tensors of Python that have as many entries as a weight."""
-    gc.collect()
-    return [item for item in gc.get_objects() if issubclass(type(item), Tensor) and _is_large(item)]
+    large = [item for item in (*saved, *live_tensors(OUT * IN)) if item.numel() >= OUT * IN]
+    assert {item.data_ptr() for item in large} <= {item.data_ptr() for item in before}
 
 
 def test_dropout_on_the_low_rank_path_leaves_the_bases_product_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import importlib.util
 import re
 from dataclasses import replace
@@ -34,6 +33,7 @@ from bench.trial.fit import fit
 from bench.trial.runner import TrialRunner
 from bench.values.recipe import Recipe
 from tests.layouts.checkpoint import write
+from tests.making.live_tensors import live_tensors
 
 pytest.importorskip("bitsandbytes")
 
@@ -275,17 +275,11 @@ def test_doras_layers_keep_no_tensor_of_the_weights_size_in_4_bits(base: Base, d
         saved.append(tensor)
         return tensor
 
-    before = {item.data_ptr() for item in tensors_of(out * width)}
+    before = {item.data_ptr() for item in live_tensors(out * width)}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = layer(torch.randn(3, width, dtype=torch.bfloat16, requires_grad=True))
 
     assert result.requires_grad
     assert any(item.shape == (3, out) for item in saved)
-    large = [item for item in (*saved, *tensors_of(out * width)) if item.numel() >= out * width]
+    large = [item for item in (*saved, *live_tensors(out * width)) if item.numel() >= out * width]
     assert {item.data_ptr() for item in large} <= before
-
-
-def tensors_of(entries: int) -> list[torch.Tensor]:
-    """Return all tensors of Python that have so many entries."""
-    gc.collect()
-    return [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor) and item.numel() >= entries]
