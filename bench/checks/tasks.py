@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from bench.console import say
 from bench.errors import PluginError
-from bench.plan import fingerprint
+from bench.plan.fingerprint import of_image
 from bench.plan.suite import Suite
+from bench.plan.task_fingerprint import SAMPLE, fingerprint_elsewhere, fingerprint_of, spread
 from bench.plan.words import unknown_words
 from bench.plugins.examples import check_scores, read_examples
-from bench.plugins.registry import run_file
-from bench.plugins.task import Example, Reading, Split, Task
+from bench.plugins.task import SPLITS, Example, Split, Task
 from bench.plugins.tasks import Tasks
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 _IDS = 20_000  # examples of each split whose ids are compared
 _IMAGES = 2_000  # examples of each split whose images are compared
-_SAMPLE = 200  # examples of each split that are scored, prompted and fingerprinted
 
 Plugin = type[Task]
 
@@ -48,12 +38,12 @@ def check_splits_are_disjoint(plugin: Plugin, tasks: Tasks | None = None) -> Non
     images: dict[bytes, Split] = {}
     for split in SPLITS:
         examples = read_examples(task, split)
-        for example in _spread(examples, _IDS):
+        for example in spread(examples, _IDS):
             if example.id in ids:
                 raise PluginError(f"The id {example.id!r} of {split} is also in {ids[example.id]}. Make ids unique.")
             ids[example.id] = split
-        for example in _spread(examples, _IMAGES):
-            digest = fingerprint.of_image(example)
+        for example in spread(examples, _IMAGES):
+            digest = of_image(example)
             if images.setdefault(digest, split) != split:
                 raise PluginError(
                     f"The image of {split} example {example.id!r} is also in {images[digest]}. "
@@ -66,7 +56,7 @@ def check_examples_are_stable(plugin: Plugin, tasks: Tasks | None = None) -> Non
     first = fingerprint_of(plugin, tasks)
     if fingerprint_of(plugin, tasks) != first:
         raise PluginError(f"Two reads of {plugin.name} differ. Seed every draw, and return examples in one order.")
-    if _fingerprint_elsewhere(plugin, tasks or Tasks()) != first:
+    if fingerprint_elsewhere(plugin, tasks) != first:
         raise PluginError(
             f"Another process reads other examples of {plugin.name}. Sort what comes from sets and folders, "
             "and do not seed a generator with hash()."
@@ -76,7 +66,7 @@ def check_examples_are_stable(plugin: Plugin, tasks: Tasks | None = None) -> Non
 def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """On average an example's own answer scores more than a shuffled answer and the empty string."""
     task = (tasks or Tasks()).new(plugin)
-    examples = _spread(read_examples(task, "test"), _SAMPLE)
+    examples = spread(read_examples(task, "test"), SAMPLE)
     own = [example.answers[0] for example in examples]
     order = np.random.default_rng(0).permutation(len(own))
     best = _mean(task, examples, own)
@@ -95,7 +85,7 @@ def check_own_answer_scores_best(plugin: Plugin, tasks: Tasks | None = None) -> 
 def check_primary_is_scored(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """``score`` returns ``primary``, and one number in its range per example, [n], for each metric."""
     task = (tasks or Tasks()).new(plugin)
-    examples = _spread(read_examples(task, "test"), _SAMPLE)
+    examples = spread(read_examples(task, "test"), SAMPLE)
     for predictions in (["no idea at all"] * len(examples), [example.answers[0] for example in examples]):
         check_scores(task, task.score(examples, predictions), len(examples))
 
@@ -103,7 +93,7 @@ def check_primary_is_scored(plugin: Plugin, tasks: Tasks | None = None) -> None:
 def check_prompt_ignores_the_answers(plugin: Plugin, tasks: Tasks | None = None) -> None:
     """The prompt is a non-empty text that does not depend on the answers."""
     task = (tasks or Tasks()).new(plugin)
-    for example in _spread(read_examples(task, "test"), _SAMPLE):
+    for example in spread(read_examples(task, "test"), SAMPLE):
         prompt = task.prompt(example)
         if not isinstance(prompt, str) or not prompt.strip():
             raise PluginError(f"The prompt of {example.id!r} is {prompt!r}. Return the text that the model is asked.")
@@ -126,53 +116,6 @@ def check_model_knows_the_words(plugin: Plugin, tasks: Tasks | None = None, suit
         if found.answers:
             raise PluginError(f"{found.refusal} If the task is for another suite, name it with --suite.")
         say(str(found))
-
-
-def fingerprint_of(plugin: Plugin, tasks: Tasks | None = None) -> str:
-    """Return the fingerprint of a new instance of a task, from a sample of each split."""
-    task = (tasks or Tasks()).new(plugin)
-    digests = []
-    for split in SPLITS:
-        examples = read_examples(task, split)
-        sample = _spread(examples, _SAMPLE)
-        digests.append(f"{len(examples)} {fingerprint.of_examples(sample, [task.prompt(e) for e in sample])}")
-    return " ".join(digests)
-
-
-def print_fingerprint(module: str, file: str, name: str, reads: str) -> None:
-    """Write a task's fingerprint to stdout; ``check_examples_are_stable`` runs this in another process."""
-    root, skip_bad, settings = json.loads(reads)
-    tasks = Tasks(reading=Reading(Path(root), skip_bad), settings=settings)
-    try:
-        plugin = getattr(importlib.import_module(module), name)
-    except ImportError:  # the plugin is not installed: it is a file given by path
-        plugin = getattr(run_file(Path(file)), name)
-    sys.stdout.write(fingerprint_of(plugin, tasks))
-
-
-def _fingerprint_elsewhere(plugin: Plugin, tasks: Tasks) -> str:
-    reads = json.dumps([str(tasks.reading.root), tasks.reading.skip_bad, tasks.settings])
-    arguments = (plugin.__module__, inspect.getfile(plugin), plugin.__qualname__, reads)
-    code = f"from bench.checks.tasks import print_fingerprint; print_fingerprint(*{arguments!r})"
-    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONHASHSEED": seed},
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:]
-        raise PluginError(f"Another process cannot read {plugin.name}: {' '.join(reason)}.")
-    return done.stdout
-
-
-def _spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """Return at most ``count`` examples, evenly spread."""
-    step = max(1.0, len(examples) / count)
-    return [examples[int(number * step)] for number in range(min(len(examples), count))]
 
 
 def _mean(task: Task, examples: Sequence[Example], predictions: Sequence[str]) -> float:

@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 _CAPTIONS = "cider"  # the main metric of a task whose answers are captions
 _SHORT_ANSWER, _SHORT_CAPTION = 2, 4  # words, as in SMoLoRA's evaluation

@@ -6,8 +6,9 @@ import pytest
 
 from bench import Reading
 from bench.checks import checks
-from bench.checks.tasks import check_examples_are_stable, fingerprint_of
+from bench.checks.tasks import check_examples_are_stable
 from bench.cli.main import main
+from bench.plan.task_fingerprint import fingerprint_of
 from bench.plugins.tasks import Tasks
 from tests.layouts import NAMES, SETTINGS, Sizes, write_files
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from bench import DataError, Example, Split, Task
+from bench.plugins.task import SPLITS
 from bench.tasks.okvqa import OKVQA
 from tests.layouts import COLORS, NAMES, edit, opened
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SIZES = {  # of conftest.py: Sizes(train=12, validation=4, test=6), and two to five questions per image
     "iconqa": (12, 4, 6),
     "coco_caption": (60, 4, 6),

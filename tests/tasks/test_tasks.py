@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.ndimage import label
 
 from bench import Example, Split, Task
+from bench.plugins.task import SPLITS
 from bench.tasks import easy_vqa, icon_choice, sign_words, thing_facts
 from bench.tasks.cover_digits import CoverDigits
 from bench.tasks.dot_count import MOST, DotCount
@@ -31,7 +32,6 @@ TASKS: dict[str, Task] = {
         StripeColors(),
     )
 }
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SOURCES = tuple(TASKS)[:4]
 
 

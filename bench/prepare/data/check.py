@@ -8,14 +8,13 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.plan.suite import SUITES
-from bench.plugins.task import Example, Fault, Split, Task
+from bench.plugins.task import SPLITS, Example, Fault, Split, Task
 from bench.prepare.data.leaks import pairs
 from bench.prepare.data.likeness import Look, look_at
 from bench.prepare.data.progress import meter
 from bench.prepare.data.report import DataReport, Finding, Seen
 from bench.trial.tokens import Tokens
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from bench.console import agreed, say, tell, warn
 from bench.errors import DataError, UsageError
-from bench.plugins.task import Card, Task
-from bench.prepare.data.check import SPLITS
+from bench.plugins.task import SPLITS, Card, Task
 from bench.prepare.data.get import check_space
 from bench.sizes import readable_size
 from bench.store.disk_errors import refusal

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bench.errors import DataError
-from bench.plugins.task import Card, Task
+from bench.plugins.task import SPLITS, Card, Task
 from bench.plugins.tasks import Tasks
 from bench.prepare.data import checksums
-from bench.prepare.data.check import SPLITS
 from bench.sizes import readable_size
 
 _WIDTH = 116
