@@ -192,10 +192,6 @@ class LiLoRA(LoRA):
         kept = sum(out * rank + stage * (sub_rank * (out + rank) + 1) for out in rows)
         return 4 * kept + (stage - 1) * (self.change_bytes(dimensions) + 4 * dimensions.connector)
 
-    @override
-    def slowdown(self) -> float:
-        return 1.2  # with the penalty, from stage 2 on
-
     def _sub_rank(self, rank: int) -> int:
         return math.ceil(round(self.sub_rank_share * rank, 6))
 

@@ -55,7 +55,7 @@ def _blocks(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class HowTrialsRun:
-    """Options that choose how trials run. They change results only by rounding."""
+    """Options that choose how trials run. They change results only by rounding, and by the masks of dropout."""
 
     section: ClassVar[str | None] = "how trials run"
 

@@ -1,7 +1,8 @@
 """Find the differences between environments that make two trials incomparable.
 
 An unknown value is treated as equal to any other. The sharing of work (workers, micro-batch, checkpointing) does not
-count, because it changes an update only by rounding. Host, Ray, Python and patch versions do not count either.
+count, because it changes an update only by rounding and by the masks of dropout. Host, Ray, Python and patch versions
+do not count either.
 """
 
 from __future__ import annotations

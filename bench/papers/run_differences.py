@@ -29,7 +29,7 @@ def differences(other: OtherRun, ours: Leaderboard, plan: Plan) -> dict[tuple[st
     same, the ids of trials tell whether anything else that decides what is learnt differs.
     """
     theirs, recipe = _facts(other), _recipe(other, plan)
-    # a micro-batch is in ids, and changes an update only by rounding
+    # a micro-batch is in ids, and changes an update only by rounding and by the masks of dropout
     alike = other.manifest["recipe"].get("micro_batch_size") == plan.request.recipe.micro_batch_size
     found: dict[tuple[str, RowKey], str] = {}
     for table in ours.tables:

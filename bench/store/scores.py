@@ -31,7 +31,7 @@ class StoredScores:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         replace_file(path, text)
         if (numbers := Numbers.of(rows, len(text))) is not None:
-            write_numbers(path.parent, {**read_numbers(path.parent), key: numbers})
+            write_numbers(path.parent, {**self._valid(), key: numbers})
         return name
 
     def read(self, score: Score) -> list[dict[str, Any]]:
@@ -63,26 +63,33 @@ class StoredScores:
         Raises:
             StoreError: a file of examples is missing or damaged.
         """
-        folder = self.folder / "scores"
-        stored, written, remote = read_numbers(folder), _modified(folder / FILE), places.is_remote(folder)
-        found, made = dict[str, Numbers](), dict[str, Numbers]()
+        valid, made = self._valid(), dict[str, Numbers]()
+        found = dict[str, Numbers]()
         for score in scores:
-            key, item = score.asked.key, stored.get(score.asked.key)
-            if item is None or item.count != score.asked.count or not (remote or self._unchanged(score, item, written)):
+            key, item = score.asked.key, valid.get(score.asked.key)
+            if item is None or item.count != score.asked.count:
                 item = made[key] = self._counted(score)
             found[key] = item
-        if made and not remote:
+        if made and not places.is_remote(self.folder):
             with suppress(OSError, WriteError):  # a table can be read from a folder that takes no file
-                write_numbers(folder, {**stored, **made})
+                write_numbers(self.folder / "scores", {**valid, **made})
         return found
 
-    def _unchanged(self, score: Score, item: Numbers, written: int) -> bool:
-        """Return whether the examples of a score are still those of its numbers, written at ``written`` in ns.
+    def _valid(self) -> dict[str, Numbers]:
+        """Return the stored numbers by score key, except those whose examples have changed since they were written.
 
         At a URL this is not asked: it takes as long as reading, and only bench writes there.
         """
+        folder = self.folder / "scores"
+        written = _modified(folder / FILE)  # first: if another process writes the file now, its scores are read again
+        stored = read_numbers(folder)
+        if places.is_remote(folder):
+            return stored
+        return {key: item for key, item in stored.items() if self._unchanged(key, item, written)}
+
+    def _unchanged(self, key: str, item: Numbers, written: int) -> bool:
         try:
-            facts = (self.folder / score.file).stat()
+            facts = (self.folder / _name(key)).stat()
         except OSError:
             return False
         return facts.st_size == item.size and facts.st_mtime_ns <= written

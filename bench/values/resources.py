@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """How trials run on this machine. No field may change what a trial gives, except by rounding.
+    """How trials run on this machine. No field may change what a trial gives, except by rounding and masks.
+
+    Dropout draws its masks for a whole micro-batch, so another division of an update draws other masks.
 
     ``workers`` share a trial (each has a GPU or a CPU core); ``micro_batch_size`` is the most examples a worker takes
     at once (None: the recipe's). The first ``plain_blocks`` decoder blocks keep their activations for the backward

@@ -1,8 +1,10 @@
 """The binary copy of a trial's scores: it says what the examples say, or it is made again."""
 
+import json
 import os
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +110,35 @@ def test_a_folder_of_an_older_version_gets_the_file(trial: StoredScores, score: 
     assert reads == [score]
 
 
-def test_examples_that_were_changed_later_count(trial: StoredScores, score: Score, reads: list[Score]) -> None:
+@pytest.fixture
+def changed(trial: StoredScores, score: Score) -> StoredScores:
+    """The trial after somebody changed an example of its score, in a file that is as long as before."""
     path = trial.folder / score.file
     path.write_text(path.read_text(encoding="utf-8").replace('"m": 0.1', '"m": 0.7'), encoding="utf-8")
     later = (trial.folder / "scores" / FILE).stat().st_mtime_ns + 1
     os.utime(path, ns=(later, later))
+    return trial
 
-    assert list(trial.numbers([score])[ASKED.key].by_metric["m"]) == [0.7, 1 / 3]
+
+def test_examples_that_were_changed_later_count(changed: StoredScores, score: Score, reads: list[Score]) -> None:
+    assert list(changed.numbers([score])[ASKED.key].by_metric["m"]) == [0.7, 1 / 3]
     assert reads == [score]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_another_score_that_is_written_or_counted_hides_no_change(
+    counted: bool, changed: StoredScores, score: Score
+) -> None:
+    asked = replace(ASKED, task="other", count=1)
+    other = Score(asked, "m", {"m": 0.5}, f"scores/{asked.key}.jsonl")
+    if counted:
+        (changed.folder / other.file).write_text(f"{json.dumps(rows(0.5)[0])}\n", encoding="utf-8")
+        changed.numbers([other])
+    else:
+        changed.write(asked.key, rows(0.5))
+
+    assert other.asked.key in read_numbers(changed.folder / "scores")
+    assert list(changed.numbers([score])[ASKED.key].by_metric["m"]) == [0.7, 1 / 3]
 
 
 def test_numbers_whose_examples_are_gone_are_refused(trial: StoredScores, score: Score) -> None:

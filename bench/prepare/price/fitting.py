@@ -66,11 +66,11 @@ def most_plain(quote: Quote, name: str, rank: int, micro_batch: int, most: int) 
 
 
 def fitted(quote: Quote) -> Resources:
-    """Return the quote's resources with as few checkpointed blocks as let each training's micro-batch fit a GPU.
+    """Return the quote's resources with as few checkpointed blocks as let a micro-batch of each training fit a GPU.
 
-    Without a GPU, no block is checkpointed.
+    Only the trainings that are left count. Without a GPU, no block is checkpointed.
     """
-    trainings, blocks = quote.adapted if quote.fleet else (), quote.blueprint.blocks
+    trainings, blocks = quote.adapted.keys() & quote.left if quote.fleet else (), quote.blueprint.blocks
     plain = min((most_plain(quote, *each, quote.micro_batch, blocks) for each in trainings), default=blocks)
     return replace(quote.resources, plain_blocks=None if plain == blocks else plain)
 

@@ -104,13 +104,24 @@ class Quote:
         name and the rank of the block.
         """
         found: dict[tuple[str, int], Trial] = {}
+        for place, trial in self._places():
+            found.setdefault(place, trial)
+        return found
+
+    @property
+    def left(self) -> frozenset[tuple[str, int]]:
+        """The methods and ranks, as in ``trials``, of which a trial still trains or edits."""
+        left = {job.trial.id for job in self.plan.jobs if self.plan.learns(job)}
+        return frozenset(place for place, trial in self._places() if trial.id in left)
+
+    def _places(self) -> Iterator[tuple[tuple[str, int], Trial]]:
+        """Yield every trial of the plan with its method and rank, or those of its control."""
         controls = {cell.trial.id for cell in self._controls}
         for job in self.plan.jobs:
             if job.trial.method != ZERO_SHOT and job.trial.rank is not None and job.trial.id not in controls:
-                found.setdefault((job.trial.method, job.trial.rank), job.trial)
+                yield (job.trial.method, job.trial.rank), job.trial
         for cell in self._controls:
-            found.setdefault((cell.key.name, cell.key.rank or 0), cell.trial)
-        return found
+            yield (cell.key.name, cell.key.rank or 0), cell.trial
 
     @property
     def _controls(self) -> Iterator[Cell]:

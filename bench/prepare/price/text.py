@@ -188,7 +188,8 @@ def _time(quote: Quote) -> Iterator[str]:
     each = [f"{rate:.2f} ({name})" for name, rate in rates.methods.items()] or [f"{rates.train:.2f}"]
     yield f"  at {', '.join(each)} examples/s in training and {rates.answer:.2f} answers/s ({rates.origin})"
     yield from _edits(quote, rates)
-    yield "  not included: loading"
+    adds = ", and what gradient checkpointing or a small micro-batch adds" if fleet else ""
+    yield f"  not included: loading{adds}"
     if quote.priced_elsewhere:
         yield f"  no GPU here, so priced for {device}; choose others with --gpu NAME:N, or run --probe on their machine"
 

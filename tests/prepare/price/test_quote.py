@@ -394,6 +394,9 @@ def test_auto_checkpoints_the_fewest_blocks_with_which_every_method_fits(drafted
     assert f"with checkpointing of all but the first {plain} blocks" in "\n".join(lines(chosen))
     for name, expected in (("H200", None), ("L4", 0)):
         assert fitted(replace(quote, fleet=Fleet(GPUS[name], 1))).plain_blocks == expected
+    learnt = frozenset(job.trial.id for job in quote.plan.jobs if job.trial.method == "dora")
+    rest = fitted(replace(quote, plan=replace(quote.plan, learnt=learnt))).plain_blocks
+    assert rest is None or rest > plain  # LoRA alone is left
     assert fitted(replace(quote, fleet=None)).plain_blocks is None
 
 
