@@ -49,8 +49,8 @@ class DoRA(LoRA):
 
     @override
     def slowdown(self) -> float:
-        # Measured with dropout 0.05 (docs/performance.md): 1.6 to 2.0 on layers of 4096 x 4096 and 11008 x 4096, and 1.5
-        # on a whole small model; with low_rank 0.9 to 1.1. Without dropout, which is not known here, 1.0.
+        # Measured with dropout 0.05 (docs/performance.md): 1.6 to 2.0 on layers of 4096 x 4096 and 11008 x 4096, and
+        # 1.5 on a whole small model; with low_rank 0.9 to 1.1. Without dropout, which is not known here, 1.0.
         return 1.9 if self.dropout == "peft" else 1.1
 
     @override
