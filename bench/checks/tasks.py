@@ -11,9 +11,9 @@ from bench.console import say
 from bench.errors import PluginError
 from bench.plan.fingerprint import of_image
 from bench.plan.suite import Suite
-from bench.plan.task_fingerprint import SAMPLE, fingerprint_elsewhere, fingerprint_of, spread
+from bench.plan.task_fingerprint import SAMPLE, fingerprint_elsewhere, fingerprint_of
 from bench.plan.words import unknown_words
-from bench.plugins.examples import check_scores, read_examples
+from bench.plugins.examples import check_scores, read_examples, spread
 from bench.plugins.task import SPLITS, Example, Split, Task
 from bench.plugins.tasks import Tasks
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.plan.fingerprint import once_a_task
 from bench.plan.request import Request
-from bench.plugins.examples import read_examples
-from bench.plugins.task import Example, Split, Task
+from bench.plugins.examples import read_examples, spread
+from bench.plugins.task import Split, Task
 from bench.values.record import Record
 from bench.values.scores import ScoreSpec
 
@@ -118,15 +118,10 @@ def chance(task: Task, split: Split) -> float:
     It tries the five answers that most examples accept, on at most 1,000 examples, evenly spread. The number of
     examples that a command scores does not change it.
     """
-    examples = _spread(read_examples(task, split))
+    examples = spread(read_examples(task, split), _EXAMPLES)
     accepted = Counter(answer for example in examples for answer in dict.fromkeys(example.answers))
     likely = sorted(accepted, key=lambda answer: (-accepted[answer], answer))[:_ANSWERS]
     return max(float(np.mean(task.score(examples, [answer] * len(examples))[task.metric])) for answer in likely)
-
-
-def _spread(examples: Sequence[Example]) -> list[Example]:
-    step = max(1.0, len(examples) / _EXAMPLES)
-    return [examples[int(number * step)] for number in range(min(len(examples), _EXAMPLES))]
 
 
 def _split(asked: ScoreSpec) -> Split:

@@ -8,14 +8,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import PluginError
 from bench.plan.fingerprint import of_examples
-from bench.plugins.examples import read_examples
+from bench.plugins.examples import read_examples, spread
 from bench.plugins.registry import run_file
-from bench.plugins.task import SPLITS, Example, Reading, Task
+from bench.plugins.task import SPLITS, Reading, Task
 from bench.plugins.tasks import Tasks
 
 SAMPLE = 200  # examples of each split that are fingerprinted, and that checks score and prompt
@@ -66,9 +65,3 @@ def print_fingerprint(module: str, file: str, name: str, reads: str) -> None:
     except ImportError:  # the plugin is not installed: it is a file given by path
         plugin = getattr(run_file(Path(file)), name)
     sys.stdout.write(fingerprint_of(plugin, tasks))
-
-
-def spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """Return at most ``count`` examples, evenly spread."""
-    step = max(1.0, len(examples) / count)
-    return [examples[int(number * step)] for number in range(min(len(examples), count))]

@@ -66,6 +66,12 @@ def read_examples(task: Task, split: Split) -> Sequence[Example]:
     return examples
 
 
+def spread(examples: Sequence[Example], count: int) -> list[Example]:
+    """Return at most ``count`` examples, evenly spread."""
+    step = max(1.0, len(examples) / count)
+    return [examples[int(number * step)] for number in range(min(len(examples), count))]
+
+
 def _fault(example: Example, seen: Collection[str]) -> str:
     """Return the first rule that an example breaks, or ""; the first word of a rule names the field."""
     if not isinstance(example, Example):

@@ -209,5 +209,5 @@ def _upload(file: Path, path: Path) -> None:
     try:
         files.fs.put_file(str(file), files.path)
     except FileNotFoundError:  # this file system has folders
-        files.fs.makedirs(path.parent.path, exist_ok=True)  # type: ignore[attr-defined]
+        files.fs.makedirs(files.parent.path, exist_ok=True)
         files.fs.put_file(str(file), files.path)

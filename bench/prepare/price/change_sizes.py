@@ -33,7 +33,7 @@ class ChangeSizes:
             self._known[kind] = self._change(trial)
         return self._known[kind]
 
-    def all(self) -> tuple[int, int]:
+    def totals(self) -> tuple[int, int]:
         """Return the bytes of all changes and their snapshots, and of all that stages leave next to them."""
         alike = dict[_Kind, list[int]]()
         first = dict[_Kind, Trial]()

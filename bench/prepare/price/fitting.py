@@ -70,7 +70,7 @@ def fitted(quote: Quote) -> Resources:
 
     Only the trainings that are left count. Without a GPU, no block is checkpointed.
     """
-    trainings, blocks = quote.adapted.keys() & quote.left if quote.fleet else (), quote.blueprint.blocks
+    trainings, blocks = quote.adapted.keys() & quote.to_learn if quote.fleet else (), quote.blueprint.blocks
     plain = min((most_plain(quote, *each, quote.micro_batch, blocks) for each in trainings), default=blocks)
     return replace(quote.resources, plain_blocks=None if plain == blocks else plain)
 

@@ -109,10 +109,10 @@ class Quote:
         return found
 
     @property
-    def left(self) -> frozenset[tuple[str, int]]:
-        """The methods and ranks, as in ``trials``, of which a trial still trains or edits."""
-        left = {job.trial.id for job in self.plan.jobs if self.plan.learns(job)}
-        return frozenset(place for place, trial in self._places() if trial.id in left)
+    def to_learn(self) -> frozenset[tuple[str, int]]:
+        """The methods and ranks, as in ``trials``, of which the store still lacks a change."""
+        lacking = {job.trial.id for job in self.plan.jobs if self.plan.learns(job)}
+        return frozenset(place for place, trial in self._places() if trial.id in lacking)
 
     def _places(self) -> Iterator[tuple[tuple[str, int], Trial]]:
         """Yield every trial of the plan with its method and rank, or those of its control."""
@@ -248,7 +248,7 @@ class Quote:
 
     def disk(self) -> Iterator[tuple[str, int]]:
         """Yield the bytes on disk by part: base model, changes, scores, and checkpoints during training."""
-        changes, left = self.changes.all()
+        changes, left = self.changes.totals()
         answers = sum(asked.count for job in self.plan.jobs for asked in job.asked)
         largest = max((adapted.trained for adapted in self.adapted.values()), default=0)
         yield "base model", self.blueprint.parameters * BYTES[self.plan.request.recipe.eval_dtype]
