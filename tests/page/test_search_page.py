@@ -125,7 +125,9 @@ def test_no_name_or_reason_becomes_code(tmp_path: Path) -> None:
     (data,) = path.parent.glob("files/*/data/figures-0.js")
     text = data.read_text(encoding="utf-8")
     assert not set("<>&\u2028\u2029") & set(text)
-    drawn = json.loads(re.fullmatch(r"page\.take\(\"figures-0\", (.*)\);\n", text)[1])  # type: ignore[index]
+    written_by = re.fullmatch(r"page\.take\(\"figures-0\", (.*)\);\n", text)
+    assert written_by is not None
+    drawn = json.loads(written_by[1])
     assert [each["name"] for each in drawn] == ["front", "slices", "parallel", "history"]
     for each in drawn:
         names = {tag for tag, _ in Tags(each["svg"]).tags}

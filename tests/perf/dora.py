@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from bench.model.adapters import insert_lora
 from tests.perf.before.adapted import pefts
@@ -44,9 +43,9 @@ def model(name: str, dropout: float, dtype: torch.dtype) -> Any:
     return insert_lora(tree, MODEL_RANK, recipe(dropout), dora=dora, drop_base="low_rank" not in name).train()
 
 
-def norms(wrapped: nn.Module, name: str) -> Callable[[], object]:
+def norms(wrapped: Any, name: str) -> Callable[[], object]:
     """Return a function that computes a layer's row norms as one of the ways does."""
-    inner: Any = wrapped.base_model.model[0]  # type: ignore[index, union-attr]
+    inner = wrapped.base_model.model[0]
     a, b, weight = inner.lora_A["default"], inner.lora_B["default"], inner.get_base_layer().weight
     magnitude = inner.lora_magnitude_vector["default"]
     if name == "peft's dora":

@@ -16,6 +16,7 @@ from bench.store.numbers import FILE, Numbers, packed, read_numbers, unpacked
 from bench.store.run_folder import Store
 from bench.store.scores import StoredScores
 from bench.values.scores import Score
+from tests.making.recording import recorded
 from tests.making.trials import ASKED, TRIAL
 
 
@@ -42,8 +43,7 @@ def score() -> Score:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Score]:
     """The scores whose examples are read."""
-    found, read = list[Score](), StoredScores.read
-    monkeypatch.setattr(StoredScores, "read", lambda self, score: (found.append(score), read(self, score))[1])  # type: ignore[func-returns-value]
+    found: list[Score] = recorded(monkeypatch, StoredScores, "read")
     return found
 
 

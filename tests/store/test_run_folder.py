@@ -11,6 +11,7 @@ from bench.store.run_folder import RECORD, Store
 from bench.values.record import Record
 from bench.values.scores import Score
 from bench.values.trial import Trial
+from tests.making.recording import recorded
 from tests.making.trials import ASKED, TRIAL
 
 
@@ -37,10 +38,7 @@ def test_the_records_of_many_trials_take_one_listing(store: Store, count: int, m
     trials = [replace(TRIAL, seed=seed) for seed in range(count)]
     store.write(Record(trials[1], "done"))
     store.folder(trials[2]).mkdir()
-    listed, looked = list[Path](), list[Trial]()
-    iterdir, read = Path.iterdir, Store.read
-    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), iterdir(folder))[1])  # type: ignore[func-returns-value]
-    monkeypatch.setattr(Store, "read", lambda store, trial: (looked.append(trial), read(store, trial))[1])  # type: ignore[func-returns-value]
+    listed, looked = recorded(monkeypatch, Path, "iterdir"), recorded(monkeypatch, Store, "read")
 
     assert store.read_all(trials) == {trials[1].id: Record(trials[1], "done")}
 
@@ -51,16 +49,13 @@ def test_of_many_trials_only_those_that_began_and_are_not_done_are_asked_for_the
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [replace(TRIAL, seed=seed) for seed in range(200)]
-    for trial, status in ((trials[1], "done"), (trials[2], "failed"), (trials[3], "failed")):
-        store.write(Record(trial, status))  # type: ignore[arg-type]
+    for record in (Record(trials[1], "done"), Record(trials[2], "failed"), Record(trials[3], "failed")):
+        store.write(record)
     for trial in trials[3:5]:
         (store.begin(trial) / "change").mkdir()
         (store.folder(trial) / "fitted.json").touch()
     store.begin(trials[5])
-    listed, looked = list[Path](), list[StoredChange]()
-    iterdir, is_there = Path.iterdir, StoredChange.is_there
-    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), iterdir(folder))[1])  # type: ignore[func-returns-value]
-    monkeypatch.setattr(StoredChange, "is_there", lambda self: (looked.append(self), is_there(self))[1])  # type: ignore[func-returns-value]
+    listed, looked = recorded(monkeypatch, Path, "iterdir"), recorded(monkeypatch, StoredChange, "is_there")
 
     found = store.holdings(trials)
 
@@ -71,8 +66,7 @@ def test_of_many_trials_only_those_that_began_and_are_not_done_are_asked_for_the
 
 def test_a_record_is_parsed_once_as_long_as_its_file_is_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(Record(TRIAL, "failed", error="why"))
-    parsed, loads = list[object](), json.loads
-    monkeypatch.setattr(json, "loads", lambda text: (parsed.append(text), loads(text))[1])  # type: ignore[func-returns-value]
+    parsed = recorded(monkeypatch, json, "loads")
 
     before = [store.read(TRIAL), *store.records(), store.read(TRIAL)]
     Store(store.root).write(Record(TRIAL, "done"))

@@ -10,6 +10,7 @@ from bench.values.recipe import Recipe
 from bench.values.record import Cost, Record
 from bench.values.scores import Score, ScoreSpec
 from bench.values.trial import Trial
+from tests.making.recording import recorded
 
 RECIPE = Recipe(updates=2, batch_size=2, lr=1e-3, connector_lr=1e-4)
 TRIAL = Trial(
@@ -139,8 +140,7 @@ def test_an_id_is_the_digest_of_the_trials_json(trial: Trial) -> None:
 
 def test_an_id_is_computed_once_and_travels_with_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh, known = replace(TRIAL, seed=7), replace(TRIAL, seed=8)
-    texts, text = list[Trial](), Trial._text
-    monkeypatch.setattr(Trial, "_text", lambda trial: texts.append(trial) or text(trial))  # type: ignore[func-returns-value]
+    texts = recorded(monkeypatch, Trial, "_text")
     assert known.id == known.id
 
     moved = [pickle.loads(pickle.dumps(trial)) for trial in (fresh, known)]

@@ -1,9 +1,8 @@
 """What bench plan counts, by hand: 7 methods x 3 ranks x 2 targets on four sources, without model or data."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,18 +12,10 @@ from bench.errors import DataError, UsageError
 from bench.plan.suite import LORASCULPT
 from bench.prepare.price.blueprint import Blueprint
 from bench.prepare.price.draft import Draft, draft
-from bench.prepare.price.fitting import Fit, fitted, fitting_options
-from bench.prepare.price.memory import Footprint
 from bench.prepare.price.quote import Quote
 from bench.prepare.price.rates import (
-    GPUS,
     REFERENCE,
     Fleet,
-    GpuModel,
-    ProbeResult,
-    here,
-    kind,
-    published,
 )
 from bench.prepare.price.text import lines
 from bench.prepare.price.work import gpu_hours
@@ -32,37 +23,10 @@ from bench.sizes import GB
 from bench.store.run_folder import Store
 from bench.values.resources import Resources
 from tests.making.commands import typed
+from tests.making.quotes import RATE, quoted
 
 RECIPE = LORASCULPT.recipe
 SOURCES = 5046 + 2000 + 12578 + 5000
-RATE = 665_000 / 36_000 / 8  # samples a second of one A100
-ONE = Fleet(REFERENCE, 1)
-SMALL = Footprint("small", 8, 1, {"base": 10, "activations": 0}, {"activations": 2})  # 10 + 2 m
-LARGE = Footprint("large", 8, 1, {"base": 10, "activations": 95}, {"activations": 2})  # never below 107
-LARGE_SAVING = Footprint("large", 8, 1, {"base": 10, "activations": 10}, {"activations": 1})  # 20 + m
-LARGE_HALF = Footprint("large", 8, 1, {"base": 10, "activations": 20}, {"activations": 1})  # 30 + m
-EDIT = Footprint("edit", 8, 0, {"base": 10}, own={"inputs": 200})
-
-
-@pytest.fixture
-def drafted(tmp_path: Path) -> Callable[..., Draft]:
-    """Return ``drafted(*words)``: the plan of ``bench plan --suite lorasculpt`` with these words."""
-
-    def make(*words: str) -> Draft:
-        options = typed(PlanOptions, "--suite", "lorasculpt", "--data", str(tmp_path), *words)
-        return draft(read_request(options, tmp_path / "runs"), Store(tmp_path / "runs"))
-
-    return make
-
-
-def plain(name: str) -> float:
-    return 1.0
-
-
-def quoted(found: Draft, fleet: Fleet = ONE, workers: int = 1) -> Quote:
-    blueprint = Blueprint.of(found.plan.request.suite.model, found.folder)
-    rates = published(blueprint.parameters, fleet.gpu)
-    return Quote(found.plan, blueprint, Resources(workers=workers), fleet, rates)
 
 
 @pytest.mark.slow
@@ -252,162 +216,6 @@ def test_a_model_that_is_neither_here_nor_known_is_refused(drafted: Callable[...
 def test_an_unknown_model_that_is_not_here_has_no_blueprint() -> None:
     with pytest.raises(UsageError, match="'some/model' is not on this machine, and its shapes are not known"):
         Blueprint.of("some/model", None)
-
-
-@pytest.mark.parametrize(
-    ("device", "name"),
-    [
-        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
-        ("NVIDIA A100 80GB PCIe", "A100 80GB"),
-        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
-        ("NVIDIA L40S", "L40S"),
-        ("NVIDIA H100 80GB HBM3", "H100"),
-    ],
-)
-def test_devices_are_known_by_the_names_they_report(device: str, name: str) -> None:
-    assert kind(device) == GPUS[name]
-    assert kind("Some Accelerator") is None
-
-
-def test_a_published_rate_scales_with_peak_arithmetic_and_size() -> None:
-    rates = published(7_060_000_000, GPUS["RTX 4090"])
-    half = published(14_120_000_000, REFERENCE)
-    assert rates is not None
-    assert half is not None
-
-    assert rates.train == pytest.approx(RATE * 165 / 312)
-    assert "scaled to RTX 4090" in rates.origin
-    assert half.train == pytest.approx(RATE / 2)
-    assert published(2_000_000, REFERENCE) is None
-    assert published(7_060_000_000, GpuModel("odd", 2**34, None)) is None
-
-
-def test_a_probe_is_read_back_and_scaled_to_known_devices_alone(tmp_path: Path) -> None:
-    found = ProbeResult("NVIDIA A100-SXM4-40GB", "m", 20, 4, {"lora": 4.0, "dora": 2.0}, 12.0, 64)
-    found.save(tmp_path)
-
-    assert ProbeResult.read(tmp_path) == found
-    assert ProbeResult.read(tmp_path / "none") is None
-    scaled = found.rates("m", GPUS["RTX 4090"], plain)
-    assert scaled is not None
-    assert scaled.of("dora") == pytest.approx(2 * 165 / 312)
-    assert scaled.of("another", 2.0) == pytest.approx(4 / 2.0 * 165 / 312)  # LoRA's, for what was not probed
-    assert found.rates("other", REFERENCE, plain) is None
-    assert found.rates("m", GpuModel("odd", 2**34, 1e12), plain) is not None
-    assert found.rates("m", None, plain) is None
-
-
-def test_a_damaged_probe_is_named(tmp_path: Path) -> None:
-    (tmp_path / "probe.json").write_text('{"device": "x"}', encoding="utf-8")
-
-    with pytest.raises(UsageError, match=r"probe\.json is not what bench plan --probe writes"):
-        ProbeResult.read(tmp_path)
-
-
-def test_this_machines_gpus_are_priced_by_what_they_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA GeForce RTX 3090")
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=25_438_126_080))
-
-    assert here() == Fleet(GpuModel("NVIDIA GeForce RTX 3090", 25_438_126_080, 71e12), 2)
-
-
-@dataclass
-class Quoted:
-    """What fitting_options reads of a quote."""
-
-    memory: int = 30
-    resources: Resources = field(default_factory=lambda: Resources(eval_batch_size=4))
-    share: int = 16
-    micro_batch: int = 16
-    footprints: Mapping[str, Sequence[Footprint]] = field(  # by the number of plain blocks, of two
-        default_factory=lambda: {"small": [SMALL] * 3, "large": [LARGE_SAVING, LARGE_HALF, LARGE], "edit": [EDIT] * 3}
-    )
-    blueprint: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(blocks=2))
-    evaluation: Footprint = field(default_factory=lambda: Footprint("evaluation", 0, 0, {"cache": 10}, {"cache": 8}))
-
-    @property
-    def fleet(self) -> Fleet:
-        return Fleet(GpuModel("odd", self.memory, None), 1)
-
-    @property
-    def plain_blocks(self) -> int:
-        return 2 if self.resources.plain_blocks is None else self.resources.plain_blocks
-
-    def footprint(self, name: str, rank: int, *, plain: int | None = None) -> Footprint:
-        return self.footprints[name][self.plain_blocks if plain is None else plain]
-
-
-@pytest.mark.parametrize(
-    ("quoted", "methods", "expected"),
-    [
-        (Quoted(), ["small"], Fit(("--micro-batch", "10", "--eval-batch", "2"))),
-        (Quoted(memory=42), ["small"], Fit()),
-        # the large one needs checkpointing of both blocks to hold the 16 that are asked for, or of one
-        (Quoted(memory=42), ["small", "large"], Fit(("--gradient-checkpointing",))),
-        (Quoted(memory=50), ["small", "large"], Fit(("--gradient-checkpointing", "1"))),
-        (Quoted(memory=30), ["large"], Fit(("--gradient-checkpointing", "--micro-batch", "10", "--eval-batch", "2"))),
-        (Quoted(memory=42), ["small", "edit"], Fit((), ("edit",))),
-        (Quoted(memory=15), ["large"], Fit((), ("evaluation", "large"))),
-        (Quoted(memory=300, micro_batch=2), ["small", "edit"], Fit(("--micro-batch", "2"))),
-        (
-            Quoted(memory=300, resources=Resources(eval_batch_size=4, plain_blocks=0)),
-            ["small"],
-            Fit(("--gradient-checkpointing",)),
-        ),
-        (  # what is asked for stays as it is if one example fits
-            Quoted(memory=40, resources=Resources(eval_batch_size=3, plain_blocks=1)),
-            ["large"],
-            Fit(("--gradient-checkpointing", "1", "--micro-batch", "10")),
-        ),
-        (  # and else more blocks are checkpointed
-            Quoted(memory=30, resources=Resources(eval_batch_size=2, plain_blocks=1)),
-            ["large"],
-            Fit(("--gradient-checkpointing", "--micro-batch", "10")),
-        ),
-    ],
-)
-def test_options_make_it_fit(quoted: Quoted, methods: list[str], expected: Fit) -> None:
-    assert fitting_options(quoted, methods, 8) == expected  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-def test_auto_checkpoints_the_fewest_blocks_with_which_every_method_fits(drafted: Callable[..., Draft]) -> None:
-    found = drafted("--methods", "lora,dora", "--ranks", "64", "--targets", "iconqa")
-    card = GPUS["A100 80GB"]
-    quote = quoted(found, Fleet(card, 1))
-
-    plain = fitted(quote).plain_blocks
-
-    assert plain is not None
-    assert 0 < plain < quote.blueprint.blocks
-    sizes = {name: quote.footprint(name, 64, plain=plain).total(16) for name in ("lora", "dora")}
-    assert max(sizes.values()) == sizes["dora"] <= card.memory_bytes
-    assert quote.footprint("dora", 64, plain=plain + 1).total(16) > card.memory_bytes
-    chosen = replace(quote, resources=fitted(quote))
-    assert fitting_options(chosen, ("lora", "dora"), 64).options == ("--gradient-checkpointing", str(plain))
-    assert f"with checkpointing of all but the first {plain} blocks" in "\n".join(lines(chosen))
-    for name, expected in (("H200", None), ("L4", 0)):
-        assert fitted(replace(quote, fleet=Fleet(GPUS[name], 1))).plain_blocks == expected
-    learnt = frozenset(job.trial.id for job in quote.plan.jobs if job.trial.method == "dora")
-    rest = fitted(replace(quote, plan=replace(quote.plan, learnt=learnt))).plain_blocks
-    assert rest is None or rest > plain  # LoRA alone is left
-    assert fitted(replace(quote, fleet=None)).plain_blocks is None
-
-
-@pytest.mark.slow
-def test_a_smaller_micro_batch_leaves_room_for_more_plain_blocks(drafted: Callable[..., Draft]) -> None:
-    quote = quoted(drafted("--methods", "lora", "--ranks", "64", "--targets", "iconqa"), Fleet(GPUS["L40S"], 1))
-
-    found = [fitted(replace(quote, resources=Resources(micro_batch_size=size))).plain_blocks for size in (16, 8, 4)]
-
-    assert found[0] < found[1] < quote.blueprint.blocks  # type: ignore[operator]
-    assert found[2] is None
 
 
 @pytest.mark.slow
